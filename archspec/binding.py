@@ -1,0 +1,229 @@
+"""Binds a spec to the sizes of a checkpoint: every expression becomes a number, and every layer a record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from archspec.config_json import canonical_config, is_neutral
+from archspec.config_values import Values, evaluate_names, explain
+from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_mean, hints, listed, shown
+from archspec.evaluation import Evaluator, Failed, varies
+from archspec.expressions import ExpressionError
+from archspec.forms import Form, Group, place_of
+from archspec.rules import check_rules
+from archspec.vocabulary import PER_LAYER, Embedding, Head, Layer, Learned, NoPooler, Norm, Pooler
+from archspec.vocabulary.verbs import Step
+from archspec.weight_table import WeightTable
+from archspec.weights import BoundEntry, BoundWeights
+
+if TYPE_CHECKING:
+    from archspec.spec import Assembled, Spec
+
+
+@dataclass(frozen=True)
+class BoundSpec:
+    """A spec in which every size is known; the compiler reads nothing else."""
+
+    family: str
+    description: str
+    topology: str
+    context: int
+    embedding: Embedding
+    layers: tuple[Layer, ...]
+    final_norm: Norm
+    head: Head
+    pooler: Pooler
+    config: Mapping[str, Any]  # the value of every config name that was read, in JSON's types
+    weights: BoundWeights
+    text: str  # the spec as YAML that stands on its own
+    size: str | None
+    overrides: tuple[str, ...]
+
+
+def bind(spec: Spec, config: Mapping[str, Any] | None, size: str | None, source: str) -> BoundSpec:
+    """What `Spec.bind` does; see there."""
+    given, origin = _given(spec, config, size, source)
+    faults: list[Problem] = []
+    _check_unread(spec, given, origin, faults)
+    values = evaluate_names(spec.names, given, origin, spec.overrides.config, faults)
+    problems: list[Problem] = []
+    active = _active(spec, values, problems)
+    parts = spec.assemble(active)
+    read = spec.names.needed([*parts.names, *(name for variant in spec.variants for name in variant.when.names)])
+    _check_missing(spec, read, values, origin, faults)
+    faults = [fault for fault in faults if not _is_unneeded(fault, spec, read)]
+    problems += parts.problems
+    bound = _bind_parts(spec, parts, values, problems) if parts.model is not None else None
+    if faults:
+        raise ConfigError([*faults, *problems])
+    if problems or bound is None:
+        raise SpecError(problems)
+    kept = {
+        name: _plain(values.values[name]) for name in values.values if name in read and name not in spec.names.derived
+    }
+    return BoundSpec(
+        spec.family, spec.description, **bound, config=kept, text=spec.text, size=size, overrides=spec.override_texts
+    )
+
+
+def _given(
+    spec: Spec, config: Mapping[str, Any] | None, size: str | None, source: str
+) -> tuple[Mapping[str, Any], str]:
+    """The config values to bind to, and what to call the place that they come from."""
+    if config is not None and size is not None:
+        raise ConfigError(
+            [Problem(source, 0, 0, "", f"a config and the size {shown(size)} are both given; one is enough")]
+        )
+    if size is not None:
+        if size not in spec.sizes:
+            hint = hints(
+                did_you_mean(size, spec.sizes), f"sizes: {listed(spec.sizes)}" if spec.sizes else "it has none"
+            )
+            raise ConfigError([Problem(spec.file, 0, 0, "sizes", f"there is no size {shown(size)}", hint)])
+        return spec.sizes[size], f"size {size}"
+    if config is None:
+        return {}, source
+    if not isinstance(config, Mapping):
+        raise ConfigError([Problem(source, 0, 0, "", f"{shown(config)} where a mapping is expected")])
+    return canonical_config(config, source), source
+
+
+def _check_unread(spec: Spec, given: Mapping[str, Any], origin: str, faults: list[Problem]) -> None:
+    for key, value in given.items():
+        if spec.reads_config(key) or is_neutral(key, value):
+            continue
+        near = did_you_mean(key, spec.read & spec.names.config.keys())
+        hint = "add it to `config:` if it changes the computation, to `ignore_config:` if not"
+        message = f"{shown(value)}: nothing in the spec '{spec.family}' reads this key"
+        if key == "quantization_config":
+            message, hint, near = (
+                "the checkpoint is quantised",
+                "use the checkpoint in float16, bfloat16 or float32",
+                "",
+            )
+        faults.append(Problem(origin, 0, 0, clipped(key), message, hints(near, hint)))
+
+
+def _active(spec: Spec, values: Values, problems: list[Problem]) -> list[int]:
+    active = []
+    for index, variant in enumerate(spec.variants):
+        if variant.when.names & (values.missing | values.broken):
+            continue
+        try:
+            holds = variant.when.evaluate(values.values)
+        except ExpressionError as error:
+            why = explain(variant.when.names, values)
+            message = f"{shown(variant.when.text)}: {error} {why}".rstrip()
+            problems.append(variant.mark.problem(f"{variant.path}.when", message, error.hint))
+            continue
+        if holds is not None and not isinstance(holds, bool):
+            why = explain(variant.when.names, values)
+            message = f"{variant.when.text} = {shown(holds)} must be true or false {why}".rstrip()
+            problems.append(variant.mark.problem(f"{variant.path}.when", message))
+        elif holds:
+            active.append(index)
+    return active
+
+
+def _check_missing(spec: Spec, read: frozenset[str], values: Values, origin: str, faults: list[Problem]) -> None:
+    for name, entry in spec.names.config.items():
+        if entry.required and name in read and name in values.missing:
+            also = f" (nor {listed(entry.keys[1:])})" if len(entry.keys) > 1 else ""
+            hint = f"or name a size: {listed(spec.sizes)}" if spec.sizes and not origin.startswith("size ") else ""
+            faults.append(Problem(origin, 0, 0, name, f"the key '{name}'{also} is missing", hint))
+
+
+def _is_unneeded(fault: Problem, spec: Spec, read: frozenset[str]) -> bool:
+    """A faulty value that this variant of the spec does not read."""
+    name = fault.path.split(".")[1] if fault.path.startswith(("config.", "derive.")) else fault.path
+    return (name in spec.names.config or name in spec.names.derived) and name not in read
+
+
+def _bind_parts(spec: Spec, parts: Assembled, values: Values, problems: list[Problem]) -> dict[str, Any] | None:
+    """Everything of a BoundSpec that is computed, or None after problems were reported."""
+    model = parts.model
+    assert model is not None
+    evaluator = Evaluator(values, problems)
+    fields: dict[str, Any] = {}
+    for name in ("topology", "context", "embedding", "final_norm", "head", "pooler"):
+        if name in model.fields:
+            fields[name] = _value(evaluator, model.fields[name])
+    fields.setdefault("topology", "decoder")
+    fields.setdefault("pooler", NoPooler())
+    count = _value(evaluator, _field(model, "layer.count"))
+    layers = _bind_layers(model, evaluator, count) if isinstance(count, int) else None
+    weights = _bind_weights(spec, parts.weights, evaluator) if layers is not None else None
+    if problems or layers is None or any(value is None for value in fields.values()):
+        return None
+    fields["layers"] = tuple(_with_table(layer, fields["context"]) for layer in layers)
+    for path, message, hint in check_rules(fields):
+        problems.append(place_of(model, path).problem(path, message, hint))
+    return None if problems else {**fields, "weights": weights}
+
+
+def _value(evaluator: Evaluator, form: Form, layer: int | None = None) -> Any:
+    try:
+        return evaluator.evaluate(form, layer)
+    except Failed:
+        return None
+
+
+def _field(model: Group, path: str) -> Any:
+    """The form at a path of the model's sections, or None where it is left to its default."""
+    form: Form | None = model
+    for key in path.split("."):
+        form = form.fields.get(key) if isinstance(form, Group) else None
+    return form
+
+
+def _bind_layers(model: Group, evaluator: Evaluator, count: int) -> list[Layer] | None:
+    evaluator.layers = count
+    forms = {path.rpartition(".")[2]: _field(model, path) for path in PER_LAYER}
+    forms = {name: form for name, form in forms.items() if form is not None}
+    shared: dict[str, Any] = {"residual": "sequential"}
+    failed = False
+    for name, form in forms.items():
+        if not varies(form):
+            shared[name] = _value(evaluator, form, 0)
+            failed = failed or shared[name] is None
+    changing = {name: form for name, form in forms.items() if varies(form)}
+    layers: list[Layer] = []
+    known: dict[tuple[Any, ...], Layer] = {}
+    for index in range(count):
+        values = {name: _value(evaluator, form, index) for name, form in changing.items()}
+        if failed or any(value is None for value in values.values()):
+            failed = True
+            continue
+        key = tuple(values.values())
+        if key not in known:
+            known[key] = Layer(**shared, **{**values})
+        layers.append(known[key])
+    return None if failed else layers
+
+
+def _with_table(layer: Layer, context: int) -> Layer:
+    """The layer with the size of a table of learned positions written out."""
+    position = layer.position
+    if isinstance(position, Learned) and position.size is None:
+        return layer.model_copy(update={"position": position.model_copy(update={"size": context})})
+    return layer
+
+
+def _bind_weights(spec: Spec, table: WeightTable, evaluator: Evaluator) -> BoundWeights:
+    entries: dict[str, BoundEntry] = {}
+    for key, entry in (table.entries or {}).items():
+        layers = range(evaluator.layers) if any(map(varies, entry.verbs)) else (0,)
+        steps: list[tuple[Step, ...]] = []
+        for layer in layers:
+            bound = [_value(evaluator, verb, layer) for verb in entry.verbs]
+            steps.append(tuple(step for step in bound if step is not None))
+        entries[key] = BoundEntry(key, entry.names, entry.all_needed, tuple(steps), entry.mark)
+    return BoundWeights(spec.file, table.prefixes, table.rename, table.ignore, entries)
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's types, apart from the caller's."""
+    return json.loads(json.dumps(value))

@@ -1,0 +1,92 @@
+"""The shipped specs: where they are, what they are called, and which one a checkpoint needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from archspec.errors import ConfigError, Problem, SpecError, did_you_mean, hints, listed, shown
+from archspec.header import Header, check_header
+from archspec.yaml_tree import Table, read_tree
+
+SUFFIXES = (".yaml", ".yml")
+
+
+class Listed(NamedTuple):
+    """One shipped spec."""
+
+    name: str
+    path: Path
+    description: str
+
+
+def specs_dir() -> Path:
+    """The folder of shipped specs: inside the package of a wheel, beside it in a source tree."""
+    inside = Path(__file__).resolve().parent / "specs"
+    return inside if inside.is_dir() else inside.parent.parent / "specs"
+
+
+def shipped() -> dict[str, Path]:
+    """The shipped specs by name."""
+    return {path.stem: path for path in sorted(specs_dir().glob("*.yaml"))}
+
+
+def list_specs() -> list[Listed]:
+    """Every shipped spec with its description. Raises SpecError for one that is not even YAML."""
+    return [Listed(name, path, _header(path).description) for name, path in shipped().items()]
+
+
+def find_spec(name_or_path: str | Path) -> Path:
+    """The file of a spec: a path, or the name of a shipped spec. Raises SpecError when there is none."""
+    text = str(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix in SUFFIXES or isinstance(name_or_path, Path) or len(path.parts) > 1:
+        return path
+    known = shipped()
+    if text in known:
+        return known[text]
+    hint = hints(
+        did_you_mean(text, known), f"shipped specs: {listed(known)}" if known else "", "a file is named with .yaml"
+    )
+    raise SpecError([Problem("", 0, 0, "", f"there is no spec {shown(text)}", hint)])
+
+
+def detect_spec(config: Mapping[str, Any], where: str = "config.json") -> str:
+    """The name of the shipped spec that a config.json is for, by `match:`.
+
+    Raises ConfigError when no spec or more than one fits, and says which come close.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        message = (
+            "the key 'model_type' is missing" if model_type is None else f"{shown(model_type)} is not a model type"
+        )
+        raise ConfigError([Problem(where, 0, 0, "model_type", message, "name the spec instead")])
+    found = config.get("architectures")
+    architectures = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+    headers = {name: _header(path) for name, path in shipped().items()}
+    by_type = {name: header for name, header in headers.items() if model_type in header.model_types}
+    fitting = [name for name, header in by_type.items() if _fits(header, architectures)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        message = f"model_type {shown(model_type)} fits several specs: {listed(fitting)}"
+        raise ConfigError([Problem(where, 0, 0, "model_type", message, "name one of them")])
+    if by_type:
+        known = sorted({name for header in by_type.values() for name in header.architectures})
+        message = f"{shown(architectures)} is none of the architectures that the specs for {shown(model_type)} know"
+        hint = f"known: {listed(known)} (specs: {listed(by_type)})"
+        raise ConfigError([Problem(where, 0, 0, "architectures", message, hint)])
+    types = sorted({name for header in headers.values() for name in header.model_types})
+    hint = hints(did_you_mean(model_type, types), f"known: {listed(types)}")
+    raise ConfigError([Problem(where, 0, 0, "model_type", f"no spec is for model_type {shown(model_type)}", hint)])
+
+
+def _fits(header: Header, architectures: list[str]) -> bool:
+    return not header.architectures or not architectures or bool(set(header.architectures) & set(architectures))
+
+
+def _header(path: Path) -> Header:
+    tree = read_tree(path)
+    return check_header(tree, []) if isinstance(tree, Table) else Header()

@@ -1,0 +1,27 @@
+"""Token mixers: what lets positions see each other."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveFloat
+
+from archspec.vocabulary.base import Size, Word
+
+
+class ProjectionBias(Word):
+    """Which of the attention's projections add a bias. A bare true or false stands for both."""
+
+    qkv: bool = False
+    out: bool = False
+
+
+class Attention(Word):
+    """Softmax attention with grouped queries (Ainslie et al. 2023); kv_heads = heads is MHA, kv_heads = 1 is MQA."""
+
+    heads: Size = Field(description="Query heads.")
+    kv_heads: Size = Field(description="Key and value heads; each serves heads / kv_heads queries.")
+    head_dim: Size = Field(description="Width of one head.")
+    bias: ProjectionBias = Field(default_factory=ProjectionBias)
+    scale: PositiveFloat | None = Field(None, description="Factor on the scores; by default 1 / sqrt(head_dim).")
+    window: Size | None = Field(
+        None, description="Sliding window: a query sees this many keys, itself included. none: all of them."
+    )

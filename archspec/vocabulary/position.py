@@ -1,0 +1,106 @@
+"""How a model knows the order of its tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat
+
+from archspec.vocabulary.base import Size, Word
+
+
+class NoScaling(Word):
+    """The trained frequencies as they are."""
+
+    kind: Literal["none"] = "none"
+
+
+class LinearScaling(Word):
+    """inv_freq / factor: position interpolation (Chen et al. 2023)."""
+
+    kind: Literal["linear"] = "linear"
+    factor: PositiveFloat
+
+
+class DynamicScaling(Word):
+    """NTK-aware base, growing with the current length L once L exceeds the trained length M:
+    base · (factor·L/M − (factor − 1))^(d/(d−2)).
+
+    A call rotates its new keys for the length it ends at; keys cached before keep the rotation they got, as a
+    cached decoder of the reference does, so cached decoding past M differs from a full run.
+    """
+
+    kind: Literal["dynamic"] = "dynamic"
+    factor: PositiveFloat
+    original_max_position_embeddings: Size = Field(description="The trained length M.")
+
+
+class Llama3Scaling(Word):
+    """Frequencies divided by `factor` below a low band, kept above a high band, blended between (Llama 3.1)."""
+
+    kind: Literal["llama3"] = "llama3"
+    factor: PositiveFloat
+    low_freq_factor: PositiveFloat
+    high_freq_factor: PositiveFloat
+    original_max_position_embeddings: Size
+
+
+class YarnScaling(Word):
+    """NTK-by-parts interpolation and an attention factor on cos and sin (Peng et al. 2023, sections 3.2 to 3.4)."""
+
+    kind: Literal["yarn"] = "yarn"
+    factor: PositiveFloat
+    original_max_position_embeddings: Size
+    beta_fast: PositiveFloat = Field(32.0, description="Rotations above which a frequency is kept.")
+    beta_slow: PositiveFloat = Field(1.0, description="Rotations below which a frequency is interpolated.")
+    truncate: bool = Field(True, description="Round the band's edges to whole dimensions.")
+    attention_factor: PositiveFloat | None = Field(
+        None, description="Factor on cos and sin; by default from factor, mscale and mscale_all_dim."
+    )
+    mscale: PositiveFloat | None = None
+    mscale_all_dim: PositiveFloat | None = None
+
+
+RopeScaling = Annotated[
+    NoScaling | LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling, Field(discriminator="kind")
+]
+
+
+class Rope(Word):
+    """Rotary position embedding (Su et al. 2021): queries and keys rotate by position · theta^(−2i/r)."""
+
+    kind: Literal["rope"] = "rope"
+    theta: PositiveFloat = Field(description="Base of the geometric series of wavelengths.")
+    fraction: float = Field(
+        1.0, gt=0.0, le=1.0, description="Share of each head that rotates (partial rotary); the rest passes through."
+    )
+    pairing: Literal["half", "interleaved"] = Field(
+        "half", description="half: dim i rotates with dim i + r/2. interleaved: dim 2i rotates with dim 2i + 1."
+    )
+    scaling: RopeScaling = Field(default_factory=NoScaling, description="Context extension of the frequencies.")
+
+
+class Alibi(Word):
+    """Attention with linear biases (Press et al. 2022): slope(head) · key position is added to the scores."""
+
+    kind: Literal["alibi"] = "alibi"
+    scaled: bool = Field(
+        False, description="The bias is added before the scores are scaled, so that it is scaled with them."
+    )
+    rounding: Literal["none", "bfloat16"] = Field("none", description="Precision in which slope · position is rounded.")
+
+
+class Learned(Word):
+    """A table of learned absolute positions, added to the token embedding."""
+
+    kind: Literal["learned"] = "learned"
+    size: Size | None = Field(None, description="Rows of the table; by default `context`.")
+
+
+class NoPosition(Word):
+    """No position signal at all."""
+
+    kind: Literal["none"] = "none"
+
+
+Position = Annotated[Rope | Alibi | Learned | NoPosition, Field(discriminator="kind")]

@@ -1,0 +1,248 @@
+"""The portable graph of a whole model, put together from its traced parts.
+
+Each distinct kind of layer is traced once and instantiated once a layer, so build time hardly grows with depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from archspec import vocabulary as words
+from compiler import interface
+from compiler.components.attention import KeyValueCache
+from compiler.model import Model, signals_of
+from compiler.operators import OPSET
+from compiler.tensors import TensorType
+from compiler.trace import Part, Piece, trace
+from compiler.weights import WeightTensor
+from compiler.wiring import mask_type
+
+IR_VERSION = 11
+_IR_DTYPES = {
+    torch.float32: ir.DataType.FLOAT,
+    torch.float16: ir.DataType.FLOAT16,
+    torch.bfloat16: ir.DataType.BFLOAT16,
+    torch.int64: ir.DataType.INT64,
+    torch.bool: ir.DataType.BOOL,
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step through the model: a part, the graph's tensors that it reads and gives, and what makes it like others.
+
+    Stages of equal `kind` are traced once.
+    """
+
+    kind: Hashable
+    name: str
+    part: Part
+    inputs: tuple[str, ...]
+    outputs: Mapping[str, TensorType]
+
+
+class Assembler:
+    """Instantiates pieces in one graph; `values` holds every tensor so far by its name in that graph."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.dtype = model.dtype
+        self.slots = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="archc")
+        self.values: dict[str, ir.Value] = {}
+        self._constants: dict[tuple[object, ...], ir.Value] = {}
+
+    def add_input(self, name: str, kind: TensorType) -> None:
+        """A new graph input."""
+        value = ir.Value(name=name, shape=ir.Shape(kind.shape), type=ir.TensorType(_IR_DTYPES[kind.dtype]))
+        self.graph.inputs.append(value)
+        self.define(name, kind, value)
+
+    def define(self, name: str, kind: TensorType, value: ir.Value) -> None:
+        """Gives a tensor its name in this graph."""
+        value.name = name
+        value.shape, value.type = ir.Shape(kind.shape), ir.TensorType(_IR_DTYPES[kind.dtype])
+        self.values[name] = value
+
+    def instantiate(self, piece: Piece, stage: Stage) -> None:
+        """Adds a copy of a piece that reads the stage's inputs and gives its outputs, with its owner's weights."""
+        mapping: dict[ir.Value, ir.Value] = {
+            theirs: self.values[name] for theirs, name in zip(piece.inputs, stage.inputs, strict=True)
+        }
+        for name, theirs in piece.weights.items():
+            mapping[theirs] = self.weight(stage.part.owner.get_parameter(name))
+        for theirs in piece.constants:
+            mapping[theirs] = self.constant(theirs)
+        for node in piece.nodes:
+            self.graph.append(_copy_node(node, mapping, f"{stage.name}."))
+        for theirs, (name, kind) in zip(piece.outputs, stage.outputs.items(), strict=True):
+            self.define(name, kind, mapping[theirs])
+
+    def weight(self, parameter: nn.Parameter) -> ir.Value:
+        """The initializer of a parameter of the model."""
+        slot = self.slots[id(parameter)]
+        if slot not in self.graph.initializers:
+            dtype = _IR_DTYPES[parameter.dtype]
+            tensor = WeightTensor(slot, tuple(parameter.shape), dtype)
+            value = ir.Value(name=slot, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
+            self.graph.register_initializer(value)
+        return self.graph.initializers[slot]
+
+    def constant(self, theirs: ir.Value) -> ir.Value:
+        """An initializer with the same few numbers; equal ones are shared."""
+        array = theirs.const_value.numpy()  # type: ignore[union-attr]
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"constant.{len(self._constants)}"
+            tensor = ir.tensor(array, dtype=theirs.const_value.dtype, name=name)  # type: ignore[union-attr]
+            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+            self.graph.register_initializer(value)
+            self._constants[key] = value
+        return self._constants[key]
+
+    def output(self, name: str) -> None:
+        """Makes a tensor a graph output."""
+        self.graph.outputs.append(self.values[name])
+
+
+def _copy_node(node: ir.Node, mapping: dict[ir.Value, ir.Value], prefix: str) -> ir.Node:
+    copy = ir.Node(
+        node.domain,
+        node.op_type,
+        [None if value is None else mapping[value] for value in node.inputs],
+        node.attributes.values(),
+        overload=node.overload,
+        num_outputs=len(node.outputs),
+        version=node.version,
+        name=f"{prefix}{node.name}",
+        metadata_props={key: text for key, text in node.metadata_props.items() if key.startswith("archc.")},
+    )
+    for old, new in zip(node.outputs, copy.outputs, strict=True):
+        new.name = f"{prefix}{old.name}"
+        new.type = old.type
+        # Axis names of a trace mean nothing outside it; ranks and fixed sizes do.
+        new.shape = None if old.shape is None else ir.Shape([d if isinstance(d, int) else None for d in old.shape])
+        mapping[old] = new
+    return copy
+
+
+def assemble(model: Model) -> ir.Model:
+    """The portable ONNX graph of a model on the meta device, with its weights named and not yet there."""
+    spec = model.spec
+    build = Assembler(model)
+    for item in interface.graph_inputs(spec):
+        build.add_input(item.name, TensorType(_torch_dtype(item.dtype), item.shape))
+    for state in interface.graph_state(spec, model.dtype):
+        build.add_input(state.input, TensorType(_torch_dtype(state.dtype), state.shape))
+
+    stages = [*_signals(model), _embedding(model), *_layers(model), _ending(model)]
+    distinct = {stage.kind: stage.part for stage in reversed(stages)}
+    pieces = dict(zip(distinct, trace(list(distinct.values())), strict=True))
+    for stage in stages:
+        build.instantiate(pieces[stage.kind], stage)
+
+    for output in interface.graph_outputs(spec, model.dtype):
+        build.output(output.name)
+    for state in interface.graph_state(spec, model.dtype):
+        build.output(state.output)
+    return ir.Model(build.graph, ir_version=IR_VERSION, producer_name="archc")
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def _hidden(model: Model) -> TensorType:
+    return TensorType(model.dtype, ("batch", "seq", model.spec.embedding.width))
+
+
+def _signals(model: Model) -> list[Stage]:
+    """The shared tables, where there are any."""
+    outputs: dict[str, TensorType] = {}
+    for name, rope in model.signals.ropes.items():
+        for half in ("cos", "sin"):
+            outputs[f"{name}.{half}"] = TensorType(model.dtype, ("batch", "seq", rope.dim // 2))
+    for name, (alibi, _) in model.signals.alibis.items():
+        outputs[name] = TensorType(model.dtype, (1, len(alibi.slopes), 1, "total"))
+    if not outputs:
+        return []
+    inputs = {"position_ids": interface.TOKENS} if model.signals.ropes else {}
+    for _, mask in model.signals.alibis.values():
+        inputs[mask] = mask_type(model.wiring.masks[mask])
+
+    def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        tables = model.signals(tensors.get("position_ids"), tensors)
+        return [tables[name] for name in outputs]
+
+    # On the CPU, not on meta: the tables' own constants are part of the trace.
+    return [Stage("signals", "signals", Part(model.signals, function, inputs, device="cpu"), tuple(inputs), outputs)]
+
+
+def _embedding(model: Model) -> Stage:
+    names = ["input_ids"]
+    if model.embedding.positions is not None:
+        names.append("position_ids")
+    if model.embedding.token_types is not None:
+        names.append("token_type_ids")
+    inputs = dict.fromkeys(names, interface.TOKENS)
+
+    def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        return [model.embed(tensors["input_ids"], tensors.get("position_ids"), tensors.get("token_type_ids"))]
+
+    part = Part(model.embedding, function, inputs)
+    return Stage("embedding", "embedding", part, tuple(inputs), {"embedding.output": _hidden(model)})
+
+
+def _layers(model: Model) -> Iterator[Stage]:
+    """One stage a layer; layers that compute the same share a kind, and so a trace."""
+    hidden = "embedding.output"
+    for index, word in enumerate(model.spec.layers):
+        past = interface.past_names(index) if model.cached else ()
+        present = interface.present_names(index) if model.cached else ()
+        cache = interface.cache_type(word, model.dtype)
+        tables = model.wiring.types(index, model.dtype)
+        written = {"write_indices": interface.ROWS} if model.cached else {}
+        # The part's own names for what it reads: layers of one kind differ in them.
+        inputs = {"hidden": _hidden(model), **tables, **written, **dict.fromkeys(("past_key", "past_value")[: len(past)], cache)}
+        outputs = {f"layers.{index}.output": _hidden(model), **dict.fromkeys(present, cache)}
+        part = Part(model.layers[index], _layer_function(model, index), inputs)
+        yield Stage(word, f"layers.{index}", part, (hidden, *tables, *written, *past), outputs)
+        hidden = f"layers.{index}.output"
+
+
+def _layer_function(model: Model, index: int) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
+    module, wire = model.layers[index], model.wiring.wires[index]
+
+    def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        cache = None
+        if model.cached:
+            cache = KeyValueCache(tensors["past_key"], tensors["past_value"], tensors["write_indices"])
+        x, present = module(tensors["hidden"], signals_of(wire, tensors), cache)
+        return [x, *(present or ())]
+
+    return function
+
+
+def _ending(model: Model) -> Stage:
+    outputs = {
+        output.name: TensorType(model.dtype, output.shape)
+        for output in interface.graph_outputs(model.spec, model.dtype)
+    }
+    asked = {"logit_positions": interface.ASKED} if "logits" in outputs else {}
+    inputs = {"hidden": _hidden(model), **asked}
+
+    def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        results = model.end(tensors["hidden"], tensors.get("logit_positions"))
+        return [getattr(results, name) for name in outputs]
+
+    modules = {"final_norm": model.final_norm, "head": model.head, "pooler": model.pooler}
+    owner = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
+    part = Part(owner, function, inputs)
+    return Stage("ending", "ending", part, (f"layers.{len(model.layers) - 1}.output", *asked), outputs)

@@ -1,0 +1,149 @@
+"""From a spec to a plan: the whole compiler on one page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archspec import BoundSpec, detect_spec, load_spec
+from compiler import interface
+from compiler.assemble import assemble
+from compiler.checkpoint.folder import SpecialTokens, find_checkpoint, read_folder_config, special_tokens, tokenizer_files
+from compiler.checkpoint.names import map_checkpoint, slot_shapes
+from compiler.checkpoint.reader import Checkpoint, RandomWeights
+from compiler.cost import flops_per_token, parameter_count
+from compiler.emit import Progress, Slots, Stored, check_space, place_weights, serialize, total_bytes, write_folder, write_plan
+from compiler.errors import BuildError
+from compiler.model import Model, meta_model
+from compiler.targets import TARGETS, Target
+from runtime.plan import Limits, Manifest, Tokens
+
+_MANIFEST_ROOM = 2**20
+
+
+def build(
+    spec: str | Path,
+    weights: str | Path | None = None,
+    *,
+    out: str | Path = "engine.plan",
+    target: str = "ort-cpu",
+    dtype: str = "float32",
+    size: str | None = None,
+    random: int | None = None,
+    max_seq_len: int | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress = lambda name, done, total: None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> Path:
+    """Builds a plan from a spec (a name or a file; or a checkpoint's folder) and writes it to `out`.
+
+    Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, target or place to
+    write, and PlanError where the plan cannot be written. On any of them, what was at `out` before stays.
+    """
+    place = choose_target(target, dtype)
+    folder = choose_checkpoint(spec, weights, random)
+    config = read_folder_config(folder) if folder is not None else None
+    bound = bind(spec, config, size, overrides)
+    model = meta_model(bound, interface.DTYPES[dtype])
+    slots = open_slots(bound, model, folder if random is None else None, random)
+
+    graph = assemble(model)
+    for graph_pass in place.passes:
+        graph_pass(graph)
+    stored = place_weights(graph)
+    serialized = serialize(graph)
+
+    files = tokenizer_files(folder)
+    tokens = special_tokens(folder, config, bound.embedding.vocab)
+    manifest = describe(bound, model, place, dtype, stored, tokens, max_seq_len)
+    check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
+    write = write_folder if place.folder else write_plan
+    return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
+
+
+def choose_target(name: str, dtype: str) -> Target:
+    """The target of that name. Raises BuildError where it is unknown or cannot run that dtype."""
+    if name not in TARGETS:
+        raise BuildError(f"target '{name}' is not known; this archc builds {', '.join(TARGETS)}")
+    place = TARGETS[name]
+    if dtype not in place.dtypes:
+        raise BuildError(f"target '{name}' does not run {dtype}: choose {' or '.join(place.dtypes)}")
+    return place
+
+
+def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:
+    """The checkpoint's folder: what `weights` names, or the spec argument itself where that is a folder."""
+    if weights is None and Path(spec).is_dir():
+        weights = spec
+    if weights is not None and random is not None and weights != spec:
+        raise BuildError("--weights and --random contradict each other: give one")
+    if weights is not None:
+        return find_checkpoint(weights)
+    if random is None:
+        raise BuildError("no weights: name a checkpoint with --weights, or build with --random SEED")
+    return None
+
+
+def bind(spec: str | Path, config: dict[str, Any] | None, size: str | None, overrides: Sequence[str]) -> BoundSpec:
+    """The spec with its sizes known; a checkpoint's folder in place of a spec finds its spec by itself."""
+    name = spec
+    if Path(spec).is_dir():
+        if config is None:
+            raise BuildError(f"{spec}: no config.json, so the family cannot be told: name a spec and use --weights")
+        name = detect_spec(config, str(Path(spec) / "config.json"))
+    return load_spec(name, overrides).bind(config, size)
+
+
+def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int | None) -> Slots:
+    """The model's weights: a checkpoint's, or random ones."""
+    if random is not None or folder is None:
+        return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
+    return map_checkpoint(spec, model, Checkpoint(folder), folder)
+
+
+def describe(
+    spec: BoundSpec,
+    model: Model,
+    target: Target,
+    dtype: str,
+    stored: Sequence[Stored],
+    tokens: SpecialTokens,
+    max_seq_len: int | None,
+) -> Manifest:
+    """What the plan says about itself."""
+    if max_seq_len is not None and not 1 <= max_seq_len <= spec.context:
+        raise BuildError(f"--max-seq-len {max_seq_len}: this model takes 1 to {spec.context} tokens")
+    packages = ("torch", "onnx-ir", "onnxscript")
+    return Manifest(
+        archc=version("archc"),
+        family=spec.family,
+        topology=spec.topology,
+        spec=spec.text,
+        config=dict(spec.config),
+        target=target.name,
+        dtype=dtype,
+        inputs=tuple(interface.graph_inputs(spec)),
+        outputs=tuple(interface.graph_outputs(spec, model.dtype)),
+        state=tuple(interface.graph_state(spec, model.dtype)),
+        limits=Limits(max_seq_len=max_seq_len or spec.context, vocab_size=spec.embedding.vocab),
+        tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad),
+        tensors=tuple(item.tensor for item in stored),
+        parameters=parameter_count(model),
+        flops_per_token=flops_per_token(model),
+        builder={"python": platform.python_version(), "platform": platform.platform(terse=True)}
+        | {name: version(name) for name in packages},
+    )
+
+
+def load_torch(model: Model, slots: Slots) -> Model:
+    """Fills a model on the meta device with real weights, so that it runs in torch."""
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(slots.read(name))
+    return model.eval()

@@ -1,0 +1,71 @@
+"""From checkpoint names to the model's slots: a checkpoint seen through a spec's weight table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from archspec.binding import BoundSpec
+from archspec.weights import Resolution
+from compiler.checkpoint.reader import Weights
+from compiler.checkpoint.verbs import apply_steps
+from compiler.errors import BuildError
+
+
+class SlotReader:
+    """The slots of a model, each made from the checkpoint's tensors when it is asked for."""
+
+    def __init__(self, weights: Weights, resolution: Resolution, slots: Mapping[str, tuple[int, ...]]) -> None:
+        self.weights, self.resolution, self.slots = weights, resolution, slots
+
+    def names(self) -> Collection[str]:
+        """The slots' names."""
+        return self.slots.keys()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of one slot."""
+        return self.slots[name]
+
+    def read(self, name: str) -> Tensor:
+        """One slot's tensor. Raises BuildError where the checkpoint's shapes do not give the slot's."""
+        source = self.resolution.sources[name]
+        shapes = ", ".join(f"'{n}' {list(self.weights.shape(n))}" for n in source.names)
+        try:
+            value = apply_steps([self.weights.read(n) for n in source.names], source.steps)
+        except (ValueError, RuntimeError) as error:
+            raise BuildError(f"{name}: {shapes} cannot be cut as the weight table says: {error}") from None
+        if tuple(value.shape) != self.slots[name]:
+            raise BuildError(
+                f"{name}: the spec gives it the shape {list(self.slots[name])}, but the checkpoint's {shapes} gives "
+                f"{list(value.shape)}: the config does not belong to this checkpoint, or the spec is wrong"
+            )
+        return value
+
+
+def slot_shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Every slot of a model and its shape; a tied head has none of its own."""
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def tied_slots(model: torch.nn.Module) -> dict[str, str]:
+    """Names of parameters that are another's: {"head.weight": "embedding.tokens.weight"}."""
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    every = model.named_parameters(remove_duplicate=False)
+    return {name: first[id(parameter)] for name, parameter in every if first[id(parameter)] != name}
+
+
+def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, where: Path) -> SlotReader:
+    """A checkpoint seen as slots. Raises WeightsError for names and BuildError for a tied tensor that differs."""
+    slots = slot_shapes(model)
+    resolution = spec.weights.resolve(slots, weights.names(), ties=tied_slots(model), checkpoint=str(where))
+    reader = SlotReader(weights, resolution, slots)
+    for duplicate, slot in resolution.tied_duplicates.items():
+        if not torch.equal(weights.read(duplicate), reader.read(slot)):
+            raise BuildError(
+                f"{where}: '{duplicate}' differs from the tensor that {slot} is made of, though the config ties them: "
+                "build with --set head.tie=false to use both"
+            )
+    return reader

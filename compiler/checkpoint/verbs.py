@@ -1,0 +1,36 @@
+"""The verbs of a weight table, applied to tensors; what each means is said in `archspec.vocabulary.verbs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from archspec.vocabulary.verbs import Concat, Split, Step, Transpose
+
+
+def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
+    """One slot's tensor from the checkpoint's. Raises ValueError where a shape does not fit a verb."""
+    values = list(tensors)
+    for step in steps:
+        match step:
+            case Concat(axis=axis):
+                values = [torch.cat(values, dim=axis)]
+            case Split():
+                values = [split(value, step) for value in values]
+            case Transpose():
+                values = [value.t() for value in values]
+    if len(values) != 1:
+        raise ValueError(f"{len(values)} tensors and no concat that joins them")
+    return values[0]
+
+
+def split(value: Tensor, step: Split) -> Tensor:
+    """Part `take` of every group along an axis that is laid out as groups × sum(parts)."""
+    size, period = value.shape[step.axis], sum(step.parts)
+    if size != step.groups * period:
+        raise ValueError(f"axis {step.axis} is {size} long, not {step.groups} × {period}")
+    grouped = value.unflatten(step.axis, (step.groups, period))
+    start = sum(step.parts[: step.take])
+    return grouped.narrow(step.axis + 1, start, step.parts[step.take]).flatten(step.axis, step.axis + 1)

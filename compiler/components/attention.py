@@ -1,0 +1,75 @@
+"""Softmax attention with grouped queries over a cache or over the call's own keys.
+
+Shape suffixes as in `compiler.operators`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from archspec import vocabulary as words
+from compiler import operators as ops
+from compiler.components.linear import Linear
+
+
+@dataclass(frozen=True)
+class KeyValueCache:
+    """One layer's cache: keys and values [B, K, C, D], and the slot that each row writes first [B]."""
+
+    keys_BKCD: Tensor
+    values_BKCD: Tensor
+    write_indices_B: Tensor
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a layer reads besides the residual stream; the parts that its position kind does not use are None."""
+
+    mask_B1ST: Tensor
+    cos_BSR: Tensor | None = None
+    sin_BSR: Tensor | None = None
+    bias_1H1T: Tensor | None = None
+
+
+class Attention(nn.Module):
+    """Grouped-query attention (Ainslie et al. 2023) with rotary positions or an additive bias where given."""
+
+    def __init__(self, word: words.Attention, position: words.Position, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word, self.position = word, position
+        self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(word.head_dim)
+        queries, keys = word.heads * word.head_dim, word.kv_heads * word.head_dim
+        self.q = Linear(width, queries, word.bias.qkv, dtype)
+        self.k = Linear(width, keys, word.bias.qkv, dtype)
+        self.v = Linear(width, keys, word.bias.qkv, dtype)
+        self.o = Linear(queries, width, word.bias.out, dtype)
+
+    def forward(
+        self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """[B, S, N] → [B, S, N], and the cache's new keys and values where there is a cache."""
+        q = ops.split_heads(self.q(x_BSN), self.word.heads)
+        k = ops.split_heads(self.k(x_BSN), self.word.kv_heads)
+        v = ops.split_heads(self.v(x_BSN), self.word.kv_heads)
+        if isinstance(self.position, words.Rope):
+            interleaved = self.position.pairing == "interleaved"
+            q = ops.rotary(q, signals.cos_BSR, signals.sin_BSR, interleaved)
+            k = ops.rotary(k, signals.cos_BSR, signals.sin_BSR, interleaved)
+        present = None
+        if cache is not None:
+            keys = ops.update_cache(cache.keys_BKCD, k, cache.write_indices_B)
+            values = ops.update_cache(cache.values_BKCD, v, cache.write_indices_B)
+            present = (keys, values)
+            k, v = ops.live(keys, signals.mask_B1ST), ops.live(values, signals.mask_B1ST)
+        y_BHSD = ops.attention(q, k, v, signals.mask_B1ST, self.score_bias(signals), self.scale)
+        return self.o(ops.merge_heads(y_BHSD)), present
+
+    def score_bias(self, signals: Signals) -> Tensor | None:
+        """The additive bias on scaled scores [1, H, 1, T]."""
+        if isinstance(self.position, words.Alibi) and self.position.scaled and signals.bias_1H1T is not None:
+            return signals.bias_1H1T * self.scale
+        return signals.bias_1H1T

@@ -1,0 +1,44 @@
+"""From token ids to the residual stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from archspec import vocabulary as words
+from compiler.components.norm import make_norm
+
+
+class Table(nn.Module):
+    """Rows looked up by index."""
+
+    def __init__(self, rows: int, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width, dtype=dtype))
+
+    def forward(self, index: Tensor) -> Tensor:
+        """int64 [...] → [..., width]."""
+        return nn.functional.embedding(index, self.weight)
+
+
+class Embedding(nn.Module):
+    """norm(scale · tokens + positions + token types), the parts that the spec asks for."""
+
+    def __init__(self, word: words.Embedding, positions: int | None, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.scale = word.scale
+        self.tokens = Table(word.vocab, word.width, dtype)
+        self.positions = Table(positions, word.width, dtype) if positions else None
+        self.token_types = Table(word.token_types, word.width, dtype) if word.token_types else None
+        self.norm = make_norm(word.norm, word.width, dtype)
+
+    def forward(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """int64 [B, S] each, None where the spec has no such table → [B, S, width]."""
+        x = self.tokens(input_ids)
+        if self.scale is not None:
+            x = x * self.scale
+        if self.token_types is not None:
+            x = x + self.token_types(token_type_ids)
+        if self.positions is not None:
+            x = x + self.positions(position_ids)
+        return self.norm(x)

@@ -1,0 +1,56 @@
+"""A layer: a mixer and an MLP as two residual branches, with norms where the spec places them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from archspec import vocabulary as words
+from compiler.components.attention import Attention, KeyValueCache, Signals
+from compiler.components.mlp import make_mlp
+from compiler.components.norm import make_norm
+
+
+class Layer(nn.Module):
+    """One transformer layer; `word.norm.placement` and `word.residual` say how its branches are joined."""
+
+    def __init__(self, word: words.Layer, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        placement = getattr(word.norm, "placement", "pre")
+        shared = getattr(word.norm, "shared", False)
+
+        def norm(wanted: bool) -> nn.Module:
+            return make_norm(word.norm if wanted else words.NoNorm(), width, dtype)
+
+        self.word = word
+        self.after_sum = placement == "post"
+        self.attention = Attention(word.attention, word.position, width, dtype)
+        self.mlp = make_mlp(word.mlp, width, dtype)
+        # `mixer_norm` and `mlp_norm` stand before the branch, or after the sum in post-norm layers.
+        self.mixer_norm = norm(placement != "output")
+        self.mlp_norm = norm(placement != "output" and not shared)
+        self.mixer_output_norm = norm(placement in ("sandwich", "output"))
+        self.mlp_output_norm = norm(placement in ("sandwich", "output"))
+
+    def forward(
+        self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """[B, S, N] → [B, S, N], and the cache's new keys and values where there is a cache."""
+        if self.word.residual == "parallel":
+            return self.parallel(x_BSN, signals, cache)
+        if self.after_sum:
+            y, present = self.attention(x_BSN, signals, cache)
+            x_BSN = self.mixer_norm(x_BSN + y)
+            return self.mlp_norm(x_BSN + self.mlp(x_BSN)), present
+        y, present = self.attention(self.mixer_norm(x_BSN), signals, cache)
+        x_BSN = x_BSN + self.mixer_output_norm(y)
+        return x_BSN + self.mlp_output_norm(self.mlp(self.mlp_norm(x_BSN))), present
+
+    def parallel(
+        self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Both branches read the layer's input and are added at once (Wang & Komatsuzaki 2021, GPT-J)."""
+        mixer_input = self.mixer_norm(x_BSN)
+        mlp_input = mixer_input if getattr(self.word.norm, "shared", False) else self.mlp_norm(x_BSN)
+        y, present = self.attention(mixer_input, signals, cache)
+        return x_BSN + self.mixer_output_norm(y) + self.mlp_output_norm(self.mlp(mlp_input)), present

@@ -1,0 +1,22 @@
+"""What a model costs: parameters, and arithmetic for one more token."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from compiler.components.head import Projection
+from compiler.components.linear import Linear
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers the model has; shared ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def flops_per_token(model: nn.Module) -> int:
+    """Floating-point operations of one token's projections, two for each weight read.
+
+    Attention's own products come on top: 4 · heads · head_dim for each live position and layer.
+    """
+    projections = [module for module in model.modules() if isinstance(module, Linear | Projection)]
+    return sum(2 * module.weight.numel() for module in projections)

@@ -1,0 +1,170 @@
+"""Writes what a build made: the graph, the weights as they stream by, and the files that text needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import onnx_ir as ir
+import torch
+
+from compiler.checkpoint.names import SlotReader
+from compiler.checkpoint.reader import RandomWeights
+from compiler.errors import BuildError
+from compiler.weights import WeightTensor
+from runtime.plan import Manifest, PlanWriter, Tensor
+
+WEIGHTS = "weights.bin"
+MODEL = "model.onnx"
+# Tensors start at multiples of this: a memory page for large ones, so that mapping touches no neighbour.
+_ALIGNMENT, _PAGE, _LARGE = 64, 4096, 65536
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_IR_DTYPES = {"float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
+
+Slots = SlotReader | RandomWeights
+Progress = Callable[[str, int, int], None]
+"""Called with the tensor at work, the bytes written so far, and the bytes to write in all."""
+
+
+class Sink(Protocol):
+    """Where bytes go, in order."""
+
+    def write(self, data: memoryview, /) -> int:
+        """Appends bytes."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One weight's place in weights.bin."""
+
+    weight: WeightTensor
+    tensor: Tensor
+
+
+def place_weights(model: ir.Model) -> list[Stored]:
+    """Gives every weight its place, and makes its initializer point there."""
+    stored, end = [], 0
+    for value in model.graph.initializers.values():
+        weight = value.const_value
+        if not isinstance(weight, WeightTensor):
+            continue
+        size = int(weight.nbytes)
+        boundary = _PAGE if size >= _LARGE else _ALIGNMENT
+        offset = -(-end // boundary) * boundary
+        shape = tuple(int(axis) for axis in weight.shape)
+        assert value.name is not None
+        value.const_value = ir.ExternalTensor(
+            WEIGHTS, offset, size, weight.dtype, shape=ir.Shape(shape), name=value.name, base_dir=""
+        )
+        dtype = next(name for name, kind in _IR_DTYPES.items() if kind == weight.dtype)
+        stored.append(Stored(weight, Tensor(name=value.name, shape=shape, dtype=dtype, offset=offset, bytes=size)))
+        end = offset + size
+    return stored
+
+
+def total_bytes(stored: list[Stored]) -> int:
+    """The size of weights.bin."""
+    return stored[-1].tensor.offset + stored[-1].tensor.bytes if stored else 0
+
+
+def serialize(model: ir.Model) -> bytes:
+    """model.onnx, its weights left outside."""
+    return ir.serde.serialize_model(model).SerializeToString()
+
+
+def stream_weights(stored: list[Stored], slots: Slots, sink: Sink, progress: Progress, warn: Callable[[str], None]) -> None:
+    """Writes every weight at its place, reading one at a time. Raises BuildError for a number that the dtype lacks."""
+    position, total = 0, total_bytes(stored)
+    for item in stored:
+        progress(item.tensor.name, position, total)
+        sink.write(memoryview(bytes(item.tensor.offset - position)))
+        position = item.tensor.offset
+        for data in _numbers(item, slots, warn):
+            position += sink.write(data)
+    progress("", total, total)
+
+
+def _numbers(item: Stored, slots: Slots, warn: Callable[[str], None]) -> Iterator[memoryview]:
+    source = slots.read(item.weight.slot)
+    dtype = _DTYPES[item.tensor.dtype]
+    finite = True
+    for block in item.weight.blocks(source, dtype):
+        finite = finite and bool(torch.isfinite(block).all())
+        yield memoryview(block.view(torch.uint8).numpy().reshape(-1))
+    if finite:
+        return
+    if torch.isfinite(source).all():
+        largest = float(source.float().abs().max())
+        raise BuildError(
+            f"{item.weight.slot}: holds {largest:g}, which {item.tensor.dtype} cannot: build with --dtype float32"
+        )
+    warn(f"{item.weight.slot}: the checkpoint holds NaN or infinite numbers here")
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Raises BuildError where the disk has less room than a build will write."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise BuildError(f"{path}: its folder does not exist; make it first")
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise BuildError(f"{path}: {needed:,} bytes are needed and {free:,} are free: make room, or name another disk with -o")
+
+
+def write_plan(
+    path: Path,
+    graph: bytes,
+    stored: list[Stored],
+    slots: Slots,
+    files: Mapping[str, bytes],
+    manifest: Manifest,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> Path:
+    """Writes an engine.plan; on any failure the old file, if there was one, stays."""
+    with PlanWriter(path) as writer:
+        writer.add(MODEL, graph)
+        with writer.stream(WEIGHTS) as sink:
+            stream_weights(stored, slots, sink, progress, warn)
+        for name, data in files.items():
+            writer.add(f"tokenizer/{name}", data)
+        return writer.finish(manifest)
+
+
+def write_folder(
+    path: Path,
+    graph: bytes,
+    stored: list[Stored],
+    slots: Slots,
+    files: Mapping[str, bytes],
+    manifest: Manifest,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> Path:
+    """Writes a plain ONNX folder, whole or not at all; an older one of ours is replaced, anything else is left alone."""
+    if path.exists() and not (path / MODEL).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise BuildError(f"{path}: is there already and is not an ONNX folder: name another with -o")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        (temporary / MODEL).write_bytes(graph)
+        (temporary / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        with (temporary / WEIGHTS).open("wb") as sink:
+            stream_weights(stored, slots, sink, progress, warn)
+            sink.flush()
+            os.fsync(sink.fileno())
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except OSError as error:
+        raise BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+    return path

@@ -1,0 +1,140 @@
+"""The torch model of a bound spec: what is traced part by part, and what runs whole in torch to debug a family.
+
+Shape suffixes as in `compiler.operators`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from archspec import vocabulary as words
+from archspec.binding import BoundSpec
+from compiler import operators as ops
+from compiler.components.attention import KeyValueCache, Signals
+from compiler.components.embedding import Embedding
+from compiler.components.head import FirstTokenPooler, make_head
+from compiler.components.layer import Layer
+from compiler.components.norm import RmsNorm, make_norm
+from compiler.components.position import AlibiBias, RotaryTables
+from compiler.wiring import Wire, Wiring, wire
+
+
+@dataclass
+class Outputs:
+    """What one call gives; the parts that the spec does not have, or that were not asked for, are None."""
+
+    hidden_states: Tensor
+    logits: Tensor | None = None
+    pooled: Tensor | None = None
+    present: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+
+class SignalTables(nn.Module):
+    """Every shared tensor that is computed from positions and masks, by name."""
+
+    def __init__(self, wiring: Wiring, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.ropes = {name: RotaryTables(rope, width, dtype) for name, (rope, width) in wiring.ropes.items()}
+        self.alibis = {
+            name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in wiring.alibis.items()
+        }
+
+    def forward(self, position_ids: Tensor | None, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """position_ids [B, S] and masks [B, 1, S, T] by name → tables by name."""
+        tables: dict[str, Tensor] = {}
+        for name, rope in self.ropes.items():
+            tables[f"{name}.cos"], tables[f"{name}.sin"] = rope(position_ids)
+        for name, (alibi, mask) in self.alibis.items():
+            tables[name] = alibi(masks[mask])
+        return tables
+
+
+def signals_of(wire: Wire, tensors: Mapping[str, Tensor]) -> Signals:
+    """A layer's signals, picked by its wire out of all shared tensors."""
+    return Signals(
+        mask_B1ST=tensors[wire.mask],
+        cos_BSR=tensors[f"{wire.rope}.cos"] if wire.rope else None,
+        sin_BSR=tensors[f"{wire.rope}.sin"] if wire.rope else None,
+        bias_1H1T=tensors[wire.alibi] if wire.alibi else None,
+    )
+
+
+class Model(nn.Module):
+    """A whole architecture; parameter names are archc's tensor names."""
+
+    def __init__(self, spec: BoundSpec, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.spec, self.dtype, self.wiring = spec, dtype, wire(spec)
+        width = spec.embedding.width
+        self.signals = SignalTables(self.wiring, dtype)
+        self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype)
+        self.layers = nn.ModuleList(Layer(layer, width, dtype) for layer in spec.layers)
+        self.final_norm = make_norm(spec.final_norm, width, dtype)
+        self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
+        pooled = isinstance(spec.pooler, words.FirstTokenPooler)
+        self.pooler = FirstTokenPooler(width, dtype) if pooled else None
+
+    @property
+    def cached(self) -> bool:
+        """Whether layers keep keys and values between calls."""
+        return self.spec.topology == "decoder"
+
+    def zero_centred_norms(self) -> set[str]:
+        """Norm weights that are stored as a difference from one."""
+        return {
+            f"{name}.weight"
+            for name, module in self.named_modules()
+            if isinstance(module, RmsNorm) and module.word.unit_offset
+        }
+
+    def embed(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """int64 [B, S] each → [B, S, width]."""
+        x: Tensor = self.embedding(input_ids, position_ids, token_type_ids)
+        return x
+
+    def end(self, x_BSN: Tensor, logit_positions_BP: Tensor | None) -> Outputs:
+        """The last layer's output [B, S, width] → hidden states, logits at the positions [B, P], pooled vector."""
+        hidden = self.final_norm(x_BSN)
+        outputs = Outputs(hidden)
+        if self.head is not None and logit_positions_BP is not None:
+            outputs.logits = self.head(ops.take_positions(hidden, logit_positions_BP))
+        if self.pooler is not None:
+            outputs.pooled = self.pooler(hidden)
+        return outputs
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        masks: Mapping[str, Tensor],
+        position_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        logit_positions: Tensor | None = None,
+        caches: Sequence[KeyValueCache] | None = None,
+    ) -> Outputs:
+        """One call in torch, of the same meaning as the exported graph: int64 [B, S] inputs, bool masks [B, 1, S, T]."""
+        tensors = {**masks, **self.signals(position_ids, masks)}
+        x = self.embed(input_ids, position_ids, token_type_ids)
+        present = []
+        for index, (layer, layer_wire) in enumerate(zip(self.layers, self.wiring.wires, strict=True)):
+            x, new = layer(x, signals_of(layer_wire, tensors), caches[index] if caches else None)
+            if new is not None:
+                present.append(new)
+        outputs = self.end(x, logit_positions)
+        outputs.present = present
+        return outputs
+
+
+def learned_positions(spec: BoundSpec) -> int | None:
+    """Rows of the learned position table, or None where positions are not learned."""
+    position = spec.layers[0].position
+    return (position.size or spec.context) if isinstance(position, words.Learned) else None
+
+
+def meta_model(spec: BoundSpec, dtype: torch.dtype = torch.float32) -> Model:
+    """The model with shapes and no storage, whatever its size."""
+    with torch.device("meta"):
+        return Model(spec, dtype)

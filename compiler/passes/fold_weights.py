@@ -1,0 +1,54 @@
+"""What depends on one weight alone becomes part of that weight.
+
+A transposed projection matrix and a norm weight with a constant added are computed once, while the weight is streamed,
+instead of at every load (where ONNX Runtime would hold both forms in memory) or at every call.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compiler.weights import Offset, Step, Transposed, WeightTensor
+
+
+def fold_weights(model: ir.Model) -> int:
+    """Replaces Transpose(weight) and Add(weight, scalar) by initializers; returns how many nodes went."""
+    graph = model.graph
+    folded = 0
+    for node in list(graph):
+        found = _step(node)
+        if found is None:
+            continue
+        source, step = found
+        output = node.outputs[0]
+        ir.convenience.replace_all_uses_with(output, _initializer(graph, source.then(step)))
+        graph.remove(node, safe=True)
+        folded += 1
+    for name, value in list(graph.initializers.items()):
+        if isinstance(value.const_value, WeightTensor) and not value.uses():
+            del graph.initializers[name]
+    return folded
+
+
+def _initializer(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
+    assert tensor.name is not None
+    if tensor.name not in graph.initializers:
+        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        graph.register_initializer(value)
+    return graph.initializers[tensor.name]
+
+
+def _step(node: ir.Node) -> tuple[WeightTensor, Step] | None:
+    """The weight that a node reads and what it does to it, where it does nothing else."""
+    weights = [v.const_value for v in node.inputs if v is not None and isinstance(v.const_value, WeightTensor)]
+    if len(weights) != 1:
+        return None
+    weight = weights[0]
+    if node.op_type == "Transpose" and list(node.attributes["perm"].as_ints()) == [1, 0]:
+        return weight, Transposed()
+    if node.op_type == "Add":
+        other = next(v for v in node.inputs if v is not None and v.const_value is not weight)
+        constant = other.const_value
+        if constant is not None and not isinstance(constant, WeightTensor) and constant.size == 1:
+            return weight, Offset(float(constant.numpy().reshape(())))
+    return None

@@ -1,0 +1,44 @@
+"""What each target wants of the portable graph: passes, dtypes, and the operators that it may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from compiler.passes import Pass
+from compiler.passes.clean import clean
+from compiler.passes.fold_weights import fold_weights
+from compiler.passes.grouped_attention import group_attention
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place where a plan runs: passes in order, and the dtypes that its kernels take."""
+
+    name: str
+    description: str
+    passes: tuple[Pass, ...]
+    dtypes: tuple[str, ...]
+    folder: bool = False
+
+
+PORTABLE: tuple[Pass, ...] = (fold_weights, clean)
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            name="ort-cpu",
+            description="ONNX Runtime on the CPU",
+            passes=(fold_weights, group_attention, clean),
+            dtypes=("float32", "float16"),
+        ),
+        Target(
+            name="onnx",
+            description="a folder with the portable ONNX graph and its weights, for any runtime",
+            passes=PORTABLE,
+            dtypes=("float32", "float16", "bfloat16"),
+            folder=True,
+        ),
+    )
+}

@@ -1,0 +1,97 @@
+"""Which shared tensors each layer reads: masks, rotary tables and score biases, one for each distinct kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+from archspec import vocabulary as words
+from archspec.binding import BoundSpec
+from compiler.components.position import rotary_dim
+from compiler.tensors import TensorType
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What a query may see: `causal`, or every token of its row; at most `window` keys back where one is given."""
+
+    causal: bool
+    window: int | None
+
+    @property
+    def name(self) -> str:
+        """The graph input that carries it."""
+        return "attn_mask" if self.window is None else f"attn_mask.window_{self.window}"
+
+
+def mask_type(mask: Mask) -> TensorType:
+    """bool [batch, 1, seq, total]; without a cache every position is new, so total is seq."""
+    return TensorType(torch.bool, ("batch", 1, "seq", "total" if mask.causal else "seq"))
+
+
+@dataclass(frozen=True)
+class Wire:
+    """The names of the shared tensors that one layer reads, in the order that its traced part takes them."""
+
+    mask: str
+    rope: str | None
+    alibi: str | None
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Every tensor's name, the mask first."""
+        rope = (f"{self.rope}.cos", f"{self.rope}.sin") if self.rope else ()
+        return (self.mask, *rope, *((self.alibi,) if self.alibi else ()))
+
+
+@dataclass
+class Wiring:
+    """The distinct shared tensors of a model by name, and each layer's wire."""
+
+    masks: dict[str, Mask] = field(default_factory=dict)
+    ropes: dict[str, tuple[words.Rope, int]] = field(default_factory=dict)
+    alibis: dict[str, tuple[words.Alibi, int, str]] = field(default_factory=dict)
+    wires: list[Wire] = field(default_factory=list)
+
+    def types(self, index: int, dtype: torch.dtype) -> dict[str, TensorType]:
+        """What one layer reads besides the residual stream, and the type of each."""
+        wire = self.wires[index]
+        types = {wire.mask: mask_type(self.masks[wire.mask])}
+        if wire.rope:
+            rope, head_dim = self.ropes[wire.rope]
+            table = TensorType(dtype, ("batch", "seq", rotary_dim(rope, head_dim) // 2))
+            types |= {f"{wire.rope}.cos": table, f"{wire.rope}.sin": table}
+        if wire.alibi:
+            _, heads, _ = self.alibis[wire.alibi]
+            types[wire.alibi] = TensorType(dtype, (1, heads, 1, "total"))
+        return types
+
+
+def _name_of(table: dict[str, T], stem: str, item: T) -> str:
+    """The name under which a table holds an item, adding it if need be."""
+    for name, known in table.items():
+        if known == item:
+            return name
+    name = f"{stem}.{len(table)}"
+    table[name] = item
+    return name
+
+
+def wire(spec: BoundSpec) -> Wiring:
+    """Finds the distinct masks, rotary tables and biases that a bound spec's layers need."""
+    wiring = Wiring()
+    for layer in spec.layers:
+        mask = Mask(spec.topology == "decoder", layer.attention.window)
+        wiring.masks[mask.name] = mask
+        rope = alibi = None
+        if isinstance(layer.position, words.Rope):
+            rope = _name_of(wiring.ropes, "rope", (layer.position, layer.attention.head_dim))
+        elif isinstance(layer.position, words.Alibi):
+            # The mask only lends its last size; layers with several masks agree on it.
+            alibi = _name_of(wiring.alibis, "alibi", (layer.position, layer.attention.heads, mask.name))
+        wiring.wires.append(Wire(mask.name, rope, alibi))
+    return wiring

@@ -1,0 +1,21 @@
+"""Choosing the backend that a plan's target asks for."""
+
+from __future__ import annotations
+
+from runtime.backends.base import Backend
+from runtime.backends.ort import PROVIDERS, OrtBackend
+from runtime.errors import BackendError
+from runtime.plan.reader import Plan
+
+__all__ = ["Backend", "open_backend"]
+
+
+def open_backend(plan: Plan, threads: int | None = None, prepack: bool = True) -> Backend:
+    """Return the backend for the plan's target, the plan's graph loaded; raise BackendError for an unknown target."""
+    target = plan.manifest.target
+    if target in PROVIDERS:
+        return OrtBackend(plan, threads, prepack)
+    known = ", ".join(PROVIDERS)
+    raise BackendError(
+        f"{plan.path}: no backend for target {target!r:.60}; this archc runs {known}: build for one of them"
+    )

@@ -1,0 +1,53 @@
+"""The small inputs of one call, each by its role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.dtypes import DTYPES
+from runtime.masks import build_mask
+from runtime.plan.manifest import Input, Manifest
+
+Ints = NDArray[np.int64]
+
+
+class Feeder:
+    """Turns tokens and lengths into the arrays that the graph's inputs want."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._inputs = manifest.inputs
+        self._last_position = manifest.limits.max_seq_len - 1
+
+    def feeds(
+        self, ids: Ints, past: Ints, new: Ints, logit_positions: Ints, token_types: Ints | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Return the inputs by name for one call.
+
+        `ids` int64 [batch, seq] with -1 pads on the right, `past` and `new` int64 [batch] lengths, `logit_positions`
+        int64 [batch, n], `token_types` int64 [batch, seq] or None for zeros.
+        """
+        seq = ids.shape[1]
+        total = int(past.max()) + seq
+
+        def value(item: Input) -> NDArray[Any]:
+            match item.role:
+                case "token_ids":
+                    return np.maximum(ids, 0)  # padding is hidden by the masks, so any token will do
+                case "positions":
+                    # Padding may reach past the last position, where a table of learned positions has no row.
+                    positions: Ints = np.minimum(past[:, None] + np.arange(seq), self._last_position)
+                    return positions
+                case "write_indices":
+                    return past.copy()
+                case "logit_positions":
+                    return logit_positions
+                case "token_types":
+                    return np.zeros_like(ids) if token_types is None else token_types
+                case "mask":
+                    assert item.mask is not None
+                    return build_mask(item.mask, past, new, seq, total)
+
+        return {i.name: np.ascontiguousarray(value(i), DTYPES[i.dtype].storage) for i in self._inputs}

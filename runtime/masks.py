@@ -1,0 +1,31 @@
+"""Mask inputs, from their descriptions in the manifest."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.plan.manifest import Mask
+
+
+def build_mask(mask: Mask, past: NDArray[np.int64], new: NDArray[np.int64], seq: int, total: int) -> NDArray[np.bool_]:
+    """Return the bool mask [batch, 1, seq, total]: true where query `seq` may see key `total`.
+
+    `past` and `new`, int64 [batch], count each row's earlier tokens and this call's; the rest of `seq` is padding,
+    which sees something too, since a softmax over nothing is NaN.
+    """
+    if seq == 1 and len(past) == 1 and mask.window is None:
+        return np.ones((1, 1, 1, total), np.bool_)  # one row's newest token sees all that there is
+    query = (past[:, None] + np.arange(seq))[:, None, :, None]
+    key = np.arange(total)
+    if mask.kind == "causal":
+        seen: NDArray[np.bool_] = key <= query
+        if mask.window is not None:
+            seen &= key > query - mask.window
+        return seen
+    seen = np.broadcast_to(key < (past + new)[:, None, None, None], (len(past), 1, seq, total))
+    if mask.window is not None:
+        seen = seen & (np.abs(key - query) <= mask.window)
+    padding = np.arange(seq) >= new[:, None]
+    seen = seen | (padding[:, None, :, None] & (key == query))
+    return seen

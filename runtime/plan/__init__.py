@@ -1,0 +1,34 @@
+"""engine.plan: its manifest, its reader and its writer.  The format is described in docs/plan-format.md."""
+
+from runtime.errors import PlanError
+from runtime.plan.manifest import (
+    FORMAT,
+    Entry,
+    Input,
+    Limits,
+    Manifest,
+    Mask,
+    Output,
+    State,
+    Tensor,
+    Tokens,
+)
+from runtime.plan.reader import Plan
+from runtime.plan.writer import EntryStream, PlanWriter
+
+__all__ = [
+    "FORMAT",
+    "Entry",
+    "EntryStream",
+    "Input",
+    "Limits",
+    "Manifest",
+    "Mask",
+    "Output",
+    "Plan",
+    "PlanError",
+    "PlanWriter",
+    "State",
+    "Tensor",
+    "Tokens",
+]

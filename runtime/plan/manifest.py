@@ -1,0 +1,191 @@
+"""manifest.json: what a plan says about itself, as strict models."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic_core import from_json
+
+from runtime.dtypes import DTYPES, DTypeName
+from runtime.errors import PlanError
+
+FORMAT = 1
+"""The newest format version that this runtime reads, and the one that it writes."""
+
+Size = Annotated[StrictInt, Field(ge=0, le=2**48)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=1024)]
+Dim = Annotated[StrictInt, Field(ge=1, le=2**40)] | Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Shape = tuple[Dim, ...]
+InputRole = Literal["token_ids", "positions", "write_indices", "mask", "logit_positions", "token_types"]
+OutputRole = Literal["logits", "hidden_states", "pooled"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mask(_Strict):
+    """Which keys a query may see: causal (none after it) or bidirectional (all of its row), perhaps in a window."""
+
+    kind: Literal["causal", "bidirectional"]
+    window: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
+class Input(_Strict):
+    """One graph input, and the role that tells the runtime what to feed it."""
+
+    name: Name
+    role: InputRole
+    dtype: DTypeName
+    shape: Shape
+    mask: Mask | None = None
+
+    @model_validator(mode="after")
+    def _mask_is_described(self) -> Input:
+        if (self.role == "mask") != (self.mask is not None):
+            raise ValueError(f"input {self.name!r}: an input of role 'mask', and no other, has a mask description")
+        return self
+
+
+class Output(_Strict):
+    """One graph output and its meaning."""
+
+    name: Name
+    role: OutputRole
+    dtype: DTypeName
+    shape: Shape
+
+
+class State(_Strict):
+    """One tensor kept between calls: a graph input and output bound to the same buffer."""
+
+    kind: Name
+    input: Name
+    output: Name
+    dtype: DTypeName
+    shape: Shape
+
+
+class Tensor(_Strict):
+    """One weight: the initializer of that name in model.onnx, `bytes` bytes at `offset` in weights.bin."""
+
+    name: Name
+    shape: tuple[Annotated[StrictInt, Field(ge=0, le=2**40)], ...]
+    dtype: DTypeName
+    offset: Size
+    bytes: Size
+
+    @model_validator(mode="after")
+    def _size_is_true(self) -> Tensor:
+        expected = DTYPES[self.dtype].nbytes(math.prod(self.shape))
+        if self.bytes != expected:
+            shape = list(self.shape)
+            raise ValueError(f"tensor {self.name!r}: {self.dtype} {shape} takes {expected} bytes, not {self.bytes}")
+        return self
+
+
+class Limits(_Strict):
+    """The most tokens a sequence may hold, and the number of token ids."""
+
+    max_seq_len: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+    vocab_size: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+
+
+class Tokens(_Strict):
+    """Ids of the special tokens that generation needs."""
+
+    bos: Annotated[StrictInt, Field(ge=0)] | None = None
+    eos: tuple[Annotated[StrictInt, Field(ge=0)], ...] = ()
+    pad: Annotated[StrictInt, Field(ge=0)] | None = None
+
+
+class Entry(_Strict):
+    """Size and hash of one entry of the file."""
+
+    bytes: Size
+    sha256: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Manifest(_Strict):
+    """The whole of manifest.json.  `entries` is filled in by the writer."""
+
+    format: Annotated[StrictInt, Field(ge=1, le=FORMAT)] = FORMAT
+    archc: StrictStr
+    family: StrictStr
+    topology: Literal["decoder", "encoder"]
+    spec: StrictStr
+    config: dict[StrictStr, JsonValue]
+    target: StrictStr
+    dtype: StrictStr
+    quantization: StrictStr | None = None
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    state: tuple[State, ...] = ()
+    limits: Limits
+    tokens: Tokens = Tokens()
+    tensors: tuple[Tensor, ...] = ()
+    parameters: Size
+    flops_per_token: Annotated[StrictInt, Field(ge=0)]
+    entries: dict[StrictStr, Entry] = {}
+    builder: dict[StrictStr, StrictStr] = {}
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Manifest:
+        states = [name for state in self.state for name in (state.input, state.output)]
+        _unique("graph name", [*(i.name for i in self.inputs), *(o.name for o in self.outputs), *states])
+        _unique("input role", [i.role for i in self.inputs if i.role != "mask"])
+        _unique("output role", [o.role for o in self.outputs])
+        _unique("tensor", [t.name for t in self.tensors])
+        roles = {i.role for i in self.inputs}
+        required = {"token_ids"}
+        if self.output("logits") is not None:
+            required.add("logit_positions")
+        if self.topology == "decoder":
+            required |= {"write_indices", "mask", "logit_positions"}
+            if self.output("logits") is None:
+                raise ValueError("a decoder has an output of role 'logits'")
+        elif self.state:
+            raise ValueError("an encoder has no state")
+        if missing := required - roles:
+            raise ValueError(f"no input of role {', '.join(sorted(missing))}, which a plan of this topology needs")
+        logits = self.output("logits")
+        if logits is not None and logits.shape[-1:] != (self.limits.vocab_size,):
+            raise ValueError(f"logits are {list(logits.shape)}, but limits.vocab_size is {self.limits.vocab_size}")
+        return self
+
+    def output(self, role: OutputRole) -> Output | None:
+        """Return the output of that role, or None where the plan has none."""
+        return next((output for output in self.outputs if output.role == role), None)
+
+
+def _unique(what: str, names: Iterable[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{what} {repeated[0]!r} appears more than once")
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Return the manifest in `data`; raise PlanError, naming `where`, for a newer format or anything unexpected."""
+    try:
+        top = from_json(data)
+    except ValueError as error:
+        raise PlanError(f"{where}: manifest.json is not JSON: {error}; build the plan again") from None
+    version = top.get("format") if isinstance(top, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise PlanError(
+            f"{where}: plan format {version}, written by archc {top.get('archc')!s:.40}; this archc reads up to format "
+            f"{FORMAT}: install archc {top.get('archc')!s:.40} or newer, or build the plan again"
+        )
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "top level"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise PlanError(
+            f"{where}: manifest.json, {key:.200}: {first['msg']:.300}{more}; build the plan again with this archc"
+        ) from None

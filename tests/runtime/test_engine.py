@@ -1,0 +1,215 @@
+"""The engine against plain numpy, against itself, and against users' mistakes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import runtime
+from runtime import PlanError, PromptError
+
+
+def test_logits_are_those_of_plain_numpy(decoder, tiny):
+    ids = [3, 200, 17, 5, 90, 0, 263]
+    assert np.abs(decoder.logits(ids)[0] - tiny.expected(ids)).max() < 1e-4
+    assert decoder.logits(np.array([ids], np.int32)).dtype == np.float32
+
+
+def test_a_window_hides_older_keys_also_while_decoding(tiny, tmp_path):
+    engine = runtime.load(tiny.write(tmp_path / "p", window=3), threads=1)
+    ids = [3, 200, 17, 5, 90, 0, 263]
+    expected = tiny.expected(ids, window=3)
+    assert np.abs(engine.logits(ids)[0] - expected).max() < 1e-4
+    rows = engine.sequences(2)
+    rows.append([ids[:4], ids[:2]], logits="none")
+    last = rows.append([ids[4:], ids[2:5]])
+    assert np.abs(last[0] - expected[6]).max() < 1e-4
+    assert np.abs(last[1] - expected[4]).max() < 1e-4
+
+
+def test_a_ragged_batch_equals_each_prompt_alone(decoder):
+    rows = [[1, 2, 3, 4, 5], [9], [7, 8, 200]]
+    together = decoder.logits(rows)
+    for index, row in enumerate(rows):
+        assert np.abs(together[index, : len(row)] - decoder.logits(row)[0]).max() < 1e-5
+    assert decoder.generate(rows, 6, ignore_eos=True) == [decoder.generate(r, 6, ignore_eos=True)[0] for r in rows]
+
+
+def test_greedy_tokens_are_the_arg_max_of_the_full_forward(decoder, tiny):
+    ids = [5, 6, 7]
+    for token in decoder.generate(ids, 20, ignore_eos=True)[0]:
+        assert token == tiny.expected(ids)[-1].argmax()
+        ids = [*ids, token]
+    assert decoder.finish_reasons == ["length"]
+
+
+def test_padded_arrays_and_ragged_lists_say_the_same(decoder):
+    assert np.array_equal(decoder.logits(np.array([[4, 5, 6], [7, -1, -1]])), decoder.logits([[4, 5, 6], [7]]))
+
+
+def test_eos_and_stop_ids_end_a_row_and_are_not_returned(tiny, tmp_path, decoder):
+    free = decoder.generate([5, 6, 7], 8, ignore_eos=True)[0]
+    end = next(token for token in free if token != free[0])
+    before = free[: free.index(end)]
+
+    def change(model, manifest):
+        manifest["tokens"]["eos"] = [end]
+
+    engine = runtime.load(tiny.write(tmp_path / "p", change=change), threads=1)
+    assert engine.generate([5, 6, 7], 8) == [before]
+    assert engine.finish_reasons == ["eos"]
+    assert engine.generate([5, 6, 7], 8, ignore_eos=True) == [free]
+    assert decoder.generate([5, 6, 7], 8, stop_token_ids=[end], ignore_eos=True) == [before]
+    assert decoder.finish_reasons == ["stop"]
+
+
+def test_generation_ends_at_the_limit_of_the_plan(decoder, tiny):
+    prompt = list(range(tiny.limit - 3))
+    out = decoder.generate([prompt, [1, 2]], 100, ignore_eos=True)
+    assert [len(row) for row in out] == [3, tiny.limit - 2]
+    assert decoder.finish_reasons == ["length", "length"]
+    assert out[1] == decoder.generate([1, 2], 100, ignore_eos=True)[0]
+
+
+def test_timing_tells_what_happened(decoder):
+    decoder.generate([[1, 2, 3], [4]], 5, ignore_eos=True)
+    timing = decoder.timing
+    assert (timing["prompt_tokens"], timing["new_tokens"]) == (4, 10)
+    assert timing["threads"] == 1
+    assert timing["device"] == "cpu"
+    assert timing["load_s"] > 0
+    assert timing["prefill_s"] > 0
+    assert timing["decode_s"] > 0
+
+
+def test_on_token_hears_every_token(decoder):
+    heard = []
+    out = decoder.generate([[1, 2], [3]], 4, ignore_eos=True, on_token=lambda row, token: heard.append((row, token)))
+    assert [[token for row, token in heard if row == index] for index in (0, 1)] == out
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([], "the prompt is empty"),
+        ([[]], "is empty"),
+        ([[1], []], "prompt 1 .* is empty"),
+        ([1, 264], "id 264 at position 1"),
+        ([[1, -2]], "id -2"),
+        ([[1, -1, 2]], "padding goes at the right end"),
+        (np.array([[-1, 3]]), "padding goes at the right end"),
+        ([1.5, 2.0], "whole numbers"),
+        ([True, False], "whole numbers"),
+        ([2**63], "whole numbers"),
+        ([2**70], "whole numbers"),
+        ("text", "are text"),
+        ([["a"]], "whole numbers"),
+        ([[[1]]], "whole numbers"),
+        (7, "whole numbers"),
+        (None, "whole numbers"),
+        ([1, [2]], "whole numbers"),
+        ([0] * 65, "takes at most 64"),
+    ],
+)
+def test_ids_that_do_not_fit_are_explained(decoder, ids, said):
+    for call in (decoder.logits, decoder.generate):
+        with pytest.raises(PromptError, match=said):
+            call(ids)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5"),
+        ({"temperature": -1}, "temperature is -1"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": "hot"}, "must be a number"),
+        ({"top_p": 0}, "top_p is 0"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"min_p": 2}, "min_p is 2"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"stop": [""]}, "none of them empty"),
+    ],
+)
+def test_options_out_of_range_are_explained(decoder, options, said):
+    with pytest.raises(PromptError, match=said):
+        decoder.generate([1], **options)
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(decoder):
+    with pytest.raises(PromptError, match="no room for more"):
+        decoder.generate([0] * 64)
+
+
+def test_decoder_and_encoder_name_each_other_when_confused(decoder, encoder):
+    with pytest.raises(PromptError, match=r"engine\.encode"):
+        encoder.generate([1])
+    with pytest.raises(PromptError, match=r"engine\.generate"):
+        decoder.encode([1])
+    with pytest.raises(PromptError, match="takes no token_type_ids"):
+        decoder.logits([1], token_type_ids=[0])
+    with pytest.raises(PromptError, match="keeps no sequences"):
+        encoder.sequences(1)
+
+
+def test_an_encoder_gives_hidden_states_pooled_and_logits_by_row(encoder, tiny):
+    rows = [[1, 2, 3, 4], [9, 8]]
+    hidden, pooled, logits = encoder.encode(rows), encoder.pooled(rows), encoder.logits(rows)
+    assert hidden.shape == (2, 4, 16)
+    assert pooled.shape == (2, 16)
+    assert logits.shape == (2, 4, tiny.vocab)
+    for index, row in enumerate(rows):
+        assert np.abs(hidden[index, : len(row)] - encoder.encode(row)[0]).max() < 1e-5
+        assert np.abs(pooled[index] - encoder.pooled(row)[0]).max() < 1e-5
+        assert np.abs(logits[index, : len(row)] - encoder.logits(row)[0]).max() < 1e-5
+    assert np.abs(logits - hidden @ tiny.weights["head"]).max() < 1e-4
+
+
+def test_token_types_reach_the_graph_and_must_match(encoder):
+    plain = encoder.encode([1, 2, 3])
+    assert np.array_equal(plain, encoder.encode([1, 2, 3], token_type_ids=[0, 0, 0]))
+    assert not np.allclose(plain, encoder.encode([1, 2, 3], token_type_ids=[0, 1, 1]))
+    encoder.encode([[1, 2], [3]], token_type_ids=[[0, 1], [1]])
+    for wrong in ([0, 0], [[0, 0, 0], [0, 0, 0]], [0, 0, 0, 0]):
+        with pytest.raises(PromptError, match="one type for each id"):
+            encoder.encode([1, 2, 3], token_type_ids=wrong)
+
+
+def test_a_plan_without_tokenizer_takes_ids_only(tiny, tmp_path):
+    engine = runtime.load(tiny.write(tmp_path / "p", with_tokenizer=False), threads=1)
+    assert engine.tokenizer is None
+    assert len(engine.generate([1], 3, ignore_eos=True)[0]) == 3
+    for call in (lambda: engine.stream("hi"), lambda: engine.generate([1], stop="x")):
+        with pytest.raises(PromptError, match="has no tokenizer"):
+            call()
+
+
+def test_overflowed_logits_are_an_error_and_not_a_token(tiny, tmp_path):
+    plan = tiny.write(tmp_path / "p")
+    data = bytearray(plan.read_bytes())
+    with runtime.plan.Plan(plan) as opened:
+        head = next(t for t in opened.manifest.tensors if t.name == "head")
+        at = opened.offset("weights.bin") + head.offset
+    data[at : at + head.bytes] = np.full(head.shape, np.nan, np.float32).tobytes()
+    plan.write_bytes(data)
+    with pytest.raises(runtime.EngineError, match="overflowed"):
+        runtime.load(plan, threads=1).generate([1])
+
+
+def test_load_explains_a_missing_file_and_bad_threads(tmp_path, decoder_path):
+    with pytest.raises(PlanError, match="cannot be opened"):
+        runtime.load(tmp_path / "none.plan")
+    with pytest.raises(PlanError, match="cannot be opened"):
+        runtime.load(tmp_path)
+    with pytest.raises(PlanError, match="cannot be opened"):
+        runtime.load("a\0b")
+    with pytest.raises(runtime.EngineError, match="threads is 0"):
+        runtime.load(decoder_path, threads=0)
+
+
+def test_a_link_to_a_plan_loads(decoder_path, tmp_path):
+    link = tmp_path / "link.plan"
+    link.symlink_to(decoder_path)
+    assert runtime.load(link, threads=1).logits([1]).shape == (1, 1, 264)
