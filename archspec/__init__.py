@@ -15,7 +15,28 @@ from archspec.vocabulary.verbs import Concat, Split, Step, Transpose
 from archspec.weights import BoundWeights, Resolution, Source
 
 __all__ = [
-    "ArchspecError", "BoundSpec", "BoundWeights", "Concat", "ConfigError", "Listed", "Problem", "Resolution", "Source",
-    "Spec", "SpecError", "Split", "Step", "Transpose", "WeightsError", "detect_spec", "find_spec", "json_schema", "list_specs",
-    "load_spec", "load_spec_text", "parse_config", "read_config", "specs_dir",
-]  # fmt: skip
+    "ArchspecError",
+    "BoundSpec",
+    "BoundWeights",
+    "Concat",
+    "ConfigError",
+    "Listed",
+    "Problem",
+    "Resolution",
+    "Source",
+    "Spec",
+    "SpecError",
+    "Split",
+    "Step",
+    "Transpose",
+    "WeightsError",
+    "detect_spec",
+    "find_spec",
+    "json_schema",
+    "list_specs",
+    "load_spec",
+    "load_spec_text",
+    "parse_config",
+    "read_config",
+    "specs_dir",
+]

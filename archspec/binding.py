@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from archspec.config_json import canonical_config, is_neutral
 from archspec.config_values import Values, evaluate_names, explain
 from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_mean, hints, listed, shown
-from archspec.evaluation import Evaluator, Failed, varies
+from archspec.evaluation import Evaluator, FailedError, varies
 from archspec.expressions import ExpressionError
 from archspec.forms import Form, Group, place_of
 from archspec.rules import check_rules
@@ -46,19 +46,23 @@ class BoundSpec:
 def bind(spec: Spec, config: Mapping[str, Any] | None, size: str | None, source: str) -> BoundSpec:
     """What `Spec.bind` does; see there."""
     given, origin = _given(spec, config, size, source)
+    unread = list(_unread_keys(spec, given, origin))
     faults: list[Problem] = []
-    _check_unread(spec, given, origin, faults)
     values = evaluate_names(spec.names, given, origin, spec.overrides.config, faults)
     problems: list[Problem] = []
     active = _active(spec, values, problems)
     parts = spec.assemble(active)
     read = spec.names.needed([*parts.names, *(name for variant in spec.variants for name in variant.when.names)])
     _check_missing(spec, read, values, origin, faults)
-    faults = [fault for fault in faults if not _is_unneeded(fault, spec, read)]
     problems += parts.problems
-    bound = _bind_parts(spec, parts, values, problems) if parts.model is not None else None
-    if faults:
-        raise ConfigError([*faults, *problems])
+    bound = None
+    if parts.model is not None:
+        evaluator = Evaluator(values, problems)
+        faulty = evaluator.find_faulty(parts.model, spec.names)
+        faults = [fault for fault in faults if _is_needed(fault, spec, read, faulty)]
+        bound = _bind_parts(spec, parts, evaluator)
+    if unread or faults:
+        raise ConfigError([*unread, *faults, *problems])
     if problems or bound is None:
         raise SpecError(problems)
     kept = {
@@ -91,7 +95,7 @@ def _given(
     return canonical_config(config, source), source
 
 
-def _check_unread(spec: Spec, given: Mapping[str, Any], origin: str, faults: list[Problem]) -> None:
+def _unread_keys(spec: Spec, given: Mapping[str, Any], origin: str) -> Iterator[Problem]:
     for key, value in given.items():
         if spec.reads_config(key) or is_neutral(key, value):
             continue
@@ -104,7 +108,7 @@ def _check_unread(spec: Spec, given: Mapping[str, Any], origin: str, faults: lis
                 "use the checkpoint in float16, bfloat16 or float32",
                 "",
             )
-        faults.append(Problem(origin, 0, 0, clipped(key), message, hints(near, hint)))
+        yield Problem(origin, 0, 0, clipped(key), message, hints(near, hint))
 
 
 def _active(spec: Spec, values: Values, problems: list[Problem]) -> list[int]:
@@ -136,17 +140,19 @@ def _check_missing(spec: Spec, read: frozenset[str], values: Values, origin: str
             faults.append(Problem(origin, 0, 0, name, f"the key '{name}'{also} is missing", hint))
 
 
-def _is_unneeded(fault: Problem, spec: Spec, read: frozenset[str]) -> bool:
-    """A faulty value that this variant of the spec does not read."""
+def _is_needed(fault: Problem, spec: Spec, read: frozenset[str], faulty: frozenset[str]) -> bool:
+    """Whether a fault is of a value that the assembled spec reads, and is not itself caused by a faulty value."""
     name = fault.path.split(".")[1] if fault.path.startswith(("config.", "derive.")) else fault.path
-    return (name in spec.names.config or name in spec.names.derived) and name not in read
+    if name not in spec.names.config and name not in spec.names.derived:
+        return True
+    return name in read and (name in faulty or spec.names.needed([name]).isdisjoint(faulty))
 
 
-def _bind_parts(spec: Spec, parts: Assembled, values: Values, problems: list[Problem]) -> dict[str, Any] | None:
+def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator) -> dict[str, Any] | None:
     """Everything of a BoundSpec that is computed, or None after problems were reported."""
     model = parts.model
     assert model is not None
-    evaluator = Evaluator(values, problems)
+    problems = evaluator.problems
     fields: dict[str, Any] = {}
     for name in ("topology", "context", "embedding", "final_norm", "head", "pooler"):
         if name in model.fields:
@@ -167,7 +173,7 @@ def _bind_parts(spec: Spec, parts: Assembled, values: Values, problems: list[Pro
 def _value(evaluator: Evaluator, form: Form, layer: int | None = None) -> Any:
     try:
         return evaluator.evaluate(form, layer)
-    except Failed:
+    except FailedError:
         return None
 
 
@@ -199,7 +205,7 @@ def _bind_layers(model: Group, evaluator: Evaluator, count: int) -> list[Layer] 
             continue
         key = tuple(values.values())
         if key not in known:
-            known[key] = Layer(**shared, **{**values})
+            known[key] = Layer(**shared, **values)
         layers.append(known[key])
     return None if failed else layers
 

@@ -46,9 +46,8 @@ def find_spec(name_or_path: str | Path) -> Path:
     known = shipped()
     if text in known:
         return known[text]
-    hint = hints(
-        did_you_mean(text, known), f"shipped specs: {listed(known)}" if known else "", "a file is named with .yaml"
-    )
+    shipped_ones = did_you_mean(text, known) or (f"shipped specs: {listed(known)}" if known else "")
+    hint = hints(shipped_ones, "a file is named with .yaml")
     raise SpecError([Problem("", 0, 0, "", f"there is no spec {shown(text)}", hint)])
 
 

@@ -26,7 +26,8 @@ MAX_DEPTH = 32
 # Keys that do not change what a model computes: training, generation, tokens, labels, and how a library runs it.
 NEUTRAL_KEYS = (
     "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "auto_map", "_name_or_path",
-    "name_or_path", "_commit_hash", "_attn_implementation*", "attn_implementation", "_flash_attn_2_enabled", "_experts_implementation*",
+    "name_or_path", "_commit_hash", "_attn_implementation*", "attn_implementation", "_flash_attn_2_enabled",
+    "_experts_implementation*",
     "*dropout*", "*_pdrop", "*initializer_range", "initializer_factor", "*_token_id", "*_token_ids", "use_cache",
     "id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params", "summary_*",
     "return_dict*", "output_attentions", "output_hidden_states", "output_past", "output_scores",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archspec.checking import Checker
-from archspec.errors import Problem, clipped, did_you_mean, hints, listed, nearest, shown
+from archspec.errors import Problem, SpecError, clipped, did_you_mean, hints, listed, nearest, shown
 from archspec.expressions import RESERVED, Expression, ExpressionError, parse
 from archspec.yaml_tree import Items, Mark, Node, Scalar, Table, join, to_python
 
@@ -107,8 +107,7 @@ def _entries(node: Node | None, section: str, problems: list[Problem]) -> dict[s
         return {}
     found = {}
     if len(node.entries) > MAX_NAMES:
-        problems.append(node.mark.problem(section, f"more than {MAX_NAMES} names"))
-        return {}
+        raise SpecError([*problems, node.mark.problem(section, f"more than {MAX_NAMES} names")])
     for name, child in node.entries.items():
         mark = node.keys[name]
         if not _NAME.fullmatch(name) or keyword.iskeyword(name):

@@ -37,7 +37,12 @@ class ArchspecError(Exception):
 
 
 class SpecError(ArchspecError):
-    """A spec that cannot be loaded, or whose values make no sense once they are bound."""
+    """A spec that cannot be loaded, or whose values make no sense once they are bound; in the order of its lines."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        found = list(problems)
+        files = list(dict.fromkeys(problem.file for problem in found))
+        super().__init__(sorted(found, key=lambda problem: (files.index(problem.file), problem.line, problem.column)))
 
 
 class ConfigError(ArchspecError):

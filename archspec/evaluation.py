@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from archspec.checking import LAYER_NAMES, Checker
+from archspec.config_names import Names
 from archspec.config_values import Values, explain, origin_of
 from archspec.errors import Problem, did_you_mean, shown
 from archspec.expressions import Expression, ExpressionError
@@ -18,7 +19,7 @@ from archspec.vocabulary import Word
 from archspec.yaml_tree import Mark, from_python
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """A value that cannot be computed; why is among the problems, or was reported with the name that it reads."""
 
 
@@ -32,7 +33,7 @@ class Evaluator:
     _reported: set[tuple[Mark, str]] = field(default_factory=set)
 
     def evaluate(self, form: Form, layer: int | None = None) -> Any:
-        """The value of a form, at a layer where it belongs to one. Raises Failed after reporting why."""
+        """The value of a form, at a layer where it belongs to one. Raises FailedError after reporting why."""
         match form:
             case Constant(value=value):
                 return value
@@ -42,7 +43,7 @@ class Evaluator:
                 if len(items) > self.layers:
                     message = f"{len(items)} items for {self.layers} layers; the last would have no effect"
                     self._report(form.mark, form.path, message)
-                    raise Failed
+                    raise FailedError
                 return self.evaluate(items[(layer or 0) % len(items)], layer)
             case Row():
                 values = [self.evaluate(item, layer) for item in form.items]
@@ -50,27 +51,48 @@ class Evaluator:
             case Group():
                 return self._group(form, layer)
 
+    def find_faulty(self, form: Form, names: Names) -> frozenset[str]:
+        """Reports config values that do not fit the one place that they are read for.
+
+        Whatever else is computed from such a value is then not worth a message of its own.
+        """
+        faulty: set[str] = set()
+        for part in walk_forms(form):
+            if not isinstance(part, Computed) or not part.expression.is_name or varies(part):
+                continue
+            try:
+                self.evaluate(part)
+            except FailedError:
+                faulty |= part.expression.names - self.values.broken - self.values.missing
+                self.values.broken |= faulty
+                self.values.broken |= {name for name in names.all if self._computed_from(name, names, faulty)}
+        return frozenset(faulty)
+
+    def _computed_from(self, name: str, names: Names, faulty: Collection[str]) -> bool:
+        origin = self.values.origins.get(name)
+        return origin in ("by default", "derived") and not names.needed([name]).isdisjoint(faulty)
+
     def _group(self, form: Group, layer: int | None) -> Word:
         values: dict[str, Any] = {}
         failed = False
         for name, child in form.fields.items():
             try:
                 values[name] = self.evaluate(child, layer)
-            except Failed:
+            except FailedError:
                 failed = True
         if failed:
-            raise Failed
+            raise FailedError
         try:
             return form.word.model_validate(values)
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_input=False):
                 self._report(form.mark, form.path, str(fault["msg"]))
-            raise Failed from None
+            raise FailedError from None
 
     def _computed(self, form: Computed, layer: int | None) -> Any:
         expression = form.expression
         if expression.names & (self.values.missing | self.values.broken):
-            raise Failed
+            raise FailedError
         names = self.values.values
         if layer is not None:
             names = {**names, "layer": layer, "layers": self.layers}
@@ -79,7 +101,7 @@ class Evaluator:
         except ExpressionError as error:
             why = explain(expression.names, self.values, layer if "layer" in expression.names else None)
             self._report(form.mark, form.path, f"{shown(expression.text)}: {error} {why}".rstrip(), error.hint)
-            raise Failed from None
+            raise FailedError from None
         what, why = self._described(expression, value, layer)
         if isinstance(form.shape, LeafShape):
             return self._validated(value, form.shape, form.mark, form.path, what, why)
@@ -94,7 +116,7 @@ class Evaluator:
             if isinstance(value, float) and value.is_integer() and "int" in shape.types:
                 hint = "use // or int(...) for a whole number"
             self._report(mark, path, f"{what} {error} {why}".rstrip(), hint)
-            raise Failed from None
+            raise FailedError from None
 
     def _filled(self, value: object, shape: Shape, form: Computed, layer: int | None, why: str) -> Any:
         """A section that a value from the config fills."""
@@ -105,7 +127,7 @@ class Evaluator:
                 form.mark, problem.path, f"{form.expression.text}: {problem.message} {why}".rstrip(), problem.hint
             )
         if inner is None:
-            raise Failed
+            raise FailedError
         return self.evaluate(inner, layer)
 
     def _described(self, expression: Expression, value: object, layer: int | None) -> tuple[str, str]:

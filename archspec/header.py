@@ -36,8 +36,8 @@ def check_header(tree: Table, problems: list[Problem]) -> Header:
     """The header of a spec; faults, and keys that no spec has, go to `problems`."""
     for key, mark in tree.keys.items():
         if key not in TOP_KEYS:
-            near = did_you_mean(key, TOP_KEYS)
-            hint = hints(near, f"sections: {listed(SECTIONS)}; about the file: {listed(META_KEYS)}")
+            choices = f"sections: {listed(SECTIONS)}; about the file: {listed(META_KEYS)}"
+            hint = did_you_mean(key, TOP_KEYS) or choices
             problems.append(mark.problem(clipped(key), f"unknown key '{clipped(key)}'", hint))
     family = _text(tree.get("family"), "family", problems)
     if tree.get("family") is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from archspec.catalog import SUFFIXES, find_spec, shipped
-from archspec.errors import Problem, SpecError, did_you_mean, hints, listed, shown
+from archspec.errors import Problem, SpecError, did_you_mean, listed, shown
 from archspec.header import SECTIONS, check_header
 from archspec.merging import merge_entries, merge_sections, merge_weights
 from archspec.raw import RawSpec
@@ -104,8 +104,11 @@ def _parent(node: Node | None, path: Path | None, chain: tuple[Path, ...], probl
         problems.append(node.mark.problem("extends", f"{shown(name)} is this spec itself"))
         return None
     if not other:
-        beside = [found.stem for suffix in SUFFIXES for found in folder.glob(f"*{suffix}")] if folder else []
-        hint = hints(did_you_mean(name, [*beside, *known]), f"shipped specs: {listed(known)}" if known else "")
+        beside = []
+        if folder is not None:
+            files = [found for suffix in SUFFIXES for found in (folder / name).parent.glob(f"*{suffix}")]
+            beside = [(Path(name).parent / found.stem).as_posix() for found in files if found != path]
+        hint = did_you_mean(name, [*beside, *known]) or (f"shipped specs: {listed(known)}" if known else "")
         problems.append(node.mark.problem("extends", f"there is no spec {shown(name)}", hint))
         return None
     parent = other[0]

@@ -81,7 +81,11 @@ class _Builder:
     def _leaf(self, shape: LeafShape) -> list[Schema]:
         literal = shape.adapter.json_schema()
         literal.pop("description", None)
-        return [*literal.get("anyOf", [literal]), _EXPRESSION]
+        options: list[Schema] = literal.get("anyOf", [literal])
+        if shape.item is not None:
+            items = {"anyOf": self._leaf(shape.item)}
+            options = [{**option, "items": items} if option.get("type") == "array" else option for option in options]
+        return [*options, _EXPRESSION]
 
     def _section(self, shape: SectionShape, path: str, per_layer: bool) -> list[Schema]:
         options: list[Schema] = [self.word(word, path, per_layer) for word in shape.classes.values()]
@@ -184,8 +188,8 @@ def _weights(builder: _Builder) -> Schema:
             "ignore": {**_TEXTS, "description": "Patterns of checkpoint tensors that nothing reads."},
             "tensors": {
                 "type": "object",
-                "description": "A slot or module of archc's, to a checkpoint name, a list of alternatives, or a mapping "
-                "with `from` and verbs. null removes an inherited entry.",
+                "description": "A slot or module of archc's, to a checkpoint name, a list of alternatives, or a "
+                "mapping with `from` and verbs. null removes an inherited entry.",
                 "additionalProperties": {"anyOf": [*_TEXTS["anyOf"], entry, {"type": "null"}]},
             },
         },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from archspec.vocabulary.base import Word
 from archspec.vocabulary.mlp import Activation
@@ -17,6 +17,8 @@ class LmHead(Word):
     kind: Literal["lm"] = "lm"
     tie: bool = Field(False, description="The projection is the token embedding (Press & Wolf 2017).")
     bias: bool = False
+    scale: PositiveFloat | None = Field(None, description="Factor on the logits (Command R).")
+    softcap: PositiveFloat | None = Field(None, description="Logits become cap · tanh(logit / cap) (Gemma 2).")
 
 
 class MlmHead(Word):

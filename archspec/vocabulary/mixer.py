@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 
 from archspec.vocabulary.base import Size, Word
+from archspec.vocabulary.norm import NoNorm, QkNorm
 
 
 class ProjectionBias(Word):
@@ -22,6 +23,14 @@ class Attention(Word):
     head_dim: Size = Field(description="Width of one head.")
     bias: ProjectionBias = Field(default_factory=ProjectionBias)
     scale: PositiveFloat | None = Field(None, description="Factor on the scores; by default 1 / sqrt(head_dim).")
+    qk_norm: QkNorm = Field(default_factory=NoNorm, description="Norms on queries and keys.")
+    clip: PositiveFloat | None = Field(None, description="Queries, keys and values are clamped to ± this (MPT, OLMo).")
+    softcap: PositiveFloat | None = Field(None, description="Scores become cap · tanh(score / cap) (Gemma 2, Grok-1).")
+    logn: Size | None = Field(
+        None, description="Queries past this trained length n are scaled by log(position) / log(n) (Qwen 1; Su 2021)."
+    )
     window: Size | None = Field(
-        None, description="Sliding window: a query sees this many keys, itself included. none: all of them."
+        None,
+        description="Sliding window: a query sees this many keys, itself included; in an encoder, this "
+        "many on each side. none: all of them.",
     )

@@ -23,9 +23,12 @@ def _canonical_activation(value: object) -> object:
 
 
 Activation = Annotated[
-    Literal["silu", "gelu", "gelu_tanh", "relu"],
+    Literal["silu", "gelu", "gelu_tanh", "relu", "relu2"],
     BeforeValidator(_canonical_activation),
-    Field(description="gelu is exact (erf), gelu_tanh its tanh approximation (Hendrycks & Gimpel 2016)."),
+    Field(
+        description="gelu is exact (erf), gelu_tanh its tanh approximation (Hendrycks & Gimpel 2016); "
+        "relu2 is relu squared (So et al. 2021)."
+    ),
 ]
 
 

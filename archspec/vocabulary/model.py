@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import Head, NoPooler, Pooler
@@ -17,8 +17,8 @@ from archspec.vocabulary.position import Position
 class Embedding(Word):
     """From token ids to the residual stream."""
 
-    vocab: Size = Field(le=10**8, description="Rows of the token table.")
-    width: Size = Field(le=10**6, description="Width of the residual stream.")
+    vocab: PositiveInt = Field(le=10**8, description="Rows of the token table.")
+    width: PositiveInt = Field(le=10**6, description="Width of the residual stream.")
     scale: PositiveFloat | None = Field(None, description="Factor on the token embedding.")
     token_types: Size | None = Field(None, description="Rows of a token-type table that is added.")
     norm: Norm = Field(default_factory=NoNorm, description="Norm on the embedding sum.")
@@ -27,7 +27,7 @@ class Embedding(Word):
 class LayerShape(Word):
     """How many layers there are, and how each is arranged around its branches."""
 
-    count: Size = Field(le=10**4, description="Number of layers.")
+    count: PositiveInt = Field(le=10**4, description="Number of layers.")
     norm: PlacedNorm
     residual: Literal["sequential", "parallel"] = Field(
         "sequential", description="parallel: mixer and MLP read the same input and are added together."

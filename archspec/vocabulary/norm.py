@@ -23,6 +23,8 @@ class LayerNorm(Word):
     kind: Literal["layernorm"] = "layernorm"
     eps: PositiveFloat = Field(description="Added to the variance before the root.")
     bias: bool = Field(True, description="Whether a bias is added.")
+    affine: bool = Field(True, description="Whether there is a weight; without one `bias` must be false (OLMo).")
+    unit_offset: bool = Field(False, description="The stored weight is a difference from one (Nemotron-4).")
 
 
 class NoNorm(Word):
@@ -39,16 +41,39 @@ class Placement(Word):
         description="pre: on the branch's input. post: after the residual sum (Vaswani et al. 2017). "
         "sandwich: on the branch's input and on its output. output: on the branch's output only.",
     )
+    branches: Literal["both", "mixer", "mlp"] = Field(
+        "both", description="Which branches have a norm at all; ModernBERT's first layer has none on its mixer."
+    )
     shared: bool = Field(False, description="One norm feeds both branches; for `layer.residual: parallel` only.")
 
 
+class Stretch(Word):
+    """What part of the queries and keys a norm on them takes together, and how many weights it has."""
+
+    over: Literal["head", "projection"] = Field(
+        "head", description="head: each head by itself (Henry et al. 2020). projection: all heads at once (OLMo 2)."
+    )
+    weights: Literal["shared", "per-head"] = Field(
+        "shared", description="per-head: a weight of its own for each head (Command R+, StableLM); for `over: head`."
+    )
+
+
+class QkRmsNorm(RmsNorm, Stretch):
+    """An RMS norm on queries and keys, before they rotate."""
+
+
+class QkLayerNorm(LayerNorm, Stretch):
+    """A layer norm on queries and keys, before they rotate."""
+
+
 class PlacedRmsNorm(RmsNorm, Placement):
-    __doc__ = RmsNorm.__doc__
+    """A layer's RMS norm: x · rsqrt(mean(x²) + eps) · weight, at its place."""
 
 
 class PlacedLayerNorm(LayerNorm, Placement):
-    __doc__ = LayerNorm.__doc__
+    """A layer's layer norm: (x − mean) · rsqrt(var + eps) · weight + bias, at its place."""
 
 
 Norm = Annotated[RmsNorm | LayerNorm | NoNorm, Field(discriminator="kind")]
 PlacedNorm = Annotated[PlacedRmsNorm | PlacedLayerNorm | NoNorm, Field(discriminator="kind")]
+QkNorm = Annotated[QkRmsNorm | QkLayerNorm | NoNorm, Field(discriminator="kind")]

@@ -61,8 +61,26 @@ class YarnScaling(Word):
     mscale_all_dim: PositiveFloat | None = None
 
 
+class LongRopeScaling(Word):
+    """Frequencies divided by one factor each: a long list once a sequence outgrows the trained length, a short one
+    before (Ding et al. 2024, LongRoPE; Phi-3).
+
+    A call takes the list for the length it ends at; keys cached before keep the rotation they got.
+    """
+
+    kind: Literal["longrope"] = "longrope"
+    long_factor: tuple[PositiveFloat, ...] = Field(min_length=1, description="One for each rotating pair.")
+    short_factor: tuple[PositiveFloat, ...] = Field(min_length=1, description="One for each rotating pair.")
+    original_max_position_embeddings: Size = Field(description="The trained length.")
+    factor: PositiveFloat | None = Field(None, description="Context extension; by default `context` / trained length.")
+    attention_factor: PositiveFloat | None = Field(
+        None, description="Factor on cos and sin; by default sqrt(1 + ln(factor) / ln(trained length))."
+    )
+
+
 RopeScaling = Annotated[
-    NoScaling | LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling, Field(discriminator="kind")
+    NoScaling | LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling,
+    Field(discriminator="kind"),
 ]
 
 
@@ -74,6 +92,7 @@ class Rope(Word):
     fraction: float = Field(
         1.0, gt=0.0, le=1.0, description="Share of each head that rotates (partial rotary); the rest passes through."
     )
+    dim: Size | None = Field(None, description="How many dims of each head rotate, given as a count, not a fraction.")
     pairing: Literal["half", "interleaved"] = Field(
         "half", description="half: dim i rotates with dim i + r/2. interleaved: dim 2i rotates with dim 2i + 1."
     )
@@ -87,6 +106,12 @@ class Alibi(Word):
     scaled: bool = Field(
         False, description="The bias is added before the scores are scaled, so that it is scaled with them."
     )
+    slopes: Literal["interleaved", "next-power"] = Field(
+        "interleaved",
+        description="For head counts that are no power of two. interleaved: those of the power below, then every second "
+        "one of the power above. next-power: those of the power above, odd ones first, cut to the count (MPT).",
+    )
+    max_bias: PositiveFloat = Field(8.0, description="The slopes run from 2^(−max_bias / n) to 2^(−max_bias).")
     rounding: Literal["none", "bfloat16"] = Field("none", description="Precision in which slope · position is rounded.")
 
 
@@ -94,7 +119,10 @@ class Learned(Word):
     """A table of learned absolute positions, added to the token embedding."""
 
     kind: Literal["learned"] = "learned"
-    size: Size | None = Field(None, description="Rows of the table; by default `context`.")
+    size: Size | None = Field(None, description="Positions that the table serves; by default `context`.")
+    offset: int = Field(
+        0, ge=0, le=2**16, description="Rows at the table's start that no position uses (OPT, RoBERTa)."
+    )
 
 
 class NoPosition(Word):

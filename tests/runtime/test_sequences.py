@@ -65,8 +65,10 @@ def test_capacity_starts_small_doubles_and_stays_under_the_limit(tiny, tmp_path)
     assert set(seen) == {64}
     sequences.reserve(65)
     assert sequences.capacity == 128
-    sequences.reserve(300)
-    assert sequences.capacity == 320
+    sequences.reserve(129)
+    assert sequences.capacity == 256
+    sequences.reserve(600)
+    assert sequences.capacity == 640
     sequences.reserve(999)
     assert sequences.capacity == 1000
 
@@ -83,6 +85,8 @@ def test_logits_none_returns_nothing_and_still_advances(decoder, tiny):
     sequences = decoder.sequences(1)
     assert sequences.append([[5, 6]], logits="none") is None
     assert np.abs(sequences.append([[7]])[0] - tiny.expected([5, 6, 7])[2]).max() < 1e-4
+    assert sequences.append([[8, 9]], logits="none") is None
+    assert np.abs(sequences.append([[1]], logits="all")[0, 0] - tiny.expected([5, 6, 7, 8, 9, 1])[5]).max() < 1e-4
 
 
 def test_a_full_row_may_wait_while_another_goes_on(decoder, tiny):

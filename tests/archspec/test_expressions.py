@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archspec.expressions import FUNCTIONS, Expression, ExpressionError, parse
+
+NAMES = {
+    "n": 4,
+    "x": 2.5,
+    "yes": True,
+    "word": "local",
+    "xs": [3, 1, 2],
+    "kinds": ["a", "b"],
+    "empty": None,
+    "m": {"k": 7},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("n // 3 + 1", 2),
+        ("-n % 3", 2),
+        ("n / 8", 0.5),
+        ("n if yes else none", 4),
+        ("none if yes else n", None),
+        ("word == 'local' and n > 3", True),
+        ("1 < n <= 4 != 5", True),
+        ("'a' in kinds", True),
+        ("word not in ['a', 'b']", True),
+        ("xs[n - 4]", 3),
+        ("m['k']", 7),
+        ("max(xs) + min(1, n)", 4),
+        ("round(2.567, 2)", 2.57),
+        ("ceil(x) * floor(x)", 6),
+        ("int(sqrt(n))", 2),
+        ("log2(n)", 2.0),
+        ("len(xs)", 3),
+        ("empty or 5", 5),
+        ("not empty", True),
+        ("true == 1", False),
+        ("abs(-n)", 4),
+        ("2 if n == 4.0 else 3", 2),
+    ],
+)
+def test_values(text: str, value: object) -> None:
+    found = parse(text).evaluate(NAMES)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_names_are_known_before_evaluation() -> None:
+    expression = parse("max(a, b[c]) if true else none")
+    assert expression.names == {"a", "b", "c"}
+    assert parse("a").is_name
+    assert not parse("none").is_name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9**9**9", "n.real", "().__class__", "__import__('os')", "open('x')", "lambda: 1", "[i for i in xs]", "xs[1:2]",
+        "f'{n}'", "n := 3", "max", "1 if", "", "a b", "n; n", "n is 3", "1j", "b'a'", "...", "~n", "n @ n",
+        "n << 9", "n & 1", "max(*xs)", "max(key=n)", "min()", "sqrt(1, 2)", "{1: 2}", "{1}", "await n", "yield",
+        "(" * 300 + "n" + ")" * 300, "-" * 900 + "n", "not " * 200 + "n", "n" * 2000, "\0", "9" * 500, "1e999",
+    ],
+)  # fmt: skip
+def test_what_is_no_expression(text: str) -> None:
+    with pytest.raises(ExpressionError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n / 0", "division by zero"),
+        ("n % 0", "division by zero"),
+        ("n // 0.0", "division by zero"),
+        ("word * 3", "'local' where a number is needed"),
+        ("'a' * 99999", "where a number is needed"),
+        ("xs * 9", "where a number is needed"),
+        ("yes + 1", "true where a number is needed"),
+        ("empty + 1", "null where a number is needed"),
+        ("word < 3", "where a number is needed"),
+        ("1 if word else 2", "neither true nor false"),
+        ("xs[3]", "index 3 of a list of 3"),
+        ("xs[0 - 1]", "index -1 of a list of 3"),
+        ("xs[yes]", "as an index"),
+        ("word[0]", "which is not a list"),
+        ("m['z']", "no key 'z'"),
+        ("'a' in word", "'in' looks into a list"),
+        ("sqrt(0 - 1)", "cannot be computed"),
+        ("log(0)", "cannot be computed"),
+        ("int(1e300)", "larger than 2**63"),
+        ("9223372036854775807 * n", "larger than 2**63"),
+        ("1e308 * 10", "not a finite number"),
+        ("round(n, 0 - 99999999)", "digits"),
+        ("round(n, 0.5)", "digits"),
+        ("len(word)", "not a list"),
+        ("max([])", "at least one number"),
+        ("absent + 1", "has no value"),
+    ],
+)
+def test_what_cannot_be_computed(text: str, message: str) -> None:
+    with pytest.raises(ExpressionError) as raised:
+        parse(text).evaluate(NAMES)
+    assert message in str(raised.value)
+
+
+_ATOMS = st.sampled_from([*NAMES, "0", "1", "7", "2.5", "'a'", "none", "true", "9223372036854775807", "1e308"])
+_TEXTS = st.recursive(
+    _ATOMS,
+    lambda inner: st.one_of(
+        st.builds("({} {} {})".format, inner, st.sampled_from("+ - * / // % < == in and or ** . @".split()), inner),
+        st.builds("{}({}, {})".format, st.sampled_from([*FUNCTIONS, "eval"]), inner, inner),
+        st.builds("{}({})".format, st.sampled_from([*FUNCTIONS, "type"]), inner),
+        st.builds("({} if {} else {})".format, inner, inner, inner),
+        st.builds("{}[{}]".format, inner, inner),
+        st.builds("-{}".format, inner),
+    ),
+    max_leaves=12,
+)
+
+
+@given(_TEXTS | st.text(max_size=40))
+def test_any_text_ends_in_a_value_or_an_error(text: str) -> None:
+    started = time.monotonic()
+    try:
+        expression = parse(text)
+        assert isinstance(expression, Expression)
+        expression.evaluate(NAMES)
+    except ExpressionError as error:
+        assert str(error)
+    assert time.monotonic() - started < 1

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from archspec import BoundWeights, Concat, Source, Spec, Split, Transpose, WeightsError
+
+Load = Callable[..., Spec]
+MATRIX, VECTOR = (8, 8), (8,)
+
+
+def bound(load: Load, tensors: str, rest: str = "", config: dict[str, object] | None = None) -> BoundWeights:
+    """A table of its own: the inherited entries are removed."""
+    removed = "    embedding.tokens: null\n    layer.mixer_norm: null\n    layer.attention.{q,k,v,o}: null\n"
+    lines = "".join(f"    {line}\n" for line in tensors.strip().splitlines())
+    given = {line.strip().partition(":")[0] for line in tensors.strip().splitlines()}
+    kept = "".join(line for line in removed.splitlines(True) if line.strip().partition(":")[0] not in given)
+    return load(f"weights:\n{rest}  tensors:\n{kept}{lines}").bind(config).weights
+
+
+def slots(*names: str) -> dict[str, tuple[int, ...]]:
+    return {name: VECTOR if name.endswith("bias") else MATRIX for name in names}
+
+
+def refused(weights: BoundWeights, wanted: dict[str, tuple[int, ...]], present: list[str]) -> str:
+    with pytest.raises(WeightsError) as raised:
+        weights.resolve(wanted, present)
+    return str(raised.value)
+
+
+def test_modules_and_slots_with_the_longest_key_winning(load: Load) -> None:
+    weights = bound(load, "layer.a: blocks.{layer}.a\nlayer.a.b.weight: special.{layer}\nhead: lm_head")
+    found = weights.resolve(
+        slots("layers.0.a.weight", "layers.11.a.b.bias", "layers.11.a.b.weight", "head.weight"),
+        ["blocks.0.a.weight", "blocks.11.a.b.bias", "special.11", "lm_head.weight"],
+    )
+    assert found.sources == {
+        "layers.0.a.weight": Source(("blocks.0.a.weight",)),
+        "layers.11.a.b.bias": Source(("blocks.11.a.b.bias",)),
+        "layers.11.a.b.weight": Source(("special.11",)),
+        "head.weight": Source(("lm_head.weight",)),
+    }
+
+
+def test_alternatives_pair_in_order(load: Load) -> None:
+    weights = bound(load, "layer.{a,b}.{x,y}: h.{layer}.{c,d}_{u,v}")
+    names = ["layers.3.a.x.weight", "layers.3.a.y.weight", "layers.3.b.x.weight", "layers.3.b.y.weight"]
+    theirs = ["h.3.c_u.weight", "h.3.c_v.weight", "h.3.d_u.weight", "h.3.d_v.weight"]
+    found = weights.resolve(slots(*names), theirs)
+    assert [found.sources[name].names for name in names] == [(name,) for name in theirs]
+
+
+def test_a_module_of_one_layer(load: Load) -> None:
+    weights = bound(load, "layer.n: h.{layer}.n\nlayers.0.n: first")
+    found = weights.resolve(slots("layers.0.n.weight", "layers.1.n.weight"), ["first.weight", "h.1.n.weight"])
+    assert found.sources["layers.0.n.weight"].names == ("first.weight",)
+    assert found.sources["layers.1.n.weight"].names == ("h.1.n.weight",)
+
+
+def test_prefix_and_renamed_endings(load: Load) -> None:
+    rest = "  optional_prefix: [model., bert.]\n  rename: {gamma: weight, beta: bias}\n  ignore: ['*.inv_freq', position_ids]\n"
+    weights = bound(load, "norm: LayerNorm", rest)
+    present = ["bert.LayerNorm.gamma", "bert.LayerNorm.beta", "bert.position_ids", "a.inv_freq"]
+    found = weights.resolve(slots("norm.weight", "norm.bias"), present)
+    assert found.sources["norm.weight"].names == ("bert.LayerNorm.gamma",)
+    assert weights.resolve(slots("norm.weight"), ["LayerNorm.weight"]).sources["norm.weight"].names == (
+        "LayerNorm.weight",
+    )
+
+
+SPLIT = (
+    "layer.attention.{q,k,v}: {from: 'h.{layer}.qkv', transpose: true, "
+    "split: {groups: num_key_value_heads, parts: [32, 16, 8 * (layer + 1)], axis: 1}}"
+)
+
+
+def test_verbs_keep_their_order_and_their_sizes(load: Load) -> None:
+    weights = bound(load, SPLIT)
+    names = [f"layers.1.attention.{name}.{kind}" for kind in ("weight", "bias") for name in "qkv"]
+    found = weights.resolve(slots(*names), ["h.1.qkv.weight", "h.1.qkv.bias"]).sources
+    split = Split(parts=(32, 16, 16), groups=4, axis=1, take=1)
+    assert found["layers.1.attention.k.weight"] == Source(("h.1.qkv.weight",), (Transpose(), split))
+    assert found["layers.1.attention.v.bias"] == Source(
+        ("h.1.qkv.bias",), (Split(parts=(32, 16, 16), groups=4, axis=0, take=2),)
+    )
+
+
+def test_a_part_that_fills_no_slot(load: Load) -> None:
+    message = refused(
+        bound(load, SPLIT), slots("layers.1.attention.q.weight", "layers.1.attention.k.weight"), ["h.1.qkv.weight"]
+    )
+    assert message == "checkpoint: part 2 of the tensor 'h.1.qkv.weight' fills no slot"
+
+
+def test_one_part_by_number(load: Load) -> None:
+    weights = bound(load, "'{a,b}': {from: x, split: {parts: [1, 2]}}\nc: {from: y, split: {parts: [1, 2], take: 1}}\n"
+                          "d: {from: y, split: {parts: [1, 2], take: 0}}")  # fmt: skip
+    found = weights.resolve(slots("a", "b", "c", "d"), ["x", "y"]).sources
+    assert [step.take for name in "abcd" for step in found[name].steps if isinstance(step, Split)] == [0, 1, 1, 0]
+
+
+def test_concat_needs_every_name(load: Load) -> None:
+    weights = bound(load, "up: {from: [gate, value], concat: {axis: 1}}")
+    assert weights.resolve(slots("up.weight"), ["gate.weight", "value.weight"]).sources["up.weight"] == Source(
+        ("gate.weight", "value.weight"), (Concat(axis=1),)
+    )
+    assert "the checkpoint has no 'value.weight'" in refused(weights, slots("up.weight"), ["gate.weight"])
+
+
+def test_alternatives_of_which_the_first_present_is_read(load: Load) -> None:
+    weights = bound(load, "norm: [ln_attn, input_norm]")
+    assert weights.resolve(slots("norm"), ["input_norm"]).sources["norm"].names == ("input_norm",)
+    assert "the slot is filled twice: the checkpoint has 'ln_attn', 'input_norm'" in refused(
+        weights, slots("norm"), ["input_norm", "ln_attn"]
+    )
+
+
+def test_every_fault_at_once(load: Load) -> None:
+    weights = bound(load, "layer.a: h.{layer}.a\nnorm: [ln, norm]")
+    message = refused(
+        weights,
+        slots("layers.0.a.weight", "layers.1.a.weight", "norm.weight", "layers.0.aa.weight"),
+        ["h.0.a.weight", "h.1.aa.weight", "ln.weight", "norm.weight", "extra"],
+    )
+    for part in (
+        "weights: layers.1.a.weight: the slot is not filled: the checkpoint has no 'h.1.a.weight'; did you mean 'h.1.aa.weight'?",
+        "weights: layers.0.aa.weight: the table has no entry for this slot; did you mean 'layer.a'?; add 'layer.aa.weight'",
+        "weights: norm.weight: the slot is filled twice",
+        "checkpoint: nothing reads the tensor 'extra'",
+        "checkpoint: nothing reads the tensor 'h.1.aa.weight'",
+    ):
+        assert part in message
+
+
+def test_two_tensors_under_one_name(load: Load) -> None:
+    weights = bound(load, "norm: norm", "  optional_prefix: model.\n")
+    message = refused(weights, slots("norm.weight"), ["norm.weight", "model.norm.weight"])
+    assert "two tensors are both read as 'norm.weight': 'model.norm.weight', 'norm.weight'" in message
+
+
+def test_thousands_of_faults_are_counted(load: Load) -> None:
+    message = refused(bound(load, "layer.a: h.{layer}.a"), slots(*(f"layers.{i}.a" for i in range(3000))), [])
+    assert len(message.splitlines()) == 21
+    assert "and 2980 more like the last one" in message
+
+
+def test_tied_tensors_are_reported_apart(load: Load) -> None:
+    weights = bound(load, "embedding.tokens: embed\nhead: lm_head")
+    ties = {"head.weight": "embedding.tokens.weight"}
+    wanted = slots("embedding.tokens.weight")
+    found = weights.resolve(wanted, ["embed.weight", "lm_head.weight"], ties)
+    assert found.tied_duplicates == {"lm_head.weight": "embedding.tokens.weight"}
+    assert weights.resolve(wanted, ["embed.weight"], ties).tied_duplicates == {}
+    assert "nothing reads the tensor 'lm_head.weight'" in refused(weights, wanted, ["embed.weight", "lm_head.weight"])
+
+
+def test_a_child_replaces_part_of_an_entry(load: Load) -> None:
+    spec = load("weights:\n  tensors:\n    layer.attention.{k,o}: new.{layer}.{kk,oo}\n    layer.mixer_norm: null\n")
+    names = [f"layers.2.attention.{name}" for name in "qkvo"]
+    found = spec.bind().weights.resolve(
+        slots("embedding.tokens", *names), ["embed", "layers.2.q", "new.2.kk", "layers.2.v", "new.2.oo"]
+    )
+    assert [found.sources[name].names[0] for name in names] == ["layers.2.q", "new.2.kk", "layers.2.v", "new.2.oo"]
+
+
+def test_a_child_replaces_part_of_a_split(load: Load) -> None:
+    weights = load(
+        "weights:\n  tensors:\n    embedding.tokens: null\n    layer.mixer_norm: null\n"
+        "    layer.attention.{q,k,v}: {from: 'qkv.{layer}', split: {parts: [1, 1, 1]}}\n"
+        "variants:\n  - when: true\n    weights: {tensors: {layer.attention.v: 'v.{layer}'}}\n"
+    ).bind().weights  # fmt: skip
+    names = [f"layers.0.attention.{name}" for name in "qkvo"]
+    message = refused(weights, slots(*names), ["qkv.0", "v.0", "layers.0.o"])
+    assert message == "checkpoint: part 2 of the tensor 'qkv.0' fills no slot"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a: 3", "the name of a checkpoint tensor or module, or a list of names, is expected"),
+        ("a: []", "the name of a checkpoint tensor"),
+        ("'a b': x", "not a tensor name of archc's"),
+        ("a: {split: {parts: [1, 2]}}", "the key 'from' is missing"),
+        ("a: {from: x, split: {parts: [1, 2]}}", "a split gives several parts"),
+        ("'{a,b}': {from: x, split: {parts: [1, 2], take: 0}}", "`take` and {a,b} both choose the part"),
+        ("a: {from: x, split: {parts: [1, 2], take: 2}}", "part 2 of a split whose last is 1"),
+        ("'{a,b}': {from: '{x,y}', split: {parts: [1, 2]}}", "a tensor that is split is one tensor"),
+        ("a: {from: x, split: {parts: [1, hiden_size], take: 0}}", "the name 'hiden_size' is not known"),
+        ("a: {from: x, split: {parts: [1, layer], take: 0}}", "'layer' means nothing here"),
+        ("a: {from: x, split: {part: [1], take: 0}}", "unknown key 'part'"),
+        ("'{a,b}': {from: x, split: true}", "a mapping is expected"),
+        ("a: {from: x, transpose: false}", "true is expected"),
+        ("a: {from: x, concat: true}", "concat joins several tensors"),
+        ("a: 'h.{layer}'", "belongs to no layer"),
+        ("a: null", "there is none for 'a'"),
+    ],
+)
+def test_tables_that_are_refused(load: Load, line: str, message: str) -> None:
+    with pytest.raises(Exception, match=r"(?s).") as raised:
+        load(f"weights:\n  tensors:\n    {line}\n")
+    assert message in str(raised.value)
+
+
+def test_a_size_that_is_not_positive(load: Load) -> None:
+    with pytest.raises(
+        Exception, match=r"weights\.tensors\.a\.split\.parts\[1\]: hidden_size - 64 = 0 must be positive"
+    ):
+        load("weights:\n  tensors:\n    '{a,b}': {from: x, split: {parts: [1, hidden_size - 64]}}\n").bind()

@@ -1,0 +1,34 @@
+"""Every wrong spec under wrong/, one fault each, and the message it must give: the .txt beside it.
+
+A .json beside it is the config.json that the spec is bound to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archspec import ArchspecError, load_spec, read_config
+
+WRONG = Path(__file__).parent / "wrong"
+
+
+@pytest.mark.parametrize("path", sorted(WRONG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_message(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(WRONG)
+    spec, config = Path(path.name), Path(path.name).with_suffix(".json")
+    with pytest.raises(ArchspecError) as raised:
+        bound = load_spec(spec)
+        bound.bind(read_config(config), source=str(config))
+    assert str(raised.value) + "\n" == path.with_suffix(".txt").read_text()
+
+
+def test_every_expected_message_has_its_spec() -> None:
+    assert {path.stem for path in WRONG.glob("*.txt")} == {path.stem for path in WRONG.glob("*.yaml")}
+
+
+def test_many_faults_are_reported_at_once() -> None:
+    with pytest.raises(ArchspecError) as raised:
+        load_spec(WRONG / "many_faults.yaml")
+    assert [problem.line for problem in raised.value.problems] == [3, 4, 5, 6, 6, 7]

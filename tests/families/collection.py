@@ -1,0 +1,30 @@
+"""Every spec of specs/ and the cases of its reference file, found without a list."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from archspec.catalog import shipped
+from tests.families.case import Case
+
+REFERENCES = Path(__file__).parent.parent / "reference"
+
+
+def module_name(family: str) -> str:
+    """The file of tests/reference that a family's cases are in, without .py."""
+    return family.replace("-", "_")
+
+
+@cache
+def cases_of(family: str) -> tuple[Case, ...]:
+    """A family's cases; none where nobody wrote them, which `test_every_spec_has_cases` then says."""
+    name = f"tests.reference.{module_name(family)}"
+    return tuple(import_module(name).CASES) if find_spec(name) is not None else ()
+
+
+def all_cases() -> list[tuple[str, Case]]:
+    """Every family's name with each of its cases."""
+    return [(family, case) for family in shipped() for case in cases_of(family)]

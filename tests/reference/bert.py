@@ -1,0 +1,49 @@
+"""BERT: transformers' classes, and the names that older files use."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+from transformers import BertConfig
+
+from tests.families.case import Case
+from tests.reference.from_transformers import FromTransformers, Rename, make
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "max_position_embeddings": 40, "type_vocab_size": 3, "layer_norm_eps": 1e-1,
+}  # fmt: skip
+
+
+def bert(class_name: str, seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
+    """A tiny BERT of one of the classes."""
+    # The next-sentence head is not part of what archc computes.
+    return make(class_name, BertConfig(**SIZES | changes), seed, weights=weights, outside=["seq_relationship"])
+
+
+def first_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The norms' names in files converted from TensorFlow."""
+    spellings = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    renamed = {}
+    for name, value in tensors.items():
+        for new, old in spellings.items():
+            name = name.replace(new, old)
+        renamed[name] = value
+    return renamed
+
+
+def with_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """BertModel's names as a larger class's file has them."""
+    return {f"bert.{name}": value for name, value in tensors.items()}
+
+
+CASES = (
+    Case("masked-lm", partial(bert, "BertForMaskedLM", 1)),
+    Case("masked-lm-relu", partial(bert, "BertForMaskedLM", 2, hidden_act="relu", intermediate_size=61)),
+    Case("model", partial(bert, "BertModel", 3)),
+    Case("model-prefixed", partial(bert, "BertModel", 4, with_prefix)),
+    Case("pretraining", partial(bert, "BertForPreTraining", 5)),
+    Case("first-names", partial(bert, "BertForPreTraining", 6, first_names)),
+)

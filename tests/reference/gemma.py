@@ -1,0 +1,33 @@
+"""Gemma: transformers' GemmaForCausalLM, with one key/value head and with several."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from transformers import GemmaConfig
+
+from tests.families.case import Case
+from tests.reference.from_transformers import FromTransformers, make
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "num_key_value_heads": 1, "head_dim": 18, "max_position_embeddings": 64, "rms_norm_eps": 1e-1,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 150.0},
+}  # fmt: skip
+
+
+def gemma(seed: int, hidden_act: str = "gelu_pytorch_tanh", **changes: Any) -> FromTransformers:
+    """A tiny Gemma; `hidden_act` is what the file says of the activation, which is the tanh approximation always."""
+
+    def respell(config: dict[str, Any]) -> dict[str, Any]:
+        return config | {"hidden_act": hidden_act}
+
+    return make("GemmaForCausalLM", GemmaConfig(**SIZES | changes), seed, unit_offset=True, config=respell)
+
+
+CASES = (
+    Case("one-key-head", partial(gemma, 1)),
+    Case("every-key-head", partial(gemma, 2, num_key_value_heads=6)),
+    Case("older-file", partial(gemma, 3, hidden_act="gelu", num_key_value_heads=2)),
+)

@@ -1,0 +1,40 @@
+"""Qwen2: transformers' Qwen2ForCausalLM, with and without sliding windows."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from transformers import Qwen2Config
+
+from tests.families.case import Case
+from tests.reference.from_transformers import FromTransformers, make
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 151, "hidden_size": 72, "intermediate_size": 92, "num_hidden_layers": 4, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-2, "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 200.0},
+}  # fmt: skip
+WINDOW: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}
+
+
+def qwen2(seed: int, layer_types: bool = True, **changes: Any) -> FromTransformers:
+    """A tiny Qwen2; `layer_types` keeps the list that files of transformers 5 carry, and older ones lack."""
+
+    def respell(config: dict[str, Any]) -> dict[str, Any]:
+        return config if layer_types else {key: value for key, value in config.items() if key != "layer_types"}
+
+    return make("Qwen2ForCausalLM", Qwen2Config(**SIZES | changes), seed, config=respell)
+
+
+CASES = (
+    Case("plain", partial(qwen2, 1)),
+    Case("older-file", partial(qwen2, 2, layer_types=False, tie_word_embeddings=True)),
+    Case("window", partial(qwen2, 3, **WINDOW)),
+    Case("window-tied", partial(qwen2, 4, tie_word_embeddings=True, **WINDOW)),
+    Case("window-older-file", partial(qwen2, 5, layer_types=False, **WINDOW)),
+    Case(
+        "window-mixed",
+        partial(qwen2, 6, **WINDOW, **{"layer_types": ["sliding_attention", "full_attention"] * 2}),
+    ),
+)
