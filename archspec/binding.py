@@ -22,6 +22,8 @@ from archspec.weights import BoundEntry, BoundWeights
 if TYPE_CHECKING:
     from archspec.spec import Assembled, Spec
 
+_FAILED = object()
+
 
 @dataclass(frozen=True)
 class BoundSpec:
@@ -162,7 +164,7 @@ def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator) -> dict[str,
     count = _value(evaluator, _field(model, "layer.count"))
     layers = _bind_layers(model, evaluator, count) if isinstance(count, int) else None
     weights = _bind_weights(spec, parts.weights, evaluator) if layers is not None else None
-    if problems or layers is None or any(value is None for value in fields.values()):
+    if problems or layers is None or any(value is _FAILED for value in fields.values()):
         return None
     fields["layers"] = tuple(_with_table(layer, fields["context"]) for layer in layers)
     for path, message, hint in check_rules(fields):
@@ -171,10 +173,11 @@ def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator) -> dict[str,
 
 
 def _value(evaluator: Evaluator, form: Form, layer: int | None = None) -> Any:
+    """The value of a form, or _FAILED after a problem was reported."""
     try:
         return evaluator.evaluate(form, layer)
     except FailedError:
-        return None
+        return _FAILED
 
 
 def _field(model: Group, path: str) -> Any:
@@ -189,18 +192,18 @@ def _bind_layers(model: Group, evaluator: Evaluator, count: int) -> list[Layer] 
     evaluator.layers = count
     forms = {path.rpartition(".")[2]: _field(model, path) for path in PER_LAYER}
     forms = {name: form for name, form in forms.items() if form is not None}
-    shared: dict[str, Any] = {"residual": "sequential"}
+    shared: dict[str, Any] = {}
     failed = False
     for name, form in forms.items():
         if not varies(form):
             shared[name] = _value(evaluator, form, 0)
-            failed = failed or shared[name] is None
+            failed = failed or shared[name] is _FAILED
     changing = {name: form for name, form in forms.items() if varies(form)}
     layers: list[Layer] = []
     known: dict[tuple[Any, ...], Layer] = {}
     for index in range(count):
         values = {name: _value(evaluator, form, index) for name, form in changing.items()}
-        if failed or any(value is None for value in values.values()):
+        if failed or any(value is _FAILED for value in values.values()):
             failed = True
             continue
         key = tuple(values.values())
@@ -225,7 +228,7 @@ def _bind_weights(spec: Spec, table: WeightTable, evaluator: Evaluator) -> Bound
         steps: list[tuple[Step, ...]] = []
         for layer in layers:
             bound = [_value(evaluator, verb, layer) for verb in entry.verbs]
-            steps.append(tuple(step for step in bound if step is not None))
+            steps.append(tuple(step for step in bound if step is not _FAILED))
         entries[key] = BoundEntry(key, entry.names, entry.all_needed, tuple(steps), entry.mark)
     return BoundWeights(spec.file, table.prefixes, table.rename, table.ignore, entries)
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from archspec.errors import ConfigError, Problem, clipped, did_you_mean, hints, listed, shown
 from archspec.expressions import MAX_INTEGER
@@ -37,6 +37,7 @@ NEUTRAL_KEYS = (
     "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
     "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "exponential_decay_length_penalty",
     "remove_invalid_values", "suppress_tokens", "begin_suppress_tokens",
+    "original_max_position_embeddings",  # of a rope scaling, which takes it in; without one it says nothing
 )  # fmt: skip
 
 # Values at which a key says nothing, whatever the model; with any other value the key counts.
@@ -184,6 +185,12 @@ def _trained_length(
     value = next((given for given in (inner, outer, longest) if given is not None), None)
     if value is not None:
         parameters[name] = value
+    if kind == "longrope" and parameters.get("factor") is None and _positive(longest) and _positive(value):
+        parameters["factor"] = longest / value
+
+
+def _positive(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and value > 0
 
 
 def _unfit_values(value: object, file: str, path: str = "", depth: int = 0) -> list[Problem]:

@@ -6,7 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from archspec.errors import shown
-from archspec.vocabulary import Alibi, DynamicScaling, Layer, Learned, Llama3Scaling, MlmHead, NoNorm, NoPooler, Rope
+from archspec.vocabulary import (
+    Alibi,
+    DynamicScaling,
+    Layer,
+    LayerNorm,
+    Learned,
+    Llama3Scaling,
+    LongRopeScaling,
+    MlmHead,
+    NoNorm,
+    NoPooler,
+    Rope,
+)
 
 Fault = tuple[str, str, str]  # path of the key, what is wrong, what to do
 
@@ -23,6 +35,10 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
             if path not in seen:
                 seen.add(path)
                 yield path, f"{message} (layer {index})" if index else message, hint
+    yield from _norm_faults(model["embedding"].norm, "embedding.norm")
+    yield from _norm_faults(model["final_norm"], "final_norm")
+    if isinstance(model["head"], MlmHead):
+        yield from _norm_faults(model["head"].norm, "head.norm")
     encoder = model["topology"] == "encoder"
     if not encoder and not isinstance(model["pooler"], NoPooler):
         yield "pooler", "a pooler reads the first token, which in a decoder sees no other", "use `topology: encoder`"
@@ -44,11 +60,18 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         if norm.placement != "pre" and layer.residual == "parallel":
             message = f"placement {shown(norm.placement)} with a parallel residual; no checkpoint we know has it"
             yield "layer.norm.placement", message, "use pre"
-    if model["topology"] == "encoder":
-        if attention.window is not None:
-            yield "attention.window", "a causal sliding window in an encoder, which sees both ways", "drop it"
-        if isinstance(layer.position, Alibi):
-            yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
+        if norm.shared and norm.branches != "both":
+            yield "layer.norm.branches", "a shared norm is on both branches", "drop it"
+    if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
+        yield "layer.skip.source", "no norm stands on a branch's input whose output could be carried", "use input"
+    yield from _norm_faults(norm, "layer.norm")
+    yield from _norm_faults(attention.qk_norm, "attention.qk_norm")
+    if not isinstance(attention.qk_norm, NoNorm):
+        stretch = attention.qk_norm
+        if stretch.over == "projection" and stretch.weights == "per-head":
+            yield "attention.qk_norm.weights", "a norm over the whole projection has one weight", "drop it"
+    if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
+        yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
     if isinstance(layer.position, Rope):
         yield from _rope_faults(layer.position, attention.head_dim)
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
@@ -56,14 +79,35 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "position.size", message, "make it as large as `context`, or leave it out"
 
 
+def _norm_faults(norm: object, path: str) -> Iterator[Fault]:
+    if isinstance(norm, LayerNorm) and not norm.affine:
+        if norm.bias:
+            yield f"{path}.affine", "a norm without a weight has no bias either", "set `bias: false`"
+        if norm.unit_offset:
+            yield f"{path}.unit_offset", "a norm without a weight has nothing to offset", "drop it"
+
+
 def _rope_faults(rope: Rope, head_dim: int) -> Iterator[Fault]:
-    rotary = int(head_dim * rope.fraction)
-    path = "position.fraction" if rope.fraction < 1 else "attention.head_dim"
-    if rotary < 2 or rotary % 2:
+    if rope.dim is not None and rope.fraction != 1:
+        yield "position.dim", "dim and fraction both say how many dimensions rotate", "drop one of them"
+        return
+    rotary = rope.dim if rope.dim is not None else int(head_dim * rope.fraction)
+    path = (
+        "position.dim" if rope.dim is not None else "position.fraction" if rope.fraction < 1 else "attention.head_dim"
+    )
+    if rotary > head_dim:
+        yield path, f"{rotary} dimensions of a head would rotate, and it has {head_dim}", ""
+    elif rotary < 2 or rotary % 2:
         of = f" ({rope.fraction:g} of head_dim {head_dim})" if rope.fraction < 1 else ""
         yield path, f"{rotary} dimensions of a head would rotate{of}; they rotate in pairs", ""
-    elif rotary == 2 and isinstance(rope.scaling, DynamicScaling):
+    scaling = rope.scaling
+    if rotary == 2 and isinstance(scaling, DynamicScaling):
         yield "position.scaling", "dynamic scaling needs more than 2 rotating dimensions: its exponent is d/(d−2)", ""
-    if isinstance(rope.scaling, Llama3Scaling) and rope.scaling.low_freq_factor >= rope.scaling.high_freq_factor:
-        low, high = rope.scaling.low_freq_factor, rope.scaling.high_freq_factor
+    if isinstance(scaling, Llama3Scaling) and scaling.low_freq_factor >= scaling.high_freq_factor:
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
         yield "position.scaling", f"low_freq_factor {low:g} must be less than high_freq_factor {high:g}", ""
+    if isinstance(scaling, LongRopeScaling):
+        for name, factors in (("long_factor", scaling.long_factor), ("short_factor", scaling.short_factor)):
+            if len(factors) != rotary // 2:
+                message = f"{len(factors)} factors for {rotary // 2} rotating pairs"
+                yield f"position.scaling.{name}", message, "one for each"

@@ -171,9 +171,11 @@ def _signals(model: Model) -> list[Stage]:
             outputs[f"{name}.{half}"] = TensorType(model.dtype, ("batch", "seq", rope.dim // 2))
     for name, (alibi, _) in model.signals.alibis.items():
         outputs[name] = TensorType(model.dtype, (1, len(alibi.slopes), 1, "total"))
+    for name in model.signals.logns:
+        outputs[name] = TensorType(model.dtype, ("batch", 1, "seq", 1))
     if not outputs:
         return []
-    inputs = {"position_ids": interface.TOKENS} if model.signals.ropes else {}
+    inputs = {"position_ids": interface.TOKENS} if model.wiring.positions else {}
     for _, mask in model.signals.alibis.values():
         inputs[mask] = mask_type(model.wiring.masks[mask])
 

@@ -14,7 +14,7 @@ from archspec import BoundSpec, detect_spec, load_spec
 from compiler import interface
 from compiler.assemble import assemble
 from compiler.checkpoint.folder import SpecialTokens, find_checkpoint, read_folder_config, special_tokens, tokenizer_files
-from compiler.checkpoint.names import map_checkpoint, slot_shapes
+from compiler.checkpoint.names import map_checkpoint, slot_shapes, tied_slots
 from compiler.checkpoint.reader import Checkpoint, RandomWeights
 from compiler.cost import flops_per_token, parameter_count
 from compiler.emit import Progress, Slots, Stored, check_space, place_weights, serialize, total_bytes, write_folder, write_plan
@@ -142,8 +142,11 @@ def describe(
 
 def load_torch(model: Model, slots: Slots) -> Model:
     """Fills a model on the meta device with real weights, so that it runs in torch."""
-    model.to_empty(device="cpu")
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(slots.read(name))
+    ties = tied_slots(model)
+    weights = {name: slots.read(name).to(model.dtype) for name, _ in model.named_parameters()}
+    weights |= {name: weights[slot] for name, slot in ties.items()}
+    model.load_state_dict(weights, assign=True)
+    for name, slot in ties.items():
+        owner, _, parameter = name.rpartition(".")
+        setattr(model.get_submodule(owner), parameter, model.get_parameter(slot))
     return model.eval()

@@ -50,7 +50,7 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
         return manifest.Input.model_validate({"name": name, "role": role, "mask": mask, **_tensor(kind)})
 
     inputs = [entry("input_ids", "token_ids", TOKENS)]
-    if wiring.ropes or isinstance(spec.layers[0].position, words.Learned):
+    if wiring.positions or isinstance(spec.layers[0].position, words.Learned):
         inputs.append(entry("position_ids", "positions", TOKENS))
     if spec.embedding.token_types:
         inputs.append(entry("token_type_ids", "token_types", TOKENS))

@@ -18,8 +18,8 @@ from compiler.components.attention import KeyValueCache, Signals
 from compiler.components.embedding import Embedding
 from compiler.components.head import FirstTokenPooler, make_head
 from compiler.components.layer import Layer
-from compiler.components.norm import RmsNorm, make_norm
-from compiler.components.position import AlibiBias, RotaryTables
+from compiler.components.norm import LayerNorm, RmsNorm, make_norm
+from compiler.components.position import AlibiBias, LognFactor, RotaryTables
 from compiler.wiring import Wire, Wiring, wire
 
 
@@ -42,6 +42,7 @@ class SignalTables(nn.Module):
         self.alibis = {
             name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in wiring.alibis.items()
         }
+        self.logns = {name: LognFactor(trained, dtype) for name, trained in wiring.logns.items()}
 
     def forward(self, position_ids: Tensor | None, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """position_ids [B, S] and masks [B, 1, S, T] by name → tables by name."""
@@ -50,6 +51,8 @@ class SignalTables(nn.Module):
             tables[f"{name}.cos"], tables[f"{name}.sin"] = rope(position_ids)
         for name, (alibi, mask) in self.alibis.items():
             tables[name] = alibi(masks[mask])
+        for name, logn in self.logns.items():
+            tables[name] = logn(position_ids)
         return tables
 
 
@@ -60,6 +63,7 @@ def signals_of(wire: Wire, tensors: Mapping[str, Tensor]) -> Signals:
         cos_BSR=tensors[f"{wire.rope}.cos"] if wire.rope else None,
         sin_BSR=tensors[f"{wire.rope}.sin"] if wire.rope else None,
         bias_1H1T=tensors[wire.alibi] if wire.alibi else None,
+        logn_B1S1=tensors[wire.logn] if wire.logn else None,
     )
 
 
@@ -88,7 +92,7 @@ class Model(nn.Module):
         return {
             f"{name}.weight"
             for name, module in self.named_modules()
-            if isinstance(module, RmsNorm) and module.word.unit_offset
+            if isinstance(module, RmsNorm | LayerNorm) and module.word.unit_offset
         }
 
     def embed(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
@@ -128,10 +132,10 @@ class Model(nn.Module):
         return outputs
 
 
-def learned_positions(spec: BoundSpec) -> int | None:
-    """Rows of the learned position table, or None where positions are not learned."""
+def learned_positions(spec: BoundSpec) -> words.Learned | None:
+    """The table of learned positions, or None where positions are not learned."""
     position = spec.layers[0].position
-    return (position.size or spec.context) if isinstance(position, words.Learned) else None
+    return position if isinstance(position, words.Learned) else None
 
 
 def meta_model(spec: BoundSpec, dtype: torch.dtype = torch.float32) -> Model:

@@ -63,7 +63,8 @@ def _embedding_logits(x: Any, weight: Any) -> Any:
     logits = op.Gemm(rows, weight, transB=1)
     # [B·P, M] back to [B, P, M]: the leading sizes come from x, and M is known.
     lead = op.Shape(x, start=0, end=2)
-    return op.Reshape(logits, op.Concat(lead, op.Constant(value_ints=[int(weight.shape[0])]), axis=0))
+    # allowzero: a call may ask for no position at all.
+    return op.Reshape(logits, op.Concat(lead, op.Constant(value_ints=[int(weight.shape[0])]), axis=0), allowzero=1)
 
 
 @custom_op("archc::split_heads", mutates_args=())
@@ -182,15 +183,24 @@ def _live(cache: Any, mask: Any) -> Any:
 
 @custom_op("archc::attention", mutates_args=())
 def attention(
-    q_BHSD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, mask_B1ST: Tensor, bias_1H1T: Tensor | None, scale: float
+    q_BHSD: Tensor,
+    k_BKTD: Tensor,
+    v_BKTD: Tensor,
+    mask_B1ST: Tensor,
+    bias_1H1T: Tensor | None,
+    scale: float,
+    softcap: float,
 ) -> Tensor:
-    """softmax(scale · q·kᵀ + bias, where mask) · v → [B, H, S, D]; query head h reads key/value head h // (H / K).
+    """softmax(cap(scale · q·kᵀ) + bias, where mask) · v → [B, H, S, D]; query head h reads kv head h // (H / K).
 
-    Causality, windows and padding live in the mask (true = seen); the softmax is computed in float32.
+    cap(s) is softcap · tanh(s / softcap), or s for a softcap of 0 (Gemma 2, section 2). Causality, windows and padding
+    live in the mask (true = seen); the softmax is computed in float32.
     """
     groups = q_BHSD.shape[1] // k_BKTD.shape[1]
     keys, values_ = k_BKTD.repeat_interleave(groups, 1), v_BKTD.repeat_interleave(groups, 1)
     scores = (scale * (q_BHSD @ keys.transpose(-1, -2))).float()
+    if softcap:
+        scores = softcap * (scores / softcap).tanh()
     if bias_1H1T is not None:
         scores = scores + bias_1H1T.float()
     scores = scores.masked_fill(~mask_B1ST, torch.finfo(torch.float32).min)
@@ -199,20 +209,52 @@ def attention(
 
 @attention.register_fake
 def _(
-    q_BHSD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, mask_B1ST: Tensor, bias_1H1T: Tensor | None, scale: float
+    q_BHSD: Tensor,
+    k_BKTD: Tensor,
+    v_BKTD: Tensor,
+    mask_B1ST: Tensor,
+    bias_1H1T: Tensor | None,
+    scale: float,
+    softcap: float,
 ) -> Tensor:
     return q_BHSD.new_empty(*q_BHSD.shape[:-1], v_BKTD.shape[-1])
 
 
-def _attention(q: Any, k: Any, v: Any, mask: Any, bias: Any = None, scale: float = 1.0) -> Any:
+def _attention(q: Any, k: Any, v: Any, mask: Any, bias: Any = None, scale: float = 1.0, softcap: float = 0.0) -> Any:
+    if softcap:
+        return _capped_attention(q, k, v, mask, bias, scale, softcap)
     attn_mask = mask
     if bias is not None:
         # The lowest finite number, not −inf: a row with nothing to see must stay a number.
-        lowest = ir.tensor(np.array(np.finfo(bias.dtype.numpy()).min, dtype=bias.dtype.numpy()))
-        attn_mask = op.Where(mask, bias, op.Constant(value=lowest))
+        attn_mask = op.Where(mask, bias, _lowest(bias.dtype))
     y = op.Attention(q, k, v, attn_mask, scale=scale, is_causal=0, softmax_precision=1)[0]
     y.producer().metadata_props[ATTENTION_METADATA] = json.dumps({"scale": scale, "bias": bias is not None})
     return y
+
+
+def _lowest(dtype: ir.DataType) -> Any:
+    return op.Constant(value=ir.tensor(np.array(np.finfo(dtype.numpy()).min, dtype=dtype.numpy())))
+
+
+def _capped_attention(q: Any, k: Any, v: Any, mask: Any, bias: Any, scale: float, softcap: float) -> Any:
+    """Attention's softcap is not in TensorRT, so it is spelled out, with a kv head's queries as rows of one product."""
+    heads, kv_heads, width = int(q.shape[1]), int(k.shape[1]), int(q.shape[3])
+
+    def reshape(x: Any, *sizes: int) -> Any:
+        return op.Reshape(x, op.Constant(value_ints=list(sizes)))
+
+    def number(value: float) -> Any:
+        return op.Constant(value=ir.tensor(np.array(value, dtype=np.float32)))
+
+    rows = reshape(q, 0, kv_heads, -1, width)
+    products = op.Cast(op.MatMul(rows, op.Transpose(k, perm=[0, 1, 3, 2])), to=ir.DataType.FLOAT)
+    capped = op.Mul(op.Tanh(op.Mul(products, number(scale / softcap))), number(softcap))
+    scores = reshape(capped, 0, heads, -1, 0)
+    if bias is not None:
+        scores = op.Add(scores, op.Cast(bias, to=ir.DataType.FLOAT))
+    weights = op.Softmax(op.Where(mask, scores, _lowest(ir.DataType.FLOAT)), axis=-1)
+    weights = reshape(op.CastLike(weights, v), 0, kv_heads, -1, 0)
+    return reshape(op.MatMul(weights, v), 0, heads, -1, width)
 
 
 @custom_op("archc::take_positions", mutates_args=())

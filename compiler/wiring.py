@@ -40,12 +40,13 @@ class Wire:
     mask: str
     rope: str | None
     alibi: str | None
+    logn: str | None
 
     @property
     def tensors(self) -> tuple[str, ...]:
         """Every tensor's name, the mask first."""
         rope = (f"{self.rope}.cos", f"{self.rope}.sin") if self.rope else ()
-        return (self.mask, *rope, *((self.alibi,) if self.alibi else ()))
+        return (self.mask, *rope, *(name for name in (self.alibi, self.logn) if name))
 
 
 @dataclass
@@ -55,7 +56,13 @@ class Wiring:
     masks: dict[str, Mask] = field(default_factory=dict)
     ropes: dict[str, tuple[words.Rope, int]] = field(default_factory=dict)
     alibis: dict[str, tuple[words.Alibi, int, str]] = field(default_factory=dict)
+    logns: dict[str, int] = field(default_factory=dict)
     wires: list[Wire] = field(default_factory=list)
+
+    @property
+    def positions(self) -> bool:
+        """Whether any shared tensor is computed from positions."""
+        return bool(self.ropes or self.logns)
 
     def types(self, index: int, dtype: torch.dtype) -> dict[str, TensorType]:
         """What one layer reads besides the residual stream, and the type of each."""
@@ -68,6 +75,8 @@ class Wiring:
         if wire.alibi:
             _, heads, _ = self.alibis[wire.alibi]
             types[wire.alibi] = TensorType(dtype, (1, heads, 1, "total"))
+        if wire.logn:
+            types[wire.logn] = TensorType(dtype, ("batch", 1, "seq", 1))
         return types
 
 
@@ -93,5 +102,7 @@ def wire(spec: BoundSpec) -> Wiring:
         elif isinstance(layer.position, words.Alibi):
             # The mask only lends its last size; layers with several masks agree on it.
             alibi = _name_of(wiring.alibis, "alibi", (layer.position, layer.attention.heads, mask.name))
-        wiring.wires.append(Wire(mask.name, rope, alibi))
+        trained = layer.attention.logn
+        logn = _name_of(wiring.logns, "logn", trained) if trained else None
+        wiring.wires.append(Wire(mask.name, rope, alibi, logn))
     return wiring

@@ -178,7 +178,7 @@ class Engine:
                 "room for more; shorten it, or build with a larger --max-seq-len"
             )
         eos = frozenset(() if options.get("ignore_eos") else self.manifest.tokens.eos)
-        stop_ids = frozenset(int(id) for id in options.get("stop_token_ids", ()))
+        stop_ids = frozenset(map(int, options.get("stop_token_ids", ())))
         tokenizer = self._need_tokenizer() if want_text or stops else None
         rows = []
         for index, length in enumerate(lengths.tolist()):

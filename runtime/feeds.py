@@ -37,8 +37,10 @@ class Feeder:
                 case "token_ids":
                     return np.maximum(ids, 0)  # padding is hidden by the masks, so any token will do
                 case "positions":
-                    # Padding may reach past the last position, where a table of learned positions has no row.
-                    positions: Ints = np.minimum(past[:, None] + np.arange(seq), self._last_position)
+                    # Padding repeats its row's last position: a row's greatest position is then its length, which
+                    # length-dependent rotations read, and a table of learned positions has a row for all of them.
+                    steps = np.minimum(np.arange(seq), np.maximum(new - 1, 0)[:, None])
+                    positions: Ints = np.minimum(past[:, None] + steps, self._last_position)
                     return positions
                 case "write_indices":
                     return past.copy()

@@ -27,5 +27,5 @@ def build_mask(mask: Mask, past: NDArray[np.int64], new: NDArray[np.int64], seq:
     if mask.window is not None:
         seen = seen & (np.abs(key - query) <= mask.window)
     padding = np.arange(seq) >= new[:, None]
-    seen = seen | (padding[:, None, :, None] & (key == query))
-    return seen
+    itself: NDArray[np.bool_] = padding[:, None, :, None] & (key == query)
+    return seen | itself

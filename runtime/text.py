@@ -88,7 +88,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of `ids`; ids that the tokenizer does not know have none."""
-        if any(not 0 <= id < 1 << 32 for id in ids):
+        if any(not 0 <= token < 1 << 32 for token in ids):
             raise PromptError("an id is negative or past 32 bits, so it cannot be decoded")
         with _rust_errors(PromptError("the tokenizer cannot decode these ids")):
             return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))

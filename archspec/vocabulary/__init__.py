@@ -4,14 +4,15 @@ from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
 from archspec.vocabulary.mixer import Attention, ProjectionBias
 from archspec.vocabulary.mlp import Activation, GatedMlp, Mlp, PlainMlp
-from archspec.vocabulary.model import PER_LAYER, Embedding, Layer, LayerShape, Model
-from archspec.vocabulary.norm import LayerNorm, NoNorm, Norm, PlacedNorm, Placement, RmsNorm
+from archspec.vocabulary.model import PER_LAYER, Embedding, Layer, LayerShape, Model, Skip
+from archspec.vocabulary.norm import LayerNorm, NoNorm, Norm, PlacedNorm, Placement, QkNorm, RmsNorm, Stretch
 from archspec.vocabulary.position import (
     Alibi,
     DynamicScaling,
     Learned,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     NoPosition,
     NoScaling,
     Position,
@@ -22,7 +23,7 @@ from archspec.vocabulary.position import (
 
 __all__ = [
     "PER_LAYER", "Activation", "Alibi", "Attention", "DynamicScaling", "Embedding", "FirstTokenPooler", "GatedMlp",
-    "Head", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead", "MlmHead",
+    "Head", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead", "LongRopeScaling", "MlmHead",
     "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement",
-    "PlainMlp", "Pooler", "Position", "ProjectionBias", "RmsNorm", "Rope", "RopeScaling", "Size", "Word", "YarnScaling",
+    "PlainMlp", "Pooler", "Position", "ProjectionBias", "QkNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Word", "YarnScaling",
 ]  # fmt: skip

@@ -19,9 +19,23 @@ class Embedding(Word):
 
     vocab: PositiveInt = Field(le=10**8, description="Rows of the token table.")
     width: PositiveInt = Field(le=10**6, description="Width of the residual stream.")
+    table_width: Size | None = Field(
+        None,
+        description="Width of the token table where it is another: a projection follows it, and one precedes the "
+        "head (OPT 350m; Baevski & Auli 2019).",
+    )
     scale: PositiveFloat | None = Field(None, description="Factor on the token embedding.")
     token_types: Size | None = Field(None, description="Rows of a token-type table that is added.")
     norm: Norm = Field(default_factory=NoNorm, description="Norm on the embedding sum.")
+
+
+class Skip(Word):
+    """What a residual connection carries past a branch."""
+
+    source: Literal["input", "norm"] = Field(
+        default="input", description="input: the residual stream. norm: what the branch's norm gave of it (ChatGLM-6B)."
+    )
+    scale: PositiveFloat | None = Field(default=None, description="Factor on what is carried (ChatGLM-6B).")
 
 
 class LayerShape(Word):
@@ -32,6 +46,8 @@ class LayerShape(Word):
     residual: Literal["sequential", "parallel"] = Field(
         "sequential", description="parallel: mixer and MLP read the same input and are added together."
     )
+    skip: Skip = Field(default_factory=Skip, description="What is carried past each branch.")
+    branch_scale: PositiveFloat | None = Field(None, description="Factor on each branch's output (Granite, MiniCPM).")
 
 
 class Layer(Word):
@@ -41,7 +57,9 @@ class Layer(Word):
     """
 
     norm: PlacedNorm
-    residual: Literal["sequential", "parallel"]
+    residual: Literal["sequential", "parallel"] = "sequential"
+    skip: Skip = Field(default_factory=Skip)
+    branch_scale: PositiveFloat | None = None
     position: Position
     attention: Attention
     mlp: Mlp
@@ -65,4 +83,4 @@ class Model(Word):
 
 
 # Sections whose values may differ from layer to layer; elsewhere the name `layer` means nothing.
-PER_LAYER = ("layer.norm", "layer.residual", "position", "attention", "mlp")
+PER_LAYER = ("layer.norm", "layer.residual", "layer.skip", "layer.branch_scale", "position", "attention", "mlp")

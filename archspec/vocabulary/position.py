@@ -72,7 +72,7 @@ class LongRopeScaling(Word):
     long_factor: tuple[PositiveFloat, ...] = Field(min_length=1, description="One for each rotating pair.")
     short_factor: tuple[PositiveFloat, ...] = Field(min_length=1, description="One for each rotating pair.")
     original_max_position_embeddings: Size = Field(description="The trained length.")
-    factor: PositiveFloat | None = Field(None, description="Context extension; by default `context` / trained length.")
+    factor: PositiveFloat = Field(description="Context extension: the longest length over the trained one.")
     attention_factor: PositiveFloat | None = Field(
         None, description="Factor on cos and sin; by default sqrt(1 + ln(factor) / ln(trained length))."
     )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from archspec import vocabulary as words
 from compiler import operators as ops
 from compiler.components.linear import Linear
+from compiler.components.norm import make_qk_norm
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Signals:
     cos_BSR: Tensor | None = None
     sin_BSR: Tensor | None = None
     bias_1H1T: Tensor | None = None
+    logn_B1S1: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -47,14 +49,14 @@ class Attention(nn.Module):
         self.k = Linear(width, keys, word.bias.qkv, dtype)
         self.v = Linear(width, keys, word.bias.qkv, dtype)
         self.o = Linear(queries, width, word.bias.out, dtype)
+        self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
+        self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype)
 
     def forward(
         self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """[B, S, N] → [B, S, N], and the cache's new keys and values where there is a cache."""
-        q = ops.split_heads(self.q(x_BSN), self.word.heads)
-        k = ops.split_heads(self.k(x_BSN), self.word.kv_heads)
-        v = ops.split_heads(self.v(x_BSN), self.word.kv_heads)
+        q, k, v = self.project(x_BSN)
         if isinstance(self.position, words.Rope):
             interleaved = self.position.pairing == "interleaved"
             q = ops.rotary(q, signals.cos_BSR, signals.sin_BSR, interleaved)
@@ -65,8 +67,23 @@ class Attention(nn.Module):
             values = ops.update_cache(cache.values_BKCD, v, cache.write_indices_B)
             present = (keys, values)
             k, v = ops.live(keys, signals.mask_B1ST), ops.live(values, signals.mask_B1ST)
-        y_BHSD = ops.attention(q, k, v, signals.mask_B1ST, self.score_bias(signals), self.scale)
+        if signals.logn_B1S1 is not None:
+            q = q * signals.logn_B1S1
+        bias, softcap = self.score_bias(signals), self.word.softcap
+        y_BHSD = ops.attention(q, k, v, signals.mask_B1ST, bias, self.scale, softcap or 0.0)
         return self.o(ops.merge_heads(y_BHSD)), present
+
+    def project(self, x_BSN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, H, S, D], keys and values [B, K, S, D], clipped and normed as the spec says."""
+        word = self.word
+        q, k, v = self.q(x_BSN), self.k(x_BSN), self.v(x_BSN)
+        if word.clip is not None:
+            q, k, v = (x.clamp(-word.clip, word.clip) for x in (q, k, v))
+        whole = getattr(word.qk_norm, "over", "head") == "projection"
+        if whole:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = ops.split_heads(q, word.heads), ops.split_heads(k, word.kv_heads), ops.split_heads(v, word.kv_heads)
+        return (q, k, v) if whole else (self.q_norm(q), self.k_norm(k), v)
 
     def score_bias(self, signals: Signals) -> Tensor | None:
         """The additive bias on scaled scores [1, H, 1, T]."""

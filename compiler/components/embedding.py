@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from archspec import vocabulary as words
+from compiler.components.linear import Linear
 from compiler.components.norm import make_norm
 
 
@@ -22,23 +23,26 @@ class Table(nn.Module):
 
 
 class Embedding(nn.Module):
-    """norm(scale · tokens + positions + token types), the parts that the spec asks for."""
+    """norm(scale · projection(tokens) + positions + token types), the parts that the spec asks for."""
 
-    def __init__(self, word: words.Embedding, positions: int | None, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.Embedding, positions: words.Learned | None, dtype: torch.dtype) -> None:
         super().__init__()
         self.scale = word.scale
-        self.tokens = Table(word.vocab, word.width, dtype)
-        self.positions = Table(positions, word.width, dtype) if positions else None
+        self.tokens = Table(word.vocab, word.table_width or word.width, dtype)
+        self.projection = Linear(word.table_width, word.width, False, dtype) if word.table_width else nn.Identity()
+        self.offset = positions.offset if positions else 0
+        rows = (positions.size or 0) + positions.offset if positions else 0
+        self.positions = Table(rows, word.width, dtype) if positions else None
         self.token_types = Table(word.token_types, word.width, dtype) if word.token_types else None
         self.norm = make_norm(word.norm, word.width, dtype)
 
     def forward(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """int64 [B, S] each, None where the spec has no such table → [B, S, width]."""
-        x = self.tokens(input_ids)
+        x = self.projection(self.tokens(input_ids))
         if self.scale is not None:
             x = x * self.scale
         if self.token_types is not None:
             x = x + self.token_types(token_type_ids)
         if self.positions is not None:
-            x = x + self.positions(position_ids)
+            x = x + self.positions(position_ids if not self.offset else position_ids + self.offset)  # type: ignore[operator]
         return self.norm(x)

@@ -30,10 +30,20 @@ class Projection(nn.Module):
 
 
 class LmHead(Projection):
-    """Next-token logits."""
+    """Next-token logits, scaled and capped where the spec says so."""
 
     def __init__(self, word: words.LmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype) -> None:
-        super().__init__(embedding.vocab, embedding.width, table if word.tie else None, word.bias, dtype)
+        width = embedding.table_width or embedding.width
+        super().__init__(embedding.vocab, width, table if word.tie else None, word.bias, dtype)
+        self.scale, self.softcap = word.scale, word.softcap
+        self.projection = Linear(embedding.width, width, False, dtype) if embedding.table_width else nn.Identity()
+
+    def forward(self, x_BPN: Tensor) -> Tensor:
+        """[B, P, width] → [B, P, vocab]."""
+        logits = super().forward(self.projection(x_BPN))
+        if self.scale is not None:
+            logits = logits * self.scale
+        return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
 
 
 class MlmHead(Projection):

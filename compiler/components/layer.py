@@ -12,12 +12,13 @@ from compiler.components.norm import make_norm
 
 
 class Layer(nn.Module):
-    """One transformer layer; `word.norm.placement` and `word.residual` say how its branches are joined."""
+    """One transformer layer; `word.norm.placement`, `word.residual` and `word.skip` say how its branches are joined."""
 
     def __init__(self, word: words.Layer, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         placement = getattr(word.norm, "placement", "pre")
-        shared = getattr(word.norm, "shared", False)
+        branches = getattr(word.norm, "branches", "both")
+        self.shared = getattr(word.norm, "shared", False)
 
         def norm(wanted: bool) -> nn.Module:
             return make_norm(word.norm if wanted else words.NoNorm(), width, dtype)
@@ -27,10 +28,10 @@ class Layer(nn.Module):
         self.attention = Attention(word.attention, word.position, width, dtype)
         self.mlp = make_mlp(word.mlp, width, dtype)
         # `mixer_norm` and `mlp_norm` stand before the branch, or after the sum in post-norm layers.
-        self.mixer_norm = norm(placement != "output")
-        self.mlp_norm = norm(placement != "output" and not shared)
-        self.mixer_output_norm = norm(placement in ("sandwich", "output"))
-        self.mlp_output_norm = norm(placement in ("sandwich", "output"))
+        self.mixer_norm = norm(placement != "output" and branches != "mlp")
+        self.mlp_norm = norm(placement != "output" and branches != "mixer" and not self.shared)
+        self.mixer_output_norm = norm(placement in ("sandwich", "output") and branches != "mlp")
+        self.mlp_output_norm = norm(placement in ("sandwich", "output") and branches != "mixer")
 
     def forward(
         self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None = None
@@ -40,17 +41,30 @@ class Layer(nn.Module):
             return self.parallel(x_BSN, signals, cache)
         if self.after_sum:
             y, present = self.attention(x_BSN, signals, cache)
-            x_BSN = self.mixer_norm(x_BSN + y)
-            return self.mlp_norm(x_BSN + self.mlp(x_BSN)), present
-        y, present = self.attention(self.mixer_norm(x_BSN), signals, cache)
-        x_BSN = x_BSN + self.mixer_output_norm(y)
-        return x_BSN + self.mlp_output_norm(self.mlp(self.mlp_norm(x_BSN))), present
+            x_BSN = self.mixer_norm(self.carried(x_BSN, x_BSN) + self.scaled(y))
+            return self.mlp_norm(self.carried(x_BSN, x_BSN) + self.scaled(self.mlp(x_BSN))), present
+        normed = self.mixer_norm(x_BSN)
+        y, present = self.attention(normed, signals, cache)
+        x_BSN = self.carried(x_BSN, normed) + self.scaled(self.mixer_output_norm(y))
+        normed = self.mlp_norm(x_BSN)
+        return self.carried(x_BSN, normed) + self.scaled(self.mlp_output_norm(self.mlp(normed))), present
 
     def parallel(
         self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Both branches read the layer's input and are added at once (Wang & Komatsuzaki 2021, GPT-J)."""
         mixer_input = self.mixer_norm(x_BSN)
-        mlp_input = mixer_input if getattr(self.word.norm, "shared", False) else self.mlp_norm(x_BSN)
+        mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
         y, present = self.attention(mixer_input, signals, cache)
-        return x_BSN + self.mixer_output_norm(y) + self.mlp_output_norm(self.mlp(mlp_input)), present
+        branches = self.mixer_output_norm(y) + self.mlp_output_norm(self.mlp(mlp_input))
+        return self.carried(x_BSN, mixer_input) + self.scaled(branches), present
+
+    def carried(self, x_BSN: Tensor, normed_BSN: Tensor) -> Tensor:
+        """What goes past a branch, given the stream and what the branch's norm made of it."""
+        skip = self.word.skip
+        source = normed_BSN if skip.source == "norm" else x_BSN
+        return source if skip.scale is None else source * skip.scale
+
+    def scaled(self, y_BSN: Tensor) -> Tensor:
+        """A branch's output as it joins the stream."""
+        return y_BSN if self.word.branch_scale is None else y_BSN * self.word.branch_scale

@@ -17,6 +17,7 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
         "silu": nn.functional.silu,
         "relu": nn.functional.relu,
         "gelu": nn.functional.gelu,
+        "relu2": lambda x: nn.functional.relu(x).square(),
         "gelu_tanh": lambda x: nn.functional.gelu(x, approximate="tanh"),
     }[name]
 

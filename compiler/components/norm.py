@@ -24,20 +24,39 @@ class RmsNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """(x − mean) · rsqrt(var + eps) · weight + bias (Ba et al. 2016)."""
+    """(x − mean) · rsqrt(var + eps) · weight + bias (Ba et al. 2016), the parts that the spec asks for."""
 
     def __init__(self, word: words.LayerNorm, width: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.eps = word.eps
-        self.weight = nn.Parameter(torch.empty(width, dtype=dtype))
+        self.word, self.width = word, width
+        self.weight = nn.Parameter(torch.empty(width, dtype=dtype)) if word.affine else None
         self.bias = nn.Parameter(torch.empty(width, dtype=dtype)) if word.bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] → [..., width]."""
-        return nn.functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+        weight = self.weight + 1.0 if self.word.unit_offset and self.weight is not None else self.weight
+        return nn.functional.layer_norm(x, (self.width,), weight, self.bias, self.word.eps)
 
 
-def make_norm(word: words.Norm | words.PlacedNorm, width: int, dtype: torch.dtype) -> nn.Module:
+class PerHead(nn.Module):
+    """A norm on each head, times a weight of the head's own."""
+
+    def __init__(self, word: words.QkNorm, heads: int, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.eps, self.kind = word.eps, word.kind
+        self.weight = nn.Parameter(torch.empty(heads, width, dtype=dtype))
+
+    def forward(self, x_BHSD: Tensor) -> Tensor:
+        """[B, H, S, D] → [B, H, S, D]."""
+        width = self.weight.shape[-1:]
+        if self.kind == "rmsnorm":
+            normed = ops.rms_norm(x_BHSD, torch.ones(width, dtype=x_BHSD.dtype, device=x_BHSD.device), self.eps)
+        else:
+            normed = nn.functional.layer_norm(x_BHSD, width, None, None, self.eps)
+        return normed * self.weight[:, None, :]
+
+
+def make_norm(word: words.Norm | words.PlacedNorm | words.QkNorm, width: int, dtype: torch.dtype) -> nn.Module:
     """The module of a norm word; the identity where the word is `none`."""
     match word:
         case words.RmsNorm():
@@ -46,3 +65,12 @@ def make_norm(word: words.Norm | words.PlacedNorm, width: int, dtype: torch.dtyp
             return LayerNorm(word, width, dtype)
         case words.NoNorm():
             return nn.Identity()
+
+
+def make_qk_norm(word: words.QkNorm, heads: int, head_dim: int, dtype: torch.dtype) -> nn.Module:
+    """The module of a norm on queries or keys of that many heads."""
+    if isinstance(word, words.NoNorm):
+        return nn.Identity()
+    if word.weights == "per-head":
+        return PerHead(word, heads, head_dim, dtype)
+    return make_norm(word, head_dim if word.over == "head" else heads * head_dim, dtype)

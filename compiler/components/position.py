@@ -15,7 +15,7 @@ from archspec import vocabulary as words
 
 def rotary_dim(word: words.Rope, head_dim: int) -> int:
     """How many dims of a head rotate."""
-    return int(head_dim * word.fraction)
+    return word.dim if word.dim is not None else int(head_dim * word.fraction)
 
 
 def base_frequencies(theta: float, dim: int) -> Tensor:
@@ -62,6 +62,15 @@ def yarn_attention_factor(scaling: words.YarnScaling) -> float:
     return temper(1.0)
 
 
+def longrope_attention_factor(scaling: words.LongRopeScaling) -> float:
+    """The factor on cos and sin: sqrt(1 + ln(factor) / ln(trained length)) (Ding et al. 2024, section 3.2)."""
+    if scaling.attention_factor is not None:
+        return scaling.attention_factor
+    if scaling.factor <= 1:
+        return 1.0
+    return math.sqrt(1 + math.log(scaling.factor) / math.log(scaling.original_max_position_embeddings))
+
+
 class RotaryTables(nn.Module):
     """cos and sin of every position's rotation angles, computed in float32."""
 
@@ -78,10 +87,31 @@ class RotaryTables(nn.Module):
             case words.YarnScaling() as scaling:
                 frequencies = yarn_frequencies(frequencies, word.theta, self.dim, scaling)
                 self.factor = yarn_attention_factor(scaling)
+            case words.LongRopeScaling() as scaling:
+                self.factor = longrope_attention_factor(scaling)
             case words.DynamicScaling() | words.NoScaling():
-                pass  # Dynamic frequencies depend on the call's length: see `dynamic_frequencies`.
+                pass
         # A Python list, so that the numbers survive tracing on the meta device.
         self.frequencies: list[float] = frequencies.tolist()
+
+    def call_frequencies(self, position_ids_BS: Tensor) -> Tensor:
+        """Frequencies for this call, float32: [R], or [B, 1, R] where they depend on the length of a row."""
+        match self.word.scaling:
+            case words.DynamicScaling() as scaling:
+                return self.dynamic_frequencies(position_ids_BS, scaling)
+            case words.LongRopeScaling() as scaling:
+                return self.longrope_frequencies(position_ids_BS, scaling)
+        return torch.tensor(self.frequencies, dtype=torch.float32, device=position_ids_BS.device)
+
+    def longrope_frequencies(self, position_ids_BS: Tensor, scaling: words.LongRopeScaling) -> Tensor:
+        """Frequencies over the long factors for rows that reach past the trained length, else over the short ones."""
+        device = position_ids_BS.device
+        plain, long, short = (
+            torch.tensor(numbers, dtype=torch.float32, device=device)
+            for numbers in (self.frequencies, scaling.long_factor, scaling.short_factor)
+        )
+        outgrown_B1 = position_ids_BS.amax(dim=1, keepdim=True) >= scaling.original_max_position_embeddings
+        return torch.where(outgrown_B1[:, :, None], plain / long, plain / short)
 
     def dynamic_frequencies(self, position_ids_BS: Tensor, scaling: words.DynamicScaling) -> Tensor:
         """NTK-aware frequencies of each row, for the length that its positions reach: float32 [B, 1, R]."""
@@ -94,23 +124,26 @@ class RotaryTables(nn.Module):
 
     def forward(self, position_ids_BS: Tensor) -> tuple[Tensor, Tensor]:
         """Positions [B, S] → cos, sin [B, S, R] in the model's dtype."""
-        if isinstance(self.word.scaling, words.DynamicScaling):
-            frequencies = self.dynamic_frequencies(position_ids_BS, self.word.scaling)
-        else:
-            frequencies = torch.tensor(self.frequencies, dtype=torch.float32, device=position_ids_BS.device)
-        angles_BSR = position_ids_BS[:, :, None].float() * frequencies
+        angles_BSR = position_ids_BS[:, :, None].float() * self.call_frequencies(position_ids_BS)
         return (angles_BSR.cos() * self.factor).to(self.dtype), (angles_BSR.sin() * self.factor).to(self.dtype)
 
 
-def alibi_slopes(heads: int) -> list[float]:
-    """2^(−8i/n) for i = 1 … n where n is a power of two; other counts add every second slope of the next power
-    (Press et al. 2022, section 3, and the authors' released code for the other counts)."""
+def alibi_slopes(heads: int, max_bias: float = 8.0, slopes: str = "interleaved") -> list[float]:
+    """2^(−max_bias·i/n) for i = 1 … n where n is a power of two (Press et al. 2022, section 3).
+
+    For other counts, the two ways that checkpoints know are said at `archspec.vocabulary.Alibi`.
+    """
 
     def series(count: int) -> list[float]:
-        return [2.0 ** (-8.0 * i / count) for i in range(1, count + 1)]
+        return [2.0 ** (-max_bias * i / count) for i in range(1, count + 1)]
 
-    power = 2 ** math.floor(math.log2(heads))
-    return series(power) + series(2 * power)[0::2][: heads - power]
+    below = 2 ** math.floor(math.log2(heads))
+    if below == heads:
+        return series(heads)
+    above = series(2 * below)
+    if slopes == "interleaved":
+        return series(below) + above[0::2][: heads - below]
+    return (above[1::2] + above[0::2])[:heads]
 
 
 class AlibiBias(nn.Module):
@@ -119,7 +152,7 @@ class AlibiBias(nn.Module):
     def __init__(self, word: words.Alibi, heads: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.word, self.dtype = word, dtype
-        self.slopes = alibi_slopes(heads)
+        self.slopes = alibi_slopes(heads, word.max_bias, word.slopes)
 
     def forward(self, mask_B1ST: Tensor) -> Tensor:
         """A mask, for its last size T → bias [1, H, 1, T] in the model's dtype."""
@@ -130,3 +163,16 @@ class AlibiBias(nn.Module):
             slopes_H11, positions_T = (x.to(torch.bfloat16).float() for x in (slopes_H11, positions_T))
             return (slopes_H11 * positions_T).to(torch.bfloat16).to(self.dtype)[None]
         return (slopes_H11 * positions_T).to(self.dtype)[None]
+
+
+class LognFactor(nn.Module):
+    """log(position) / log(n) for positions (from 1) past the trained length n, else 1 (Su 2021; Qwen 1)."""
+
+    def __init__(self, trained: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.trained, self.dtype = trained, dtype
+
+    def forward(self, position_ids_BS: Tensor) -> Tensor:
+        """Positions [B, S] → factors [B, 1, S, 1] in the model's dtype."""
+        logs_BS = (position_ids_BS.float() + 1.0).log() / math.log(self.trained)
+        return logs_BS.clamp(min=1.0)[:, None, :, None].to(self.dtype)

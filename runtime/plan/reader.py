@@ -32,7 +32,7 @@ class Plan:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
             self.path = Path(os.path.realpath(path))  # a link's own folder and name are not where the weights are
-            self._file = open(self.path, "rb")  # noqa: SIM115 (it stays open until close)
+            self._file = self.path.open("rb")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise PlanError(f"{os.fspath(path)!r:.300}: the plan cannot be opened: {reason}") from None
@@ -115,7 +115,7 @@ class Plan:
     def check_unchanged(self) -> None:
         """Raise PlanError if the path now names another file than the one that was opened and checked."""
         try:
-            now = os.stat(self.path)
+            now = self.path.stat()
         except OSError as error:
             raise PlanError(f"{self.path}: the plan went away while it was loaded: {error.strerror}") from None
         then = os.fstat(self._file.fileno())
@@ -146,9 +146,9 @@ class Plan:
             raise PlanError(f"{target}: its folder is a link that leaves {root}; unpack into an empty folder")
         temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
         try:
-            with open(temporary, "xb") as file:
+            with temporary.open("xb") as file:
                 self._copy(name, file.write)
-            os.replace(temporary, target)  # replaces a link of that name instead of writing through it
+            temporary.replace(target)  # replaces a link of that name instead of writing through it
         finally:
             temporary.unlink(missing_ok=True)
         return target

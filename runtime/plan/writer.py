@@ -131,7 +131,7 @@ class PlanWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._temporary, self.path)
+            self._temporary.replace(self.path)
             self._finished = True
             _sync_folder(self.path.parent)
         return self.path

@@ -81,7 +81,7 @@ V4 = [
             "original_max_position_embeddings": 8192,
         },
     },
-    {"rope_theta": 5e5, "max_position_embeddings": 4096, "rope_scaling": {"type": "yarn", "factor": 4.0, "mscale": None}},
+    {"rope_theta": 5e5, "max_position_embeddings": 4096, "rope_scaling": {"type": "yarn", "factor": 4, "mscale": None}},
 ]  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_the_place_of_a_value_is_its_leaf(llama: Spec) -> None:
 
 def test_a_config_that_reads_a_rope_of_an_unread_key_is_refused(load: Load) -> None:
     spec = load("position: none\n")
-    with pytest.raises(ConfigError, match="rope_theta: 20000.0: nothing in the spec"):
+    with pytest.raises(ConfigError, match=r"rope_theta: 20000\.0: nothing in the spec"):
         spec.bind({"rope_theta": 2e4})
 
 
@@ -204,6 +204,13 @@ def test_architectures_are_there_for_expressions(load: Load) -> None:
         ("position: {scaling: {kind: llama3, factor: 2.0, low_freq_factor: 4.0, high_freq_factor: 4.0, "
          "original_max_position_embeddings: 9}}\n", "low_freq_factor 4 must be less than high_freq_factor 4"),
         ("layer: {residual: parallel, norm: {placement: post}}\n", "placement 'post' with a parallel residual"),
+        ("position: {dim: 8, fraction: 0.5}\n", "position.dim: dim and fraction both say"),
+        ("position: {dim: 32}\n", "32 dimensions of a head would rotate, and it has 16"),
+        ("position: {scaling: {kind: longrope, long_factor: [1.0, 2.0], short_factor: [1, 1, 1, 1, 1, 1, 1, 1], "
+         "original_max_position_embeddings: 64}}\n", "position.scaling.long_factor: 2 factors for 8 rotating pairs"),
+        ("final_norm: {kind: layernorm, affine: false}\n", "final_norm.affine: a norm without a weight has no bias"),
+        ("attention: {qk_norm: {kind: rmsnorm, eps: 1e-6, over: projection, weights: per-head}}\n", "has one weight"),
+        ("layer: {norm: {placement: post}, skip: {source: norm}}\n", "no norm stands on a branch's input"),
         ("topology: encoder\nposition: alibi\n", "alibi is relative only under a causal mask"),
         ("pooler: first-token\n", "in a decoder sees no other"),
         ("head: {kind: mlm, activation: gelu, norm: {kind: none}}\n", "masked-language-model head on a decoder"),

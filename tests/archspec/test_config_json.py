@@ -59,6 +59,17 @@ def test_parameters_by_layer_type_stay_as_they_are() -> None:
     assert canonical_config(nested, "x") == nested
 
 
+def test_longrope_in_its_older_spelling() -> None:
+    config = {
+        "max_position_embeddings": 128, "original_max_position_embeddings": 64,
+        "rope_scaling": {"type": "su", "long_factor": [2.0, 3.0], "short_factor": [1.0, 1.0]},
+    }  # fmt: skip
+    scaling = canonical_config(config, "x")["rope_scaling"]
+    assert scaling["kind"] == "longrope"
+    assert scaling["original_max_position_embeddings"] == 64
+    assert is_neutral("original_max_position_embeddings", 64)
+
+
 def test_the_trained_length_of_dynamic_scaling() -> None:
     config = {"max_position_embeddings": 64, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
     assert canonical_config(config, "x")["rope_scaling"]["original_max_position_embeddings"] == 64

@@ -182,7 +182,7 @@ def test_an_override_wins_over_a_variant(load: Load) -> None:
 
 
 def test_a_condition_must_be_true_or_false(load: Load) -> None:
-    with pytest.raises(SpecError, match="variants\\[0\\].when: alibi = 3 must be true or false"):
+    with pytest.raises(SpecError, match=r"variants\[0\]\.when: alibi = 3 must be true or false"):
         load(VARIANT).bind({"alibi": 3})
 
 

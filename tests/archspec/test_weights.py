@@ -59,7 +59,10 @@ def test_a_module_of_one_layer(load: Load) -> None:
 
 
 def test_prefix_and_renamed_endings(load: Load) -> None:
-    rest = "  optional_prefix: [model., bert.]\n  rename: {gamma: weight, beta: bias}\n  ignore: ['*.inv_freq', position_ids]\n"
+    rest = (
+        "  optional_prefix: [model., bert.]\n  rename: {gamma: weight, beta: bias}\n"
+        "  ignore: ['*.inv_freq', position_ids]\n"
+    )
     weights = bound(load, "norm: LayerNorm", rest)
     present = ["bert.LayerNorm.gamma", "bert.LayerNorm.beta", "bert.position_ids", "a.inv_freq"]
     found = weights.resolve(slots("norm.weight", "norm.bias"), present)
@@ -124,8 +127,10 @@ def test_every_fault_at_once(load: Load) -> None:
         ["h.0.a.weight", "h.1.aa.weight", "ln.weight", "norm.weight", "extra"],
     )
     for part in (
-        "weights: layers.1.a.weight: the slot is not filled: the checkpoint has no 'h.1.a.weight'; did you mean 'h.1.aa.weight'?",
-        "weights: layers.0.aa.weight: the table has no entry for this slot; did you mean 'layer.a'?; add 'layer.aa.weight'",
+        "weights: layers.1.a.weight: the slot is not filled: the checkpoint has no 'h.1.a.weight'; "
+        "did you mean 'h.1.aa.weight'?",
+        "weights: layers.0.aa.weight: the table has no entry for this slot; did you mean 'layer.a'?; "
+        "add 'layer.aa.weight'",
         "weights: norm.weight: the slot is filled twice",
         "checkpoint: nothing reads the tensor 'extra'",
         "checkpoint: nothing reads the tensor 'h.1.aa.weight'",
@@ -189,7 +194,7 @@ def test_a_child_replaces_part_of_a_split(load: Load) -> None:
         ("a: {from: x, split: {parts: [1, hiden_size], take: 0}}", "the name 'hiden_size' is not known"),
         ("a: {from: x, split: {parts: [1, layer], take: 0}}", "'layer' means nothing here"),
         ("a: {from: x, split: {part: [1], take: 0}}", "unknown key 'part'"),
-        ("'{a,b}': {from: x, split: true}", "a mapping is expected"),
+        ("'{a,b}': {from: x, split: true}", "the key 'parts' is missing"),
         ("a: {from: x, transpose: false}", "true is expected"),
         ("a: {from: x, concat: true}", "concat joins several tensors"),
         ("a: 'h.{layer}'", "belongs to no layer"),

@@ -95,7 +95,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read_tree(tmp_path)
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(b"a: 1\nb: \xe9\n")
-    with pytest.raises(SpecError, match="latin.yaml:2:4: is not UTF-8 text"):
+    with pytest.raises(SpecError, match=r"latin\.yaml:2:4: is not UTF-8 text"):
         read_tree(latin)
     large = tmp_path / "large.yaml"
     large.write_bytes(b"#" * (MAX_BYTES + 1))

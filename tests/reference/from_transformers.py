@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from tests.families.case import Ids, Outputs
 from tests.families.random_weights import spread
@@ -23,14 +23,11 @@ from tests.families.random_weights import spread
 Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 Respell = Callable[[dict[str, Any]], dict[str, Any]]
 
-# transformers' names of outputs, and the plan's.
-_ROLES = {"logits": "logits", "prediction_logits": "logits", "pooler_output": "pooled"}
-
 
 class FromTransformers:
     """A model of a transformers class, on random weights.
 
-    `weights` and `config` rewrite what `save_pretrained` stored, for files of other generations; `outside` are names of
+    `weights` and `respell` rewrite what `save_pretrained` stored, for files of other generations; `outside` are names of
     parameters that archc does not read, and that do not count.
     """
 
@@ -39,12 +36,12 @@ class FromTransformers:
         model: PreTrainedModel,
         *,
         weights: Rename | None = None,
-        config: Respell | None = None,
+        respell: Respell | None = None,
         outside: Sequence[str] = (),
         shard_bytes: int | None = None,
     ) -> None:
         self.model = model.eval().float()
-        self._weights, self._config, self._outside, self._shard_bytes = weights, config, outside, shard_bytes
+        self._weights, self._respell, self._outside, self._shard_bytes = weights, respell, outside, shard_bytes
         if model.can_generate():
             model.generation_config.eos_token_id = None
 
@@ -67,20 +64,30 @@ class FromTransformers:
             file = folder / "model.safetensors"
             renamed = self._weights(load_file(file))
             save_file({name: value.contiguous() for name, value in renamed.items()}, file, {"format": "pt"})
-        if self._config is not None:
+        if self._respell is not None:
             file = folder / "config.json"
-            file.write_text(json.dumps(self._config(json.loads(file.read_text("utf-8")))), "utf-8")
+            file.write_text(json.dumps(self._respell(json.loads(file.read_text("utf-8")))), "utf-8")
 
     def outputs(self, ids: Ids, token_type_ids: Ids | None = None) -> Outputs:
         """One call of the class, without a cache."""
-        extra = {} if token_type_ids is None else {"token_type_ids": torch.tensor(token_type_ids)}
-        if "BertModel" not in type(self.model).__name__:
-            extra |= {"output_hidden_states": True}
-        if self.model.can_generate():
-            extra |= {"use_cache": False}
+        tokens = torch.tensor(ids)
+        model = self._fresh()
         with torch.no_grad():
-            result = self._fresh()(torch.tensor(ids), **extra)
-        return dict(_by_role(result))
+            if model.can_generate():
+                return {"logits": model(tokens, use_cache=False).logits.numpy()}
+            return self._encoded(model, tokens, torch.tensor(token_type_ids))
+
+    @staticmethod
+    def _encoded(model: PreTrainedModel, tokens: Tensor, types: Tensor) -> Outputs:
+        """What an encoder gives, by its class and by the class within."""
+        inner = model.base_model(tokens, token_type_ids=types)
+        outputs = {"hidden_states": inner.last_hidden_state}
+        if inner.pooler_output is not None:
+            outputs["pooled"] = inner.pooler_output
+        if model.base_model is not model:
+            result = model(tokens, token_type_ids=types)
+            outputs["logits"] = result.logits if "logits" in result else result.prediction_logits
+        return {role: value.numpy() for role, value in outputs.items()}
 
     def in_steps(self, ids: Sequence[int], sizes: Sequence[int]) -> NDArray[np.float32]:
         """Calls of the class with its own cache."""
@@ -90,23 +97,13 @@ class FromTransformers:
             logits = [model(part, past_key_values=cache, use_cache=True).logits[0] for part in parts]
         return torch.cat(logits).numpy()
 
-    def _fresh(self) -> nn.Module:
+    def _fresh(self) -> PreTrainedModel:
         # Dynamic rope scaling leaves the length of earlier calls behind in the module.
         return copy.deepcopy(self.model)
 
 
-def _by_role(result: Mapping[str, Any]) -> list[tuple[str, NDArray[np.float32]]]:
-    found = [(_ROLES[name], value.numpy()) for name, value in result.items() if name in _ROLES]
-    last = result.get("last_hidden_state")
-    if last is None and result.get("hidden_states") is not None:
-        last = result["hidden_states"][-1]
-    if last is not None:
-        found.append(("hidden_states", last.numpy()))
-    return found
-
-
 def make(
-    class_name: str, config: transformers.PreTrainedConfig, seed: int, *, unit_offset: bool = False, **options: Any
+    class_name: str, config: PreTrainedConfig, seed: int, *, unit_offset: bool = False, **options: Any
 ) -> FromTransformers:
     """A reference of a class by its name, its weights random."""
     attention = "sdpa"  # eager attention adds Falcon's ALiBi twice

@@ -23,7 +23,7 @@ def gemma(seed: int, hidden_act: str = "gelu_pytorch_tanh", **changes: Any) -> F
     def respell(config: dict[str, Any]) -> dict[str, Any]:
         return config | {"hidden_act": hidden_act}
 
-    return make("GemmaForCausalLM", GemmaConfig(**SIZES | changes), seed, unit_offset=True, config=respell)
+    return make("GemmaForCausalLM", GemmaConfig(**SIZES | changes), seed, unit_offset=True, respell=respell)
 
 
 CASES = (

@@ -24,7 +24,7 @@ def qwen2(seed: int, layer_types: bool = True, **changes: Any) -> FromTransforme
     def respell(config: dict[str, Any]) -> dict[str, Any]:
         return config if layer_types else {key: value for key, value in config.items() if key != "layer_types"}
 
-    return make("Qwen2ForCausalLM", Qwen2Config(**SIZES | changes), seed, config=respell)
+    return make("Qwen2ForCausalLM", Qwen2Config(**SIZES | changes), seed, respell=respell)
 
 
 CASES = (

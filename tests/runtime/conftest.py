@@ -25,7 +25,7 @@ SPECIAL = ["<|end|>", "<|im_start|>", "<|im_end|>"]
 
 
 def bytes_tokenizer() -> tokenizers.Tokenizer:
-    """Return a byte-level tokenizer: ids 0..255 are bytes (in its own order), then one merge each, then the special ones."""
+    """Return a byte-level tokenizer: ids 0..255 are bytes (in its own order), then two merges, then special ones."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -77,7 +77,7 @@ class Tiny:
         return listed, data
 
     def model(self, encoder: bool = False, window: int | None = None) -> tuple[onnx.ModelProto, dict[str, Any], bytes]:
-        """Return graph, manifest (as plain data) and weights.bin of a decoder, or of an encoder with pooler and LM head."""
+        """Return graph, manifest (as plain data) and weights.bin of a decoder, or of an encoder with all outputs."""
         names = ["embed", "places", "wq", "wk", "wv", "wo", "head"] + (["types", "pool"] if encoder else [])
         listed, data = self.tensors(names)
         inits = []

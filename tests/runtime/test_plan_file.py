@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -33,7 +34,7 @@ def test_what_is_written_is_read_back(tiny, tmp_path):
             assert plan.read_bytes()[opened.offset(name) : opened.offset(name) + entry.bytes] == data
             assert opened.offset(name) % 4096 == 0
         opened.verify_hashes()
-        with pytest.raises(PlanError, match="no entry 'engine.trt'"):
+        with pytest.raises(PlanError, match=r"no entry 'engine\.trt'"):
             opened.read("engine.trt")
 
 
@@ -97,9 +98,6 @@ def test_leaving_without_finish_is_an_error(tmp_path):
 
 
 def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):
-    if not os.path.exists("/dev/full"):
-        pytest.fail("this test needs /dev/full")
-
     def write():
         with PlanWriter(tmp_path / "p") as writer:
             full = os.open("/dev/full", os.O_WRONLY)
@@ -139,17 +137,20 @@ def test_bad_entry_names_are_refused(tmp_path, name):
     with PlanWriter(tmp_path / "p") as writer:
         with pytest.raises(PlanError):
             writer.add(name, b"")
+        writer.add("a", b"")
         with pytest.raises(PlanError, match="twice"):
-            for _ in range(2):
-                writer.add("a", b"")
+            writer.add("a", b"")
         writer.add("model.onnx", b"")
         writer.finish(Manifest.model_validate(_least()))
 
 
 def test_two_entries_cannot_be_open_at_once(tmp_path):
-    with pytest.raises(PlanError, match="finish the entry"), PlanWriter(tmp_path / "p") as writer:
-        with writer.stream("a"), writer.stream("b"):
-            pass
+    def both():
+        with PlanWriter(tmp_path / "p") as writer, writer.stream("a"), writer.stream("b") as second:
+            second.write(b"")
+
+    with pytest.raises(PlanError, match="finish the entry"):
+        both()
 
 
 def test_tensors_outside_the_weights_are_refused_before_the_rename(tiny, tmp_path):
@@ -184,7 +185,7 @@ def test_the_size_of_a_model_is_bounded_when_read(tiny, tmp_path, monkeypatch):
 def test_weights_are_mapped_from_the_plan_and_not_copied(tiny, tmp_path):
     plan = tiny.write(tmp_path / "mapped.plan")
     engine = runtime.load(plan, threads=1, prepack=False)
-    with open("/proc/self/maps") as maps:
+    with Path("/proc/self/maps").open() as maps:
         assert any("mapped.plan" in line for line in maps)
     assert np.abs(engine.logits([1, 2, 3])[0] - tiny.expected([1, 2, 3])).max() < 1e-4
 

@@ -42,7 +42,7 @@ def test_the_distribution_is_that_of_the_definitions(logits, sampling):
     tokens, chances = distribution(logits, sampling)
     full = np.zeros(len(logits))
     full[tokens] = chances
-    # Rounding may decide otherwise for a token that lies exactly on a threshold; such a case differs by that token alone.
+    # Rounding may decide otherwise for a token that lies exactly on a threshold; it differs by that token alone.
     expected = reference(logits, sampling)
     assert abs(chances.sum() - 1) < 1e-9
     assert np.all((full > 0) <= (logits >= logits[tokens].min()))

@@ -1,0 +1,98 @@
+"""`archc build`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archc.commands.options import Set, Size, Spec
+from archc.console import UsageError, note, progress_bar, warn
+
+if TYPE_CHECKING:
+    from runtime.plan import Manifest
+
+
+def build(
+    spec: Spec,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", metavar="DIR|HUB_ID", help="A checkpoint's folder, or owner/name[@revision] on the hub."
+        ),
+    ] = None,
+    size: Size = None,
+    random: Annotated[
+        int | None, typer.Option("--random", min=0, metavar="SEED", help="Random weights instead of a checkpoint.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="Where to write: engine.plan, or the folder engine-onnx.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", metavar="ort-cpu|onnx", help="What will run it; onnx is a plain ONNX folder.")
+    ] = "ort-cpu",
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="float32|float16|bfloat16", help="The numbers of the weights.")
+    ] = "float32",
+    max_seq_len: Annotated[
+        int | None,
+        typer.Option("--max-seq-len", min=1, metavar="N", help="Longest sequence; by default the model's context."),
+    ] = None,
+    overrides: Set = None,
+) -> None:  # fmt: skip
+    """Build a plan from a spec and a checkpoint.
+
+    Prints one line: path, bytes, target, dtype, parameters, seconds. Whatever goes wrong, an older plan of that name
+    stays as it was.
+    """
+    if weights is not None and random is not None:
+        raise UsageError("--weights and --random contradict each other: give one")
+    begin = time.perf_counter()
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from compiler.build import build as build_plan
+    from compiler.targets import TARGETS
+
+    folder = target in TARGETS and TARGETS[target].folder
+    place = out or Path("engine-onnx" if folder else "engine.plan")
+    if place.is_dir() and not folder:
+        raise UsageError(f"{place}: is a folder; give a file's name with -o")
+    with progress_bar(of_bytes=True) as bar:
+        announced = False
+
+        def progress(name: str, done: int, total: int) -> None:
+            nonlocal announced
+            if not announced:
+                note(f"writing {total:,} bytes of weights to {place}")
+                announced = True
+            bar(name, done, total)
+
+        path = build_plan(
+            spec, weights, out=place, target=target, dtype=dtype, size=size, random=random, max_seq_len=max_seq_len,
+            overrides=overrides or (), progress=progress, warn=warn,
+        )  # fmt: skip
+    manifest, written = _measure(path)
+    print(
+        f"{path}: {written:,} bytes, {manifest.target}, {manifest.dtype}, {manifest.parameters:,} parameters, "
+        f"{time.perf_counter() - begin:.1f} s"
+    )
+
+
+def _measure(path: Path) -> tuple[Manifest, int]:
+    """The manifest of what was written, and its size in bytes."""
+    from runtime.plan import Plan
+    from runtime.plan.manifest import parse_manifest
+
+    if path.is_dir():
+        manifest = parse_manifest((path / "manifest.json").read_bytes(), str(path))
+        return manifest, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    with Plan(path) as plan:
+        return plan.manifest, path.stat().st_size

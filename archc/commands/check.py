@@ -1,0 +1,77 @@
+"""`archc check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archc.commands.options import Set
+from archc.console import UsageError, write_error
+
+if TYPE_CHECKING:
+    from archspec import BoundSpec
+
+
+def check(
+    specs: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC...", help="Names of shipped specs, or YAML files.", show_default=False),
+    ],
+    overrides: Set = None,
+) -> None:
+    """Check specs: that they load, bind at every size, and name a checkpoint tensor for each of their own.
+
+    Prints `ok` and what was checked, or every problem that there is.
+    """
+    from archspec import ArchspecError
+
+    faulty = False
+    for spec in specs:
+        try:
+            lines = _check(spec, overrides or [])
+        except (ArchspecError, UsageError) as error:
+            write_error(str(error))
+            faulty = True
+        else:
+            print("\n".join(lines))
+    if faulty:
+        raise typer.Exit(2)
+
+
+def _check(name: str, overrides: list[str]) -> list[str]:
+    from archspec import ConfigError, load_spec
+
+    spec = load_spec(name, overrides)
+    ways: list[tuple[str, BoundSpec]] = []
+    needs_config = ""
+    try:
+        ways.append(("by its defaults", spec.bind()))
+    except ConfigError as error:
+        # Names without a default are no fault where a size or a checkpoint gives them.
+        missing = [problem for problem in error.problems if problem.message.endswith("is missing")]
+        if len(missing) < len(error.problems):
+            raise
+        needs_config = ", ".join(problem.path for problem in missing)
+    ways += [(f"size {size}", spec.bind(size=size)) for size in spec.sizes]
+    lines = [f"ok: {spec.family} ({spec.file})"]
+    lines += [f"  {way}: {_measure(bound, name)}" for way, bound in ways]
+    if not ways:
+        lines.append(f"  loads; it has no sizes, so a checkpoint's config has to give {needs_config}")
+    return lines
+
+
+def _measure(bound: BoundSpec, name: str) -> str:
+    """What a bound spec amounts to. Raises UsageError where its weight table lacks an entry."""
+    from archc.models import missing_entries
+    from compiler.cost import parameter_count
+    from compiler.model import meta_model
+
+    model = meta_model(bound)
+    names = [slot for slot, _ in model.named_parameters()]
+    table = "no weight table, so it builds with --random only"
+    if bound.weights.entries:
+        if missing := missing_entries(bound, names):
+            raise UsageError("\n".join(f"{name}: weights: no entry for '{slot}'" for slot in missing))
+        table = "each with an entry in the weight table"
+    return f"{len(bound.layers)} layers, {parameter_count(model):,} parameters in {len(names)} tensors, {table}"

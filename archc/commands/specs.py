@@ -1,0 +1,30 @@
+"""`archc list` and `archc schema`."""
+
+from __future__ import annotations
+
+from archc.commands.options import Json
+from archc.console import write_json
+from archc.report import columns
+
+
+def list_specs(as_json: Json = False) -> None:
+    """List the shipped specs and their sizes."""
+    import archspec
+
+    listed = [(entry, list(archspec.load_spec(entry.name).sizes)) for entry in archspec.list_specs()]
+    if as_json:
+        specs = [
+            {"name": entry.name, "description": entry.description, "sizes": sizes, "path": str(entry.path)}
+            for entry, sizes in listed
+        ]
+        write_json({"specs": specs})
+        return
+    rows = [(entry.name, entry.description, ", ".join(sizes)) for entry, sizes in listed]
+    print("\n".join(columns(("SPEC", "DESCRIPTION", "SIZES"), rows)))
+
+
+def schema() -> None:
+    """Print the JSON Schema of spec files, for editors."""
+    import archspec
+
+    write_json(archspec.json_schema(), indent=2)

@@ -1,0 +1,208 @@
+"""What there is to say about a model: from a spec, by way of the compiler, or from a plan, without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archc.report import Row, describe, module_tree, tensor_table, tree_lines
+from runtime.dtypes import DTYPES
+
+if TYPE_CHECKING:
+    from archspec import BoundSpec, Spec
+    from runtime.plan import Manifest, State
+
+_SHOWN_DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A model as `archc inspect` shows it; `bound` is None where this archc cannot read the plan's spec."""
+
+    kind: str
+    family: str
+    description: str
+    topology: str
+    context: int
+    size: str | None
+    rows: tuple[Row, ...]
+    parameters: int
+    state_per_token: int  # numbers that the cache keeps for each token
+    flops_per_token: int
+    bound: BoundSpec | None
+    dtypes: tuple[str, ...]
+    more: dict[str, Any] = field(default_factory=dict)  # what only plans have
+
+    @property
+    def attention_flops(self) -> int:
+        """Operations that each live token adds to the next one's: 4 · heads · head_dim in every layer."""
+        if self.bound is None:
+            return 0
+        return sum(4 * layer.attention.heads * layer.attention.head_dim for layer in self.bound.layers)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as one JSON object."""
+        layers = [layer.model_dump(mode="json") for layer in self.bound.layers] if self.bound is not None else None
+        tensors = [
+            {"name": row.name, "shape": list(row.shape), "count": row.count}
+            | ({"dtype": row.dtype} if row.dtype else {})
+            | ({"checkpoint": row.source} if row.source else {})
+            for row in self.rows
+        ]
+        return {
+            "kind": self.kind,
+            "family": self.family,
+            "description": self.description,
+            "topology": self.topology,
+            "context": self.context,
+            "size": self.size,
+            "parameters": self.parameters,
+            "weight_bytes": {dtype: self.parameters * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
+            "state_bytes_per_token": {dtype: self.state_per_token * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
+            "flops_per_token": self.flops_per_token,
+            "attention_flops_per_token_and_position": self.attention_flops,
+            "config": dict(self.bound.config) if self.bound is not None else self.more.get("config"),
+            "layers": layers,
+            "tensors": tensors,
+            **self.more,
+        }
+
+    def lines(self) -> list[str]:
+        """The same as text."""
+        size = f", size {self.size}" if self.size else ""
+        lines = [f"{self.family}: {self.description}" if self.description else self.family]
+        lines += [f"{self.topology}, context {self.context:,}{size}", ""]
+        lines += tree_lines(module_tree(self.rows), _words(self.bound) if self.bound is not None else {})
+        lines += ["", *tensor_table(self.rows), "", f"{self.parameters:,} parameters"]
+        lines.append(f"weights: {self._bytes(self.parameters)}")
+        if self.state_per_token:
+            lines.append(f"cache: {self._bytes(self.state_per_token)} for each token")
+        lines.append(
+            f"compute: {self.flops_per_token:,} FLOPs for each token"
+            + (f", and {self.attention_flops:,} for each token that it attends to" if self.attention_flops else "")
+        )
+        return lines
+
+    def _bytes(self, count: int) -> str:
+        return ", ".join(f"{count * DTYPES[dtype].nbytes(1):,} bytes in {dtype}" for dtype in self.dtypes)
+
+
+def bind_some_size(spec: Spec, size: str | None) -> BoundSpec:
+    """The spec at a size; without one, by its config's defaults, or else at the first of its sizes.
+
+    Raises ArchspecError where it has neither.
+    """
+    from archspec import ConfigError
+
+    if size is not None:
+        return spec.bind(size=size)
+    try:
+        return spec.bind()
+    except ConfigError:
+        if not spec.sizes:
+            raise
+    return spec.bind(size=next(iter(spec.sizes)))
+
+
+def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
+    """A bound spec's model; with a checkpoint's folder, also where each tensor comes from.
+
+    Raises WeightsError and BuildError where the checkpoint does not fill the model.
+    """
+    import torch
+
+    from compiler.checkpoint.names import map_checkpoint
+    from compiler.checkpoint.reader import Checkpoint
+    from compiler.cost import flops_per_token, parameter_count
+    from compiler.interface import graph_state
+    from compiler.model import meta_model
+
+    model = meta_model(bound)
+    sources: dict[str, str] = {}
+    if checkpoint is not None:
+        resolution = map_checkpoint(bound, model, Checkpoint(checkpoint), checkpoint).resolution
+        sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
+    rows = tuple(Row(name, tuple(p.shape), source=sources.get(name)) for name, p in model.named_parameters())
+    return Listing(
+        kind="spec",
+        family=bound.family,
+        description=bound.description,
+        topology=bound.topology,
+        context=bound.context,
+        size=bound.size,
+        rows=rows,
+        parameters=parameter_count(model),
+        state_per_token=_per_token(graph_state(bound, torch.float32)),
+        flops_per_token=flops_per_token(model),
+        bound=bound,
+        dtypes=_SHOWN_DTYPES,
+    )
+
+
+def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any]) -> Listing:
+    """A plan's model, from its manifest alone."""
+    return Listing(
+        kind="plan",
+        family=manifest.family,
+        description=bound.description if bound is not None else "",
+        topology=manifest.topology,
+        context=manifest.limits.max_seq_len,
+        size=None,
+        rows=tuple(Row(tensor.name, tensor.shape, tensor.dtype) for tensor in manifest.tensors),
+        parameters=manifest.parameters,
+        state_per_token=_per_token(manifest.state),
+        flops_per_token=manifest.flops_per_token,
+        bound=bound,
+        dtypes=(manifest.dtype,) if manifest.dtype in DTYPES else _SHOWN_DTYPES,
+        more=more,
+    )
+
+
+def bind_plan(manifest: Manifest, where: str) -> BoundSpec:
+    """The spec that a plan carries, at its sizes. Raises ArchspecError where this archc cannot read it."""
+    from archspec import load_spec_text
+
+    return load_spec_text(manifest.spec, f"{where}: spec").bind(manifest.config, source=f"{where}: config")
+
+
+def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
+    """Slots that the spec's weight table has no entry for, those of all layers as one."""
+    missing: dict[str, None] = {}
+    for name in names:
+        head, _, rest = name.partition(".")
+        index, _, inner = rest.partition(".")
+        generic = f"layer.{inner}" if head == "layers" and index.isdecimal() else name
+        keys = {".".join(spelled.split(".")[:end]) for spelled in (name, generic) for end in range(1, name.count(".") + 2)}
+        if not keys & bound.weights.entries.keys():
+            missing[generic] = None
+    return list(missing)
+
+
+def _per_token(states: Iterable[State]) -> int:
+    """How many numbers a cache keeps for each token of one sequence; state of a fixed size does not count."""
+    return sum(
+        math.prod(size for size in state.shape if isinstance(size, int)) for state in states if "capacity" in state.shape
+    )
+
+
+def _words(bound: BoundSpec) -> dict[str, str]:
+    """What the spec says of each module, by the module's path."""
+    words = {
+        "embedding": describe(bound.embedding),
+        "final_norm": describe(bound.final_norm),
+        "head": describe(bound.head),
+        "pooler": describe(bound.pooler),
+    }
+    for index, layer in enumerate(bound.layers):
+        path = f"layers.{index}"
+        words[path] = _arrangement([("", layer.residual), ("norm ", describe(layer.norm)), ("position ", describe(layer.position))])
+        words[f"{path}.attention"] = describe(layer.attention)
+        words[f"{path}.mlp"] = describe(layer.mlp)
+    return words
+
+
+def _arrangement(parts: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(prefix + text for prefix, text in parts)

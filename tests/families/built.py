@@ -1,0 +1,110 @@
+"""A case with its checkpoint on disk and everything that archc makes of it, each made once."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from archspec import BoundSpec, read_config
+from compiler.build import bind, build, load_torch, open_slots
+from compiler.model import Model, meta_model
+from runtime.engine import Engine, load
+from tests.families.case import Case, Reference
+
+
+class Built:
+    """One case, in a folder of its own."""
+
+    def __init__(self, family: str, case: Case, folder: Path) -> None:
+        self.family, self.case, self.folder = family, case, folder
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The independent model."""
+        return self.case.make()
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        """The reference's weights and config on disk."""
+        self.reference.save(self.folder / "checkpoint")
+        return self.folder / "checkpoint"
+
+    @property
+    def spec(self) -> str | Path:
+        """What a user would name: the checkpoint's folder, or the spec where its config names no family."""
+        return self.case.spec or self.checkpoint
+
+    @cached_property
+    def bound(self) -> BoundSpec:
+        """The spec with the checkpoint's sizes."""
+        return bind(self.spec, read_config(self.checkpoint), None, ())
+
+    @cached_property
+    def module(self) -> Model:
+        """The torch model with the checkpoint's weights."""
+        model = meta_model(self.bound)
+        return load_torch(model, open_slots(self.bound, model, self.checkpoint, None))
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The plan for the CPU, loaded."""
+        plan = build(self.spec, self.checkpoint, out=self.folder / "engine.plan", target="ort-cpu")
+        return load(plan, threads=1)
+
+    @cached_property
+    def portable(self) -> Path:
+        """The folder with the portable graph."""
+        return build(self.spec, self.checkpoint, out=self.folder / "portable", target="onnx")
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The portable graph in plain ONNX Runtime."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(self.portable / "model.onnx", options, providers=["CPUExecutionProvider"])
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What the portable folder says about its graph."""
+        text = (self.portable / "manifest.json").read_text("utf-8")
+        manifest: dict[str, Any] = json.loads(text)
+        return manifest
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether the topology has a cache."""
+        return self.bound.topology == "decoder"
+
+    @property
+    def vocab(self) -> int:
+        """How many tokens there are."""
+        return self.bound.embedding.vocab
+
+    def ids(self, batch: int, length: int, seed: int = 0) -> list[list[int]]:
+        """Random prompts, the same at every run."""
+        rows: list[list[int]] = np.random.default_rng(seed).integers(0, self.vocab, (batch, length)).tolist()
+        return rows
+
+    def token_types(self, batch: int, length: int) -> list[list[int]] | None:
+        """Random token types, where the family has them."""
+        if not self.bound.embedding.token_types:
+            return None
+        random = np.random.default_rng(1)
+        rows: list[list[int]] = random.integers(0, self.bound.embedding.token_types, (batch, length)).tolist()
+        return rows
+
+    def roles(self) -> list[str]:
+        """The outputs that the plan has: each of them is compared."""
+        return [output["role"] for output in self.manifest["outputs"]]
+
+
+def one_thread() -> None:
+    """Tiny models lose more by threads than they win."""
+    torch.set_num_threads(1)

@@ -1,0 +1,166 @@
+"""The checks that every case passes. Each gives the largest difference that it saw; none has a tolerance of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compiler.cost import parameter_count
+from compiler.model import Model, meta_model
+from tests.families.built import Built
+from tests.families.case import Ids, Outputs
+from tests.families.portable import run_portable
+
+TOLERANCE = 1e-4
+Array = NDArray[Any]
+
+
+def check_slots(built: Built) -> float:
+    """The weight table fills every slot, and reads nothing else."""
+    slots = dict(built.module.named_parameters())
+    model = meta_model(built.bound)
+    assert {name: p.shape for name, p in slots.items()} == {name: p.shape for name, p in model.named_parameters()}
+    assert all(p.device.type == "cpu" and bool(torch.isfinite(p).all()) for p in slots.values())
+    return 0.0
+
+
+def check_parameters(built: Built) -> float:
+    """As many numbers as the reference has."""
+    assert parameter_count(built.module) == built.reference.parameters
+    assert built.engine.manifest.parameters == built.reference.parameters
+    return 0.0
+
+
+def check_plan(built: Built) -> float:
+    """The plan for the CPU, whole sequences."""
+    ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
+    got: dict[str, Array] = {}
+    for role in built.roles():
+        call = {"logits": built.engine.logits, "hidden_states": built.engine.encode, "pooled": built.engine.pooled}[role]
+        got[role] = call(ids, types)
+    return largest(got, expected(built, ids, types))
+
+
+def check_torch(built: Built) -> float:
+    """The torch module, whole sequences."""
+    ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
+    return largest(torch_outputs(built.module, ids, types), expected(built, ids, types))
+
+
+def check_portable(built: Built) -> float:
+    """The portable graph in plain ONNX Runtime: a prefill, then single tokens."""
+    ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
+    first = built.case.length - 4
+    got = run_portable(built.session, built.manifest, ids, types, first)
+    if built.case.depends_on_calls:
+        sizes = [first, *[1] * (built.case.length - first)]
+        return largest(got, {"logits": np.stack([built.reference.in_steps(row, sizes) for row in ids])})
+    return largest(got, expected(built, ids, types))
+
+
+def check_cache(built: Built) -> float:
+    """Steps of one, of three and of random sizes, at every position."""
+    length = built.case.length
+    ids = built.ids(1, length)[0]
+    random = np.random.default_rng(3)
+    cuts = np.sort(random.choice(np.arange(1, length), size=min(4, length - 1), replace=False))
+    worst = 0.0
+    for sizes in ([1] * length, [3] * (length // 3) + [length % 3] * bool(length % 3), np.diff([0, *cuts, length]).tolist()):
+        sequences = built.engine.sequences(1, 2)  # little room at first: the cache grows on the way
+        logits = append_all(sequences, [ids], sizes)[0]
+        worst = max(worst, difference(logits, built.reference.in_steps(ids, sizes)))
+    return worst
+
+
+def check_ragged(built: Built) -> float:
+    """Rows of several lengths in one call, and for decoders a second ragged call, against each row alone."""
+    length = built.case.length
+    lengths = [length - 2, 3, length // 2]
+    rows = [row[:n] for row, n in zip(built.ids(3, length), lengths, strict=True)]
+    types = built.token_types(3, length)
+    if not built.is_decoder:
+        return _ragged_encoder(built, rows, None if types is None else [t[:n] for t, n in zip(types, lengths, strict=True)])
+    more = [row[:n] for row, n in zip(built.ids(3, 2, seed=1), [1, 2, 2], strict=True)]
+    sequences = built.engine.sequences(3)
+    worst = 0.0
+    first, second = (sequences.append(padded(part), logits="all") for part in (rows, more))
+    assert first is not None
+    assert second is not None
+    for index, (row, extra) in enumerate(zip(rows, more, strict=True)):
+        alone = built.reference.in_steps([*row, *extra], [len(row), len(extra)])
+        worst = max(worst, difference(first[index, : len(row)], alone[: len(row)]))
+        worst = max(worst, difference(second[index, : len(extra)], alone[len(row) :]))
+    return worst
+
+
+def _ragged_encoder(built: Built, rows: list[list[int]], types: list[list[int]] | None) -> float:
+    worst = 0.0
+    given = None if types is None else padded(types).clip(min=0)
+    for role in built.roles():
+        call = {"logits": built.engine.logits, "hidden_states": built.engine.encode, "pooled": built.engine.pooled}[role]
+        got = call(rows, given)
+        for index, row in enumerate(rows):
+            alone = built.reference.outputs([row], None if types is None else [types[index]])[role][0]
+            worst = max(worst, difference(got[index] if role == "pooled" else got[index, : len(row)], alone))
+    return worst
+
+
+def expected(built: Built, ids: Ids, types: Ids | None) -> Outputs:
+    """What the reference computes, of the roles that the plan has; it must have them all."""
+    outputs = built.reference.outputs(ids, types)
+    return {role: outputs[role] for role in built.roles()}
+
+
+def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None) -> dict[str, Array]:
+    """One call of the torch module without a cache, its masks made by hand."""
+    tokens = torch.tensor(ids)
+    batch, seq = tokens.shape
+    position = torch.arange(seq)
+    distance = position[:, None] - position
+    masks = {}
+    for name, mask in module.wiring.masks.items():
+        seen = distance >= 0 if mask.causal else torch.ones(seq, seq, dtype=torch.bool)
+        if mask.window is not None:
+            seen = seen & (distance < mask.window)
+        masks[name] = seen.expand(batch, 1, seq, seq)
+    positions = position.expand(batch, seq)
+    types = None if token_type_ids is None else torch.tensor(token_type_ids)
+    with torch.no_grad():
+        outputs = module(tokens, masks, positions, types, positions)
+    found = {"logits": outputs.logits, "pooled": outputs.pooled}
+    if not module.cached:
+        found["hidden_states"] = outputs.hidden_states
+    return {role: value.numpy() for role, value in found.items() if value is not None}
+
+
+def append_all(sequences: Any, rows: Ids, sizes: Sequence[int]) -> Array:
+    """Logits [batch, seq, vocab] of rows of one length, taken in by calls of the given sizes."""
+    tokens, logits, start = np.array(rows), [], 0
+    for size in sizes:
+        logits.append(sequences.append(tokens[:, start : start + size], logits="all"))
+        start += size
+    assert start == tokens.shape[1]
+    return np.concatenate(logits, axis=1)
+
+
+def padded(rows: Ids) -> NDArray[np.int64]:
+    """Rows of several lengths as one array, −1 on the right."""
+    width = max(map(len, rows))
+    return np.array([[*row, *[-1] * (width - len(row))] for row in rows])
+
+
+def largest(got: Outputs, wanted: Outputs) -> float:
+    """The largest difference of two sets of outputs, which must have the same roles."""
+    assert got.keys() == wanted.keys()
+    return max(difference(got[role], wanted[role]) for role in wanted)
+
+
+def difference(got: Array, wanted: Array) -> float:
+    """The largest difference of two arrays of one shape; infinite where either holds something that is no number."""
+    assert got.shape == wanted.shape, f"{got.shape} is not {wanted.shape}"
+    gap = np.abs(got.astype(np.float64) - wanted)
+    return float(gap.max()) if np.isfinite(gap).all() else float("inf")

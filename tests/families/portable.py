@@ -1,0 +1,71 @@
+"""Runs a portable ONNX folder in plain ONNX Runtime, its inputs made by hand: what any other tool would have to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from tests.families.case import Ids
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def run_portable(
+    session: onnxruntime.InferenceSession, manifest: dict[str, Any], ids: Ids, token_type_ids: Ids | None, first: int
+) -> Arrays:
+    """Every output of rows of one length. A decoder takes in `first` tokens by one call, and the rest one at a time."""
+    if not manifest["state"]:
+        return _call(session, manifest, np.array(ids), 0, {}, token_type_ids)
+    tokens = np.array(ids)
+    capacity = tokens.shape[1] + 3
+    state = {
+        item["input"]: np.full([len(ids) if d == "batch" else capacity if d == "capacity" else d for d in item["shape"]], 7, "f4")
+        for item in manifest["state"]
+    }
+    ends = [0, first, *range(first + 1, tokens.shape[1] + 1)]
+    logits = []
+    for start, end in zip(ends, ends[1:], strict=False):
+        results = _call(session, manifest, tokens[:, start:end], start, state, None)
+        state = {item["input"]: results[item["output"]] for item in manifest["state"]}
+        logits.append(results["logits"])
+    return {"logits": np.concatenate(logits, axis=1)}
+
+
+def _call(
+    session: onnxruntime.InferenceSession, manifest: dict[str, Any], tokens: NDArray[np.int64], past: int, state: Arrays,
+    token_type_ids: Ids | None,
+) -> Arrays:  # fmt: skip
+    batch, seq = tokens.shape
+    positions = np.broadcast_to(np.arange(past, past + seq), (batch, seq))
+    feeds: Arrays = dict(state)
+    for item in manifest["inputs"]:
+        match item["role"]:
+            case "token_ids":
+                feeds[item["name"]] = tokens
+            case "positions":
+                feeds[item["name"]] = positions
+            case "token_types":
+                feeds[item["name"]] = np.array(token_type_ids)
+            case "write_indices":
+                feeds[item["name"]] = np.full(batch, past)
+            case "logit_positions":
+                feeds[item["name"]] = np.broadcast_to(np.arange(seq), (batch, seq))
+            case "mask":
+                feeds[item["name"]] = _mask(item["mask"], batch, past, seq)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {name: np.ascontiguousarray(feed) for name, feed in feeds.items()}), strict=True))
+
+
+def _mask(mask: dict[str, Any], batch: int, past: int, seq: int) -> NDArray[np.bool_]:
+    total = past + seq
+    seen = np.ones((batch, 1, seq, total), np.bool_)
+    if mask["kind"] == "causal":
+        for query in range(seq):
+            for key in range(total):
+                position = past + query
+                too_old = mask["window"] is not None and position - key >= mask["window"]
+                seen[:, :, query, key] = key <= position and not too_old
+    return seen
