@@ -147,7 +147,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         name = (error.name or "").partition(".")[0]
         return f'this needs {name}, which is not installed: pip install "archc[{_EXTRAS[name]}]"'
-    if isinstance(error, MemoryError):
+    # torch has no class of its own for a failed allocation on the CPU.
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
         return "there is not enough memory for this"
     if isinstance(error, OSError):
         place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""

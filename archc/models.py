@@ -90,21 +90,20 @@ class Listing:
         return ", ".join(f"{count * DTYPES[dtype].nbytes(1):,} bytes in {dtype}" for dtype in self.dtypes)
 
 
+def required_names(spec: Spec) -> list[str]:
+    """Config names that the spec gives no value, so that a size or a checkpoint has to."""
+    given = spec.overrides.config
+    return [name for name, entry in spec.names.config.items() if entry.required and name in spec.read - given.keys()]
+
+
 def bind_some_size(spec: Spec, size: str | None) -> BoundSpec:
     """The spec at a size; without one, by its config's defaults, or else at the first of its sizes.
 
     Raises ArchspecError where it has neither.
     """
-    from archspec import ConfigError
-
-    if size is not None:
-        return spec.bind(size=size)
-    try:
-        return spec.bind()
-    except ConfigError:
-        if not spec.sizes:
-            raise
-    return spec.bind(size=next(iter(spec.sizes)))
+    if size is None and spec.sizes and required_names(spec):
+        size = next(iter(spec.sizes))
+    return spec.bind(size=size)
 
 
 def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
@@ -175,7 +174,9 @@ def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
         head, _, rest = name.partition(".")
         index, _, inner = rest.partition(".")
         generic = f"layer.{inner}" if head == "layers" and index.isdecimal() else name
-        keys = {".".join(spelled.split(".")[:end]) for spelled in (name, generic) for end in range(1, name.count(".") + 2)}
+        keys = {
+            ".".join(spelled.split(".")[:end]) for spelled in (name, generic) for end in range(1, name.count(".") + 2)
+        }
         if not keys & bound.weights.entries.keys():
             missing[generic] = None
     return list(missing)
@@ -184,7 +185,9 @@ def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
 def _per_token(states: Iterable[State]) -> int:
     """How many numbers a cache keeps for each token of one sequence; state of a fixed size does not count."""
     return sum(
-        math.prod(size for size in state.shape if isinstance(size, int)) for state in states if "capacity" in state.shape
+        math.prod(size for size in state.shape if isinstance(size, int))
+        for state in states
+        if "capacity" in state.shape
     )
 
 
@@ -198,7 +201,9 @@ def _words(bound: BoundSpec) -> dict[str, str]:
     }
     for index, layer in enumerate(bound.layers):
         path = f"layers.{index}"
-        words[path] = _arrangement([("", layer.residual), ("norm ", describe(layer.norm)), ("position ", describe(layer.position))])
+        words[path] = _arrangement(
+            [("", layer.residual), ("norm ", describe(layer.norm)), ("position ", describe(layer.position))]
+        )
         words[f"{path}.attention"] = describe(layer.attention)
         words[f"{path}.mlp"] = describe(layer.mlp)
     return words

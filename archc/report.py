@@ -135,15 +135,20 @@ def columns(header: Sequence[str] | None, rows: Iterable[Sequence[str]], right: 
     if not table:
         return []
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return [
-        "  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in table
-    ]  # fmt: skip
+
+    def line(row: Sequence[str]) -> str:
+        cells = zip(row, widths, strict=True)
+        return "  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(cells)).rstrip()
+
+    return [line(row) for row in table]
 
 
 def tensor_table(rows: Sequence[Row]) -> list[str]:
     """A line for every tensor, and a total."""
-    header, fields = ["TENSOR", "SHAPE", "COUNT"], [lambda r: r.name, lambda r: _shape(r.shape), lambda r: f"{r.count:,}"]
+    header, fields = (
+        ["TENSOR", "SHAPE", "COUNT"],
+        [lambda r: r.name, lambda r: _shape(r.shape), lambda r: f"{r.count:,}"],
+    )
     if any(row.dtype is not None for row in rows):
         header.append("DTYPE")
         fields.append(lambda r: r.dtype or "")

@@ -25,7 +25,7 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         text = f"{self.message}; {self.hint}" if self.hint else self.message
-        return ": ".join(part for part in (place, self.path, text) if part)
+        return printable(": ".join(part for part in (place, self.path, text) if part))
 
 
 class ArchspecError(Exception):
@@ -85,8 +85,13 @@ def shown(value: object) -> str:
 
 def clipped(text: str, longest: int = _LONGEST_VALUE) -> str:
     """Text on one line, cut when it is long."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: longest + 1])
+    line = printable(text[: longest + 1])
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Text with line breaks, control characters and lone surrogates written as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def listed(words: Iterable[object]) -> str:

@@ -71,7 +71,8 @@ def _embedding_logits(x: Any, weight: Any) -> Any:
 def split_heads(x_BSM: Tensor, heads: int) -> Tensor:
     """[B, S, heads·D] → [B, heads, S, D]."""
     batch, length, width = x_BSM.shape
-    return x_BSM.reshape(batch, length, heads, width // heads).transpose(1, 2).contiguous()
+    # A copy even where the order stays (one head, one position): an operator must not return its own input.
+    return x_BSM.reshape(batch, length, heads, width // heads).transpose(1, 2).clone(memory_format=torch.contiguous_format)
 
 
 @split_heads.register_fake
@@ -88,7 +89,7 @@ def _split_heads(x: Any, heads: int) -> Any:
 @custom_op("archc::merge_heads", mutates_args=())
 def merge_heads(x_BHSD: Tensor) -> Tensor:
     """[B, H, S, D] → [B, S, H·D]."""
-    return x_BHSD.transpose(1, 2).flatten(2)
+    return x_BHSD.transpose(1, 2).clone(memory_format=torch.contiguous_format).flatten(2)
 
 
 @merge_heads.register_fake

@@ -40,24 +40,17 @@ def check(
 
 
 def _check(name: str, overrides: list[str]) -> list[str]:
-    from archspec import ConfigError, load_spec
+    from archc.models import required_names
+    from archspec import load_spec
 
     spec = load_spec(name, overrides)
-    ways: list[tuple[str, BoundSpec]] = []
-    needs_config = ""
-    try:
-        ways.append(("by its defaults", spec.bind()))
-    except ConfigError as error:
-        # Names without a default are no fault where a size or a checkpoint gives them.
-        missing = [problem for problem in error.problems if problem.message.endswith("is missing")]
-        if len(missing) < len(error.problems):
-            raise
-        needs_config = ", ".join(problem.path for problem in missing)
+    required = required_names(spec)
+    ways = [] if required else [("by its defaults", spec.bind())]
     ways += [(f"size {size}", spec.bind(size=size)) for size in spec.sizes]
     lines = [f"ok: {spec.family} ({spec.file})"]
     lines += [f"  {way}: {_measure(bound, name)}" for way, bound in ways]
     if not ways:
-        lines.append(f"  loads; it has no sizes, so a checkpoint's config has to give {needs_config}")
+        lines.append(f"  loads; it has no sizes, so a checkpoint's config has to give {', '.join(required)}")
     return lines
 
 

@@ -72,7 +72,9 @@ def _inspect_spec(what: str, size: str | None, weights: Path | None, overrides: 
     if folder is None:
         bound = bind_some_size(load_spec(what, overrides), size)
         if bound.size is not None and size is None:
-            note(f"{bound.family} has no default sizes, so this is {bound.size}; name another with --size, or --weights")
+            note(
+                f"{bound.family} has no default sizes, so this is {bound.size}; name another with --size, or --weights"
+            )
         return list_spec(bound, None)
     from compiler.build import bind
     from compiler.checkpoint.folder import read_folder_config

@@ -13,7 +13,8 @@ from archc.commands.options import Plan
 def unpack(
     plan: Plan,
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="DIR", help="Where to; made where it is not there.", show_default=False)
+        Path,
+        typer.Option("-o", "--out", metavar="DIR", help="Where to; made where it is not there.", show_default=False),
     ],
 ) -> None:
     """Check every entry's SHA-256 and write the entries of a plan as files; print their names."""

@@ -108,8 +108,8 @@ class Alibi(Word):
     )
     slopes: Literal["interleaved", "next-power"] = Field(
         "interleaved",
-        description="For head counts that are no power of two. interleaved: those of the power below, then every second "
-        "one of the power above. next-power: those of the power above, odd ones first, cut to the count (MPT).",
+        description="For head counts that are no power of two. interleaved: those of the power below, then every "
+        "second one of the power above. next-power: those of the power above, odd ones first, cut to the count (MPT).",
     )
     max_bias: PositiveFloat = Field(8.0, description="The slopes run from 2^(−max_bias / n) to 2^(−max_bias).")
     rounding: Literal["none", "bfloat16"] = Field("none", description="Precision in which slope · position is rounded.")

@@ -1,0 +1,223 @@
+"""Compares a plan with a reference: the transformers class of the checkpoint, or our own torch graph in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from archc.models import bind_plan
+from archc.references import Floats, Reference, TorchReference, choose_reference
+from archspec import BoundSpec
+from compiler.checkpoint.folder import find_checkpoint
+from compiler.errors import BuildError
+from runtime.engine import Engine
+from runtime.errors import PromptError
+from runtime.plan import Manifest
+
+Progress = Callable[[str, int, int], None]
+
+TOLERANCE = 1e-4  # absolute, for float32
+HALF_TOLERANCE = 2e-2  # for the other dtypes, of the reference's largest number
+NEW_TOKENS = 16
+_PROMPT_LENGTHS = (1, 7, 16)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where one output of the plan is farthest from the reference's, and by how much."""
+
+    output: str
+    largest: float
+    allowed: float
+    prompt: int
+    position: int
+    index: int
+    plan: float
+    reference: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is within the tolerance; what is not a number never is."""
+        return self.largest <= self.allowed
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first token at which a plan's greedy tokens leave the reference's, whose logits differ by `gap` there."""
+
+    prompt: int
+    token: int
+    plan: int
+    reference: int
+    gap: float
+    is_tie: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification found."""
+
+    reference: str
+    notes: tuple[str, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    differences: tuple[Difference, ...]
+    divergences: tuple[Divergence, ...]
+    new_tokens: int
+    not_finite: str | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every output is within the tolerance, and every greedy token equal but for ties."""
+        return all(item.ok for item in self.differences) and all(item.is_tie for item in self.divergences)
+
+
+def verify(
+    engine: Engine,
+    weights: str | Path,
+    prompts: Sequence[Sequence[int]] = (),
+    tolerance: float | None = None,
+    new_tokens: int = NEW_TOKENS,
+    progress: Progress = lambda name, done, total: None,
+) -> Report:
+    """Compares a plan's outputs, and a decoder's greedy tokens, with the reference on prompts, or on generated ones.
+
+    The plan gets all prompts as one ragged batch, the reference each alone. `tolerance` is absolute; by default it is
+    1e-4 for float32, and 2e-2 of the reference's largest number for other dtypes.
+    Raises ArchspecError or BuildError for a checkpoint that is not the plan's, PromptError for ids that do not fit.
+    """
+    manifest = engine.manifest
+    folder = find_checkpoint(weights)
+    bound = bind_plan(manifest, str(engine.plan.path))
+    rows = [list(row) for row in prompts] or _generated_prompts(manifest, new_tokens)
+    steps = 3 + 2 * len(rows)
+    progress("plan", 0, steps)
+    given = _plan_outputs(engine, rows)
+    written = _plan_tokens(engine, rows, new_tokens)
+    progress("reference", 1, steps)
+    reference, notes = choose_reference(bound, manifest, folder)
+    expected = []
+    for index, ids in enumerate(rows):
+        progress(f"prompt {index}", 2 + index, steps)
+        expected.append(reference.outputs(ids))
+    roles = [role for role in given if all(role in outputs for outputs in expected)]
+    notes += [f"{role}: the reference has none, so it is not compared" for role in given if role not in roles]
+    differences = [
+        _difference(role, given[role], [o[role] for o in expected], tolerance, manifest.dtype) for role in roles
+    ]
+    if not differences:
+        raise BuildError(f"{reference.name} has none of the plan's outputs, {', '.join(given)}")
+    divergences = []
+    for index, (ids, tokens) in enumerate(zip(rows, written, strict=False)):
+        progress(f"tokens after prompt {index}", 2 + len(rows) + index, steps)
+        found = _divergence(index, reference, ids, tokens, differences[0].allowed)
+        if found is not None:
+            divergences.append(found)
+    not_finite = None
+    broken = next((item for item in differences if not np.isfinite(item.largest)), None)
+    if broken is not None:
+        progress("first number that is not finite", steps - 1, steps)
+        not_finite = _explain_not_finite(bound, manifest, folder, rows[broken.prompt], expected[broken.prompt])
+    progress("", steps, steps)
+    return Report(
+        reference=reference.name,
+        notes=tuple(notes),
+        prompts=tuple(tuple(row) for row in rows),
+        differences=tuple(differences),
+        divergences=tuple(divergences),
+        new_tokens=new_tokens if written else 0,
+        not_finite=not_finite,
+    )
+
+
+def _generated_prompts(manifest: Manifest, new_tokens: int) -> list[list[int]]:
+    """Random prompts of different lengths, so that their batch is ragged; padding ids are left out."""
+    limits, pad = manifest.limits, manifest.tokens.pad
+    room = limits.max_seq_len - (new_tokens if manifest.topology == "decoder" else 0)
+    random = np.random.default_rng(0)
+    ids = np.array([token for token in range(limits.vocab_size) if token != pad] or [0])
+    lengths = sorted({max(1, min(length, room)) for length in _PROMPT_LENGTHS})
+    return [random.choice(ids, length).tolist() for length in lengths]
+
+
+def _plan_outputs(engine: Engine, rows: list[list[int]]) -> dict[str, list[Floats]]:
+    """The plan's outputs by role, for each prompt of one ragged batch."""
+    functions = {"logits": engine.logits, "hidden_states": engine.encode, "pooled": engine.pooled}
+    results = {output.role: functions[output.role](rows) for output in engine.manifest.outputs}
+    return {
+        role: [values[i] if role == "pooled" else values[i, : len(row)] for i, row in enumerate(rows)]
+        for role, values in results.items()
+    }
+
+
+def _plan_tokens(engine: Engine, rows: list[list[int]], new_tokens: int) -> list[list[int]]:
+    if engine.manifest.topology != "decoder":
+        return []
+    limit = engine.manifest.limits.max_seq_len
+    if any(len(row) >= limit for row in rows):
+        raise PromptError(f"a prompt fills the plan's {limit} tokens, and leaves no room to compare what it writes")
+    last = engine.logits(rows)
+    if not np.isfinite([last[i, len(row) - 1].max() for i, row in enumerate(rows)]).all():
+        return []  # there is nothing to choose; what went wrong is told otherwise
+    return engine.generate(rows, max_new_tokens=new_tokens, ignore_eos=True)
+
+
+def _difference(
+    role: str, given: list[Floats], expected: list[Floats], tolerance: float | None, dtype: str
+) -> Difference:
+    scale = max(float(np.abs(values).max()) for values in expected)
+    allowed = tolerance if tolerance is not None else TOLERANCE if dtype == "float32" else HALF_TOLERANCE * scale
+    worst = None
+    for prompt, (ours, theirs) in enumerate(zip(given, expected, strict=True)):
+        if ours.shape != theirs.shape:
+            raise BuildError(
+                f"{role}: the plan gives {list(ours.shape)} and the reference {list(theirs.shape)}: this checkpoint is "
+                "not the one that the plan was built from"
+            )
+        with np.errstate(invalid="ignore"):
+            gaps = np.abs(ours - theirs)
+        gaps = np.where(np.isfinite(ours) & np.isfinite(theirs), gaps, np.inf)
+        place = np.unravel_index(int(gaps.argmax()), gaps.shape)
+        largest = float(gaps[place])
+        if worst is None or largest > worst.largest:
+            position = int(place[0]) if role != "pooled" else 0
+            worst = Difference(
+                role, largest, allowed, prompt, position, int(place[-1]), float(ours[place]), float(theirs[place])
+            )
+    assert worst is not None
+    return worst
+
+
+def _divergence(
+    prompt: int, reference: Reference, ids: list[int], tokens: list[int], allowed: float
+) -> Divergence | None:
+    """The first greedy token that differs.
+
+    One call decides: up to the first difference both have read the same tokens, so the reference's own greedy choice
+    at each place is the largest of its logits over the plan's tokens.
+    """
+    if not tokens:
+        return None
+    logits = reference.outputs([*ids, *tokens[:-1]])["logits"][len(ids) - 1 :]
+    for index, (token, row) in enumerate(zip(tokens, logits, strict=True)):
+        best = int(row.argmax())
+        if best != token:
+            gap = float(row[best] - row[token])
+            # Two logits that are nearer than twice the tolerance may change places within it.
+            return Divergence(prompt, index, token, best, gap, gap <= 2 * allowed)
+    return None
+
+
+def _explain_not_finite(
+    bound: BoundSpec, manifest: Manifest, folder: Path, ids: list[int], expected: dict[str, Floats]
+) -> str:
+    if not all(np.isfinite(values).all() for values in expected.values()):
+        name = TorchReference(bound, manifest, folder, "float32").first_not_finite(ids)
+        place = f" at {name}" if name else ""
+        return f"the reference is not finite either: the checkpoint's numbers overflow float32{place}"
+    name = TorchReference(bound, manifest, folder, manifest.dtype).first_not_finite(ids)
+    if name is None:
+        return f"torch stays finite in {manifest.dtype}, so the overflow is inside one of the plan's operators"
+    return f"{name} is the first tensor that is not finite in {manifest.dtype}; build with --dtype float32"
