@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,8 @@ class Listing:
     size: str | None
     rows: tuple[Row, ...]
     parameters: int
-    state_per_token: int  # numbers that the cache keeps for each token
+    state_per_token: int  # numbers that the state keeps for each token
+    state_fixed: int  # and those that it keeps whatever the length
     flops_per_token: int
     bound: BoundSpec | None
     dtypes: tuple[str, ...]
@@ -62,6 +63,7 @@ class Listing:
             "parameters": self.parameters,
             "weight_bytes": {dtype: self.parameters * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
             "state_bytes_per_token": {dtype: self.state_per_token * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
+            "state_bytes_fixed": {dtype: self.state_fixed * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
             "flops_per_token": self.flops_per_token,
             "attention_flops_per_token_and_position": self.attention_flops,
             "config": dict(self.bound.config) if self.bound is not None else self.more.get("config"),
@@ -80,6 +82,8 @@ class Listing:
         lines.append(f"weights: {self._bytes(self.parameters)}")
         if self.state_per_token:
             lines.append(f"cache: {self._bytes(self.state_per_token)} for each token")
+        if self.state_fixed:
+            lines.append(f"state: {self._bytes(self.state_fixed)} for each sequence")
         lines.append(
             f"compute: {self.flops_per_token:,} FLOPs for each token"
             + (f", and {self.attention_flops:,} for each token that it attends to" if self.attention_flops else "")
@@ -134,7 +138,8 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         size=bound.size,
         rows=rows,
         parameters=parameter_count(model),
-        state_per_token=_per_token(graph_state(bound, torch.float32)),
+        state_per_token=_state(graph_state(bound, torch.float32), grows=True),
+        state_fixed=_state(graph_state(bound, torch.float32), grows=False),
         flops_per_token=flops_per_token(model),
         bound=bound,
         dtypes=_SHOWN_DTYPES,
@@ -152,7 +157,8 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
         size=None,
         rows=tuple(Row(tensor.name, tensor.shape, tensor.dtype) for tensor in manifest.tensors),
         parameters=manifest.parameters,
-        state_per_token=_per_token(manifest.state),
+        state_per_token=_state(manifest.state, grows=True),
+        state_fixed=_state(manifest.state, grows=False),
         flops_per_token=manifest.flops_per_token,
         bound=bound,
         dtypes=(manifest.dtype,) if manifest.dtype in DTYPES else _SHOWN_DTYPES,
@@ -182,13 +188,10 @@ def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
     return list(missing)
 
 
-def _per_token(states: Iterable[State]) -> int:
-    """How many numbers a cache keeps for each token of one sequence; state of a fixed size does not count."""
-    return sum(
-        math.prod(size for size in state.shape if isinstance(size, int))
-        for state in states
-        if "capacity" in state.shape
-    )
+def _state(states: Iterable[State], grows: bool) -> int:
+    """How many numbers one sequence keeps: for each token in the state that grows with it, or in all of the rest."""
+    shapes = (state.shape for state in states if ("capacity" in state.shape) == grows)
+    return sum(math.prod(size for size in shape if isinstance(size, int)) for shape in shapes)
 
 
 def _words(bound: BoundSpec) -> dict[str, str]:
@@ -201,13 +204,7 @@ def _words(bound: BoundSpec) -> dict[str, str]:
     }
     for index, layer in enumerate(bound.layers):
         path = f"layers.{index}"
-        words[path] = _arrangement(
-            [("", layer.residual), ("norm ", describe(layer.norm)), ("position ", describe(layer.position))]
-        )
+        words[path] = describe(layer, without=("attention", "mlp"))
         words[f"{path}.attention"] = describe(layer.attention)
         words[f"{path}.mlp"] = describe(layer.mlp)
     return words
-
-
-def _arrangement(parts: Sequence[tuple[str, str]]) -> str:
-    return "; ".join(prefix + text for prefix, text in parts)

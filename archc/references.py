@@ -49,7 +49,14 @@ class TorchReference:
             n: torch.from_numpy(build_mask(mask, past, new, count, count).copy()) for n, mask in self._masks.items()
         }
         positions = torch.arange(count)[None]
-        result = self._model(torch.tensor([ids]), masks, positions, torch.zeros_like(positions), positions)
+        result = self._model(
+            input_ids=torch.tensor([ids]),
+            masks=masks,
+            position_ids=positions,
+            token_type_ids=torch.zeros_like(positions),
+            logit_positions=positions,
+            lengths=torch.tensor([count]),
+        )
         found = {"logits": result.logits, "hidden_states": result.hidden_states, "pooled": result.pooled}
         return {role: _numpy(value) for role, value in found.items() if value is not None}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,12 +112,16 @@ def _kind(layer: Node, words: Mapping[str, str]) -> object:
     return layer.signature(), said
 
 
-def describe(word: BaseModel) -> str:
-    """A word of a spec on one line: its kind, and each value that is not its default."""
+def describe(word: BaseModel, without: Collection[str] = ()) -> str:
+    """A word of a spec on one line: its kind, and each value that is not its default, but for those of `without`."""
     parts = [str(kind)] if (kind := getattr(word, "kind", None)) is not None else []
     for name, info in type(word).model_fields.items():
         value = getattr(word, name)
-        if name == "kind" or (not info.is_required() and value == info.get_default(call_default_factory=True)):
+        if (
+            name == "kind"
+            or name in without
+            or (not info.is_required() and value == info.get_default(call_default_factory=True))
+        ):
             continue
         parts.append(f"{name} ({describe(value)})" if isinstance(value, BaseModel) else f"{name} {_shown_value(value)}")
     return ", ".join(parts)

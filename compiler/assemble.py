@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from archspec import vocabulary as words
 from compiler import interface
-from compiler.components.attention import KeyValueCache
 from compiler.model import Model, signals_of
 from compiler.operators import OPSET
 from compiler.tensors import TensorType
@@ -205,29 +204,35 @@ def _embedding(model: Model) -> Stage:
 def _layers(model: Model) -> Iterator[Stage]:
     """One stage a layer; layers that compute the same share a kind, and so a trace."""
     hidden = "embedding.output"
+    rows = {"write_indices": interface.ROWS} if model.cached else {}
+    if interface.needs_lengths(model.spec):
+        rows["lengths"] = interface.ROWS
     for index, word in enumerate(model.spec.layers):
-        past = interface.past_names(index) if model.cached else ()
-        present = interface.present_names(index) if model.cached else ()
-        cache = interface.cache_type(word, model.dtype)
+        states = interface.layer_states(model.spec, index, model.dtype)
         tables = model.wiring.types(index, model.dtype)
-        written = {"write_indices": interface.ROWS} if model.cached else {}
-        # The part's own names for what it reads: layers of one kind differ in them.
-        inputs = {"hidden": _hidden(model), **tables, **written, **dict.fromkeys(("past_key", "past_value")[: len(past)], cache)}
-        outputs = {f"layers.{index}.output": _hidden(model), **dict.fromkeys(present, cache)}
-        part = Part(model.layers[index], _layer_function(model, index), inputs)
-        yield Stage(word, f"layers.{index}", part, (hidden, *tables, *written, *past), outputs)
+        # The part's own names for the stream and the state: layers of one kind differ in the graph's.
+        inputs = {"hidden": _hidden(model), **tables, **rows}
+        inputs |= {_STATE + name: state.tensor for name, state in states.items()}
+        outputs = {f"layers.{index}.output": _hidden(model)}
+        outputs |= {interface.present_name(index, name): state.tensor for name, state in states.items()}
+        part = Part(model.layers[index], _layer_function(model, index, tuple(states)), inputs)
+        past = (interface.past_name(index, name) for name in states)
+        yield Stage(word, f"layers.{index}", part, (hidden, *tables, *rows, *past), outputs)
         hidden = f"layers.{index}.output"
 
 
-def _layer_function(model: Model, index: int) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
+_STATE = "state."
+
+
+def _layer_function(
+    model: Model, index: int, states: tuple[str, ...]
+) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
     module, wire = model.layers[index], model.wiring.wires[index]
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        cache = None
-        if model.cached:
-            cache = KeyValueCache(tensors["past_key"], tensors["past_value"], tensors["write_indices"])
-        x, present = module(tensors["hidden"], signals_of(wire, tensors), cache)
-        return [x, *(present or ())]
+        state = {name: tensors[_STATE + name] for name in states}
+        x, present = module(tensors["hidden"], signals_of(wire, tensors), state)
+        return [x, *(present[name] for name in states)]
 
     return function
 

@@ -6,6 +6,7 @@ import torch
 
 from archspec import vocabulary as words
 from archspec.binding import BoundSpec
+from compiler.state import StateType, layer_state
 from compiler.tensors import TensorType
 from compiler.wiring import mask_type, wire
 from runtime.plan import manifest
@@ -18,24 +19,29 @@ ROWS = TensorType(torch.int64, ("batch",))
 ASKED = TensorType(torch.int64, ("batch", "asked"))
 
 
-def cache_type(layer: words.Layer, dtype: torch.dtype) -> TensorType:
-    """One of a layer's two caches: [batch, kv_heads, capacity, head_dim]."""
-    return TensorType(dtype, ("batch", layer.attention.kv_heads, "capacity", layer.attention.head_dim))
-
-
 def has_cache(spec: BoundSpec) -> bool:
     """Whether layers keep keys and values between calls."""
     return spec.topology == "decoder"
 
 
-def past_names(index: int) -> tuple[str, str]:
-    """The graph inputs of one layer's cache."""
-    return f"past_key_values.{index}.key", f"past_key_values.{index}.value"
+def layer_states(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict[str, StateType]:
+    """What one layer keeps between calls, by the component's names for it; nothing without a cache."""
+    return layer_state(spec.layers[index], spec.embedding.width, dtype) if has_cache(spec) else {}
 
 
-def present_names(index: int) -> tuple[str, str]:
-    """The graph outputs of one layer's cache, to be bound to the same memory."""
-    return f"present.{index}.key", f"present.{index}.value"
+def past_name(index: int, name: str) -> str:
+    """The graph input of one of a layer's states."""
+    return f"past_key_values.{index}.{name}"
+
+
+def present_name(index: int, name: str) -> str:
+    """The graph output of one of a layer's states."""
+    return f"present.{index}.{name}"
+
+
+def needs_lengths(spec: BoundSpec) -> bool:
+    """Whether a layer's state depends on how many of a row's new tokens are real."""
+    return has_cache(spec) and any(layer.attention.filter is not None for layer in spec.layers)
 
 
 def _tensor(kind: TensorType) -> dict[str, object]:
@@ -59,6 +65,8 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
         inputs.append(entry(name, "mask", mask_type(mask), manifest.Mask(kind=kind, window=mask.window)))
     if has_cache(spec):
         inputs.append(entry("write_indices", "write_indices", ROWS))
+    if needs_lengths(spec):
+        inputs.append(entry("lengths", "lengths", ROWS))
     if not isinstance(spec.head, words.NoHead):
         inputs.append(entry("logit_positions", "logit_positions", ASKED))
     return inputs
@@ -81,12 +89,16 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
 
 
 def graph_state(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.State]:
-    """Every layer's keys and values, where the topology has a cache."""
-    if not has_cache(spec):
-        return []
+    """Every layer's state."""
     return [
-        manifest.State.model_validate({"kind": "kv", "input": past, "output": present, **_tensor(kind)})
-        for index, layer in enumerate(spec.layers)
-        for kind in [cache_type(layer, dtype)]
-        for past, present in zip(past_names(index), present_names(index), strict=True)
+        manifest.State.model_validate(
+            {
+                "kind": state.kind,
+                "input": past_name(index, name),
+                "output": present_name(index, name),
+                **_tensor(state.tensor),
+            }
+        )
+        for index in range(len(spec.layers))
+        for name, state in layer_states(spec, index, dtype).items()
     ]

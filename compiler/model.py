@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from archspec import vocabulary as words
 from archspec.binding import BoundSpec
 from compiler import operators as ops
-from compiler.components.attention import KeyValueCache, Signals
+from compiler.components.attention import Signals
 from compiler.components.embedding import Embedding
 from compiler.components.head import FirstTokenPooler, make_head
 from compiler.components.layer import Layer
 from compiler.components.norm import LayerNorm, RmsNorm, make_norm
 from compiler.components.position import AlibiBias, LognFactor, RotaryTables
+from compiler.state import State
 from compiler.wiring import Wire, Wiring, wire
 
 
@@ -30,7 +31,7 @@ class Outputs:
     hidden_states: Tensor
     logits: Tensor | None = None
     pooled: Tensor | None = None
-    present: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    present: list[dict[str, Tensor]] = field(default_factory=list)
 
 
 class SignalTables(nn.Module):
@@ -60,6 +61,8 @@ def signals_of(wire: Wire, tensors: Mapping[str, Tensor]) -> Signals:
     """A layer's signals, picked by its wire out of all shared tensors."""
     return Signals(
         mask_B1ST=tensors[wire.mask],
+        write_indices_B=tensors.get("write_indices"),
+        lengths_B=tensors.get("lengths"),
         cos_BSR=tensors[f"{wire.rope}.cos"] if wire.rope else None,
         sin_BSR=tensors[f"{wire.rope}.sin"] if wire.rope else None,
         bias_1H1T=tensors[wire.alibi] if wire.alibi else None,
@@ -117,16 +120,22 @@ class Model(nn.Module):
         position_ids: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         logit_positions: Tensor | None = None,
-        caches: Sequence[KeyValueCache] | None = None,
+        states: Sequence[State] | None = None,
+        write_indices: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Outputs:
-        """One call in torch, of the same meaning as the exported graph: int64 [B, S] inputs, bool masks [B, 1, S, T]."""
+        """One call in torch, of the same meaning as the exported graph: int64 [B, S] inputs, bool masks [B, 1, S, T].
+
+        With `states`, one for each layer, `write_indices` and `lengths` are int64 [B].
+        """
         tensors = {**masks, **self.signals(position_ids, masks)}
+        rows = {"write_indices": write_indices, "lengths": lengths}
+        tensors |= {name: value for name, value in rows.items() if value is not None}
         x = self.embed(input_ids, position_ids, token_type_ids)
         present = []
         for index, (layer, layer_wire) in enumerate(zip(self.layers, self.wiring.wires, strict=True)):
-            x, new = layer(x, signals_of(layer_wire, tensors), caches[index] if caches else None)
-            if new is not None:
-                present.append(new)
+            x, new = layer(x, signals_of(layer_wire, tensors), states[index] if states else {})
+            present.append(new)
         outputs = self.end(x, logit_positions)
         outputs.present = present
         return outputs

@@ -44,6 +44,8 @@ class Feeder:
                     return positions
                 case "write_indices":
                     return past.copy()
+                case "lengths":
+                    return new.copy()
                 case "logit_positions":
                     return logit_positions
                 case "token_types":

@@ -88,7 +88,7 @@ class Sequences:
         if logits != "none":
             sizes = {"batch": batch, "seq": seq, "n": wanted.shape[1], **_second(self._logits, wanted.shape[1])}
             outputs[self._logits.name] = empty_output(self._logits, sizes)
-        self._cache.call.run(feeds, outputs)
+        self._cache.run(feeds, outputs)
         self.lengths = ends
         if logits == "none":
             return None

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from runtime.backends.base import Backend, Binding, Call
+from numpy.typing import NDArray
+
+from runtime.backends.base import Backend, Binding, Buffer, Call
 from runtime.errors import PlanError
 from runtime.plan.manifest import Manifest, State
 
 GROWING = "capacity"
 _ROUND = 64  # slots
+# The named axes of each kind: `kv` grows by a slot a token and is updated in place; `fixed`, zero at first, is
+# replaced by every call.
+_AXES = {"kv": ("batch", GROWING), "fixed": ("batch",)}
 
 
 def check_state(manifest: Manifest) -> None:
     """Raise PlanError for a state tensor of a kind or shape that this runtime does not know."""
     for state in manifest.state:
-        if state.kind != "kv":
+        if state.kind not in _AXES:
             raise PlanError(
-                f"state {state.input!r} is of kind {state.kind!r:.60}; this archc knows 'kv': install a newer one"
+                f"state {state.input!r} is of kind {state.kind!r:.60}; this archc knows {', '.join(_AXES)}: "
+                "install a newer one"
             )
         symbols = [dim for dim in state.shape if isinstance(dim, str)]
-        if sorted(symbols) != ["batch", GROWING] or state.shape[0] != "batch":
+        if sorted(symbols) != sorted(_AXES[state.kind]) or state.shape[0] != "batch":
+            axes = " and ".join(f"one {axis!r}" for axis in _AXES[state.kind])
             raise PlanError(
-                f"state {state.input!r}: shape {list(state.shape)}: expected one 'batch', first, and one 'capacity'"
+                f"state {state.input!r}: shape {list(state.shape)}: a {state.kind} state has {axes}, 'batch' first"
             )
 
 
 class Cache:
-    """The kv buffers of `batch` sequences; they start small and double, so that a short answer costs little memory."""
+    """The state of `batch` sequences.
+
+    kv buffers start small and double, so that a short answer costs little memory; fixed ones come in pairs, of which
+    each call reads one and fills the other.
+    """
 
     def __init__(self, backend: Backend, states: Sequence[State], batch: int, limit: int, capacity: int = 0) -> None:
         self._backend, self._states, self._batch, self._limit = backend, states, batch, limit
         self.capacity = 0
         self.bindings: list[Binding] = []
-        self.call: Call = backend.bind([])
+        self._calls: tuple[Call, ...] = (backend.bind([]),)
         if capacity:
             self.reserve(capacity)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
+        """Execute the graph and advance the state; see `Call.run`."""
+        self._calls[0].run(feeds, outputs)
+        if len(self._calls) > 1:
+            self._calls = self._calls[::-1]
+            self.bindings = [_swapped(binding) for binding in self.bindings]
 
     def reserve(self, slots: int) -> None:
         """Make room for at least `slots` tokens a row, keeping what is cached.
@@ -48,16 +67,31 @@ class Cache:
         self._resize(max(slots, wanted))
 
     def _resize(self, capacity: int) -> None:
-        bindings: list[Binding] = []
-        for index, state in enumerate(self._states):
-            if self.bindings:
-                axis = state.shape.index(GROWING)
-                buffer = self._backend.grown(self.bindings[index].buffer, axis, capacity)
-            else:
-                sizes = {"batch": self._batch, GROWING: capacity}
-                shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in state.shape)
-                buffer = self._backend.allocate(shape, state.dtype)
-            bindings.append(Binding(state.input, state.output, buffer))
+        old = self.bindings or [None] * len(self._states)
+        bindings = [self._binding(state, binding, capacity) for state, binding in zip(self._states, old, strict=True)]
         # Only now let the old ones go: if there was no memory for all of them, the sequences are as they were.
         self.bindings, self.capacity = bindings, capacity
-        self.call = self._backend.bind(bindings)
+        self._calls = (self._backend.bind(bindings),)
+        if any(binding.target is not None for binding in bindings):
+            self._calls += (self._backend.bind([_swapped(binding) for binding in bindings]),)
+
+    def _binding(self, state: State, old: Binding | None, capacity: int) -> Binding:
+        if state.kind == "fixed":
+            if old is not None:
+                return old
+            return Binding(state.input, state.output, self._allocate(state, capacity), self._allocate(state, capacity))
+        if old is not None:
+            axis = state.shape.index(GROWING)
+            return Binding(state.input, state.output, self._backend.grown(old.buffer, axis, capacity))
+        return Binding(state.input, state.output, self._allocate(state, capacity))
+
+    def _allocate(self, state: State, capacity: int) -> Buffer:
+        sizes = {"batch": self._batch, GROWING: capacity}
+        shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in state.shape)
+        return self._backend.allocate(shape, state.dtype)
+
+
+def _swapped(binding: Binding) -> Binding:
+    if binding.target is None:
+        return binding
+    return Binding(binding.input, binding.output, binding.target, binding.buffer)

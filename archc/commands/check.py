@@ -20,9 +20,9 @@ def check(
     ],
     overrides: Set = None,
 ) -> None:
-    """Check specs: that they load, bind at every size, and name a checkpoint tensor for each of their own.
+    """Check specs for mistakes.
 
-    Prints `ok` and what was checked, or every problem that there is.
+    Each must load, bind at every size, and say where a checkpoint has each tensor. Prints `ok` and what was checked, or every problem that there is.
     """
     from archspec import ArchspecError
 

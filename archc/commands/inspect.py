@@ -35,9 +35,9 @@ def inspect(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a model: its modules, every tensor with shape and count, memory, and operations.
+    """Show the modules and tensors of a model.
 
-    Of a plan also its inputs, outputs, state, limits and entries. A spec without default sizes is shown at the first of
+    Every tensor with its shape and count; memory, and operations for each token. Of a plan also its inputs, outputs, state, limits and entries. A spec without default sizes is shown at the first of
     its named sizes.
     """
     path = Path(what)

@@ -56,9 +56,9 @@ def run(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Continue a prompt with a plan; the text is printed as it is written.
+    """Continue a prompt with a plan.
 
-    A plan without a tokenizer takes --ids and prints ids. An encoder's plan prints a summary of its outputs.
+    The text is printed as it is written. A plan without a tokenizer takes --ids and prints ids. An encoder's plan prints a summary of its outputs.
     With --json: prompt_ids, output_ids, text (null without a tokenizer), finish, timing; and for an encoder, which
     writes nothing, also hidden_states, logits and pooled, those that the plan has.
     """

@@ -24,7 +24,7 @@ def list_specs(as_json: Json = False) -> None:
 
 
 def schema() -> None:
-    """Print the JSON Schema of spec files, for editors."""
+    """Print the JSON Schema of spec files."""
     import archspec
 
     write_json(archspec.json_schema(), indent=2)

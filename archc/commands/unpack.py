@@ -17,7 +17,10 @@ def unpack(
         typer.Option("-o", "--out", metavar="DIR", help="Where to; made where it is not there.", show_default=False),
     ],
 ) -> None:
-    """Check every entry's SHA-256 and write the entries of a plan as files; print their names."""
+    """Write the entries of a plan as files.
+
+    Checks every SHA-256 first, and prints the names of the files.
+    """
     from runtime.plan import Plan as PlanFile
 
     with PlanFile(plan) as opened:

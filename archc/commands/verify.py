@@ -43,9 +43,9 @@ def verify(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Compare a plan with a reference; exit 1 where it differs by more than the tolerance.
+    """Compare a plan with a reference.
 
-    The reference is the transformers class that the checkpoint's config.json names, in float32, or else archc's own
+    Exits 1 where the plan differs by more than the tolerance. The reference is the transformers class that the checkpoint's config.json names, in float32, or else archc's own
     torch graph; the first line says which. All prompts go through the plan as one ragged batch, and through the
     reference one by one. A greedy token may differ only where the two best logits are a tie within the tolerance.
     """

@@ -22,8 +22,8 @@ from archspec.vocabulary.position import (
 )
 
 __all__ = [
-    "PER_LAYER", "Activation", "Alibi", "Attention", "DynamicScaling", "Embedding", "FirstTokenPooler", "GatedMlp", "Head",
-    "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
+    "PER_LAYER", "Activation", "Alibi", "Attention", "DynamicScaling", "Embedding", "FirstTokenPooler", "GatedMlp",
+    "Head", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
     "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling",
     "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "ProjectionBias",
     "QkNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip", "Stretch", "Word", "YarnScaling",

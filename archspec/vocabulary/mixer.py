@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 
 from archspec.vocabulary.base import Size, Word
-from archspec.vocabulary.norm import NoNorm, QkNorm
+from archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 
 
 class ProjectionBias(Word):
@@ -13,6 +13,14 @@ class ProjectionBias(Word):
 
     qkv: bool = False
     out: bool = False
+
+
+class LocalizedFilter(Word):
+    """norm(x + conv(conv(x))), two causal convolutions of two taps, from which queries and keys are projected while
+    values are projected from x (Wu et al. 2023, Yuan 2.0, section 2.1)."""
+
+    width: Size = Field(description="Channels between the two convolutions.")
+    norm: Norm
 
 
 class Attention(Word):
@@ -29,6 +37,7 @@ class Attention(Word):
     logn: Size | None = Field(
         None, description="Queries past this trained length n are scaled by log(position) / log(n) (Qwen 1; Su 2021)."
     )
+    filter: LocalizedFilter | None = Field(None, description="A localized filter before queries and keys.")
     window: Size | None = Field(
         None,
         description="Sliding window: a query sees this many keys, itself included; in an encoder, this "

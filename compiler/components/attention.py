@@ -13,24 +13,19 @@ from torch import Tensor, nn
 
 from archspec import vocabulary as words
 from compiler import operators as ops
+from compiler.components.convolution import LocalizedFilter
 from compiler.components.linear import Linear
 from compiler.components.norm import make_qk_norm
-
-
-@dataclass(frozen=True)
-class KeyValueCache:
-    """One layer's cache: keys and values [B, K, C, D], and the slot that each row writes first [B]."""
-
-    keys_BKCD: Tensor
-    values_BKCD: Tensor
-    write_indices_B: Tensor
+from compiler.state import State
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What a layer reads besides the residual stream; the parts that its position kind does not use are None."""
+    """What a layer reads besides the residual stream and its state; the parts that it does not use are None."""
 
     mask_B1ST: Tensor
+    write_indices_B: Tensor | None = None
+    lengths_B: Tensor | None = None
     cos_BSR: Tensor | None = None
     sin_BSR: Tensor | None = None
     bias_1H1T: Tensor | None = None
@@ -49,34 +44,34 @@ class Attention(nn.Module):
         self.k = Linear(width, keys, word.bias.qkv, dtype)
         self.v = Linear(width, keys, word.bias.qkv, dtype)
         self.o = Linear(queries, width, word.bias.out, dtype)
+        self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
         self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype)
 
-    def forward(
-        self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """[B, S, N] → [B, S, N], and the cache's new keys and values where there is a cache."""
-        q, k, v = self.project(x_BSN)
+    def forward(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """[B, S, N] → [B, S, N], and the state after it, for a state that is not empty."""
+        source_BSN, present = x_BSN, dict[str, Tensor]()
+        if self.filter is not None:
+            source_BSN, present = self.filter(x_BSN, state, signals.lengths_B)
+        q, k, v = self.project(source_BSN, x_BSN)
         if isinstance(self.position, words.Rope):
             interleaved = self.position.pairing == "interleaved"
             q = ops.rotary(q, signals.cos_BSR, signals.sin_BSR, interleaved)
             k = ops.rotary(k, signals.cos_BSR, signals.sin_BSR, interleaved)
-        present = None
-        if cache is not None:
-            keys = ops.update_cache(cache.keys_BKCD, k, cache.write_indices_B)
-            values = ops.update_cache(cache.values_BKCD, v, cache.write_indices_B)
-            present = (keys, values)
-            k, v = ops.live(keys, signals.mask_B1ST), ops.live(values, signals.mask_B1ST)
+        if state:
+            present["key"] = ops.update_cache(state["key"], k, signals.write_indices_B)
+            present["value"] = ops.update_cache(state["value"], v, signals.write_indices_B)
+            k, v = (ops.live(present[name], signals.mask_B1ST) for name in ("key", "value"))
         if signals.logn_B1S1 is not None:
             q = q * signals.logn_B1S1
         bias, softcap = self.score_bias(signals), self.word.softcap
         y_BHSD = ops.attention(q, k, v, signals.mask_B1ST, bias, self.scale, softcap or 0.0)
         return self.o(ops.merge_heads(y_BHSD)), present
 
-    def project(self, x_BSN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [B, H, S, D], keys and values [B, K, S, D], clipped and normed as the spec says."""
+    def project(self, source_BSN: Tensor, x_BSN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, H, S, D] and keys [B, K, S, D] of the source, values of x, clipped and normed as the spec says."""
         word = self.word
-        q, k, v = self.q(x_BSN), self.k(x_BSN), self.v(x_BSN)
+        q, k, v = self.q(source_BSN), self.k(source_BSN), self.v(x_BSN)
         if word.clip is not None:
             q, k, v = (x.clamp(-word.clip, word.clip) for x in (q, k, v))
         whole = getattr(word.qk_norm, "over", "head") == "projection"

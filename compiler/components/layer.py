@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from archspec import vocabulary as words
-from compiler.components.attention import Attention, KeyValueCache, Signals
+from compiler.components.attention import Attention, Signals
 from compiler.components.mlp import make_mlp
 from compiler.components.norm import make_norm
+from compiler.state import State
 
 
 class Layer(nn.Module):
@@ -33,29 +34,25 @@ class Layer(nn.Module):
         self.mixer_output_norm = norm(placement in ("sandwich", "output") and branches != "mlp")
         self.mlp_output_norm = norm(placement in ("sandwich", "output") and branches != "mixer")
 
-    def forward(
-        self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """[B, S, N] → [B, S, N], and the cache's new keys and values where there is a cache."""
+    def forward(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """[B, S, N] → [B, S, N], and the state after it, for a state that is not empty."""
         if self.word.residual == "parallel":
-            return self.parallel(x_BSN, signals, cache)
+            return self.parallel(x_BSN, signals, state)
         if self.after_sum:
-            y, present = self.attention(x_BSN, signals, cache)
+            y, present = self.attention(x_BSN, signals, state)
             x_BSN = self.mixer_norm(self.carried(x_BSN, x_BSN) + self.scaled(y))
             return self.mlp_norm(self.carried(x_BSN, x_BSN) + self.scaled(self.mlp(x_BSN))), present
         normed = self.mixer_norm(x_BSN)
-        y, present = self.attention(normed, signals, cache)
+        y, present = self.attention(normed, signals, state)
         x_BSN = self.carried(x_BSN, normed) + self.scaled(self.mixer_output_norm(y))
         normed = self.mlp_norm(x_BSN)
         return self.carried(x_BSN, normed) + self.scaled(self.mlp_output_norm(self.mlp(normed))), present
 
-    def parallel(
-        self, x_BSN: Tensor, signals: Signals, cache: KeyValueCache | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    def parallel(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """Both branches read the layer's input and are added at once (Wang & Komatsuzaki 2021, GPT-J)."""
         mixer_input = self.mixer_norm(x_BSN)
         mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
-        y, present = self.attention(mixer_input, signals, cache)
+        y, present = self.attention(mixer_input, signals, state)
         branches = self.mixer_output_norm(y) + self.mlp_output_norm(self.mlp(mlp_input))
         return self.carried(x_BSN, mixer_input) + self.scaled(branches), present
 

@@ -25,11 +25,15 @@ class Buffer(Protocol):
 
 @dataclass(frozen=True)
 class Binding:
-    """One buffer that a call both reads, as the graph input, and updates, as the graph output, in place."""
+    """The buffer that a call reads as a graph input, and the one that it fills as a graph output.
+
+    Without a `target` they are one and the same: the graph updates the buffer in place.
+    """
 
     input: str
     output: str
     buffer: Buffer
+    target: Buffer | None = None
 
 
 class Call(Protocol):

@@ -69,7 +69,7 @@ class OrtCall:
 
     def _bind_state_outputs(self) -> None:
         for binding in self._state:
-            self._io.bind_ortvalue_output(binding.output, _value(binding.buffer))
+            self._io.bind_ortvalue_output(binding.output, _value(binding.target or binding.buffer))
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
         """Execute the graph on `feeds` and fill `outputs`; raise EngineError if the execution fails."""

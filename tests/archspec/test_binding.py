@@ -207,7 +207,8 @@ def test_architectures_are_there_for_expressions(load: Load) -> None:
         ("position: {dim: 8, fraction: 0.5}\n", "position.dim: dim and fraction both say"),
         ("position: {dim: 32}\n", "32 dimensions of a head would rotate, and it has 16"),
         ("position: {scaling: {kind: longrope, factor: 2.0, long_factor: [1.0, 2.0], "
-         "short_factor: [1, 1, 1, 1, 1, 1, 1, 1], original_max_position_embeddings: 64}}\n", "position.scaling.long_factor: 2 factors for 8 rotating pairs"),
+         "short_factor: [1, 1, 1, 1, 1, 1, 1, 1], "
+         "original_max_position_embeddings: 64}}\n", "position.scaling.long_factor: 2 factors for 8 rotating pairs"),
         ("final_norm: {kind: layernorm, affine: false}\n", "final_norm.affine: a norm without a weight has no bias"),
         ("attention: {qk_norm: {kind: rmsnorm, eps: 1e-6, over: projection, weights: per-head}}\n", "has one weight"),
         ("layer: {norm: {placement: post}, skip: {source: norm}}\n", "no norm stands on a branch's input"),

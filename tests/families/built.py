@@ -13,6 +13,7 @@ import torch
 
 from archspec import BoundSpec, read_config
 from compiler.build import bind, build, load_torch, open_slots
+from compiler.interface import graph_outputs
 from compiler.model import Model, meta_model
 from runtime.engine import Engine, load
 from tests.families.case import Case, Reference
@@ -100,9 +101,14 @@ class Built:
         rows: list[list[int]] = random.integers(0, self.bound.embedding.token_types, (batch, length)).tolist()
         return rows
 
+    def close(self) -> None:
+        """Lets go of the plan's file."""
+        if "engine" in self.__dict__:
+            self.engine.close()
+
     def roles(self) -> list[str]:
         """The outputs that the plan has: each of them is compared."""
-        return [output["role"] for output in self.manifest["outputs"]]
+        return [output.role for output in graph_outputs(self.bound, torch.float32)]
 
 
 def one_thread() -> None:

@@ -38,11 +38,7 @@ def check_parameters(built: Built) -> float:
 def check_plan(built: Built) -> float:
     """The plan for the CPU, whole sequences."""
     ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
-    got: dict[str, Array] = {}
-    for role in built.roles():
-        call = {"logits": built.engine.logits, "hidden_states": built.engine.encode, "pooled": built.engine.pooled}[role]
-        got[role] = call(ids, types)
-    return largest(got, expected(built, ids, types))
+    return largest(outputs_of(built, ids, types), expected(built, ids, types))
 
 
 def check_torch(built: Built) -> float:
@@ -72,8 +68,18 @@ def check_cache(built: Built) -> float:
     for sizes in ([1] * length, [3] * (length // 3) + [length % 3] * bool(length % 3), np.diff([0, *cuts, length]).tolist()):
         sequences = built.engine.sequences(1, 2)  # little room at first: the cache grows on the way
         logits = append_all(sequences, [ids], sizes)[0]
-        worst = max(worst, difference(logits, built.reference.in_steps(ids, sizes)))
-    return worst
+        wanted = built.reference.in_steps(ids, sizes)
+        worst = max(worst, difference(logits, wanted))
+    return max(worst, _check_asked(built, ids, sizes, wanted))
+
+
+def _check_asked(built: Built, ids: list[int], sizes: Sequence[int], wanted: Array) -> float:
+    """Calls that ask for no logits, and one that asks for the last token's."""
+    sequences, start = built.engine.sequences(1), 0
+    for size in sizes[:-1]:
+        assert sequences.append([ids[start : start + size]], logits="none") is None
+        start += size
+    return difference(sequences.append([ids[start:]])[0], wanted[-1])
 
 
 def check_ragged(built: Built) -> float:
@@ -98,15 +104,20 @@ def check_ragged(built: Built) -> float:
 
 
 def _ragged_encoder(built: Built, rows: list[list[int]], types: list[list[int]] | None) -> float:
+    got = outputs_of(built, rows, None if types is None else padded(types).clip(min=0))
     worst = 0.0
-    given = None if types is None else padded(types).clip(min=0)
-    for role in built.roles():
-        call = {"logits": built.engine.logits, "hidden_states": built.engine.encode, "pooled": built.engine.pooled}[role]
-        got = call(rows, given)
-        for index, row in enumerate(rows):
-            alone = built.reference.outputs([row], None if types is None else [types[index]])[role][0]
-            worst = max(worst, difference(got[index] if role == "pooled" else got[index, : len(row)], alone))
+    for index, row in enumerate(rows):
+        alone = built.reference.outputs([row], None if types is None else [types[index]])
+        for role, values in got.items():
+            mine = values[index] if role == "pooled" else values[index, : len(row)]
+            worst = max(worst, difference(mine, alone[role][0]))
     return worst
+
+
+def outputs_of(built: Built, ids: Ids, types: Ids | Array | None) -> dict[str, Array]:
+    """Everything that the plan's engine gives for rows of ids, by role."""
+    calls = {"logits": built.engine.logits, "hidden_states": built.engine.encode, "pooled": built.engine.pooled}
+    return {role: calls[role](ids, types) for role in built.roles()}
 
 
 def expected(built: Built, ids: Ids, types: Ids | None) -> Outputs:

@@ -1,0 +1,59 @@
+"""What a portable graph may hold: standard operators that every runtime has, state in place, nothing implied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import AttributeProto, NodeProto
+
+OPSET, IR_VERSION = 24, 11
+ALLOWED = frozenset({
+    "Add", "Attention", "Cast", "Concat", "Cos", "Div", "Erf", "Exp", "Expand", "Gather", "GatherND", "Gelu", "Gemm",
+    "LayerNormalization", "Log", "MatMul", "Max", "Mul", "Neg", "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape",
+    "RotaryEmbedding", "Shape", "Sigmoid", "Sin", "Slice", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose",
+    "Unsqueeze", "Where",
+})  # fmt: skip
+
+
+def check_graph(path: Path) -> None:
+    """Asserts every rule on the graph of a file with its weights beside it."""
+    onnx.checker.check_model(str(path), full_check=True)
+    model = onnx.load(path, load_external_data=False)
+    assert model.ir_version <= IR_VERSION
+    assert [(item.domain, item.version) for item in model.opset_import] == [("", OPSET)]
+    assert not model.functions
+    nodes = list(model.graph.node)
+    assert {node.domain for node in nodes} == {""}
+    assert {node.op_type for node in nodes} <= ALLOWED
+    for node in nodes:
+        assert not any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute), node.name
+        if node.op_type == "Attention":
+            _check_attention(node)
+        if node.op_type == "Cast":
+            assert attribute(node, "to")
+    _check_state(model)
+
+
+def _check_attention(node: NodeProto) -> None:
+    assert len(node.input) >= 4, f"{node.name} reads no mask"
+    assert node.input[3], f"{node.name} reads no mask"
+    assert not attribute(node, "is_causal"), f"{node.name} implies causality"
+    assert attribute(node, "scale") is not None, f"{node.name} implies its scale"
+
+
+def _check_state(model: onnx.ModelProto) -> None:
+    """Every present tensor is a past one with something scattered into it, so that both may share memory."""
+    inputs = {value.name for value in model.graph.input}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    presents = [value.name for value in model.graph.output if value.name.startswith("present.")]
+    pasts = {name for name in inputs if name.startswith("past_key_values.")}
+    assert {makers[name].op_type for name in presents} <= {"TensorScatter"}
+    assert {name: makers[name].input[0] for name in presents} == {
+        past.replace("past_key_values.", "present."): past for past in pasts
+    }
+
+
+def attribute(node: NodeProto, name: str) -> object:
+    """The value of a node's attribute, or None."""
+    return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), None)

@@ -1,0 +1,106 @@
+"""The ladder of checks, climbed by every case of every spec in specs/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archspec import load_spec
+from archspec.catalog import shipped
+from tests.families import checks
+from tests.families.built import Built, one_thread
+from tests.families.case import Case
+from tests.families.checks import TOLERANCE
+from tests.families.collection import REFERENCES, all_cases, cases_of, module_name
+from tests.families.golden import check_golden, golden_file
+from tests.families.graph_rules import check_graph
+
+Pair = tuple[str, Case]
+
+
+def topology(family: str) -> str:
+    """Encoders and decoders are checked by what they can do."""
+    spec = load_spec(family)
+    return spec.bind(size=next(iter(spec.sizes), None)).topology
+
+
+@pytest.fixture(scope="session")
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    one_thread()
+    family, case = request.param
+    made = Built(family, case, tmp_path_factory.mktemp(f"{family}-{case.name}"))
+    yield made
+    made.close()
+
+
+def every(pairs: list[Pair]) -> pytest.MarkDecorator:
+    """The cases as parameters; those of one case stay in one worker, where its builds are."""
+    params = [
+        pytest.param(pair, id=f"{pair[0]}-{pair[1].name}", marks=pytest.mark.xdist_group(f"{pair[0]}-{pair[1].name}"))
+        for pair in pairs
+    ]
+    return pytest.mark.parametrize("built", params, indirect=True, scope="session")
+
+
+every_case = every(all_cases())
+every_decoder = every([pair for pair in all_cases() if topology(pair[0]) == "decoder"])
+
+
+@pytest.mark.parametrize("family", shipped())
+def test_every_spec_has_cases(family: str) -> None:
+    names = [case.name for case in cases_of(family)]
+    assert names, f"specs/{family}.yaml is proven by nothing: write tests/reference/{module_name(family)}.py"
+    assert len(set(names)) == len(names)
+    assert golden_file(family).is_file(), f"record its golden outputs: python -m tests.families.record {family}"
+
+
+def test_every_reference_has_a_spec() -> None:
+    modules = {path.stem for path in REFERENCES.glob("*.py") if "CASES" in path.read_text("utf-8")}
+    assert modules == {module_name(family) for family in shipped()}
+
+
+@every_case
+def test_weight_table_fills_every_slot(built: Built) -> None:
+    checks.check_slots(built)
+
+
+@every_case
+def test_parameter_count(built: Built) -> None:
+    checks.check_parameters(built)
+
+
+@every_case
+def test_plan(built: Built) -> None:
+    assert checks.check_plan(built) < TOLERANCE
+
+
+@every_case
+def test_torch_module(built: Built) -> None:
+    assert checks.check_torch(built) < TOLERANCE
+
+
+@every_case
+def test_portable_graph(built: Built) -> None:
+    assert checks.check_portable(built) < TOLERANCE
+
+
+@every_decoder
+def test_cached_decoding(built: Built) -> None:
+    assert checks.check_cache(built) < TOLERANCE
+
+
+@every_case
+def test_ragged_batch(built: Built) -> None:
+    assert checks.check_ragged(built) < TOLERANCE
+
+
+@every_case
+def test_golden(built: Built) -> None:
+    check_golden(built)
+
+
+@every_case
+def test_graph_rules(built: Built) -> None:
+    check_graph(built.portable / "model.onnx")
