@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from archspec.checking import LAYER_NAMES
 from archspec.config_json import canonical_config, is_neutral
 from archspec.config_values import Values, evaluate_names, explain
 from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_mean, hints, listed, shown
@@ -20,7 +21,7 @@ from archspec.weight_table import WeightTable
 from archspec.weights import BoundEntry, BoundWeights
 
 if TYPE_CHECKING:
-    from archspec.spec import Assembled, Spec
+    from archspec.spec import Assembled, Spec, Variant
 
 _FAILED = object()
 
@@ -54,7 +55,10 @@ def bind(spec: Spec, config: Mapping[str, Any] | None, size: str | None, source:
     problems: list[Problem] = []
     active = _active(spec, values, problems)
     parts = spec.assemble(active)
-    read = spec.names.needed([*parts.names, *(name for variant in spec.variants for name in variant.when.names)])
+    by_layer = [index for index, variant in enumerate(spec.variants) if variant.per_layer]
+    names = set(parts.names).union(*(spec.assemble(sorted([*active, index])).names for index in by_layer))
+    names |= {name for variant in spec.variants for name in variant.when.names}
+    read = spec.names.needed(names.difference(LAYER_NAMES))
     _check_missing(spec, read, values, origin, faults)
     problems += parts.problems
     bound = None
@@ -62,7 +66,7 @@ def bind(spec: Spec, config: Mapping[str, Any] | None, size: str | None, source:
         evaluator = Evaluator(values, problems)
         faulty = evaluator.find_faulty(parts.model, spec.names)
         faults = [fault for fault in faults if _is_needed(fault, spec, read, faulty)]
-        bound = _bind_parts(spec, parts, evaluator)
+        bound = _bind_parts(spec, parts, evaluator, active)
     if unread or faults:
         raise ConfigError([*unread, *faults, *problems])
     if problems or bound is None:
@@ -114,24 +118,37 @@ def _unread_keys(spec: Spec, given: Mapping[str, Any], origin: str) -> Iterator[
 
 
 def _active(spec: Spec, values: Values, problems: list[Problem]) -> list[int]:
-    active = []
+    return [
+        index
+        for index, variant in enumerate(spec.variants)
+        if not variant.per_layer and _holds(variant, values, problems, {}, None)
+    ]
+
+
+def _active_at(spec: Spec, values: Values, problems: list[Problem], layer: int, layers: int) -> Iterator[int]:
+    """The variants with a condition on the layer that hold at one."""
     for index, variant in enumerate(spec.variants):
-        if variant.when.names & (values.missing | values.broken):
-            continue
-        try:
-            holds = variant.when.evaluate(values.values)
-        except ExpressionError as error:
-            why = explain(variant.when.names, values)
-            message = f"{shown(variant.when.text)}: {error} {why}".rstrip()
-            problems.append(variant.mark.problem(f"{variant.path}.when", message, error.hint))
-            continue
-        if holds is not None and not isinstance(holds, bool):
-            why = explain(variant.when.names, values)
-            message = f"{variant.when.text} = {shown(holds)} must be true or false {why}".rstrip()
-            problems.append(variant.mark.problem(f"{variant.path}.when", message))
-        elif holds:
-            active.append(index)
-    return active
+        if variant.per_layer and _holds(variant, values, problems, {"layer": layer, "layers": layers}, layer):
+            yield index
+
+
+def _holds(
+    variant: Variant, values: Values, problems: list[Problem], more: Mapping[str, int], layer: int | None
+) -> bool:
+    names = variant.when.names
+    if names & (values.missing | values.broken):
+        return False
+    try:
+        holds = variant.when.evaluate({**values.values, **more})
+    except ExpressionError as error:
+        message = f"{shown(variant.when.text)}: {error} {explain(names, values, layer)}".rstrip()
+        problems.append(variant.mark.problem(f"{variant.path}.when", message, error.hint))
+        return False
+    if holds is not None and not isinstance(holds, bool):
+        message = f"{variant.when.text} = {shown(holds)} must be true or false {explain(names, values, layer)}".rstrip()
+        problems.append(variant.mark.problem(f"{variant.path}.when", message))
+        return False
+    return bool(holds)
 
 
 def _check_missing(spec: Spec, read: frozenset[str], values: Values, origin: str, faults: list[Problem]) -> None:
@@ -150,7 +167,9 @@ def _is_needed(fault: Problem, spec: Spec, read: frozenset[str], faulty: frozens
     return name in read and (name in faulty or spec.names.needed([name]).isdisjoint(faulty))
 
 
-def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator) -> dict[str, Any] | None:
+def _bind_parts(
+    spec: Spec, parts: Assembled, evaluator: Evaluator, active: Sequence[int]
+) -> dict[str, Any] | None:
     """Everything of a BoundSpec that is computed, or None after problems were reported."""
     model = parts.model
     assert model is not None
@@ -162,7 +181,7 @@ def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator) -> dict[str,
     fields.setdefault("topology", "decoder")
     fields.setdefault("pooler", NoPooler())
     count = _value(evaluator, _field(model, "layer.count"))
-    layers = _bind_layers(model, evaluator, count) if isinstance(count, int) else None
+    layers = _bind_all_layers(spec, model, evaluator, active, count) if isinstance(count, int) else None
     weights = _bind_weights(spec, parts.weights, evaluator) if layers is not None else None
     if problems or layers is None or any(value is _FAILED for value in fields.values()):
         return None
@@ -188,8 +207,29 @@ def _field(model: Group, path: str) -> Any:
     return form
 
 
-def _bind_layers(model: Group, evaluator: Evaluator, count: int) -> list[Layer] | None:
+def _bind_all_layers(
+    spec: Spec, model: Group, evaluator: Evaluator, active: Sequence[int], count: int
+) -> list[Layer] | None:
+    """Every layer, each from the sections that its own variants give."""
     evaluator.layers = count
+    chosen: dict[tuple[int, ...], list[int]] = {}
+    for layer in range(count if any(variant.per_layer for variant in spec.variants) else 0):
+        more = _active_at(spec, evaluator.values, evaluator.problems, layer, count)
+        chosen.setdefault(tuple(sorted([*active, *more])), []).append(layer)
+    if not chosen:
+        return _bind_layers(model, evaluator, range(count))
+    layers: dict[int, Layer] = {}
+    for variants, indices in chosen.items():
+        parts = spec.assemble(variants)
+        evaluator.problems += parts.problems
+        bound = _bind_layers(parts.model, evaluator, indices) if parts.model is not None else None
+        if bound is None:
+            return None
+        layers |= zip(indices, bound, strict=True)
+    return [layers[index] for index in range(count)]
+
+
+def _bind_layers(model: Group, evaluator: Evaluator, indices: Sequence[int]) -> list[Layer] | None:
     forms = {path.rpartition(".")[2]: _field(model, path) for path in PER_LAYER}
     forms = {name: form for name, form in forms.items() if form is not None}
     shared: dict[str, Any] = {}
@@ -201,7 +241,7 @@ def _bind_layers(model: Group, evaluator: Evaluator, count: int) -> list[Layer] 
     changing = {name: form for name, form in forms.items() if varies(form)}
     layers: list[Layer] = []
     known: dict[tuple[Any, ...], Layer] = {}
-    for index in range(count):
+    for index in indices:
         values = {name: _value(evaluator, form, index) for name, form in changing.items()}
         if failed or any(value is _FAILED for value in values.values()):
             failed = True

@@ -274,8 +274,8 @@ def _compare(operation: ast.cmpop, a: Any, b: Any) -> bool:
     if isinstance(operation, ast.Eq | ast.NotEq):
         return _equal(a, b) is isinstance(operation, ast.Eq)
     if isinstance(operation, ast.In | ast.NotIn):
-        if not isinstance(b, list | tuple):
-            raise ExpressionError(f"'in' looks into a list, and {shown(b)} is none")
+        if not isinstance(b, list | tuple | Mapping):
+            raise ExpressionError(f"'in' looks into a list or a mapping, and {shown(b)} is neither")
         return any(_equal(a, item) for item in b) is isinstance(operation, ast.In)
     return _ORDER[type(operation)](_number(a), _number(b))
 
@@ -293,6 +293,8 @@ def _item(container: Any, index: Any) -> Any:
             raise ExpressionError(f"index {index} of a list of {len(container)}")
         return container[index]
     if isinstance(container, Mapping):
+        if not isinstance(index, str):
+            raise ExpressionError(f"{shown(index)} as a key of a mapping")
         if index not in container:
             raise ExpressionError(f"no key {shown(index)} in {shown(dict(container))}")
         return container[index]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from archspec.checking import Checker
+from archspec.checking import LAYER_NAMES, Checker
 from archspec.config_json import canonical_config, is_neutral
 from archspec.config_names import GIVEN, Names, check_names
 from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_mean, hints, listed
@@ -17,7 +17,7 @@ from archspec.header import SECTIONS
 from archspec.merging import merge_sections, merge_weights
 from archspec.overrides import Overrides, read_overrides
 from archspec.raw import RawSpec
-from archspec.vocabulary import Model
+from archspec.vocabulary import PER_LAYER, Model
 from archspec.weight_table import WeightTable, check_weights
 from archspec.yaml_tree import Items, Mark, Node, Scalar, Table, dump, join, to_python
 
@@ -36,6 +36,11 @@ class Variant:
     weights: Table | None
     mark: Mark
     path: str
+
+    @property
+    def per_layer(self) -> bool:
+        """Whether the condition is one on the layer, so that the variant holds in some and not in others."""
+        return bool(self.when.names & set(LAYER_NAMES))
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ def _variant(node: Node, path: str, names: Names, problems: list[Problem]) -> Va
         problems.append(when.mark.problem(join(path, "when"), "an expression that can be true is expected"))
         return None
     text = "true" if when.value is True else str(when.value)
-    expression = Checker(names.all, problems).expression(text, when.mark, join(path, "when"))
+    expression = Checker(names.all, problems).expression(text, when.mark, join(path, "when"), per_layer=True)
     sections = {key: value for key, value in node.entries.items() if key in SECTIONS}
     weights = node.get("weights")
     if not sections and weights is None:
@@ -193,7 +198,24 @@ def _variant(node: Node, path: str, names: Names, problems: list[Problem]) -> Va
         problems.append(weights.mark.problem(join(path, "weights"), "a mapping is expected"))
         weights = None
     keys = {key: node.keys.get(key, node.mark) for key in sections}
-    return Variant(expression or parse("true"), Table(sections, keys, node.mark), weights, when.mark, path)
+    variant = Variant(expression or parse("true"), Table(sections, keys, node.mark), weights, when.mark, path)
+    if variant.per_layer:
+        problems += _global_parts(variant)
+    return variant
+
+
+def _global_parts(variant: Variant) -> Iterator[Problem]:
+    """What a variant that holds in some layers changes though it is the same for all of them."""
+    hint = f"a condition on `layer` may change {listed(PER_LAYER)}"
+    for key, node in variant.sections.entries.items():
+        inner = node.entries if isinstance(node, Table) else {}
+        paths = [join(key, name) for name in inner] if key not in PER_LAYER and inner else [key]
+        for path in paths:
+            if path not in PER_LAYER:
+                mark = variant.sections.keys.get(key, variant.mark)
+                yield mark.problem(join(variant.path, path), f"'{path}' cannot differ by layer", hint)
+    if variant.weights is not None:
+        yield variant.mark.problem(join(variant.path, "weights"), "the weight table cannot differ by layer", hint)
 
 
 def _unread_names(spec: Spec) -> list[Problem]:

@@ -22,7 +22,8 @@ def check(
 ) -> None:
     """Check specs for mistakes.
 
-    Each must load, bind at every size, and say where a checkpoint has each tensor. Prints `ok` and what was checked, or every problem that there is.
+    Each must load, bind at every size, and say where a checkpoint has each tensor. Prints `ok` and what was
+    checked, or every problem that there is.
     """
     from archspec import ArchspecError
 

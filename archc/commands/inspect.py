@@ -37,8 +37,8 @@ def inspect(
 ) -> None:
     """Show the modules and tensors of a model.
 
-    Every tensor with its shape and count; memory, and operations for each token. Of a plan also its inputs, outputs, state, limits and entries. A spec without default sizes is shown at the first of
-    its named sizes.
+    Every tensor with its shape and count; memory, and operations for each token. Of a plan also its inputs,
+    outputs, state, limits and entries. A spec without default sizes is shown at the first of its named sizes.
     """
     path = Path(what)
     is_folder = path.is_dir() and (path / "manifest.json").is_file() and (path / "model.onnx").is_file()

@@ -58,9 +58,10 @@ def run(
 ) -> None:  # fmt: skip
     """Continue a prompt with a plan.
 
-    The text is printed as it is written. A plan without a tokenizer takes --ids and prints ids. An encoder's plan prints a summary of its outputs.
-    With --json: prompt_ids, output_ids, text (null without a tokenizer), finish, timing; and for an encoder, which
-    writes nothing, also hidden_states, logits and pooled, those that the plan has.
+    The text is printed as it is written. A plan without a tokenizer takes --ids and prints ids. An encoder's plan
+    prints a summary of its outputs. With --json: prompt_ids, output_ids, text (null without a tokenizer), finish,
+    timing; and for an encoder, which writes nothing, also hidden_states, logits and pooled, those that the plan
+    has.
     """
     options: dict[str, Any] = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,

@@ -45,9 +45,10 @@ def verify(
 ) -> None:  # fmt: skip
     """Compare a plan with a reference.
 
-    Exits 1 where the plan differs by more than the tolerance. The reference is the transformers class that the checkpoint's config.json names, in float32, or else archc's own
-    torch graph; the first line says which. All prompts go through the plan as one ragged batch, and through the
-    reference one by one. A greedy token may differ only where the two best logits are a tie within the tolerance.
+    Exits 1 where the plan differs by more than the tolerance. The reference is the transformers class that the
+    checkpoint's config.json names, in float32, or else archc's own torch graph; the first line says which. All
+    prompts go through the plan as one ragged batch, and through the reference one by one. A greedy token may differ
+    only where the two best logits are a tie within the tolerance.
     """
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise UsageError(f"--tolerance {tolerance}: give a number of at least 0")

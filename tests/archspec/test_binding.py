@@ -190,6 +190,25 @@ def test_a_name_of_a_variant_is_needed_only_where_it_holds(load: Load) -> None:
         spec.bind({"wide": True})
 
 
+def test_a_variant_on_the_layer_holds_in_some(load: Load) -> None:
+    spec = load(
+        "config:\n  every: {default: 3}\nvariants:\n  - when: layer % every == 2\n    position: none\n"
+        "    attention: {window: 8 + layer}\n  - when: layer == layers - 1\n    attention: {window: 5}\n"
+    )
+    layers = spec.bind({"num_hidden_layers": 7}).layers
+    assert [type(layer.position) is NoPosition for layer in layers] == [index in (2, 5) for index in range(7)]
+    assert [layer.attention.window for layer in layers] == [None, None, 10, None, None, 13, 5]
+    assert layers[0] == layers[1] == layers[3]
+    assert load_spec_text(spec.text).bind({"num_hidden_layers": 7}).layers == layers
+
+
+def test_a_name_of_a_variant_on_the_layer_is_needed(load: Load) -> None:
+    spec = load("config:\n  wide:\nvariants:\n  - when: layer == 1\n    mlp: {width: wide}\n")
+    assert [layer.mlp.width for layer in spec.bind({"wide": 40}).layers[:3]] == [256, 40, 256]
+    with pytest.raises(ConfigError, match="the key 'wide' is missing"):
+        spec.bind()
+
+
 def test_architectures_are_there_for_expressions(load: Load) -> None:
     spec = load("head: {tie: \"'Tied' in architectures\"}\n")
     assert spec.bind({"architectures": ["Tied"]}).head.tie is True  # type: ignore[union-attr]

@@ -103,10 +103,15 @@ class FromTransformers:
 
 
 def make(
-    class_name: str, config: PreTrainedConfig, seed: int, *, unit_offset: bool = False, **options: Any
+    class_name: str,
+    config: PreTrainedConfig,
+    seed: int,
+    *,
+    unit_offset: bool = False,
+    attention: str = "sdpa",  # eager attention adds Falcon's ALiBi twice
+    **options: Any,
 ) -> FromTransformers:
     """A reference of a class by its name, its weights random."""
-    attention = "sdpa"  # eager attention adds Falcon's ALiBi twice
     model = getattr(transformers, class_name)._from_config(config, attn_implementation=attention)
     spread(model, seed, unit_offset=unit_offset)
     return FromTransformers(model, **options)

@@ -1,0 +1,30 @@
+"""DeepSeek LLM: transformers' LlamaForCausalLM, which its files name themselves."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from transformers import LlamaConfig
+
+from tests.families.case import Case
+from tests.reference.from_transformers import FromTransformers, make
+from tests.reference.spelling import older_rope
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-2,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+}  # fmt: skip
+
+
+def deepseek_llm(seed: int, **changes: Any) -> FromTransformers:
+    """A tiny Llama under the name of the family, with the given differences from SIZES."""
+    respell = older_rope
+    return make("LlamaForCausalLM", LlamaConfig(**SIZES | changes), seed, respell=respell)
+
+
+CASES = (
+    Case("7b", partial(deepseek_llm, 1, num_key_value_heads=6), spec="deepseek-llm"),
+    Case("67b", partial(deepseek_llm, 2, num_hidden_layers=4), spec="deepseek-llm"),
+)
