@@ -151,7 +151,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
         return "there is not enough memory for this"
     if isinstance(error, OSError):
-        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        named = isinstance(error.filename, str | bytes)
+        place = f"{os.fsdecode(error.filename)}: " if named else "reading or writing failed: "
         return f"{place}{error.strerror or error}"
     # The parser's errors; their base class has moved from click into typer.
     told = getattr(error, "format_message", None)

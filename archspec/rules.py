@@ -17,6 +17,7 @@ from archspec.vocabulary import (
     MlmHead,
     NoNorm,
     NoPooler,
+    PromptNtkScaling,
     Rope,
 )
 
@@ -101,8 +102,8 @@ def _rope_faults(rope: Rope, head_dim: int) -> Iterator[Fault]:
         of = f" ({rope.fraction:g} of head_dim {head_dim})" if rope.fraction < 1 else ""
         yield path, f"{rotary} dimensions of a head would rotate{of}; they rotate in pairs", ""
     scaling = rope.scaling
-    if rotary == 2 and isinstance(scaling, DynamicScaling):
-        yield "position.scaling", "dynamic scaling needs more than 2 rotating dimensions: its exponent is d/(d−2)", ""
+    if rotary == 2 and isinstance(scaling, DynamicScaling | PromptNtkScaling):
+        yield "position.scaling", f"{scaling.kind} scaling needs more than 2 rotating dimensions: its exponent is d/(d−2)", ""
     if isinstance(scaling, Llama3Scaling) and scaling.low_freq_factor >= scaling.high_freq_factor:
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
         yield "position.scaling", f"low_freq_factor {low:g} must be less than high_freq_factor {high:g}", ""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from archspec import vocabulary as words
 from compiler import interface
-from compiler.model import Model, signals_of
+from compiler.model import Model, signals_of, stretch_name
 from compiler.operators import OPSET
 from compiler.tensors import TensorType
 from compiler.trace import Part, Piece, trace
@@ -174,13 +174,22 @@ def _signals(model: Model) -> list[Stage]:
         outputs[name] = TensorType(model.dtype, ("batch", 1, "seq", 1))
     if not outputs:
         return []
+    given = list(outputs)
     inputs = {"position_ids": interface.TOKENS} if model.wiring.positions else {}
     for _, mask in model.signals.alibis.values():
         inputs[mask] = mask_type(model.wiring.masks[mask])
+    stretches = model.wiring.stretches if model.cached else {}
+    if stretches:
+        inputs["write_indices"] = interface.ROWS
+    for name, kind in stretches.items():
+        inputs[interface.past_stretch(name)] = kind
+        outputs[interface.present_stretch(name)] = kind
+        given.append(stretch_name(name))
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        tables = model.signals(tensors.get("position_ids"), tensors)
-        return [tables[name] for name in outputs]
+        kept = {name: tensors[interface.past_stretch(name)] for name in stretches}
+        tables = model.signals(tensors.get("position_ids"), tensors, kept, tensors.get("write_indices"))
+        return [tables[name] for name in given]
 
     # On the CPU, not on meta: the tables' own constants are part of the trace.
     return [Stage("signals", "signals", Part(model.signals, function, inputs, device="cpu"), tuple(inputs), outputs)]

@@ -39,6 +39,16 @@ def present_name(index: int, name: str) -> str:
     return f"present.{index}.{name}"
 
 
+def past_stretch(table: str) -> str:
+    """The graph input of what a rotary table keeps."""
+    return f"past_stretch.{table}"
+
+
+def present_stretch(table: str) -> str:
+    """The graph output of what a rotary table keeps."""
+    return f"present_stretch.{table}"
+
+
 def needs_lengths(spec: BoundSpec) -> bool:
     """Whether a layer's state depends on how many of a row's new tokens are real."""
     return has_cache(spec) and any(layer.attention.filter is not None for layer in spec.layers)
@@ -89,8 +99,14 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
 
 
 def graph_state(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.State]:
-    """Every layer's state."""
+    """What the rotary tables keep, and every layer's state."""
+    stretches = wire(spec).stretches if has_cache(spec) else {}
     return [
+        manifest.State.model_validate(
+            {"kind": "fixed", "input": past_stretch(name), "output": present_stretch(name), **_tensor(kind)}
+        )
+        for name, kind in stretches.items()
+    ] + [
         manifest.State.model_validate(
             {
                 "kind": state.kind,

@@ -32,6 +32,7 @@ class Outputs:
     logits: Tensor | None = None
     pooled: Tensor | None = None
     present: list[dict[str, Tensor]] = field(default_factory=list)
+    stretches: dict[str, Tensor] = field(default_factory=dict)
 
 
 class SignalTables(nn.Module):
@@ -45,16 +46,34 @@ class SignalTables(nn.Module):
         }
         self.logns = {name: LognFactor(trained, dtype) for name, trained in wiring.logns.items()}
 
-    def forward(self, position_ids: Tensor | None, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """position_ids [B, S] and masks [B, 1, S, T] by name → tables by name."""
+    def forward(
+        self,
+        position_ids: Tensor | None,
+        masks: Mapping[str, Tensor],
+        stretches: State | None = None,
+        write_indices: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """position_ids [B, S] and masks [B, 1, S, T] by name → tables by name.
+
+        `stretches` are those of the calls before, by table; the new ones come back as `{table}.stretch`.
+        """
         tables: dict[str, Tensor] = {}
         for name, rope in self.ropes.items():
-            tables[f"{name}.cos"], tables[f"{name}.sin"] = rope(position_ids)
+            stretch = None
+            if rope.keeps_stretch:
+                stretch = rope.prompt_stretch(position_ids, (stretches or {}).get(name), write_indices)
+                tables[stretch_name(name)] = stretch
+            tables[f"{name}.cos"], tables[f"{name}.sin"] = rope(position_ids, stretch)
         for name, (alibi, mask) in self.alibis.items():
             tables[name] = alibi(masks[mask])
         for name, logn in self.logns.items():
             tables[name] = logn(position_ids)
         return tables
+
+
+def stretch_name(table: str) -> str:
+    """The name of what a rotary table keeps between calls."""
+    return f"{table}.stretch"
 
 
 def signals_of(wire: Wire, tensors: Mapping[str, Tensor]) -> Signals:
@@ -123,12 +142,13 @@ class Model(nn.Module):
         states: Sequence[State] | None = None,
         write_indices: Tensor | None = None,
         lengths: Tensor | None = None,
+        stretches: State | None = None,
     ) -> Outputs:
         """One call in torch, of the same meaning as the exported graph: int64 [B, S] inputs, bool masks [B, 1, S, T].
 
         With `states`, one for each layer, `write_indices` and `lengths` are int64 [B].
         """
-        tensors = {**masks, **self.signals(position_ids, masks)}
+        tensors = {**masks, **self.signals(position_ids, masks, stretches, write_indices)}
         rows = {"write_indices": write_indices, "lengths": lengths}
         tensors |= {name: value for name, value in rows.items() if value is not None}
         x = self.embed(input_ids, position_ids, token_type_ids)
@@ -138,6 +158,7 @@ class Model(nn.Module):
             present.append(new)
         outputs = self.end(x, logit_positions)
         outputs.present = present
+        outputs.stretches = {name: tensors[stretch_name(name)] for name in self.wiring.stretches}
         return outputs
 
 

@@ -60,6 +60,12 @@ class Wiring:
     wires: list[Wire] = field(default_factory=list)
 
     @property
+    def stretches(self) -> dict[str, TensorType]:
+        """What rotary tables keep between calls, by the table's name."""
+        kept = TensorType(torch.float32, ("batch", 1))
+        return {n: kept for n, (rope, _) in self.ropes.items() if isinstance(rope.scaling, words.PromptNtkScaling)}
+
+    @property
     def positions(self) -> bool:
         """Whether any shared tensor is computed from positions."""
         return bool(self.ropes or self.logns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -47,8 +48,12 @@ def parse_ids(text: str, option: str = "--ids") -> list[int]:
 
 
 def check_text(text: str, option: str) -> str:
-    """The text itself. Raises UsageError where the command line held bytes that are not text."""
-    for at, character in enumerate(text):
-        if "\udc80" <= character <= "\udcff":
-            raise UsageError(f"{option}: byte 0x{ord(character) - 0xDC00:02x} at character {at} is not valid UTF-8")
-    return text
+    """The text of an argument, as UTF-8 whatever the locale. Raises UsageError for bytes that are not UTF-8."""
+    try:
+        data = os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{option}: {text[error.start]!r} at character {error.start} is half of a pair") from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option}: byte 0x{data[error.start]:02x} at {error.start} is not valid UTF-8") from None

@@ -72,8 +72,8 @@ def run(
     _check_options(prompt, ids, chat, options)
     given = parse_ids(ids) if ids is not None else None
     text = None if prompt is None else _read_stdin() if prompt == "-" else check_text(prompt, "--prompt")
-    for value in stop or ():
-        check_text(value, "--stop")
+    if stop:
+        options["stop"] = [check_text(value, "--stop") for value in stop]
 
     from runtime.engine import load
 

@@ -16,6 +16,7 @@ from archspec.vocabulary.position import (
     NoPosition,
     NoScaling,
     Position,
+    PromptNtkScaling,
     Rope,
     RopeScaling,
     YarnScaling,
@@ -25,6 +26,6 @@ __all__ = [
     "PER_LAYER", "Activation", "Alibi", "Attention", "DynamicScaling", "Embedding", "FirstTokenPooler", "GatedMlp",
     "Head", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
     "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling",
-    "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "ProjectionBias",
+    "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "ProjectionBias", "PromptNtkScaling",
     "QkNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip", "Stretch", "Word", "YarnScaling",
 ]  # fmt: skip

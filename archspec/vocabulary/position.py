@@ -35,6 +35,14 @@ class DynamicScaling(Word):
     original_max_position_embeddings: Size = Field(description="The trained length M.")
 
 
+class PromptNtkScaling(Word):
+    """NTK-aware base, chosen by the length L of a sequence's first call and kept from then on:
+    base · alpha^(d/(d−2)), alpha = max(2^ceil(log2(L / n) + 1) − 1, 1) for the trained length n (Qwen 1)."""
+
+    kind: Literal["prompt-ntk"] = "prompt-ntk"
+    trained: Size = Field(description="The trained length n.")
+
+
 class Llama3Scaling(Word):
     """Frequencies divided by `factor` below a low band, kept above a high band, blended between (Llama 3.1)."""
 
@@ -79,7 +87,13 @@ class LongRopeScaling(Word):
 
 
 RopeScaling = Annotated[
-    NoScaling | LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling,
+    NoScaling
+    | LinearScaling
+    | DynamicScaling
+    | PromptNtkScaling
+    | Llama3Scaling
+    | YarnScaling
+    | LongRopeScaling,
     Field(discriminator="kind"),
 ]
 

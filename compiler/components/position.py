@@ -89,7 +89,7 @@ class RotaryTables(nn.Module):
                 self.factor = yarn_attention_factor(scaling)
             case words.LongRopeScaling() as scaling:
                 self.factor = longrope_attention_factor(scaling)
-            case words.DynamicScaling() | words.NoScaling():
+            case words.DynamicScaling() | words.PromptNtkScaling() | words.NoScaling():
                 pass
         # A Python list, so that the numbers survive tracing on the meta device.
         self.frequencies: list[float] = frequencies.tolist()
@@ -117,14 +117,36 @@ class RotaryTables(nn.Module):
         """NTK-aware frequencies of each row, for the length that its positions reach: float32 [B, 1, R]."""
         trained, factor = scaling.original_max_position_embeddings, scaling.factor
         length_B1 = position_ids_BS.amax(dim=1, keepdim=True).float() + 1.0
-        stretch_B1 = (factor * length_B1 / trained - (factor - 1.0)).clamp(min=1.0)
+        return self.stretched((factor * length_B1 / trained - (factor - 1.0)).clamp(min=1.0))
+
+    def stretched(self, stretch_B1: Tensor) -> Tensor:
+        """Frequencies of the base theta · stretch^(d/(d−2)): float32 [B, 1, R]."""
         log_theta_B1 = math.log(self.word.theta) + stretch_B1.log() * (self.dim / (self.dim - 2))
-        exponents_R = torch.arange(0, self.dim, 2, dtype=torch.float32, device=position_ids_BS.device) / self.dim
+        exponents_R = torch.arange(0, self.dim, 2, dtype=torch.float32, device=stretch_B1.device) / self.dim
         return (-log_theta_B1[:, :, None] * exponents_R).exp()
 
-    def forward(self, position_ids_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions [B, S] → cos, sin [B, S, R] in the model's dtype."""
-        angles_BSR = position_ids_BS[:, :, None].float() * self.call_frequencies(position_ids_BS)
+    @property
+    def keeps_stretch(self) -> bool:
+        """Whether the base's stretch is state: chosen by a sequence's first call, and kept."""
+        return isinstance(self.word.scaling, words.PromptNtkScaling)
+
+    def prompt_stretch(self, position_ids_BS: Tensor, kept_B1: Tensor | None, write_indices_B: Tensor | None) -> Tensor:
+        """A row's stretch, float32 [B, 1]: by its length where it begins in this call, else what it was."""
+        assert isinstance(self.word.scaling, words.PromptNtkScaling)
+        length_B1 = position_ids_BS.amax(dim=1, keepdim=True).float() + 1.0
+        doublings_B1 = ((length_B1 / self.word.scaling.trained).log2() + 1.0).ceil()
+        stretch_B1 = (torch.pow(2.0, doublings_B1) - 1.0).clamp(min=1.0)
+        if kept_B1 is None or write_indices_B is None:
+            return stretch_B1
+        return torch.where(write_indices_B[:, None] == 0, stretch_B1, kept_B1)
+
+    def forward(self, position_ids_BS: Tensor, stretch_B1: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Positions [B, S], and the stretch of a base that keeps one → cos, sin [B, S, R] in the model's dtype."""
+        if stretch_B1 is not None:
+            frequencies = self.stretched(stretch_B1)
+        else:
+            frequencies = self.call_frequencies(position_ids_BS)
+        angles_BSR = position_ids_BS[:, :, None].float() * frequencies
         return (angles_BSR.cos() * self.factor).to(self.dtype), (angles_BSR.sin() * self.factor).to(self.dtype)
 
 

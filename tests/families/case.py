@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +50,4 @@ class Case:
     spec: str | None = None  # where no config.json tells the family
     depends_on_calls: bool = False
     tokens: int = 12  # of the golden sequence
+    topology: Literal["decoder", "encoder"] = "decoder"  # an encoder has no cache to check

@@ -21,6 +21,7 @@ Array = NDArray[Any]
 
 def check_slots(built: Built) -> float:
     """The weight table fills every slot, and reads nothing else."""
+    assert built.bound.topology == built.case.topology
     slots = dict(built.module.named_parameters())
     model = meta_model(built.bound)
     assert {name: p.shape for name, p in slots.items()} == {name: p.shape for name, p in model.named_parameters()}

@@ -39,11 +39,13 @@ def with_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"bert.{name}": value for name, value in tensors.items()}
 
 
+Encoder = partial(Case, topology="encoder")
+
 CASES = (
-    Case("masked-lm", partial(bert, "BertForMaskedLM", 1)),
-    Case("masked-lm-relu", partial(bert, "BertForMaskedLM", 2, hidden_act="relu", intermediate_size=61)),
-    Case("model", partial(bert, "BertModel", 3)),
-    Case("model-prefixed", partial(bert, "BertModel", 4, with_prefix)),
-    Case("pretraining", partial(bert, "BertForPreTraining", 5)),
-    Case("first-names", partial(bert, "BertForPreTraining", 6, first_names)),
+    Encoder("masked-lm", partial(bert, "BertForMaskedLM", 1)),
+    Encoder("masked-lm-relu", partial(bert, "BertForMaskedLM", 2, hidden_act="relu", intermediate_size=61)),
+    Encoder("model", partial(bert, "BertModel", 3)),
+    Encoder("model-prefixed", partial(bert, "BertModel", 4, with_prefix)),
+    Encoder("pretraining", partial(bert, "BertForPreTraining", 5)),
+    Encoder("first-names", partial(bert, "BertForPreTraining", 6, first_names)),
 )

@@ -1,0 +1,247 @@
+"""`archc run`, in this process and as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import archc as api
+from tests.archc.conftest import Archc, sets
+
+GREEDY = ("--max-new-tokens", 8)
+
+
+def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+    # A shell that starts jobs in the background lets them ignore SIGINT, and the test with them.
+    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        [sys.executable, "-m", "archc", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
+    )  # fmt: skip
+
+
+def test_text_is_what_the_engine_writes(archc: Archc, qwen: Path) -> None:
+    result = archc("run", qwen, "--prompt", "Once upon", *GREEDY)
+    expected = "".join(api.load(qwen).stream("Once upon", max_new_tokens=8))
+    assert (result.code, result.out) == (0, expected + "\n")
+    assert result.err == ""
+
+
+def test_json(archc: Archc, qwen: Path) -> None:
+    result = archc("run", qwen, "--prompt", "Once upon", *GREEDY, "--json").json
+    assert set(result) == {"prompt_ids", "output_ids", "text", "finish", "timing"}
+    engine = api.load(qwen)
+    assert result["output_ids"] == engine.generate(result["prompt_ids"], max_new_tokens=8)[0]
+    assert result["text"] == engine.tokenizer.decode(result["output_ids"])
+    assert result["finish"] == "length"
+    assert result["timing"]["new_tokens"] == 8
+
+
+def test_ids_without_a_tokenizer(archc: Archc, small: Path) -> None:
+    text = archc("run", small, "--ids", "1, 2 3", *GREEDY)
+    result = archc("run", small, "--ids", "1,2,3", *GREEDY, "--json").json
+    assert [int(word) for word in text.out.split(",")] == result["output_ids"]
+    assert result["prompt_ids"] == [1, 2, 3]
+    assert result["text"] is None
+    assert text.out.endswith("\n")
+
+
+def test_stop_text_is_cut(archc: Archc, qwen: Path) -> None:
+    whole = archc("run", qwen, "--prompt", "Once upon", *GREEDY).out
+    stop = whole[5:8]
+    streamed = archc("run", qwen, "--prompt", "Once upon", *GREEDY, "--stop", stop)
+    result = archc("run", qwen, "--prompt", "Once upon", *GREEDY, "--stop", stop, "--json").json
+    assert streamed.out == whole[: whole.index(stop)] + "\n"
+    assert result["text"] + "\n" == streamed.out
+    assert result["finish"] == "stop"
+
+
+def test_stop_token(archc: Archc, small: Path) -> None:
+    ids = archc("run", small, "--ids", 5, *GREEDY, "--json").json["output_ids"]
+    result = archc("run", small, "--ids", 5, *GREEDY, "--stop-token", ids[0], "--json").json
+    assert (result["output_ids"], result["finish"]) == ([], "stop")
+
+
+def test_sampling_repeats_with_its_seed(archc: Archc, small: Path) -> None:
+    options = ("--temperature", 1, "--top-k", 30, "--top-p", 0.9, "--min-p", 0.01, "--repetition-penalty", 1.2)
+    first, again, other = (archc("run", small, "--ids", 5, *options, "--seed", seed).out for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_chat_goes_through_the_template(archc: Archc, qwen: Path) -> None:
+    chat = archc("run", qwen, "--prompt", "37+85=", "--chat", "--json", *GREEDY).json
+    plain = archc("run", qwen, "--prompt", "37+85=", "--json", *GREEDY).json
+    assert len(chat["prompt_ids"]) == len(plain["prompt_ids"]) + 3  # <|user|> <|end|> <|assistant|>
+
+
+def test_encoder_shows_its_outputs(archc: Archc, bert: Path) -> None:
+    text = archc("run", bert, "--ids", "1,2,3").out
+    assert "hidden_states [3, 32]: mean" in text
+    assert "pooled [32]: mean" in text
+    result = archc("run", bert, "--ids", "1,2,3", "--json").json
+    assert result["output_ids"] == []
+    assert result["text"] is None
+    assert result["hidden_states"] == api.load(bert).encode([[1, 2, 3]])[0].tolist()
+    assert len(result["pooled"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no prompt"),
+        (["--prompt", "a", "--ids", "1"], "--prompt and --ids are both given"),
+        (["--ids", "1", "--chat"], "--chat has no effect on --ids"),
+        (["--ids", ""], "--ids is empty"),
+        (["--ids", "1,x"], "'x' is not a token id"),
+        (["--ids", "-1"], "'-1' is not a token id"),
+        (["--ids", "9" * 30], "is not a token id"),
+        (["--ids", "60"], "this plan's ids run from 0 to 59"),
+        (["--ids", ",".join(["1"] * 40)], "no room for more"),
+        (["--prompt", "a"], "this plan has no tokenizer"),
+        (["--prompt", "a\udcffb"], "--prompt: byte 0xff at 1 is not valid UTF-8"),
+        (["--prompt", "a\ud800b"], "at character 1 is half of a pair"),
+        (["--ids", "1", "--top-k", "3"], "--top-k has no effect on greedy decoding: add --temperature"),
+        (["--ids", "1", "--temperature", "0", "--seed", "3"], "--seed has no effect on greedy decoding"),
+        (["--ids", "1", "--temperature", "-1"], "temperature is -1.0; it must be"),
+        (["--ids", "1", "--temperature", "nan"], "temperature is nan; it must be"),
+        (["--ids", "1", "--stop", "a"], "this plan has no tokenizer"),
+        (["--ids", "1", "--max-new-tokens", "0"], "--max-new-tokens"),
+        (["--ids", "1", "--threads", "0"], "--threads"),
+        (["--ids", "1", "--no-such"], "--no-such"),
+    ],
+)
+def test_bad_arguments(archc: Archc, small: Path, arguments: list[str], message: str) -> None:
+    result = archc("run", small, *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert len(result.errors) == 1
+    assert message in result.errors[0]
+
+
+def test_errors_are_json_too(archc: Archc, small: Path) -> None:
+    result = archc("run", small, "--ids", "x", "--json")
+    assert result.code == 2
+    assert result.json == {"error": result.errors[0]}
+
+
+def test_encoder_refuses_options_of_generation(archc: Archc, bert: Path) -> None:
+    for option in (["--ignore-eos"], ["--temperature", 1], ["--stop-token", 3], ["--max-new-tokens", 3]):
+        result = archc("run", bert, "--ids", "1", *option)
+        assert result.code == 2
+        assert f"{option[0]} has no effect" in result.errors[0]
+
+
+def test_damaged_plans(archc: Archc, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.plan").write_bytes(small.read_bytes()[:5000])
+    (tmp_path / "text.plan").write_text("hello")
+    for name in ("cut.plan", "text.plan", "none.plan", "."):
+        result = archc("run", tmp_path / name, "--ids", 1)
+        assert result.code == 2
+        assert len(result.errors) == 1
+
+
+def read_from(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+
+
+def test_stdin(archc: Archc, qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = archc("run", qwen, "--prompt", "Once upon", *GREEDY).out
+    read_from(monkeypatch, b"Once upon\n")
+    assert archc("run", qwen, "--prompt", "-", *GREEDY).out == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a\xffb", "stdin: byte 0xff at 1 is not valid UTF-8"),
+        (b"a" * 10**6, "but this plan takes at most 512"),
+        (b"", "the prompt is empty"),
+    ],
+)
+def test_bad_stdin(archc: Archc, qwen: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, message: str) -> None:
+    read_from(monkeypatch, data)
+    result = archc("run", qwen, "--prompt", "-")
+    assert result.code == 2
+    assert message in result.errors[0]
+
+
+def test_nul_bytes_are_text(archc: Archc, qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_from(monkeypatch, b"Once\0upon")
+    assert archc("run", qwen, "--prompt", "-", *GREEDY).code == 0
+
+
+def test_interrupt_in_the_middle_of_a_stream(qwen: Path) -> None:
+    process = start("run", qwen, "--prompt", "Once upon", "--ignore-eos", "--max-new-tokens", 10**6)
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, b"")
+    assert out.endswith(b"\n")
+
+
+def test_closed_pipe_ends_quietly(qwen: Path) -> None:
+    process = start("run", qwen, "--prompt", "Once upon", "--ignore-eos", "--max-new-tokens", 10**6)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(1)
+    process.stdout.close()
+    assert (process.wait(timeout=30), process.stderr.read()) == (141, b"")
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_full_disk_on_stdout(qwen: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "archc", "run", qwen, "--prompt", "Once", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"archc: error: ")
+    assert b"Traceback" not in done.stderr
+
+
+def test_locale_without_unicode(qwen: Path) -> None:
+    process = start(
+        "run",
+        qwen,
+        "--prompt",
+        "é",
+        "--json",
+        "--max-new-tokens",
+        1,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"},
+    )
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["prompt_ids"] == api.load(qwen).tokenizer.encode("é")
+
+
+ABLATIONS = [
+    ["layer.norm.placement=post"],
+    ["layer.norm=none", "final_norm=none"],
+    ["position=alibi"],
+    ["position=learned"],
+]
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=" ".join)
+def test_ablations_build_and_run(archc: Archc, tmp_path: Path, ablation: list[str]) -> None:
+    from tests.archc.conftest import SMALL
+
+    plan = tmp_path / "engine.plan"
+    built = archc("build", "small-lm", "--random", 0, *sets([*SMALL, *ablation]), "-o", plan)
+    assert built.code == 0, built.err
+    ran = archc("run", plan, "--ids", "1,2,3", *GREEDY, "--json")
+    assert ran.code == 0, ran.err
+    assert len(ran.json["output_ids"]) == 8
