@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from archspec.checking import LAYER_NAMES
 from archspec.config_json import canonical_config, is_neutral
@@ -32,7 +32,7 @@ class BoundSpec:
 
     family: str
     description: str
-    topology: str
+    topology: Literal["decoder", "encoder"]
     context: int
     embedding: Embedding
     layers: tuple[Layer, ...]
@@ -167,9 +167,7 @@ def _is_needed(fault: Problem, spec: Spec, read: frozenset[str], faulty: frozens
     return name in read and (name in faulty or spec.names.needed([name]).isdisjoint(faulty))
 
 
-def _bind_parts(
-    spec: Spec, parts: Assembled, evaluator: Evaluator, active: Sequence[int]
-) -> dict[str, Any] | None:
+def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator, active: Sequence[int]) -> dict[str, Any] | None:
     """Everything of a BoundSpec that is computed, or None after problems were reported."""
     model = parts.model
     assert model is not None

@@ -2,7 +2,8 @@
 
 Before transformers 5 a file says `rope_theta`, `rope_scaling: {type | rope_type, ...}` and `partial_rotary_factor`;
 since then it says `rope_parameters: {rope_type, rope_theta, partial_rotary_factor, ...}`. Either way a spec sees
-`rope_theta`, `partial_rotary_factor` and `rope_scaling` as a mapping with a `kind` of the vocabulary, or null.
+`rope_theta`, `partial_rotary_factor` and `rope_scaling` as a mapping with a `kind` of the vocabulary, or null. Where
+`rope_parameters` has one mapping for each type of layer, each of them becomes those three.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAX_DEPTH = 32
 NEUTRAL_KEYS = (
     "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "auto_map", "_name_or_path",
     "name_or_path", "_commit_hash", "_attn_implementation*", "attn_implementation", "_flash_attn_2_enabled",
-    "_experts_implementation*",
+    "_experts_implementation*", "cache_implementation",
     "*dropout*", "*_pdrop", "*initializer_range", "initializer_factor", "*_token_id", "*_token_ids", "use_cache",
     "id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params", "summary_*",
     "return_dict*", "output_attentions", "output_hidden_states", "output_past", "output_scores",
@@ -47,7 +48,7 @@ NEUTRAL_VALUES: Mapping[str, object] = {
 }  # fmt: skip
 
 _KIND_ALIASES = {"default": "none", "su": "longrope"}
-_NESTED = "rope_parameters"  # kept as it is where it differs from layer type to layer type
+_NESTED = "rope_parameters"  # kept where it differs from layer type to layer type
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -98,8 +99,9 @@ def canonical_config(config: Mapping[str, Any], file: str) -> dict[str, Any]:
     newer = result.get("rope_parameters")
     if newer is not None and not isinstance(newer, Mapping):
         raise ConfigError([Problem(file, 0, 0, "rope_parameters", f"{shown(newer)} where a mapping is expected")])
-    if newer and all(isinstance(value, Mapping) for value in newer.values()):
-        newer = None  # one mapping for each layer type
+    if newer and any(isinstance(value, Mapping) for value in newer.values()):
+        result[_NESTED] = _by_layer_type(newer, result, file, problems)
+        newer = None
     older = result.get("rope_scaling")
     if newer is not None:
         result.pop(_NESTED)
@@ -123,6 +125,26 @@ def canonical_config(config: Mapping[str, Any], file: str) -> dict[str, Any]:
         result["rope_scaling"] = _scaling(older, "rope_scaling", result, file, problems)
     if problems:
         raise ConfigError(problems)
+    return result
+
+
+def _by_layer_type(
+    given: Mapping[str, Any], config: Mapping[str, Any], file: str, problems: list[Problem]
+) -> dict[str, dict[str, Any] | None]:
+    """Rope parameters with a mapping, or null, for each type of layer, in the one spelling; that spelling stays."""
+    result: dict[str, dict[str, Any] | None] = {}
+    for layer_type, parameters in given.items():
+        path = f"{_NESTED}.{layer_type}"
+        if parameters is None:
+            result[layer_type] = None
+            continue
+        if not isinstance(parameters, Mapping):
+            problems.append(Problem(file, 0, 0, path, f"{shown(parameters)} where a mapping is expected"))
+            continue
+        rest = dict(parameters)
+        own = {key: rest.pop(key, None) for key in ("rope_theta", "partial_rotary_factor")}
+        known = rest.pop("rope_scaling") if "rope_scaling" in rest else _scaling(rest, path, config, file, problems)
+        result[layer_type] = {**own, "rope_scaling": known}
     return result
 
 
@@ -160,6 +182,8 @@ def _scaling(
         problems.append(Problem(file, 0, 0, key, "the key 'rope_type' is missing", f"known: {listed(known)}"))
         return None
     kind = kinds.pop() if kinds else "none"
+    if kind == "yarn" and "long_factor" in parameters:
+        kind = "longrope"  # as the first Phi-3 files call it
     if kind not in known:
         hint = hints(did_you_mean(str(kind), known), f"known: {listed(known)}")
         problems.append(Problem(file, 0, 0, f"{key}.rope_type", f"the rope scaling {shown(kind)} is not known", hint))

@@ -103,7 +103,11 @@ def _rope_faults(rope: Rope, head_dim: int) -> Iterator[Fault]:
         yield path, f"{rotary} dimensions of a head would rotate{of}; they rotate in pairs", ""
     scaling = rope.scaling
     if rotary == 2 and isinstance(scaling, DynamicScaling | PromptNtkScaling):
-        yield "position.scaling", f"{scaling.kind} scaling needs more than 2 rotating dimensions: its exponent is d/(d−2)", ""
+        yield (
+            "position.scaling",
+            f"{scaling.kind} scaling needs more than 2 rotating dimensions: its exponent is d/(d−2)",
+            "",
+        )
     if isinstance(scaling, Llama3Scaling) and scaling.low_freq_factor >= scaling.high_freq_factor:
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
         yield "position.scaling", f"low_freq_factor {low:g} must be less than high_freq_factor {high:g}", ""

@@ -10,13 +10,14 @@ from archspec.checking import Checker
 from archspec.errors import Problem, clipped, did_you_mean, hints, listed, shown
 from archspec.forms import Constant, Form, Group, Row, names_read
 from archspec.header import texts
-from archspec.vocabulary.verbs import VERBS, Concat, Split
+from archspec.vocabulary.verbs import VERBS, Concat, Split, Stack
 from archspec.weight_keys import MAX_ALTERNATIVES, expand_entries, expanded_keys, groups_of
 from archspec.yaml_tree import Items, Mark, Node, Scalar, Table, join
 
 KEYS = ("optional_prefix", "rename", "ignore", "tensors")
 LAYER_KEY = "layer."
 LAYER_FIELD = "{layer}"
+INDEX_FIELD = "{index}"
 
 _KEY = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _FIELD = re.compile(r"\{[^{}]*\}|[{}]")
@@ -102,12 +103,15 @@ def _entries(key: str, value: Node, mark: Mark, checker: Checker) -> Iterator[En
         return
     split = value.get("split") if isinstance(value, Table) else None
     concat = value.get("concat") if isinstance(value, Table) else None
+    stack = value.get("stack") if isinstance(value, Table) else None
     for text in _source_names(source, key, checker):
-        _check_name(text, key, split is not None, checker)
+        _check_name(text, key, split is not None, stack is not None, checker)
     if split is not None:
         _check_split(split, key, mark, checker)
     if concat is not None and not (isinstance(source, Items) and len(source.items) > 1):
         _report(checker, source.mark, key, "concat joins several tensors", "make `from` a list of two or more names")
+    if concat is not None and stack is not None:
+        _report(checker, stack.mark, key, "concat and stack both join all tensors", "drop one of them")
     if isinstance(value, Table):
         _check_verb_names(value, key, checker)
     if len(checker.problems) > before:
@@ -129,8 +133,10 @@ def _source_names(source: Node, key: str, checker: Checker) -> list[Scalar]:
     return found
 
 
-def _check_name(node: Scalar, key: str, is_split: bool, checker: Checker) -> None:
+def _check_name(node: Scalar, key: str, is_split: bool, is_stack: bool, checker: Checker) -> None:
     text = str(node.value)
+    if is_stack and INDEX_FIELD not in text:
+        _report(checker, node.mark, key, f"stack numbers its tensors, and {shown(text)} has no {INDEX_FIELD}")
     ours, theirs = groups_of(key), groups_of(text)
     if is_split and theirs:
         _report(checker, node.mark, key, "a tensor that is split is one tensor", "write its name without {a,b}")
@@ -138,6 +144,8 @@ def _check_name(node: Scalar, key: str, is_split: bool, checker: Checker) -> Non
         message = f"{_counted(ours)} in the key and {_counted(theirs)} in {shown(text)}; they pair one to one"
         _report(checker, node.mark, key, message)
     for field in _FIELD.findall(expanded_keys(text)[0]):
+        if field == INDEX_FIELD and is_stack:
+            continue
         if field != LAYER_FIELD:
             _report(checker, node.mark, key, f"{shown(field)} in {shown(text)} means nothing", f"known: {LAYER_FIELD}")
         elif not key.startswith(LAYER_KEY):

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from archspec.errors import Problem, WeightsError, clipped, did_you_mean, hints, listed
-from archspec.vocabulary.verbs import Split, Step, Transpose
-from archspec.weight_table import LAYER_FIELD, LAYER_KEY
+from archspec.vocabulary.verbs import Split, Stack, Step, Transpose
+from archspec.weight_table import INDEX_FIELD, LAYER_FIELD, LAYER_KEY
 from archspec.yaml_tree import Mark
 
 _MOST_PROBLEMS = 20  # of one sort: a wrong prefix makes thousands
@@ -36,8 +36,8 @@ class BoundEntry:
 class Source:
     """Where a slot's tensor comes from: checkpoint tensors, and the verbs that apply to them in order.
 
-    Several names are always followed by a Concat among the steps. The steps fit the slot's rank: for a vector,
-    Transpose is left out and every axis is 0.
+    Several names are always followed by a Concat or a Stack among the steps. The steps fit the rank of what they apply
+    to: for a vector, Transpose is left out and every axis is 0.
     """
 
     names: tuple[str, ...]
@@ -130,19 +130,23 @@ class _Resolver:
             self.unfilled.append(self._no_entry(slot))
             return None
         entry, layer, tried = found
+        stack = next((step for step in entry.steps_at(layer) if isinstance(step, Stack)), None)
+        all_needed = entry.all_needed or stack is not None
+        if stack is not None:
+            tried = self._numbered(tried, stack.count)
         here = [name for name in tried if name in self.present]
-        if not here or (entry.all_needed and len(here) < len(tried)):
-            missing = [name for name in tried if name not in self.present] if entry.all_needed else tried
+        if not here or (all_needed and len(here) < len(tried)):
+            missing = [name for name in tried if name not in self.present] if all_needed else tried
             near = did_you_mean(missing[0], self.present) if len(self.unfilled) < _MOST_HINTS else ""
             message = f"the slot is not filled: the checkpoint has no {_quoted(missing)}"
             self.unfilled.append(entry.mark.problem(f"weights: {slot}", message, near))
             self.used.update(here)
             return None
         self.used.update(here)
-        if not entry.all_needed and len(here) > 1:
+        if not all_needed and len(here) > 1:
             message = f"the slot is filled twice: the checkpoint has {_quoted(here)}"
             self.twice.append(entry.mark.problem(f"weights: {slot}", message))
-        names = here if entry.all_needed else here[:1]
+        names = here if all_needed else here[:1]
         steps = tuple(_for_rank(entry.steps_at(layer), rank))
         split = next((step for step in steps if isinstance(step, Split)), None)
         if split is not None:
@@ -150,6 +154,11 @@ class _Resolver:
                 self.parts[name] = split
                 self.taken.setdefault(name, set()).add(split.take)
         return Source(tuple(self.present[name] for name in names), steps)
+
+    def _numbered(self, templates: list[str], count: int) -> list[str]:
+        """The names that a stack reads: of the first template with any tensor, or of the first."""
+        lists = [[name.replace(INDEX_FIELD, str(index)) for index in range(count)] for name in templates]
+        return next((names for names in lists if not self.present.keys().isdisjoint(names)), lists[0])
 
     def _entry(self, slot: str) -> tuple[BoundEntry, int | None, list[str]] | None:
         """The longest key that names the slot or a module that it is in, its layer, and the checkpoint names."""
@@ -204,8 +213,10 @@ def _boundaries(name: str) -> Iterator[int]:
 
 
 def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
-    for step in steps:
-        if rank > 1:
+    """The steps that make sense on the way to a slot of that rank; before a stack, tensors have an axis less."""
+    stacks = [index for index, step in enumerate(steps) if isinstance(step, Stack)]
+    for index, step in enumerate(steps):
+        if isinstance(step, Stack) or rank - any(index < place for place in stacks) > 1:
             yield step
         elif not isinstance(step, Transpose):
             yield step.model_copy(update={"axis": 0})

@@ -12,7 +12,6 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from archspec import vocabulary as words
 from compiler import interface
 from compiler.model import Model, signals_of, stretch_name
 from compiler.operators import OPSET
@@ -94,11 +93,11 @@ class Assembler:
 
     def constant(self, theirs: ir.Value) -> ir.Value:
         """An initializer with the same few numbers; equal ones are shared."""
-        array = theirs.const_value.numpy()  # type: ignore[union-attr]
+        array = theirs.const_value.numpy()
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
             name = f"constant.{len(self._constants)}"
-            tensor = ir.tensor(array, dtype=theirs.const_value.dtype, name=name)  # type: ignore[union-attr]
+            tensor = ir.tensor(array, dtype=theirs.const_value.dtype, name=name)
             value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
             self.graph.register_initializer(value)
             self._constants[key] = value

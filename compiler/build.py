@@ -8,16 +8,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from archspec import BoundSpec, detect_spec, load_spec
 from compiler import interface
 from compiler.assemble import assemble
-from compiler.checkpoint.folder import SpecialTokens, find_checkpoint, read_folder_config, special_tokens, tokenizer_files
+from compiler.checkpoint.folder import (
+    SpecialTokens,
+    find_checkpoint,
+    read_folder_config,
+    special_tokens,
+    tokenizer_files,
+)
 from compiler.checkpoint.names import map_checkpoint, slot_shapes, tied_slots
 from compiler.checkpoint.reader import Checkpoint, RandomWeights
 from compiler.cost import flops_per_token, parameter_count
-from compiler.emit import Progress, Slots, Stored, check_space, place_weights, serialize, total_bytes, write_folder, write_plan
+from compiler.emit import (
+    Progress,
+    Slots,
+    Stored,
+    check_space,
+    place_weights,
+    serialize,
+    total_bytes,
+    write_folder,
+    write_plan,
+)
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
 from compiler.targets import TARGETS, Target

@@ -61,7 +61,8 @@ def place_weights(model: ir.Model) -> list[Stored]:
             WEIGHTS, offset, size, weight.dtype, shape=ir.Shape(shape), name=value.name, base_dir=""
         )
         dtype = next(name for name, kind in _IR_DTYPES.items() if kind == weight.dtype)
-        stored.append(Stored(weight, Tensor(name=value.name, shape=shape, dtype=dtype, offset=offset, bytes=size)))
+        tensor = {"name": value.name, "shape": shape, "dtype": dtype, "offset": offset, "bytes": size}
+        stored.append(Stored(weight, Tensor.model_validate(tensor)))
         end = offset + size
     return stored
 
@@ -76,7 +77,9 @@ def serialize(model: ir.Model) -> bytes:
     return ir.serde.serialize_model(model).SerializeToString()
 
 
-def stream_weights(stored: list[Stored], slots: Slots, sink: Sink, progress: Progress, warn: Callable[[str], None]) -> None:
+def stream_weights(
+    stored: list[Stored], slots: Slots, sink: Sink, progress: Progress, warn: Callable[[str], None]
+) -> None:
     """Writes every weight at its place, reading one at a time. Raises BuildError for a number that the dtype lacks."""
     position, total = 0, total_bytes(stored)
     for item in stored:
@@ -94,7 +97,7 @@ def _numbers(item: Stored, slots: Slots, warn: Callable[[str], None]) -> Iterato
     finite = True
     for block in item.weight.blocks(source, dtype):
         finite = finite and bool(torch.isfinite(block).all())
-        yield memoryview(block.view(torch.uint8).numpy().reshape(-1))
+        yield block.view(torch.uint8).numpy().reshape(-1).data
     if finite:
         return
     if torch.isfinite(source).all():
@@ -112,7 +115,9 @@ def check_space(path: Path, needed: int) -> None:
         raise BuildError(f"{path}: its folder does not exist; make it first")
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise BuildError(f"{path}: {needed:,} bytes are needed and {free:,} are free: make room, or name another disk with -o")
+        raise BuildError(
+            f"{path}: {needed:,} bytes are needed and {free:,} are free: make room, or name another disk with -o"
+        )
 
 
 def write_plan(
@@ -145,7 +150,7 @@ def write_folder(
     progress: Progress,
     warn: Callable[[str], None],
 ) -> Path:
-    """Writes a plain ONNX folder, whole or not at all; an older one of ours is replaced, anything else is left alone."""
+    """Writes a plain ONNX folder, whole or not at all; it replaces an older one of ours and nothing else."""
     if path.exists() and not (path / MODEL).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise BuildError(f"{path}: is there already and is not an ONNX folder: name another with -o")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

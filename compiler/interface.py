@@ -71,8 +71,8 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
     if spec.embedding.token_types:
         inputs.append(entry("token_type_ids", "token_types", TOKENS))
     for name, mask in wiring.masks.items():
-        kind = "causal" if mask.causal else "bidirectional"
-        inputs.append(entry(name, "mask", mask_type(mask), manifest.Mask(kind=kind, window=mask.window)))
+        described = manifest.Mask(kind="causal" if mask.causal else "bidirectional", window=mask.window)
+        inputs.append(entry(name, "mask", mask_type(mask), described))
     if has_cache(spec):
         inputs.append(entry("write_indices", "write_indices", ROWS))
     if needs_lengths(spec):

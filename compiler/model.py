@@ -60,7 +60,7 @@ class SignalTables(nn.Module):
         tables: dict[str, Tensor] = {}
         for name, rope in self.ropes.items():
             stretch = None
-            if rope.keeps_stretch:
+            if rope.keeps_stretch and position_ids is not None:
                 stretch = rope.prompt_stretch(position_ids, (stretches or {}).get(name), write_indices)
                 tables[stretch_name(name)] = stretch
             tables[f"{name}.cos"], tables[f"{name}.sin"] = rope(position_ids, stretch)

@@ -72,7 +72,9 @@ def split_heads(x_BSM: Tensor, heads: int) -> Tensor:
     """[B, S, heads·D] → [B, heads, S, D]."""
     batch, length, width = x_BSM.shape
     # A copy even where the order stays (one head, one position): an operator must not return its own input.
-    return x_BSM.reshape(batch, length, heads, width // heads).transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    return (
+        x_BSM.reshape(batch, length, heads, width // heads).transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    )
 
 
 @split_heads.register_fake

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from compiler.operators import OPSET, TRANSLATIONS
 from compiler.tensors import TensorType
 
+
 @dataclass(frozen=True)
 class Part:
     """Something to trace: a function of named tensors over the weights of `owner`.
@@ -61,7 +62,7 @@ def trace(parts: Sequence[Part]) -> list[Piece]:
     calls = [{name: kind.example(part.device) for name, kind in part.inputs.items()} for part in parts]
     # A scope for each part: with shared axes, one part would read its sizes off another's inputs.
     dynamic = [{n: kind.dynamic(scope) for n, kind in part.inputs.items()} for scope, part in enumerate(parts)]
-    with warnings.catch_warnings(), _quiet_loggers("torch.onnx", "torch.export"):
+    with warnings.catch_warnings(), _QuietLoggers("torch.onnx", "torch.export"):
         warnings.simplefilter("ignore")
         program = torch.export.export(bundle, (calls,), dynamic_shapes={"calls": dynamic}, strict=False)
         exported = torch.onnx.export(
@@ -120,7 +121,7 @@ def _reach(graph: ir.Graph, ends: Sequence[ir.Value]) -> tuple[tuple[ir.Node, ..
     return tuple(node for node in graph if node in needed), list(leaves)
 
 
-class _quiet_loggers:
+class _QuietLoggers:
     """Holds back the exporter's warnings about optional packages, which a user can do nothing with."""
 
     def __init__(self, *names: str) -> None:

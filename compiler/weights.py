@@ -9,7 +9,6 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-
 # How much of a converted weight is in memory at once.
 BLOCK_BYTES = 16 * 2**20
 

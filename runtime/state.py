@@ -67,7 +67,7 @@ class Cache:
         self._resize(max(slots, wanted))
 
     def _resize(self, capacity: int) -> None:
-        old = self.bindings or [None] * len(self._states)
+        old: list[Binding | None] = [*self.bindings] or [None] * len(self._states)
         bindings = [self._binding(state, binding, capacity) for state, binding in zip(self._states, old, strict=True)]
         # Only now let the old ones go: if there was no memory for all of them, the sequences are as they were.
         self.bindings, self.capacity = bindings, capacity

@@ -165,13 +165,12 @@ def _tell_speed(engine: Engine) -> None:
 
 
 def _generate(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> dict[str, Any]:
-    output_ids = engine.generate(prompt_ids, **options)[0]
-    text = None
+    text, output_ids = None, list[int]()
     if engine.tokenizer is not None:
-        text = engine.tokenizer.decode(output_ids)
-        # The last token may hold the beginning of a stop text.
-        ends = [at for stop in options.get("stop", ()) if (at := text.find(stop)) >= 0]
-        text = text[: min(ends, default=len(text))]
+        text = "".join(engine.stream(prompt_ids, on_token=lambda row, token: output_ids.append(token), **options))
+        del output_ids[engine.timing["new_tokens"] :]  # a stop text takes back the tokens that hold nothing else
+    else:
+        output_ids = engine.generate(prompt_ids, **options)[0]
     return {
         "prompt_ids": prompt_ids,
         "output_ids": output_ids,

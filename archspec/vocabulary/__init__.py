@@ -2,10 +2,21 @@
 
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
-from archspec.vocabulary.mixer import Attention, ProjectionBias
+from archspec.vocabulary.mixer import Attention, LocalizedFilter, ProjectionBias
 from archspec.vocabulary.mlp import Activation, GatedMlp, Mlp, PlainMlp
 from archspec.vocabulary.model import PER_LAYER, Embedding, Layer, LayerShape, Model, Skip
-from archspec.vocabulary.norm import LayerNorm, NoNorm, Norm, PlacedNorm, Placement, QkNorm, RmsNorm, Stretch
+from archspec.vocabulary.norm import (
+    LayerNorm,
+    NoNorm,
+    Norm,
+    PlacedNorm,
+    Placement,
+    QkLayerNorm,
+    QkNorm,
+    QkRmsNorm,
+    RmsNorm,
+    Stretch,
+)
 from archspec.vocabulary.position import (
     Alibi,
     DynamicScaling,
@@ -25,7 +36,8 @@ from archspec.vocabulary.position import (
 __all__ = [
     "PER_LAYER", "Activation", "Alibi", "Attention", "DynamicScaling", "Embedding", "FirstTokenPooler", "GatedMlp",
     "Head", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
-    "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling",
-    "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "ProjectionBias", "PromptNtkScaling",
-    "QkNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip", "Stretch", "Word", "YarnScaling",
+    "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition",
+    "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "ProjectionBias",
+    "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip",
+    "Stretch", "Word", "YarnScaling",
 ]  # fmt: skip

@@ -87,13 +87,7 @@ class LongRopeScaling(Word):
 
 
 RopeScaling = Annotated[
-    NoScaling
-    | LinearScaling
-    | DynamicScaling
-    | PromptNtkScaling
-    | Llama3Scaling
-    | YarnScaling
-    | LongRopeScaling,
+    NoScaling | LinearScaling | DynamicScaling | PromptNtkScaling | Llama3Scaling | YarnScaling | LongRopeScaling,
     Field(discriminator="kind"),
 ]
 

@@ -28,11 +28,18 @@ class Concat(Word):
     axis: Literal[0, 1] = Field(0, description="The axis along which they are joined; a vector has only axis 0.")
 
 
-Step = Transpose | Split | Concat
+class Stack(Word):
+    """Lays numbered tensors side by side along a new first axis: `{index}` in `from` counts from 0."""
+
+    count: Size = Field(description="How many tensors there are.")
+
+
+Step = Transpose | Split | Concat | Stack
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry writes them.
-VERBS: dict[str, type[Transpose] | type[Split] | type[Concat]] = {
+VERBS: dict[str, type[Transpose] | type[Split] | type[Concat] | type[Stack]] = {
     "transpose": Transpose,
     "split": Split,
     "concat": Concat,
+    "stack": Stack,
 }

@@ -67,7 +67,7 @@ def read_folder_config(folder: Path) -> dict[str, Any] | None:
 
 
 def special_tokens(folder: Path | None, config: Mapping[str, Any] | None, vocab: int) -> SpecialTokens:
-    """Token ids from generation_config.json, else from config.json. Raises BuildError for one outside the vocabulary."""
+    """Token ids from generation_config.json, else from config.json. Raises BuildError for what is no id."""
     sources: list[tuple[str, Mapping[str, Any]]] = []
     if folder is not None and (folder / "generation_config.json").is_file():
         sources.append(("generation_config.json", read_config(folder / "generation_config.json")))

@@ -123,7 +123,9 @@ class Checkpoint:
         for shard in sorted(set(table.values())):
             file = self.folder / shard
             if not file.is_file():
-                raise BuildError(f"{index}: the shard '{clipped(shard)}' is not there: download it, or the whole folder")
+                raise BuildError(
+                    f"{index}: the shard '{clipped(shard)}' is not there: download it, or the whole folder"
+                )
             found |= dict.fromkeys(self._read_header(file), shard)
         for name, shard in table.items():
             if found.get(name) != shard:
@@ -197,6 +199,5 @@ class RandomWeights:
 
 
 def _hash(name: str, seed: int) -> int:
-    import hashlib
 
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1

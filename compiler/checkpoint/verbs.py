@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from archspec.vocabulary.verbs import Concat, Split, Step, Transpose
+from archspec.vocabulary.verbs import Concat, Split, Stack, Step, Transpose
 
 
 def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
@@ -17,12 +17,14 @@ def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
         match step:
             case Concat(axis=axis):
                 values = [torch.cat(values, dim=axis)]
+            case Stack():
+                values = [torch.stack(values)]
             case Split():
                 values = [split(value, step) for value in values]
             case Transpose():
                 values = [value.t() for value in values]
     if len(values) != 1:
-        raise ValueError(f"{len(values)} tensors and no concat that joins them")
+        raise ValueError(f"{len(values)} tensors and no verb that joins them")
     return values[0]
 
 

@@ -69,7 +69,7 @@ class Attention(nn.Module):
         return self.o(ops.merge_heads(y_BHSD)), present
 
     def project(self, source_BSN: Tensor, x_BSN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [B, H, S, D] and keys [B, K, S, D] of the source, values of x, clipped and normed as the spec says."""
+        """Queries [B, H, S, D] and keys [B, K, S, D] of the source, values of x, clipped and normed as specified."""
         word = self.word
         q, k, v = self.q(source_BSN), self.k(source_BSN), self.v(x_BSN)
         if word.clip is not None:

@@ -13,13 +13,14 @@ from compiler.components.linear import Linear
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
     """The element-wise function of an `Activation` word (Hendrycks & Gimpel 2016 for the GELUs)."""
-    return {
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
         "silu": nn.functional.silu,
         "relu": nn.functional.relu,
         "gelu": nn.functional.gelu,
         "relu2": lambda x: nn.functional.relu(x).square(),
         "gelu_tanh": lambda x: nn.functional.gelu(x, approximate="tanh"),
-    }[name]
+    }
+    return functions[name]
 
 
 class PlainMlp(nn.Module):

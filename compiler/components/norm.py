@@ -41,7 +41,7 @@ class LayerNorm(nn.Module):
 class PerHead(nn.Module):
     """A norm on each head, times a weight of the head's own."""
 
-    def __init__(self, word: words.QkNorm, heads: int, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.QkRmsNorm | words.QkLayerNorm, heads: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.eps, self.kind = word.eps, word.kind
         self.weight = nn.Parameter(torch.empty(heads, width, dtype=dtype))

@@ -142,10 +142,7 @@ class RotaryTables(nn.Module):
 
     def forward(self, position_ids_BS: Tensor, stretch_B1: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Positions [B, S], and the stretch of a base that keeps one → cos, sin [B, S, R] in the model's dtype."""
-        if stretch_B1 is not None:
-            frequencies = self.stretched(stretch_B1)
-        else:
-            frequencies = self.call_frequencies(position_ids_BS)
+        frequencies = self.call_frequencies(position_ids_BS) if stretch_B1 is None else self.stretched(stretch_B1)
         angles_BSR = position_ids_BS[:, :, None].float() * frequencies
         return (angles_BSR.cos() * self.factor).to(self.dtype), (angles_BSR.sin() * self.factor).to(self.dtype)
 

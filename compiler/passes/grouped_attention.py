@@ -27,13 +27,16 @@ def group_attention(model: ir.Model) -> int:
 
 def _replace(graph: ir.Graph, node: ir.Node) -> None:
     query, keys, values, mask = node.inputs[:4]
-    assert query is not None and keys is not None and values is not None and mask is not None
+    assert query is not None
+    assert keys is not None
+    assert values is not None
+    assert mask is not None
     heads, kv_heads, width = _size(query, 1), _size(keys, 1), _size(query, 3)
     tape = ir.tape.Tape()
 
     def op(op_type: str, *inputs: ir.Value, domain: str = "", **attributes: float) -> ir.Value:
         attributes_ = [ir.convenience.convert_attribute(name, value) for name, value in attributes.items()]
-        return tape.op(op_type, inputs, {a.name: a for a in attributes_}, domain=domain)  # type: ignore[arg-type]
+        return tape.op(op_type, inputs, {a.name: a for a in attributes_}, domain=domain)
 
     def reshape(value: ir.Value, *sizes: int) -> ir.Value:
         return op("Reshape", value, constant(np.array(sizes, dtype=np.int64)))

@@ -20,9 +20,7 @@ Size = Annotated[StrictInt, Field(ge=0, le=2**48)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=1024)]
 Dim = Annotated[StrictInt, Field(ge=1, le=2**40)] | Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Shape = tuple[Dim, ...]
-InputRole = Literal[
-    "token_ids", "positions", "write_indices", "lengths", "mask", "logit_positions", "token_types"
-]
+InputRole = Literal["token_ids", "positions", "write_indices", "lengths", "mask", "logit_positions", "token_types"]
 OutputRole = Literal["logits", "hidden_states", "pooled"]
 
 

@@ -198,9 +198,9 @@ def test_closed_pipe_ends_quietly(qwen: Path) -> None:
     process.stderr.close()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_full_disk_on_stdout(qwen: Path) -> None:
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "archc", "run", qwen, "--prompt", "Once", "--json"],
             stdout=full,

@@ -54,9 +54,41 @@ def test_canonical_spelling_is_a_fixed_point() -> None:
     assert canonical_config(once, "x") == once
 
 
-def test_parameters_by_layer_type_stay_as_they_are() -> None:
-    nested = {"rope_parameters": {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}}
-    assert canonical_config(nested, "x") == nested
+def test_parameters_by_layer_type() -> None:
+    nested = {
+        "full_attention": {"rope_theta": 1e6, "rope_type": "linear", "factor": 8.0},
+        "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"}, "linear_attention": None,
+    }  # fmt: skip
+    once = canonical_config({"rope_parameters": nested}, "x")
+    assert once["rope_parameters"] == {
+        "full_attention": {
+            "rope_theta": 1e6, "partial_rotary_factor": None, "rope_scaling": {"kind": "linear", "factor": 8.0},
+        },
+        "sliding_attention": {"rope_theta": 1e4, "partial_rotary_factor": None, "rope_scaling": None},
+        "linear_attention": None,
+    }  # fmt: skip
+    assert canonical_config(once, "x") == once
+
+
+@pytest.mark.parametrize(
+    ("nested", "message"),
+    [
+        ({"full_attention": {}, "rope_theta": 1e4}, "rope_parameters.rope_theta: 10000.0 where a mapping is expected"),
+        ({"full_attention": {"rope_type": "lienar"}}, "rope_parameters.full_attention.rope_type: the rope scaling 'lienar'"),
+    ],
+)
+def test_faults_of_parameters_by_layer_type(nested: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        canonical_config({"rope_parameters": nested}, "config.json")
+    assert message in str(raised.value)
+
+
+def test_longrope_under_the_name_of_yarn() -> None:
+    config = {
+        "max_position_embeddings": 128, "original_max_position_embeddings": 64,
+        "rope_scaling": {"type": "yarn", "long_factor": [2.0], "short_factor": [1.0]},
+    }  # fmt: skip
+    assert canonical_config(config, "x")["rope_scaling"]["kind"] == "longrope"
 
 
 def test_longrope_in_its_older_spelling() -> None:

@@ -81,7 +81,7 @@ class Built:
     @property
     def is_decoder(self) -> bool:
         """Whether the topology has a cache."""
-        return self.bound.topology == "decoder"
+        return self.case.topology == "decoder"
 
     @property
     def vocab(self) -> int:

@@ -16,8 +16,12 @@ SIZES: dict[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
 }  # fmt: skip
 
+YARN: dict[str, Any] = {"rope_type": "yarn", "factor": 6.0, "beta_fast": 4.0, "beta_slow": 0.5}
 
-def llama(seed: int, rope: dict[str, Any] | None = None, shard_bytes: int | None = None, **changes: Any) -> FromTransformers:
+
+def llama(
+    seed: int, rope: dict[str, Any] | None = None, shard_bytes: int | None = None, **changes: Any
+) -> FromTransformers:
     """A tiny LLaMA with the given differences from SIZES."""
     sizes = SIZES | changes
     if rope is not None:
@@ -45,8 +49,8 @@ CASES = (
         depends_on_calls=True,
     ),
     long("llama3", 8, {"rope_type": "llama3", "factor": 6.0, "low_freq_factor": 0.7, "high_freq_factor": 3.0}),
-    long("yarn", 9, {"rope_type": "yarn", "factor": 5.0, "beta_fast": 4.0, "beta_slow": 0.5}),
-    long("yarn-factor", 10, {"rope_type": "yarn", "factor": 5.0, "attention_factor": 0.8, "beta_fast": 4.0, "beta_slow": 0.5}),
-    long("yarn-mscale", 11, {"rope_type": "yarn", "factor": 5.0, "mscale": 1.7, "mscale_all_dim": 0.6, "beta_fast": 4.0, "beta_slow": 0.5}),
-    long("yarn-untruncated", 12, {"rope_type": "yarn", "factor": 5.0, "truncate": False, "beta_fast": 4.0, "beta_slow": 0.5}),
+    long("yarn", 9, YARN),
+    long("yarn-factor", 10, YARN | {"attention_factor": 0.8}),
+    long("yarn-mscale", 11, YARN | {"mscale": 1.7, "mscale_all_dim": 0.6}),
+    long("yarn-untruncated", 12, YARN | {"truncate": False}),
 )

@@ -1,0 +1,115 @@
+"""`archc build`, and `unpack` of what it wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.archc.conftest import SMALL, TINY, Archc, sets
+
+
+def test_one_line_on_stdout_and_the_bytes_before_it(archc: Archc, tmp_path: Path) -> None:
+    plan = tmp_path / "engine.plan"
+    result = archc("build", "small-lm", "--random", 1, *sets(SMALL), "--max-seq-len", 20, "-o", plan)
+    assert result.code == 0, result.err
+    size = plan.stat().st_size
+    pattern = rf"{re.escape(str(plan))}: {size:,} bytes, ort-cpu, float32, [\d,]+ parameters, [\d.]+ s\n"
+    assert re.fullmatch(pattern, result.out)
+    assert re.fullmatch(r"archc: writing [\d,]+ bytes of weights to .*engine.plan\n", result.err)
+    shown = archc("inspect", plan, "--json").json
+    assert shown["limits"]["max_seq_len"] == 20
+    assert f"{shown['parameters']:,} parameters" in result.out
+
+
+def test_onnx_is_a_folder_that_inspect_reads(archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = archc("build", "small-lm", "--random", 1, *sets(SMALL), "--target", "onnx")
+    assert result.code == 0, result.err
+    assert result.out.startswith("engine-onnx: ")
+    assert "target onnx" in archc("inspect", "engine-onnx").out
+    assert archc("inspect", "engine-onnx", "--check").code == 2
+    assert archc("run", "engine-onnx", "--ids", "1").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["small-lm"], "no weights"),
+        (["small-lm", "--random", "1", "--weights", str(TINY)], "--weights and --random contradict each other"),
+        (["smal-lm", "--random", "1"], "did you mean 'small-lm'?"),
+        (["small-lm", "--random", "-1"], "--random"),
+        (["small-lm", "--random", "1", "--target", "abacus"], "target 'abacus' is not known"),
+        (["small-lm", "--random", "1", "--dtype", "float8"], "choose float32 or float16"),
+        (["small-lm", "--random", "1", "--set", "layer.norm.placement=psot"], "did you mean 'post'?"),
+        (["small-lm", "--random", "1", "--set", "nothing"], "'nothing' is not path=value"),
+        (["llama", "--random", "1"], "vocab_size"),
+        (["llama", "--random", "1", "--size", "9t"], "there is no size '9t'"),
+        ([str(TINY), "--size", "7b"], "one is enough"),
+        (["small-lm", "--weights", "nowhere"], "no such folder"),
+        (["small-lm", "--random", "1", "-o", "nowhere/engine.plan"], "its folder does not exist"),
+        (["small-lm", "--random", "1", "-o", "."], "is a folder"),
+    ],
+)
+def test_bad_input(
+    archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = sets(SMALL) if arguments[0] == "small-lm" else []
+    result = archc("build", *arguments, *small)
+    assert (result.code, result.out) == (2, "")
+    assert any(message in line for line in result.errors), result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_problem_is_a_line(archc: Archc) -> None:
+    result = archc("build", "small-lm", "--random", 0, "--set", "norms=rms", "--set", "mlp.width=-1", "--set", "x=1")
+    assert result.code == 2
+    assert len(result.errors) >= 2
+
+
+def test_a_failed_build_leaves_the_old_plan(archc: Archc, hot: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    plan = tmp_path / "engine.plan"
+    plan.write_text("the old plan")
+    tensors = load_file(hot / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    save_file({**tensors, name: tensors[name].float() * 1e9}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((hot / "config.json").read_bytes())
+    result = archc("build", tmp_path, "--dtype", "float16", "-o", plan)
+    assert result.code == 2
+    assert "build with --dtype float32" in result.errors[-1]
+    assert plan.read_text() == "the old plan"
+
+
+def test_help_names_every_target(archc: Archc) -> None:
+    from compiler.interface import DTYPES
+    from compiler.targets import TARGETS
+
+    text = archc("build", "--help").out
+    assert all(name in text for name in (*TARGETS, *DTYPES))
+
+
+def test_unpack(archc: Archc, small: Path, tmp_path: Path) -> None:
+    result = archc("unpack", small, "-o", tmp_path / "out")
+    assert result.code == 0, result.err
+    with zipfile.ZipFile(small) as plan:
+        assert {Path(line) for line in result.out.splitlines()} == {tmp_path / "out" / n for n in plan.namelist()}
+        assert (tmp_path / "out" / "weights.bin").read_bytes() == plan.read("weights.bin")
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["family"] == "small-lm"
+
+
+def test_unpack_refuses(archc: Archc, small: Path, tmp_path: Path) -> None:
+    data = bytearray(small.read_bytes())
+    data[-5000 - len(data) // 2] ^= 1
+    (tmp_path / "bad.plan").write_bytes(data)
+    result = archc("unpack", tmp_path / "bad.plan", "-o", tmp_path / "out")
+    assert result.code == 2
+    assert "SHA-256" in result.errors[0] or "damaged" in result.errors[0]
+    (tmp_path / "file").write_text("")
+    assert archc("unpack", small, "-o", tmp_path / "file").code == 2
+    assert archc("unpack", small).code == 2

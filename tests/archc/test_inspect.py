@@ -1,0 +1,183 @@
+"""`archc inspect`, `check`, `list` and `schema`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.archc.conftest import SMALL, TINY, Archc, sets
+
+SPEC_KEYS = {
+    "kind", "family", "description", "topology", "context", "size", "parameters", "weight_bytes",
+    "state_bytes_per_token", "state_bytes_fixed", "flops_per_token", "attention_flops_per_token_and_position",
+    "config", "layers", "tensors",
+}  # fmt: skip
+
+
+def test_small_lm(archc: Archc) -> None:
+    result = archc("inspect", "small-lm")
+    assert result.code == 0, result.err
+    assert "128,625,408 parameters\n" in result.out
+    assert "layers.0-11" in result.out
+    assert "each of 12 alike" in result.out
+    assert all(f"layers.{i}.attention.q.weight" in result.out for i in range(12))
+    assert result.err == ""
+
+
+def test_json_of_a_spec(archc: Archc) -> None:
+    found = archc("inspect", "small-lm", "--json").json
+    assert set(found) == SPEC_KEYS
+    assert found["parameters"] == sum(tensor["count"] for tensor in found["tensors"]) == 128_625_408
+    assert found["weight_bytes"]["float32"] == 4 * 128_625_408
+    assert found["state_bytes_per_token"]["float32"] == 12 * 2 * 768 * 4
+    projections = 12 * (4 * 768 * 768 + 3 * 768 * 3072) + 768 * 10000
+    assert found["flops_per_token"] == 2 * projections
+    assert len(found["layers"]) == 12
+
+
+def test_layers_that_differ_are_not_folded(archc: Archc) -> None:
+    kinds = "['none','none',40,40,'none','none','none','none','none','none','none','none']".replace("'", "")
+    result = archc("inspect", "small-lm", "--set", f"attention.window={kinds}")
+    assert result.code == 0, result.err
+    assert all(name in result.out for name in ("layers.0-1 ", "layers.2-3 ", "layers.4-11 "))
+
+
+def test_sizes(archc: Archc) -> None:
+    first = archc("inspect", "llama", "--json")
+    assert first.json["size"] == "llama-2-7b"
+    assert "this is llama-2-7b" in first.err
+    named = archc("inspect", "llama", "--size", "llama-3.2-1b", "--json")
+    assert named.json["size"] == "llama-3.2-1b"
+    assert named.err == ""
+
+
+def test_checkpoint_folder_shows_where_tensors_are(archc: Archc, tmp_path: Path) -> None:
+    found = archc("inspect", TINY, "--json").json
+    assert found["tensors"][0] == {
+        "name": "embedding.tokens.weight", "shape": found["tensors"][0]["shape"],
+        "count": found["tensors"][0]["count"], "checkpoint": "model.embed_tokens.weight",
+    }  # fmt: skip
+    assert "CHECKPOINT" in archc("inspect", "qwen2", "--weights", TINY).out
+    shutil.copy(TINY / "config.json", tmp_path)
+    assert "CHECKPOINT" not in archc("inspect", tmp_path).out
+    assert archc("inspect", "qwen2", "--weights", tmp_path).code == 2
+
+
+def test_plan(archc: Archc, qwen: Path) -> None:
+    found = archc("inspect", qwen, "--json").json
+    assert set(found) > SPEC_KEYS | {"target", "dtype", "inputs", "outputs", "state", "limits", "entries", "builder"}
+    assert found["file_bytes"] == qwen.stat().st_size
+    text = archc("inspect", qwen).out
+    assert "target ort-cpu, dtype float32" in text
+    assert "causal mask" in text
+    assert all(name in text for name in found["entries"])
+    assert all(tensor["name"] in text for tensor in found["tensors"])
+
+
+def test_check_of_a_plan(archc: Archc, small: Path, tmp_path: Path) -> None:
+    good = archc("inspect", small, "--check")
+    assert good.code == 0
+    assert good.out.endswith("checked: every entry has its SHA-256\n")
+    data = bytearray(small.read_bytes())
+    data[data.index(b"\0" * 64, 9000) - 1] ^= 1
+    place = tmp_path / "bad.plan"
+    from runtime.plan import Plan
+
+    with Plan(small) as plan:
+        start = plan.offset("weights.bin")
+    data = bytearray(small.read_bytes())
+    data[start] ^= 1
+    place.write_bytes(data)
+    bad = archc("inspect", place, "--check")
+    assert bad.code == 1
+    assert "weights.bin is damaged" in bad.errors[0]
+    result = archc("inspect", place, "--check", "--json")
+    assert (result.code, result.json["check"]["ok"]) == (1, False)
+    assert archc("inspect", place).code == 0
+
+
+def test_a_plan_whose_spec_is_from_elsewhere(archc: Archc, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import archspec
+
+    def refuse(*arguments: object) -> None:
+        raise archspec.SpecError([archspec.Problem("spec", 1, 1, "layer", "unknown word")])
+
+    monkeypatch.setattr(archspec, "load_spec_text", refuse)
+    result = archc("inspect", small)
+    assert result.code == 0
+    assert "unknown word" in result.err
+    assert "layers.0.attention.q" in result.out
+    assert archc("inspect", small, "--json").json["layers"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["PLAN", "--size", "small"], "--size has no effect on a plan"),
+        (["PLAN", "--set", "a=1"], "--set has no effect on a plan"),
+        (["PLAN", "--weights", "x"], "--weights has no effect on a plan"),
+        (["small-lm", "--check"], "--check has no effect on a spec"),
+        (["gone.plan"], "there is no such file"),
+        (["gone.yaml"], "gone.yaml"),
+        (["small-lm", "--weights", "gone"], "no such folder"),
+        (["small-lm", "--set", "num_heads=7"], "--set"),
+    ],
+)
+def test_bad_arguments(archc: Archc, small: Path, arguments: list[str], message: str) -> None:
+    result = archc("inspect", *(str(small) if word == "PLAN" else word for word in arguments))
+    assert (result.code, result.out) == (2, "")
+    assert any(message in line for line in result.errors), result.err
+
+
+def test_errors_as_json(archc: Archc) -> None:
+    result = archc("inspect", "small-lm", "--set", "mlp.kind=gate", "--json")
+    assert result.code == 2
+    assert result.json["problems"][0]["message"].startswith("'gate' is not one of")
+
+
+def test_check_of_specs(archc: Archc, tmp_path: Path) -> None:
+    result = archc("check", "small-lm", "llama")
+    assert result.code == 0, result.err
+    assert "128,625,408 parameters in 111 tensors" in result.out
+    assert "size llama-3-8b: 32 layers, 8,030,261,248 parameters" in result.out
+    spec = tmp_path / "mine.yaml"
+    spec.write_text("family: mine\nextends: llama\nmlp: {kindd: plain}\nhead: {tei: true}\n")
+    bad = archc("check", spec, "small-lm")
+    assert bad.code == 2
+    assert len(bad.errors) == 2
+    assert f"{spec}:3:7" in bad.errors[0]
+    assert bad.out.startswith("ok: small-lm")
+
+
+def test_check_finds_slots_without_a_name(archc: Archc) -> None:
+    result = archc("check", "small-lm", "--set", "layer.norm.placement=sandwich")
+    assert result.code == 2
+    assert "no entry for 'layer.mixer_output_norm.weight'" in result.errors[0]
+
+
+def test_check_without_sizes(archc: Archc, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("family: mine\nextends: llama\n")
+    result = archc("check", tmp_path / "mine.yaml")
+    assert result.code == 0
+    assert "a checkpoint's config has to give vocab_size" in result.out
+
+
+def test_list_and_schema(archc: Archc) -> None:
+    text = archc("list")
+    found = archc("list", "--json").json
+    assert text.code == 0
+    names = [spec["name"] for spec in found["specs"]]
+    assert "small-lm" in names
+    assert all(name in text.out for name in names)
+    assert set(found["specs"][0]) == {"name", "description", "sizes", "path"}
+    schema = archc("schema")
+    assert schema.code == 0
+    assert json.loads(schema.out)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_sets_of_sizes(archc: Archc) -> None:
+    found = archc("inspect", "small-lm", "--json", *sets(SMALL)).json
+    assert len(found["layers"]) == 2

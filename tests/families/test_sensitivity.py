@@ -1,0 +1,82 @@
+"""Would the checks notice? Every number and every choice of a bound spec is changed, and the outputs must move.
+
+A reference that cannot tell a wrong epsilon from the right one proves nothing about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from archspec import BoundSpec
+from compiler.build import load_torch, open_slots
+from compiler.model import meta_model
+from tests.families.built import Built
+from tests.families.checks import TOLERANCE, difference, expected, torch_outputs
+from tests.families.test_families import built, every_case
+
+__all__ = ["built"]
+
+# What decides shapes, and so cannot be changed without other weights.
+SHAPES = {"vocab", "width", "token_types", "heads", "kv_heads", "head_dim", "size", "count", "kind", "tie", "bias"}
+CHOICES: dict[str, list[Any]] = {
+    "activation": ["silu", "relu", "gelu", "gelu_tanh"],
+    "pairing": ["half", "interleaved"],
+    "rounding": ["none", "bfloat16"],
+}
+# Placement and residual change which norms there are, not only what they do.
+ARRANGEMENT = {"placement", "residual", "shared"}
+
+
+def changed(name: str, value: Any) -> list[Any]:
+    """Other values of a field, near enough to be a plausible mistake."""
+    match value:
+        case bool():
+            return [not value]
+        case int():
+            return [value + 1]
+        case float():
+            return [value * 1.3]
+        case str() if name in CHOICES:
+            return [choice for choice in CHOICES[name] if choice != value]
+    return []
+
+
+def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """A word with one field changed at a time, each with the field's path."""
+    for name in type(word).model_fields:
+        value = getattr(word, name)
+        if isinstance(value, BaseModel):
+            for where, inner in variations(value, f"{path}.{name}"):
+                yield where, word.model_copy(update={name: inner})
+        elif name not in SHAPES | ARRANGEMENT:
+            for other in changed(name, value):
+                yield f"{path}.{name} = {other}", word.model_copy(update={name: other})
+
+
+def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
+    """The spec with one thing wrong, for each of its things; in layers, the same thing wrong in all equal ones."""
+    for section in ("embedding", "final_norm", "head"):
+        for where, word in variations(getattr(spec, section), section):
+            yield where, replace(spec, **{section: word})
+    for layer in dict.fromkeys(spec.layers):
+        for where, word in variations(layer, f"layers[{spec.layers.index(layer)}]"):
+            yield where, replace(spec, layers=tuple(word if other == layer else other for other in spec.layers))
+
+
+@every_case
+def test_every_mistake_shows(built: Built) -> None:
+    ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
+    wanted = expected(built, ids, types)
+    weak = {}
+    for where, spec in wrong_specs(built.bound):
+        model = meta_model(spec)
+        module = load_torch(model, open_slots(spec, model, built.checkpoint, None))
+        got = torch_outputs(module, ids, types)
+        gap = max(difference(got[role], wanted[role]) for role in wanted)
+        if gap < 10 * TOLERANCE:
+            weak[where] = gap
+    assert weak == {}

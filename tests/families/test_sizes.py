@@ -1,0 +1,30 @@
+"""Parameter counts of published sizes, on the meta device: no memory is needed to know them."""
+
+from __future__ import annotations
+
+import pytest
+
+from archspec import load_spec
+from compiler.cost import parameter_count
+from compiler.model import meta_model
+
+# From the models' cards or papers, counted exactly by transformers' classes on the meta device where the cards round.
+PUBLISHED = [
+    ("small-lm", None, 128_625_408),
+    ("gpt2", "small", 124_439_808),
+    ("gpt2", "xl", 1_557_611_200),
+    ("llama", "llama-2-7b", 6_738_415_616),
+    ("llama", "llama-3-8b", 8_030_261_248),
+    ("llama", "llama-3.2-1b", 1_235_814_400),
+    ("qwen2", "0.5b", 494_032_768),
+    ("qwen2", "7b", 7_615_616_512),
+    ("gemma", "2b", 2_506_172_416),
+    ("gemma", "7b", 8_537_680_896),
+    ("falcon", "7b", 6_921_720_704),
+    ("falcon", "40b", 41_303_293_952),
+]
+
+
+@pytest.mark.parametrize(("family", "size", "count"), PUBLISHED)
+def test_published_parameter_count(family: str, size: str | None, count: int) -> None:
+    assert parameter_count(meta_model(load_spec(family).bind(size=size))) == count
