@@ -27,6 +27,7 @@ __all__ = [
     "Spec",
     "SpecError",
     "Split",
+    "Stack",
     "Step",
     "Transpose",
     "WeightsError",

@@ -15,7 +15,7 @@ from archspec.evaluation import Evaluator, FailedError, varies
 from archspec.expressions import ExpressionError
 from archspec.forms import Form, Group, place_of
 from archspec.rules import check_rules
-from archspec.vocabulary import PER_LAYER, Embedding, Head, Layer, Learned, NoPooler, Norm, Pooler
+from archspec.vocabulary import PER_LAYER, Embedding, Head, Layer, Learned, NoPooler, Norm, Pooler, Prefix
 from archspec.vocabulary.verbs import Step
 from archspec.weight_table import WeightTable
 from archspec.weights import BoundEntry, BoundWeights
@@ -39,6 +39,7 @@ class BoundSpec:
     final_norm: Norm
     head: Head
     pooler: Pooler
+    prefix: Prefix | None
     config: Mapping[str, Any]  # the value of every config name that was read, in JSON's types
     weights: BoundWeights
     text: str  # the spec as YAML that stands on its own
@@ -173,11 +174,12 @@ def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator, active: Sequ
     assert model is not None
     problems = evaluator.problems
     fields: dict[str, Any] = {}
-    for name in ("topology", "context", "embedding", "final_norm", "head", "pooler"):
+    for name in ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix"):
         if name in model.fields:
             fields[name] = _value(evaluator, model.fields[name])
     fields.setdefault("topology", "decoder")
     fields.setdefault("pooler", NoPooler())
+    fields.setdefault("prefix", None)
     count = _value(evaluator, _field(model, "layer.count"))
     layers = _bind_all_layers(spec, model, evaluator, active, count) if isinstance(count, int) else None
     weights = _bind_weights(spec, parts.weights, evaluator) if layers is not None else None

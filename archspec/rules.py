@@ -8,6 +8,7 @@ from typing import Any
 from archspec.errors import shown
 from archspec.vocabulary import (
     Alibi,
+    BlockRope,
     DynamicScaling,
     Layer,
     LayerNorm,
@@ -45,6 +46,11 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "pooler", "a pooler reads the first token, which in a decoder sees no other", "use `topology: encoder`"
     if not encoder and isinstance(model["head"], MlmHead):
         yield "head", "a masked-language-model head on a decoder", "use `topology: encoder`, or `kind: lm`"
+    blocks = [isinstance(layer.position, BlockRope) for layer in model["layers"]]
+    if any(blocks) and model["prefix"] is None:
+        yield "position", "block-rope without a prefix: nothing says where the written block begins", "add `prefix:`"
+    if model["prefix"] is not None and encoder:
+        yield "prefix", "an encoder reads every prompt both ways", "drop it"
     learned = [isinstance(layer.position, Learned) for layer in model["layers"]]
     if any(learned) and (not all(learned) or len({layer.position for layer in model["layers"]}) > 1):
         yield "position", "learned positions are added once, to the embedding; they cannot differ by layer", ""
@@ -73,6 +79,9 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
             yield "attention.qk_norm.weights", "a norm over the whole projection has one weight", "drop it"
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
+    if isinstance(layer.position, BlockRope) and attention.head_dim % 4:
+        message = f"each half of a head of {attention.head_dim} rotates in pairs"
+        yield "attention.head_dim", message, "make it a multiple of 4"
     if isinstance(layer.position, Rope):
         yield from _rope_faults(layer.position, attention.head_dim)
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:

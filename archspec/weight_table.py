@@ -10,7 +10,7 @@ from archspec.checking import Checker
 from archspec.errors import Problem, clipped, did_you_mean, hints, listed, shown
 from archspec.forms import Constant, Form, Group, Row, names_read
 from archspec.header import texts
-from archspec.vocabulary.verbs import VERBS, Concat, Split, Stack
+from archspec.vocabulary.verbs import VERBS, Concat, Split
 from archspec.weight_keys import MAX_ALTERNATIVES, expand_entries, expanded_keys, groups_of
 from archspec.yaml_tree import Items, Mark, Node, Scalar, Table, join
 

@@ -18,7 +18,7 @@ from compiler.operators import OPSET
 from compiler.tensors import TensorType
 from compiler.trace import Part, Piece, trace
 from compiler.weights import WeightTensor
-from compiler.wiring import mask_type
+from compiler.wiring import mask_type, table_type
 
 IR_VERSION = 11
 _IR_DTYPES = {
@@ -164,9 +164,9 @@ def _hidden(model: Model) -> TensorType:
 def _signals(model: Model) -> list[Stage]:
     """The shared tables, where there are any."""
     outputs: dict[str, TensorType] = {}
-    for name, rope in model.signals.ropes.items():
-        for half in ("cos", "sin"):
-            outputs[f"{name}.{half}"] = TensorType(model.dtype, ("batch", "seq", rope.dim // 2))
+    for name, (rope, head_dim) in model.wiring.ropes.items():
+        table = table_type(rope, head_dim, model.dtype)
+        outputs |= {f"{name}.cos": table, f"{name}.sin": table}
     for name, (alibi, _) in model.signals.alibis.items():
         outputs[name] = TensorType(model.dtype, (1, len(alibi.slopes), 1, "total"))
     for name in model.signals.logns:
@@ -175,6 +175,8 @@ def _signals(model: Model) -> list[Stage]:
         return []
     given = list(outputs)
     inputs = {"position_ids": interface.TOKENS} if model.wiring.positions else {}
+    if model.wiring.block_positions:
+        inputs["block_position_ids"] = interface.BLOCKS
     for _, mask in model.signals.alibis.values():
         inputs[mask] = mask_type(model.wiring.masks[mask])
     stretches = model.wiring.stretches if model.cached else {}
@@ -187,7 +189,9 @@ def _signals(model: Model) -> list[Stage]:
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
         kept = {name: tensors[interface.past_stretch(name)] for name in stretches}
-        tables = model.signals(tensors.get("position_ids"), tensors, kept, tensors.get("write_indices"))
+        tables = model.signals(
+            tensors.get("position_ids"), tensors, kept, tensors.get("write_indices"), tensors.get("block_position_ids")
+        )
         return [tables[name] for name in given]
 
     # On the CPU, not on meta: the tables' own constants are part of the trace.

@@ -35,7 +35,7 @@ from compiler.emit import (
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
 from compiler.targets import TARGETS, Target
-from runtime.plan import Limits, Manifest, Tokens
+from runtime.plan import Limits, Manifest, Prefix, Tokens
 
 _MANIFEST_ROOM = 2**20
 
@@ -145,6 +145,7 @@ def describe(
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
         state=tuple(interface.graph_state(spec, model.dtype)),
         limits=Limits(max_seq_len=max_seq_len or spec.context, vocab_size=spec.embedding.vocab),
+        prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad),
         tensors=tuple(item.tensor for item in stored),
         parameters=parameter_count(model),

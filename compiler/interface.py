@@ -15,6 +15,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 _NAMES = {**{dtype: name for name, dtype in DTYPES.items()}, torch.int64: "int64", torch.bool: "bool"}
 
 TOKENS = TensorType(torch.int64, ("batch", "seq"))
+BLOCKS = TensorType(torch.int64, ("batch", 2, "seq"))
 ROWS = TensorType(torch.int64, ("batch",))
 ASKED = TensorType(torch.int64, ("batch", "asked"))
 
@@ -68,10 +69,13 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
     inputs = [entry("input_ids", "token_ids", TOKENS)]
     if wiring.positions or isinstance(spec.layers[0].position, words.Learned):
         inputs.append(entry("position_ids", "positions", TOKENS))
+    if wiring.block_positions:
+        inputs.append(entry("block_position_ids", "block_positions", BLOCKS))
     if spec.embedding.token_types:
         inputs.append(entry("token_type_ids", "token_types", TOKENS))
     for name, mask in wiring.masks.items():
-        described = manifest.Mask(kind="causal" if mask.causal else "bidirectional", window=mask.window)
+        kind = "prefix" if mask.prefix else "causal" if mask.causal else "bidirectional"
+        described = manifest.Mask.model_validate({"kind": kind, "window": mask.window})
         inputs.append(entry(name, "mask", mask_type(mask), described))
     if has_cache(spec):
         inputs.append(entry("write_indices", "write_indices", ROWS))

@@ -19,7 +19,7 @@ from compiler.components.embedding import Embedding
 from compiler.components.head import FirstTokenPooler, make_head
 from compiler.components.layer import Layer
 from compiler.components.norm import LayerNorm, RmsNorm, make_norm
-from compiler.components.position import AlibiBias, LognFactor, RotaryTables
+from compiler.components.position import AlibiBias, BlockRotaryTables, LognFactor, RotaryTables
 from compiler.state import State
 from compiler.wiring import Wire, Wiring, wire
 
@@ -40,7 +40,13 @@ class SignalTables(nn.Module):
 
     def __init__(self, wiring: Wiring, dtype: torch.dtype) -> None:
         super().__init__()
-        self.ropes = {name: RotaryTables(rope, width, dtype) for name, (rope, width) in wiring.ropes.items()}
+        self.ropes: dict[str, RotaryTables] = {}
+        self.block_ropes: dict[str, BlockRotaryTables] = {}
+        for name, (rope, width) in wiring.ropes.items():
+            if isinstance(rope, words.BlockRope):
+                self.block_ropes[name] = BlockRotaryTables(rope, width, dtype)
+            else:
+                self.ropes[name] = RotaryTables(rope, width, dtype)
         self.alibis = {
             name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in wiring.alibis.items()
         }
@@ -52,8 +58,9 @@ class SignalTables(nn.Module):
         masks: Mapping[str, Tensor],
         stretches: State | None = None,
         write_indices: Tensor | None = None,
+        block_position_ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """position_ids [B, S] and masks [B, 1, S, T] by name → tables by name.
+        """position_ids [B, S], block_position_ids [B, 2, S] and masks [B, 1, S, T] by name → tables by name.
 
         `stretches` are those of the calls before, by table; the new ones come back as `{table}.stretch`.
         """
@@ -64,6 +71,8 @@ class SignalTables(nn.Module):
                 stretch = rope.prompt_stretch(position_ids, (stretches or {}).get(name), write_indices)
                 tables[stretch_name(name)] = stretch
             tables[f"{name}.cos"], tables[f"{name}.sin"] = rope(position_ids, stretch)
+        for name, block_rope in self.block_ropes.items():
+            tables[f"{name}.cos"], tables[f"{name}.sin"] = block_rope(block_position_ids)
         for name, (alibi, mask) in self.alibis.items():
             tables[name] = alibi(masks[mask])
         for name, logn in self.logns.items():
@@ -143,12 +152,13 @@ class Model(nn.Module):
         write_indices: Tensor | None = None,
         lengths: Tensor | None = None,
         stretches: State | None = None,
+        block_position_ids: Tensor | None = None,
     ) -> Outputs:
         """One call in torch, of the same meaning as the exported graph: int64 [B, S] inputs, bool masks [B, 1, S, T].
 
         With `states`, one for each layer, `write_indices` and `lengths` are int64 [B].
         """
-        tensors = {**masks, **self.signals(position_ids, masks, stretches, write_indices)}
+        tensors = {**masks, **self.signals(position_ids, masks, stretches, write_indices, block_position_ids)}
         rows = {"write_indices": write_indices, "lengths": lengths}
         tensors |= {name: value for name, value in rows.items() if value is not None}
         x = self.embed(input_ids, position_ids, token_type_ids)

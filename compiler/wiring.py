@@ -17,10 +17,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Mask:
-    """What a query may see: `causal`, or every token of its row; at most `window` keys back where one is given."""
+    """What a query may see: `causal`, or every token of its row; at most `window` keys back where one is given.
+
+    With a `prefix`, everybody sees the tokens of a causal model's prompt.
+    """
 
     causal: bool
     window: int | None
+    prefix: bool = False
 
     @property
     def name(self) -> str:
@@ -54,7 +58,7 @@ class Wiring:
     """The distinct shared tensors of a model by name, and each layer's wire."""
 
     masks: dict[str, Mask] = field(default_factory=dict)
-    ropes: dict[str, tuple[words.Rope, int]] = field(default_factory=dict)
+    ropes: dict[str, tuple[words.Rope | words.BlockRope, int]] = field(default_factory=dict)
     alibis: dict[str, tuple[words.Alibi, int, str]] = field(default_factory=dict)
     logns: dict[str, int] = field(default_factory=dict)
     wires: list[Wire] = field(default_factory=list)
@@ -63,12 +67,18 @@ class Wiring:
     def stretches(self) -> dict[str, TensorType]:
         """What rotary tables keep between calls, by the table's name."""
         kept = TensorType(torch.float32, ("batch", 1))
-        return {n: kept for n, (rope, _) in self.ropes.items() if isinstance(rope.scaling, words.PromptNtkScaling)}
+        scalings = {name: getattr(rope, "scaling", None) for name, (rope, _) in self.ropes.items()}
+        return {name: kept for name, scaling in scalings.items() if isinstance(scaling, words.PromptNtkScaling)}
 
     @property
     def positions(self) -> bool:
         """Whether any shared tensor is computed from positions."""
-        return bool(self.ropes or self.logns)
+        return bool(self.logns) or any(isinstance(rope, words.Rope) for rope, _ in self.ropes.values())
+
+    @property
+    def block_positions(self) -> bool:
+        """Whether any shared tensor is computed from places in the text and in the written block."""
+        return any(isinstance(rope, words.BlockRope) for rope, _ in self.ropes.values())
 
     def types(self, index: int, dtype: torch.dtype) -> dict[str, TensorType]:
         """What one layer reads besides the residual stream, and the type of each."""
@@ -76,7 +86,7 @@ class Wiring:
         types = {wire.mask: mask_type(self.masks[wire.mask])}
         if wire.rope:
             rope, head_dim = self.ropes[wire.rope]
-            table = TensorType(dtype, ("batch", "seq", rotary_dim(rope, head_dim) // 2))
+            table = table_type(rope, head_dim, dtype)
             types |= {f"{wire.rope}.cos": table, f"{wire.rope}.sin": table}
         if wire.alibi:
             _, heads, _ = self.alibis[wire.alibi]
@@ -96,14 +106,21 @@ def _name_of(table: dict[str, T], stem: str, item: T) -> str:
     return name
 
 
+def table_type(rope: words.Rope | words.BlockRope, head_dim: int, dtype: torch.dtype) -> TensorType:
+    """cos or sin of one rotation for each half of the rotating dims, or for each quarter of the head in blocks."""
+    if isinstance(rope, words.BlockRope):
+        return TensorType(dtype, ("batch", 2, "seq", head_dim // 4))
+    return TensorType(dtype, ("batch", "seq", rotary_dim(rope, head_dim) // 2))
+
+
 def wire(spec: BoundSpec) -> Wiring:
     """Finds the distinct masks, rotary tables and biases that a bound spec's layers need."""
     wiring = Wiring()
     for layer in spec.layers:
-        mask = Mask(spec.topology == "decoder", layer.attention.window)
+        mask = Mask(spec.topology == "decoder", layer.attention.window, spec.prefix is not None)
         wiring.masks[mask.name] = mask
         rope = alibi = None
-        if isinstance(layer.position, words.Rope):
+        if isinstance(layer.position, words.Rope | words.BlockRope):
             rope = _name_of(wiring.ropes, "rope", (layer.position, layer.attention.head_dim))
         elif isinstance(layer.position, words.Alibi):
             # The mask only lends its last size; layers with several masks agree on it.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from runtime.dtypes import DTYPES
 from runtime.masks import build_mask
 from runtime.plan.manifest import Input, Manifest
+from runtime.prefix import PrefixTracker
 
 Ints = NDArray[np.int64]
 
@@ -22,12 +23,19 @@ class Feeder:
         self._last_position = manifest.limits.max_seq_len - 1
 
     def feeds(
-        self, ids: Ints, past: Ints, new: Ints, logit_positions: Ints, token_types: Ints | None = None
+        self,
+        ids: Ints,
+        past: Ints,
+        new: Ints,
+        logit_positions: Ints,
+        token_types: Ints | None = None,
+        prefix: PrefixTracker | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Return the inputs by name for one call.
 
         `ids` int64 [batch, seq] with -1 pads on the right, `past` and `new` int64 [batch] lengths, `logit_positions`
-        int64 [batch, n], `token_types` int64 [batch, seq] or None for zeros.
+        int64 [batch, n], `token_types` int64 [batch, seq] or None for zeros, `prefix` what is known of the prompts of a
+        plan that reads them both ways.
         """
         seq = ids.shape[1]
         total = int(past.max()) + seq
@@ -42,6 +50,9 @@ class Feeder:
                     steps = np.minimum(np.arange(seq), np.maximum(new - 1, 0)[:, None])
                     positions: Ints = np.minimum(past[:, None] + steps, self._last_position)
                     return positions
+                case "block_positions":
+                    assert prefix is not None
+                    return prefix.positions(past, seq)
                 case "write_indices":
                     return past.copy()
                 case "lengths":
@@ -52,6 +63,6 @@ class Feeder:
                     return np.zeros_like(ids) if token_types is None else token_types
                 case "mask":
                     assert item.mask is not None
-                    return build_mask(item.mask, past, new, seq, total)
+                    return build_mask(item.mask, past, new, seq, total, prefix.lengths if prefix else None)
 
         return {i.name: np.ascontiguousarray(value(i), DTYPES[i.dtype].storage) for i in self._inputs}

@@ -13,6 +13,7 @@ from runtime.dtypes import DTYPES, to_float32
 from runtime.errors import EngineError, PromptError
 from runtime.feeds import Feeder
 from runtime.plan.manifest import Manifest, Output
+from runtime.prefix import PrefixTracker
 from runtime.prompts import Ints, as_rows, check_values, row_lengths
 from runtime.sampling import Sampler
 from runtime.state import Cache
@@ -50,6 +51,7 @@ class Sequences:
         self._feeder = Feeder(manifest)
         self._cache = Cache(backend, manifest.state, batch, manifest.limits.max_seq_len, capacity or 0)
         self.lengths: Ints = np.zeros(batch, np.int64)
+        self._prefix = PrefixTracker(manifest.prefix, batch) if manifest.prefix is not None else None
 
     @property
     def capacity(self) -> int:
@@ -78,12 +80,14 @@ class Sequences:
             raise PromptError(
                 f"sequence {row} would have {ends[row]} tokens; this plan takes {self._limits.max_seq_len}"
             )
+        if self._prefix is not None:
+            self._prefix.see(padded, self.lengths)
         self._cache.reserve(int(self.lengths.max()) + seq)
         if logits == "last":
             wanted = np.maximum(new - 1, 0)[:, None]
         else:
             wanted = np.broadcast_to(np.arange(seq if logits == "all" else 0), (batch, seq if logits == "all" else 0))
-        feeds = self._feeder.feeds(padded, self.lengths, new, wanted)
+        feeds = self._feeder.feeds(padded, self.lengths, new, wanted, prefix=self._prefix)
         outputs: dict[str, NDArray[Any]] = {}
         if logits != "none":
             sizes = {"batch": batch, "seq": seq, "n": wanted.shape[1], **_second(self._logits, wanted.shape[1])}

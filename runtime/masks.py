@@ -8,18 +8,28 @@ from numpy.typing import NDArray
 from runtime.plan.manifest import Mask
 
 
-def build_mask(mask: Mask, past: NDArray[np.int64], new: NDArray[np.int64], seq: int, total: int) -> NDArray[np.bool_]:
+def build_mask(
+    mask: Mask,
+    past: NDArray[np.int64],
+    new: NDArray[np.int64],
+    seq: int,
+    total: int,
+    prefix: NDArray[np.int64] | None = None,
+) -> NDArray[np.bool_]:
     """Return the bool mask [batch, 1, seq, total]: true where query `seq` may see key `total`.
 
-    `past` and `new`, int64 [batch], count each row's earlier tokens and this call's; the rest of `seq` is padding,
-    which sees something too, since a softmax over nothing is NaN.
+    `prefix`, int64 [batch], are the tokens of each row's prompt, for a prefix mask.  `past` and `new`, int64 [batch],
+    count each row's earlier tokens and this call's; the rest of `seq` is padding, which sees something too, since a
+    softmax over nothing is NaN.
     """
     if seq == 1 and len(past) == 1 and mask.window is None:
         return np.ones((1, 1, 1, total), np.bool_)  # one row's newest token sees all that there is
     query = (past[:, None] + np.arange(seq))[:, None, :, None]
     key = np.arange(total)
-    if mask.kind == "causal":
+    if mask.kind != "bidirectional":
         seen: NDArray[np.bool_] = key <= query
+        if prefix is not None and mask.kind == "prefix":
+            seen = seen | (key < prefix[:, None, None, None])
         if mask.window is not None:
             seen &= key > query - mask.window
         return seen

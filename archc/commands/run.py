@@ -9,6 +9,7 @@ import typer
 
 from archc.commands.options import Json, Plan, Threads, check_text, parse_ids
 from archc.console import UsageError, note, write_json, write_text
+from runtime.errors import EngineError
 
 if TYPE_CHECKING:
     from runtime import Engine
@@ -126,15 +127,17 @@ def _encode(engine: Engine, text: str, chat: bool) -> list[int]:
 
 
 def _stream(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> None:
+    pieces = engine.stream(prompt_ids, **options)
     last = ""
     try:
-        for piece in engine.stream(prompt_ids, **options):
+        for piece in pieces:
             write_text(piece)
             last = piece
-    finally:
-        # The shell's prompt, or an error, starts on a line of its own; after an interrupt as well.
-        if not last.endswith("\n") and not isinstance(sys.exception(), BrokenPipeError):
-            write_text("\n")
+    except (KeyboardInterrupt, EngineError):
+        write_text("\n")  # the shell's prompt, or the error, starts on a line of its own
+        raise
+    if not last.endswith("\n"):
+        write_text("\n")
     _tell_speed(engine)
 
 
@@ -148,9 +151,11 @@ def _stream_ids(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) 
 
     try:
         engine.generate(prompt_ids, on_token=show, **options)
-    finally:
-        if not isinstance(sys.exception(), BrokenPipeError):
+    except (KeyboardInterrupt, EngineError):
+        if written:
             write_text("\n")
+        raise
+    write_text("\n")
     _tell_speed(engine)
 
 

@@ -65,6 +65,16 @@ class Layer(Word):
     mlp: Mlp
 
 
+class Prefix(Word):
+    """A prompt whose tokens see each other both ways, up to a token that begins what is written (Raffel et al. 2020,
+    prefix LM; Du et al. 2022, GLM)."""
+
+    end: int = Field(ge=0, le=10**8, description="Id of the token that begins the written part; it is part of it.")
+    blanks: tuple[int, ...] = Field(
+        min_length=1, description="Ids of the token that stands where the written part belongs; the first one present."
+    )
+
+
 class Model(Word):
     """Every section of one architecture at one layer index."""
 
@@ -80,6 +90,7 @@ class Model(Word):
     final_norm: Norm
     head: Head
     pooler: Pooler = Field(default_factory=NoPooler)
+    prefix: Prefix | None = Field(None, description="A prompt that is read both ways.")
 
 
 # Sections whose values may differ from layer to layer; elsewhere the name `layer` means nothing.

@@ -107,6 +107,18 @@ class Rope(Word):
     scaling: RopeScaling = Field(default_factory=NoScaling, description="Context extension of the frequencies.")
 
 
+class BlockRope(Word):
+    """Two-dimensional rotary positions (Du et al. 2022, GLM, section 2.2; Su et al. 2021): the first half of each head
+    rotates by a token's place in the text, the second by its place in the block that is being written.
+
+    Needs `prefix`, which says where that block begins.
+    """
+
+    kind: Literal["block-rope"] = "block-rope"
+    theta: PositiveFloat = Field(description="Base of the geometric series of wavelengths.")
+    rounding: Literal["none", "float16"] = Field("none", description="Precision in which the frequencies are rounded.")
+
+
 class Alibi(Word):
     """Attention with linear biases (Press et al. 2022): slope(head) · key position is added to the scores."""
 
@@ -139,4 +151,4 @@ class NoPosition(Word):
     kind: Literal["none"] = "none"
 
 
-Position = Annotated[Rope | Alibi | Learned | NoPosition, Field(discriminator="kind")]
+Position = Annotated[Rope | BlockRope | Alibi | Learned | NoPosition, Field(discriminator="kind")]

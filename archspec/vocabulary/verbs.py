@@ -31,7 +31,7 @@ class Concat(Word):
 class Stack(Word):
     """Lays numbered tensors side by side along a new first axis: `{index}` in `from` counts from 0."""
 
-    count: Size = Field(description="How many tensors there are.")
+    count: int = Field(gt=0, le=10**5, description="How many tensors there are.")
 
 
 Step = Transpose | Split | Concat | Stack

@@ -78,16 +78,21 @@ class Checkpoint:
 
     @property
     def bytes(self) -> int:
-        """What the tensors take on disk."""
+        """What the weights take on disk; integers, which are never weights, are left out."""
         return sum(map(self._bytes_of, self._entries.values()))
 
     @staticmethod
     def _bytes_of(entry: _Entry) -> int:
-        return math.prod(entry.shape) * _DTYPES[entry.dtype]
+        return math.prod(entry.shape) * _DTYPES.get(entry.dtype, 0)
 
     def read(self, name: str) -> Tensor:
-        """One tensor, in its stored dtype. Raises BuildError where its file has changed or cannot be read."""
+        """One tensor, in its stored dtype. Raises BuildError for integers, and where its file cannot be read any more."""
         entry = self._entries[name]
+        if entry.dtype not in _DTYPES:  # A mask or index that nothing reads may well be one.
+            raise BuildError(
+                f"{entry.file}: tensor '{clipped(name)}' is stored as {entry.dtype}; archc reads {', '.join(_DTYPES)}: "
+                "take the checkpoint's unquantised version"
+            )
         # A memory map keeps the pages that were read resident: one file is open at a time, and not for long.
         self._unmapped += self._bytes_of(entry)
         if self._opened is None or self._opened[0] != entry.file or self._unmapped > _REOPEN_BYTES:
@@ -103,18 +108,12 @@ class Checkpoint:
         names = list(handle.keys())
         for name in names:
             view = handle.get_slice(name)
-            dtype = view.get_dtype()
-            if dtype not in _DTYPES:
-                raise BuildError(
-                    f"{file}: tensor '{clipped(name)}' is stored as {dtype}; archc reads {', '.join(_DTYPES)}: "
-                    "take the checkpoint's unquantised version"
-                )
             if name in self._entries:
                 raise BuildError(
                     f"tensor '{clipped(name)}' is in both {self._entries[name].file} and {file}: "
                     "the shards do not belong together"
                 )
-            self._entries[name] = _Entry(file, tuple(view.get_shape()), dtype)
+            self._entries[name] = _Entry(file, tuple(view.get_shape()), view.get_dtype())
         return names
 
     def _read_index(self, index: Path) -> None:

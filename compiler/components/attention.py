@@ -54,10 +54,7 @@ class Attention(nn.Module):
         if self.filter is not None:
             source_BSN, present = self.filter(x_BSN, state, signals.lengths_B)
         q, k, v = self.project(source_BSN, x_BSN)
-        if isinstance(self.position, words.Rope):
-            interleaved = self.position.pairing == "interleaved"
-            q = ops.rotary(q, signals.cos_BSR, signals.sin_BSR, interleaved)
-            k = ops.rotary(k, signals.cos_BSR, signals.sin_BSR, interleaved)
+        q, k = self.rotate(q, signals), self.rotate(k, signals)
         if state:
             present["key"] = ops.update_cache(state["key"], k, signals.write_indices_B)
             present["value"] = ops.update_cache(state["value"], v, signals.write_indices_B)
@@ -79,6 +76,18 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = ops.split_heads(q, word.heads), ops.split_heads(k, word.kv_heads), ops.split_heads(v, word.kv_heads)
         return (q, k, v) if whole else (self.q_norm(q), self.k_norm(k), v)
+
+    def rotate(self, x_BHSD: Tensor, signals: Signals) -> Tensor:
+        """Queries or keys turned by their positions, where positions are rotary."""
+        cos, sin = signals.cos_BSR, signals.sin_BSR
+        if cos is None or sin is None:
+            return x_BHSD
+        if isinstance(self.position, words.BlockRope):
+            halves = x_BHSD.chunk(2, dim=-1)
+            turned = [ops.rotary(half, cos[:, axis], sin[:, axis], False) for axis, half in enumerate(halves)]
+            return torch.cat(turned, dim=-1)
+        interleaved = isinstance(self.position, words.Rope) and self.position.pairing == "interleaved"
+        return ops.rotary(x_BHSD, cos, sin, interleaved)
 
     def score_bias(self, signals: Signals) -> Tensor | None:
         """The additive bias on scaled scores [1, H, 1, T]."""

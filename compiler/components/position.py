@@ -147,6 +147,24 @@ class RotaryTables(nn.Module):
         return (angles_BSR.cos() * self.factor).to(self.dtype), (angles_BSR.sin() * self.factor).to(self.dtype)
 
 
+class BlockRotaryTables(nn.Module):
+    """cos and sin for each half of a head: one of places in the text, one of places in the written block."""
+
+    def __init__(self, word: words.BlockRope, head_dim: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        frequencies = base_frequencies(word.theta, head_dim // 2)
+        if word.rounding == "float16":
+            frequencies = frequencies.half().float()
+        self.frequencies: list[float] = frequencies.tolist()
+
+    def forward(self, positions_B2S: Tensor) -> tuple[Tensor, Tensor]:
+        """Places in the text and in the block [B, 2, S] → cos, sin [B, 2, S, D/4] in the model's dtype."""
+        frequencies = torch.tensor(self.frequencies, dtype=torch.float32, device=positions_B2S.device)
+        angles_B2SR = positions_B2S[..., None].float() * frequencies
+        return angles_B2SR.cos().to(self.dtype), angles_B2SR.sin().to(self.dtype)
+
+
 def alibi_slopes(heads: int, max_bias: float = 8.0, slopes: str = "interleaved") -> list[float]:
     """2^(−max_bias·i/n) for i = 1 … n where n is a power of two (Press et al. 2022, section 3).
 

@@ -64,7 +64,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
         new.name = f"{node.name}.{index}.{new.op_type}"
         new.metadata_props[ATTENTION_METADATA] = node.metadata_props[ATTENTION_METADATA]
     graph.insert_before(node, tape.nodes)
-    ir.convenience.replace_all_uses_with(node.outputs[0], result)
+    ir.convenience.replace_all_uses_with(node.outputs[0], result, replace_graph_outputs=True)
     result.name, node.outputs[0].name = node.outputs[0].name, None
     graph.remove(node, safe=True)
 

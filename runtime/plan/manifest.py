@@ -20,7 +20,9 @@ Size = Annotated[StrictInt, Field(ge=0, le=2**48)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=1024)]
 Dim = Annotated[StrictInt, Field(ge=1, le=2**40)] | Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Shape = tuple[Dim, ...]
-InputRole = Literal["token_ids", "positions", "write_indices", "lengths", "mask", "logit_positions", "token_types"]
+InputRole = Literal[
+    "token_ids", "positions", "write_indices", "lengths", "block_positions", "mask", "logit_positions", "token_types"
+]
 OutputRole = Literal["logits", "hidden_states", "pooled"]
 
 
@@ -29,9 +31,10 @@ class _Strict(BaseModel):
 
 
 class Mask(_Strict):
-    """Which keys a query may see: causal (none after it) or bidirectional (all of its row), perhaps in a window."""
+    """Which keys a query may see: causal (none after it), prefix (also all of the prompt) or bidirectional (all of its
+    row), perhaps in a window."""
 
-    kind: Literal["causal", "bidirectional"]
+    kind: Literal["causal", "prefix", "bidirectional"]
     window: Annotated[StrictInt, Field(ge=1)] | None = None
 
 
@@ -95,6 +98,14 @@ class Limits(_Strict):
     vocab_size: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 
 
+class Prefix(_Strict):
+    """Where a prompt that is read both ways ends: before the token `end`; `blanks` are the ids of the token at whose
+    place the written part belongs."""
+
+    end: Annotated[StrictInt, Field(ge=0)]
+    blanks: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1)]
+
+
 class Tokens(_Strict):
     """Ids of the special tokens that generation needs."""
 
@@ -127,6 +138,7 @@ class Manifest(_Strict):
     state: tuple[State, ...] = ()
     limits: Limits
     tokens: Tokens = Tokens()
+    prefix: Prefix | None = None
     tensors: tuple[Tensor, ...] = ()
     parameters: Size
     flops_per_token: Annotated[StrictInt, Field(ge=0)]
@@ -141,6 +153,11 @@ class Manifest(_Strict):
         _unique("output role", [o.role for o in self.outputs])
         _unique("tensor", [t.name for t in self.tensors])
         roles = {i.role for i in self.inputs}
+        prefixed = "block_positions" in roles or any(
+            i.mask is not None and i.mask.kind == "prefix" for i in self.inputs
+        )
+        if prefixed != (self.prefix is not None):
+            raise ValueError("a prefix mask or block positions, and nothing else, need `prefix`")
         required = {"token_ids"}
         if self.output("logits") is not None:
             required.add("logit_positions")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -122,7 +121,7 @@ def test_float16_that_overflows_is_named(archc: Archc, hot: Path, tmp_path: Path
     assert "layers.1.mlp" in text.out
     result = archc("verify", tmp_path / "half.plan", "--weights", hot, "--json").json
     assert result["differences"][0]["largest"] is None
-    assert not math.isfinite(float("inf")) and "float16" in result["not_finite"]
+    assert "float16" in result["not_finite"]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ NAMES = {
         ("1 < n <= 4 != 5", True),
         ("'a' in kinds", True),
         ("word not in ['a', 'b']", True),
+        ("'k' in m and 'z' not in m", True),
         ("xs[n - 4]", 3),
         ("m['k']", 7),
         ("max(xs) + min(1, n)", 4),

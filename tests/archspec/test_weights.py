@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from archspec import BoundWeights, Concat, Source, Spec, Split, Transpose, WeightsError
+from archspec import BoundWeights, Concat, Source, Spec, Split, Stack, Transpose, WeightsError
 
 Load = Callable[..., Spec]
 MATRIX, VECTOR = (8, 8), (8,)
@@ -111,6 +111,24 @@ def test_concat_needs_every_name(load: Load) -> None:
     assert "the checkpoint has no 'value.weight'" in refused(weights, slots("up.weight"), ["gate.weight"])
 
 
+STACK = "layer.{up,down}.weight: {from: ['h.{layer}.{index}.{u,d}', 'x.{layer}.{index}.{u,d}'], transpose: true, stack: {count: 3}}"
+
+
+def test_a_stack_needs_every_number(load: Load) -> None:
+    weights, slot = bound(load, STACK), {"layers.1.down.weight": (3, 8, 8)}
+    names = [f"x.1.{index}.d" for index in range(3)]
+    found = weights.resolve(slot, names).sources["layers.1.down.weight"]
+    assert found == Source(tuple(names), (Transpose(), Stack(count=3)))
+    assert "the checkpoint has no 'x.1.1.d'" in refused(weights, slot, [names[0], names[2]])
+    assert "the checkpoint has no 'h.1.0.d', 'h.1.1.d', 'h.1.2.d'" in refused(weights, slot, [])
+    assert refused(weights, slot, [*names, "x.1.3.d"]).startswith("checkpoint: nothing reads the tensor 'x.1.3.d'")
+
+
+def test_what_a_stack_of_vectors_is_made_of_has_one_axis(load: Load) -> None:
+    found = bound(load, STACK).resolve({"layers.0.up.weight": (3, 8)}, [f"h.0.{index}.u" for index in range(3)])
+    assert found.sources["layers.0.up.weight"].steps == (Stack(count=3),)
+
+
 def test_alternatives_of_which_the_first_present_is_read(load: Load) -> None:
     weights = bound(load, "norm: [ln_attn, input_norm]")
     assert weights.resolve(slots("norm"), ["input_norm"]).sources["norm"].names == ("input_norm",)
@@ -197,6 +215,10 @@ def test_a_child_replaces_part_of_a_split(load: Load) -> None:
         ("'{a,b}': {from: x, split: true}", "the key 'parts' is missing"),
         ("a: {from: x, transpose: false}", "true is expected"),
         ("a: {from: x, concat: true}", "concat joins several tensors"),
+        ("a: {from: x, stack: {count: 2}}", "stack numbers its tensors, and 'x' has no {index}"),
+        ("a: 'x.{index}'", "'{index}' in 'x.{index}' means nothing"),
+        ("a: {from: ['x.{index}', 'y.{index}'], concat: true, stack: {count: 2}}", "concat and stack both join"),
+        ("a: {from: 'x.{index}', stack: {count: 0}}", "must be positive"),
         ("a: 'h.{layer}'", "belongs to no layer"),
         ("a: null", "there is none for 'a'"),
     ],

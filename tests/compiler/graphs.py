@@ -1,0 +1,101 @@
+"""Small graphs for the passes' tests, and what ONNX Runtime makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+from numpy.typing import NDArray
+
+from compiler.operators import ATTENTION_METADATA, OPSET
+from compiler.weights import WeightTensor
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def value(name: str, dtype: ir.DataType, *shape: int | str) -> ir.Value:
+    """A graph input."""
+    return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+
+
+def weight(slot: str, *shape: int, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
+    """An initializer whose bytes come later."""
+    tensor = WeightTensor(slot, shape, dtype)
+    return ir.Value(name=slot, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
+
+
+def constant(name: str, array: NDArray[Any]) -> ir.Value:
+    """An initializer with numbers."""
+    tensor = ir.tensor(array, name=name)
+    return ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+
+
+def model(
+    inputs: Sequence[ir.Value], nodes: Sequence[ir.Node], outputs: Sequence[ir.Value], initializers: Sequence[ir.Value] = ()
+) -> ir.Model:
+    """A graph of the portable kind."""
+    for node in nodes:
+        for index, output in enumerate(node.outputs):
+            output.name = output.name or f"{node.name}.{index}"
+    graph = ir.Graph(
+        inputs, outputs, nodes=nodes, initializers=initializers, opset_imports={"": OPSET}, name="test"
+    )
+    return ir.Model(graph, ir_version=11)
+
+
+def operators(graph_model: ir.Model) -> list[str]:
+    """The operators in order."""
+    return [node.op_type for node in graph_model.graph]
+
+
+def run(graph_model: ir.Model, feeds: Arrays) -> list[NDArray[Any]]:
+    """Every output, by ONNX Runtime on the CPU."""
+    serialized = ir.serde.serialize_model(graph_model).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    results: list[NDArray[Any]] = onnxruntime.InferenceSession(
+        serialized, options, providers=["CPUExecutionProvider"]
+    ).run(None, dict(feeds))
+    return results
+
+
+def attention(heads: int, kv_heads: int, width: int, scale: float, mask: ir.DataType) -> ir.Model:
+    """One Attention node as the compiler writes it: a mask, a scale, no flag of causality."""
+    inputs = [
+        value("q", ir.DataType.FLOAT, "batch", heads, "seq", width),
+        value("k", ir.DataType.FLOAT, "batch", kv_heads, "total", width),
+        value("v", ir.DataType.FLOAT, "batch", kv_heads, "total", width),
+        value("mask", mask, "batch", 1 if mask == ir.DataType.BOOL else heads, "seq", "total"),
+    ]
+    attributes = {
+        "scale": ir.AttrFloat32("scale", scale),
+        "is_causal": ir.AttrInt64("is_causal", 0),
+        "softmax_precision": ir.AttrInt64("softmax_precision", 1),
+    }
+    node = ir.Node("", "Attention", inputs, attributes.values(), num_outputs=1, name="attention")
+    node.metadata_props[ATTENTION_METADATA] = json.dumps({"scale": scale, "bias": mask != ir.DataType.BOOL})
+    output = node.outputs[0]
+    output.name, output.type = "y", ir.TensorType(ir.DataType.FLOAT)
+    output.shape = ir.Shape(["batch", heads, "seq", width])
+    return model(inputs, [node], [output])
+
+
+def attention_feeds(heads: int, kv_heads: int, width: int, mask: ir.DataType, seq: int = 3, total: int = 7) -> Arrays:
+    """Random queries, keys and values; a causal mask, of booleans or of slopes over the key's position."""
+    random = np.random.default_rng(heads * 100 + kv_heads)
+
+    def normal(*shape: int) -> NDArray[np.float32]:
+        return random.standard_normal(shape).astype(np.float32)
+
+    seen = np.arange(total) <= np.arange(seq)[:, None] + total - seq
+    feeds = {"q": normal(2, heads, seq, width), "k": normal(2, kv_heads, total, width), "v": normal(2, kv_heads, total, width)}
+    if mask == ir.DataType.BOOL:
+        return feeds | {"mask": np.broadcast_to(seen, (2, 1, seq, total)).copy()}
+    slopes = np.arange(1, heads + 1, dtype=np.float32)[:, None, None] / heads
+    bias = np.where(seen, slopes * np.arange(total, dtype=np.float32), np.finfo(np.float32).min)
+    return feeds | {"mask": np.broadcast_to(bias, (2, heads, seq, total)).astype(np.float32)}

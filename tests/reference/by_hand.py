@@ -1,0 +1,131 @@
+"""References of our own, for families that transformers has no class of: float32, one row at a time, no cache.
+
+Each subclass writes its family's computation down from the paper, and its checkpoint under the official names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.families.case import Ids, Outputs
+from tests.families.random_weights import normal
+
+
+class ByHand:
+    """A config, random weights of the given shapes, and what every decoder is made of.
+
+    `tables` are embedding tables by name; `buffers` are in the checkpoint and no part of the model.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
+        seed: int,
+        *,
+        tables: Sequence[str],
+        buffers: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.config, self.buffers = dict(config), dict(buffers or {})
+        self.weights = {}
+        for name, shape in shapes.items():
+            value = normal(name, shape, seed)
+            scale = 0.3 if len(shape) == 1 or name in tables else 0.2
+            self.weights[name] = scale * value + (1.0 if len(shape) == 1 and name.endswith("weight") else 0.0)
+
+    @property
+    def source(self) -> str:
+        """The file of the family."""
+        return type(self).__module__.replace(".", "/") + ".py"
+
+    @property
+    def parameters(self) -> int:
+        """Every number of the checkpoint but its buffers."""
+        return sum(value.numel() for value in self.weights.values())
+
+    def save(self, folder: Path) -> None:
+        """The config and the weights under their official names."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(self.config), "utf-8")
+        save_file({**self.weights, **self.buffers}, folder / "model.safetensors", {"format": "pt"})
+
+    def outputs(self, ids: Ids, token_type_ids: Ids | None = None) -> Outputs:
+        """Logits of every row."""
+        assert token_type_ids is None
+        return {"logits": torch.stack([self.row(row) for row in ids]).numpy()}
+
+    def in_steps(self, ids: Sequence[int], sizes: Sequence[int]) -> NDArray[np.float32]:
+        """Logits of one row; without a cache, how it is cut makes no difference."""
+        assert sum(sizes) == len(ids)
+        logits: NDArray[np.float32] = self.row(ids).numpy()
+        return logits
+
+    def row(self, ids: Sequence[int]) -> Tensor:
+        """Logits [seq, vocab] of one row of ids."""
+        raise NotImplementedError
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """x Wᵀ, and the bias where the checkpoint has one."""
+        return x @ self.weights[f"{name}.weight"].T + self.weights.get(f"{name}.bias", torch.zeros(()))
+
+    def rms_norm(self, name: str, x: Tensor, eps: float) -> Tensor:
+        """x / sqrt(mean(x²) + eps) · weight."""
+        return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + eps) * self.weights[f"{name}.weight"]
+
+
+def silu(x: Tensor) -> Tensor:
+    """x · sigmoid(x)."""
+    return x * torch.sigmoid(x)
+
+
+def heads_of(x: Tensor, heads: int) -> Tensor:
+    """[seq, heads · d] → [heads, seq, d]."""
+    length, width = x.shape
+    return x.reshape(length, heads, width // heads).transpose(0, 1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Causal softmax attention of heads [heads, seq, d], each key head serving its share → [seq, heads · d].
+
+    `bias` [heads, seq, seq] is added to the scaled scores.
+    """
+    heads, length, size = q.shape
+    mixed = []
+    for head in range(heads):
+        served = head // (heads // k.shape[0])
+        scores = q[head] @ k[served].T / math.sqrt(size)
+        if bias is not None:
+            scores = scores + bias[head]
+        future = torch.ones(length, length).triu(1).bool()
+        mixed.append(scores.masked_fill(future, -math.inf).softmax(dim=-1) @ v[served])
+    return torch.cat(mixed, dim=-1)
+
+
+def turns(length: int, size: int, base: float, stretch: float = 1.0) -> Tensor:
+    """The rotation of each pair i at each position t as a complex number: angle t / stretch · base^(−2i/size)."""
+    speeds = torch.tensor([base ** (-2 * i / size) for i in range(size // 2)])
+    return torch.polar(torch.ones(length, size // 2), torch.arange(length)[:, None] / stretch * speeds)
+
+
+def rotate_halves(x: Tensor, turn: Tensor) -> Tensor:
+    """Turns the pairs (x[i], x[i + r/2]) of the first r dims; the others pass."""
+    half = turn.shape[-1]
+    pairs = torch.complex(x[..., :half], x[..., half : 2 * half]) * turn
+    return torch.cat((pairs.real, pairs.imag, x[..., 2 * half :]), dim=-1)
+
+
+def rotate_neighbours(x: Tensor, turn: Tensor) -> Tensor:
+    """Turns the pairs (x[2i], x[2i + 1]) of the first r dims; the others pass."""
+    half = turn.shape[-1]
+    pairs = torch.complex(x[..., 0 : 2 * half : 2], x[..., 1 : 2 * half : 2]) * turn
+    return torch.cat((torch.view_as_real(pairs).flatten(-2), x[..., 2 * half :]), dim=-1)
