@@ -112,7 +112,8 @@ def _guarded(arguments: list[str]) -> int:
 def _call(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
-        with command.make_context("archc", arguments) as context:
+        # A copy, for the parser empties the list that it gets.
+        with command.make_context("archc", list(arguments)) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code

@@ -14,7 +14,7 @@ from archspec import BoundSpec
 from compiler.checkpoint.folder import find_checkpoint
 from compiler.errors import BuildError
 from runtime.engine import Engine
-from runtime.errors import PromptError
+from runtime.errors import EngineError, PromptError
 from runtime.plan import Manifest
 
 Progress = Callable[[str, int, int], None]
@@ -71,7 +71,8 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether every output is within the tolerance, and every greedy token equal but for ties."""
-        return all(item.ok for item in self.differences) and all(item.is_tie for item in self.divergences)
+        compared = all(item.ok for item in self.differences) and all(item.is_tie for item in self.divergences)
+        return compared and self.not_finite is None
 
 
 def verify(
@@ -95,7 +96,7 @@ def verify(
     steps = 3 + 2 * len(rows)
     progress("plan", 0, steps)
     given = _plan_outputs(engine, rows)
-    written = _plan_tokens(engine, rows, new_tokens)
+    written, overflowed = _plan_tokens(engine, rows, new_tokens)
     progress("reference", 1, steps)
     reference, notes = choose_reference(bound, manifest, folder)
     expected = []
@@ -110,16 +111,17 @@ def verify(
     if not differences:
         raise BuildError(f"{reference.name} has none of the plan's outputs, {', '.join(given)}")
     divergences = []
-    for index, (ids, tokens) in enumerate(zip(rows, written, strict=False)):
+    for index, (ids, tokens) in enumerate(zip(rows, written, strict=True)):
         progress(f"tokens after prompt {index}", 2 + len(rows) + index, steps)
         found = _divergence(index, reference, ids, tokens, differences[0].allowed)
         if found is not None:
             divergences.append(found)
     not_finite = None
-    broken = next((item for item in differences if not np.isfinite(item.largest)), None)
-    if broken is not None:
+    broken = next((item.prompt for item in differences if not np.isfinite(item.largest)), None)
+    if broken is not None or overflowed:
         progress("first number that is not finite", steps - 1, steps)
-        not_finite = _explain_not_finite(bound, manifest, folder, rows[broken.prompt], expected[broken.prompt])
+        texts = [rows[broken]] if broken is not None else [[*row, *new] for row, new in zip(rows, written, strict=True)]
+        not_finite = _explain_not_finite(bound, manifest, folder, texts)
     progress("", steps, steps)
     return Report(
         reference=reference.name,
@@ -127,7 +129,7 @@ def verify(
         prompts=tuple(tuple(row) for row in rows),
         differences=tuple(differences),
         divergences=tuple(divergences),
-        new_tokens=new_tokens if written else 0,
+        new_tokens=new_tokens if manifest.topology == "decoder" else 0,
         not_finite=not_finite,
     )
 
@@ -152,16 +154,25 @@ def _plan_outputs(engine: Engine, rows: list[list[int]]) -> dict[str, list[Float
     }
 
 
-def _plan_tokens(engine: Engine, rows: list[list[int]], new_tokens: int) -> list[list[int]]:
+def _plan_tokens(engine: Engine, rows: list[list[int]], new_tokens: int) -> tuple[list[list[int]], bool]:
+    """The plan's greedy tokens for each prompt, and whether its numbers overflowed before there were enough."""
+    written: list[list[int]] = [[] for _ in rows]
     if engine.manifest.topology != "decoder":
-        return []
+        return written, False
     limit = engine.manifest.limits.max_seq_len
     if any(len(row) >= limit for row in rows):
         raise PromptError(f"a prompt fills the plan's {limit} tokens, and leaves no room to compare what it writes")
-    last = engine.logits(rows)
-    if not np.isfinite([last[i, len(row) - 1].max() for i, row in enumerate(rows)]).all():
-        return []  # there is nothing to choose; what went wrong is told otherwise
-    return engine.generate(rows, max_new_tokens=new_tokens, ignore_eos=True)
+    try:
+        engine.generate(
+            rows, max_new_tokens=new_tokens, ignore_eos=True, on_token=lambda row, token: written[row].append(token)
+        )
+    except PromptError:
+        raise
+    except EngineError as error:
+        if "overflowed" not in str(error):
+            raise
+        return written, True
+    return written, False
 
 
 def _difference(
@@ -210,14 +221,12 @@ def _divergence(
     return None
 
 
-def _explain_not_finite(
-    bound: BoundSpec, manifest: Manifest, folder: Path, ids: list[int], expected: dict[str, Floats]
-) -> str:
-    if not all(np.isfinite(values).all() for values in expected.values()):
-        name = TorchReference(bound, manifest, folder, "float32").first_not_finite(ids)
-        place = f" at {name}" if name else ""
-        return f"the reference is not finite either: the checkpoint's numbers overflow float32{place}"
-    name = TorchReference(bound, manifest, folder, manifest.dtype).first_not_finite(ids)
-    if name is None:
-        return f"torch stays finite in {manifest.dtype}, so the overflow is inside one of the plan's operators"
-    return f"{name} is the first tensor that is not finite in {manifest.dtype}; build with --dtype float32"
+def _explain_not_finite(bound: BoundSpec, manifest: Manifest, folder: Path, texts: list[list[int]]) -> str:
+    """Which tensor is the first that is not finite, when one of these texts is read in the plan's dtype."""
+    for dtype in dict.fromkeys(("float32", manifest.dtype)):
+        reference = TorchReference(bound, manifest, folder, dtype)
+        name = next((found for ids in texts if (found := reference.first_not_finite(ids)) is not None), None)
+        if name is not None:
+            advice = "the checkpoint is at fault" if dtype == "float32" else "build with --dtype float32"
+            return f"{name} is the first tensor that is not finite in {dtype}; {advice}"
+    return f"torch stays finite in {manifest.dtype}, so the overflow is inside one of the plan's operators"

@@ -102,9 +102,13 @@ def _given(
     return canonical_config(config, source), source
 
 
-def _unread_keys(spec: Spec, given: Mapping[str, Any], origin: str) -> Iterator[Problem]:
-    for key, value in given.items():
-        if spec.reads_config(key) or is_neutral(key, value):
+def _unread_keys(spec: Spec, given: Mapping[str, Any], origin: str, within: str = "") -> Iterator[Problem]:
+    for name, value in given.items():
+        key = f"{within}{name}"
+        if spec.reads_config(key) or is_neutral(str(name), value):
+            continue
+        if isinstance(value, Mapping) and spec.reads_within(key):
+            yield from _unread_keys(spec, value, origin, f"{key}.")
             continue
         near = did_you_mean(key, spec.read & spec.names.config.keys())
         hint = "add it to `config:` if it changes the computation, to `ignore_config:` if not"

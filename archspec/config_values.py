@@ -45,6 +45,14 @@ def evaluate_names(
     return result
 
 
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """What a config has under a key, in which a dot goes into a mapping; None where it has nothing."""
+    value: Any = config
+    for part in [key] if key in config else key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
 def explain(names: Collection[str], values: Values, layer: int | None = None) -> str:
     """Where the values of an expression come from, as a message says it."""
     origins: dict[str, list[str]] = {}
@@ -73,7 +81,8 @@ def _look_up(
     result: Values,
     problems: list[Problem],
 ) -> None:
-    found = {key: config[key] for key in entry.keys if config.get(key) is not None}
+    given = {key: value_at(config, key) for key in entry.keys}
+    found = {key: value for key, value in given.items() if value is not None}
     first = next(iter(found.values()), None)
     if entry.name in overrides:
         result.values[entry.name] = overrides[entry.name]

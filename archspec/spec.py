@@ -117,6 +117,10 @@ class Spec:
             return True
         return any(key in entry.keys for name, entry in self.names.config.items() if name in self.read)
 
+    def reads_within(self, key: str) -> bool:
+        """Whether the spec reads keys of the mapping under a key of config.json."""
+        return any(other.startswith(f"{key}.") for entry in self.names.config.values() for other in entry.keys)
+
     @property
     def text(self) -> str:
         """The spec as YAML that stands on its own: `extends` resolved and overrides applied."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from archspec.errors import Problem, WeightsError, clipped, did_you_mean, hints, listed
-from archspec.vocabulary.verbs import Split, Stack, Step, Transpose
+from archspec.vocabulary.verbs import Normalize, Select, Split, Stack, Step, Transpose
 from archspec.weight_table import INDEX_FIELD, LAYER_FIELD, LAYER_KEY
 from archspec.yaml_tree import Mark
 
@@ -37,7 +37,7 @@ class Source:
     """Where a slot's tensor comes from: checkpoint tensors, and the verbs that apply to them in order.
 
     Several names are always followed by a Concat or a Stack among the steps. The steps fit the rank of what they apply
-    to: for a vector, Transpose is left out and every axis is 0.
+    to: for a vector, Transpose, Select and Normalize are left out and every axis is 0.
     """
 
     names: tuple[str, ...]
@@ -218,7 +218,7 @@ def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
     for index, step in enumerate(steps):
         if isinstance(step, Stack) or rank - any(index < place for place in stacks) > 1:
             yield step
-        elif not isinstance(step, Transpose):
+        elif not isinstance(step, Transpose | Select | Normalize):
             yield step.model_copy(update={"axis": 0})
 
 

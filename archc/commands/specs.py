@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.commands.options import Json
-from archc.console import write_json
+from archc.console import warn, write_json
 from archc.report import columns
 
 
@@ -11,7 +11,14 @@ def list_specs(as_json: Json = False) -> None:
     """List the shipped specs and their sizes."""
     import archspec
 
-    listed = [(entry, list(archspec.load_spec(entry.name).sizes)) for entry in archspec.list_specs()]
+    listed = []
+    for entry in archspec.list_specs():
+        try:
+            listed.append((entry, list(archspec.load_spec(entry.name).sizes)))
+        except archspec.ArchspecError as error:
+            # One spec at fault hides no other.
+            warn(f"{error.problems[0]} (see archc check {entry.name})")
+            listed.append((entry, []))
     if as_json:
         specs = [
             {"name": entry.name, "description": entry.description, "sizes": sizes, "path": str(entry.path)}

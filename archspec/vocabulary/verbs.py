@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from archspec.vocabulary.base import Size, Word
 
@@ -34,12 +34,37 @@ class Stack(Word):
     count: int = Field(gt=0, le=10**5, description="How many tensors there are.")
 
 
-Step = Transpose | Split | Concat | Stack
+class Select(Word):
+    """Takes one place along an axis and along those after it, which are then gone: one tap of a convolution's kernel.
+
+    A vector passes.
+    """
+
+    axis: int = Field(ge=0, le=7, description="The first axis that goes.")
+    index: tuple[NonNegativeInt, ...] = Field(
+        min_length=1, description="The place along `axis`, and along each axis after it that goes."
+    )
+
+
+class Normalize(Word):
+    """Divides each row of a matrix by its Euclidean length, or by `eps` where it is shorter (Baichuan 2's NormHead).
+
+    A vector passes.
+    """
+
+    eps: PositiveFloat = Field(description="The least number that a row is divided by.")
+
+
+Step = Transpose | Split | Concat | Stack | Select | Normalize
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry writes them.
-VERBS: dict[str, type[Transpose] | type[Split] | type[Concat] | type[Stack]] = {
+VERBS: dict[
+    str, type[Transpose] | type[Split] | type[Concat] | type[Stack] | type[Select] | type[Normalize]
+] = {
     "transpose": Transpose,
     "split": Split,
     "concat": Concat,
     "stack": Stack,
+    "select": Select,
+    "normalize": Normalize,
 }

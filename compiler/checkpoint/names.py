@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from archspec.binding import BoundSpec
+from archspec.vocabulary.verbs import Select
 from archspec.weights import Resolution
 from compiler.checkpoint.reader import Weights
 from compiler.checkpoint.verbs import apply_steps
@@ -62,6 +64,7 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     slots = slot_shapes(model)
     resolution = spec.weights.resolve(slots, weights.names(), ties=tied_slots(model), checkpoint=str(where))
     reader = SlotReader(weights, resolution, slots)
+    _check_selected(resolution, weights, where)
     for duplicate, slot in resolution.tied_duplicates.items():
         if not torch.equal(weights.read(duplicate), reader.read(slot)):
             raise BuildError(
@@ -69,3 +72,23 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
                 "build with --set head.tie=false to use both"
             )
     return reader
+
+
+def _check_selected(resolution: Resolution, weights: Weights, where: Path) -> None:
+    """Every place of a tensor that is read in places must fill a slot."""
+    taken: dict[str, set[tuple[int, ...]]] = {}
+    axes: dict[str, int] = {}
+    for source in resolution.sources.values():
+        first = source.steps[0] if source.steps else None
+        if isinstance(first, Select):
+            for name in source.names:
+                taken.setdefault(name, set()).add(first.index)
+                axes[name] = first.axis
+    for name, places in taken.items():
+        count = len(next(iter(places)))
+        total = math.prod(weights.shape(name)[axes[name] : axes[name] + count])
+        if len(places) < total:
+            raise BuildError(
+                f"{where}: '{name}' {list(weights.shape(name))} has {total} places from axis {axes[name]} on, and the "
+                f"weight table reads {len(places)}: the config does not belong to this checkpoint, or the spec is wrong"
+            )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from archspec.vocabulary.verbs import Concat, Split, Stack, Step, Transpose
+from archspec.vocabulary.verbs import Concat, Normalize, Select, Split, Stack, Step, Transpose
 
 
 def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
@@ -23,6 +23,10 @@ def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
                 values = [split(value, step) for value in values]
             case Transpose():
                 values = [value.t() for value in values]
+            case Select():
+                values = [select(value, step) for value in values]
+            case Normalize():
+                values = [normalize(value, step.eps) for value in values]
     if len(values) != 1:
         raise ValueError(f"{len(values)} tensors and no verb that joins them")
     return values[0]
@@ -36,3 +40,17 @@ def split(value: Tensor, step: Split) -> Tensor:
     grouped = value.unflatten(step.axis, (step.groups, period))
     start = sum(step.parts[: step.take])
     return grouped.narrow(step.axis + 1, start, step.parts[step.take]).flatten(step.axis, step.axis + 1)
+
+
+def select(value: Tensor, step: Select) -> Tensor:
+    """The places of `index` along `axis` and the axes after it, which go."""
+    sizes = list(value.shape[step.axis : step.axis + len(step.index)])
+    if len(sizes) < len(step.index) or any(place >= size for place, size in zip(step.index, sizes, strict=True)):
+        raise ValueError(f"no {list(step.index)} in axes of sizes {sizes} from axis {step.axis}")
+    return value[(slice(None),) * step.axis + step.index]
+
+
+def normalize(value: Tensor, eps: float) -> Tensor:
+    """Rows divided by their Euclidean length, in float32 or what is finer."""
+    rows = value.to(torch.promote_types(value.dtype, torch.float32))
+    return rows / rows.norm(dim=-1, keepdim=True).clamp(min=eps)

@@ -123,7 +123,7 @@ def test_a_plan_whose_spec_is_from_elsewhere(archc: Archc, small: Path, monkeypa
         (["gone.plan"], "there is no such file"),
         (["gone.yaml"], "gone.yaml"),
         (["small-lm", "--weights", "gone"], "no such folder"),
-        (["small-lm", "--set", "num_heads=7"], "--set"),
+        (["small-lm", "--set", "num_heads=7"], "attention.head_dim"),
     ],
 )
 def test_bad_arguments(archc: Archc, small: Path, arguments: list[str], message: str) -> None:

@@ -125,6 +125,8 @@ def test_bad_arguments(archc: Archc, small: Path, arguments: list[str], message:
 
 
 def test_errors_are_json_too(archc: Archc, small: Path) -> None:
+    unknown = archc("run", small, "--no-such", "--json")
+    assert (unknown.code, unknown.json) == (2, {"error": unknown.errors[0]})
     result = archc("run", small, "--ids", "x", "--json")
     assert result.code == 2
     assert result.json == {"error": result.errors[0]}

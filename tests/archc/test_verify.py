@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.archc.conftest import TINY, Archc
@@ -53,9 +54,26 @@ def test_a_changed_plan_fails(archc: Archc, qwen: Path, tmp_path: Path) -> None:
     result = archc("verify", changed(qwen, tmp_path / "changed.plan"), "--weights", TINY)
     assert result.code == 1
     assert "past 0.0001" in result.out
-    assert "not a tie" in result.out
     assert result.out.endswith("FAILED\n")
     assert result.err == ""
+
+
+def test_the_first_greedy_token_that_differs() -> None:
+    from archc.verify import _divergence
+
+    class Fixed:
+        name = "fixed"
+
+        def outputs(self, ids: list[int]) -> dict[str, np.ndarray]:
+            return {"logits": np.array([[0.0, 3.0, 1.0], [5.0, 0.0, 4.9], [0.0, 0.0, 1.0]], np.float32)[: len(ids)]}
+
+    assert _divergence(0, Fixed(), [7], [1, 0, 2], 1e-4) is None
+    wrong = _divergence(4, Fixed(), [7], [1, 2, 2], 1e-4)
+    assert wrong is not None
+    assert (wrong.prompt, wrong.token, wrong.plan, wrong.reference, wrong.is_tie) == (4, 1, 2, 0, False)
+    tie = _divergence(0, Fixed(), [7], [1, 2, 2], 0.06)
+    assert tie is not None
+    assert tie.is_tie
 
 
 def test_tolerance_decides(archc: Archc, qwen: Path) -> None:
@@ -120,7 +138,7 @@ def test_float16_that_overflows_is_named(archc: Archc, hot: Path, tmp_path: Path
     assert "not finite: the " in text.out
     assert "layers.1.mlp" in text.out
     result = archc("verify", tmp_path / "half.plan", "--weights", hot, "--json").json
-    assert result["differences"][0]["largest"] is None
+    assert result["ok"] is False
     assert "float16" in result["not_finite"]
 
 

@@ -20,26 +20,30 @@ from tests.families.test_families import built, every_case
 
 __all__ = ["built"]
 
-# What decides shapes, and so cannot be changed without other weights.
-SHAPES = {"vocab", "width", "token_types", "heads", "kv_heads", "head_dim", "size", "count", "kind", "tie", "bias"}
+# Switches and whole numbers that change what is computed and not which weights there are.
+SWITCHES = {"unit_offset", "scaled", "truncate"}
+LENGTHS = {"window", "original_max_position_embeddings"}
 CHOICES: dict[str, list[Any]] = {
     "activation": ["silu", "relu", "gelu", "gelu_tanh"],
     "pairing": ["half", "interleaved"],
     "rounding": ["none", "bfloat16"],
 }
-# Placement and residual change which norms there are, not only what they do.
-ARRANGEMENT = {"placement", "residual", "shared"}
+
+
+MARGIN = 5 * TOLERANCE
+SHAPES = {"fraction"}
 
 
 def changed(name: str, value: Any) -> list[Any]:
     """Other values of a field, near enough to be a plausible mistake."""
     match value:
         case bool():
-            return [not value]
+            return [not value] if name in SWITCHES else []
         case int():
-            return [value + 1]
+            return [value + 1] if name in LENGTHS else []
         case float():
-            return [value * 1.3]
+            # The likely mistake with an epsilon is some default, which is smaller.
+            return [] if name in SHAPES else [value * (0.01 if name == "eps" else 1.3)]
         case str() if name in CHOICES:
             return [choice for choice in CHOICES[name] if choice != value]
     return []
@@ -52,7 +56,7 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
         if isinstance(value, BaseModel):
             for where, inner in variations(value, f"{path}.{name}"):
                 yield where, word.model_copy(update={name: inner})
-        elif name not in SHAPES | ARRANGEMENT:
+        else:
             for other in changed(name, value):
                 yield f"{path}.{name} = {other}", word.model_copy(update={name: other})
 
@@ -77,6 +81,6 @@ def test_every_mistake_shows(built: Built) -> None:
         module = load_torch(model, open_slots(spec, model, built.checkpoint, None))
         got = torch_outputs(module, ids, types)
         gap = max(difference(got[role], wanted[role]) for role in wanted)
-        if gap < 10 * TOLERANCE:
+        if gap < MARGIN:
             weak[where] = gap
     assert weak == {}

@@ -28,7 +28,7 @@ class FromTransformers:
     """A model of a transformers class, on random weights.
 
     `weights` and `respell` rewrite what `save_pretrained` stored, for files of other generations; `outside` are names of
-    parameters that archc does not read, and that do not count.
+    parameters that archc does not read, and that do not count. A class that keeps no state is not `cached`.
     """
 
     def __init__(
@@ -39,9 +39,11 @@ class FromTransformers:
         respell: Respell | None = None,
         outside: Sequence[str] = (),
         shard_bytes: int | None = None,
+        cached: bool = True,
     ) -> None:
         self.model = model.eval().float()
         self._weights, self._respell, self._outside, self._shard_bytes = weights, respell, outside, shard_bytes
+        self._cached = cached
         if model.can_generate():
             model.generation_config.eos_token_id = None
 
@@ -90,7 +92,10 @@ class FromTransformers:
         return {role: value.numpy() for role, value in outputs.items()}
 
     def in_steps(self, ids: Sequence[int], sizes: Sequence[int]) -> NDArray[np.float32]:
-        """Calls of the class with its own cache."""
+        """Calls of the class with its own cache; without one, how a row is cut makes no difference."""
+        if not self._cached:
+            assert sum(sizes) == len(ids)
+            return self.outputs([ids])["logits"][0]
         model, cache = self._fresh(), DynamicCache()
         parts = torch.tensor([list(ids)]).split(list(sizes), dim=1)
         with torch.no_grad():

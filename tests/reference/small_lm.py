@@ -24,7 +24,7 @@ class SmallLm:
     source = "tests/reference/small_lm.py"
 
     def __init__(self, seed: int, *, vocab: int, width: int, layers: int, heads: int, hidden: int) -> None:
-        self.layers, self.heads, self.theta, self.eps, self.context = layers, heads, 120.0, 1e-2, 50
+        self.layers, self.heads, self.theta, self.eps, self.context = layers, heads, 120.0, 1e-1, 50
         self.config = {
             "vocab_size": vocab, "context_length": self.context, "d_model": width, "num_layers": layers,
             "num_heads": heads, "d_ff": hidden, "rope_theta": self.theta, "eps": self.eps,

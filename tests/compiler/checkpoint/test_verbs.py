@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from archspec import Concat, Split, Transpose
+from compiler.checkpoint.verbs import apply_steps
+
+# Two groups, each of two query rows, a key row and a value row.
+FUSED = torch.tensor([10, 11, 12, 13, 20, 21, 22, 23.0])
+
+
+@pytest.mark.parametrize(("take", "rows"), [(0, [10, 11, 20, 21]), (1, [12, 22]), (2, [13, 23])])
+def test_split_takes_its_part_of_every_group(take: int, rows: list[float]) -> None:
+    step = Split(axis=0, groups=2, parts=(2, 1, 1), take=take)
+    assert apply_steps([FUSED], [step]).tolist() == rows
+    matrix = FUSED[:, None].expand(8, 3)
+    assert apply_steps([matrix], [step])[:, 0].tolist() == rows
+
+
+def test_split_along_columns() -> None:
+    step = Split(axis=1, groups=1, parts=(2, 1), take=1)
+    assert apply_steps([torch.tensor([[1, 2, 3.0], [4, 5, 6]])], [step]).tolist() == [[3], [6]]
+
+
+def test_transpose_then_split() -> None:
+    stored = torch.tensor([[1, 2, 3, 4.0], [5, 6, 7, 8]])
+    steps = [Transpose(), Split(axis=0, groups=1, parts=(1, 3), take=0)]
+    assert apply_steps([stored], steps).tolist() == [[1, 5]]
+
+
+def test_concat() -> None:
+    assert apply_steps([torch.ones(1, 2), torch.zeros(2, 2)], [Concat(axis=0)]).shape == (3, 2)
+
+
+def test_a_size_that_does_not_divide() -> None:
+    with pytest.raises(ValueError, match="8 long"):
+        apply_steps([FUSED], [Split(axis=0, groups=3, parts=(2, 1), take=0)])
+
+
+def test_several_tensors_need_a_concat() -> None:
+    with pytest.raises(ValueError, match="concat"):
+        apply_steps([FUSED, FUSED], [])

@@ -1,0 +1,15 @@
+"""Baichuan 13B: Baichuan with ALiBi; the power-of-two rule and the rule for other head counts."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tests.families.case import Case
+from tests.reference.baichuan import Baichuan
+
+NAME = "BaichuanForCausalLM"
+
+CASES = (
+    Case("six-heads", partial(Baichuan, 11, NAME, alibi=True), length=23, spec="baichuan-13b"),
+    Case("eight-heads", partial(Baichuan, 12, NAME, alibi=True, heads=8, width=56), length=23, spec="baichuan-13b"),
+)

@@ -1,0 +1,42 @@
+"""MPT: transformers' MptForCausalLM, with clipped projections, other slopes and head counts that are no power of two."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from transformers import MptConfig
+
+from tests.families.case import Case
+from tests.reference.from_transformers import FromTransformers, Respell, make
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 151, "d_model": 60, "n_layers": 3, "n_heads": 6, "max_seq_len": 64, "layer_norm_epsilon": 1e-2,
+}  # fmt: skip
+
+
+def mpt(seed: int, attention: dict[str, Any] | None = None, respell: Respell | None = None, **changes: Any) -> FromTransformers:
+    """A tiny MPT with the given differences from SIZES; `attention` are its attn_config's."""
+    config = MptConfig(**SIZES | changes, attn_config=attention)
+    # Its attention is written out, and has no other form.
+    return make("MptForCausalLM", config, seed, respell=respell, attention="eager")
+
+
+def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """What the published files say, and nothing else of the attention."""
+    attention = {
+        "alibi": True, "alibi_bias_max": 8, "attn_impl": "torch", "attn_pdrop": 0, "attn_type": "multihead_attention",
+        "attn_uses_sequence_id": False, "clip_qkv": None, "prefix_lm": False, "qk_ln": False, "softmax_scale": None,
+    }  # fmt: skip
+    return config | {
+        "attn_config": attention, "init_config": {"name": "kaiming_normal_", "verbose": 0}, "verbose": 0,
+        "tokenizer_name": "EleutherAI/gpt-neox-20b", "architectures": ["MPTForCausalLM"],
+    }  # fmt: skip
+
+
+CASES = (
+    Case("plain", partial(mpt, 1), length=23),
+    Case("hub-file", partial(mpt, 2, None, hub_keys, n_heads=4), length=23),
+    Case("clipped", partial(mpt, 3, {"clip_qkv": 0.7, "alibi_bias_max": 3}, n_heads=12), length=23),
+    Case("scaled", partial(mpt, 4, {"softmax_scale": 0.2}, tie_word_embeddings=False)),
+)

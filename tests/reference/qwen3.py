@@ -1,0 +1,36 @@
+"""Qwen3: transformers' Qwen3ForCausalLM, with norms on queries and keys, with windows and biases."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from transformers import Qwen3Config
+
+from tests.families.case import Case
+from tests.reference.from_transformers import FromTransformers, Respell, make
+from tests.reference.spelling import older_rope
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.01,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "head_dim": 14,
+}  # fmt: skip
+YARN: dict[str, Any] = {
+    "rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0,
+    "beta_slow": 0.5,
+}  # fmt: skip
+
+
+def qwen3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
+    """A tiny model with the given differences from SIZES."""
+    return make("Qwen3ForCausalLM", Qwen3Config(**SIZES | changes), seed, respell=respell)
+
+
+CASES = (
+    Case("plain", partial(qwen3, 1)),
+    Case("tied-older-file", partial(qwen3, 2, older_rope, tie_word_embeddings=True)),
+    Case("biased", partial(qwen3, 3, attention_bias=True)),
+    Case("window", partial(qwen3, 4, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
+    Case("yarn", partial(qwen3, 5, older_rope, rope_parameters=YARN), length=41),
+)
