@@ -60,7 +60,7 @@ def progress_bar(of_bytes: bool = False) -> Iterator[Progress]:
     amount: ProgressColumn = DownloadColumn() if of_bytes else MofNCompleteColumn()
     columns = (BarColumn(), amount, TextColumn("{task.description}", markup=False))
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("starting", total=None)
 
         def update(name: str, done: int, total: int) -> None:
             bar.update(task, description=name, completed=done, total=total)

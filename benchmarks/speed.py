@@ -11,9 +11,10 @@ import resource
 import statistics
 import time
 
-import archc
 import numpy as np
 from limits import float32_rate, memory_bandwidth
+
+import archc
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-import archc
-
 from sums_split import Pair, answer, prompt, split_pairs
+
+import archc
 
 THRESHOLD = 0.95
 BATCH_SIZE = 64

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.archc.conftest import SMALL, TINY, Archc, sets
+from tests.reference.baichuan import Baichuan
 
 
 def test_one_line_on_stdout_and_the_bytes_before_it(archc: Archc, tmp_path: Path) -> None:
@@ -23,6 +24,16 @@ def test_one_line_on_stdout_and_the_bytes_before_it(archc: Archc, tmp_path: Path
     shown = archc("inspect", plan, "--json").json
     assert shown["limits"]["max_seq_len"] == 20
     assert f"{shown['parameters']:,} parameters" in result.out
+
+
+def test_a_checkpoint_that_fits_several_specs_names_them(archc: Archc, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    Baichuan(1, "BaichuanForCausalLM", norm_head=True).save(checkpoint)
+    result = archc("build", checkpoint, "-o", tmp_path / "engine.plan")
+    assert result.code == 2
+    (error,) = result.errors
+    assert "model_type 'baichuan' fits several specs: baichuan-13b, baichuan2-13b, baichuan2; name one of them" in error
+    assert archc("build", "baichuan2", "--weights", checkpoint, "-o", tmp_path / "engine.plan").code == 0
 
 
 def test_onnx_is_a_folder_that_inspect_reads(archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

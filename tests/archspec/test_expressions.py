@@ -41,6 +41,11 @@ NAMES = {
         ("int(sqrt(n))", 2),
         ("log2(n)", 2.0),
         ("len(xs)", 3),
+        ("make_divisible(100, 8)", 104),  # a tie goes up
+        ("make_divisible(99.9, 8)", 96),
+        ("make_divisible(11, 8)", 16),  # 8 is more than a tenth less
+        ("make_divisible(1, 8)", 8),
+        ("make_divisible(x * 640, 256)", 1536),
         ("empty or 5", 5),
         ("not empty", True),
         ("true == 1", False),
@@ -102,6 +107,9 @@ def test_what_is_no_expression(text: str) -> None:
         ("round(n, 0 - 99999999)", "digits"),
         ("round(n, 0.5)", "digits"),
         ("len(word)", "not a list"),
+        ("make_divisible(n, 0)", "0 where a whole number from 1 is needed"),
+        ("make_divisible(n, 2.5)", "2.5 where a whole number from 1 is needed"),
+        ("make_divisible(word, 8)", "'local' where a number is needed"),
         ("max([])", "at least one number"),
         ("absent + 1", "has no value"),
     ],

@@ -46,7 +46,28 @@ def test_is_found_by_name_and_by_what_it_matches(path: Path) -> None:
     header = spec.raw.header
     for model_type in header.model_types:
         for architecture in header.architectures:
-            assert detect_spec({"model_type": model_type, "architectures": [architecture]}) == path.stem
+            assert path.stem in fitting({"model_type": model_type, "architectures": [architecture]})
+
+
+def fitting(config: dict[str, object]) -> list[str]:
+    """The spec that is found for a config, or those that it may be for where it cannot tell."""
+    try:
+        return [detect_spec(config)]
+    except ConfigError as error:
+        (problem,) = error.problems
+        assert problem.hint == "name one of them"
+        return problem.message.partition(": ")[2].split(", ")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture", "specs"),
+    [
+        ("baichuan", "BaiChuanForCausalLM", ["baichuan"]),
+        ("baichuan", "BaichuanForCausalLM", ["baichuan-13b", "baichuan2-13b", "baichuan2"]),
+    ],
+)
+def test_checkpoints_that_cannot_tell_their_variant(model_type: str, architecture: str, specs: list[str]) -> None:
+    assert fitting({"model_type": model_type, "architectures": [architecture]}) == specs
 
 
 def test_the_schema_is_a_schema_and_points_at_faults() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from archspec import BoundWeights, Concat, Source, Spec, Split, Stack, Transpose, WeightsError
+from archspec import BoundWeights, Concat, Normalize, Select, Source, Spec, Split, Stack, Transpose, WeightsError
 
 Load = Callable[..., Spec]
 MATRIX, VECTOR = (8, 8), (8,)
@@ -129,6 +129,13 @@ def test_what_a_stack_of_vectors_is_made_of_has_one_axis(load: Load) -> None:
     assert found.sources["layers.0.up.weight"].steps == (Stack(count=3),)
 
 
+def test_select_and_normalize_leave_vectors_alone(load: Load) -> None:
+    line = "norm: {from: kernel, select: {axis: 2, index: [1, 0]}, normalize: {eps: 1e-12}}"
+    found = bound(load, line).resolve(slots("norm.weight", "norm.bias"), ["kernel.weight", "kernel.bias"]).sources
+    steps = (Select(axis=2, index=(1, 0)), Normalize(eps=1e-12))
+    assert found == {"norm.weight": Source(("kernel.weight",), steps), "norm.bias": Source(("kernel.bias",))}
+
+
 def test_alternatives_of_which_the_first_present_is_read(load: Load) -> None:
     weights = bound(load, "norm: [ln_attn, input_norm]")
     assert weights.resolve(slots("norm"), ["input_norm"]).sources["norm"].names == ("input_norm",)
@@ -219,6 +226,10 @@ def test_a_child_replaces_part_of_a_split(load: Load) -> None:
         ("a: 'x.{index}'", "'{index}' in 'x.{index}' means nothing"),
         ("a: {from: ['x.{index}', 'y.{index}'], concat: true, stack: {count: 2}}", "concat and stack both join"),
         ("a: {from: 'x.{index}', stack: {count: 0}}", "must be positive"),
+        ("a: {from: x, select: {axis: 2}}", "the key 'index' is missing"),
+        ("a: {from: x, select: {axis: 2, index: [-1]}}", "must be at least 0"),
+        ("a: {from: x, normalize: true}", "the key 'eps' is missing"),
+        ("a: {from: x, normalize: {eps: 0.0}}", "must be positive"),
         ("a: 'h.{layer}'", "belongs to no layer"),
         ("a: null", "there is none for 'a'"),
     ],

@@ -9,10 +9,10 @@ from onnx import AttributeProto, NodeProto
 
 OPSET, IR_VERSION = 24, 11
 ALLOWED = frozenset({
-    "Add", "Attention", "Cast", "Clip", "Concat", "Cos", "Div", "Erf", "Exp", "Expand", "Gather", "GatherND", "Gelu", "Gemm", "Identity",
-    "LayerNormalization", "Log", "MatMul", "Max", "Mul", "Neg", "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape",
-    "RotaryEmbedding", "Shape", "Sigmoid", "Sin", "Slice", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose",
-    "Unsqueeze", "Where",
+    "Add", "Attention", "Cast", "Clip", "Concat", "Cos", "Div", "Erf", "Exp", "Expand", "Gather", "GatherND", "Gelu",
+    "Gemm", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul", "Max", "Mul", "Neg",
+    "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape", "RotaryEmbedding", "Shape", "Sigmoid", "Sin", "Slice",
+    "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
 
 

@@ -22,7 +22,9 @@ __all__ = ["built"]
 
 # Switches and whole numbers that change what is computed and not which weights there are.
 SWITCHES = {"unit_offset", "scaled", "truncate"}
-LENGTHS = {"window", "original_max_position_embeddings"}
+LENGTHS = {"window": 1, "original_max_position_embeddings": 40}
+# Numbers that are rounded, or whose default is the likely mistake: a small change would not show, or not be likely.
+FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}
 CHOICES: dict[str, list[Any]] = {
     "activation": ["silu", "relu", "gelu", "gelu_tanh"],
     "pairing": ["half", "interleaved"],
@@ -40,10 +42,9 @@ def changed(name: str, value: Any) -> list[Any]:
         case bool():
             return [not value] if name in SWITCHES else []
         case int():
-            return [value + 1] if name in LENGTHS else []
+            return [value + LENGTHS[name]] if name in LENGTHS else []
         case float():
-            # The likely mistake with an epsilon is some default, which is smaller.
-            return [] if name in SHAPES else [value * (0.01 if name == "eps" else 1.3)]
+            return [] if name in SHAPES else [value * FACTORS.get(name, 1.3)]
         case str() if name in CHOICES:
             return [choice for choice in CHOICES[name] if choice != value]
     return []

@@ -33,7 +33,7 @@ CASES = (
     Case("7b", partial(falcon, 1, **SMALL)),
     Case("40b", partial(falcon, 2, **LARGE)),
     Case("11b", partial(falcon, 3, **LARGE, num_ln_in_parallel_attn=1, tie_word_embeddings=False, ffn_hidden_size=77)),
-    Case("rw", partial(falcon, 4, **RW | {"num_attention_heads": 12}), length=23),
-    Case("rw-more-heads", partial(falcon, 5, **RW | {"num_attention_heads": 20}), length=23),
+    Case("rw", partial(falcon, 4, **RW | {"num_attention_heads": 12, "hidden_size": 72}), length=23),
+    Case("rw-more-heads", partial(falcon, 5, **RW | {"num_attention_heads": 20, "hidden_size": 80}), length=23),
     Case("sequential", partial(falcon, 6, **SMALL | {"parallel_attn": False, "bias": True})),
 )

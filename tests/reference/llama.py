@@ -16,7 +16,9 @@ SIZES: dict[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
 }  # fmt: skip
 
-YARN: dict[str, Any] = {"rope_type": "yarn", "factor": 6.0, "beta_fast": 4.0, "beta_slow": 0.5}
+YARN: dict[str, Any] = {
+    "rope_type": "yarn", "factor": 4.0, "beta_fast": 1.2, "beta_slow": 0.3, "original_max_position_embeddings": 24,
+}  # fmt: skip
 
 
 def llama(
@@ -30,7 +32,7 @@ def llama(
 
 
 def long(name: str, seed: int, rope: dict[str, Any], **changes: Any) -> Case:
-    """A case whose prompts are longer than the trained length, 16."""
+    """A case whose prompts are longer than the trained length."""
     rope = {"original_max_position_embeddings": 16, **rope}
     return Case(name, partial(llama, seed, rope, **changes), length=41)
 

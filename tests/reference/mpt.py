@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from transformers import MptConfig
+from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
 from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
@@ -19,7 +20,11 @@ def mpt(seed: int, attention: dict[str, Any] | None = None, respell: Respell | N
     """A tiny MPT with the given differences from SIZES; `attention` are its attn_config's."""
     config = MptConfig(**SIZES | changes, attn_config=attention)
     # Its attention is written out, and has no other form.
-    return make("MptForCausalLM", config, seed, respell=respell, attention="eager")
+    reference = make("MptForCausalLM", config, seed, respell=respell, attention="eager")
+    # The class leaves alibi_bias_max out of account, which the published code (mosaicml/mpt-7b, attention.py) does not.
+    biases = partial(build_mpt_alibi_tensor, alibi_bias_max=config.attn_config.alibi_bias_max)
+    reference.model.transformer.build_mpt_alibi_tensor = biases
+    return reference
 
 
 def hub_keys(config: dict[str, Any]) -> dict[str, Any]:

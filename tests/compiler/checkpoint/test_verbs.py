@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from archspec import Concat, Split, Transpose
+from archspec import Concat, Normalize, Select, Split, Transpose
 from compiler.checkpoint.verbs import apply_steps
 
 # Two groups, each of two query rows, a key row and a value row.
@@ -39,5 +39,27 @@ def test_a_size_that_does_not_divide() -> None:
 
 
 def test_several_tensors_need_a_concat() -> None:
-    with pytest.raises(ValueError, match="concat"):
+    with pytest.raises(ValueError, match="2 tensors"):
         apply_steps([FUSED, FUSED], [])
+
+
+def test_select_takes_one_tap_of_a_kernel() -> None:
+    kernel = torch.arange(12.0).reshape(2, 3, 2, 1)
+    assert apply_steps([kernel], [Select(axis=2, index=(1, 0))]).tolist() == [[1, 3, 5], [7, 9, 11]]
+    assert apply_steps([kernel], [Select(axis=1, index=(2,)), Select(axis=2, index=(0,))]).tolist() == [[4, 5], [10, 11]]
+
+
+@pytest.mark.parametrize(("axis", "index"), [(2, (2, 0)), (3, (0, 0)), (4, (0,))])
+def test_a_place_that_is_not_there(axis: int, index: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="in axes of sizes"):
+        apply_steps([torch.zeros(2, 3, 2, 1)], [Select(axis=axis, index=index)])
+
+
+def test_normalize_gives_rows_of_length_one() -> None:
+    rows = torch.tensor([[3, 4.0], [0, 0], [1e-14, 0]])
+    got = apply_steps([rows.double()], [Normalize(eps=1e-12)])
+    assert got.dtype == torch.float64
+    assert torch.allclose(got, torch.tensor([[0.6, 0.8], [0, 0], [0.01, 0]]).double())
+    half = apply_steps([torch.tensor([[300, 400.0]]).half()], [Normalize(eps=1e-12)])
+    assert half.dtype == torch.float32
+    assert torch.allclose(half, torch.tensor([[0.6, 0.8]]))

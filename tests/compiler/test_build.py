@@ -1,0 +1,164 @@
+"""What a build promises whatever the family: the same bytes twice, one trace a kind of layer, and no half-written files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import compiler.assemble
+import compiler.emit
+from compiler.build import build
+from compiler.errors import BuildError
+from compiler.trace import Part, Piece, trace
+from runtime.errors import PlanError
+from tests.reference.small_lm import SmallLm
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return small(tmp_path / "checkpoint", layers=2)
+
+
+def small(folder: Path, layers: int) -> Path:
+    SmallLm(1, vocab=61, width=16, layers=layers, heads=2, hidden=20).save(folder)
+    return folder
+
+
+def change(checkpoint: Path, name: str, edit: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    file = checkpoint / "model.safetensors"
+    tensors = load_file(file)
+    tensors[name] = edit(tensors[name].clone())
+    save_file(tensors, file)
+
+
+def with_first(number: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def edit(tensor: torch.Tensor) -> torch.Tensor:
+        tensor.view(-1)[0] = number
+        return tensor
+
+    return edit
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[list[Part]]:
+    calls: list[list[Part]] = []
+
+    def counting(parts: Sequence[Part]) -> list[Piece]:
+        calls.append(list(parts))
+        return trace(parts)
+
+    monkeypatch.setattr(compiler.assemble, "trace", counting)
+    return calls
+
+
+def leftovers(folder: Path, *expected: str) -> list[str]:
+    return sorted({path.name for path in folder.iterdir()} - {"checkpoint", *expected})
+
+
+def test_two_builds_give_the_same_bytes(checkpoint: Path, tmp_path: Path) -> None:
+    first, second = (build("small-lm", checkpoint, out=tmp_path / name) for name in ("1.plan", "2.plan"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
+    sizes = ["config.d_model=16", "config.d_ff=20", "config.num_layers=1", "config.num_heads=2", "config.vocab_size=61"]
+    plans = [
+        build("small-lm", random=seed, out=tmp_path / f"{index}.plan", overrides=sizes).read_bytes()
+        for index, seed in enumerate((4, 4, 5))
+    ]
+    assert plans[0] == plans[1] != plans[2]
+
+
+def test_layers_of_one_kind_are_traced_once(traced: list[list[Part]], tmp_path: Path) -> None:
+    for layers in (1, 9):
+        build("small-lm", small(tmp_path / f"checkpoint{layers}", layers), out=tmp_path / f"{layers}.plan")
+    shallow, deep = traced
+    assert len(shallow) == len(deep)
+
+
+def test_layers_of_two_kinds_are_traced_twice(traced: list[list[Part]], checkpoint: Path, tmp_path: Path) -> None:
+    build("small-lm", checkpoint, out=tmp_path / "one.plan")
+    build("small-lm", checkpoint, out=tmp_path / "two.plan", overrides=["attention.window=[none, 4]"])
+    one, two = traced
+    assert len(two) == len(one) + 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_checkpoint_with_no_numbers_in_it_is_told(checkpoint: Path, tmp_path: Path, number: float) -> None:
+    change(checkpoint, "layers.1.swiglu.w2.W", with_first(number))
+    told: list[str] = []
+    build("small-lm", checkpoint, out=tmp_path / "engine.plan", warn=told.append)
+    assert len(told) == 1
+    assert "layers.1.mlp.down.weight" in told[0]
+
+
+def test_a_weight_too_large_for_float16(checkpoint: Path, tmp_path: Path) -> None:
+    change(checkpoint, "layers.1.swiglu.w2.W", with_first(1e5))
+    with pytest.raises(BuildError, match=r"layers\.1\.mlp\.down\.weight.*100000.*float16.*float32"):
+        build("small-lm", checkpoint, out=tmp_path / "engine.plan", dtype="float16")
+    assert leftovers(tmp_path) == []
+    build("small-lm", checkpoint, out=tmp_path / "engine.plan", dtype="float32")
+
+
+def test_a_shape_that_the_config_does_not_give(checkpoint: Path, tmp_path: Path) -> None:
+    change(checkpoint, "ln_out.W", lambda tensor: tensor[:-1])
+    with pytest.raises(BuildError, match=r"head\.weight.*\[61, 16\].*ln_out\.W.*\[60, 16\]"):
+        build("small-lm", checkpoint, out=tmp_path / "engine.plan")
+
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "onnx"])
+def test_a_disk_that_fills_up_keeps_what_was_there(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    out = tmp_path / "result"
+    build("small-lm", checkpoint, out=out, target=target)
+    before = content(out)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compiler.emit, "stream_weights", full)
+    with pytest.raises((BuildError, PlanError), match="No space left on device"):
+        build("small-lm", checkpoint, out=out, target=target)
+    assert content(out) == before
+    assert leftovers(tmp_path, "result") == []
+
+
+def content(path: Path) -> dict[str, bytes]:
+    files = path.iterdir() if path.is_dir() else [path]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def test_too_small_a_disk_is_told_before_anything_is_written(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler.emit.shutil, "disk_usage", lambda _: (10, 9, 1))
+    with pytest.raises(BuildError, match="1 are free"):
+        build("small-lm", checkpoint, out=tmp_path / "engine.plan")
+    assert leftovers(tmp_path) == []
+
+
+def test_a_folder_that_does_not_exist(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="does not exist"):
+        build("small-lm", checkpoint, out=tmp_path / "nowhere" / "engine.plan")
+
+
+def test_an_onnx_folder_replaces_its_older_self_and_nothing_else(checkpoint: Path, tmp_path: Path) -> None:
+    out = build("small-lm", checkpoint, out=tmp_path / "result", target="onnx")
+    (out / "stale").write_text("old", "utf-8")
+    build("small-lm", checkpoint, out=out, target="onnx")
+    assert not (out / "stale").exists()
+    assert json.loads((out / "manifest.json").read_text("utf-8"))["family"] == "small-lm"
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("mine", "utf-8")
+    with pytest.raises(BuildError, match="not an ONNX folder"):
+        build("small-lm", checkpoint, out=precious, target="onnx")
+    assert content(precious) == {"thesis.txt": b"mine"}
+    assert leftovers(tmp_path, "result", "precious") == []
