@@ -25,6 +25,7 @@ from compiler.emit import (
     Progress,
     Slots,
     Stored,
+    check_place,
     check_space,
     place_weights,
     serialize,
@@ -60,9 +61,11 @@ def build(
     write, and PlanError where the plan cannot be written. On any of them, what was at `out` before stays.
     """
     place = choose_target(target, dtype)
+    check_place(Path(out), place.folder)
     folder = choose_checkpoint(spec, weights, random)
     config = read_folder_config(folder) if folder is not None else None
     bound = bind(spec, config, size, overrides)
+    longest = choose_length(bound, max_seq_len)
     model = meta_model(bound, interface.DTYPES[dtype])
     slots = open_slots(bound, model, folder if random is None else None, random)
 
@@ -74,7 +77,7 @@ def build(
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab)
-    manifest = describe(bound, model, place, dtype, stored, tokens, max_seq_len)
+    manifest = describe(bound, model, place, dtype, stored, tokens, longest)
     check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
@@ -113,6 +116,13 @@ def bind(spec: str | Path, config: dict[str, Any] | None, size: str | None, over
     return load_spec(name, overrides).bind(config, size)
 
 
+def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:
+    """The most tokens that the plan will take. Raises BuildError for more than the model is meant for."""
+    if max_seq_len is not None and not 1 <= max_seq_len <= spec.context:
+        raise BuildError(f"--max-seq-len {max_seq_len}: this model takes 1 to {spec.context} tokens")
+    return max_seq_len or spec.context
+
+
 def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int | None) -> Slots:
     """The model's weights: a checkpoint's, or random ones."""
     if random is not None or folder is None:
@@ -127,11 +137,9 @@ def describe(
     dtype: str,
     stored: Sequence[Stored],
     tokens: SpecialTokens,
-    max_seq_len: int | None,
+    longest: int,
 ) -> Manifest:
     """What the plan says about itself."""
-    if max_seq_len is not None and not 1 <= max_seq_len <= spec.context:
-        raise BuildError(f"--max-seq-len {max_seq_len}: this model takes 1 to {spec.context} tokens")
     packages = ("torch", "onnx-ir", "onnxscript")
     return Manifest(
         archc=version("archc"),
@@ -144,7 +152,7 @@ def describe(
         inputs=tuple(interface.graph_inputs(spec)),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
         state=tuple(interface.graph_state(spec, model.dtype)),
-        limits=Limits(max_seq_len=max_seq_len or spec.context, vocab_size=spec.embedding.vocab),
+        limits=Limits(max_seq_len=longest, vocab_size=spec.embedding.vocab),
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad),
         tensors=tuple(item.tensor for item in stored),

@@ -108,12 +108,19 @@ def _numbers(item: Stored, slots: Slots, warn: Callable[[str], None]) -> Iterato
     warn(f"{item.weight.slot}: the checkpoint holds NaN or infinite numbers here")
 
 
+def check_place(path: Path, folder: bool) -> None:
+    """Raises BuildError where a plan, or an ONNX folder, cannot be put at a path: before any work is done."""
+    if not path.absolute().parent.is_dir():
+        raise BuildError(f"{path}: its folder does not exist; make it first")
+    if not folder and path.is_dir():
+        raise BuildError(f"{path}: there is a folder of that name; give a file name with -o")
+    if folder and path.exists() and not (path / MODEL).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise BuildError(f"{path}: is there already and is not an ONNX folder: name another with -o")
+
+
 def check_space(path: Path, needed: int) -> None:
     """Raises BuildError where the disk has less room than a build will write."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise BuildError(f"{path}: its folder does not exist; make it first")
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(path.absolute().parent).free
     if needed > free:
         raise BuildError(
             f"{path}: {needed:,} bytes are needed and {free:,} are free: make room, or name another disk with -o"
@@ -150,9 +157,7 @@ def write_folder(
     progress: Progress,
     warn: Callable[[str], None],
 ) -> Path:
-    """Writes a plain ONNX folder, whole or not at all; it replaces an older one of ours and nothing else."""
-    if path.exists() and not (path / MODEL).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise BuildError(f"{path}: is there already and is not an ONNX folder: name another with -o")
+    """Writes a plain ONNX folder, whole or not at all; see `check_place` for what it may replace."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir()
