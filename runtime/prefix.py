@@ -29,8 +29,9 @@ class PrefixTracker:
         Raises PromptError for a prompt without the tokens that say where it ends and where the answer belongs.
         """
         for row in np.flatnonzero((past == 0) & (ids[:, 0] >= 0)):
-            self.lengths[row] = _find(ids[row], (self._prefix.end,), int(row), "begins the answer")
-            self.blanks[row] = _find(ids[row], self._prefix.blanks, int(row), "stands where the answer belongs")
+            end = _find(ids[row], (self._prefix.end,), int(row), "begins the answer")
+            self.lengths[row] = end
+            self.blanks[row] = _find(ids[row, :end], self._prefix.blanks, int(row), "stands where the answer belongs")
 
     def positions(self, past: Ints, seq: int) -> Ints:
         """Places in the text and in the written block, int64 [batch, 2, seq] (Du et al. 2022, GLM, section 2.2).

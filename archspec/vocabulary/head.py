@@ -29,6 +29,7 @@ class MlmHead(Word):
     norm: Norm
     tie: bool = Field(True, description="The projection is the token embedding.")
     bias: bool = Field(True, description="Whether the projection adds a bias.")
+    dense_bias: bool = Field(True, description="Whether the dense layer before it adds one.")
 
 
 class NoHead(Word):

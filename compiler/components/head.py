@@ -53,7 +53,7 @@ class MlmHead(Projection):
         self, word: words.MlmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype
     ) -> None:
         super().__init__(embedding.vocab, embedding.width, table if word.tie else None, word.bias, dtype)
-        self.dense = Linear(embedding.width, embedding.width, True, dtype)
+        self.dense = Linear(embedding.width, embedding.width, word.dense_bias, dtype)
         self.activation = activation(word.activation)
         self.norm = make_norm(word.norm, embedding.width, dtype)
 

@@ -35,15 +35,16 @@ def constant(name: str, array: NDArray[Any]) -> ir.Value:
 
 
 def model(
-    inputs: Sequence[ir.Value], nodes: Sequence[ir.Node], outputs: Sequence[ir.Value], initializers: Sequence[ir.Value] = ()
+    inputs: Sequence[ir.Value],
+    nodes: Sequence[ir.Node],
+    outputs: Sequence[ir.Value],
+    initializers: Sequence[ir.Value] = (),
 ) -> ir.Model:
     """A graph of the portable kind."""
     for node in nodes:
         for index, output in enumerate(node.outputs):
             output.name = output.name or f"{node.name}.{index}"
-    graph = ir.Graph(
-        inputs, outputs, nodes=nodes, initializers=initializers, opset_imports={"": OPSET}, name="test"
-    )
+    graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, opset_imports={"": OPSET}, name="test")
     return ir.Model(graph, ir_version=11)
 
 
@@ -93,7 +94,11 @@ def attention_feeds(heads: int, kv_heads: int, width: int, mask: ir.DataType, se
         return random.standard_normal(shape).astype(np.float32)
 
     seen = np.arange(total) <= np.arange(seq)[:, None] + total - seq
-    feeds = {"q": normal(2, heads, seq, width), "k": normal(2, kv_heads, total, width), "v": normal(2, kv_heads, total, width)}
+    feeds = {
+        "q": normal(2, heads, seq, width),
+        "k": normal(2, kv_heads, total, width),
+        "v": normal(2, kv_heads, total, width),
+    }
     if mask == ir.DataType.BOOL:
         return feeds | {"mask": np.broadcast_to(seen, (2, 1, seq, total)).copy()}
     slopes = np.arange(1, heads + 1, dtype=np.float32)[:, None, None] / heads

@@ -88,10 +88,11 @@ class Built:
         """How many tokens there are."""
         return self.bound.embedding.vocab
 
-    def ids(self, batch: int, length: int, seed: int = 0) -> list[list[int]]:
-        """Random prompts, the same at every run."""
+    def ids(self, batch: int, length: int, seed: int = 0, begin: bool = True) -> list[list[int]]:
+        """Random prompts, the same at every run; with `begin` they begin as the case wants."""
         rows: list[list[int]] = np.random.default_rng(seed).integers(0, self.vocab, (batch, length)).tolist()
-        return rows
+        lead = list(self.case.lead)
+        return [(lead + [token for token in row if token not in lead])[:length] for row in rows] if begin else rows
 
     def token_types(self, batch: int, length: int) -> list[list[int]] | None:
         """Random token types, where the family has them."""

@@ -49,5 +49,6 @@ class Case:
     length: int = 13
     spec: str | None = None  # where no config.json tells the family
     depends_on_calls: bool = False
+    lead: tuple[int, ...] = ()  # what every prompt begins with, all of it in the first call
     tokens: int = 12  # of the golden sequence
     topology: Literal["decoder", "encoder"] = "decoder"  # an encoder has no cache to check

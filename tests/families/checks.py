@@ -13,7 +13,7 @@ from compiler.cost import parameter_count
 from compiler.model import Model, meta_model
 from tests.families.built import Built
 from tests.families.case import Ids, Outputs
-from tests.families.portable import run_portable
+from tests.families.portable import block_places, run_portable
 
 TOLERANCE = 1e-4
 Array = NDArray[Any]
@@ -66,7 +66,12 @@ def check_cache(built: Built) -> float:
     random = np.random.default_rng(3)
     cuts = np.sort(random.choice(np.arange(1, length), size=min(4, length - 1), replace=False))
     worst = 0.0
-    for sizes in ([1] * length, [3] * (length // 3) + [length % 3] * bool(length % 3), np.diff([0, *cuts, length]).tolist()):
+    for sizes in (
+        [1] * length,
+        [3] * (length // 3) + [length % 3] * bool(length % 3),
+        np.diff([0, *cuts, length]).tolist(),
+    ):
+        sizes = beginning_with(len(built.case.lead), sizes)
         sequences = built.engine.sequences(1, 2)  # little room at first: the cache grows on the way
         logits = append_all(sequences, [ids], sizes)[0]
         wanted = built.reference.in_steps(ids, sizes)
@@ -86,12 +91,14 @@ def _check_asked(built: Built, ids: list[int], sizes: Sequence[int], wanted: Arr
 def check_ragged(built: Built) -> float:
     """Rows of several lengths in one call, and for decoders a second ragged call, against each row alone."""
     length = built.case.length
-    lengths = [length - 2, 3, length // 2]
+    lengths = [length - 2, max(3, len(built.case.lead)), length // 2]
     rows = [row[:n] for row, n in zip(built.ids(3, length), lengths, strict=True)]
     types = built.token_types(3, length)
     if not built.is_decoder:
-        return _ragged_encoder(built, rows, None if types is None else [t[:n] for t, n in zip(types, lengths, strict=True)])
-    more = [row[:n] for row, n in zip(built.ids(3, 2, seed=1), [1, 2, 2], strict=True)]
+        return _ragged_encoder(
+            built, rows, None if types is None else [t[:n] for t, n in zip(types, lengths, strict=True)]
+        )
+    more = [row[:n] for row, n in zip(built.ids(3, 2, seed=1, begin=False), [1, 2, 2], strict=True)]
     sequences = built.engine.sequences(3)
     worst = 0.0
     first, second = (sequences.append(padded(part), logits="all") for part in (rows, more))
@@ -127,6 +134,12 @@ def expected(built: Built, ids: Ids, types: Ids | None) -> Outputs:
     return {role: outputs[role] for role in built.roles()}
 
 
+def prompt_end(module: Model, ids: Ids) -> int:
+    """How many tokens every row's prompt has; the rows of one call begin alike."""
+    (end,) = {list(row).index(module.spec.prefix.end) for row in ids}
+    return end
+
+
 def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None) -> dict[str, Array]:
     """One call of the torch module without a cache, its masks made by hand."""
     tokens = torch.tensor(ids)
@@ -136,17 +149,31 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None) -> dict[s
     masks = {}
     for name, mask in module.wiring.masks.items():
         seen = distance >= 0 if mask.causal else torch.ones(seq, seq, dtype=torch.bool)
+        if mask.prefix:
+            seen = seen | (position < prompt_end(module, ids))
         if mask.window is not None:
-            seen = seen & (distance < mask.window)
+            near = distance < mask.window if mask.causal else distance.abs() <= mask.window
+            seen = seen & near
         masks[name] = seen.expand(batch, 1, seq, seq)
     positions = position.expand(batch, seq)
+    blocks = None
+    if module.wiring.block_positions:
+        blocks = torch.from_numpy(block_places(ids, module.spec.prefix.end, module.spec.prefix.blanks))
     types = None if token_type_ids is None else torch.tensor(token_type_ids)
     with torch.no_grad():
-        outputs = module(tokens, masks, positions, types, positions)
+        outputs = module(tokens, masks, positions, types, positions, block_position_ids=blocks)
     found = {"logits": outputs.logits, "pooled": outputs.pooled}
     if not module.cached:
         found["hidden_states"] = outputs.hidden_states
     return {role: value.numpy() for role, value in found.items() if value is not None}
+
+
+def beginning_with(count: int, sizes: Sequence[int]) -> list[int]:
+    """The sizes of calls, the first ones joined until they take in `count` tokens."""
+    joined = 0
+    while joined < len(sizes) and sum(sizes[:joined]) < count:
+        joined += 1
+    return [sum(sizes[:joined]), *sizes[joined:]] if count else list(sizes)
 
 
 def append_all(sequences: Any, rows: Ids, sizes: Sequence[int]) -> Array:

@@ -41,7 +41,11 @@ def _recorded(built: Built) -> dict[str, Any]:
         return {"prompts": [prompt for prompt, _ in rows], "tokens": [tokens for _, tokens in rows]}
     ids, types = built.ids(2, built.case.length, seed=100), built.token_types(2, built.case.length)
     outputs = built.reference.outputs(ids, types)
-    return {"ids": ids, "token_types": types, "outputs": {role: _corner(outputs[role]).tolist() for role in built.roles()}}
+    return {
+        "ids": ids,
+        "token_types": types,
+        "outputs": {role: _corner(outputs[role]).tolist() for role in built.roles()},
+    }
 
 
 def _greedy(built: Built, length: int, seed: int) -> tuple[list[int], list[int]]:
@@ -82,7 +86,9 @@ def check_golden(built: Built) -> float:
         assert all(varied(tokens) for tokens in recorded["tokens"])
         written = built.engine.generate(padded(recorded["prompts"]), count, ignore_eos=True)
         # A row was recorded as far as its choices are clear.
-        assert [row[: len(tokens)] for row, tokens in zip(written, recorded["tokens"], strict=True)] == recorded["tokens"]
+        assert [row[: len(tokens)] for row, tokens in zip(written, recorded["tokens"], strict=True)] == recorded[
+            "tokens"
+        ]
         return 0.0
     outputs = outputs_of(built, recorded["ids"], recorded["token_types"])
     worst = max(difference(_corner(outputs[role]), np.array(recorded["outputs"][role])) for role in built.roles())

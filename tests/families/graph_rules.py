@@ -12,7 +12,7 @@ ALLOWED = frozenset({
     "Add", "Attention", "Cast", "Clip", "Concat", "Cos", "Div", "Erf", "Exp", "Expand", "Gather", "GatherND", "Gelu",
     "Gemm", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul", "Max", "Mul", "Neg",
     "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape", "RotaryEmbedding", "Shape", "Sigmoid", "Sin", "Slice",
-    "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose", "Unsqueeze", "Where",
+    "Split", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -11,6 +12,24 @@ from numpy.typing import NDArray
 from tests.families.case import Ids
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class Prompts(NamedTuple):
+    """Prompts that are read both ways: their length, and the two places of every token [batch, 2, seq]."""
+
+    length: int
+    places: NDArray[np.int64]
+
+
+def block_places(ids: Ids, end: int, blanks: Sequence[int]) -> NDArray[np.int64]:
+    """Each token's place in the text and in the written block [batch, 2, seq], token by token."""
+    rows = []
+    for row in map(list, ids):
+        begin = row.index(end)
+        blank = next(row.index(token) for token in blanks if token in row[:begin])
+        text = [place if place < begin else blank for place in range(len(row))]
+        rows.append([text, [max(0, place - begin + 1) for place in range(len(row))]])
+    return np.array(rows)
 
 
 def run_portable(
@@ -22,13 +41,19 @@ def run_portable(
     tokens = np.array(ids)
     capacity = tokens.shape[1] + 3
     state = {
-        item["input"]: np.full([len(ids) if d == "batch" else capacity if d == "capacity" else d for d in item["shape"]], 7, "f4")
+        item["input"]: np.full(
+            [len(ids) if d == "batch" else capacity if d == "capacity" else d for d in item["shape"]], 7, "f4"
+        )
         for item in manifest["state"]
     }
+    prompts = None
+    if manifest["prefix"] is not None:
+        end, blanks = manifest["prefix"]["end"], manifest["prefix"]["blanks"]
+        prompts = Prompts(list(ids[0]).index(end), block_places(ids, end, blanks))
     ends = [0, first, *range(first + 1, tokens.shape[1] + 1)]
     logits = []
     for start, end in zip(ends, ends[1:], strict=False):
-        results = _call(session, manifest, tokens[:, start:end], start, state, None)
+        results = _call(session, manifest, tokens[:, start:end], start, state, None, prompts)
         state = {item["input"]: results[item["output"]] for item in manifest["state"]}
         logits.append(results["logits"])
     return {"logits": np.concatenate(logits, axis=1)}
@@ -36,7 +61,7 @@ def run_portable(
 
 def _call(
     session: onnxruntime.InferenceSession, manifest: dict[str, Any], tokens: NDArray[np.int64], past: int, state: Arrays,
-    token_type_ids: Ids | None,
+    token_type_ids: Ids | None, prompts: Prompts | None = None,
 ) -> Arrays:  # fmt: skip
     batch, seq = tokens.shape
     positions = np.broadcast_to(np.arange(past, past + seq), (batch, seq))
@@ -47,6 +72,9 @@ def _call(
                 feeds[item["name"]] = tokens
             case "positions":
                 feeds[item["name"]] = positions
+            case "block_positions":
+                assert prompts is not None
+                feeds[item["name"]] = prompts.places[:, :, past : past + seq]
             case "token_types":
                 feeds[item["name"]] = np.array(token_type_ids)
             case "write_indices":
@@ -54,18 +82,22 @@ def _call(
             case "logit_positions":
                 feeds[item["name"]] = np.broadcast_to(np.arange(seq), (batch, seq))
             case "mask":
-                feeds[item["name"]] = _mask(item["mask"], batch, past, seq)
+                feeds[item["name"]] = _mask(item["mask"], batch, past, seq, prompts.length if prompts else 0)
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {name: np.ascontiguousarray(feed) for name, feed in feeds.items()}), strict=True))
+    return dict(
+        zip(names, session.run(names, {name: np.ascontiguousarray(feed) for name, feed in feeds.items()}), strict=True)
+    )
 
 
-def _mask(mask: dict[str, Any], batch: int, past: int, seq: int) -> NDArray[np.bool_]:
+def _mask(mask: dict[str, Any], batch: int, past: int, seq: int, prompt: int) -> NDArray[np.bool_]:
     total = past + seq
     seen = np.ones((batch, 1, seq, total), np.bool_)
-    if mask["kind"] == "causal":
-        for query in range(seq):
-            for key in range(total):
-                position = past + query
-                too_old = mask["window"] is not None and position - key >= mask["window"]
-                seen[:, :, query, key] = key <= position and not too_old
+    for query in range(seq):
+        for key in range(total):
+            distance = past + query - key
+            if mask["kind"] != "bidirectional":
+                too_far = mask["window"] is not None and distance >= mask["window"]
+                seen[:, :, query, key] = (distance >= 0 and not too_far) or key < prompt
+            else:
+                seen[:, :, query, key] = mask["window"] is None or abs(distance) <= mask["window"]
     return seen

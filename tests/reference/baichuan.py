@@ -55,7 +55,7 @@ class Baichuan(ByHand):
             if frequencies:
                 buffers[layer + "self_attn.rotary_emb.inv_freq"] = torch.ones(width // heads // 2)
         shapes |= {"model.norm.weight": (width,), "lm_head.weight": (vocab, width)}
-        super().__init__(config, shapes, seed, tables=["model.embed_tokens.weight"], buffers=buffers)
+        super().__init__(config, shapes, seed, buffers=buffers)
 
     def row(self, ids: Sequence[int]) -> Tensor:
         """Logits [seq, vocab] of one row of ids."""

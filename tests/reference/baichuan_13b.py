@@ -10,6 +10,6 @@ from tests.reference.baichuan import Baichuan
 NAME = "BaichuanForCausalLM"
 
 CASES = (
-    Case("six-heads", partial(Baichuan, 11, NAME, alibi=True), length=23, spec="baichuan-13b"),
-    Case("eight-heads", partial(Baichuan, 12, NAME, alibi=True, heads=8, width=56), length=23, spec="baichuan-13b"),
+    Case("ten-heads", partial(Baichuan, 11, NAME, alibi=True, heads=10), length=23, spec="baichuan-13b"),
+    Case("sixteen-heads", partial(Baichuan, 12, NAME, alibi=True, heads=16, width=64), length=23, spec="baichuan-13b"),
 )

@@ -24,7 +24,8 @@ from tests.families.random_weights import normal
 class ByHand:
     """A config, random weights of the given shapes, and what every decoder is made of.
 
-    `tables` are embedding tables by name; `buffers` are in the checkpoint and no part of the model.
+    `gains` are factors on the weights whose names end so: with small activations an epsilon of 1e-6 shows. `buffers`
+    are in the checkpoint and no part of the model.
     """
 
     def __init__(
@@ -33,15 +34,15 @@ class ByHand:
         shapes: Mapping[str, tuple[int, ...]],
         seed: int,
         *,
-        tables: Sequence[str],
+        gains: Mapping[str, float] | None = None,
         buffers: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.config, self.buffers = dict(config), dict(buffers or {})
         self.weights = {}
         for name, shape in shapes.items():
             value = normal(name, shape, seed)
-            scale = 0.3 if len(shape) == 1 or name in tables else 0.2
-            self.weights[name] = scale * value + (1.0 if len(shape) == 1 and name.endswith("weight") else 0.0)
+            value = 0.2 * value if len(shape) > 1 else 0.3 * value + float(name.endswith("weight"))
+            self.weights[name] = value * math.prod(gain for end, gain in (gains or {}).items() if name.endswith(end))
 
     @property
     def source(self) -> str:

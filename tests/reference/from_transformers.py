@@ -28,7 +28,8 @@ class FromTransformers:
     """A model of a transformers class, on random weights.
 
     `weights` and `respell` rewrite what `save_pretrained` stored, for files of other generations; `outside` are names of
-    parameters that archc does not read, and that do not count. A class that keeps no state is not `cached`.
+    parameters that archc does not read, and that do not count. A class that keeps no state is not `cached`. An encoder
+    that would take one token for padding wherever it stands is told its positions, from `first_position` on.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class FromTransformers:
         outside: Sequence[str] = (),
         shard_bytes: int | None = None,
         cached: bool = True,
+        first_position: int | None = None,
     ) -> None:
         self.model = model.eval().float()
         self._weights, self._respell, self._outside, self._shard_bytes = weights, respell, outside, shard_bytes
-        self._cached = cached
+        self._cached, self._first_position = cached, first_position
         if model.can_generate():
             model.generation_config.eos_token_id = None
 
@@ -77,17 +79,20 @@ class FromTransformers:
         with torch.no_grad():
             if model.can_generate():
                 return {"logits": model(tokens, use_cache=False).logits.numpy()}
-            return self._encoded(model, tokens, torch.tensor(token_type_ids))
+            more = {} if token_type_ids is None else {"token_type_ids": torch.tensor(token_type_ids)}
+            if self._first_position is not None:
+                more["position_ids"] = torch.arange(tokens.shape[1])[None] + self._first_position
+            return self._encoded(model, tokens, more)
 
     @staticmethod
-    def _encoded(model: PreTrainedModel, tokens: Tensor, types: Tensor) -> Outputs:
+    def _encoded(model: PreTrainedModel, tokens: Tensor, more: dict[str, Tensor]) -> Outputs:
         """What an encoder gives, by its class and by the class within."""
-        inner = model.base_model(tokens, token_type_ids=types)
+        inner = model.base_model(tokens, **more)
         outputs = {"hidden_states": inner.last_hidden_state}
-        if inner.pooler_output is not None:
+        if getattr(inner, "pooler_output", None) is not None:
             outputs["pooled"] = inner.pooler_output
         if model.base_model is not model:
-            result = model(tokens, token_type_ids=types)
+            result = model(tokens, **more)
             outputs["logits"] = result.logits if "logits" in result else result.prediction_logits
         return {role: value.numpy() for role, value in outputs.items()}
 
@@ -114,9 +119,10 @@ def make(
     *,
     unit_offset: bool = False,
     attention: str = "sdpa",  # eager attention adds Falcon's ALiBi twice
+    table: float = 0.3,  # spread of embeddings; where one counts too much, a tied head repeats its input
     **options: Any,
 ) -> FromTransformers:
     """A reference of a class by its name, its weights random."""
     model = getattr(transformers, class_name)._from_config(config, attn_implementation=attention)
-    spread(model, seed, unit_offset=unit_offset)
+    spread(model, seed, table=table, unit_offset=unit_offset)
     return FromTransformers(model, **options)

@@ -27,7 +27,7 @@ def first_files(config: dict[str, Any]) -> dict[str, Any]:
 
 def gemma2(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
     """A tiny model with the given differences from SIZES."""
-    return make("Gemma2ForCausalLM", Gemma2Config(**SIZES | changes), seed, respell=respell, unit_offset=True, attention="eager")
+    return make("Gemma2ForCausalLM", Gemma2Config(**SIZES | changes), seed, respell=respell, unit_offset=True, table=0.1, attention="eager")
 
 
 CASES = (

@@ -54,7 +54,10 @@ class OpenElm(ByHand):
         shapes["transformer.norm.weight"] = (width,)
         if not tied:
             shapes["lm_head.weight"] = (vocab, width)
-        super().__init__(config, shapes, seed, tables=["transformer.token_embeddings.weight"])
+        # A residual stream, queries and keys of about 1e-3, beside which the eps of 1e-6 counts.
+        gains = {"token_embeddings.weight": 5e-3, "proj_2.weight": 1e-3, "transformer.norm.weight": 300.0}
+        gains["qkv_proj.weight" if qk_norm else "out_proj.weight"] = 1e-3
+        super().__init__(config, shapes, seed, gains=gains | ({} if tied else {"lm_head.weight": 5e-3}))
 
     def row(self, ids: Sequence[int]) -> Tensor:
         """Logits [seq, vocab] of one row of ids."""
@@ -85,6 +88,6 @@ GROWING: dict[str, Any] = {
 CASES = (
     Case("growing", partial(OpenElm, 1, **GROWING)),
     Case("untied", partial(OpenElm, 2, **GROWING, tied=False)),
-    Case("smallest", partial(OpenElm, 3, [2, 4], [2, 1], [0.1, 0.38], [16, 32])),
+    Case("smallest", partial(OpenElm, 3, [2, 4, 6], [2, 1, 2], [0.1, 0.38, 1.0], [16, 32, 64], tied=False)),
     Case("without-norms", partial(OpenElm, 4, **GROWING, qk_norm=False)),
 )

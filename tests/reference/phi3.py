@@ -27,7 +27,7 @@ def as_su(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def long(name: str, seed: int, respell: Respell | None = None, *, length: int, **rope: Any) -> Case:
-    """Prompts of a length around the trained one, 16; cached decoding changes its rotation there."""
+    """Prompts of a length around the trained one, 16, where cached decoding changes its rotation."""
     pairs = int(10 * rope.get("partial_rotary_factor", 1.0)) // 2
     factors = {
         "long_factor": [1.3 + 1.7 * pair for pair in range(pairs)],
@@ -35,7 +35,7 @@ def long(name: str, seed: int, respell: Respell | None = None, *, length: int, *
     }
     parameters = {**PLAIN, "rope_type": "longrope", **factors, **rope}
     make_one = partial(phi3, seed, respell, rope_parameters=parameters)
-    return Case(name, make_one, length=length, depends_on_calls=length > 16)
+    return Case(name, make_one, length=length, depends_on_calls=True)
 
 
 def phi3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

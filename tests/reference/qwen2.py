@@ -18,23 +18,23 @@ SIZES: dict[str, Any] = {
 WINDOW: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}
 
 
-def qwen2(seed: int, layer_types: bool = True, **changes: Any) -> FromTransformers:
-    """A tiny Qwen2; `layer_types` keeps the list that files of transformers 5 carry, and older ones lack."""
+def qwen2(seed: int, newer_file: bool = True, **changes: Any) -> FromTransformers:
+    """A tiny Qwen2; `newer_file` keeps the `layer_types` that files of transformers 5 carry, and older ones lack."""
 
     def respell(config: dict[str, Any]) -> dict[str, Any]:
-        return config if layer_types else {key: value for key, value in config.items() if key != "layer_types"}
+        return config if newer_file else {key: value for key, value in config.items() if key != "layer_types"}
 
     return make("Qwen2ForCausalLM", Qwen2Config(**SIZES | changes), seed, respell=respell)
 
 
 CASES = (
     Case("plain", partial(qwen2, 1)),
-    Case("older-file", partial(qwen2, 2, layer_types=False, tie_word_embeddings=True)),
+    Case("older-file", partial(qwen2, 2, newer_file=False, tie_word_embeddings=True)),
     Case("window", partial(qwen2, 3, **WINDOW)),
     Case("window-tied", partial(qwen2, 4, tie_word_embeddings=True, **WINDOW)),
-    Case("window-older-file", partial(qwen2, 5, layer_types=False, **WINDOW)),
+    Case("window-older-file", partial(qwen2, 5, newer_file=False, **WINDOW)),
     Case(
         "window-mixed",
-        partial(qwen2, 6, **WINDOW, **{"layer_types": ["sliding_attention", "full_attention"] * 2}),
+        partial(qwen2, 6, **WINDOW, layer_types=["sliding_attention", "full_attention"] * 2),
     ),
 )

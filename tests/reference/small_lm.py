@@ -81,7 +81,9 @@ class SmallLm:
 
     def swiglu(self, n: int, x: Tensor) -> Tensor:
         gate = self.project(f"layers.{n}.swiglu.w1", x)
-        return self.project(f"layers.{n}.swiglu.w2", gate * torch.sigmoid(gate) * self.project(f"layers.{n}.swiglu.w3", x))
+        return self.project(
+            f"layers.{n}.swiglu.w2", gate * torch.sigmoid(gate) * self.project(f"layers.{n}.swiglu.w3", x)
+        )
 
     def attention(self, n: int, x: Tensor) -> Tensor:
         length, width = x.shape

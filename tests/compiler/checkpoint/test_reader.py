@@ -89,7 +89,9 @@ def test_integers_may_lie_in_a_checkpoint_but_are_no_weights(tmp_path: Path) -> 
     refuses(tmp_path, "ids", "I64", "unquantised", read="ids")
 
 
-@pytest.mark.parametrize("name", ["../out.safetensors", "/etc/out.safetensors", "sub/out.safetensors", "..\\out.safetensors", "..", ""])
+@pytest.mark.parametrize(
+    "name", ["../out.safetensors", "/etc/out.safetensors", "sub/out.safetensors", "..\\out.safetensors", "..", ""]
+)
 def test_an_index_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
@@ -104,7 +106,9 @@ def test_an_index_names_safetensors_only(tmp_path: Path) -> None:
     refuses(tmp_path, INDEX, "weights.bin")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}', "[" * 100_000]
+)
 def test_a_damaged_index_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / INDEX).write_text(text, "utf-8")
     refuses(tmp_path, INDEX)

@@ -46,7 +46,10 @@ def test_several_tensors_need_a_concat() -> None:
 def test_select_takes_one_tap_of_a_kernel() -> None:
     kernel = torch.arange(12.0).reshape(2, 3, 2, 1)
     assert apply_steps([kernel], [Select(axis=2, index=(1, 0))]).tolist() == [[1, 3, 5], [7, 9, 11]]
-    assert apply_steps([kernel], [Select(axis=1, index=(2,)), Select(axis=2, index=(0,))]).tolist() == [[4, 5], [10, 11]]
+    assert apply_steps([kernel], [Select(axis=1, index=(2,)), Select(axis=2, index=(0,))]).tolist() == [
+        [4, 5],
+        [10, 11],
+    ]
 
 
 @pytest.mark.parametrize(("axis", "index"), [(2, (2, 0)), (3, (0, 0)), (4, (0,))])

@@ -64,7 +64,9 @@ def test_one_plus_a_norm_weight_is_stored_as_the_sum() -> None:
     graph_model = model([x], [total, norm], norm.outputs, [scale, one])
     assert fold_weights(graph_model) == 1
     assert operators(graph_model) == ["RMSNormalization"]
-    stored = next(v.const_value for v in graph_model.graph.initializers.values() if isinstance(v.const_value, WeightTensor))
+    stored = next(
+        v.const_value for v in graph_model.graph.initializers.values() if isinstance(v.const_value, WeightTensor)
+    )
     assert stored.steps == (Offset(1.0),)
     (block,) = stored.blocks(torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float16), torch.float32)
     assert block.tolist() == [1.5, 0.0, 1.0, 3.0]

@@ -8,7 +8,12 @@ from compiler.operators import ATTENTION_METADATA
 from compiler.passes.grouped_attention import group_attention
 from tests.compiler.graphs import attention, attention_feeds, operators, run
 
-HEADS = [pytest.param(6, 6, id="mha"), pytest.param(6, 2, id="gqa"), pytest.param(6, 1, id="mqa"), pytest.param(1, 1, id="one")]
+HEADS = [
+    pytest.param(6, 6, id="mha"),
+    pytest.param(6, 2, id="gqa"),
+    pytest.param(6, 1, id="mqa"),
+    pytest.param(1, 1, id="one"),
+]
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), HEADS)

@@ -1,0 +1,138 @@
+"""ChatGLM-6B, from its formulas (Du et al. 2022, GLM): two-dimensional rotary positions, prompts read both ways, and a
+residual that carries the normed input."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import layer_norm
+
+from tests.families.case import Case, Ids, Outputs
+from tests.families.random_weights import normal
+
+MASK, GMASK, BOS = 140, 141, 144
+EPS, THETA = 0.4, 10000.0
+CARRIED = math.sqrt(2 * 28)
+
+
+class ChatGlm:
+    """float32, one row at a time, no cache."""
+
+    source = "tests/reference/chatglm.py"
+
+    def __init__(self, seed: int, *, vocab: int, width: int, layers: int, heads: int, hidden: int) -> None:
+        self.layers, self.heads = layers, heads
+        self.config = {
+            "model_type": "chatglm", "architectures": ["ChatGLMModel"], "vocab_size": vocab, "hidden_size": width,
+            "num_layers": layers, "num_attention_heads": heads, "inner_hidden_size": hidden,
+            "max_sequence_length": 64, "layernorm_epsilon": EPS, "position_encoding_2d": True,
+            "mask_token_id": MASK, "gmask_token_id": GMASK, "bos_token_id": BOS, "eos_token_id": 145,
+            "pad_token_id": 3, "use_cache": True, "torch_dtype": "float16",
+        }  # fmt: skip
+        shapes: dict[str, tuple[int, ...]] = {"transformer.word_embeddings.weight": (vocab, width)}
+        for n in range(layers):
+            matrices = {
+                "attention.query_key_value": (3 * width, width), "attention.dense": (width, width),
+                "mlp.dense_h_to_4h": (hidden, width), "mlp.dense_4h_to_h": (width, hidden),
+            }  # fmt: skip
+            for name, shape in matrices.items():
+                shapes |= {f"transformer.layers.{n}.{name}.weight": shape, f"transformer.layers.{n}.{name}.bias": shape[:1]}
+            for name in ("input_layernorm", "post_attention_layernorm"):
+                shapes |= {f"transformer.layers.{n}.{name}.{part}": (width,) for part in ("weight", "bias")}
+        shapes |= {f"transformer.final_layernorm.{part}": (width,) for part in ("weight", "bias")}
+        shapes["lm_head.weight"] = (vocab, width)
+        self.weights = {
+            name: (0.5 if len(shape) > 1 else 0.2) * normal(name, shape, seed)
+            + (1.0 if name.endswith("layernorm.weight") else 0.0)
+            for name, shape in shapes.items()
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Every number of the checkpoint."""
+        return sum(value.numel() for value in self.weights.values())
+
+    def save(self, folder: Path) -> None:
+        """The config and the weights under the official names, with the frequencies that old files carry."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(self.config), "utf-8")
+        buffers = {f"transformer.layers.{n}.attention.rotary_emb.inv_freq": self.speeds() for n in range(self.layers)}
+        save_file(self.weights | buffers, folder / "model.safetensors", {"format": "pt"})
+
+    def outputs(self, ids: Ids, token_type_ids: Ids | None = None) -> Outputs:
+        """Logits of every row."""
+        assert token_type_ids is None
+        return {"logits": torch.stack([self.row(row) for row in ids]).numpy()}
+
+    def in_steps(self, ids: Sequence[int], sizes: Sequence[int]) -> NDArray[np.float32]:
+        """Logits of one row; the prompt is in the first call, and how the rest is cut makes no difference."""
+        assert sum(sizes) == len(ids)
+        logits: NDArray[np.float32] = self.row(ids).numpy()
+        return logits
+
+    def row(self, ids: Sequence[int]) -> Tensor:
+        """Logits [seq, vocab] of one row of ids."""
+        prompt = list(ids).index(BOS)
+        blank = list(ids)[:prompt].index(GMASK if GMASK in ids[:prompt] else MASK)
+        text = [t if t < prompt else blank for t in range(len(ids))]
+        block = [0 if t < prompt else t - prompt + 1 for t in range(len(ids))]
+        seen = torch.tensor([[j < prompt or j <= i for j in range(len(ids))] for i in range(len(ids))])
+        x = self.weights["transformer.word_embeddings.weight"][list(ids)]
+        for n in range(self.layers):
+            a = self.norm(f"layers.{n}.input_layernorm", x)
+            y = CARRIED * a + self.attention(n, a, text, block, seen)
+            m = self.norm(f"layers.{n}.post_attention_layernorm", y)
+            hidden = self.affine(f"layers.{n}.mlp.dense_h_to_4h", m)
+            x = CARRIED * m + self.affine(f"layers.{n}.mlp.dense_4h_to_h", self.gelu(hidden))
+        return self.norm("final_layernorm", x) @ self.weights["lm_head.weight"].T
+
+    def affine(self, name: str, x: Tensor) -> Tensor:
+        return x @ self.weights[f"transformer.{name}.weight"].T + self.weights[f"transformer.{name}.bias"]
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        weight, bias = (self.weights[f"transformer.{name}.{part}"] for part in ("weight", "bias"))
+        return layer_norm(x, x.shape[-1:], weight, bias, EPS)
+
+    @staticmethod
+    def gelu(x: Tensor) -> Tensor:
+        return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+    def attention(self, n: int, x: Tensor, text: list[int], block: list[int], seen: Tensor) -> Tensor:
+        length, width = x.shape
+        size = width // self.heads
+        fused = self.affine(f"layers.{n}.attention.query_key_value", x).reshape(length, self.heads, 3 * size)
+        heads = []
+        for h in range(self.heads):
+            q, k, v = fused[:, h].split(size, dim=-1)
+            q, k = (torch.cat((self.turn(part[:, : size // 2], text), self.turn(part[:, size // 2 :], block)), -1)
+                    for part in (q, k))  # fmt: skip
+            scores = (q @ k.T / math.sqrt(size)).masked_fill(~seen, -1e4)
+            heads.append(scores.softmax(dim=-1) @ v)
+        return self.affine(f"layers.{n}.attention.dense", torch.cat(heads, dim=-1))
+
+    def speeds(self) -> Tensor:
+        """Rotation speeds of half a head, as the published code rounds them."""
+        half = self.config["hidden_size"] // self.heads // 2  # type: ignore[operator]
+        return torch.tensor([THETA ** (-2 * i / half) for i in range(half // 2)]).half().float()
+
+    def turn(self, x: Tensor, places: list[int]) -> Tensor:
+        """Turns dim i with dim i + r/2 at place t by t times its speed."""
+        angles = torch.tensor(places, dtype=torch.float32)[:, None] * self.speeds()
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat((first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()), -1)
+
+
+SIZES = {"vocab": 151, "width": 48, "layers": 2, "heads": 6, "hidden": 92}
+CASES = (
+    Case("gmask", partial(ChatGlm, 1, **SIZES), lead=(GMASK, 5, BOS), length=47, spec="chatglm"),
+    Case("mask", partial(ChatGlm, 2, **SIZES), lead=(5, MASK, BOS), length=47, spec="chatglm"),
+)
