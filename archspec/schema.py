@@ -102,9 +102,9 @@ class _Builder:
         name = f"{word.__name__}.per_layer" if per_layer else word.__name__
         if name not in self.definitions:
             self.definitions[name] = {}
-            properties = (
-                {} if "kind" not in word.model_fields else {"kind": {"const": word.model_fields["kind"].default}}
-            )
+            kind = word.model_fields["kind"].default if "kind" in word.model_fields else None
+            # `kind: none` is null to YAML.
+            properties: Schema = {"kind": {"enum": [kind, None] if kind == "none" else [kind]}} if kind else {}
             for key, field in fields_of(word).items():
                 properties[key] = self.field(field, join(path, key), per_layer)
             self.definitions[name] = {

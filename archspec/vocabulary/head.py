@@ -16,7 +16,7 @@ class LmHead(Word):
 
     kind: Literal["lm"] = "lm"
     tie: bool = Field(False, description="The projection is the token embedding (Press & Wolf 2017).")
-    bias: bool = False
+    bias: bool = Field(False, description="Whether the projection adds a bias.")
     scale: PositiveFloat | None = Field(None, description="Factor on the logits (Command R).")
     softcap: PositiveFloat | None = Field(None, description="Logits become cap · tanh(logit / cap) (Gemma 2).")
 

@@ -19,7 +19,7 @@ class LinearScaling(Word):
     """inv_freq / factor: position interpolation (Chen et al. 2023)."""
 
     kind: Literal["linear"] = "linear"
-    factor: PositiveFloat
+    factor: PositiveFloat = Field(description="How much longer the context becomes.")
 
 
 class DynamicScaling(Word):
@@ -31,7 +31,7 @@ class DynamicScaling(Word):
     """
 
     kind: Literal["dynamic"] = "dynamic"
-    factor: PositiveFloat
+    factor: PositiveFloat = Field(description="How much longer the context becomes.")
     original_max_position_embeddings: Size = Field(description="The trained length M.")
 
 
@@ -47,26 +47,26 @@ class Llama3Scaling(Word):
     """Frequencies divided by `factor` below a low band, kept above a high band, blended between (Llama 3.1)."""
 
     kind: Literal["llama3"] = "llama3"
-    factor: PositiveFloat
-    low_freq_factor: PositiveFloat
-    high_freq_factor: PositiveFloat
-    original_max_position_embeddings: Size
+    factor: PositiveFloat = Field(description="Divisor of the low frequencies.")
+    low_freq_factor: PositiveFloat = Field(description="Trained length over the longest wavelength that is blended.")
+    high_freq_factor: PositiveFloat = Field(description="Trained length over the shortest wavelength that is blended.")
+    original_max_position_embeddings: Size = Field(description="The trained length.")
 
 
 class YarnScaling(Word):
     """NTK-by-parts interpolation and an attention factor on cos and sin (Peng et al. 2023, sections 3.2 to 3.4)."""
 
     kind: Literal["yarn"] = "yarn"
-    factor: PositiveFloat
-    original_max_position_embeddings: Size
+    factor: PositiveFloat = Field(description="How much longer the context becomes.")
+    original_max_position_embeddings: Size = Field(description="The trained length.")
     beta_fast: PositiveFloat = Field(32.0, description="Rotations above which a frequency is kept.")
     beta_slow: PositiveFloat = Field(1.0, description="Rotations below which a frequency is interpolated.")
     truncate: bool = Field(True, description="Round the band's edges to whole dimensions.")
     attention_factor: PositiveFloat | None = Field(
         None, description="Factor on cos and sin; by default from factor, mscale and mscale_all_dim."
     )
-    mscale: PositiveFloat | None = None
-    mscale_all_dim: PositiveFloat | None = None
+    mscale: PositiveFloat | None = Field(None, description="Share of the temperature on cos and sin (DeepSeek-V2).")
+    mscale_all_dim: PositiveFloat | None = Field(None, description="Share of it that the score scale takes over.")
 
 
 class LongRopeScaling(Word):

@@ -58,9 +58,7 @@ class Normalize(Word):
 Step = Transpose | Split | Concat | Stack | Select | Normalize
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry writes them.
-VERBS: dict[
-    str, type[Transpose] | type[Split] | type[Concat] | type[Stack] | type[Select] | type[Normalize]
-] = {
+VERBS: dict[str, type[Transpose] | type[Split] | type[Concat] | type[Stack] | type[Select] | type[Normalize]] = {
     "transpose": Transpose,
     "split": Split,
     "concat": Concat,

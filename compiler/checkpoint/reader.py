@@ -86,7 +86,7 @@ class Checkpoint:
         return math.prod(entry.shape) * _DTYPES.get(entry.dtype, 0)
 
     def read(self, name: str) -> Tensor:
-        """One tensor, in its stored dtype. Raises BuildError for integers, and where its file cannot be read any more."""
+        """One tensor, in its stored dtype. Raises BuildError for integers, and where its file cannot be read."""
         entry = self._entries[name]
         if entry.dtype not in _DTYPES:  # A mask or index that nothing reads may well be one.
             raise BuildError(

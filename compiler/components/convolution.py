@@ -27,7 +27,7 @@ class TwoTapConvolution(nn.Module):
         """[B, S, N] → [B, S, M]; the tail is x[−1] of an earlier call, None at a sequence's start."""
         if tail_B1N is None:
             tail_B1N = torch.zeros_like(x_BSN[:, :1])
-        shifted_BSN = torch.cat((tail_B1N, x_BSN[:, :-1]), dim=1)
+        shifted_BSN = torch.cat((tail_B1N, x_BSN), dim=1)[:, :-1]
         return self.previous(shifted_BSN) + self.current(x_BSN)
 
 

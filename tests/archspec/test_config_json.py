@@ -74,7 +74,7 @@ def test_parameters_by_layer_type() -> None:
     ("nested", "message"),
     [
         ({"full_attention": {}, "rope_theta": 1e4}, "rope_parameters.rope_theta: 10000.0 where a mapping is expected"),
-        ({"full_attention": {"rope_type": "lienar"}}, "rope_parameters.full_attention.rope_type: the rope scaling 'lienar'"),
+        ({"sliding": {"rope_type": "lienar"}}, "rope_parameters.sliding.rope_type: the rope scaling 'lienar'"),
     ],
 )
 def test_faults_of_parameters_by_layer_type(nested: dict[str, object], message: str) -> None:

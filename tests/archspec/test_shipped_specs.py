@@ -64,6 +64,8 @@ def fitting(config: dict[str, object]) -> list[str]:
     [
         ("baichuan", "BaiChuanForCausalLM", ["baichuan"]),
         ("baichuan", "BaichuanForCausalLM", ["baichuan-13b", "baichuan2-13b", "baichuan2"]),
+        ("chatglm", "ChatGLMModel", ["chatglm", "chatglm2", "chatglm3"]),
+        ("chatglm", "ChatGLMForConditionalGeneration", ["chatglm2", "chatglm3"]),
     ],
 )
 def test_checkpoints_that_cannot_tell_their_variant(model_type: str, architecture: str, specs: list[str]) -> None:

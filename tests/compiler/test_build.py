@@ -1,4 +1,4 @@
-"""What a build promises whatever the family: the same bytes twice, one trace a kind of layer, and no half-written files."""
+"""What a build promises whatever the family: equal bytes twice, a kind of layer traced once, no half-written files."""
 
 from __future__ import annotations
 

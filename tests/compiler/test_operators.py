@@ -21,7 +21,6 @@ def test_bodies_agree(batch: int, seq: int, heads: int, kv_heads: int) -> None:
     x = torch.randn(batch, seq, heads * width)
     q, k = torch.randn(batch, heads, seq, width), torch.randn(batch, kv_heads, seq, width)
     cos, cache = torch.randn(batch, seq, 2), torch.randn(batch, kv_heads, capacity, width)
-    mask = torch.ones(batch, 1, seq, seq, dtype=torch.bool)
     starts = torch.arange(batch)
     check(table.linear.default, x, torch.randn(5, heads * width), torch.randn(5))
     check(table.embedding_logits.default, x, torch.randn(5, heads * width))

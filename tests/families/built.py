@@ -6,12 +6,15 @@ import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import torch
 
 from archspec import BoundSpec, read_config
+from compiler.assemble import assemble
 from compiler.build import bind, build, load_torch, open_slots
 from compiler.interface import graph_outputs
 from compiler.model import Model, meta_model
@@ -55,13 +58,22 @@ class Built:
     @cached_property
     def engine(self) -> Engine:
         """The plan for the CPU, loaded."""
-        plan = build(self.spec, self.checkpoint, out=self.folder / "engine.plan", target="ort-cpu")
-        return load(plan, threads=1)
+        return load(self._build("engine.plan", "ort-cpu"), threads=1)
 
     @cached_property
     def portable(self) -> Path:
         """The folder with the portable graph."""
-        return build(self.spec, self.checkpoint, out=self.folder / "portable", target="onnx")
+        return self._build("portable", "onnx")
+
+    def _build(self, name: str, target: str) -> Path:
+        # Both targets start from one graph; tracing it is most of a build's time.
+        with patch("compiler.build.assemble", lambda _: self.graph.clone()):
+            return build(self.spec, self.checkpoint, out=self.folder / name, target=target)
+
+    @cached_property
+    def graph(self) -> ir.Model:
+        """The graph before any pass."""
+        return assemble(meta_model(self.bound))
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:

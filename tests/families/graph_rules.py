@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import onnx
@@ -9,11 +10,14 @@ from onnx import AttributeProto, NodeProto
 
 OPSET, IR_VERSION = 24, 11
 ALLOWED = frozenset({
-    "Add", "Attention", "Cast", "Clip", "Concat", "Cos", "Div", "Erf", "Exp", "Expand", "Gather", "GatherND", "Gelu",
-    "Gemm", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul", "Max", "Mul", "Neg",
-    "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape", "RotaryEmbedding", "Shape", "Sigmoid", "Sin", "Slice",
-    "Split", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose", "Unsqueeze", "Where",
+    "Add", "Attention", "Cast", "Ceil", "Clip", "Concat", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Gather",
+    "GatherND", "Gelu", "Gemm", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul", "Max", "Mul",
+    "Neg", "Pow", "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape", "RotaryEmbedding", "Shape",
+    "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose",
+    "Unsqueeze", "Where",
 })  # fmt: skip
+
+GROWING = re.compile(r"(past_key_values|present)\.\d+\.(key|value)")
 
 
 def check_graph(path: Path) -> None:
@@ -43,11 +47,11 @@ def _check_attention(node: NodeProto) -> None:
 
 
 def _check_state(model: onnx.ModelProto) -> None:
-    """Every present tensor is a past one with something scattered into it, so that both may share memory."""
+    """Every present key and value is a past one with something scattered into it, so that both may share memory."""
     inputs = {value.name for value in model.graph.input}
     makers = {output: node for node in model.graph.node for output in node.output}
-    presents = [value.name for value in model.graph.output if value.name.startswith("present.")]
-    pasts = {name for name in inputs if name.startswith("past_key_values.")}
+    presents = [value.name for value in model.graph.output if GROWING.fullmatch(value.name)]
+    pasts = {name for name in inputs if GROWING.fullmatch(name)}
     assert {makers[name].op_type for name in presents} <= {"TensorScatter"}
     assert {name: makers[name].input[0] for name in presents} == {
         past.replace("past_key_values.", "present."): past for past in pasts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,8 +42,11 @@ def run_portable(
     tokens = np.array(ids)
     capacity = tokens.shape[1] + 3
     state = {
+        # A cache's free slots hold whatever was there before; a state of fixed size begins as zeros.
         item["input"]: np.full(
-            [len(ids) if d == "batch" else capacity if d == "capacity" else d for d in item["shape"]], 7, "f4"
+            [len(ids) if d == "batch" else capacity if d == "capacity" else d for d in item["shape"]],
+            7 if item["kind"] == "kv" else 0,
+            "f4",
         )
         for item in manifest["state"]
     }
@@ -52,7 +56,7 @@ def run_portable(
         prompts = Prompts(list(ids[0]).index(end), block_places(ids, end, blanks))
     ends = [0, first, *range(first + 1, tokens.shape[1] + 1)]
     logits = []
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         results = _call(session, manifest, tokens[:, start:end], start, state, None, prompts)
         state = {item["input"]: results[item["output"]] for item in manifest["state"]}
         logits.append(results["logits"])
@@ -60,8 +64,8 @@ def run_portable(
 
 
 def _call(
-    session: onnxruntime.InferenceSession, manifest: dict[str, Any], tokens: NDArray[np.int64], past: int, state: Arrays,
-    token_type_ids: Ids | None, prompts: Prompts | None = None,
+    session: onnxruntime.InferenceSession, manifest: dict[str, Any], tokens: NDArray[np.int64], past: int,
+    state: Arrays, token_type_ids: Ids | None, prompts: Prompts | None = None,
 ) -> Arrays:  # fmt: skip
     batch, seq = tokens.shape
     positions = np.broadcast_to(np.arange(past, past + seq), (batch, seq))
@@ -79,6 +83,8 @@ def _call(
                 feeds[item["name"]] = np.array(token_type_ids)
             case "write_indices":
                 feeds[item["name"]] = np.full(batch, past)
+            case "lengths":
+                feeds[item["name"]] = np.full(batch, seq)
             case "logit_positions":
                 feeds[item["name"]] = np.broadcast_to(np.arange(seq), (batch, seq))
             case "mask":

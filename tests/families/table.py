@@ -18,13 +18,14 @@ from tests.families.graph_rules import check_graph
 OUT = Path(__file__).parent.parent.parent / "docs" / "families.md"
 HEAD = """# Families
 
-Every spec of `specs/`, and how it is proven: on tiny random checkpoints with nonzero biases and spread norms, archc's float32
-outputs are compared with an independent reference. The numbers are the largest absolute differences; a test fails at {tolerance:g}.
+Every spec of `specs/`, and how it is proven: on tiny random checkpoints with nonzero biases and spread norms, archc's
+float32 outputs are compared with an independent reference. The numbers are the largest absolute differences; a test
+fails at {tolerance:g}.
 
-- **plan**: the plan for ONNX Runtime on the CPU, whole sequences. **torch**: the same model in torch. **portable**: the
-  portable ONNX graph in plain ONNX Runtime, a prefill and then single tokens.
-- **cache**: the plan fed in steps of 1, of 3 and of random sizes. **ragged**: rows of several lengths in one batch, each
-  against the reference alone.
+- **plan**: the plan for ONNX Runtime on the CPU, whole sequences. **torch**: the same model in torch.
+  **portable**: the portable ONNX graph in plain ONNX Runtime, a prefill and then single tokens.
+- **cache**: the plan fed in steps of 1, of 3 and of random sizes. **ragged**: rows of several lengths in one batch,
+  each against the reference alone.
 - **golden**: a decoder's greedy tokens equal the recorded ones; an encoder's recorded numbers are met.
 - **graph**: the portable graph holds standard operators only, explicit masks, and its cache in place.
 

@@ -40,8 +40,8 @@ class Baichuan(ByHand):
         context = {"model_max_length": 80} if alibi else {"max_position_embeddings": 80}
         config = {
             "model_type": "baichuan", "architectures": [architecture], "vocab_size": vocab, "hidden_size": width,
-            "intermediate_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "hidden_act": "silu",
-            "rms_norm_eps": self.eps, "tie_word_embeddings": False, "initializer_range": 0.02, **context, **more,
+            "intermediate_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "hidden_act": "silu", "rms_norm_eps": self.eps, "tie_word_embeddings": False, "initializer_range": 0.02, **context, **more,
         }  # fmt: skip
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, width)}
         buffers = {}

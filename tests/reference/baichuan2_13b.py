@@ -10,7 +10,12 @@ from tests.reference.baichuan import Baichuan
 NAME = "BaichuanForCausalLM"
 
 CASES = (
-    Case("twelve-heads", partial(Baichuan, 31, NAME, alibi=True, norm_head=True, heads=12), length=23, spec="baichuan2-13b"),
+    Case(
+        "twelve-heads",
+        partial(Baichuan, 31, NAME, alibi=True, norm_head=True, heads=12),
+        length=23,
+        spec="baichuan2-13b",
+    ),
     Case(
         "sixteen-heads",
         partial(Baichuan, 32, NAME, alibi=True, norm_head=True, heads=16, width=64),

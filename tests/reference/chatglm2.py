@@ -61,7 +61,9 @@ class ChatGlm2(ByHand):
             shapes[f"transformer.encoder.layers.{name}.weight"] = (outputs, inputs)
             if bias:
                 shapes[f"transformer.encoder.layers.{name}.bias"] = (outputs,)
-        norms = [f"layers.{n}.{part}" for n in range(layers) for part in ("input_layernorm", "post_attention_layernorm")]
+        norms = [
+            f"layers.{n}.{part}" for n in range(layers) for part in ("input_layernorm", "post_attention_layernorm")
+        ]
         shapes |= {f"transformer.encoder.{norm}.weight": (width,) for norm in (*norms, "final_layernorm")}
         shapes["transformer.output_layer.weight"] = (vocab, width)
         buffers = {"transformer.rotary_pos_emb.inv_freq": torch.ones(self.size // 4)} if buffer else {}
@@ -76,7 +78,9 @@ class ChatGlm2(ByHand):
             y = self.rms_norm(f"{layer}.post_attention_layernorm", x, self.eps)
             gate, up = self.linear(f"{layer}.mlp.dense_h_to_4h", y).chunk(2, dim=-1)
             x = x + self.linear(f"{layer}.mlp.dense_4h_to_h", silu(gate) * up)
-        return self.linear("transformer.output_layer", self.rms_norm("transformer.encoder.final_layernorm", x, self.eps))
+        return self.linear(
+            "transformer.output_layer", self.rms_norm("transformer.encoder.final_layernorm", x, self.eps)
+        )
 
     def attention(self, name: str, x: Tensor) -> Tensor:
         every = heads_of(self.linear(f"{name}.query_key_value", x), self.heads + 2 * self.groups)

@@ -27,8 +27,8 @@ Respell = Callable[[dict[str, Any]], dict[str, Any]]
 class FromTransformers:
     """A model of a transformers class, on random weights.
 
-    `weights` and `respell` rewrite what `save_pretrained` stored, for files of other generations; `outside` are names of
-    parameters that archc does not read, and that do not count. A class that keeps no state is not `cached`. An encoder
+    `weights` and `respell` rewrite what `save_pretrained` stored, for files of other generations; `outside` are
+    names of parameters that archc does not read, and that do not count. A class that keeps no state is not `cached`. An encoder
     that would take one token for padding wherever it stands is told its positions, from `first_position` on.
     """
 

@@ -22,12 +22,20 @@ SIZES: dict[str, Any] = {
 def first_files(config: dict[str, Any]) -> dict[str, Any]:
     """No list of layer types, and a key that only says how a library keeps its cache."""
     config = older_rope({key: value for key, value in config.items() if key != "layer_types"})
-    return config | {"cache_implementation": "hybrid", "hidden_act": "gelu_pytorch_tanh"}
+    return config | {"cache_implementation": "hybrid", "hidden_act": "gelu_pytorch_tanh", "sliding_window_size": 4}
 
 
 def gemma2(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
     """A tiny model with the given differences from SIZES."""
-    return make("Gemma2ForCausalLM", Gemma2Config(**SIZES | changes), seed, respell=respell, unit_offset=True, table=0.1, attention="eager")
+    return make(
+        "Gemma2ForCausalLM",
+        Gemma2Config(**SIZES | changes),
+        seed,
+        respell=respell,
+        unit_offset=True,
+        table=0.1,
+        attention="eager",
+    )
 
 
 CASES = (

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import MistralConfig
 
 from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {

@@ -29,5 +29,7 @@ CASES = (
     Case("minitron", partial(nemotron, 1)),
     Case("older-file", partial(nemotron, 2, older_rope, head_dim=None, hidden_size=72)),
     Case("biased", partial(nemotron, 3, attention_bias=True, mlp_bias=True, num_key_value_heads=6)),
-    Case("tied", partial(nemotron, 4, tie_word_embeddings=True, rope_parameters=ROPE | {"partial_rotary_factor": 0.75})),
+    Case(
+        "tied", partial(nemotron, 4, tie_word_embeddings=True, rope_parameters=ROPE | {"partial_rotary_factor": 0.75})
+    ),
 )

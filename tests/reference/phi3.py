@@ -1,4 +1,4 @@
-"""Phi-3: transformers' Phi3ForCausalLM, with windows, partial rotation, and longrope on both sides of the trained length."""
+"""Phi-3: transformers' Phi3ForCausalLM, with windows, partial rotation, and longrope around the trained length."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
+PLAIN: dict[str, Any] = {"rope_type": "default", "rope_theta": 300.0}
 SIZES: dict[str, Any] = {
     "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.01, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
-    "pad_token_id": 0, "original_max_position_embeddings": 16,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.01, "pad_token_id": 0,
+    "original_max_position_embeddings": 16, "rope_parameters": PLAIN,
 }  # fmt: skip
-PLAIN: dict[str, Any] = {"rope_type": "default", "rope_theta": 300.0}
 
 
 def as_su(config: dict[str, Any]) -> dict[str, Any]:

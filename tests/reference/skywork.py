@@ -26,5 +26,9 @@ def skywork(seed: int, **changes: Any) -> FromTransformers:
 
 CASES = (
     Case("plain", partial(skywork, 1, num_key_value_heads=6)),
-    Case("linear", partial(skywork, 2, rope_parameters={"rope_type": "linear", "rope_theta": 200.0, "factor": 3.0}), length=31),
+    Case(
+        "linear",
+        partial(skywork, 2, rope_parameters={"rope_type": "linear", "rope_theta": 200.0, "factor": 3.0}),
+        length=31,
+    ),
 )

@@ -35,6 +35,9 @@ CASES = (
     Case("mixed", partial(smollm3, 3, no_rope_layers=[0, 1, 1, 0, 1])),
     Case("window", partial(smollm3, 4, **WINDOW)),
     Case("window-older-file", partial(smollm3, 5, without_lists, **WINDOW)),
-    Case("window-by-list", partial(smollm3, 6, layer_types=["sliding_attention", "full_attention"] * 2 + ["sliding_attention"], **WINDOW)),
+    Case(
+        "window-by-list",
+        partial(smollm3, 6, layer_types=["sliding_attention", "full_attention"] * 2 + ["sliding_attention"], **WINDOW),
+    ),
     Case("biased", partial(smollm3, 7, attention_bias=True, mlp_bias=True)),
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from torch import Tensor
 from transformers import LlamaConfig
 
 from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from tests.reference.from_transformers import FromTransformers, Rename, make
 from tests.reference.spelling import named
 
 SIZES: dict[str, Any] = {
@@ -18,13 +19,20 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def yi(seed: int, **changes: Any) -> FromTransformers:
+def yi(seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
     """A tiny Llama under the name of the family, with the given differences from SIZES."""
     respell = named("Yi", "YiForCausalLM")
-    return make("LlamaForCausalLM", LlamaConfig(**SIZES | changes), seed, respell=respell)
+    return make("LlamaForCausalLM", LlamaConfig(**SIZES | changes), seed, respell=respell, weights=weights)
+
+
+def first_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The norms as the first files name them."""
+    names = {"input_layernorm": "ln1", "post_attention_layernorm": "ln2"}
+    return {".".join(names.get(part, part) for part in name.split(".")): value for name, value in tensors.items()}
 
 
 CASES = (
     Case("grouped", partial(yi, 1)),
     Case("single-key-head", partial(yi, 2, num_key_value_heads=1)),
+    Case("first-names", partial(yi, 3, first_names)),
 )

@@ -18,10 +18,13 @@ A, B = "one.safetensors", "two.safetensors"
 
 
 def refuses(folder: Path, *words: str, read: str | None = None) -> None:
-    with pytest.raises(BuildError) as caught:
-        opened = Checkpoint(folder)
+    def opened() -> None:
+        checkpoint = Checkpoint(folder)
         assert read is not None, "it was opened"
-        opened.read(read)
+        checkpoint.read(read)
+
+    with pytest.raises(BuildError) as caught:
+        opened()
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
