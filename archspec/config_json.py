@@ -209,7 +209,8 @@ def _trained_length(
     value = next((given for given in (inner, outer, longest) if given is not None), None)
     if value is not None:
         parameters[name] = value
-    if kind == "longrope" and parameters.get("factor") is None and _positive(longest) and _positive(value):
+    given = parameters.keys() & {"factor", "attention_factor"}
+    if kind == "longrope" and not given and _positive(longest) and _positive(value):
         parameters["factor"] = longest / value
 
 

@@ -77,6 +77,12 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         stretch = attention.qk_norm
         if stretch.over == "projection" and stretch.weights == "per-head":
             yield "attention.qk_norm.weights", "a norm over the whole projection has one weight", "drop it"
+        if stretch.weights == "per-head":
+            if isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
+                message = "a norm with a weight for each head has that weight and no bias"
+                yield "attention.qk_norm.weights", message, "set `bias: false`, and leave `affine` out"
+            if stretch.unit_offset:
+                yield "attention.qk_norm.unit_offset", "a weight for each head is stored as it is", "drop it"
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
     if isinstance(layer.position, BlockRope) and attention.head_dim % 4:
@@ -125,3 +131,5 @@ def _rope_faults(rope: Rope, head_dim: int) -> Iterator[Fault]:
             if len(factors) != rotary // 2:
                 message = f"{len(factors)} factors for {rotary // 2} rotating pairs"
                 yield f"position.scaling.{name}", message, "one for each"
+        if scaling.factor is None and scaling.attention_factor is None:
+            yield "position.scaling", "longrope without factor and attention_factor", "give one of them"

@@ -80,7 +80,9 @@ class LongRopeScaling(Word):
     long_factor: tuple[PositiveFloat, ...] = Field(min_length=1, description="One for each rotating pair.")
     short_factor: tuple[PositiveFloat, ...] = Field(min_length=1, description="One for each rotating pair.")
     original_max_position_embeddings: Size = Field(description="The trained length.")
-    factor: PositiveFloat = Field(description="Context extension: the longest length over the trained one.")
+    factor: PositiveFloat | None = Field(
+        None, description="Context extension, longest over trained length; for the default of attention_factor."
+    )
     attention_factor: PositiveFloat | None = Field(
         None, description="Factor on cos and sin; by default sqrt(1 + ln(factor) / ln(trained length))."
     )

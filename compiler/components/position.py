@@ -66,7 +66,7 @@ def longrope_attention_factor(scaling: words.LongRopeScaling) -> float:
     """The factor on cos and sin: sqrt(1 + ln(factor) / ln(trained length)) (Ding et al. 2024, section 3.2)."""
     if scaling.attention_factor is not None:
         return scaling.attention_factor
-    if scaling.factor <= 1:
+    if scaling.factor is None or scaling.factor <= 1:
         return 1.0
     return math.sqrt(1 + math.log(scaling.factor) / math.log(scaling.original_max_position_embeddings))
 

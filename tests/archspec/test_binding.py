@@ -172,6 +172,23 @@ def test_synonyms_and_allowed_values(load: Load) -> None:
         spec.bind({"hidden_act": "gelu"})
 
 
+def test_keys_within_a_mapping(load: Load) -> None:
+    spec = load(
+        "config:\n  clip: {keys: [attn_config.clip_qkv], default: none}\nattention: {clip: clip}\n"
+        "ignore_config: [attn_config.attn_impl]\n"
+    )
+    assert spec.bind({"attn_config": {"clip_qkv": 8, "attn_pdrop": 0.1, "attn_impl": "torch", "more": None}}).layers[
+        0
+    ].attention.clip == 8  # fmt: skip
+    assert spec.bind({"attn_config": None}).layers[0].attention.clip is None
+    with pytest.raises(ConfigError, match=r"attn_config\.qk_ln: true: nothing in the spec 'child' reads this key"):
+        spec.bind({"attn_config": {"qk_ln": True}})
+    with pytest.raises(ConfigError, match="attn_config: 3: nothing in the spec"):
+        spec.bind({"attn_config": 3})
+    with pytest.raises(ConfigError, match=r"clip = 4, attn_config\.clip_qkv = 8 disagree"):
+        spec.bind({"clip": 4, "attn_config": {"clip_qkv": 8}})
+
+
 def test_text_defaults_and_derived_names(load: Load) -> None:
     spec = load(
         "config:\n  mode: {default: \"'num_heads'\"}\n  style: {default: plain-text}\n"
@@ -228,8 +245,13 @@ def test_architectures_are_there_for_expressions(load: Load) -> None:
         ("position: {scaling: {kind: longrope, factor: 2.0, long_factor: [1.0, 2.0], "
          "short_factor: [1, 1, 1, 1, 1, 1, 1, 1], "
          "original_max_position_embeddings: 64}}\n", "position.scaling.long_factor: 2 factors for 8 rotating pairs"),
+        ("position: {scaling: {kind: longrope, long_factor: [1, 1, 1, 1, 1, 1, 1, 1], "
+         "short_factor: [1, 1, 1, 1, 1, 1, 1, 1], original_max_position_embeddings: 64}}\n",
+         "position.scaling: longrope without factor and attention_factor"),
         ("final_norm: {kind: layernorm, affine: false}\n", "final_norm.affine: a norm without a weight has no bias"),
         ("attention: {qk_norm: {kind: rmsnorm, eps: 1e-6, over: projection, weights: per-head}}\n", "has one weight"),
+        ("attention: {qk_norm: {kind: layernorm, eps: 1e-6, weights: per-head}}\n", "that weight and no bias"),
+        ("attention: {qk_norm: {kind: rmsnorm, eps: 1e-6, weights: per-head, unit_offset: true}}\n", "stored as it is"),
         ("layer: {norm: {placement: post}, skip: {source: norm}}\n", "no norm stands on a branch's input"),
         ("topology: encoder\nposition: alibi\n", "alibi is relative only under a causal mask"),
         ("pooler: first-token\n", "in a decoder sees no other"),

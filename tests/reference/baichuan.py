@@ -41,7 +41,8 @@ class Baichuan(ByHand):
         config = {
             "model_type": "baichuan", "architectures": [architecture], "vocab_size": vocab, "hidden_size": width,
             "intermediate_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-            "hidden_act": "silu", "rms_norm_eps": self.eps, "tie_word_embeddings": False, "initializer_range": 0.02, **context, **more,
+            "hidden_act": "silu", "rms_norm_eps": self.eps, "tie_word_embeddings": False,
+            "initializer_range": 0.02, **context, **more,
         }  # fmt: skip
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, width)}
         buffers = {}

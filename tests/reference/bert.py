@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import BertConfig
 
@@ -34,6 +35,15 @@ def first_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def with_pooler(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The masked-language model among all that was pretrained, as published files have it."""
+    width = SIZES["hidden_size"]
+    return tensors | {
+        "bert.pooler.dense.weight": torch.ones(width, width), "bert.pooler.dense.bias": torch.ones(width),
+        "cls.seq_relationship.weight": torch.ones(2, width), "cls.seq_relationship.bias": torch.ones(2),
+    }  # fmt: skip
+
+
 def with_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """BertModel's names as a larger class's file has them."""
     return {f"bert.{name}": value for name, value in tensors.items()}
@@ -44,6 +54,7 @@ Encoder = partial(Case, topology="encoder")
 CASES = (
     Encoder("masked-lm", partial(bert, "BertForMaskedLM", 1)),
     Encoder("masked-lm-relu", partial(bert, "BertForMaskedLM", 2, hidden_act="relu", intermediate_size=61)),
+    Encoder("masked-lm-published", partial(bert, "BertForMaskedLM", 7, with_pooler)),
     Encoder("model", partial(bert, "BertModel", 3)),
     Encoder("model-prefixed", partial(bert, "BertModel", 4, with_prefix)),
     Encoder("pretraining", partial(bert, "BertForPreTraining", 5)),

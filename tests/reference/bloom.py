@@ -40,6 +40,7 @@ def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
 CASES = (
     Case("plain", partial(bloom, 1), length=23),
     Case("hub-file", partial(bloom, 2, without_prefix, hub_keys, n_head=4), length=23),
-    Case("residual-after-norm", partial(bloom, 3, apply_residual_connection_post_layernorm=True, tie_word_embeddings=False)),
-    Case("more-heads", partial(bloom, 4, n_head=12)),
+    Case("residual-after-norm", partial(bloom, 13, apply_residual_connection_post_layernorm=True)),
+    Case("more-heads", partial(bloom, 14, n_head=12)),
+    Case("untied", partial(bloom, 5, tie_word_embeddings=False)),
 )

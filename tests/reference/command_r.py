@@ -14,7 +14,7 @@ from tests.reference.spelling import older_rope
 SIZES: dict[str, Any] = {
     "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
     "num_key_value_heads": 2, "max_position_embeddings": 64,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "layer_norm_eps": 0.01, "logit_scale": 0.3,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "layer_norm_eps": 0.1, "logit_scale": 0.3,
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def gemma2(seed: int, respell: Respell | None = None, **changes: Any) -> FromTra
         seed,
         respell=respell,
         unit_offset=True,
-        table=0.1,
+        table=0.2,
         attention="eager",
     )
 

@@ -41,7 +41,7 @@ def older_file(config: dict[str, Any]) -> dict[str, Any]:
 def gemma3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
     """A tiny model with the given differences from SIZES."""
     return make(
-        "Gemma3ForCausalLM", Gemma3TextConfig(**SIZES | changes), seed, respell=respell, unit_offset=True, table=0.1
+        "Gemma3ForCausalLM", Gemma3TextConfig(**SIZES | changes), seed, respell=respell, unit_offset=True, table=0.2
     )
 
 

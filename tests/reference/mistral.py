@@ -25,7 +25,7 @@ def mistral(seed: int, respell: Respell | None = None, **changes: Any) -> FromTr
 
 CASES = (
     Case("window", partial(mistral, 1, sliding_window=5)),
-    Case("window-of-one", partial(mistral, 2, sliding_window=1)),
+    Case("window-of-two", partial(mistral, 2, sliding_window=2)),
     Case("no-window", partial(mistral, 3, sliding_window=None)),
     Case("older-file", partial(mistral, 4, sliding_window=4, head_dim=None, respell=older_rope)),
 )

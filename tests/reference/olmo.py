@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from transformers import OlmoConfig
 
 from tests.families.case import Case
@@ -19,8 +20,16 @@ SIZES: dict[str, Any] = {
 
 
 def olmo(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
-    """A tiny model with the given differences from SIZES."""
-    return make("OlmoForCausalLM", OlmoConfig(**SIZES | changes), seed, respell=respell)
+    """A tiny model with the given differences from SIZES.
+
+    The eps of its norms is a constant, 1e-5, which only a residual stream of small numbers shows.
+    """
+    reference = make("OlmoForCausalLM", OlmoConfig(**SIZES | changes), seed, respell=respell, table=0.05)
+    with torch.no_grad():
+        for name, parameter in reference.model.named_parameters():
+            if ".o_proj." in name or ".down_proj." in name:
+                parameter.mul_(0.01)
+    return reference
 
 
 CASES = (

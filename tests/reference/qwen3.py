@@ -17,8 +17,8 @@ SIZES: dict[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "head_dim": 14,
 }  # fmt: skip
 YARN: dict[str, Any] = {
-    "rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0,
-    "beta_slow": 0.5,
+    "rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 0.5,
+    "beta_slow": 0.1,
 }  # fmt: skip
 
 

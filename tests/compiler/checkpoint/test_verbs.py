@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from archspec import Concat, Normalize, Select, Split, Transpose
+from archspec import Concat, Normalize, Select, Split, Stack, Transpose
 from compiler.checkpoint.verbs import apply_steps
 
 # Two groups, each of two query rows, a key row and a value row.
@@ -31,6 +31,16 @@ def test_transpose_then_split() -> None:
 
 def test_concat() -> None:
     assert apply_steps([torch.ones(1, 2), torch.zeros(2, 2)], [Concat(axis=0)]).shape == (3, 2)
+
+
+def test_a_stack_has_its_tensors_in_order() -> None:
+    first, second = torch.tensor([1, 2.0]), torch.tensor([3, 4.0])
+    assert apply_steps([first, second], [Stack(count=2)]).tolist() == [[1, 2], [3, 4]]
+    matrix = torch.tensor([[1, 2.0], [3, 4]])
+    assert apply_steps([matrix, -matrix], [Transpose(), Stack(count=2)]).tolist() == [
+        [[1, 3], [2, 4]],
+        [[-1, -3], [-2, -4]],
+    ]
 
 
 def test_a_size_that_does_not_divide() -> None:
