@@ -11,8 +11,8 @@ from archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 class ProjectionBias(Word):
     """Which of the attention's projections add a bias. A bare true or false stands for both."""
 
-    qkv: bool = Field(False, description="The query, key and value projections.")
-    out: bool = Field(False, description="The output projection.")
+    qkv: bool = Field(default=False, description="The query, key and value projections.")
+    out: bool = Field(default=False, description="The output projection.")
 
 
 class LocalizedFilter(Word):

@@ -181,7 +181,7 @@ def test_keys_within_a_mapping(load: Load) -> None:
         0
     ].attention.clip == 8  # fmt: skip
     assert spec.bind({"attn_config": None}).layers[0].attention.clip is None
-    with pytest.raises(ConfigError, match=r"attn_config\.qk_ln: true: nothing in the spec 'child' reads this key"):
+    with pytest.raises(ConfigError, match=r"attn_config\.qk_ln: true: nothing in the spec 'spec' reads this key"):
         spec.bind({"attn_config": {"qk_ln": True}})
     with pytest.raises(ConfigError, match="attn_config: 3: nothing in the spec"):
         spec.bind({"attn_config": 3})

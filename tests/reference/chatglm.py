@@ -45,7 +45,8 @@ class ChatGlm:
                 "mlp.dense_h_to_4h": (hidden, width), "mlp.dense_4h_to_h": (width, hidden),
             }  # fmt: skip
             for name, shape in matrices.items():
-                shapes |= {f"transformer.layers.{n}.{name}.weight": shape, f"transformer.layers.{n}.{name}.bias": shape[:1]}
+                shapes[f"transformer.layers.{n}.{name}.weight"] = shape
+                shapes[f"transformer.layers.{n}.{name}.bias"] = shape[:1]
             for name in ("input_layernorm", "post_attention_layernorm"):
                 shapes |= {f"transformer.layers.{n}.{name}.{part}": (width,) for part in ("weight", "bias")}
         shapes |= {f"transformer.final_layernorm.{part}": (width,) for part in ("weight", "bias")}
@@ -128,7 +129,8 @@ class ChatGlm:
         """Turns dim i with dim i + r/2 at place t by t times its speed."""
         angles = torch.tensor(places, dtype=torch.float32)[:, None] * self.speeds()
         first, second = x.chunk(2, dim=-1)
-        return torch.cat((first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()), -1)
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
 
 SIZES = {"vocab": 151, "width": 48, "layers": 2, "heads": 6, "hidden": 92}

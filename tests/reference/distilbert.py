@@ -31,6 +31,8 @@ Encoder = partial(Case, topology="encoder")
 CASES = (
     Encoder("masked-lm", partial(distilbert, "DistilBertForMaskedLM", 1)),
     Encoder("model", partial(distilbert, "DistilBertModel", 2, activation="relu")),
-    Encoder("published-file", partial(distilbert, "DistilBertForMaskedLM", 3, with_projector, sinusoidal_pos_embds=True)),
+    Encoder(
+        "published-file", partial(distilbert, "DistilBertForMaskedLM", 3, with_projector, sinusoidal_pos_embds=True)
+    ),
     Encoder("untied", partial(distilbert, "DistilBertForMaskedLM", 4, tie_word_embeddings=False)),
 )

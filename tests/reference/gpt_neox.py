@@ -20,7 +20,11 @@ SIZES: dict[str, Any] = {
 
 
 def gpt_neox(
-    seed: int, weights: Rename | None = None, respell: Respell | None = None, rope: dict[str, Any] | None = None, **changes: Any
+    seed: int,
+    weights: Rename | None = None,
+    respell: Respell | None = None,
+    rope: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> FromTransformers:
     """A tiny GPT-NeoX with the given differences from SIZES."""
     sizes = SIZES | changes
@@ -51,5 +55,9 @@ CASES = (
     Case("sequential", partial(gpt_neox, 2, use_parallel_residual=False, hidden_act="gelu_fast")),
     Case("older-file", partial(gpt_neox, 3, with_buffers, older_keys)),
     Case("full-rotation", partial(gpt_neox, 4, rope={"partial_rotary_factor": 1.0}, attention_bias=False)),
-    Case("linear-tied", partial(gpt_neox, 5, rope={"rope_type": "linear", "factor": 3.0}, tie_word_embeddings=True), length=25),
+    Case(
+        "linear-tied",
+        partial(gpt_neox, 5, rope={"rope_type": "linear", "factor": 3.0}, tie_word_embeddings=True),
+        length=25,
+    ),
 )

@@ -16,7 +16,9 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def mpt(seed: int, attention: dict[str, Any] | None = None, respell: Respell | None = None, **changes: Any) -> FromTransformers:
+def mpt(
+    seed: int, attention: dict[str, Any] | None = None, respell: Respell | None = None, **changes: Any
+) -> FromTransformers:
     """A tiny MPT with the given differences from SIZES; `attention` are its attn_config's."""
     config = MptConfig(**SIZES | changes, attn_config=attention)
     # Its attention is written out, and has no other form.

@@ -35,7 +35,9 @@ def galactica(config: dict[str, Any]) -> dict[str, Any]:
 CASES = (
     Case("125m", partial(opt, 1)),
     Case("350m", partial(opt, 32, older_names, do_layer_norm_before=False, word_embed_proj_dim=28)),
-    Case("unfinished-norm", partial(opt, 3, _remove_final_layer_norm=True, word_embed_proj_dim=20, num_hidden_layers=2)),
+    Case(
+        "unfinished-norm", partial(opt, 3, _remove_final_layer_norm=True, word_embed_proj_dim=20, num_hidden_layers=2)
+    ),
     Case("galactica", partial(opt, 4, None, galactica, enable_bias=False, activation_function="gelu")),
     Case("unaffine-untied", partial(opt, 5, layer_norm_elementwise_affine=False, tie_word_embeddings=False)),
 )

@@ -36,7 +36,8 @@ def with_pooler(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     width = SIZES["hidden_size"]
     return tensors | {
         "roberta.pooler.dense.weight": torch.ones(width, width), "roberta.pooler.dense.bias": torch.ones(width),
-        "roberta.embeddings.position_ids": torch.arange(40.0)[None], "lm_head.decoder.bias": tensors["lm_head.bias"].clone(),
+        "roberta.embeddings.position_ids": torch.arange(40.0)[None],
+        "lm_head.decoder.bias": tensors["lm_head.bias"].clone(),
         "lm_head.decoder.weight": tensors["roberta.embeddings.word_embeddings.weight"].clone(),
     }  # fmt: skip
 
