@@ -77,6 +77,9 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         stretch = attention.qk_norm
         if stretch.over == "projection" and stretch.weights == "per-head":
             yield "attention.qk_norm.weights", "a norm over the whole projection has one weight", "drop it"
+        if stretch.weights == "per-head" and isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
+            hint = "set `bias: false`, and leave `affine` out"
+            yield "attention.qk_norm.weights", "a norm with a weight for each head has that and no bias", hint
         if stretch.weights == "per-head":
             if isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
                 message = "a norm with a weight for each head has that weight and no bias"

@@ -18,7 +18,7 @@ from compiler.components.attention import Signals
 from compiler.components.embedding import Embedding
 from compiler.components.head import FirstTokenPooler, make_head
 from compiler.components.layer import Layer
-from compiler.components.norm import LayerNorm, RmsNorm, make_norm
+from compiler.components.norm import LayerNorm, PerHead, RmsNorm, make_norm
 from compiler.components.position import AlibiBias, BlockRotaryTables, LognFactor, RotaryTables
 from compiler.state import State
 from compiler.wiring import Wire, Wiring, wire
@@ -123,7 +123,7 @@ class Model(nn.Module):
         return {
             f"{name}.weight"
             for name, module in self.named_modules()
-            if isinstance(module, RmsNorm | LayerNorm) and module.word.unit_offset
+            if isinstance(module, RmsNorm | LayerNorm | PerHead) and module.word.unit_offset
         }
 
     def embed(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:

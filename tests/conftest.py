@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """All checks of one case of a family in one worker, which builds it once; everything else wherever there is room."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class CaseScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, case = nodeid.partition("[")
+            return case if case and "tests/families/" in path else nodeid
+
+    return CaseScheduling(config, log)

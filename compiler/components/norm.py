@@ -43,17 +43,18 @@ class PerHead(nn.Module):
 
     def __init__(self, word: words.QkRmsNorm | words.QkLayerNorm, heads: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.eps, self.kind = word.eps, word.kind
+        self.word = word
         self.weight = nn.Parameter(torch.empty(heads, width, dtype=dtype))
 
     def forward(self, x_BHSD: Tensor) -> Tensor:
         """[B, H, S, D] → [B, H, S, D]."""
         width = self.weight.shape[-1:]
-        if self.kind == "rmsnorm":
-            normed = ops.rms_norm(x_BHSD, torch.ones(width, dtype=x_BHSD.dtype, device=x_BHSD.device), self.eps)
+        if self.word.kind == "rmsnorm":
+            normed = ops.rms_norm(x_BHSD, torch.ones(width, dtype=x_BHSD.dtype, device=x_BHSD.device), self.word.eps)
         else:
-            normed = nn.functional.layer_norm(x_BHSD, width, None, None, self.eps)
-        return normed * self.weight[:, None, :]
+            normed = nn.functional.layer_norm(x_BHSD, width, None, None, self.word.eps)
+        weight_HD = self.weight + 1.0 if self.word.unit_offset else self.weight
+        return normed * weight_HD[:, None, :]
 
 
 def make_norm(word: words.Norm | words.PlacedNorm | words.QkNorm, width: int, dtype: torch.dtype) -> nn.Module:

@@ -111,7 +111,10 @@ def test_concat_needs_every_name(load: Load) -> None:
     assert "the checkpoint has no 'value.weight'" in refused(weights, slots("up.weight"), ["gate.weight"])
 
 
-STACK = "layer.{up,down}.weight: {from: ['h.{layer}.{index}.{u,d}', 'x.{layer}.{index}.{u,d}'], transpose: true, stack: {count: 3}}"
+STACK = (
+    "layer.{up,down}.weight: {from: ['h.{layer}.{index}.{u,d}', 'x.{layer}.{index}.{u,d}'], transpose: true, "
+    "stack: {count: 3}}"
+)
 
 
 def test_a_stack_needs_every_number(load: Load) -> None:

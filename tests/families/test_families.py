@@ -28,11 +28,8 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def every(pairs: list[Pair]) -> pytest.MarkDecorator:
-    """The cases as parameters; those of one case stay in one worker, where its builds are."""
-    params = [
-        pytest.param(pair, id=f"{pair[0]}-{pair[1].name}", marks=pytest.mark.xdist_group(f"{pair[0]}-{pair[1].name}"))
-        for pair in pairs
-    ]
+    """The cases as parameters."""
+    params = [pytest.param(pair, id=f"{pair[0]}-{pair[1].name}") for pair in pairs]
     return pytest.mark.parametrize("built", params, indirect=True, scope="session")
 
 

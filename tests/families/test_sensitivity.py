@@ -54,6 +54,8 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
     """A word with one field changed at a time, each with the field's path."""
     for name in type(word).model_fields:
         value = getattr(word, name)
+        if name == "unit_offset" and not getattr(word, "affine", True):
+            continue  # a norm without weights has nothing to offset
         if isinstance(value, BaseModel):
             for where, inner in variations(value, f"{path}.{name}"):
                 yield where, word.model_copy(update={name: inner})

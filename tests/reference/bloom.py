@@ -12,7 +12,7 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "n_layer": 3, "n_head": 6, "layer_norm_epsilon": 1e-2,
+    "vocab_size": 151, "hidden_size": 60, "n_layer": 3, "n_head": 12, "layer_norm_epsilon": 1e-2,
 }  # fmt: skip
 
 
@@ -39,8 +39,8 @@ def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
 
 CASES = (
     Case("plain", partial(bloom, 1), length=23),
-    Case("hub-file", partial(bloom, 2, without_prefix, hub_keys, n_head=4), length=23),
+    Case("hub-file", partial(bloom, 2, without_prefix, hub_keys, n_head=16, hidden_size=64), length=23),
     Case("residual-after-norm", partial(bloom, 13, apply_residual_connection_post_layernorm=True)),
-    Case("more-heads", partial(bloom, 14, n_head=12)),
+    Case("fewer-heads", partial(bloom, 14, n_head=10)),
     Case("untied", partial(bloom, 5, tie_word_embeddings=False)),
 )

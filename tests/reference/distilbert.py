@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DistilBertConfig
 
 from tests.families.case import Case
@@ -16,9 +16,35 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def distilbert(class_name: str, seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
-    """A tiny DistilBERT of one of the classes."""
-    return make(class_name, DistilBertConfig(**SIZES | changes), seed, weights=weights)
+# With these factors the numbers before each norm are so small that its eps, a constant of 1e-12, shows.
+TINY: dict[str, float] = {
+    "embeddings.weight": 1e-6, "LayerNorm.weight": 1e-6, "LayerNorm.bias": 1e-6, "q_lin.weight": 1e6,
+    "k_lin.weight": 1e6, "v_lin.bias": 1e-6, "out_lin.bias": 1e-6, "sa_layer_norm.weight": 1e-6,
+    "sa_layer_norm.bias": 1e-6, "lin1.weight": 1e6, "lin2.weight": 1e-6, "lin2.bias": 1e-6,
+    "output_layer_norm.weight": 1e-6, "output_layer_norm.bias": 1e-6, "layer.2.output_layer_norm.weight": 1.0,
+    "layer.2.output_layer_norm.bias": 1.0, "vocab_transform.weight": 1e-6, "vocab_transform.bias": 1e-6,
+    "vocab_layer_norm.weight": 1e6, "vocab_layer_norm.bias": 1e6,
+}  # fmt: skip
+
+
+def distilbert(
+    class_name: str, seed: int, weights: Rename | None = None, eps: float = 1e-1, **changes: Any
+) -> FromTransformers:
+    """A tiny DistilBERT of one of the classes, its norms with an eps that the class does not offer, where one is given."""
+
+    def respell(config: dict[str, Any]) -> dict[str, Any]:
+        return config | {"layer_norm_eps": eps}
+
+    reference = make(class_name, DistilBertConfig(**SIZES | changes), seed, weights=weights, respell=respell)
+    for module in reference.model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = eps
+    return reference
+
+
+def unchanged(class_name: str, seed: int, **changes: Any) -> FromTransformers:
+    """A class with its own eps. Its activation is the one whose kind shows in tiny numbers."""
+    return make(class_name, DistilBertConfig(**SIZES | changes, activation="relu"), seed, gains=TINY)
 
 
 def with_projector(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -30,7 +56,9 @@ def with_projector(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 Encoder = partial(Case, topology="encoder")
 CASES = (
     Encoder("masked-lm", partial(distilbert, "DistilBertForMaskedLM", 1)),
-    Encoder("model", partial(distilbert, "DistilBertModel", 2, activation="relu")),
+    Encoder("masked-lm-tiny-numbers", partial(unchanged, "DistilBertForMaskedLM", 5)),
+    Encoder("model", partial(distilbert, "DistilBertModel", 2)),
+    Encoder("model-tiny-numbers", partial(unchanged, "DistilBertModel", 6)),
     Encoder(
         "published-file", partial(distilbert, "DistilBertForMaskedLM", 3, with_projector, sinusoidal_pos_embds=True)
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ class FromTransformers:
     """A model of a transformers class, on random weights.
 
     `weights` and `respell` rewrite what `save_pretrained` stored, for files of other generations; `outside` are
-    names of parameters that archc does not read, and that do not count. A class that keeps no state is not `cached`. An encoder
-    that would take one token for padding wherever it stands is told its positions, from `first_position` on.
+    names of parameters that archc does not read, and that do not count. A class that keeps no state is not `cached`.
+    An encoder that would take one token for padding wherever it stands is told its positions, from `first_position` on.
     """
 
     def __init__(
@@ -120,9 +120,14 @@ def make(
     unit_offset: bool = False,
     attention: str = "sdpa",  # eager attention adds Falcon's ALiBi twice
     table: float = 0.3,  # spread of embeddings; where one counts too much, a tied head repeats its input
+    gains: Mapping[str, float] | None = None,  # factors on parameters whose names end so; the longest end counts
     **options: Any,
 ) -> FromTransformers:
     """A reference of a class by its name, its weights random."""
     model = getattr(transformers, class_name)._from_config(config, attn_implementation=attention)
     spread(model, seed, table=table, unit_offset=unit_offset)
+    for name, parameter in model.named_parameters():
+        end = max((end for end in gains or {} if name.endswith(end)), key=len, default=None)
+        if gains and end is not None:
+            parameter.data.mul_(gains[end])
     return FromTransformers(model, **options)

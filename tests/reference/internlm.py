@@ -13,7 +13,7 @@ from tests.reference.spelling import named
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "max_position_embeddings": 14, "rms_norm_eps": 1e-2,
+    "max_position_embeddings": 64, "rms_norm_eps": 1e-2,
 }  # fmt: skip
 
 
@@ -29,7 +29,8 @@ def internlm(seed: int, rotary: dict[str, Any] | None = None, bias: bool = True)
         absent = ("attention_bias", "mlp_bias", "head_dim", "num_key_value_heads", "rope_theta", "rope_scaling")
         return {key: value for key, value in config.items() if key not in absent} | written
 
-    config = LlamaConfig(**SIZES, attention_bias=bias, rope_parameters=rope)
+    trained = {"max_position_embeddings": 14} if rope["rope_type"] == "dynamic" else {}
+    config = LlamaConfig(**SIZES | trained, attention_bias=bias, rope_parameters=rope)
     return make("LlamaForCausalLM", config, seed, respell=respell)
 
 

@@ -15,9 +15,10 @@ from tests.reference.spelling import named
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 14, "rms_norm_eps": 1e-2,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-2,
     "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
 }  # fmt: skip
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.5}
 NAMES = {
     "model.embed_tokens": "model.tok_embeddings", "lm_head": "output", "input_layernorm": "attention_norm",
     "post_attention_layernorm": "ffn_norm", "self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1",
@@ -25,9 +26,12 @@ NAMES = {
 }  # fmt: skip
 
 
-def internlm2(seed: int, rope: dict[str, Any] | None = None, bias: bool = False, kv_heads: int = 2) -> FromTransformers:
-    """A tiny InternLM2; `rope` is its scaling."""
-    sizes = SIZES | {"num_key_value_heads": kv_heads, "rope_parameters": SIZES["rope_parameters"] | (rope or {})}
+def internlm2(
+    seed: int, rope: dict[str, Any] | None = None, bias: bool = False, kv_heads: int = 2, trained: int = 64
+) -> FromTransformers:
+    """A tiny InternLM2; `rope` is its scaling, and `trained` the length that a dynamic one starts from."""
+    sizes = SIZES | {"num_key_value_heads": kv_heads, "max_position_embeddings": trained}
+    sizes["rope_parameters"] = SIZES["rope_parameters"] | (rope or {})
 
     def respell(config: dict[str, Any]) -> dict[str, Any]:
         config = named("internlm2", "InternLM2ForCausalLM")(config) | {"bias": bias, "attn_implementation": "eager"}
@@ -56,5 +60,5 @@ CASES = (
     Case("grouped", partial(internlm2, 1)),
     Case("biased-every-key-head", partial(internlm2, 2, bias=True, kv_heads=6)),
     Case("linear", partial(internlm2, 3, {"rope_type": "linear", "factor": 2.5})),
-    Case("dynamic", partial(internlm2, 4, {"rope_type": "dynamic", "factor": 2.5}), length=27, depends_on_calls=True),
+    Case("dynamic", partial(internlm2, 4, DYNAMIC, trained=16), length=27, depends_on_calls=True),
 )

@@ -1,4 +1,4 @@
-"""MPT: transformers' MptForCausalLM, with clipped projections, other slopes and head counts that are no power of two."""
+"""MPT: transformers' MptForCausalLM, with clipped projections, other slopes, and head counts of every kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "d_model": 60, "n_layers": 3, "n_heads": 6, "max_seq_len": 64, "layer_norm_epsilon": 1e-2,
+    "vocab_size": 151, "d_model": 60, "n_layers": 3, "n_heads": 12, "max_seq_len": 64, "layer_norm_epsilon": 1e-2,
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
 
 CASES = (
     Case("plain", partial(mpt, 1), length=23),
-    Case("hub-file", partial(mpt, 2, None, hub_keys, n_heads=4), length=23),
-    Case("clipped", partial(mpt, 3, {"clip_qkv": 0.7, "alibi_bias_max": 3}, n_heads=12), length=23),
+    Case("hub-file", partial(mpt, 2, None, hub_keys, n_heads=16, d_model=64), length=23),
+    Case("clipped", partial(mpt, 3, {"clip_qkv": 0.7, "alibi_bias_max": 3}, n_heads=10), length=23),
     Case("scaled", partial(mpt, 4, {"softmax_scale": 0.2}, tie_word_embeddings=False)),
 )

@@ -24,11 +24,11 @@ def olmo(seed: int, respell: Respell | None = None, **changes: Any) -> FromTrans
 
     The eps of its norms is a constant, 1e-5, which only a residual stream of small numbers shows.
     """
-    reference = make("OlmoForCausalLM", OlmoConfig(**SIZES | changes), seed, respell=respell, table=0.05)
+    reference = make("OlmoForCausalLM", OlmoConfig(**SIZES | changes), seed, respell=respell, table=0.012)
     with torch.no_grad():
         for name, parameter in reference.model.named_parameters():
             if ".o_proj." in name or ".down_proj." in name:
-                parameter.mul_(0.01)
+                parameter.mul_(0.006)
     return reference
 
 

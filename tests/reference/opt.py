@@ -17,9 +17,27 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def opt(seed: int, weights: Rename | None = None, respell: Respell | None = None, **changes: Any) -> FromTransformers:
+# The eps of the norms is a constant, 1e-5, which only a residual stream of small numbers shows.
+SMALL: dict[str, float] = {
+    "out_proj.weight": 0.02, "out_proj.bias": 0.02, "fc2.weight": 0.02, "fc2.bias": 0.02,
+}  # fmt: skip
+# Where the norms stand after the sums, they make the stream small, all but the last; what reads it makes up for that.
+SMALL_AFTER: dict[str, float] = SMALL | {
+    "project_in.weight": 0.01, "embed_positions.weight": 0.01, "layer_norm.weight": 0.01, "layer_norm.bias": 0.01,
+    "layers.2.final_layer_norm.weight": 1.0, "layers.2.final_layer_norm.bias": 1.0, "v_proj.bias": 0.01,
+    "q_proj.weight": 100.0, "k_proj.weight": 100.0, "fc1.weight": 100.0,
+}  # fmt: skip
+
+
+def opt(
+    seed: int, weights: Rename | None = None, respell: Respell | None = None, small: bool = True, **changes: Any
+) -> FromTransformers:
     """A tiny OPT with the given differences from SIZES."""
-    return make("OPTForCausalLM", OPTConfig(**SIZES | changes), seed, weights=weights, respell=respell)
+    config = OPTConfig(**SIZES | changes)
+    gains = SMALL if config.do_layer_norm_before else SMALL_AFTER
+    table = 0.012 if small and config.do_layer_norm_before else 0.3
+    options: dict[str, Any] = {"weights": weights, "respell": respell, "table": table}
+    return make("OPTForCausalLM", config, seed, gains=gains if small else None, **options)
 
 
 def older_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -36,7 +54,8 @@ CASES = (
     Case("125m", partial(opt, 1)),
     Case("350m", partial(opt, 32, older_names, do_layer_norm_before=False, word_embed_proj_dim=28)),
     Case(
-        "unfinished-norm", partial(opt, 3, _remove_final_layer_norm=True, word_embed_proj_dim=20, num_hidden_layers=2)
+        "unfinished-norm",
+        partial(opt, 3, small=False, _remove_final_layer_norm=True, word_embed_proj_dim=20, num_hidden_layers=2),
     ),
     Case("galactica", partial(opt, 4, None, galactica, enable_bias=False, activation_function="gelu")),
     Case("unaffine-untied", partial(opt, 5, layer_norm_elementwise_affine=False, tie_word_embeddings=False)),
