@@ -78,14 +78,8 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         if stretch.over == "projection" and stretch.weights == "per-head":
             yield "attention.qk_norm.weights", "a norm over the whole projection has one weight", "drop it"
         if stretch.weights == "per-head" and isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
-            hint = "set `bias: false`, and leave `affine` out"
-            yield "attention.qk_norm.weights", "a norm with a weight for each head has that and no bias", hint
-        if stretch.weights == "per-head":
-            if isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
-                message = "a norm with a weight for each head has that weight and no bias"
-                yield "attention.qk_norm.weights", message, "set `bias: false`, and leave `affine` out"
-            if stretch.unit_offset:
-                yield "attention.qk_norm.unit_offset", "a weight for each head is stored as it is", "drop it"
+            message = "a norm with a weight for each head has that weight and no bias"
+            yield "attention.qk_norm.weights", message, "set `bias: false`, and leave `affine` out"
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
     if isinstance(layer.position, BlockRope) and attention.head_dim % 4:

@@ -251,8 +251,6 @@ def test_architectures_are_there_for_expressions(load: Load) -> None:
         ("final_norm: {kind: layernorm, affine: false}\n", "final_norm.affine: a norm without a weight has no bias"),
         ("attention: {qk_norm: {kind: rmsnorm, eps: 1e-6, over: projection, weights: per-head}}\n", "has one weight"),
         ("attention: {qk_norm: {kind: layernorm, eps: 1e-6, weights: per-head}}\n", "that weight and no bias"),
-        ("attention: {qk_norm: {kind: rmsnorm, eps: 1e-6, weights: per-head, unit_offset: true}}\n", "stored as it is"),
-        ("attention: {qk_norm: {kind: layernorm, eps: 1e-6, weights: per-head}}\n", "each head has that and no bias"),
         ("layer: {norm: {placement: post}, skip: {source: norm}}\n", "no norm stands on a branch's input"),
         ("topology: encoder\nposition: alibi\n", "alibi is relative only under a causal mask"),
         ("pooler: first-token\n", "in a decoder sees no other"),

@@ -43,7 +43,7 @@ def published_keys(config: dict[str, Any]) -> dict[str, Any]:
 Encoder = partial(Case, topology="encoder")
 CASES = (
     Encoder("masked-lm", partial(modernbert, "ModernBertForMaskedLM", 1)),
-    Encoder("model", partial(modernbert, "ModernBertModel", 12, local_attention=9)),
+    Encoder("model", partial(modernbert, "ModernBertModel", 12, local_attention=9, intermediate_size=164)),
     Encoder("published-file", partial(modernbert, "ModernBertForMaskedLM", 3, published_keys)),
     Encoder("biased", partial(modernbert, "ModernBertForMaskedLM", 4, **EVERY_BIAS, hidden_activation="silu")),
     Encoder(

@@ -19,7 +19,8 @@ SIZES: dict[str, Any] = {
 
 # The eps of the norms is a constant, 1e-5, which only a residual stream of small numbers shows.
 SMALL: dict[str, float] = {
-    "out_proj.weight": 0.02, "out_proj.bias": 0.02, "fc2.weight": 0.02, "fc2.bias": 0.02,
+    "out_proj.weight": 0.005, "out_proj.bias": 0.005, "fc2.weight": 0.005, "fc2.bias": 0.005,
+    "decoder.final_layer_norm.weight": 10.0,
 }  # fmt: skip
 # Where the norms stand after the sums, they make the stream small, all but the last; what reads it makes up for that.
 SMALL_AFTER: dict[str, float] = SMALL | {
@@ -35,7 +36,7 @@ def opt(
     """A tiny OPT with the given differences from SIZES."""
     config = OPTConfig(**SIZES | changes)
     gains = SMALL if config.do_layer_norm_before else SMALL_AFTER
-    table = 0.012 if small and config.do_layer_norm_before else 0.3
+    table = 0.004 if small and config.do_layer_norm_before else 0.3
     options: dict[str, Any] = {"weights": weights, "respell": respell, "table": table}
     return make("OPTForCausalLM", config, seed, gains=gains if small else None, **options)
 
@@ -57,6 +58,9 @@ CASES = (
         "unfinished-norm",
         partial(opt, 3, small=False, _remove_final_layer_norm=True, word_embed_proj_dim=20, num_hidden_layers=2),
     ),
-    Case("galactica", partial(opt, 4, None, galactica, enable_bias=False, activation_function="gelu")),
+    Case(
+        "galactica",
+        partial(opt, 4, None, galactica, enable_bias=False, activation_function="gelu", tie_word_embeddings=False),
+    ),
     Case("unaffine-untied", partial(opt, 5, layer_norm_elementwise_affine=False, tie_word_embeddings=False)),
 )

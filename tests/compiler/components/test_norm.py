@@ -30,3 +30,13 @@ def test_a_root_mean_square_for_each_head() -> None:
     one = 1 / 13.5**0.5
     expected = [one, 10 * one, 3 * one, 20 * one]
     assert norm(torch.tensor([1.0, 5.0]).expand(1, 2, 1, 2)).flatten().tolist() == pytest.approx(expected)
+
+
+def test_weights_for_each_head_that_are_differences_from_one() -> None:
+    word = words.QkRmsNorm(eps=0.5, unit_offset=True, weights="per-head")
+    norm = make_qk_norm(word, heads=2, head_dim=2, dtype=torch.float32)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))  # type: ignore[operator, union-attr]
+    one = 1 / 13.5**0.5
+    expected = [2 * one, 15 * one, 4 * one, 25 * one]
+    assert norm(torch.tensor([1.0, 5.0]).expand(1, 2, 1, 2)).flatten().tolist() == pytest.approx(expected)
