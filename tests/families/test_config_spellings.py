@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from archspec import load_spec, read_config
 from compiler.build import build
 from tests.families.collection import cases_of
 
 
 def older(config: dict[str, Any]) -> dict[str, Any]:
     """rope_parameters as files before transformers 5 have it."""
-    config = dict(config)
+    config = copy.deepcopy(config)
     rope = config.pop("rope_parameters")
     config["rope_theta"] = rope.pop("rope_theta")
     config["rope_scaling"] = None if rope["rope_type"] == "default" else {"type": rope.pop("rope_type"), **rope}
     return config
 
 
-def entries(plan: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(plan) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+def respelled(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A case's config in both spellings, its checkpoint in the folder."""
+    next(case for case in cases_of("llama") if case.name == name).make().save(folder)
+    newer = read_config(folder)
+    assert "rope_parameters" in newer
+    return newer, older(newer)
 
 
-@pytest.mark.parametrize("name", ["grouped", "linear", "dynamic", "llama3", "yarn", "yarn-factor"])
-def test_older_and_newer_config_give_equal_plans(name: str, tmp_path: Path) -> None:
-    case = next(case for case in cases_of("llama") if case.name == name)
+@pytest.mark.parametrize("name", ["grouped", "linear", "dynamic", "llama3", "yarn", "yarn-factor", "yarn-mscale"])
+def test_older_and_newer_config_bind_alike(name: str, tmp_path: Path) -> None:
+    spec = load_spec("llama")
+    newer, before = (spec.bind(config) for config in respelled(name, tmp_path))
+    assert before == newer
+
+
+def test_older_and_newer_config_give_equal_plans(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
-    case.make().save(checkpoint)
+    _, before = respelled("yarn", checkpoint)
     newer = build(checkpoint, out=tmp_path / "newer.plan")
-    file = checkpoint / "config.json"
-    config = json.loads(file.read_text("utf-8"))
-    assert "rope_parameters" in config
-    file.write_text(json.dumps(older(config)), "utf-8")
-    assert entries(build(checkpoint, out=tmp_path / "older.plan")) == entries(newer)
+    (checkpoint / "config.json").write_text(json.dumps(before), "utf-8")
+    assert build(checkpoint, out=tmp_path / "older.plan").read_bytes() == newer.read_bytes()
