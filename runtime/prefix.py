@@ -34,7 +34,7 @@ class PrefixTracker:
             self.blanks[row] = _find(ids[row, :end], self._prefix.blanks, int(row), "stands where the answer belongs")
 
     def positions(self, past: Ints, seq: int) -> Ints:
-        """Places in the text and in the written block, int64 [batch, 2, seq] (Du et al. 2022, GLM, section 2.2).
+        """Places in the text and in the written block, int64 [batch, 2, seq] (Du et al. 2022, section 2.2).
 
         A token of the prompt has its own place and block place 0; a written one has the blank's and 1, 2, 3, …
         """

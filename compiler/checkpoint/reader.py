@@ -172,7 +172,7 @@ def _missing(folder: Path, files: list[Path]) -> str:
 class RandomWeights:
     """Stand-in weights of any shape, for building without a checkpoint: the same seed gives the same numbers.
 
-    Matrices are normal with standard deviation 0.02 (GPT-2's initialisation), norm weights are one, biases zero.
+    Matrices are normal with standard deviation 0.02 (Radford et al. 2019), norm weights are one, biases zero.
     """
 
     def __init__(self, slots: Mapping[str, tuple[int, ...]], seed: int, unit_offset: Collection[str] = ()) -> None:

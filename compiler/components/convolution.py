@@ -37,7 +37,7 @@ def last_input(x_BSN: Tensor, tail_B1N: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 class LocalizedFilter(nn.Module):
-    """norm(x + conv(conv(x))) (Wu et al. 2023, Yuan 2.0, section 2.1)."""
+    """norm(x + conv(conv(x))) (Wu et al. 2023, section 2.1)."""
 
     def __init__(self, word: words.LocalizedFilter, width: int, dtype: torch.dtype) -> None:
         super().__init__()

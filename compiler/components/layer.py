@@ -49,7 +49,7 @@ class Layer(nn.Module):
         return self.carried(x_BSN, normed) + self.scaled(self.mlp_output_norm(self.mlp(normed))), present
 
     def parallel(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both branches read the layer's input and are added at once (Wang & Komatsuzaki 2021, GPT-J)."""
+        """Both branches read the layer's input and are added at once (Wang & Komatsuzaki 2021)."""
         mixer_input = self.mixer_norm(x_BSN)
         mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
         y, present = self.attention(mixer_input, signals, state)

@@ -24,7 +24,7 @@ def base_frequencies(theta: float, dim: int) -> Tensor:
 
 
 def llama3_frequencies(frequencies: Tensor, scaling: words.Llama3Scaling) -> Tensor:
-    """Long wavelengths divided by the factor, short ones kept, a linear blend between (Llama 3.1)."""
+    """Long wavelengths divided by the factor, short ones kept, a linear blend between (Dubey et al. 2024)."""
     original = scaling.original_max_position_embeddings
     wavelengths = 2 * math.pi / frequencies
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
@@ -203,7 +203,7 @@ class AlibiBias(nn.Module):
 
 
 class LognFactor(nn.Module):
-    """log(position) / log(n) for positions (from 1) past the trained length n, else 1 (Su 2021; Qwen 1)."""
+    """log(position) / log(n) for positions (from 1) past the trained length n, else 1 (Su 2021)."""
 
     def __init__(self, trained: int, dtype: torch.dtype) -> None:
         super().__init__()
