@@ -196,8 +196,8 @@ def attention(
 ) -> Tensor:
     """softmax(cap(scale · q·kᵀ) + bias, where mask) · v → [B, H, S, D]; query head h reads kv head h // (H / K).
 
-    cap(s) is softcap · tanh(s / softcap), or s for a softcap of 0 (Riviere et al. 2024, section 2). Causality, windows and padding
-    live in the mask (true = seen); the softmax is computed in float32.
+    cap(s) is softcap · tanh(s / softcap), or s for a softcap of 0 (Riviere et al. 2024, section 2). Causality, windows
+    and padding live in the mask (true = seen); the softmax is computed in float32.
     """
     groups = q_BHSD.shape[1] // k_BKTD.shape[1]
     keys, values_ = k_BKTD.repeat_interleave(groups, 1), v_BKTD.repeat_interleave(groups, 1)

@@ -64,6 +64,7 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     slots = slot_shapes(model)
     resolution = spec.weights.resolve(slots, weights.names(), ties=tied_slots(model), checkpoint=str(where))
     reader = SlotReader(weights, resolution, slots)
+    weights.check_numbers(name for source in resolution.sources.values() for name in source.names)
     _check_selected(resolution, weights, where)
     for duplicate, slot in resolution.tied_duplicates.items():
         if not torch.equal(weights.read(duplicate), reader.read(slot)):

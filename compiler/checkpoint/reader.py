@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -36,6 +36,9 @@ class Weights(Protocol):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of one tensor."""
+
+    def check_numbers(self, names: Iterable[str]) -> None:
+        """Raises BuildError where one of these tensors cannot be a weight."""
 
     def read(self, name: str) -> Tensor:
         """One tensor, in its stored dtype."""
@@ -76,23 +79,24 @@ class Checkpoint:
         """The shape of one tensor."""
         return self._entries[name].shape
 
-    @property
-    def bytes(self) -> int:
-        """What the weights take on disk; integers, which are never weights, are left out."""
-        return sum(map(self._bytes_of, self._entries.values()))
-
     @staticmethod
     def _bytes_of(entry: _Entry) -> int:
         return math.prod(entry.shape) * _DTYPES.get(entry.dtype, 0)
 
+    def check_numbers(self, names: Iterable[str]) -> None:
+        """Raises BuildError for a tensor of integers: a mask or index that nothing reads may be one, a weight not."""
+        for name in names:
+            entry = self._entries[name]
+            if entry.dtype not in _DTYPES:
+                raise BuildError(
+                    f"{entry.file}: tensor '{clipped(name)}' is stored as {entry.dtype}; "
+                    f"archc reads {', '.join(_DTYPES)}: take the checkpoint's unquantised version"
+                )
+
     def read(self, name: str) -> Tensor:
         """One tensor, in its stored dtype. Raises BuildError for integers, and where its file cannot be read."""
+        self.check_numbers([name])
         entry = self._entries[name]
-        if entry.dtype not in _DTYPES:  # A mask or index that nothing reads may well be one.
-            raise BuildError(
-                f"{entry.file}: tensor '{clipped(name)}' is stored as {entry.dtype}; archc reads {', '.join(_DTYPES)}: "
-                "take the checkpoint's unquantised version"
-            )
         # A memory map keeps the pages that were read resident: one file is open at a time, and not for long.
         self._unmapped += self._bytes_of(entry)
         if self._opened is None or self._opened[0] != entry.file or self._unmapped > _REOPEN_BYTES:

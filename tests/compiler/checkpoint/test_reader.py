@@ -36,7 +36,6 @@ def test_names_shapes_and_numbers(tmp_path: Path) -> None:
     assert checkpoint.shape("a") == (2, 3)
     assert torch.equal(checkpoint.read("a"), numbers)
     assert checkpoint.read("b").dtype is torch.float16
-    assert checkpoint.bytes == 24 + 12
 
 
 def test_shards_by_an_index(tmp_path: Path) -> None:
@@ -90,6 +89,9 @@ def test_integers_may_lie_in_a_checkpoint_but_are_no_weights(tmp_path: Path) -> 
     save_file({"a": torch.ones(2), "ids": torch.arange(3)}, tmp_path / SINGLE)
     assert Checkpoint(tmp_path).read("a").tolist() == [1, 1]
     refuses(tmp_path, "ids", "I64", "unquantised", read="ids")
+    Checkpoint(tmp_path).check_numbers(["a"])
+    with pytest.raises(BuildError, match="'ids' is stored as I64"):
+        Checkpoint(tmp_path).check_numbers(["a", "ids"])
 
 
 @pytest.mark.parametrize(
