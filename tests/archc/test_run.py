@@ -200,12 +200,12 @@ def test_closed_pipe_ends_quietly(qwen: Path) -> None:
     process.stderr.close()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_full_disk_on_stdout(qwen: Path) -> None:
-    with Path("/dev/full").open("wb") as full:
+def test_stdout_that_cannot_be_written(qwen: Path, tmp_path: Path) -> None:
+    (tmp_path / "closed").touch()
+    with (tmp_path / "closed").open("rb") as unwritable:
         done = subprocess.run(
             [sys.executable, "-m", "archc", "run", qwen, "--prompt", "Once", "--json"],
-            stdout=full,
+            stdout=unwritable,
             stderr=subprocess.PIPE,
         )
     assert done.returncode == 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.families.case import Ids, Outputs
 from tests.families.random_weights import normal
 
 
-class ByHand:
+class ByHand(ABC):
     """A config, random weights of the given shapes, and what every decoder is made of.
 
     `gains` are factors on the weights whose names end so: with small activations an epsilon of 1e-6 shows. `buffers`
@@ -71,9 +72,9 @@ class ByHand:
         logits: NDArray[np.float32] = self.row(ids).numpy()
         return logits
 
+    @abstractmethod
     def row(self, ids: Sequence[int]) -> Tensor:
         """Logits [seq, vocab] of one row of ids."""
-        raise NotImplementedError
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         """x Wᵀ, and the bias where the checkpoint has one."""
