@@ -15,6 +15,7 @@ import torch
 from compiler.checkpoint.names import SlotReader
 from compiler.checkpoint.reader import RandomWeights
 from compiler.errors import BuildError
+from compiler.interface import DTYPES
 from compiler.weights import WeightTensor
 from runtime.plan import Manifest, PlanWriter, Tensor
 
@@ -22,7 +23,6 @@ WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 # Tensors start at multiples of this: a memory page for large ones, so that mapping touches no neighbour.
 _ALIGNMENT, _PAGE, _LARGE = 64, 4096, 65536
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _IR_DTYPES = {"float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
 Slots = SlotReader | RandomWeights
@@ -93,7 +93,7 @@ def stream_weights(
 
 def _numbers(item: Stored, slots: Slots, warn: Callable[[str], None]) -> Iterator[memoryview]:
     source = slots.read(item.weight.slot)
-    dtype = _DTYPES[item.tensor.dtype]
+    dtype = DTYPES[item.tensor.dtype]
     finite = True
     for block in item.weight.blocks(source, dtype):
         finite = finite and bool(torch.isfinite(block).all())

@@ -39,18 +39,12 @@ def mask_type(mask: Mask) -> TensorType:
 
 @dataclass(frozen=True)
 class Wire:
-    """The names of the shared tensors that one layer reads, in the order that its traced part takes them."""
+    """The names of the shared tensors that one layer reads."""
 
     mask: str
     rope: str | None
     alibi: str | None
     logn: str | None
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Every tensor's name, the mask first."""
-        rope = (f"{self.rope}.cos", f"{self.rope}.sin") if self.rope else ()
-        return (self.mask, *rope, *(name for name in (self.alibi, self.logn) if name))
 
 
 @dataclass
