@@ -35,6 +35,7 @@ from compiler.emit import (
 )
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
+from compiler.rings import Rings, find_rings, longest_call
 from compiler.targets import TARGETS, Target
 from runtime.plan import Limits, Manifest, Prefix, Tokens
 
@@ -70,6 +71,8 @@ def build(
     slots = open_slots(bound, model, folder if random is None else None, random)
 
     graph = assemble(model)
+    rings = find_rings(bound, longest) if place.rings else Rings()
+    rings.apply(graph)
     for graph_pass in place.passes:
         graph_pass(graph)
     stored = place_weights(graph)
@@ -77,7 +80,7 @@ def build(
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab)
-    manifest = describe(bound, model, place, dtype, stored, tokens, longest)
+    manifest = describe(bound, model, place, dtype, stored, tokens, longest, rings)
     check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
@@ -138,6 +141,7 @@ def describe(
     stored: Sequence[Stored],
     tokens: SpecialTokens,
     longest: int,
+    rings: Rings,
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
@@ -149,10 +153,10 @@ def describe(
         config=dict(spec.config),
         target=target.name,
         dtype=dtype,
-        inputs=tuple(interface.graph_inputs(spec)),
+        inputs=tuple(map(rings.input, interface.graph_inputs(spec))),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
-        state=tuple(interface.graph_state(spec, model.dtype)),
-        limits=Limits(max_seq_len=longest, vocab_size=spec.embedding.vocab),
+        state=tuple(map(rings.state, interface.graph_state(spec, model.dtype))),
+        limits=Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab),
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad),
         tensors=tuple(item.tensor for item in stored),

@@ -13,13 +13,14 @@ from compiler.passes.grouped_attention import group_attention
 
 @dataclass(frozen=True)
 class Target:
-    """A place where a plan runs: passes in order, and the dtypes that its kernels take."""
+    """A place where a plan runs: passes in order, the dtypes that its kernels take, and whether caches may be rings."""
 
     name: str
     description: str
     passes: tuple[Pass, ...]
     dtypes: tuple[str, ...]
     folder: bool = False
+    rings: bool = False
 
 
 PORTABLE: tuple[Pass, ...] = (fold_weights, clean)
@@ -32,6 +33,7 @@ TARGETS: Mapping[str, Target] = {
             description="ONNX Runtime on the CPU",
             passes=(fold_weights, group_attention, clean),
             dtypes=("float32", "float16"),
+            rings=True,
         ),
         Target(
             name="onnx",
