@@ -18,7 +18,9 @@ SPEC = """
 family: windows
 extends: llama
 sizes:
-  tiny: {vocab_size: 50, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 3, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 512}
+  tiny:
+    {vocab_size: 50, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 3, num_attention_heads: 4,
+     num_key_value_heads: 2, max_position_embeddings: 512}
 attention:
   window: "5 if layer == 0 else 9 if layer == 1 else none"
 """
