@@ -49,6 +49,7 @@ def build(
     out: str | Path = "engine.plan",
     target: str = "ort-cpu",
     dtype: str = "float32",
+    quantize: str | None = None,
     size: str | None = None,
     random: int | None = None,
     max_seq_len: int | None = None,
@@ -61,7 +62,7 @@ def build(
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, target or place to
     write, and PlanError where the plan cannot be written. On any of them, what was at `out` before stays.
     """
-    place = choose_target(target, dtype)
+    place = choose_target(target, dtype, quantize)
     check_place(Path(out), place.folder)
     folder = choose_checkpoint(spec, weights, random)
     config = read_folder_config(folder) if folder is not None else None
@@ -73,26 +74,31 @@ def build(
     graph = assemble(model)
     rings = find_rings(bound, longest) if place.rings else Rings()
     rings.apply(graph)
-    for graph_pass in place.passes:
+    for graph_pass in place.passes_for(quantize):
         graph_pass(graph)
     stored = place_weights(graph)
     serialized = serialize(graph)
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab)
-    manifest = describe(bound, model, place, dtype, stored, tokens, longest, rings)
+    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, rings)
     check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
 
 
-def choose_target(name: str, dtype: str) -> Target:
-    """The target of that name. Raises BuildError where it is unknown or cannot run that dtype."""
+def choose_target(name: str, dtype: str, quantize: str | None = None) -> Target:
+    """The target of that name. Raises BuildError where it is unknown or cannot run that dtype or quantisation."""
     if name not in TARGETS:
         raise BuildError(f"target '{name}' is not known; this archc builds {', '.join(TARGETS)}")
     place = TARGETS[name]
     if dtype not in place.dtypes:
         raise BuildError(f"target '{name}' does not run {dtype}: choose {' or '.join(place.dtypes)}")
+    if quantize is not None and quantize not in place.quantizations:
+        known = " or ".join(place.quantizations)
+        raise BuildError(f"target '{name}' has no quantisation '{quantize}'" + (f": choose {known}" if known else ""))
+    if quantize is not None and dtype != "float32":
+        raise BuildError(f"--quantize {quantize} computes in float32 beside the integers: leave out --dtype {dtype}")
     return place
 
 
@@ -138,6 +144,7 @@ def describe(
     model: Model,
     target: Target,
     dtype: str,
+    quantize: str | None,
     stored: Sequence[Stored],
     tokens: SpecialTokens,
     longest: int,
@@ -153,6 +160,7 @@ def describe(
         config=dict(spec.config),
         target=target.name,
         dtype=dtype,
+        quantization=quantize,
         inputs=tuple(map(rings.input, interface.graph_inputs(spec))),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
         state=tuple(map(rings.state, interface.graph_state(spec, model.dtype))),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compiler.passes import Pass
 from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.grouped_attention import group_attention
+from compiler.passes.quantize import quantize
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class Target:
     dtypes: tuple[str, ...]
     folder: bool = False
     rings: bool = False
+    quantizations: Mapping[str, Pass] = field(default_factory=dict)
+
+    def passes_for(self, quantization: str | None) -> tuple[Pass, ...]:
+        """The passes in order, with the one that stores weights in fewer bits."""
+        extra = () if quantization is None else (self.quantizations[quantization],)
+        return (*self.passes, *extra)
 
 
 PORTABLE: tuple[Pass, ...] = (fold_weights, clean)
@@ -34,6 +41,7 @@ TARGETS: Mapping[str, Target] = {
             passes=(fold_weights, group_attention, clean),
             dtypes=("float32", "float16"),
             rings=True,
+            quantizations={"int8": quantize(8), "int4": quantize(4)},
         ),
         Target(
             name="onnx",
