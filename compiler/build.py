@@ -35,9 +35,11 @@ from compiler.emit import (
 )
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
+from compiler.passes.quantize_cache import quantize_caches
 from compiler.rings import Rings, find_rings, longest_call
 from compiler.targets import TARGETS, Target
 from runtime.plan import Limits, Manifest, Prefix, Tokens
+from runtime.plan.manifest import State
 
 _MANIFEST_ROOM = 2**20
 
@@ -50,6 +52,7 @@ def build(
     target: str = "ort-cpu",
     dtype: str = "float32",
     quantize: str | None = None,
+    kv: str | None = None,
     size: str | None = None,
     random: int | None = None,
     max_seq_len: int | None = None,
@@ -63,6 +66,7 @@ def build(
     write, and PlanError where the plan cannot be written. On any of them, what was at `out` before stays.
     """
     place = choose_target(target, dtype, quantize)
+    check_cache(place, kv, dtype)
     check_place(Path(out), place.folder)
     folder = choose_checkpoint(spec, weights, random)
     config = read_folder_config(folder) if folder is not None else None
@@ -76,12 +80,15 @@ def build(
     rings.apply(graph)
     for graph_pass in place.passes_for(quantize):
         graph_pass(graph)
+    state = [rings.state(item) for item in interface.graph_state(bound, model.dtype)]
+    if kv == "int8":
+        state = quantize_caches(graph, state)
     stored = place_weights(graph)
     serialized = serialize(graph)
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab)
-    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, rings)
+    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, rings, state)
     check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
@@ -100,6 +107,15 @@ def choose_target(name: str, dtype: str, quantize: str | None = None) -> Target:
     if quantize is not None and dtype != "float32":
         raise BuildError(f"--quantize {quantize} computes in float32 beside the integers: leave out --dtype {dtype}")
     return place
+
+
+def check_cache(place: Target, kv: str | None, dtype: str) -> None:
+    """Raises BuildError for a form of the cache that the target does not have."""
+    if kv is not None and kv not in place.caches:
+        known = " or ".join(place.caches)
+        raise BuildError(f"target '{place.name}' has no --kv '{kv}'" + (f": choose {known}" if known else ""))
+    if kv is not None and dtype != "float32":
+        raise BuildError(f"--kv {kv} computes in float32 beside the integers: leave out --dtype {dtype}")
 
 
 def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:
@@ -149,6 +165,7 @@ def describe(
     tokens: SpecialTokens,
     longest: int,
     rings: Rings,
+    state: Sequence[State],
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
@@ -163,7 +180,7 @@ def describe(
         quantization=quantize,
         inputs=tuple(map(rings.input, interface.graph_inputs(spec))),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
-        state=tuple(map(rings.state, interface.graph_state(spec, model.dtype))),
+        state=tuple(state),
         limits=Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab),
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad),

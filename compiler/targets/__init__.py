@@ -23,6 +23,7 @@ class Target:
     folder: bool = False
     rings: bool = False
     quantizations: Mapping[str, Pass] = field(default_factory=dict)
+    caches: tuple[str, ...] = ()
 
     def passes_for(self, quantization: str | None) -> tuple[Pass, ...]:
         """The passes in order, with the one that stores weights in fewer bits."""
@@ -42,6 +43,7 @@ TARGETS: Mapping[str, Target] = {
             dtypes=("float32", "float16"),
             rings=True,
             quantizations={"int8": quantize(8), "int4": quantize(4)},
+            caches=("int8",),
         ),
         Target(
             name="onnx",
