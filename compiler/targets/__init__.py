@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from compiler.passes import Pass
 from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
+from compiler.passes.fuse_norms import fuse_norms
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.quantize import quantize
 
 
 @dataclass(frozen=True)
 class Target:
-    """A place where a plan runs: passes in order, the dtypes that its kernels take, and whether caches may be rings."""
+    """A place where a plan runs: passes in order, the dtypes that its kernels take, and whether caches may
+    be rings and are read whole."""
 
     name: str
     description: str
@@ -22,6 +24,7 @@ class Target:
     dtypes: tuple[str, ...]
     folder: bool = False
     rings: bool = False
+    whole_caches: bool = False
     quantizations: Mapping[str, Pass] = field(default_factory=dict)
     caches: tuple[str, ...] = ()
 
@@ -39,9 +42,10 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(fold_weights, group_attention, clean),
+            passes=(fold_weights, group_attention, fuse_norms, clean),
             dtypes=("float32", "float16"),
             rings=True,
+            whole_caches=True,
             quantizations={"int8": quantize(8), "int4": quantize(4)},
             caches=("int8",),
         ),
