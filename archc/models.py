@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,9 +203,13 @@ def _words(bound: BoundSpec) -> dict[str, str]:
         "head": describe(bound.head),
         "pooler": describe(bound.pooler),
     }
+    sets = bound.weight_sets
+    sharers = Counter(sets)
     for index, layer in enumerate(bound.layers):
         path = f"layers.{index}"
-        words[path] = describe(layer, without=("attention", "mlp"))
+        users = sharers[sets[index]]
+        shared = f"shared by {users} layers; " if users > 1 else ""
+        words[path] = shared + describe(layer.computation, without=("attention", "mlp"))
         words[f"{path}.attention"] = describe(layer.attention)
         words[f"{path}.mlp"] = describe(layer.mlp)
     return words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archspec.errors import shown
@@ -10,6 +10,7 @@ from archspec.vocabulary import (
     Alibi,
     BlockRope,
     DynamicScaling,
+    EmbeddingProjection,
     Layer,
     LayerNorm,
     Learned,
@@ -37,7 +38,11 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
             if path not in seen:
                 seen.add(path)
                 yield path, f"{message} (layer {index})" if index else message, hint
+    yield from _sharing_faults(model["layers"])
     yield from _norm_faults(model["embedding"].norm, "embedding.norm")
+    if model["embedding"].table_width is None and model["embedding"].projection != EmbeddingProjection():
+        hint = "give `table_width`, or drop it"
+        yield "embedding.projection", "a token table as wide as the residual stream needs no projection", hint
     yield from _norm_faults(model["final_norm"], "final_norm")
     if isinstance(model["head"], MlmHead):
         yield from _norm_faults(model["head"].norm, "head.norm")
@@ -54,6 +59,21 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     learned = [isinstance(layer.position, Learned) for layer in model["layers"]]
     if any(learned) and (not all(learned) or len({layer.position for layer in model["layers"]}) > 1):
         yield "position", "learned positions are added once, to the embedding; they cannot differ by layer", ""
+
+
+def weight_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """The number of each layer's set of weights: what it says, or its own place."""
+    return tuple(index if layer.weights is None else layer.weights for index, layer in enumerate(layers))
+
+
+def _sharing_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    first: dict[int, int] = {}
+    for index, number in enumerate(weight_sets(layers)):
+        other = first.setdefault(number, index)
+        if other < index and layers[other].computation != layers[index].computation:
+            message = f"layers {other} and {index} share weights and are not alike"
+            yield "layer.weights", message, "give them the same sections, or sets of their own"
+            return
 
 
 def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:

@@ -61,6 +61,7 @@ class BoundWeights:
     rename: tuple[tuple[str, str], ...]
     ignore: tuple[str, ...]
     entries: Mapping[str, BoundEntry]
+    sets: tuple[int, ...] = ()  # the number of each layer's weights, where it is not the layer's own place
 
     def resolve(
         self,
@@ -171,7 +172,8 @@ class _Resolver:
             entry = self.table.entries.get(spelling[:end])
             if entry is not None:
                 rest = spelling[end:]
-                return entry, layer, [name.replace(LAYER_FIELD, str(layer)) + rest for name in entry.names]
+                number = self.table.sets[layer] if layer is not None and self.table.sets else layer
+                return entry, layer, [name.replace(LAYER_FIELD, str(number)) + rest for name in entry.names]
         return None
 
     def _no_entry(self, slot: str) -> Problem:

@@ -229,7 +229,7 @@ def _layers(model: Model) -> Iterator[Stage]:
         outputs |= {interface.present_name(index, name): state.tensor for name, state in states.items()}
         part = Part(model.layers[index], _layer_function(model, index, tuple(states)), inputs)
         past = (interface.past_name(index, name) for name in states)
-        yield Stage(word, f"layers.{index}", part, (hidden, *tables, *rows, *past), outputs)
+        yield Stage(word.computation, f"layers.{index}", part, (hidden, *tables, *rows, *past), outputs)
         hidden = f"layers.{index}.output"
 
 

@@ -18,5 +18,7 @@ def flops_per_token(model: nn.Module) -> int:
 
     Attention's own products come on top: 4 · heads · head_dim for each live position and layer.
     """
-    projections = [module for module in model.modules() if isinstance(module, Linear | Projection)]
+    # Modules that several layers share work once in each.
+    modules = (module for _, module in model.named_modules(remove_duplicate=False))
+    projections = [module for module in modules if isinstance(module, Linear | Projection)]
     return sum(2 * module.weight.numel() for module in projections)

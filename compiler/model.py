@@ -107,7 +107,9 @@ class Model(nn.Module):
         width = spec.embedding.width
         self.signals = SignalTables(self.wiring, dtype)
         self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype)
-        self.layers = nn.ModuleList(Layer(layer, width, dtype) for layer in spec.layers)
+        # Layers of one set of weights are one module.
+        sets = {number: Layer(layer, width, dtype) for number, layer in zip(spec.weight_sets, spec.layers, strict=True)}
+        self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
         pooled = isinstance(spec.pooler, words.FirstTokenPooler)

@@ -23,11 +23,12 @@ def _canonical_activation(value: object) -> object:
 
 
 Activation = Annotated[
-    Literal["silu", "gelu", "gelu_tanh", "relu", "relu2"],
+    Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"],
     BeforeValidator(_canonical_activation),
     Field(
         description="gelu is exact (erf), gelu_tanh its tanh approximation (Hendrycks & Gimpel 2016); "
-        "relu2 is relu squared (So et al. 2021)."
+        "relu2 is relu squared (So et al. 2021); xielu is p·x² above zero and n·(e^x − 1 − x) below, and x/2 besides, "
+        "with p = softplus and n = 1/2 + softplus of two learned numbers (Huang & Schlag 2024)."
     ),
 ]
 

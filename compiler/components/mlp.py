@@ -11,8 +11,31 @@ from archspec import vocabulary as words
 from compiler.components.linear import Linear
 
 
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The element-wise function of an `Activation` word (Hendrycks & Gimpel 2016 for the GELUs)."""
+class Xielu(nn.Module):
+    """p·x² + β·x above zero, n·(e^x − 1 − x) + β·x below, β = 1/2 (Huang & Schlag 2024).
+
+    The two curvatures are learned as p = softplus(alpha_p) and n = β + softplus(alpha_n).
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.alpha_p = nn.Parameter(torch.empty(1, dtype=dtype))
+        self.alpha_n = nn.Parameter(torch.empty(1, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, computed in float32: e^x − 1 − x cancels where x is small."""
+        p, n = (nn.functional.softplus(alpha.float()) for alpha in (self.alpha_p, self.alpha_n))
+        wide = x.float()
+        above = nn.functional.relu(wide)
+        below = wide - above
+        curves = p * above * above + (0.5 + n) * (torch.expm1(below) - below)
+        return (curves + 0.5 * wide).to(x.dtype)
+
+
+def activation(name: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """The function of an `Activation` word (Hendrycks & Gimpel 2016 for the GELUs); a module where it learns."""
+    if name == "xielu":
+        return Xielu(dtype)
     functions: dict[str, Callable[[Tensor], Tensor]] = {
         "silu": nn.functional.silu,
         "relu": nn.functional.relu,
@@ -30,7 +53,7 @@ class PlainMlp(nn.Module):
         super().__init__()
         self.up = Linear(width, word.width, word.bias, dtype)
         self.down = Linear(word.width, width, word.bias, dtype)
-        self.activation = activation(word.activation)
+        self.activation = activation(word.activation, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]."""
@@ -45,7 +68,7 @@ class GatedMlp(nn.Module):
         self.gate = Linear(width, word.width, word.bias, dtype)
         self.up = Linear(width, word.width, word.bias, dtype)
         self.down = Linear(word.width, width, word.bias, dtype)
-        self.activation = activation(word.activation)
+        self.activation = activation(word.activation, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]."""

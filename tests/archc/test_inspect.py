@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from archspec import find_spec
 from tests.archc.conftest import SMALL, TINY, Archc, sets
 
 SPEC_KEYS = {
@@ -43,6 +44,15 @@ def test_layers_that_differ_are_not_folded(archc: Archc) -> None:
     result = archc("inspect", "small-lm", "--set", f"attention.window={kinds}")
     assert result.code == 0, result.err
     assert all(name in result.out for name in ("layers.0-1 ", "layers.2-3 ", "layers.4-11 "))
+
+
+def test_layers_that_share_weights(archc: Archc) -> None:
+    result = archc("inspect", "small-lm", "--set", "layer.weights=layer // 6")
+    assert result.code == 0, result.err
+    assert result.out.count("shared by 6 layers") == 1  # two such runs, alike, are folded
+    assert "layers.0.attention.q.weight" in result.out
+    assert "layers.6.attention.q.weight" in result.out
+    assert "layers.1.attention.q.weight" not in result.out
 
 
 def test_sizes(archc: Archc) -> None:
@@ -176,6 +186,19 @@ def test_list_and_schema(archc: Archc) -> None:
     schema = archc("schema")
     assert schema.code == 0
     assert json.loads(schema.out)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_list_with_a_spec_at_fault(archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(find_spec("small-lm"), tmp_path)
+    (tmp_path / "bad.yaml").write_text("family: [\n")
+    monkeypatch.setattr("archspec.catalog.specs_dir", lambda: tmp_path)
+    text = archc("list")
+    assert text.code == 0
+    assert "small-lm" in text.out
+    assert "bad.yaml:" in text.err
+    bad, small = archc("list", "--json").json["specs"]
+    assert "bad.yaml:" in bad["error"]
+    assert "error" not in small
 
 
 def test_sets_of_sizes(archc: Archc) -> None:

@@ -172,6 +172,23 @@ def test_synonyms_and_allowed_values(load: Load) -> None:
         spec.bind({"hidden_act": "gelu"})
 
 
+def test_an_absent_key_may_mean_something_else_than_null(load: Load) -> None:
+    spec = load("config:\n  window: {default: none, absent: 16, keys: [attn.span]}\nattention: {window: window}\n")
+
+    def window(config: dict[str, object]) -> int | None:
+        bound = spec.bind(config)
+        again = load_spec_text(bound.text).bind(bound.config)
+        assert again.layers == bound.layers
+        return bound.layers[0].attention.window
+
+    assert window({}) == 16
+    assert window({"window": None}) is None
+    assert window({"window": 8}) == 8
+    assert window({"attn": {"span": None}}) is None
+    assert window({"attn": {"span": 9}}) == 9
+    assert window({"attn": {}}) == 16
+
+
 def test_keys_within_a_mapping(load: Load) -> None:
     spec = load(
         "config:\n  clip: {keys: [attn_config.clip_qkv], default: none}\nattention: {clip: clip}\n"

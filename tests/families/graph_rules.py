@@ -11,10 +11,10 @@ from onnx import AttributeProto, NodeProto
 OPSET, IR_VERSION = 24, 11
 ALLOWED = frozenset({
     "Add", "Attention", "Cast", "Ceil", "Clip", "Concat", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Gather",
-    "GatherND", "Gelu", "Gemm", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul", "Max", "Mul",
-    "Neg", "Pow", "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape", "RotaryEmbedding", "Shape",
-    "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose",
-    "Unsqueeze", "Where",
+    "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul",
+    "Max", "Mul", "Neg", "Pow", "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape", "RotaryEmbedding",
+    "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Split", "Squeeze", "Sub", "Tanh",
+    "TensorScatter", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
 
 GROWING = re.compile(r"(past_key_values|present)\.\d+\.(key|value)")

@@ -30,6 +30,7 @@ CHOICES: dict[str, list[Any]] = {
     "pairing": ["half", "interleaved"],
     "rounding": ["none", "bfloat16"],
 }
+LEARNED = {"xielu"}  # has weights of its own, which no other choice would read
 
 
 MARGIN = 5 * TOLERANCE
@@ -45,7 +46,7 @@ def changed(name: str, value: Any) -> list[Any]:
             return [value + LENGTHS[name]] if name in LENGTHS else []
         case float():
             return [] if name in SHAPES else [value * FACTORS.get(name, 1.3)]
-        case str() if name in CHOICES:
+        case str() if name in CHOICES and value not in LEARNED:
             return [choice for choice in CHOICES[name] if choice != value]
     return []
 

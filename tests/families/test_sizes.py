@@ -32,6 +32,11 @@ PUBLISHED = [
     ("chatglm3", "glm-4-9b", 9_399_951_360),
     ("qwen", "1.8b", 1_836_828_672),
     ("qwen", "7b", 7_721_324_544),
+    ("apertus", "8b", 8_053_338_176),
+    ("exaone4", "1.2b", 1_279_391_488),
+    ("arcee", "4.5b", 4_619_184_640),
+    ("codegen", "2b", 2_779_356_160),
+    ("albert", "base-v2", 11_812_272),  # less the head that orders sentences
 ]
 
 
