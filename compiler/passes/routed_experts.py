@@ -54,7 +54,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     )
 
     y_TAN = op("Gather", y_RN, places_TA, axis=0)
-    weights_T1A = op("Reshape", weights, op.integers(-1, 1, _last(weights)))
+    weights_T1A = op("Reshape", weights, op.integers(-1, 1, _last(chosen)))
     y = op("Reshape", op("MatMul", weights_T1A, y_TAN), op("Shape", x))
     y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
     graph.insert_before(node, op.nodes)
@@ -67,7 +67,7 @@ def _places(op: Tape, chosen_TE: ir.Value, chosen_TA: ir.Value, counts_E: ir.Val
     first = op.constant(np.array(0))
     before_TE = op("CumSum", chosen_TE, first, exclusive=1)  # rows of the expert for earlier tokens
     start_E = op("CumSum", counts_E, first, exclusive=1)
-    return op("GatherElements", op("Add", before_TE, start_E), chosen_TA, axis=1)  # type: ignore[no-any-return]
+    return op("GatherElements", op("Add", before_TE, start_E), chosen_TA, axis=1)
 
 
 def _weights(graph: ir.Graph, given: dict[str, ir.Value], expert: int) -> dict[str, ir.Value]:
