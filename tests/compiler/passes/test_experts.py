@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from compiler import mixture
 from compiler.passes import Pass
+from compiler.passes.fold_weights import fold_weights
+from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
 from compiler.weights import StackedWeight, WeightTensor
 from tests.compiler.graphs import model, operators, run, value
+from tests.compiler.passes.test_quantize import fill
 
-WIDTH, INNER = 6, 4
+WIDTH, INNER = 32, 16
 PASSES = pytest.mark.parametrize("graph_pass", [scan_experts, route_experts])
 OPTIONS = [
     pytest.param(True, False, ("silu", 0.0, 0.0, 0.0), id="swiglu"),
@@ -36,7 +39,7 @@ def stacks(experts: int, gated: bool, biased: bool) -> dict[str, torch.Tensor]:
     shapes = {"up": (INNER, WIDTH), "down": (WIDTH, INNER)} | ({"gate": (INNER, WIDTH)} if gated else {})
     shapes |= {f"{name}_bias": shape[:1] for name, shape in shapes.items()} if biased else {}
     generator = torch.Generator().manual_seed(experts)
-    return {name: torch.randn(experts, *shape, generator=generator) for name, shape in shapes.items()}
+    return {name: 0.3 * torch.randn(experts, *shape, generator=generator) for name, shape in shapes.items()}
 
 
 def graph(weights: Mapping[str, torch.Tensor], per_token: int, options: tuple[str, float, float, float]) -> ir.Model:
@@ -71,7 +74,7 @@ def filled(made: ir.Model, weights: Mapping[str, torch.Tensor]) -> ir.Model:
             if not item.uses():
                 del made.graph.initializers[name]
                 continue
-            parts = [torch.cat(list(part.blocks(slots[part.slot], torch.float32))) for part in tensor.parts()]
+            parts = [torch.cat(list(part.blocks(slots[part.slot], torch.float32))) for part in tensor.by_slot()]
             numbers = torch.stack(parts) if isinstance(tensor, StackedWeight) else parts[0]
             item.const_value = ir.tensor(numbers.numpy(), name=name)
     return made
@@ -149,6 +152,22 @@ def test_the_scan_has_as_many_nodes_for_any_number_of_experts() -> None:
         scan_experts(made)
         counts.add(len(operators(made)))
     assert len(counts) == 1
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_experts_in_fewer_bits(bits: Literal[8, 4]) -> None:
+    options = ("silu", 0.0, 0.0, 0.0)
+    weights = stacks(20, gated=True, biased=True)
+    made = graph(weights, 2, options)
+    route_experts(made)
+    fold_weights(made)
+    assert quantize(bits)(made) == 3 * 20
+    fill(made, {f"{name}.{i}": part for name, numbers in weights.items() for i, part in enumerate(numbers)})
+    for batch, seq in ((1, 1), (2, 7)):  # most experts have no rows
+        given = feeds(20, 2, batch, seq)
+        clean = wanted(weights, given, options)
+        error = np.linalg.norm(run(made, given)[0] - clean) / np.linalg.norm(clean)
+        assert error < {8: 0.03, 4: 0.2}[bits]
 
 
 @PASSES
