@@ -11,12 +11,14 @@ from archspec.vocabulary import (
     BlockRope,
     DynamicScaling,
     EmbeddingProjection,
+    GatedMlp,
     Layer,
     LayerNorm,
     Learned,
     Llama3Scaling,
     LongRopeScaling,
     MlmHead,
+    MoeMlp,
     NoNorm,
     NoPooler,
     PromptNtkScaling,
@@ -100,6 +102,7 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         if stretch.weights == "per-head" and isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
             message = "a norm with a weight for each head has that weight and no bias"
             yield "attention.qk_norm.weights", message, "set `bias: false`, and leave `affine` out"
+    yield from _mlp_faults(layer.mlp, "mlp")
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
     if isinstance(layer.position, BlockRope) and attention.head_dim % 4:
@@ -110,6 +113,55 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
         message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
         yield "position.size", message, "make it as large as `context`, or leave it out"
+
+
+def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
+    if isinstance(mlp, GatedMlp) and mlp.activation == "xielu" and (mlp.beta or mlp.limit or mlp.up_offset):
+        yield f"{path}.activation", "xielu learns its shape: beta, limit and up_offset have no place in it", "drop them"
+    if isinstance(mlp, GatedMlp) and mlp.beta is not None and mlp.activation != "silu":
+        yield f"{path}.beta", f"beta is a factor inside silu, and the activation is {shown(mlp.activation)}", "drop it"
+    if isinstance(mlp, MoeMlp):
+        if mlp.expert.activation == "xielu":
+            yield (
+                f"{path}.expert.activation",
+                "xielu's learned numbers are one set, and experts are many",
+                "use another",
+            )
+        yield from _mlp_faults(mlp.expert, f"{path}.expert")
+        yield from _mlp_faults(mlp.shared, f"{path}.shared")
+        yield from _router_faults(mlp, path)
+        if mlp.shared_gate and mlp.shared is None:
+            yield f"{path}.shared_gate", "there is no shared expert to gate", f"add `{path}.shared`, or drop it"
+
+
+def _router_faults(mlp: MoeMlp, path: str) -> Iterator[Fault]:
+    router, groups = mlp.router, mlp.router.groups
+    if mlp.per_token > mlp.experts:
+        yield f"{path}.per_token", f"a token cannot use {mlp.per_token} of {mlp.experts} experts", ""
+    if router.over == "chosen":
+        if router.renormalize and router.score == "softmax":
+            message = "a softmax over the chosen experts sums to one already"
+            yield f"{path}.router.renormalize", message, "drop it"
+        if router.selection_bias:
+            message = "a selection bias is added to scores, which `over: chosen` makes after the choice"
+            yield f"{path}.router.selection_bias", message, "use `over: all`"
+        if groups is not None:
+            message = "groups are chosen by scores, which `over: chosen` makes after the choice"
+            yield f"{path}.router.groups", message, "use `over: all`"
+    if groups is None:
+        return
+    if mlp.experts % groups.count:
+        yield f"{path}.router.groups.count", f"{mlp.experts} experts do not form {groups.count} equal groups", ""
+        return
+    size = mlp.experts // groups.count
+    if groups.chosen >= groups.count:
+        message = f"choosing {groups.chosen} of {groups.count} groups limits nothing"
+        yield f"{path}.router.groups.chosen", message, "choose fewer, or drop `groups`"
+    elif mlp.per_token > groups.chosen * size:
+        message = f"{groups.chosen} groups of {size} have no {mlp.per_token} experts to choose"
+        yield f"{path}.router.groups.chosen", message, ""
+    if groups.by == "top-2" and size < 2:
+        yield f"{path}.router.groups.by", "a group of one expert has no best two", "use max"
 
 
 def _norm_faults(norm: object, path: str) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
 from archspec.vocabulary.mixer import Attention, LocalizedFilter, ProjectionBias
-from archspec.vocabulary.mlp import Activation, GatedMlp, Mlp, PlainMlp
+from archspec.vocabulary.mlp import Activation, DenseMlp, ExpertGroups, GatedMlp, Mlp, MoeMlp, PlainMlp, Router
 from archspec.vocabulary.model import PER_LAYER, Embedding, EmbeddingProjection, Layer, LayerShape, Model, Prefix, Skip
 from archspec.vocabulary.norm import (
     LayerNorm,
@@ -35,11 +35,11 @@ from archspec.vocabulary.position import (
 )
 
 __all__ = [
-    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DynamicScaling", "Embedding",
-    "EmbeddingProjection", "FirstTokenPooler",
-    "GatedMlp", "Head", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
-    "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition",
-    "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias",
-    "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip",
-    "Stretch", "Word", "YarnScaling",
+    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DenseMlp", "DynamicScaling", "Embedding",
+    "EmbeddingProjection", "ExpertGroups", "FirstTokenPooler", "GatedMlp", "Head", "Layer", "LayerNorm",
+    "LayerShape", "Learned",
+    "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model",
+    "MoeMlp", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement",
+    "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm",
+    "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling", "Router", "Size", "Skip", "Stretch", "Word", "YarnScaling",
 ]  # fmt: skip

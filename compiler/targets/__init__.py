@@ -11,6 +11,8 @@ from compiler.passes.fold_weights import fold_weights
 from compiler.passes.fuse_norms import fuse_norms
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.quantize import quantize
+from compiler.passes.routed_experts import route_experts
+from compiler.passes.scanned_experts import scan_experts
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Target:
         return (*self.passes, *extra)
 
 
-PORTABLE: tuple[Pass, ...] = (fold_weights, clean)
+PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -42,7 +44,7 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(fold_weights, group_attention, fuse_norms, clean),
+            passes=(route_experts, fold_weights, group_attention, fuse_norms, clean),
             dtypes=("float32", "float16"),
             rings=True,
             whole_caches=True,

@@ -37,6 +37,14 @@ PUBLISHED = [
     ("arcee", "4.5b", 4_619_184_640),
     ("codegen", "2b", 2_779_356_160),
     ("albert", "base-v2", 11_812_272),  # less the head that orders sentences
+    ("mixtral", "8x7b", 46_702_792_704),
+    ("mixtral", "8x22b", 140_620_634_112),
+    ("qwen2-moe", "a2.7b", 14_315_784_192),
+    ("qwen3-moe", "30b-a3b", 30_532_122_624),
+    ("qwen3-moe", "235b-a22b", 235_093_634_560),
+    ("deepseek-moe", "16b", 16_375_728_128),
+    ("gpt-oss", "20b", 20_914_757_184),
+    ("gpt-oss", "120b", 116_829_156_672),
 ]
 
 
