@@ -42,7 +42,8 @@ class Listing:
         """Operations that each live token adds to the next one's: 4 · heads · head_dim in every layer."""
         if self.bound is None:
             return 0
-        return sum(4 * layer.attention.heads * layer.attention.head_dim for layer in self.bound.layers)
+        mixers = [layer.attention for layer in self.bound.layers if layer.attention is not None]
+        return sum(4 * attention.heads * attention.head_dim for attention in mixers)
 
     def as_json(self) -> dict[str, Any]:
         """The same as one JSON object."""
@@ -204,7 +205,7 @@ def _words(bound: BoundSpec) -> dict[str, str]:
     }
     for index, layer in enumerate(bound.layers):
         path = f"layers.{index}"
-        words[path] = describe(layer, without=("attention", "mlp"))
-        words[f"{path}.attention"] = describe(layer.attention)
-        words[f"{path}.mlp"] = describe(layer.mlp)
+        words[path] = describe(layer, without=("attention", "recurrence", "mlp"))
+        parts = {"attention": layer.attention, "recurrence": layer.recurrence, "mlp": layer.mlp}
+        words |= {f"{path}.{name}": describe(word) for name, word in parts.items() if word is not None}
     return words

@@ -14,9 +14,10 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def flops_per_token(model: nn.Module) -> int:
-    """Floating-point operations of one token's projections, two for each weight read.
+    """Floating-point operations of one token: two for each weight that a projection reads, and a recurrence's own.
 
     Attention's own products come on top: 4 · heads · head_dim for each live position and layer.
     """
     projections = [module for module in model.modules() if isinstance(module, Linear | Projection)]
-    return sum(2 * module.weight.numel() for module in projections)
+    recurrent = sum(getattr(module, "flops", 0) for module in model.modules())
+    return sum(2 * module.weight.numel() for module in projections) + recurrent

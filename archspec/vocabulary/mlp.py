@@ -50,4 +50,17 @@ class GatedMlp(Word):
     bias: bool = Field(False, description="Whether the projections add a bias.")
 
 
-Mlp = Annotated[PlainMlp | GatedMlp, Field(discriminator="kind")]
+class ChannelMixing(Word):
+    """down(act(up(k))), where k is the input with token shift; with a receptance, times sigmoid(receptance(r)), where r
+    has a shift of its own (Peng et al. 2023, RWKV, eq. 17)."""
+
+    kind: Literal["channel-mixing"] = "channel-mixing"
+    width: Size = Field(description="Hidden width of the branch.")
+    activation: Activation
+    receptance: bool = Field(True, description="Whether there is a gate on the result.")
+    weighs: Literal["current", "previous"] = Field(
+        "current", description="Which vector the shift's stored weight w counts for; the other has 1 − w."
+    )
+
+
+Mlp = Annotated[PlainMlp | GatedMlp | ChannelMixing, Field(discriminator="kind")]

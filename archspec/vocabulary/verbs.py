@@ -46,6 +46,12 @@ class Select(Word):
     )
 
 
+class Reshape(Word):
+    """Gives a tensor other axes over the same numbers in the same order: [1, 1, 768] and [12, 64] both as [768]."""
+
+    shape: tuple[Size, ...] = Field(min_length=1, description="The new sizes; their product is what it was.")
+
+
 class Normalize(Word):
     """Divides each row of a matrix by its Euclidean length, or by `eps` where it is shorter (Baichuan 2's NormHead).
 
@@ -55,14 +61,15 @@ class Normalize(Word):
     eps: PositiveFloat = Field(description="The least number that a row is divided by.")
 
 
-Step = Transpose | Split | Concat | Stack | Select | Normalize
+Step = Transpose | Split | Concat | Stack | Select | Reshape | Normalize
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry writes them.
-VERBS: dict[str, type[Transpose] | type[Split] | type[Concat] | type[Stack] | type[Select] | type[Normalize]] = {
+VERBS: dict[str, type[Step]] = {
     "transpose": Transpose,
     "split": Split,
     "concat": Concat,
     "stack": Stack,
     "select": Select,
+    "reshape": Reshape,
     "normalize": Normalize,
 }

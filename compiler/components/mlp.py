@@ -52,7 +52,7 @@ class GatedMlp(nn.Module):
         return self.down(self.activation(self.gate(x)) * self.up(x))
 
 
-def make_mlp(word: words.Mlp, width: int, dtype: torch.dtype) -> nn.Module:
+def make_mlp(word: words.PlainMlp | words.GatedMlp, width: int, dtype: torch.dtype) -> nn.Module:
     """The module of an MLP word for a residual stream of the given width."""
     match word:
         case words.PlainMlp():

@@ -10,10 +10,10 @@ from onnx import AttributeProto, NodeProto
 
 OPSET, IR_VERSION = 24, 11
 ALLOWED = frozenset({
-    "Add", "Attention", "Cast", "Ceil", "Clip", "Concat", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Gather",
-    "GatherND", "Gelu", "Gemm", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul", "Max", "Mul",
-    "Neg", "Pow", "RMSNormalization", "Range", "ReduceMax", "Relu", "Reshape", "RotaryEmbedding", "Shape",
-    "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose",
+    "Add", "Attention", "Cast", "Ceil", "Clip", "Concat", "Constant", "Cos", "Div", "Equal", "Erf", "Exp", "Expand",
+    "Gather", "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul",
+    "Neg", "Pow", "RMSNormalization", "Range", "ReduceMax", "ReduceSum", "Relu", "Reshape", "RotaryEmbedding", "Shape",
+    "Scan", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose",
     "Unsqueeze", "Where",
 })  # fmt: skip
 
@@ -27,16 +27,29 @@ def check_graph(path: Path) -> None:
     assert model.ir_version <= IR_VERSION
     assert [(item.domain, item.version) for item in model.opset_import] == [("", OPSET)]
     assert not model.functions
-    nodes = list(model.graph.node)
+    nodes = [*model.graph.node, *(node for outer in model.graph.node for node in _body(outer))]
     assert {node.domain for node in nodes} == {""}
     assert sorted({node.op_type for node in nodes} - ALLOWED) == []
     for node in nodes:
-        assert not any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute), node.name
         if node.op_type == "Attention":
             _check_attention(node)
         if node.op_type == "Cast":
             assert attribute(node, "to")
     _check_state(model)
+
+
+def _body(node: NodeProto) -> list[NodeProto]:
+    """The nodes that a Scan repeats: they read nothing but what it passes to them, and have no bodies of their own."""
+    bodies = [item for item in node.attribute if item.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS)]
+    assert [item.name for item in bodies] == ["body"] * (node.op_type == "Scan"), node.name
+    if not bodies:
+        return []
+    body = bodies[0].g
+    known = {value.name for value in body.input} | {name for inner in body.node for name in inner.output}
+    assert {name for inner in body.node for name in inner.input if name} <= known, f"{node.name} captures a value"
+    assert not body.initializer, f"{node.name}: a body's constants are nodes of its own"
+    assert not any(_body(inner) for inner in body.node)
+    return list(body.node)
 
 
 def _check_attention(node: NodeProto) -> None:
