@@ -38,9 +38,7 @@ def rwkv(seed: int, *, layers: int = 3, **more: Any) -> FromTransformers:
         "time_decay": 3.0, "attention.key.weight": 4.0, "time_first": 3.0, "pre_ln.weight": 0.02, "pre_ln.bias": 0.02,
         "attention.output.weight": 0.05, "feed_forward.value.weight": 0.05,
     }  # fmt: skip
-    return make(
-        "RwkvForCausalLM", config, seed, gains=gains, table=0.1, cached=False, attention="eager", **options
-    )
+    return make("RwkvForCausalLM", config, seed, gains=gains, table=0.1, cached=False, attention="eager", **options)
 
 
 CASES = (

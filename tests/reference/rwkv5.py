@@ -57,13 +57,13 @@ class Rwkv5(Rwkv):
         channel |= {"receptance.weight": (width, width), "value.weight": (width, 40)}
         gains = {"time_decay": 8.0, "time_faaaa": 4.0, "att.value.weight": 0.1, "time_mix_g": 3.0}
         head_eps = 1e-5 * divisor**2
-        super().__init__(
-            config, time, channel, seed, head=head, eps=EPS, head_eps=head_eps, last_eps=1e-5, gains=gains
-        )
+        super().__init__(config, time, channel, seed, head=head, eps=EPS, head_eps=head_eps, last_eps=1e-5, gains=gains)
 
     def time_mixing(self, n: int, x: Tensor) -> Tensor:
         name, last = f"blocks.{n}.att", before(x)
-        blend = {m: x * self.flat(f"{name}.time_mix_{m}") + last * (1 - self.flat(f"{name}.time_mix_{m}")) for m in "kvrg"}
+        blend = {
+            m: x * self.flat(f"{name}.time_mix_{m}") + last * (1 - self.flat(f"{name}.time_mix_{m}")) for m in "kvrg"
+        }
         r, k, v = (self.linear(f"{name}.{part}", blend[part[0]]) for part in ("receptance", "key", "value"))
         gate = silu(self.linear(f"{name}.gate", blend["g"]))
         decay = torch.exp(-torch.exp(self.flat(f"{name}.time_decay")))

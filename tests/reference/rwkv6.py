@@ -17,7 +17,9 @@ from tests.reference.rwkv5 import EPS, linear_attention
 class Rwkv6(Rwkv):
     """Every decay and every blend depends on the data."""
 
-    def __init__(self, seed: int, *, width: int = 24, inner: int = 24, head: int = 8, rank: int = 5, layers: int = 3) -> None:
+    def __init__(
+        self, seed: int, *, width: int = 24, inner: int = 24, head: int = 8, rank: int = 5, layers: int = 3
+    ) -> None:
         config: dict[str, Any] = {
             "model_type": "rwkv6", "architectures": ["Rwkv6ForCausalLM"], "vocab_size": 97, "hidden_size": width,
             "attention_hidden_size": inner, "intermediate_size": 40, "num_hidden_layers": layers, "head_size": head,
@@ -34,9 +36,7 @@ class Rwkv6(Rwkv):
         channel: Shapes = {"time_maa_k": mix, "time_maa_r": mix, "key.weight": (40, width)}
         channel |= {"receptance.weight": (width, width), "value.weight": (width, 40)}
         gains = {"time_decay": 8.0, "time_faaaa": 4.0, "att.value.weight": 0.1, "maa_w1": 2.0, "maa_w2": 2.0}
-        super().__init__(
-            config, time, channel, seed, head=head, eps=EPS, head_eps=64e-5, last_eps=1e-5, gains=gains
-        )
+        super().__init__(config, time, channel, seed, head=head, eps=EPS, head_eps=64e-5, last_eps=1e-5, gains=gains)
 
     def time_mixing(self, n: int, x: Tensor) -> Tensor:
         name, step = f"blocks.{n}.att", before(x) - x

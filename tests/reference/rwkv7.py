@@ -18,7 +18,9 @@ EPS = 1e-4
 class Rwkv7(Rwkv):
     """`spare` keeps the unused value paths of the first layer in the checkpoint, as some files do."""
 
-    def __init__(self, seed: int, *, width: int = 24, head: int = 8, rank: int = 4, layers: int = 3, spare: bool = False) -> None:
+    def __init__(
+        self, seed: int, *, width: int = 24, head: int = 8, rank: int = 4, layers: int = 3, spare: bool = False
+    ) -> None:
         config: dict[str, Any] = {
             "model_type": "rwkv7", "architectures": ["RWKV7ForCausalLM"], "vocab_size": 97, "hidden_size": width,
             "intermediate_size": 40, "num_hidden_layers": layers, "head_dim": head, "norm_eps": EPS,
@@ -34,7 +36,15 @@ class Rwkv7(Rwkv):
         time |= {f"{name}.weight": (width, width) for name in ("receptance", "key", "value", "output")}
         time |= {"ln_x.weight": (width,), "ln_x.bias": (width,)}
         channel: Shapes = {"x_k": mix, "key.weight": (40, width), "value.weight": (width, 40)}
-        gains = {"att.w0": 20.0, "att.a0": 8.0, "k_a": 4.0, "r_k": 0.5, "att.value.weight": 0.1, "att.g2": 8.0, "att.v2": 4.0}
+        gains = {
+            "att.w0": 20.0,
+            "att.a0": 8.0,
+            "k_a": 4.0,
+            "r_k": 0.5,
+            "att.value.weight": 0.1,
+            "att.g2": 8.0,
+            "att.v2": 4.0,
+        }
         super().__init__(
             config, time, channel, seed, head=head, eps=EPS, head_eps=head * 1e-5, last_eps=EPS, gains=gains
         )
