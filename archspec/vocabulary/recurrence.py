@@ -60,7 +60,7 @@ class DecayedAverage(Word):
 
     kind: Literal["decayed-average"] = "decayed-average"
     width: Size = Field(description="Channels of keys, values and gates.")
-    shift: StaticShift = Field(default_factory=StaticShift)
+    shift: StaticShift = StaticShift(weighs="current")
 
 
 class LinearAttention(Word):

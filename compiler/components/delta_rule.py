@@ -35,8 +35,9 @@ class DeltaRule(nn.Module):
         self.decay = LowRank(width, word.decay_rank, channels, True, dtype, torch.tanh)
         self.rate = LowRank(width, word.rate_rank, channels, True, dtype)
         self.gate = LowRank(width, word.gate_rank, channels, False, dtype, torch.sigmoid)
-        taken = isinstance(word.value_residual, words.TakeValues)
-        self.value_gate = LowRank(width, word.value_residual.rank, channels, True, dtype) if taken else None
+        taken = word.value_residual
+        rank = taken.rank if isinstance(taken, words.TakeValues) else None
+        self.value_gate = LowRank(width, rank, channels, True, dtype) if rank is not None else None
         self.key_scale = nn.Parameter(torch.empty(channels, dtype=dtype))
         self.key_rate = nn.Parameter(torch.empty(channels, dtype=dtype))
         self.bonus = nn.Parameter(torch.empty(channels, dtype=dtype))

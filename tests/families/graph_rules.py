@@ -11,10 +11,10 @@ from onnx import AttributeProto, NodeProto
 OPSET, IR_VERSION = 24, 11
 ALLOWED = frozenset({
     "Add", "Attention", "Cast", "Ceil", "Clip", "Concat", "Constant", "Cos", "Div", "Equal", "Erf", "Exp", "Expand",
-    "Gather", "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul",
-    "Neg", "Pow", "RMSNormalization", "Range", "ReduceMax", "ReduceSum", "Relu", "Reshape", "RotaryEmbedding", "Shape",
-    "Scan", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose",
-    "Unsqueeze", "Where",
+    "Gather", "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "LayerNormalization", "Log",
+    "MatMul", "Max", "Min", "Mul", "Neg", "Pow", "RMSNormalization", "Range", "ReduceMax", "ReduceSum", "Relu",
+    "Reshape", "RotaryEmbedding", "Scan", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt",
+    "Squeeze", "Sub", "Tanh", "TensorScatter", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
 
 GROWING = re.compile(r"(past_key_values|present)\.\d+\.(key|value)")
