@@ -12,6 +12,7 @@ from archspec.vocabulary import (
     BlockRope,
     DeltaRule,
     DynamicScaling,
+    GatedMlp,
     GiveValues,
     Layer,
     LayerNorm,
@@ -19,6 +20,7 @@ from archspec.vocabulary import (
     Llama3Scaling,
     LongRopeScaling,
     MlmHead,
+    MoeMlp,
     NoNorm,
     NoPooler,
     NoPosition,
@@ -101,6 +103,7 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
         if stretch.weights == "per-head" and isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
             message = "a norm with a weight for each head has that weight and no bias"
             yield "attention.qk_norm.weights", message, "set `bias: false`, and leave `affine` out"
+    yield from _mlp_faults(layer.mlp, "mlp")
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
     if isinstance(layer.position, BlockRope) and attention.head_dim % 4:
@@ -151,6 +154,47 @@ def _value_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
             used = True
     if not used:
         yield path, "values are given and no later layer takes them", "drop it, or let a later layer take"
+
+
+def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
+    if isinstance(mlp, GatedMlp) and mlp.beta is not None and mlp.activation != "silu":
+        yield f"{path}.beta", f"beta is a factor inside silu, and the activation is {shown(mlp.activation)}", "drop it"
+    if isinstance(mlp, MoeMlp):
+        yield from _mlp_faults(mlp.expert, f"{path}.expert")
+        yield from _mlp_faults(mlp.shared, f"{path}.shared")
+        yield from _router_faults(mlp, path)
+        if mlp.shared_gate and mlp.shared is None:
+            yield f"{path}.shared_gate", "there is no shared expert to gate", f"add `{path}.shared`, or drop it"
+
+
+def _router_faults(mlp: MoeMlp, path: str) -> Iterator[Fault]:
+    router, groups = mlp.router, mlp.router.groups
+    if mlp.per_token > mlp.experts:
+        yield f"{path}.per_token", f"a token cannot use {mlp.per_token} of {mlp.experts} experts", ""
+    if router.over == "chosen":
+        if router.renormalize and router.score == "softmax":
+            message = "a softmax over the chosen experts sums to one already"
+            yield f"{path}.router.renormalize", message, "drop it"
+        if router.selection_bias:
+            message = "a selection bias is added to scores, which `over: chosen` makes after the choice"
+            yield f"{path}.router.selection_bias", message, "use `over: all`"
+        if groups is not None:
+            message = "groups are chosen by scores, which `over: chosen` makes after the choice"
+            yield f"{path}.router.groups", message, "use `over: all`"
+    if groups is None:
+        return
+    if mlp.experts % groups.count:
+        yield f"{path}.router.groups.count", f"{mlp.experts} experts do not form {groups.count} equal groups", ""
+        return
+    size = mlp.experts // groups.count
+    if groups.chosen >= groups.count:
+        message = f"choosing {groups.chosen} of {groups.count} groups limits nothing"
+        yield f"{path}.router.groups.chosen", message, "choose fewer, or drop `groups`"
+    elif mlp.per_token > groups.chosen * size:
+        message = f"{groups.chosen} groups of {size} have no {mlp.per_token} experts to choose"
+        yield f"{path}.router.groups.chosen", message, ""
+    if groups.by == "top-2" and size < 2:
+        yield f"{path}.router.groups.by", "a group of one expert has no best two", "use max"
 
 
 def _norm_faults(norm: object, path: str) -> Iterator[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from compiler.components.experts import Experts
 from compiler.components.head import Projection
 from compiler.components.linear import Linear
 
@@ -14,10 +15,14 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def flops_per_token(model: nn.Module) -> int:
-    """Floating-point operations of one token: two for each weight that a projection reads, and a recurrence's own.
+    """Floating-point operations of one token: two for each weight that a projection reads, of experts those that it
+    uses, and a recurrence's own.
 
     Attention's own products come on top: 4 · heads · head_dim for each live position and layer.
     """
     projections = [module for module in model.modules() if isinstance(module, Linear | Projection)]
+    experts = [module for module in model.modules() if isinstance(module, Experts)]
+    stacks = [(module, stack) for module in experts for stack in (module.gate, module.up, module.down) if stack]
     recurrent = sum(getattr(module, "flops", 0) for module in model.modules())
-    return sum(2 * module.weight.numel() for module in projections) + recurrent
+    dense = sum(2 * module.weight.numel() for module in projections)
+    return dense + recurrent + sum(2 * stack.weight[0].numel() * module.per_token for module, stack in stacks)

@@ -3,7 +3,17 @@
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
 from archspec.vocabulary.mixer import Attention, LocalizedFilter, ProjectionBias
-from archspec.vocabulary.mlp import Activation, ChannelMixing, GatedMlp, Mlp, PlainMlp
+from archspec.vocabulary.mlp import (
+    Activation,
+    ChannelMixing,
+    DenseMlp,
+    ExpertGroups,
+    GatedMlp,
+    Mlp,
+    MoeMlp,
+    PlainMlp,
+    Router,
+)
 from archspec.vocabulary.model import PER_LAYER, Embedding, Layer, LayerShape, Model, Prefix, Skip
 from archspec.vocabulary.norm import (
     LayerNorm,
@@ -51,11 +61,12 @@ from archspec.vocabulary.recurrence import (
 
 __all__ = [
     "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "ChannelMixing", "DecayedAverage", "DeltaRule",
-    "DynamicScaling", "DynamicShift", "Embedding", "FirstTokenPooler", "GatedMlp", "GiveValues", "Head",
-    "HeadNorm", "Layer", "LayerNorm", "LayerShape", "Learned", "LearnedDecay", "LinearAttention", "LinearScaling",
-    "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling", "LowRankDecay", "MlmHead", "Mlp", "Model",
-    "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp",
-    "Pooler", "Position", "Prefix", "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm",
-    "Recurrence", "RmsNorm", "Rope", "RopeScaling", "SelectiveScan", "Size", "Skip", "StaticShift", "Stretch",
-    "TakeValues", "TokenShift", "Word", "YarnScaling",
+    "DenseMlp", "DynamicScaling", "DynamicShift", "Embedding", "ExpertGroups", "FirstTokenPooler", "GatedMlp",
+    "GiveValues", "Head", "HeadNorm", "Layer", "LayerNorm", "LayerShape", "Learned", "LearnedDecay",
+    "LinearAttention", "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling",
+    "LowRankDecay", "MlmHead", "Mlp", "Model", "MoeMlp", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling",
+    "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias",
+    "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "Recurrence", "RmsNorm", "Rope", "RopeScaling",
+    "Router", "SelectiveScan", "Size", "Skip", "StaticShift", "Stretch", "TakeValues", "TokenShift", "Word",
+    "YarnScaling",
 ]  # fmt: skip

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from archspec import vocabulary as words
+from compiler.activations import activation
 from compiler.components.linear import Linear
-from compiler.components.mlp import activation
 from compiler.components.signals import Signals
 from compiler.components.token_shift import StaticShift, new_tail
 from compiler.state import State
