@@ -47,9 +47,11 @@ Step = Transposed | Offset
 class WeightTensor(ir.LazyTensor):
     """An initializer without bytes: slot `slot` of the model, through `steps`, in `dtype`."""
 
-    def __init__(self, slot: str, shape: Sequence[int], dtype: ir.DataType, steps: tuple[Step, ...] = ()) -> None:
+    def __init__(
+        self, slot: str, shape: Sequence[int], dtype: ir.DataType, steps: tuple[Step, ...] = (), suffix: str = ""
+    ) -> None:
         # The slot's name, marked where the bytes differ from the slot's.
-        name = ".".join([slot, *(type(step).__name__.lower() for step in steps)])
+        name = ".".join([slot, *(type(step).__name__.lower() for step in steps)]) + suffix
         super().__init__(self._refuse, dtype=dtype, shape=ir.Shape(shape), name=name)
         self.slot, self.steps = slot, steps
 
@@ -61,7 +63,7 @@ class WeightTensor(ir.LazyTensor):
         shape = step.shape(tuple(int(size) for size in self.shape))
         return WeightTensor(self.slot, shape, self.dtype, (*self.steps, step))
 
-    def parts(self) -> tuple[WeightTensor, ...]:
+    def by_slot(self) -> tuple[WeightTensor, ...]:
         """The weights of one slot each that this one is made of, in the order of their bytes."""
         return (self,)
 
@@ -88,7 +90,7 @@ class StackedWeight(WeightTensor):
         count, *shape = (int(size) for size in self.shape)
         return StackedWeight(self.slot, self.slots, (count, *step.shape(tuple(shape))), self.dtype, (*self.steps, step))
 
-    def parts(self) -> tuple[WeightTensor, ...]:
+    def by_slot(self) -> tuple[WeightTensor, ...]:
         """One weight a slot."""
         shape = tuple(int(size) for size in self.shape)[1:]
         return tuple(WeightTensor(slot, shape, self.dtype, self.steps) for slot in self.slots)

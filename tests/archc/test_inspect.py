@@ -45,6 +45,20 @@ def test_layers_that_differ_are_not_folded(archc: Archc) -> None:
     assert all(name in result.out for name in ("layers.0-1 ", "layers.2-3 ", "layers.4-11 "))
 
 
+def test_experts_are_folded_and_a_token_pays_for_those_it_uses(archc: Archc) -> None:
+    sizes = ("--size", "30b-a3b", "--set", "num_hidden_layers=2", "--set", "vocab_size=64")
+    text = archc("inspect", "qwen3-moe", *sizes).out
+    assert "experts.0-127" in text
+    assert "each of 128 alike" in text
+    found = archc("inspect", "qwen3-moe", *sizes, "--json").json
+    attention, expert = 2048 * 128 * (32 + 4 + 4 + 32), 3 * 2048 * 768
+    assert found["flops_per_token"] == 2 * (2 * (attention + 2048 * 128 + 8 * expert) + 64 * 2048)
+    norms = 2 * (2 * 2048 + 2 * 128) + 2048
+    assert found["parameters"] == 2 * (attention + 2048 * 128 + 128 * expert) + 2 * 64 * 2048 + norms
+    names = {tensor["name"]: tensor["shape"] for tensor in found["tensors"]}
+    assert names["layers.1.mlp.experts.127.down.weight"] == [2048, 768]
+
+
 def test_sizes(archc: Archc) -> None:
     first = archc("inspect", "llama", "--json")
     assert first.json["size"] == "llama-2-7b"

@@ -49,7 +49,7 @@ def changed(name: str, value: Any) -> list[Any]:
             return [value + LENGTHS[name]] if name in LENGTHS else []
         case float():
             return [] if name in SHAPES else [value * FACTORS.get(name, 1.3)]
-        case str() if name in CHOICES:
+        case str() if value in CHOICES.get(name, ()):
             return [choice for choice in CHOICES[name] if choice != value]
     return []
 
