@@ -86,9 +86,7 @@ def find_rings(spec: BoundSpec, longest: int) -> Rings:
     windows = {
         index: window
         for index, layer in enumerate(spec.layers)
-        if (window := _window(layer)) is not None
-        and window not in counted
-        and ring_slots(window, call) < longest
+        if (window := _window(layer)) is not None and window not in counted and ring_slots(window, call) < longest
     }
     wires = wire(spec).wires
     masks = {mask: window for index, window in windows.items() if (mask := wires[index].mask) is not None}

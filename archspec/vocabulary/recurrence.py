@@ -68,7 +68,7 @@ class LinearAttention(Word):
     S ← decay ⊙ S + kᵀ v (Katharopoulos et al. 2020; Peng et al. 2024, Eagle and Finch, eq. 19)."""
 
     kind: Literal["linear-attention"] = "linear-attention"
-    heads: Size
+    heads: Size = Field(description="Heads; each has a matrix of its own.")
     head_dim: Size = Field(description="Width of one head's keys and values.")
     shift: TokenShift
     decay: Decay
@@ -96,7 +96,7 @@ class DeltaRule(Word):
     S ← S · (diag(w) − k̂ᵀ (a ⊙ k̂)) + vᵀ k (Yang et al. 2024; Peng et al. 2025, RWKV-7, section 4.1)."""
 
     kind: Literal["delta-rule"] = "delta-rule"
-    heads: Size
+    heads: Size = Field(description="Heads; each has a matrix of its own.")
     head_dim: Size = Field(description="Width of one head's keys and values.")
     shift: StaticShift
     decay_rank: Size = Field(description="Inner width of the path to the decay, exp(−exp(−½) · sigmoid(.)).")

@@ -30,8 +30,8 @@ class DepthwiseConvolution(nn.Module):
             tail_BKI = x_BSI.new_zeros(x_BSI.shape[0], taps - 1, x_BSI.shape[2])
         whole = torch.cat((tail_BKI, x_BSI), dim=1)
         # Ends are counted from the back, so that they do not depend on the length of the call.
-        parts = [whole[:, j : (j - taps + 1) or None] * self.weight[j] for j in range(taps)]
-        y = torch.stack(parts).sum(dim=0) if len(parts) > 4 else sum(parts[1:], parts[0])
+        parts = [whole[:, j : (j - taps + 1) or None] * self.weight[j : j + 1] for j in range(taps)]
+        y = sum(parts[1:], parts[0])
         return y if self.bias is None else y + self.bias
 
 

@@ -38,18 +38,16 @@ class Cut(NamedTuple):
     heads: int
 
 
-def cut(sequences: Sequence[Any], heads: int, filling: Sequence[float] | None = None) -> Cut:
-    """[B, S, heads · D] each → [n, B, heads, c, sum of D]; a number of each, or zeros, fills the last chunk."""
+def cut(sequences: Sequence[Any], heads: int) -> Cut:
+    """[B, S, heads · D] each → [n, B, heads, c, sum of D]; zeros fill the last chunk."""
     parted = [op.Reshape(x, op.Constant(value_ints=[0, 0, heads, -1])) for x in sequences]
-    widths = [int(x.shape[-1]) // heads for x in sequences]
-    width = sum(widths)
+    width = sum(int(x.shape[-1]) // heads for x in sequences)
     joined = op.Concat(*parted, axis=-1)
     length = op.Shape(joined, start=1, end=2)
     size = op.Min(length, op.Constant(value_ints=[CHUNK]))
     count = op.Div(op.Sub(op.Add(length, size), op.Constant(value_ints=[1])), size)
     missing = op.Sub(op.Mul(count, size), length)
-    row = np.repeat(np.array(filling or [0.0] * len(widths)), widths).astype(sequences[0].dtype.numpy())
-    filler = op.Constant(value=ir.tensor(row.reshape(1, 1, 1, width)))
+    filler = op.Constant(value=ir.tensor(np.zeros((1, 1, 1, 1), sequences[0].dtype.numpy())))
     shape = op.Concat(op.Shape(joined, start=0, end=1), missing, op.Constant(value_ints=[heads, width]), axis=0)
     whole = op.Concat(joined, op.Expand(filler, shape), axis=1)
     cut_shape = op.Concat(op.Constant(value_ints=[0, -1]), size, op.Constant(value_ints=[heads, width]), axis=0)

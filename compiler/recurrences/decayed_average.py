@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor
 from torch.library import custom_op
 
 from compiler.bodies import Body
-from compiler.recurrences.chunks import Pairs, cut, scan, uncut
+from compiler.operators import op
+from compiler.recurrences.chunks import scan
 from compiler.recurrences.table import TRANSLATIONS
 
 # The exponent of what is not there; its power of e is zero beside any other.
@@ -48,45 +50,39 @@ def _(
 
 
 def _decayed_average(key: Any, newest_key: Any, log_decay: Any, v: Any, state: Any) -> Any:
-    chunks = cut([key, newest_key, log_decay, v], 1, filling=(NOTHING, 0.0, 0.0, 0.0))
-    body = _body(int(v.shape[-1]), state.dtype)
-    last, y = scan(body, [state], [chunks.joined_nBHcM], [5])
-    return uncut(y, chunks, int(v.shape[-1])), last
+    """Token by token: the state is as small as a token, and pairs of tokens would be more work than they save."""
+
+    def part(index: int) -> Any:
+        return op.Gather(state, op.Constant(value=ir.tensor(np.array(index))), axis=1)
+
+    dtype = state.dtype
+    zero, nothing = (op.Constant(value=ir.tensor(np.array(x, dtype.numpy()))) for x in (0.0, NOTHING))
+    states = [part(0), part(1), op.Where(op.Greater(part(1), zero), part(2), nothing)]
+    for value in states:
+        value.shape, value.type = ir.Shape([None, None]), ir.TensorType(dtype)
+    scanned = [op.Transpose(x, perm=[1, 0, 2]) for x in (key, newest_key, log_decay, v)]
+    *last, y = scan(_body(dtype), states, scanned, [3])
+    axis = op.Constant(value_ints=[1])
+    return op.Transpose(y, perm=[1, 0, 2]), op.Concat(*(op.Unsqueeze(x, axis) for x in last), axis=1)
 
 
-def _body(width: int, dtype: ir.DataType) -> Body:
-    """One chunk, its channels as one head: exponents of every pair and of the state, their maximum taken off."""
+def _body(dtype: ir.DataType) -> Body:
     body = Body("decayed_average", dtype)
     op = body.op
-    state, joined = body.input("state", 3), body.input("chunk", 4)
-    nothing = body.number(NOTHING)
-    numerator, denominator, top = (op("Unsqueeze", part, body.ints(1)) for part in body.split(state, [1, 1, 1], 1))
-    top = op("Where", op("Greater", denominator, body.number(0.0)), top, nothing)
-    k, newest, w, v = body.split(joined, [width] * 4)
-    pairs = Pairs(body, w, width)
+    numerator, denominator, top = (body.input(name, 2) for name in ("numerator", "denominator", "top"))
+    key, newest, w, v = (body.input(name, 2) for name in ("key", "newest_key", "log_decay", "v"))
 
-    earlier = op("Unsqueeze", pairs.earlier_cc, body.ints(2))
-    later = op("Unsqueeze", op("Transpose", pairs.earlier_cc, perm=[1, 0]), body.ints(2))
-    half = body.number(0.5)
-    others = op("Add", pairs.between(), op("Unsqueeze", k, body.ints(2)))
-    itself_or_none = op("Where", op("Greater", later, half), nothing, op("Unsqueeze", newest, body.ints(3)))
-    exponents = op("Where", op("Greater", earlier, half), others, itself_or_none)
-    carried = op("Add", top, pairs.before())
-    most = op("Max", op("ReduceMax", exponents, body.ints(3), keepdims=0), carried)
-    weights = op("Exp", op("Sub", exponents, op("Unsqueeze", most, body.ints(3))))
-    old = op("Exp", op("Sub", carried, most))
-    values = op("ReduceSum", op("Mul", weights, op("Unsqueeze", v, body.ints(2))), body.ints(3), keepdims=0)
-    total = op("ReduceSum", weights, body.ints(3), keepdims=0)
-    y = op("Div", op("Add", op("Mul", old, numerator), values), op("Add", op("Mul", old, denominator), total))
+    def blended(old: ir.Value, new: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Σ p v, Σ p and top with one more value, given the exponents of what was there and of the value."""
+        most = op("Max", old, new)
+        kept, added = op("Exp", op("Sub", old, most)), op("Exp", op("Sub", new, most))
+        values = op("Add", op("Mul", kept, numerator), op("Mul", added, v))
+        return values, op("Add", op("Mul", kept, denominator), added), most
 
-    exponents, carried = op("Add", pairs.after(), k), op("Add", top, pairs.total())
-    most = op("Max", op("ReduceMax", exponents, body.ints(2), keepdims=1), carried)
-    weights, old = op("Exp", op("Sub", exponents, most)), op("Exp", op("Sub", carried, most))
-    values = op("ReduceSum", op("Mul", weights, v), body.ints(2), keepdims=1)
-    numerator = op("Add", op("Mul", old, numerator), values)
-    denominator = op("Add", op("Mul", old, denominator), op("ReduceSum", weights, body.ints(2), keepdims=1))
-    body.output(op("Squeeze", op("Concat", numerator, denominator, most, axis=2), body.ints(1)), 3)
-    body.output(y, 4)
+    values, total, _ = blended(top, newest)
+    for value in blended(op("Add", top, w), key):
+        body.output(value, 2)
+    body.output(op("Div", values, total), 2)
     return body
 
 

@@ -83,7 +83,7 @@ def test_hybrid_of_attention_recurrence_and_experts(tmp_path: Path) -> None:
     plan = build(HYBRID, random=3, overrides=SMALL, out=tmp_path / "hybrid.plan")
     engine = load(plan, threads=1)
     try:
-        assert {state.kind for state in engine.manifest.state} == {"kv", "fixed"}
+        assert {state.kind for state in engine.manifest.state} == {"ring", "fixed"}
         assert check_long_decoding(engine, rows(engine.vocab_size)) < CLOSE
     finally:
         engine.close()
