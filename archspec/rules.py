@@ -8,10 +8,13 @@ from typing import Any
 from archspec.errors import shown
 from archspec.vocabulary import (
     Alibi,
+    Attention,
     BlockRope,
+    DeltaRule,
     DynamicScaling,
     EmbeddingProjection,
     GatedMlp,
+    GiveValues,
     Layer,
     LayerNorm,
     Learned,
@@ -21,8 +24,11 @@ from archspec.vocabulary import (
     MoeMlp,
     NoNorm,
     NoPooler,
+    NoPosition,
     PromptNtkScaling,
     Rope,
+    SelectiveScan,
+    TakeValues,
 )
 
 Fault = tuple[str, str, str]  # path of the key, what is wrong, what to do
@@ -58,6 +64,7 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "position", "block-rope without a prefix: nothing says where the written block begins", "add `prefix:`"
     if model["prefix"] is not None and encoder:
         yield "prefix", "an encoder reads every prompt both ways", "drop it"
+    yield from _value_faults(model["layers"])
     learned = [isinstance(layer.position, Learned) for layer in model["layers"]]
     if any(learned) and (not all(learned) or len({layer.position for layer in model["layers"]}) > 1):
         yield "position", "learned positions are added once, to the embedding; they cannot differ by layer", ""
@@ -79,9 +86,10 @@ def _sharing_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
 
 
 def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
-    attention, norm = layer.attention, layer.norm
-    if attention.heads % attention.kv_heads:
-        yield "attention.kv_heads", f"{attention.heads} heads cannot share {attention.kv_heads} kv_heads evenly", ""
+    norm = layer.norm
+    yield from _mixer_faults(layer, model)
+    if layer.attention is not None:
+        yield from _attention_faults(layer.attention, layer, model)
     if not isinstance(norm, NoNorm):
         if norm.shared and layer.residual == "sequential":
             hint = "set `layer.residual: parallel`, or drop it"
@@ -94,6 +102,19 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
         yield "layer.skip.source", "no norm stands on a branch's input whose output could be carried", "use input"
     yield from _norm_faults(norm, "layer.norm")
+    if layer.mlp is None:
+        if layer.residual == "parallel":
+            yield "mlp", "a parallel residual joins two branches", "give an MLP, or set `layer.residual: sequential`"
+        if not isinstance(norm, NoNorm) and norm.branches != "mixer":
+            yield "layer.norm.branches", "there is no MLP to have a norm", "set `branches: mixer`"
+    if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
+        message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
+        yield "position.size", message, "make it as large as `context`, or leave it out"
+
+
+def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
+    if attention.heads % attention.kv_heads:
+        yield "attention.kv_heads", f"{attention.heads} heads cannot share {attention.kv_heads} kv_heads evenly", ""
     yield from _norm_faults(attention.qk_norm, "attention.qk_norm")
     if not isinstance(attention.qk_norm, NoNorm):
         stretch = attention.qk_norm
@@ -110,9 +131,49 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "attention.head_dim", message, "make it a multiple of 4"
     if isinstance(layer.position, Rope):
         yield from _rope_faults(layer.position, attention.head_dim)
-    if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
-        message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
-        yield "position.size", message, "make it as large as `context`, or leave it out"
+
+
+def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Exactly one token mixer in a layer, and around a recurrence nothing that only attention reads."""
+    recurrence = layer.recurrence
+    if layer.attention is None and recurrence is None:
+        yield "attention", "a layer without attention and without recurrence mixes no tokens", "give one of them"
+    if recurrence is None:
+        return
+    if layer.attention is not None:
+        yield "recurrence", "a layer has one token mixer, and this one has attention too", "set `attention: none`"
+        return
+    if not isinstance(layer.position, NoPosition | Learned):
+        message = f"{layer.position.kind} positions are read by attention, and this layer has none"
+        yield "position", message, "use none where there is a recurrence"
+    if model["topology"] == "encoder":
+        yield "recurrence", "an encoder reads both ways, and a recurrence only forwards", "use `topology: decoder`"
+    if model["prefix"] is not None:
+        yield "recurrence", "a prompt is read both ways, and a recurrence reads only forwards", "drop `prefix`"
+    if isinstance(recurrence, SelectiveScan):
+        yield from _norm_faults(recurrence.inner_norm, "recurrence.inner_norm")
+
+
+def _value_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    """Values are given before they are taken, and for somebody."""
+    path, giver, used = "recurrence.value_residual", None, True
+    for index, layer in enumerate(layers):
+        recurrence = layer.recurrence
+        if not isinstance(recurrence, DeltaRule):
+            continue
+        width = recurrence.heads * recurrence.head_dim
+        if isinstance(recurrence.value_residual, GiveValues):
+            if not used:
+                break
+            giver, used = width, False
+        elif isinstance(recurrence.value_residual, TakeValues):
+            if giver != width:
+                of = "no layer before it gives any" if giver is None else f"the layer before it gives {giver}"
+                yield path, f"layer {index} takes values of {width} channels, and {of}", "let one give its own"
+                return
+            used = True
+    if not used:
+        yield path, "values are given and no later layer takes them", "drop it, or let a later layer take"
 
 
 def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:

@@ -71,7 +71,7 @@ def longest_call(spec: BoundSpec) -> int | None:
         return None
     if any(isinstance(getattr(layer.position, "scaling", None), by_length) for layer in spec.layers):
         return None
-    windows = [layer.attention.window for layer in spec.layers if layer.attention.window is not None]
+    windows = [window for layer in spec.layers if (window := _window(layer)) is not None]
     # A ring has room for a window and a call: a call much longer than the window would be most of it.
     return min([LONGEST_CALL, *(max(_SHORTEST, window) for window in windows)])
 
@@ -82,17 +82,20 @@ def find_rings(spec: BoundSpec, longest: int) -> Rings:
     if call is None:
         return Rings()
     # Layers of one window share a mask, and ALiBi counts a mask's keys as positions.
-    counted = {layer.attention.window for layer in spec.layers if isinstance(layer.position, words.Alibi)}
+    counted = {_window(layer) for layer in spec.layers if isinstance(layer.position, words.Alibi)}
     windows = {
         index: window
         for index, layer in enumerate(spec.layers)
-        if (window := layer.attention.window) is not None
-        and window not in counted
-        and ring_slots(window, call) < longest
+        if (window := _window(layer)) is not None and window not in counted and ring_slots(window, call) < longest
     }
     wires = wire(spec).wires
-    masks = {wires[index].mask: window for index, window in windows.items()}
+    masks = {mask: window for index, window in windows.items() if (mask := wires[index].mask) is not None}
     return Rings(windows, masks, dict(_states(spec, windows)))
+
+
+def _window(layer: words.Layer) -> int | None:
+    """The window of a layer's attention, where it has one."""
+    return layer.attention.window if layer.attention is not None else None
 
 
 def _states(spec: BoundSpec, windows: dict[int, int]) -> Iterator[tuple[str, int]]:

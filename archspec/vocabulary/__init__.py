@@ -3,7 +3,17 @@
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
 from archspec.vocabulary.mixer import Attention, LocalizedFilter, ProjectionBias
-from archspec.vocabulary.mlp import Activation, DenseMlp, ExpertGroups, GatedMlp, Mlp, MoeMlp, PlainMlp, Router
+from archspec.vocabulary.mlp import (
+    Activation,
+    ChannelMixing,
+    DenseMlp,
+    ExpertGroups,
+    GatedMlp,
+    Mlp,
+    MoeMlp,
+    PlainMlp,
+    Router,
+)
 from archspec.vocabulary.model import PER_LAYER, Embedding, EmbeddingProjection, Layer, LayerShape, Model, Prefix, Skip
 from archspec.vocabulary.norm import (
     LayerNorm,
@@ -33,13 +43,32 @@ from archspec.vocabulary.position import (
     RopeScaling,
     YarnScaling,
 )
+from archspec.vocabulary.recurrence import (
+    DecayedAverage,
+    DeltaRule,
+    DynamicShift,
+    GiveValues,
+    HeadNorm,
+    LearnedDecay,
+    LinearAttention,
+    LowRankDecay,
+    Recurrence,
+    SelectiveScan,
+    StaticShift,
+    TakeValues,
+    TokenShift,
+)
 
 __all__ = [
-    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DenseMlp", "DynamicScaling", "Embedding",
-    "EmbeddingProjection", "ExpertGroups", "FirstTokenPooler", "GatedMlp", "Head", "Layer", "LayerNorm",
-    "LayerShape", "Learned",
-    "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model",
-    "MoeMlp", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement",
-    "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm",
-    "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling", "Router", "Size", "Skip", "Stretch", "Word", "YarnScaling",
+    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "ChannelMixing", "DecayedAverage", "DeltaRule",
+    "DenseMlp", "DynamicScaling", "DynamicShift", "Embedding", "EmbeddingProjection", "ExpertGroups",
+    "FirstTokenPooler",
+    "GatedMlp",
+    "GiveValues", "Head", "HeadNorm", "Layer", "LayerNorm", "LayerShape", "Learned", "LearnedDecay",
+    "LinearAttention", "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling",
+    "LowRankDecay", "MlmHead", "Mlp", "Model", "MoeMlp", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling",
+    "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias",
+    "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "Recurrence", "RmsNorm", "Rope", "RopeScaling",
+    "Router", "SelectiveScan", "Size", "Skip", "StaticShift", "Stretch", "TakeValues", "TokenShift", "Word",
+    "YarnScaling",
 ]  # fmt: skip

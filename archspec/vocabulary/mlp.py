@@ -58,6 +58,19 @@ class GatedMlp(Word):
     up_offset: PositiveFloat | None = Field(None, description="Added to up(x) before the product (gpt-oss).")
 
 
+class ChannelMixing(Word):
+    """down(act(up(k))), where k is the input with token shift; with a receptance, times sigmoid(receptance(r)), where r
+    has a shift of its own (Peng et al. 2023, RWKV, eq. 17)."""
+
+    kind: Literal["channel-mixing"] = "channel-mixing"
+    width: Size = Field(description="Hidden width of the branch.")
+    activation: Activation
+    receptance: bool = Field(True, description="Whether there is a gate on the result.")
+    weighs: Literal["current", "previous"] = Field(
+        "current", description="Which vector the shift's stored weight w counts for; the other has 1 − w."
+    )
+
+
 DenseMlp = Annotated[PlainMlp | GatedMlp, Field(discriminator="kind")]
 
 
@@ -116,4 +129,4 @@ class MoeMlp(Word):
     )
 
 
-Mlp = Annotated[PlainMlp | GatedMlp | MoeMlp, Field(discriminator="kind")]
+Mlp = Annotated[PlainMlp | GatedMlp | ChannelMixing | MoeMlp, Field(discriminator="kind")]

@@ -12,6 +12,7 @@ from archspec.vocabulary.mixer import Attention
 from archspec.vocabulary.mlp import Mlp
 from archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
 from archspec.vocabulary.position import Position
+from archspec.vocabulary.recurrence import Recurrence
 
 
 class EmbeddingProjection(Word):
@@ -82,8 +83,9 @@ class Layer(Word):
     skip: Skip = Field(default_factory=Skip)
     branch_scale: PositiveFloat | None = None
     position: Position
-    attention: Attention
-    mlp: Mlp
+    attention: Attention | None = None
+    recurrence: Recurrence | None = None
+    mlp: Mlp | None = None
 
     @property
     def computation(self) -> Layer:
@@ -111,8 +113,9 @@ class Model(Word):
     embedding: Embedding
     position: Position
     layer: LayerShape
-    attention: Attention
-    mlp: Mlp
+    attention: Attention | None = Field(description="Softmax attention, or none where `recurrence` mixes the tokens.")
+    recurrence: Recurrence | None = Field(None, description="A recurrent mixer in attention's place.")
+    mlp: Mlp | None = Field(description="The second branch, or none.")
     final_norm: Norm
     head: Head
     pooler: Pooler = Field(default_factory=NoPooler)
@@ -128,5 +131,6 @@ PER_LAYER = (
     "layer.branch_scale",
     "position",
     "attention",
+    "recurrence",
     "mlp",
 )

@@ -93,7 +93,7 @@ class MoeMlp(nn.Module):
         return y + (always if self.shared_gate is None else self.shared_gate(x).sigmoid() * always)
 
 
-def make_mlp(word: words.Mlp, width: int, dtype: torch.dtype) -> nn.Module:
+def make_mlp(word: words.PlainMlp | words.GatedMlp | words.MoeMlp, width: int, dtype: torch.dtype) -> nn.Module:
     """The module of an MLP word for a residual stream of the given width."""
     match word:
         case words.PlainMlp():
