@@ -16,6 +16,7 @@ from archspec.yaml_tree import Items, Mark, Node, Scalar, Table, join
 
 KEYS = ("optional_prefix", "rename", "ignore", "tensors")
 LAYER_KEY = "layer."
+ENCODER_KEY = "encoder."
 LAYER_FIELD = "{layer}"
 INDEX_FIELD = "{index}"
 
@@ -148,9 +149,14 @@ def _check_name(node: Scalar, key: str, is_split: bool, is_stack: bool, checker:
             continue
         if field != LAYER_FIELD:
             _report(checker, node.mark, key, f"{shown(field)} in {shown(text)} means nothing", f"known: {LAYER_FIELD}")
-        elif not key.startswith(LAYER_KEY):
-            hint = f"only keys that start with '{LAYER_KEY}' have one"
+        elif not belongs_to_layer(key):
+            hint = f"only keys that start with '{LAYER_KEY}' or '{ENCODER_KEY}{LAYER_KEY}' have one"
             _report(checker, node.mark, key, f"{LAYER_FIELD} in the name of a tensor that belongs to no layer", hint)
+
+
+def belongs_to_layer(key: str) -> bool:
+    """Whether a key stands for a tensor of every layer, of the one stack or of the encoder."""
+    return key.removeprefix(ENCODER_KEY).startswith(LAYER_KEY)
 
 
 def _check_split(split: Node, key: str, mark: Mark, checker: Checker) -> None:
@@ -188,7 +194,7 @@ def _verbs(node: Table, key: str, checker: Checker) -> tuple[Group, ...]:
             expected = "true" if not word.model_fields else "true or a mapping" if word is Concat else "a mapping"
             checker.problems.append(options.mark.problem(path, f"{expected} is expected"))
             continue
-        group = checker.group(options, word, path, per_layer=key.startswith(LAYER_KEY), in_list=True)
+        group = checker.group(options, word, path, per_layer=belongs_to_layer(key), in_list=True)
         if group is not None:
             groups.append(group)
             if word is Split:

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from archspec.errors import Problem, WeightsError, clipped, did_you_mean, hints, listed
-from archspec.vocabulary.verbs import Normalize, Select, Split, Stack, Step, Transpose
+from archspec.vocabulary.verbs import Normalize, Select, Split, Squeeze, Stack, Step, Transpose
 from archspec.weight_table import INDEX_FIELD, LAYER_FIELD, LAYER_KEY
 from archspec.yaml_tree import Mark
 
 _MOST_PROBLEMS = 20  # of one sort: a wrong prefix makes thousands
 _MOST_HINTS = 5  # looking for the nearest of thousands of names is slow
-_LAYER_SLOT = re.compile(r"layers\.(\d+)\.(.+)")
+_LAYER_SLOT = re.compile(r"(encoder\.|)layers\.(\d+)\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class _Resolver:
     def _entry(self, slot: str) -> tuple[BoundEntry, int | None, list[str]] | None:
         """The longest key that names the slot or a module that it is in, its layer, and the checkpoint names."""
         match = _LAYER_SLOT.fullmatch(slot)
-        layer = int(match[1]) if match else None
-        spellings = [slot, LAYER_KEY + match[2]] if match else [slot]
+        layer = int(match[2]) if match else None
+        spellings = [slot, match[1] + LAYER_KEY + match[3]] if match else [slot]
         candidates = [(spelling, end) for spelling in spellings for end in _boundaries(spelling)]
         candidates.sort(key=lambda candidate: len(candidate[0]) - candidate[1])
         for spelling, end in candidates:
@@ -175,7 +175,7 @@ class _Resolver:
         return None
 
     def _no_entry(self, slot: str) -> Problem:
-        generic = _LAYER_SLOT.sub(LAYER_KEY + r"\2", slot)
+        generic = _LAYER_SLOT.sub(rf"\1{LAYER_KEY}\3", slot)
         near = did_you_mean(generic, self.table.entries) if len(self.unfilled) < _MOST_HINTS else ""
         hint = hints(near, f"add '{generic}' to weights.tensors")
         return Problem(self.table.file, 0, 0, f"weights: {slot}", "the table has no entry for this slot", hint)
@@ -216,7 +216,7 @@ def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
     """The steps that make sense on the way to a slot of that rank; before a stack, tensors have an axis less."""
     stacks = [index for index, step in enumerate(steps) if isinstance(step, Stack)]
     for index, step in enumerate(steps):
-        if isinstance(step, Stack) or rank - any(index < place for place in stacks) > 1:
+        if isinstance(step, Stack | Squeeze) or rank - any(index < place for place in stacks) > 1:
             yield step
         elif not isinstance(step, Transpose | Select | Normalize):
             yield step.model_copy(update={"axis": 0})

@@ -36,7 +36,7 @@ from compiler.emit import (
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
 from compiler.targets import TARGETS, Target
-from runtime.plan import Limits, Manifest, Prefix, Tokens
+from runtime.plan import Encoder, Limits, Manifest, Prefix, Tokens
 
 _MANIFEST_ROOM = 2**20
 
@@ -69,16 +69,18 @@ def build(
     model = meta_model(bound, interface.DTYPES[dtype])
     slots = open_slots(bound, model, folder if random is None else None, random)
 
-    graph = assemble(model)
-    for graph_pass in place.passes:
-        graph_pass(graph)
-    stored = place_weights(graph)
-    serialized = serialize(graph)
+    graphs = assemble(model)
+    for graph in graphs.values():
+        for graph_pass in place.passes:
+            graph_pass(graph)
+    stored = place_weights(*graphs.values())
+    serialized = {f"{name}.onnx": serialize(graph) for name, graph in graphs.items()}
 
     files = tokenizer_files(folder)
-    tokens = special_tokens(folder, config, bound.embedding.vocab)
+    tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     manifest = describe(bound, model, place, dtype, stored, tokens, longest)
-    check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
+    texts = sum(map(len, (*serialized.values(), *files.values())))
+    check_space(Path(out), total_bytes(stored) + texts + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
 
@@ -152,14 +154,26 @@ def describe(
         inputs=tuple(interface.graph_inputs(spec)),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
         state=tuple(interface.graph_state(spec, model.dtype)),
+        encoder=describe_encoder(spec, model),
         limits=Limits(max_seq_len=longest, vocab_size=spec.embedding.vocab),
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
-        tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad),
+        tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
         tensors=tuple(item.tensor for item in stored),
         parameters=parameter_count(model),
         flops_per_token=flops_per_token(model),
         builder={"python": platform.python_version(), "platform": platform.platform(terse=True)}
         | {name: version(name) for name in packages},
+    )
+
+
+def describe_encoder(spec: BoundSpec, model: Model) -> Encoder | None:
+    """What the plan says about the graph that reads a source, where there is one."""
+    if spec.encoder is None:
+        return None
+    return Encoder(
+        inputs=tuple(interface.graph_inputs(spec.encoder)),
+        outputs=tuple(interface.encoder_outputs(spec, model.dtype)),
+        limits=Limits(max_seq_len=spec.encoder.context, vocab_size=spec.encoder.embedding.vocab),
     )
 
 

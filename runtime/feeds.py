@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.dtypes import DTYPES
 from runtime.masks import build_mask
-from runtime.plan.manifest import Input, Manifest
+from runtime.plan.manifest import Encoder, Input, Manifest
 from runtime.prefix import PrefixTracker
 
 Ints = NDArray[np.int64]
@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 class Feeder:
     """Turns tokens and lengths into the arrays that the graph's inputs want."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest | Encoder) -> None:
         self._inputs = manifest.inputs
         self._last_position = manifest.limits.max_seq_len - 1
 
@@ -30,12 +30,13 @@ class Feeder:
         logit_positions: Ints,
         token_types: Ints | None = None,
         prefix: PrefixTracker | None = None,
+        source: Ints | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Return the inputs by name for one call.
 
         `ids` int64 [batch, seq] with -1 pads on the right, `past` and `new` int64 [batch] lengths, `logit_positions`
         int64 [batch, n], `token_types` int64 [batch, seq] or None for zeros, `prefix` what is known of the prompts of a
-        plan that reads them both ways.
+        plan that reads them both ways, `source` int64 [batch] the lengths of what an encoder read.
         """
         seq = ids.shape[1]
         total = int(past.max()) + seq
@@ -63,6 +64,6 @@ class Feeder:
                     return np.zeros_like(ids) if token_types is None else token_types
                 case "mask":
                     assert item.mask is not None
-                    return build_mask(item.mask, past, new, seq, total, prefix.lengths if prefix else None)
+                    return build_mask(item.mask, past, new, seq, total, prefix.lengths if prefix else None, source)
 
         return {i.name: np.ascontiguousarray(value(i), DTYPES[i.dtype].storage) for i in self._inputs}

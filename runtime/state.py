@@ -11,11 +11,11 @@ from runtime.backends.base import Backend, Binding, Buffer, Call
 from runtime.errors import PlanError
 from runtime.plan.manifest import Manifest, State
 
-GROWING = "capacity"
+GROWING, SOURCE = "capacity", "source"
 _ROUND = 64  # slots
 # The named axes of each kind: `kv` grows by a slot a token and is updated in place; `fixed`, zero at first, is
-# replaced by every call.
-_AXES = {"kv": ("batch", GROWING), "fixed": ("batch",)}
+# replaced by every call; `cross` is made of the source before the first call, and only read.
+_AXES = {"kv": ("batch", GROWING), "fixed": ("batch",), "cross": ("batch", SOURCE)}
 
 
 def check_state(manifest: Manifest) -> None:
@@ -38,11 +38,15 @@ class Cache:
     """The state of `batch` sequences.
 
     kv buffers start small and double, so that a short answer costs little memory; fixed ones come in pairs, of which
-    each call reads one and fills the other.
+    each call reads one and fills the other. `source` are the cross ones by name, filled.
     """
 
-    def __init__(self, backend: Backend, states: Sequence[State], batch: int, limit: int, capacity: int = 0) -> None:
+    def __init__(
+        self, backend: Backend, states: Sequence[State], batch: int, limit: int, capacity: int = 0,
+        source: Mapping[str, Buffer] | None = None,
+    ) -> None:  # fmt: skip
         self._backend, self._states, self._batch, self._limit = backend, states, batch, limit
+        self._source = source or {}
         self.capacity = 0
         self.bindings: list[Binding] = []
         self._calls: tuple[Call, ...] = (backend.bind([]),)
@@ -76,6 +80,8 @@ class Cache:
             self._calls += (self._backend.bind([_swapped(binding) for binding in bindings]),)
 
     def _binding(self, state: State, old: Binding | None, capacity: int) -> Binding:
+        if state.kind == "cross":
+            return Binding(state.input, None, self._source[state.input])
         if state.kind == "fixed":
             if old is not None:
                 return old

@@ -2,9 +2,19 @@
 
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
-from archspec.vocabulary.mixer import Attention, LocalizedFilter, ProjectionBias
+from archspec.vocabulary.mixer import Attention, CrossAttention, LocalizedFilter, ProjectionBias
 from archspec.vocabulary.mlp import Activation, GatedMlp, Mlp, PlainMlp
-from archspec.vocabulary.model import PER_LAYER, Embedding, Layer, LayerShape, Model, Prefix, Skip
+from archspec.vocabulary.model import (
+    PER_LAYER,
+    Embedding,
+    Encoder,
+    Layer,
+    LayerShape,
+    Model,
+    Prefix,
+    Skip,
+    differs_by_layer,
+)
 from archspec.vocabulary.norm import (
     LayerNorm,
     NoNorm,
@@ -29,16 +39,19 @@ from archspec.vocabulary.position import (
     NoScaling,
     Position,
     PromptNtkScaling,
+    RelativeBuckets,
     Rope,
     RopeScaling,
+    Sinusoidal,
     YarnScaling,
 )
 
 __all__ = [
-    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DynamicScaling", "Embedding", "FirstTokenPooler",
-    "GatedMlp", "Head", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
-    "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition",
-    "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias",
-    "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip",
-    "Stretch", "Word", "YarnScaling",
+    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "CrossAttention", "DynamicScaling", "Embedding",
+    "Encoder", "FirstTokenPooler", "GatedMlp", "Head", "Layer", "LayerNorm", "LayerShape", "Learned",
+    "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model",
+    "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp",
+    "Pooler", "Position", "Prefix", "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm",
+    "RelativeBuckets", "RmsNorm", "Rope", "RopeScaling", "Sinusoidal", "Size", "Skip", "Stretch", "Word",
+    "YarnScaling", "differs_by_layer",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import Head, NoPooler, Pooler
-from archspec.vocabulary.mixer import Attention
+from archspec.vocabulary.mixer import Attention, CrossAttention
 from archspec.vocabulary.mlp import Mlp
 from archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
 from archspec.vocabulary.position import Position
@@ -62,6 +62,7 @@ class Layer(Word):
     branch_scale: PositiveFloat | None = None
     position: Position
     attention: Attention
+    cross_attention: CrossAttention | None = None
     mlp: Mlp
 
 
@@ -75,23 +76,53 @@ class Prefix(Word):
     )
 
 
-class Model(Word):
-    """Every section of one architecture at one layer index."""
+class Encoder(Word):
+    """The stack that reads the source (Vaswani et al. 2017, section 3.1).
 
-    topology: Literal["decoder", "encoder"] = Field(
-        "decoder", description="decoder: causal, with a cache. encoder: bidirectional, without."
-    )
-    context: Size = Field(description="Longest sequence that the model is meant for, in tokens.")
+    Every key that is left out, at any depth, is that of the section of the same name at the top, the decoder's.
+    """
+
+    tie: bool = Field(True, description="The encoder's token table is the decoder's.")
+    context: Size = Field(description="Longest source that the model is meant for, in tokens.")
     embedding: Embedding
     position: Position
     layer: LayerShape
     attention: Attention
     mlp: Mlp
     final_norm: Norm
+
+
+class Model(Word):
+    """Every section of one architecture at one layer index."""
+
+    topology: Literal["decoder", "encoder", "encoder-decoder"] = Field(
+        "decoder",
+        description="decoder: causal, with a cache. encoder: bidirectional, without. encoder-decoder: a decoder whose "
+        "layers also attend to what an encoder made of a source; the sections but `encoder` are the decoder's.",
+    )
+    context: Size = Field(description="Longest sequence that the model is meant for, in tokens.")
+    embedding: Embedding
+    position: Position
+    layer: LayerShape
+    attention: Attention
+    cross_attention: CrossAttention | None = Field(
+        None, description="Attention to the encoder's output, between the other two branches of a decoder's layer."
+    )
+    mlp: Mlp
+    final_norm: Norm
+    encoder: Encoder | None = Field(None, description="The stack that reads the source.")
     head: Head
     pooler: Pooler = Field(default_factory=NoPooler)
     prefix: Prefix | None = Field(None, description="A prompt that is read both ways.")
 
 
 # Sections whose values may differ from layer to layer; elsewhere the name `layer` means nothing.
-PER_LAYER = ("layer.norm", "layer.residual", "layer.skip", "layer.branch_scale", "position", "attention", "mlp")
+PER_LAYER = (
+    "layer.norm", "layer.residual", "layer.skip", "layer.branch_scale", "position", "attention", "cross_attention",
+    "mlp",
+)  # fmt: skip
+
+
+def differs_by_layer(path: str) -> bool:
+    """Whether the section at a path, of a decoder or of an `encoder`, may differ from layer to layer."""
+    return path.removeprefix("encoder.") in PER_LAYER

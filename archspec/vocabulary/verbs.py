@@ -46,6 +46,10 @@ class Select(Word):
     )
 
 
+class Squeeze(Word):
+    """Takes off the first axis, which has the size one: for a vector that is stored as a matrix of one row."""
+
+
 class Normalize(Word):
     """Divides each row of a matrix by its Euclidean length, or by `eps` where it is shorter (Baichuan 2's NormHead).
 
@@ -55,14 +59,15 @@ class Normalize(Word):
     eps: PositiveFloat = Field(description="The least number that a row is divided by.")
 
 
-Step = Transpose | Split | Concat | Stack | Select | Normalize
+Step = Transpose | Split | Concat | Stack | Select | Squeeze | Normalize
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry writes them.
-VERBS: dict[str, type[Transpose] | type[Split] | type[Concat] | type[Stack] | type[Select] | type[Normalize]] = {
+VERBS: dict[str, type[Step]] = {
     "transpose": Transpose,
     "split": Split,
     "concat": Concat,
     "stack": Stack,
     "select": Select,
+    "squeeze": Squeeze,
     "normalize": Normalize,
 }

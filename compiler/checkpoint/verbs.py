@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from archspec.vocabulary.verbs import Concat, Normalize, Select, Split, Stack, Step, Transpose
+from archspec.vocabulary.verbs import Concat, Normalize, Select, Split, Squeeze, Stack, Step, Transpose
 
 
 def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
@@ -25,6 +25,8 @@ def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
                 values = [value.t() for value in values]
             case Select():
                 values = [select(value, step) for value in values]
+            case Squeeze():
+                values = [squeeze(value) for value in values]
             case Normalize():
                 values = [normalize(value, step.eps) for value in values]
     if len(values) != 1:
@@ -48,6 +50,13 @@ def select(value: Tensor, step: Select) -> Tensor:
     if len(sizes) < len(step.index) or any(place >= size for place, size in zip(step.index, sizes, strict=True)):
         raise ValueError(f"no {list(step.index)} in axes of sizes {sizes} from axis {step.axis}")
     return value[(slice(None),) * step.axis + step.index]
+
+
+def squeeze(value: Tensor) -> Tensor:
+    """The one entry along the first axis."""
+    if value.ndim < 2 or value.shape[0] != 1:
+        raise ValueError(f"{list(value.shape)} has no first axis of size one that could go")
+    return value[0]
 
 
 def normalize(value: Tensor, eps: float) -> Tensor:

@@ -23,12 +23,17 @@ class Table(nn.Module):
 
 
 class Embedding(nn.Module):
-    """norm(scale · projection(tokens) + positions + token types), the parts that the spec asks for."""
+    """norm(scale · projection(tokens) + positions + token types), the parts that the spec asks for.
 
-    def __init__(self, word: words.Embedding, positions: words.Learned | None, dtype: torch.dtype) -> None:
+    `tokens` is the table of another stack, where the two share one.
+    """
+
+    def __init__(
+        self, word: words.Embedding, positions: words.Learned | None, dtype: torch.dtype, tokens: Table | None = None
+    ) -> None:
         super().__init__()
         self.scale = word.scale
-        self.tokens = Table(word.vocab, word.table_width or word.width, dtype)
+        self.tokens = tokens if tokens is not None else Table(word.vocab, word.table_width or word.width, dtype)
         self.projection = Linear(word.table_width, word.width, False, dtype) if word.table_width else nn.Identity()
         self.offset = positions.offset if positions else 0
         rows = (positions.size or 0) + positions.offset if positions else 0
@@ -36,8 +41,14 @@ class Embedding(nn.Module):
         self.token_types = Table(word.token_types, word.width, dtype) if word.token_types else None
         self.norm = make_norm(word.norm, word.width, dtype)
 
-    def forward(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-        """int64 [B, S] each, None where the spec has no such table → [B, S, width]."""
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None,
+        token_type_ids: Tensor | None,
+        sinusoids: Tensor | None = None,
+    ) -> Tensor:
+        """int64 [B, S] each, None where the spec has no such table, and what is added to tokens → [B, S, width]."""
         x = self.projection(self.tokens(input_ids))
         if self.scale is not None:
             x = x * self.scale
@@ -45,4 +56,6 @@ class Embedding(nn.Module):
             x = x + self.token_types(token_type_ids)
         if self.positions is not None:
             x = x + self.positions(position_ids if not self.offset else position_ids + self.offset)  # type: ignore[operator]
+        if sinusoids is not None:
+            x = x + sinusoids
         return self.norm(x)
