@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,9 +178,7 @@ def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
     """Slots that the spec's weight table has no entry for, those of all layers as one."""
     missing: dict[str, None] = {}
     for name in names:
-        head, _, rest = name.partition(".")
-        index, _, inner = rest.partition(".")
-        generic = f"layer.{inner}" if head == "layers" and index.isdecimal() else name
+        generic = re.sub(r"^(encoder\.|)layers\.\d+\.", r"\1layer.", name)
         keys = {
             ".".join(spelled.split(".")[:end]) for spelled in (name, generic) for end in range(1, name.count(".") + 2)
         }

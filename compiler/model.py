@@ -114,7 +114,7 @@ def signals_of(wire: Wire, tensors: Mapping[str, Tensor]) -> Signals:
         bias_BHST=tensors[bias] if (bias := wire.alibi or wire.relative_bias) else None,
         logn_B1S1=tensors[wire.logn] if wire.logn else None,
         buckets_BST=tensors[wire.buckets] if wire.buckets else None,
-        source_mask_B11T=tensors[SOURCE_MASK] if wire.crosses else None,
+        source_mask_B1ST=tensors[SOURCE_MASK] if wire.crosses else None,
     )
 
 
@@ -203,7 +203,7 @@ class Model(nn.Module):
         """One call in torch, of the same meaning as the exported graph: int64 [B, S] inputs, bool masks [B, 1, S, T].
 
         With `states`, one for each layer, `write_indices` and `lengths` are int64 [B]. An encoder-decoder's states have
-        at least what `crossed` gives, and its masks one [B, 1, 1, T] of the source.
+        at least what `crossed` gives, and its masks one of the source.
         """
         tensors = {**masks, **self.signals(position_ids, masks, stretches, write_indices, block_position_ids)}
         rows = {"write_indices": write_indices, "lengths": lengths}

@@ -38,9 +38,9 @@ def mask_type(mask: Mask) -> TensorType:
 
 
 SOURCE_MASK = "source_mask"
-"""The mask over the source's positions: which of them are real."""
+"""The mask over the source's positions: which of them are real, for every query alike."""
 
-SOURCE_MASK_TYPE = TensorType(torch.bool, ("batch", 1, 1, "source"))
+SOURCE_MASK_TYPE = TensorType(torch.bool, ("batch", 1, "seq", "source"))
 
 
 @dataclass(frozen=True)

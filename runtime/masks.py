@@ -20,13 +20,14 @@ def build_mask(
     """Return the bool mask [batch, 1, seq, total]: true where query `seq` may see key `total`.
 
     `prefix`, int64 [batch], are the tokens of each row's prompt, for a prefix mask. `source`, int64 [batch], are those
-    of each row's source, for a source mask, [batch, 1, 1, the longest].  `past` and `new`, int64 [batch],
+    of each row's source, for a source mask, whose keys are those.  `past` and `new`, int64 [batch],
     count each row's earlier tokens and this call's; the rest of `seq` is padding, which sees something too, since a
     softmax over nothing is NaN.
     """
     if mask.kind == "source":
         assert source is not None
-        return (np.arange(source.max()) < source[:, None])[:, None, None, :]
+        real = (np.arange(source.max()) < source[:, None])[:, None, None, :]
+        return np.broadcast_to(real, (len(source), 1, seq, real.shape[-1]))
     if seq == 1 and len(past) == 1 and mask.window is None:
         return np.ones((1, 1, 1, total), np.bool_)  # one row's newest token sees all that there is
     query = (past[:, None] + np.arange(seq))[:, None, :, None]

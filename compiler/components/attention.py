@@ -32,7 +32,7 @@ class Signals:
     bias_BHST: Tensor | None = None  # an axis on which it does not depend may be 1
     logn_B1S1: Tensor | None = None
     buckets_BST: Tensor | None = None
-    source_mask_B11T: Tensor | None = None
+    source_mask_B1ST: Tensor | None = None
 
 
 class Attention(nn.Module):

@@ -36,10 +36,10 @@ class CrossAttention(nn.Module):
         keys = self.cut(self.k(source_BTN), self.word.kv_heads, self.k_norm)
         return keys, self.cut(self.v(source_BTN), self.word.kv_heads, None)
 
-    def forward(self, x_BSN: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, mask_B11T: Tensor) -> Tensor:
+    def forward(self, x_BSN: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, mask_B1ST: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]; the mask says which of the source's positions are real."""
         q_BHSD = self.cut(self.q(x_BSN), self.word.heads, self.q_norm)
-        y_BHSD = ops.attention(q_BHSD, k_BKTD, v_BKTD, mask_B11T, None, self.scale, self.word.softcap or 0.0)
+        y_BHSD = ops.attention(q_BHSD, k_BKTD, v_BKTD, mask_B1ST, None, self.scale, self.word.softcap or 0.0)
         return self.o(ops.merge_heads(y_BHSD))
 
     def cut(self, x_BSM: Tensor, heads: int, norm: nn.Module | None) -> Tensor:

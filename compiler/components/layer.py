@@ -65,7 +65,7 @@ class Layer(nn.Module):
     def crossed(self, x_BSN: Tensor, signals: Signals, state: State) -> Tensor:
         """What the layer reads of the source: [B, S, N] → [B, S, N]."""
         assert self.cross_attention is not None
-        y: Tensor = self.cross_attention(x_BSN, state[CROSS_KEY], state[CROSS_VALUE], signals.source_mask_B11T)
+        y: Tensor = self.cross_attention(x_BSN, state[CROSS_KEY], state[CROSS_VALUE], signals.source_mask_B1ST)
         return y
 
     def parallel(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
