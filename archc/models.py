@@ -32,10 +32,12 @@ class Listing:
     rows: tuple[Row, ...]
     parameters: int
     state_per_token: int  # numbers that the state keeps for each token
-    state_fixed: int  # and those that it keeps whatever the length
+    state_fixed: int  # those that it keeps whatever the length
+    state_per_source_token: int  # and those for each token of the source
     flops_per_token: int
     bound: BoundSpec | None
     dtypes: tuple[str, ...]
+    source_context: int = 0  # the longest source
     more: dict[str, Any] = field(default_factory=dict)  # what only plans have
 
     @property
@@ -45,9 +47,21 @@ class Listing:
             return 0
         return sum(4 * layer.attention.heads * layer.attention.head_dim for layer in self.bound.layers)
 
+    @property
+    def cross_flops(self) -> int:
+        """Operations that each token of the source adds to every token's."""
+        layers = self.bound.layers if self.bound is not None else ()
+        crosses = [layer.cross_attention for layer in layers if layer.cross_attention is not None]
+        return sum(4 * cross.heads * cross.head_dim for cross in crosses)
+
     def as_json(self) -> dict[str, Any]:
         """The same as one JSON object."""
-        layers = [layer.model_dump(mode="json") for layer in self.bound.layers] if self.bound is not None else None
+        layers = encoder_layers = None
+        if self.bound is not None:
+            layers = [layer.model_dump(mode="json") for layer in self.bound.layers]
+            stack = self.bound.encoder.layers if self.bound.encoder is not None else ()
+            encoder_layers = [layer.model_dump(mode="json") for layer in stack]
+        source = {dtype: self.state_per_source_token * DTYPES[dtype].nbytes(1) for dtype in self.dtypes}
         tensors = [
             {"name": row.name, "shape": list(row.shape), "count": row.count}
             | ({"dtype": row.dtype} if row.dtype else {})
@@ -60,15 +74,19 @@ class Listing:
             "description": self.description,
             "topology": self.topology,
             "context": self.context,
+            "source_context": self.source_context or None,
             "size": self.size,
             "parameters": self.parameters,
             "weight_bytes": {dtype: self.parameters * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
             "state_bytes_per_token": {dtype: self.state_per_token * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
             "state_bytes_fixed": {dtype: self.state_fixed * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
+            "state_bytes_per_source_token": source,
             "flops_per_token": self.flops_per_token,
+            "cross_flops_per_token_and_source_token": self.cross_flops,
             "attention_flops_per_token_and_position": self.attention_flops,
             "config": dict(self.bound.config) if self.bound is not None else self.more.get("config"),
             "layers": layers,
+            "encoder_layers": encoder_layers,
             "tensors": tensors,
             **self.more,
         }
@@ -77,7 +95,8 @@ class Listing:
         """The same as text."""
         size = f", size {self.size}" if self.size else ""
         lines = [f"{self.family}: {self.description}" if self.description else self.family]
-        lines += [f"{self.topology}, context {self.context:,}{size}", ""]
+        source = f", source {self.source_context:,}" if self.source_context else ""
+        lines += [f"{self.topology}, context {self.context:,}{source}{size}", ""]
         lines += tree_lines(module_tree(self.rows), _words(self.bound) if self.bound is not None else {})
         lines += ["", *tensor_table(self.rows), "", f"{self.parameters:,} parameters"]
         lines.append(f"weights: {self._bytes(self.parameters)}")
@@ -85,9 +104,12 @@ class Listing:
             lines.append(f"cache: {self._bytes(self.state_per_token)} for each token")
         if self.state_fixed:
             lines.append(f"state: {self._bytes(self.state_fixed)} for each sequence")
+        if self.state_per_source_token:
+            lines.append(f"cross-attention: {self._bytes(self.state_per_source_token)} for each token of the source")
         lines.append(
             f"compute: {self.flops_per_token:,} FLOPs for each token"
             + (f", and {self.attention_flops:,} for each token that it attends to" if self.attention_flops else "")
+            + (f", and {self.cross_flops:,} for each token of the source" if self.cross_flops else "")
         )
         return lines
 
@@ -139,8 +161,8 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         size=bound.size,
         rows=rows,
         parameters=parameter_count(model),
-        state_per_token=_state(graph_state(bound, torch.float32), grows=True),
-        state_fixed=_state(graph_state(bound, torch.float32), grows=False),
+        **_states(graph_state(bound, torch.float32)),
+        source_context=bound.encoder.context if bound.encoder is not None else 0,
         flops_per_token=flops_per_token(model),
         bound=bound,
         dtypes=_SHOWN_DTYPES,
@@ -158,8 +180,8 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
         size=None,
         rows=tuple(Row(tensor.name, tensor.shape, tensor.dtype) for tensor in manifest.tensors),
         parameters=manifest.parameters,
-        state_per_token=_state(manifest.state, grows=True),
-        state_fixed=_state(manifest.state, grows=False),
+        **_states(manifest.state),
+        source_context=manifest.encoder.limits.max_seq_len if manifest.encoder is not None else 0,
         flops_per_token=manifest.flops_per_token,
         bound=bound,
         dtypes=(manifest.dtype,) if manifest.dtype in DTYPES else _SHOWN_DTYPES,
@@ -187,10 +209,15 @@ def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
     return list(missing)
 
 
-def _state(states: Iterable[State], grows: bool) -> int:
-    """How many numbers one sequence keeps: for each token in the state that grows with it, or in all of the rest."""
-    shapes = (state.shape for state in states if ("capacity" in state.shape) == grows)
-    return sum(math.prod(size for size in shape if isinstance(size, int)) for shape in shapes)
+def _states(states: Iterable[State]) -> dict[str, Any]:
+    """How many numbers one sequence keeps: for each token, for each token of its source, and whatever their count."""
+    kept = {"state_per_token": 0, "state_per_source_token": 0, "state_fixed": 0}
+    for state in states:
+        name = "state_per_token" if "capacity" in state.shape else "state_fixed"
+        if "source" in state.shape:
+            name = "state_per_source_token"
+        kept[name] += math.prod(size for size in state.shape if isinstance(size, int))
+    return kept
 
 
 def _words(bound: BoundSpec) -> dict[str, str]:
@@ -201,9 +228,14 @@ def _words(bound: BoundSpec) -> dict[str, str]:
         "head": describe(bound.head),
         "pooler": describe(bound.pooler),
     }
+    if bound.encoder is not None:
+        inner = {path: text for path, text in _words(bound.encoder).items() if path not in ("head", "pooler")}
+        words |= {f"encoder.{path}": text for path, text in inner.items()}
     for index, layer in enumerate(bound.layers):
         path = f"layers.{index}"
-        words[path] = describe(layer, without=("attention", "mlp"))
+        words[path] = describe(layer, without=("attention", "cross_attention", "mlp"))
         words[f"{path}.attention"] = describe(layer.attention)
+        if layer.cross_attention is not None:
+            words[f"{path}.cross_attention"] = describe(layer.cross_attention)
         words[f"{path}.mlp"] = describe(layer.mlp)
     return words

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from archspec.checking import LAYER_NAMES
 from archspec.config_json import canonical_config, is_neutral
-from archspec.encoder_decoder import without_echoes
 from archspec.config_values import Values, evaluate_names, explain
+from archspec.encoder_decoder import without_echoes
 from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_mean, hints, listed, shown
 from archspec.evaluation import Evaluator, FailedError, varies
 from archspec.expressions import ExpressionError
@@ -78,7 +78,7 @@ def bind(spec: Spec, config: Mapping[str, Any] | None, size: str | None, source:
     kept = {
         name: _plain(values.values[name]) for name in values.values if name in read and name not in spec.names.derived
     }
-    more = {"config": kept, "text": spec.text, "size": size, "overrides": spec.override_texts}
+    more: dict[str, Any] = {"config": kept, "text": spec.text, "size": size, "overrides": spec.override_texts}
     encoder = bound.pop("encoder")
     if encoder is not None:
         encoder = BoundSpec(spec.family, spec.description, **encoder, weights=bound["weights"], **more)

@@ -89,7 +89,9 @@ def _encoder_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
     ours, theirs = model["embedding"], encoder["embedding"]
     for key in ("vocab", "width", "table_width"):
         if model["ties_encoder"] and getattr(ours, key) != getattr(theirs, key):
-            message = f"{key} is {getattr(theirs, key)}, but {getattr(ours, key)} in the decoder, whose tokens these are"
+            message = (
+                f"{key} is {getattr(theirs, key)}, but {getattr(ours, key)} in the decoder, whose tokens these are"
+            )
             yield f"encoder.embedding.{key}", message, "set `encoder.tie: false`"
 
 

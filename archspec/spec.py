@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from archspec.checking import LAYER_NAMES, Checker
 from archspec.config_json import canonical_config, is_neutral
-from archspec.encoder_decoder import without_echoes, write_out
 from archspec.config_names import GIVEN, Names, check_names
+from archspec.encoder_decoder import without_echoes, write_out
 from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_mean, hints, listed
 from archspec.expressions import Expression, parse
 from archspec.forms import Group, names_read

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compiler import interface
+from compiler.components.cross_attention import CrossAttention
 from compiler.model import SINUSOIDS, Model, signals_of, stretch_name
 from compiler.operators import OPSET
 from compiler.tensors import TensorType
@@ -251,11 +252,18 @@ def _crossed(model: Model) -> Iterator[Stage]:
     for index, word in enumerate(model.spec.layers):
         states = interface.layer_states(model.spec, index, model.dtype).items()
         outputs = {
-            interface.past_name(index, name): interface.of_source(state) for name, state in states if state.kind == "cross"
+            interface.past_name(index, name): interface.of_source(state)
+            for name, state in states
+            if state.kind == "cross"
         }
         module = model.layers[index].cross_attention
-        part = Part(module, lambda tensors, module=module: list(module.keys_values(tensors["hidden_states"])), inputs)
+        assert isinstance(module, CrossAttention)
+        part = Part(module, _keys_values(module), inputs)
         yield Stage(("crossed", word.cross_attention), f"crossed.{index}", part, tuple(inputs), outputs)
+
+
+def _keys_values(module: CrossAttention) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
+    return lambda tensors: list(module.keys_values(tensors["hidden_states"]))
 
 
 def _embedding(model: Model) -> Stage:

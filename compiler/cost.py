@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from compiler.components.cross_attention import CrossAttention
 from compiler.components.head import Projection
 from compiler.components.linear import Linear
 
@@ -13,10 +14,21 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def _modules(module: nn.Module | None) -> list[nn.Module]:
+    return list(module.modules()) if module is not None else []
+
+
 def flops_per_token(model: nn.Module) -> int:
     """Floating-point operations of one token's projections, two for each weight read.
 
-    Attention's own products come on top: 4 · heads · head_dim for each live position and layer.
+    Attention's own products come on top: 4 · heads · head_dim for each live position and layer. What an encoder-decoder
+    does once with its source is left out.
     """
-    projections = [module for module in model.modules() if isinstance(module, Linear | Projection)]
+    once = set(_modules(getattr(model, "encoder", None)))
+    for module in model.modules():
+        if isinstance(module, CrossAttention):
+            once |= {module.k, module.v}
+    projections = [
+        module for module in model.modules() if isinstance(module, Linear | Projection) and module not in once
+    ]
     return sum(2 * module.weight.numel() for module in projections)

@@ -104,9 +104,7 @@ class Engine:
         read = self._encoder.read(source) if self._encoder is not None and source is not None else None
         return Sequences(self.manifest, self._backend, batch, capacity, read)
 
-    def logits(
-        self, ids: IdsLike, token_type_ids: IdsLike | None = None, decoder_ids: IdsLike | None = None
-    ) -> Floats:
+    def logits(self, ids: IdsLike, token_type_ids: IdsLike | None = None, decoder_ids: IdsLike | None = None) -> Floats:
         """Return float32 [batch, seq, vocab] for int ids [batch, seq], or ragged rows; those at padding mean nothing.
 
         A decoder's predict the next token, an encoder's the token itself; an encoder-decoder's predict what follows

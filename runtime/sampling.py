@@ -58,7 +58,10 @@ def is_integer(value: object) -> bool:
 
 
 class Sampler:
-    """Chooses the tokens of one row, none of `never`; rows draw from separate streams, so that none depends on another's length."""
+    """Chooses the tokens of one row, none of `never`.
+
+    Rows draw from separate streams, so that none depends on another's length.
+    """
 
     def __init__(
         self, options: Sampling, vocab_size: int, prompt: Sequence[int], row: int = 0, never: Sequence[int] = ()

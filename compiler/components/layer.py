@@ -35,9 +35,7 @@ class Layer(nn.Module):
         self.mixer_norm = norm(placement != "output" and branches != "mlp")
         self.mlp_norm = norm(placement != "output" and branches != "mixer" and not self.shared)
         self.cross_norm = norm(cross is not None and placement != "output" and branches == "both")
-        self.cross_output_norm = norm(
-            cross is not None and placement in ("sandwich", "output") and branches == "both"
-        )
+        self.cross_output_norm = norm(cross is not None and placement in ("sandwich", "output") and branches == "both")
         self.mixer_output_norm = norm(placement in ("sandwich", "output") and branches != "mlp")
         self.mlp_output_norm = norm(placement in ("sandwich", "output") and branches != "mixer")
 

@@ -98,9 +98,7 @@ class OrtBackend:
     Raises BackendError if the target's provider is not there, PlanError if the graph is not what the manifest says.
     """
 
-    def __init__(
-        self, plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL
-    ) -> None:
+    def __init__(self, plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL) -> None:
         provider, self.device, extra = PROVIDERS[plan.manifest.target]
         if threads is not None and threads < 1:
             raise EngineError(f"threads is {threads}; it must be at least 1, or None for every core")

@@ -134,7 +134,9 @@ class Encoder(_Strict):
         _unique("output role of the encoder", [o.role for o in self.outputs if o.role != "cross"])
         roles = {i.role for i in self.inputs}
         if "token_ids" not in roles or roles - {"token_ids", "positions", "mask", "token_types"}:
-            raise ValueError(f"the encoder's inputs are {', '.join(sorted(roles))}; it reads token_ids and what they need")
+            raise ValueError(
+                f"the encoder's inputs are {', '.join(sorted(roles))}; it reads token_ids and what they need"
+            )
         if any(i.mask is not None and i.mask.kind != "bidirectional" for i in self.inputs):
             raise ValueError("the encoder's masks are bidirectional")
         if {o.role for o in self.outputs} != {"hidden_states", "cross"}:

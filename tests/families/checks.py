@@ -161,9 +161,7 @@ def prompt_end(module: Model, ids: Ids) -> int:
     return end
 
 
-def torch_outputs(
-    module: Model, ids: Ids, token_type_ids: Ids | None, source: Ids | None = None
-) -> dict[str, Array]:
+def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: Ids | None = None) -> dict[str, Array]:
     """One call of the torch module without a cache, its masks made by hand."""
     hidden, masks, states = {}, {}, None
     if module.encoder is not None:

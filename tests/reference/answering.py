@@ -28,9 +28,7 @@ class Answering(FromTransformers):
         """One call of the class, without a cache."""
         assert token_type_ids is None
         with torch.no_grad():
-            result = self.model(
-                input_ids=torch.tensor(source), decoder_input_ids=torch.tensor(ids), use_cache=False
-            )
+            result = self.model(input_ids=torch.tensor(source), decoder_input_ids=torch.tensor(ids), use_cache=False)
         return {"logits": result.logits.numpy(), "hidden_states": result.encoder_last_hidden_state.numpy()}
 
     def in_steps(

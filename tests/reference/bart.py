@@ -31,9 +31,7 @@ SMALL: dict[str, float] = {
 }  # fmt: skip
 
 
-def bart(
-    seed: int, weights: Rename | None = None, respell: Respell | None = None, **changes: Any
-) -> FromTransformers:
+def bart(seed: int, weights: Rename | None = None, respell: Respell | None = None, **changes: Any) -> FromTransformers:
     """A tiny BART with the given differences from SIZES."""
     config = BartConfig(**SIZES | changes)
     made = make(

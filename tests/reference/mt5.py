@@ -18,5 +18,7 @@ def mt5(seed: int, tie: bool, table: float = 0.3, **changes: Any) -> FromTransfo
 
 CASES = (
     Answer("published", partial(mt5, 1, tie=False)),
-    Answer("tied-relu", partial(mt5, 2, tie=True, table=0.05, feed_forward_proj="relu", num_layers=1, num_decoder_layers=2)),
+    Answer(
+        "tied-relu", partial(mt5, 2, tie=True, table=0.05, feed_forward_proj="relu", num_layers=1, num_decoder_layers=2)
+    ),
 )

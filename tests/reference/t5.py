@@ -24,7 +24,16 @@ START = (3,)
 def answering(class_name: str, config: PreTrainedConfig, seed: int, tie: bool, **options: Any) -> FromTransformers:
     """A tiny model of a T5 class."""
     gains = {"relative_attention_bias.weight": 5.0, "wo.weight": 3.0, "shared.weight": 3.0 if tie else 1.0}
-    return make(class_name, config, seed, kind=Answering, attention="eager", gains=gains, prepare=(lambda model: None) if tie else untie, **options)
+    return make(
+        class_name,
+        config,
+        seed,
+        kind=Answering,
+        attention="eager",
+        gains=gains,
+        prepare=(lambda model: None) if tie else untie,
+        **options,
+    )
 
 
 def untie(model: PreTrainedModel) -> None:

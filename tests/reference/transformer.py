@@ -1,4 +1,4 @@
-"""The Transformer of 2017: torch.nn.Transformer between embeddings and a generator, named as PyTorch's tutorial does."""
+"""The Transformer of 2017: torch.nn.Transformer between embeddings and a generator, named as in PyTorch's tutorial."""
 
 from __future__ import annotations
 
