@@ -11,7 +11,8 @@ from archspec.shapes import fields_of
 from archspec.vocabulary import CrossAttention, Encoder, Word
 from archspec.yaml_tree import Node, Scalar, Table
 
-_ORIGINS = {"encoder.": "", "cross_attention": "attention"}
+# Where a path's section takes what it does not say.
+_ORIGINS = {"encoder.": "", "cross_attention.": "attention."}
 
 
 def write_out(sections: Table) -> Table:
@@ -42,9 +43,9 @@ def _inherited(lower: Table, upper: Table, word: type[Word]) -> Node:
 def without_echoes(problems: Iterable[Problem]) -> Iterator[Problem]:
     """The problems, each once: what is wrong with an inherited value is said where it stands."""
     found = list(problems)
-    said = {(problem.path, problem.message) for problem in found}
+    said = {(f"{problem.path}.".lstrip("."), problem.message) for problem in found}
     for problem in found:
-        path = problem.path
+        path = f"{problem.path}."
         origins = (origin + path.removeprefix(start) for start, origin in _ORIGINS.items() if path.startswith(start))
         if not any((origin, problem.message) in said for origin in origins):
             yield problem

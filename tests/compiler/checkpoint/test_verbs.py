@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from archspec import Concat, Normalize, Select, Split, Stack, Transpose
+from archspec import Concat, Normalize, Select, Split, Squeeze, Stack, Transpose
 from compiler.checkpoint.verbs import apply_steps
 
 # Two groups, each of two query rows, a key row and a value row.
@@ -76,3 +76,10 @@ def test_normalize_gives_rows_of_length_one() -> None:
     half = apply_steps([torch.tensor([[300, 400.0]]).half()], [Normalize(eps=1e-12)])
     assert half.dtype == torch.float32
     assert torch.allclose(half, torch.tensor([[0.6, 0.8]]))
+
+
+def test_squeeze_takes_off_a_first_axis_of_one() -> None:
+    assert apply_steps([torch.tensor([[1, 2.0]])], [Squeeze()]).tolist() == [1, 2]
+    for shape in ((2, 3), (3,)):
+        with pytest.raises(ValueError, match="has no first axis of size one"):
+            apply_steps([torch.zeros(shape)], [Squeeze()])
