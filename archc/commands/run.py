@@ -74,7 +74,7 @@ def run(
         "ignore_eos": ignore_eos or None,
     }  # fmt: skip
     if decoder_ids is not None:
-        options["decoder_ids"] = parse_ids(decoder_ids)
+        options["decoder_ids"] = parse_ids(decoder_ids, "--decoder-ids")
     options = {name: value for name, value in options.items() if value not in (None, [])}
     _check_options(prompt, ids, chat, options)
     given = parse_ids(ids) if ids is not None else None

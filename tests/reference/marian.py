@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from transformers import MarianConfig, PreTrainedModel
+from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
 
 from tests.families.case import Case
 from tests.reference.answering import Answering, with_logits_bias
@@ -40,8 +41,8 @@ def marian(seed: int, weights: Rename | None = None, **changes: Any) -> FromTran
 
 def published(tensors: dict[str, Any]) -> dict[str, Any]:
     """The tables that the formula gives, as older files have them."""
-    positions = {f"model.{stack}.embed_positions.weight": tensors["model.shared.weight"][:1] for stack in ("encoder",)}
-    return tensors | {name: value.clone() for name, value in positions.items()}
+    table = MarianSinusoidalPositionalEmbedding(SIZES["max_position_embeddings"], SIZES["d_model"]).create_weight()
+    return tensors | {f"model.{stack}.embed_positions.weight": table.clone() for stack in ("encoder", "decoder")}
 
 
 Answer = partial(Case, topology="encoder-decoder", lead=(5,))
