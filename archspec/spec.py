@@ -224,10 +224,12 @@ def _changed(sections: Table, within: str) -> Iterator[tuple[str, Mark]]:
         path, mark = join(within, key), sections.keys.get(key, sections.mark)
         if differs_by_layer(path):
             continue
-        if path in ("layer", "encoder", "encoder.layer") and isinstance(node, Table) and node.entries:
+        if not isinstance(node, Table) or not node.entries:
+            yield path, mark
+        elif path in ("layer", "encoder", "encoder.layer"):
             yield from _changed(node, path)
         else:
-            yield path, mark
+            yield from ((join(path, name), mark) for name in node.entries)
 
 
 def _unread_names(spec: Spec) -> list[Problem]:
