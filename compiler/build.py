@@ -10,7 +10,7 @@ from typing import Any
 
 from archspec import BoundSpec, detect_spec, load_spec
 from compiler import interface
-from compiler.assemble import assemble
+from compiler.assemble import MODEL, assemble
 from compiler.checkpoint.folder import (
     SpecialTokens,
     find_checkpoint,
@@ -35,8 +35,12 @@ from compiler.emit import (
 )
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
+from compiler.passes.quantize_cache import quantize_caches
+from compiler.passes.whole_cache import read_whole_caches
+from compiler.rings import Rings, find_rings, longest_call
 from compiler.targets import TARGETS, Target
 from runtime.plan import Encoder, Limits, Manifest, Prefix, Tokens
+from runtime.plan.manifest import Input, State
 
 _MANIFEST_ROOM = 2**20
 
@@ -48,6 +52,8 @@ def build(
     out: str | Path = "engine.plan",
     target: str = "ort-cpu",
     dtype: str = "float32",
+    quantize: str | None = None,
+    kv: str | None = None,
     size: str | None = None,
     random: int | None = None,
     max_seq_len: int | None = None,
@@ -60,7 +66,8 @@ def build(
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, target or place to
     write, and PlanError where the plan cannot be written. On any of them, what was at `out` before stays.
     """
-    place = choose_target(target, dtype)
+    place = choose_target(target, dtype, quantize)
+    check_cache(place, kv, dtype)
     check_place(Path(out), place.folder)
     folder = choose_checkpoint(spec, weights, random)
     config = read_folder_config(folder) if folder is not None else None
@@ -70,29 +77,51 @@ def build(
     slots = open_slots(bound, model, folder if random is None else None, random)
 
     graphs = assemble(model)
+    rings = find_rings(bound, longest) if place.rings else Rings()
+    rings.apply(graphs[MODEL])
     for graph in graphs.values():
-        for graph_pass in place.passes:
+        for graph_pass in place.passes_for(quantize):
             graph_pass(graph)
+    state = [rings.state(item) for item in interface.graph_state(bound, model.dtype)]
+    if kv == "int8":
+        state = quantize_caches(graphs[MODEL], state)
+    inputs = [rings.input(item) for item in interface.graph_inputs(bound)]
+    if place.whole_caches:
+        inputs = read_whole_caches(graphs[MODEL], inputs, state)
     stored = place_weights(*graphs.values())
     serialized = {f"{name}.onnx": serialize(graph) for name, graph in graphs.items()}
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
-    manifest = describe(bound, model, place, dtype, stored, tokens, longest)
+    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, inputs, state)
     texts = sum(map(len, (*serialized.values(), *files.values())))
     check_space(Path(out), total_bytes(stored) + texts + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
 
 
-def choose_target(name: str, dtype: str) -> Target:
-    """The target of that name. Raises BuildError where it is unknown or cannot run that dtype."""
+def choose_target(name: str, dtype: str, quantize: str | None = None) -> Target:
+    """The target of that name. Raises BuildError where it is unknown or cannot run that dtype or quantisation."""
     if name not in TARGETS:
         raise BuildError(f"target '{name}' is not known; this archc builds {', '.join(TARGETS)}")
     place = TARGETS[name]
     if dtype not in place.dtypes:
         raise BuildError(f"target '{name}' does not run {dtype}: choose {' or '.join(place.dtypes)}")
+    if quantize is not None and quantize not in place.quantizations:
+        known = " or ".join(place.quantizations)
+        raise BuildError(f"target '{name}' has no quantisation '{quantize}'" + (f": choose {known}" if known else ""))
+    if quantize is not None and dtype != "float32":
+        raise BuildError(f"--quantize {quantize} computes in float32 beside the integers: leave out --dtype {dtype}")
     return place
+
+
+def check_cache(place: Target, kv: str | None, dtype: str) -> None:
+    """Raises BuildError for a form of the cache that the target does not have."""
+    if kv is not None and kv not in place.caches:
+        known = " or ".join(place.caches)
+        raise BuildError(f"target '{place.name}' has no --kv '{kv}'" + (f": choose {known}" if known else ""))
+    if kv is not None and dtype != "float32":
+        raise BuildError(f"--kv {kv} computes in float32 beside the integers: leave out --dtype {dtype}")
 
 
 def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:
@@ -137,9 +166,12 @@ def describe(
     model: Model,
     target: Target,
     dtype: str,
+    quantize: str | None,
     stored: Sequence[Stored],
     tokens: SpecialTokens,
     longest: int,
+    inputs: Sequence[Input],
+    state: Sequence[State],
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
@@ -151,11 +183,12 @@ def describe(
         config=dict(spec.config),
         target=target.name,
         dtype=dtype,
-        inputs=tuple(interface.graph_inputs(spec)),
+        quantization=quantize,
+        inputs=tuple(inputs),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
-        state=tuple(interface.graph_state(spec, model.dtype)),
+        state=tuple(state),
         encoder=describe_encoder(spec, model),
-        limits=Limits(max_seq_len=longest, vocab_size=spec.embedding.vocab),
+        limits=Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab),
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
         tensors=tuple(item.tensor for item in stored),

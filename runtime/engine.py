@@ -225,9 +225,6 @@ class Engine:
     ) -> Iterator[str]:
         begin = time.perf_counter()
         sequences = self.sequences(len(rows), source=ids if self._encoder is not None else None)
-        # Room for the prompt and as much again, or less if less is asked for: the rest is grown into.
-        length = prompts.shape[1]
-        sequences.reserve(min(length + max(row.budget for row in rows), max(2 * length, 256)))
         tokens = prompts if self._encoder is None else as_rows(ids, "ids")
         self.timing.update(prompt_tokens=int((tokens >= 0).sum()), new_tokens=0, prefill_s=0.0, decode_s=0.0)
         prefilled: float | None = None

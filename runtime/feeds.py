@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from runtime.dtypes import DTYPES
 from runtime.masks import build_mask
-from runtime.plan.manifest import Encoder, Input, Manifest
+from runtime.plan.manifest import Encoder, Input, Manifest, ring_slots
 from runtime.prefix import PrefixTracker
+from runtime.state import GROWING, RING
 
 Ints = NDArray[np.int64]
 
@@ -21,6 +22,7 @@ class Feeder:
     def __init__(self, manifest: Manifest | Encoder) -> None:
         self._inputs = manifest.inputs
         self._last_position = manifest.limits.max_seq_len - 1
+        self._longest_call = manifest.limits.max_call
 
     def feeds(
         self,
@@ -30,13 +32,15 @@ class Feeder:
         logit_positions: Ints,
         token_types: Ints | None = None,
         prefix: PrefixTracker | None = None,
+        capacity: int = 0,
         source: Ints | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Return the inputs by name for one call.
 
         `ids` int64 [batch, seq] with -1 pads on the right, `past` and `new` int64 [batch] lengths, `logit_positions`
         int64 [batch, n], `token_types` int64 [batch, seq] or None for zeros, `prefix` what is known of the prompts of a
-        plan that reads them both ways, `source` int64 [batch] the lengths of what an encoder read.
+        plan that reads them both ways, `capacity` the room a row has in the cache, `source` int64 [batch] the lengths
+        of what an encoder read.
         """
         seq = ids.shape[1]
         total = int(past.max()) + seq
@@ -64,6 +68,15 @@ class Feeder:
                     return np.zeros_like(ids) if token_types is None else token_types
                 case "mask":
                     assert item.mask is not None
-                    return build_mask(item.mask, past, new, seq, total, prefix.lengths if prefix else None, source)
+                    keys, slots = total, None
+                    if item.mask.ring:
+                        assert item.mask.window is not None
+                        slots = min(ring_slots(item.mask.window, self._longest_call), capacity)
+                        keys = slots if item.shape[-1] == f"{RING}_{item.mask.window}" else min(slots, total)
+                    elif item.shape[-1] == GROWING:
+                        keys = capacity
+                    return build_mask(
+                        item.mask, past, new, seq, keys, prefix.lengths if prefix else None, slots, source
+                    )
 
         return {i.name: np.ascontiguousarray(value(i), DTYPES[i.dtype].storage) for i in self._inputs}

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from runtime.backends.base import Backend, Binding, Buffer, Call
 from runtime.errors import PlanError
-from runtime.plan.manifest import Manifest, State
+from runtime.plan.manifest import Limits, Manifest, State, ring_slots
 
-GROWING, SOURCE = "capacity", "source"
+GROWING, RING, SOURCE = "capacity", "ring", "source"
 _ROUND = 64  # slots
-# The named axes of each kind: `kv` grows by a slot a token and is updated in place; `fixed`, zero at first, is
-# replaced by every call; `cross` is made of the source before the first call, and only read.
-_AXES = {"kv": ("batch", GROWING), "fixed": ("batch",), "cross": ("batch", SOURCE)}
+# The named axes of each kind: `kv` grows by a slot a token and is updated in place; so is `ring`, which stops growing
+# where its window and one call have room and starts over; `fixed`, zero at first, is replaced by every call; `cross` is
+# made of the source before the first call, and only read.
+_AXES = {"kv": ("batch", GROWING), "ring": ("batch", RING), "fixed": ("batch",), "cross": ("batch", SOURCE)}
 
 
 def check_state(manifest: Manifest) -> None:
@@ -26,7 +27,8 @@ def check_state(manifest: Manifest) -> None:
                 f"state {state.input!r} is of kind {state.kind!r:.60}; this archc knows {', '.join(_AXES)}: "
                 "install a newer one"
             )
-        symbols = [dim for dim in state.shape if isinstance(dim, str)]
+        # Rings of several windows have several sizes, which the graph tells apart by name.
+        symbols = [RING if dim == f"{RING}_{state.window}" else dim for dim in state.shape if isinstance(dim, str)]
         if sorted(symbols) != sorted(_AXES[state.kind]) or state.shape[0] != "batch":
             axes = " and ".join(f"one {axis!r}" for axis in _AXES[state.kind])
             raise PlanError(
@@ -37,15 +39,16 @@ def check_state(manifest: Manifest) -> None:
 class Cache:
     """The state of `batch` sequences.
 
-    kv buffers start small and double, so that a short answer costs little memory; fixed ones come in pairs, of which
-    each call reads one and fills the other. `source` are the cross ones by name, filled.
+    kv and ring buffers grow a little ahead of what is in them, since every call computes over all of them; fixed ones
+    come in pairs, of which each call reads one and fills the other. `source` are the cross ones by name, filled.
     """
 
     def __init__(
-        self, backend: Backend, states: Sequence[State], batch: int, limit: int, capacity: int = 0,
+        self, backend: Backend, states: Sequence[State], batch: int, limits: Limits, capacity: int = 0,
         source: Mapping[str, Buffer] | None = None,
     ) -> None:  # fmt: skip
-        self._backend, self._states, self._batch, self._limit = backend, states, batch, limit
+        self._backend, self._states, self._batch = backend, states, batch
+        self._limit, self._longest_call = limits.max_seq_len, limits.max_call
         self._source = source or {}
         self.capacity = 0
         self.bindings: list[Binding] = []
@@ -67,7 +70,8 @@ class Cache:
         """
         if slots <= self.capacity:
             return
-        wanted = min(-(-max(slots, 2 * self.capacity) // _ROUND) * _ROUND, self._limit)
+        # Calls compute over all slots, so there are hardly more than tokens; an eighth keeps the copies rare.
+        wanted = min(-(-max(slots, self.capacity * 9 // 8) // _ROUND) * _ROUND, self._limit)
         self._resize(max(slots, wanted))
 
     def _resize(self, capacity: int) -> None:
@@ -86,13 +90,22 @@ class Cache:
             if old is not None:
                 return old
             return Binding(state.input, state.output, self._allocate(state, capacity), self._allocate(state, capacity))
-        if old is not None:
-            axis = state.shape.index(GROWING)
-            return Binding(state.input, state.output, self._backend.grown(old.buffer, axis, capacity))
-        return Binding(state.input, state.output, self._allocate(state, capacity))
+        if old is None:
+            return Binding(state.input, state.output, self._allocate(state, capacity))
+        axis = next(index for index, dim in enumerate(state.shape) if isinstance(dim, str) and index)
+        slots = self._slots(state, capacity)
+        if old.buffer.shape[axis] == slots:
+            return old
+        # A ring that still grows has not come round yet: its slots are absolute positions.
+        return Binding(state.input, state.output, self._backend.grown(old.buffer, axis, slots))
+
+    def _slots(self, state: State, capacity: int) -> int:
+        if state.window is None:
+            return capacity
+        return min(ring_slots(state.window, self._longest_call), capacity)
 
     def _allocate(self, state: State, capacity: int) -> Buffer:
-        sizes = {"batch": self._batch, GROWING: capacity}
+        sizes = {"batch": self._batch, GROWING: capacity, f"{RING}_{state.window}": self._slots(state, capacity)}
         shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in state.shape)
         return self._backend.allocate(shape, state.dtype)
 

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compiler.passes import Pass
 from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
+from compiler.passes.fuse_norms import fuse_norms
 from compiler.passes.grouped_attention import group_attention
+from compiler.passes.quantize import quantize
 
 
 @dataclass(frozen=True)
 class Target:
-    """A place where a plan runs: passes in order, and the dtypes that its kernels take."""
+    """A place where a plan runs: passes in order, the dtypes that its kernels take, and whether caches may
+    be rings and are read whole."""
 
     name: str
     description: str
     passes: tuple[Pass, ...]
     dtypes: tuple[str, ...]
     folder: bool = False
+    rings: bool = False
+    whole_caches: bool = False
+    quantizations: Mapping[str, Pass] = field(default_factory=dict)
+    caches: tuple[str, ...] = ()
+
+    def passes_for(self, quantization: str | None) -> tuple[Pass, ...]:
+        """The passes in order, with the one that stores weights in fewer bits."""
+        extra = () if quantization is None else (self.quantizations[quantization],)
+        return (*self.passes, *extra)
 
 
 PORTABLE: tuple[Pass, ...] = (fold_weights, clean)
@@ -30,8 +42,12 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(fold_weights, group_attention, clean),
+            passes=(fold_weights, group_attention, fuse_norms, clean),
             dtypes=("float32", "float16"),
+            rings=True,
+            whole_caches=True,
+            quantizations={"int8": quantize(8), "int4": quantize(4)},
+            caches=("int8",),
         ),
         Target(
             name="onnx",
