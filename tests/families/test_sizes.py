@@ -32,6 +32,11 @@ PUBLISHED = [
     ("chatglm3", "glm-4-9b", 9_399_951_360),
     ("qwen", "1.8b", 1_836_828_672),
     ("qwen", "7b", 7_721_324_544),
+    ("t5", "small", 60_506_624),
+    ("t5", "v1.1-base", 247_577_856),
+    ("mt5", "small", 300_176_768),
+    ("bart", "base", 139_420_416 + 50_265),  # the bias on the logits is a buffer, which the card does not count
+    ("bart", "large", 406_291_456 + 50_265),
 ]
 
 
