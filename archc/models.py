@@ -56,12 +56,7 @@ class Listing:
 
     def as_json(self) -> dict[str, Any]:
         """The same as one JSON object."""
-        layers = encoder_layers = None
-        if self.bound is not None:
-            layers = [layer.model_dump(mode="json") for layer in self.bound.layers]
-            stack = self.bound.encoder.layers if self.bound.encoder is not None else ()
-            encoder_layers = [layer.model_dump(mode="json") for layer in stack]
-        source = {dtype: self.state_per_source_token * DTYPES[dtype].nbytes(1) for dtype in self.dtypes}
+        layers = [layer.model_dump(mode="json") for layer in self.bound.layers] if self.bound is not None else None
         tensors = [
             {"name": row.name, "shape": list(row.shape), "count": row.count}
             | ({"dtype": row.dtype} if row.dtype else {})
@@ -74,21 +69,30 @@ class Listing:
             "description": self.description,
             "topology": self.topology,
             "context": self.context,
-            "source_context": self.source_context or None,
             "size": self.size,
             "parameters": self.parameters,
             "weight_bytes": {dtype: self.parameters * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
             "state_bytes_per_token": {dtype: self.state_per_token * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
             "state_bytes_fixed": {dtype: self.state_fixed * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
-            "state_bytes_per_source_token": source,
             "flops_per_token": self.flops_per_token,
-            "cross_flops_per_token_and_source_token": self.cross_flops,
             "attention_flops_per_token_and_position": self.attention_flops,
             "config": dict(self.bound.config) if self.bound is not None else self.more.get("config"),
             "layers": layers,
-            "encoder_layers": encoder_layers,
             "tensors": tensors,
+            **(self._of_source() if self.topology == "encoder-decoder" else {}),
             **self.more,
+        }
+
+    def _of_source(self) -> dict[str, Any]:
+        """What there is to say of the encoder, and of what its source costs."""
+        encoder = self.bound.encoder if self.bound is not None else None
+        return {
+            "source_context": self.source_context,
+            "encoder_layers": [layer.model_dump(mode="json") for layer in encoder.layers] if encoder else None,
+            "state_bytes_per_source_token": {
+                dtype: self.state_per_source_token * DTYPES[dtype].nbytes(1) for dtype in self.dtypes
+            },
+            "cross_flops_per_token_and_source_token": self.cross_flops,
         }
 
     def lines(self) -> list[str]:

@@ -241,8 +241,8 @@ def _difference(
 
 
 def _divergence(
-    prompt: int, reference: Reference, ids: list[int], tokens: list[int], allowed: float, start: list[int] | None,
-    never: Sequence[int] = (),
+    prompt: int, reference: Reference, ids: list[int], tokens: list[int], allowed: float,
+    start: list[int] | None = None, never: Sequence[int] = (),
 ) -> Divergence | None:  # fmt: skip
     """The first greedy token that differs.
 
