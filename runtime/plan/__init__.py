@@ -3,6 +3,7 @@
 from runtime.errors import PlanError
 from runtime.plan.manifest import (
     FORMAT,
+    Encoder,
     Entry,
     Input,
     Limits,
@@ -19,6 +20,7 @@ from runtime.plan.writer import EntryStream, PlanWriter
 
 __all__ = [
     "FORMAT",
+    "Encoder",
     "Entry",
     "EntryStream",
     "Input",
