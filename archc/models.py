@@ -13,6 +13,7 @@ from runtime.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from archspec import BoundSpec, Spec
+    from archspec.vocabulary import GroupedQueryAttention, LatentAttention
     from runtime.plan import Manifest, State
 
 _SHOWN_DTYPES = ("float32", "float16")
@@ -39,10 +40,10 @@ class Listing:
 
     @property
     def attention_flops(self) -> int:
-        """Operations that each live token adds to the next one's: 4 · heads · head_dim in every layer."""
+        """Operations that each live token adds to the next one's, in all layers."""
         if self.bound is None:
             return 0
-        return sum(4 * layer.attention.heads * layer.attention.head_dim for layer in self.bound.layers)
+        return sum(_attention_flops(layer.attention) for layer in self.bound.layers)
 
     def as_json(self) -> dict[str, Any]:
         """The same as one JSON object."""
@@ -192,6 +193,16 @@ def _state(states: Iterable[State], grows: bool) -> int:
     """How many numbers one sequence keeps: for each token in the state that grows with it, or in all of the rest."""
     shapes = (state.shape for state in states if ("capacity" in state.shape) == grows)
     return sum(math.prod(size for size in shape if isinstance(size, int)) for shape in shapes)
+
+
+def _attention_flops(attention: GroupedQueryAttention | LatentAttention) -> int:
+    """Two operations for each number of a score's product and of a value's: 4 · heads · head_dim where both are heads.
+
+    With a latent, a decoding step reads it in place of each head's key and of each head's value.
+    """
+    if attention.kind == "latent":
+        return 2 * attention.heads * (2 * attention.latent + attention.rope_dim)
+    return 4 * attention.heads * attention.head_dim
 
 
 def _words(bound: BoundSpec) -> dict[str, str]:

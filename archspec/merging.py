@@ -78,11 +78,12 @@ def _merge(lower: Node, upper: Node, shape: Shape) -> Node:
 
 
 def _merge_group(lower: Table, upper: Table, shape: SectionShape) -> Node:
-    kind = _kind(upper) or _kind(lower)
+    before = _kind(lower) or shape.default_kind
+    kind = _kind(upper) or before
     word = shape.classes.get(kind)
     fields = fields_of(word) if word is not None else {}
     kept = dict(lower.entries)
-    if _kind(upper) not in (None, _kind(lower)) and word is not None:
+    if _kind(upper) not in (None, before) and word is not None:
         kept = {key: value for key, value in kept.items() if key in fields}
         kept = {"kind": upper.entries["kind"], **kept}
     keys = {**lower.keys, **upper.keys}

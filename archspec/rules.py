@@ -10,6 +10,8 @@ from archspec.vocabulary import (
     Alibi,
     BlockRope,
     DynamicScaling,
+    GroupedQueryAttention,
+    LatentAttention,
     Layer,
     LayerNorm,
     Learned,
@@ -18,6 +20,7 @@ from archspec.vocabulary import (
     MlmHead,
     NoNorm,
     NoPooler,
+    Position,
     PromptNtkScaling,
     Rope,
 )
@@ -58,8 +61,10 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
 
 def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     attention, norm = layer.attention, layer.norm
-    if attention.heads % attention.kv_heads:
-        yield "attention.kv_heads", f"{attention.heads} heads cannot share {attention.kv_heads} kv_heads evenly", ""
+    if isinstance(attention, LatentAttention):
+        yield from _latent_faults(attention, layer.position)
+    else:
+        yield from _grouped_faults(attention, layer.position)
     if not isinstance(norm, NoNorm):
         if norm.shared and layer.residual == "sequential":
             hint = "set `layer.residual: parallel`, or drop it"
@@ -72,6 +77,22 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
         yield "layer.skip.source", "no norm stands on a branch's input whose output could be carried", "use input"
     yield from _norm_faults(norm, "layer.norm")
+    if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
+        yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
+    if isinstance(layer.position, Rope):
+        width = "rope_dim" if isinstance(attention, LatentAttention) else "head_dim"
+        yield from _rope_faults(layer.position, attention.rotating_dim, f"attention.{width}")
+    if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
+        message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
+        yield "position.size", message, "make it as large as `context`, or leave it out"
+
+
+def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iterator[Fault]:
+    if attention.heads % attention.kv_heads:
+        yield "attention.kv_heads", f"{attention.heads} heads cannot share {attention.kv_heads} kv_heads evenly", ""
+    if isinstance(position, BlockRope) and attention.head_dim % 4:
+        message = f"each half of a head of {attention.head_dim} rotates in pairs"
+        yield "attention.head_dim", message, "make it a multiple of 4"
     yield from _norm_faults(attention.qk_norm, "attention.qk_norm")
     if not isinstance(attention.qk_norm, NoNorm):
         stretch = attention.qk_norm
@@ -80,16 +101,13 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         if stretch.weights == "per-head" and isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
             message = "a norm with a weight for each head has that weight and no bias"
             yield "attention.qk_norm.weights", message, "set `bias: false`, and leave `affine` out"
-    if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
-        yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
-    if isinstance(layer.position, BlockRope) and attention.head_dim % 4:
-        message = f"each half of a head of {attention.head_dim} rotates in pairs"
-        yield "attention.head_dim", message, "make it a multiple of 4"
-    if isinstance(layer.position, Rope):
-        yield from _rope_faults(layer.position, attention.head_dim)
-    if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
-        message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
-        yield "position.size", message, "make it as large as `context`, or leave it out"
+
+
+def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fault]:
+    yield from _norm_faults(attention.norm, "attention.norm")
+    if isinstance(position, Alibi | BlockRope):
+        message = f"{position.kind} with latent attention; no checkpoint we know has it"
+        yield "position", message, "use rope, learned or none"
 
 
 def _norm_faults(norm: object, path: str) -> Iterator[Fault]:
@@ -100,14 +118,12 @@ def _norm_faults(norm: object, path: str) -> Iterator[Fault]:
             yield f"{path}.unit_offset", "a norm without a weight has nothing to offset", "drop it"
 
 
-def _rope_faults(rope: Rope, head_dim: int) -> Iterator[Fault]:
+def _rope_faults(rope: Rope, head_dim: int, head_path: str) -> Iterator[Fault]:
     if rope.dim is not None and rope.fraction != 1:
         yield "position.dim", "dim and fraction both say how many dimensions rotate", "drop one of them"
         return
     rotary = rope.dim if rope.dim is not None else int(head_dim * rope.fraction)
-    path = (
-        "position.dim" if rope.dim is not None else "position.fraction" if rope.fraction < 1 else "attention.head_dim"
-    )
+    path = "position.dim" if rope.dim is not None else "position.fraction" if rope.fraction < 1 else head_path
     if rotary > head_dim:
         yield path, f"{rotary} dimensions of a head would rotate, and it has {head_dim}", ""
     elif rotary < 2 or rotary % 2:

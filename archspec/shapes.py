@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from archspec.errors import listed, shown
-from archspec.vocabulary import Word
+from archspec.vocabulary import DefaultKind, Word
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -79,10 +79,14 @@ class LeafShape:
 
 @dataclass(frozen=True, eq=False)
 class SectionShape:
-    """A place for a mapping: one of several classes told apart by `kind`, or a single class under the key None."""
+    """A place for a mapping: one of several classes told apart by `kind`, or a single class under the key None.
+
+    `default_kind` is that of a mapping that names none, where it may.
+    """
 
     classes: Mapping[str | None, type[Word]]
     nullable: bool = False
+    default_kind: str | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -102,7 +106,10 @@ class SectionShape:
     @property
     def expected(self) -> str:
         """What may stand here, as a message says it."""
-        text = f"a mapping with a kind ({listed(self.kinds)})" if self.kinds else "a mapping"
+        text = "a mapping"
+        if self.kinds:
+            default = f", by default {self.default_kind}" if self.default_kind is not None else ""
+            text = f"a mapping with a kind ({listed(self.kinds)}{default})"
         return f"true, false or {text}" if self.flags else text
 
 
@@ -141,7 +148,8 @@ def _shape(annotation: Any, metadata: tuple[Any, ...] = ()) -> Shape:
     nullable = len(members) < len(_members(annotation))
     words = [_bare(member) for member in members]
     if all(isinstance(word, type) and issubclass(word, Word) for word in words):
-        return SectionShape({_kind_of(word): word for word in words}, nullable)
+        default = next((item.kind for item in metadata if isinstance(item, DefaultKind)), None)
+        return SectionShape({_kind_of(word): word for word in words}, nullable, default)
     adapter: TypeAdapter[Any] = TypeAdapter(
         Annotated[(annotation, *metadata)] if metadata else annotation, config=_STRICT
     )

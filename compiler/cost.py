@@ -16,7 +16,7 @@ def parameter_count(model: nn.Module) -> int:
 def flops_per_token(model: nn.Module) -> int:
     """Floating-point operations of one token's projections, two for each weight read.
 
-    Attention's own products come on top: 4 · heads · head_dim for each live position and layer.
+    Attention's own products come on top, for each live position and layer.
     """
     projections = [module for module in model.modules() if isinstance(module, Linear | Projection)]
     return sum(2 * module.weight.numel() for module in projections)

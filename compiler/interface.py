@@ -52,7 +52,7 @@ def present_stretch(table: str) -> str:
 
 def needs_lengths(spec: BoundSpec) -> bool:
     """Whether a layer's state depends on how many of a row's new tokens are real."""
-    return has_cache(spec) and any(layer.attention.filter is not None for layer in spec.layers)
+    return has_cache(spec) and any(getattr(layer.attention, "filter", None) is not None for layer in spec.layers)
 
 
 def _tensor(kind: TensorType) -> dict[str, object]:

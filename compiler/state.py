@@ -27,6 +27,10 @@ class StateType:
 def layer_state(layer: words.Layer, width: int, dtype: torch.dtype) -> dict[str, StateType]:
     """What one layer of a residual stream of that width keeps between calls."""
     attention = layer.attention
+    if isinstance(attention, words.LatentAttention):
+        # One key/value head that all query heads share: the latent, and after it the rotating part of the key.
+        stored = attention.latent + attention.rope_dim
+        return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}
     cache = StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", attention.head_dim)))
     states = {"key": cache, "value": cache}
     if attention.filter is not None:

@@ -111,15 +111,15 @@ def wire(spec: BoundSpec) -> Wiring:
     """Finds the distinct masks, rotary tables and biases that a bound spec's layers need."""
     wiring = Wiring()
     for layer in spec.layers:
-        mask = Mask(spec.topology == "decoder", layer.attention.window, spec.prefix is not None)
+        mask = Mask(spec.topology == "decoder", getattr(layer.attention, "window", None), spec.prefix is not None)
         wiring.masks[mask.name] = mask
         rope = alibi = None
         if isinstance(layer.position, words.Rope | words.BlockRope):
-            rope = _name_of(wiring.ropes, "rope", (layer.position, layer.attention.head_dim))
+            rope = _name_of(wiring.ropes, "rope", (layer.position, layer.attention.rotating_dim))
         elif isinstance(layer.position, words.Alibi):
             # The mask only lends its last size; layers with several masks agree on it.
             alibi = _name_of(wiring.alibis, "alibi", (layer.position, layer.attention.heads, mask.name))
-        trained = layer.attention.logn
+        trained = getattr(layer.attention, "logn", None)
         logn = _name_of(wiring.logns, "logn", trained) if trained else None
         wiring.wires.append(Wire(mask.name, rope, alibi, logn))
     return wiring

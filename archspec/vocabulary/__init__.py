@@ -1,8 +1,15 @@
 """The vocabulary: one class for each thing that a spec can say, in the field's own terms."""
 
-from archspec.vocabulary.base import Size, Word
+from archspec.vocabulary.base import DefaultKind, Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
-from archspec.vocabulary.mixer import Attention, LocalizedFilter, ProjectionBias
+from archspec.vocabulary.mixer import (
+    Attention,
+    GroupedQueryAttention,
+    LatentAttention,
+    LatentBias,
+    LocalizedFilter,
+    ProjectionBias,
+)
 from archspec.vocabulary.mlp import Activation, GatedMlp, Mlp, PlainMlp
 from archspec.vocabulary.model import PER_LAYER, Embedding, Layer, LayerShape, Model, Prefix, Skip
 from archspec.vocabulary.norm import (
@@ -35,10 +42,11 @@ from archspec.vocabulary.position import (
 )
 
 __all__ = [
-    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DynamicScaling", "Embedding", "FirstTokenPooler",
-    "GatedMlp", "Head", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
-    "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition",
-    "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias",
-    "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip",
-    "Stretch", "Word", "YarnScaling",
+    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DefaultKind", "DynamicScaling", "Embedding",
+    "FirstTokenPooler", "GatedMlp", "GroupedQueryAttention", "Head", "LatentAttention", "LatentBias", "Layer",
+    "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter",
+    "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling", "Norm",
+    "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias", "PromptNtkScaling",
+    "QkLayerNorm", "QkNorm", "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip", "Stretch", "Word",
+    "YarnScaling",
 ]  # fmt: skip
