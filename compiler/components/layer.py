@@ -7,9 +7,19 @@ from torch import Tensor, nn
 
 from archspec import vocabulary as words
 from compiler.components.attention import Attention, Signals
+from compiler.components.latent_attention import LatentAttention
 from compiler.components.mlp import make_mlp
 from compiler.components.norm import make_norm
 from compiler.state import State
+
+
+def make_attention(word: words.Attention, position: words.Position, width: int, dtype: torch.dtype) -> nn.Module:
+    """The module of an attention word for a residual stream of the given width."""
+    match word:
+        case words.GroupedQueryAttention():
+            return Attention(word, position, width, dtype)
+        case words.LatentAttention():
+            return LatentAttention(word, position, width, dtype)
 
 
 class Layer(nn.Module):
@@ -26,7 +36,7 @@ class Layer(nn.Module):
 
         self.word = word
         self.after_sum = placement == "post"
-        self.attention = Attention(word.attention, word.position, width, dtype)
+        self.attention = make_attention(word.attention, word.position, width, dtype)
         self.mlp = make_mlp(word.mlp, width, dtype)
         # `mixer_norm` and `mlp_norm` stand before the branch, or after the sum in post-norm layers.
         self.mixer_norm = norm(placement != "output" and branches != "mlp")
