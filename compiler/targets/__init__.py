@@ -9,6 +9,7 @@ from compiler.passes import Pass
 from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.grouped_attention import group_attention
+from compiler.passes.latent_forms import choose_latent_form
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(fold_weights, group_attention, clean),
+            passes=(fold_weights, choose_latent_form, group_attention, clean),
             dtypes=("float32", "float16"),
         ),
         Target(
