@@ -1,7 +1,7 @@
 """What depends on one weight alone becomes part of that weight.
 
-A transposed projection matrix, one cut into heads and a norm weight with a constant added are computed once, while the weight is streamed,
-instead of at every load (where ONNX Runtime would hold both forms in memory) or at every call.
+A projection matrix transposed or cut into heads, and a norm weight with a constant added, are computed once, while the
+weight is streamed, instead of at every load (where ONNX Runtime would hold both forms in memory) or at every call.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def _step(node: ir.Node) -> tuple[WeightTensor, Step] | None:
         return None
     weight = weights[0]
     rank = len(weight.shape)
-    if node.op_type == "Transpose" and list(node.attributes["perm"].as_ints()) == [*range(rank - 2), rank - 1, rank - 2]:
+    last_two_swapped = [*range(rank - 2), rank - 1, rank - 2]
+    if node.op_type == "Transpose" and list(node.attributes["perm"].as_ints()) == last_two_swapped:
         return weight, Transposed()
     if node.op_type == "Reshape" and rank == 2:
         wanted = node.inputs[1].const_value if node.inputs[1] is not None else None

@@ -62,6 +62,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     result.shape, result.type = node.outputs[0].shape, node.outputs[0].type
     for index, new in enumerate(tape.nodes):
         new.name = f"{node.name}.{index}.{new.op_type}"
+        new.outputs[0].name = f"{new.name}.output"  # said here, for branches do not see each other's names
         new.metadata_props[ATTENTION_METADATA] = node.metadata_props[ATTENTION_METADATA]
     owner = node.graph
     assert isinstance(owner, ir.Graph)
