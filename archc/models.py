@@ -123,13 +123,14 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
     from compiler.cost import flops_per_token, parameter_count
     from compiler.interface import graph_state
     from compiler.model import meta_model
+    from compiler.slots import slot_shapes
 
     model = meta_model(bound)
     sources: dict[str, str] = {}
     if checkpoint is not None:
         resolution = map_checkpoint(bound, model, Checkpoint(checkpoint), checkpoint).resolution
         sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
-    rows = tuple(Row(name, tuple(p.shape), source=sources.get(name)) for name, p in model.named_parameters())
+    rows = tuple(Row(name, shape, source=sources.get(name)) for name, shape in slot_shapes(model).items())
     return Listing(
         kind="spec",
         family=bound.family,
@@ -175,17 +176,10 @@ def bind_plan(manifest: Manifest, where: str) -> BoundSpec:
 
 
 def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
-    """Slots that the spec's weight table has no entry for, those of all layers as one."""
-    missing: dict[str, None] = {}
-    for name in names:
-        head, _, rest = name.partition(".")
-        index, _, inner = rest.partition(".")
-        generic = f"layer.{inner}" if head == "layers" and index.isdecimal() else name
-        keys = {
-            ".".join(spelled.split(".")[:end]) for spelled in (name, generic) for end in range(1, name.count(".") + 2)
-        }
-        if not keys & bound.weights.entries.keys():
-            missing[generic] = None
+    """Slots that the spec's weight table has no entry for, those of all layers and experts as one."""
+    from archspec.weights import generic_key
+
+    missing = {generic_key(name): None for name in names if bound.weights.find(name) is None}
     return list(missing)
 
 

@@ -10,6 +10,7 @@ from archspec.vocabulary import (
     Alibi,
     BlockRope,
     DynamicScaling,
+    GatedMlp,
     GroupedQueryAttention,
     LatentAttention,
     Layer,
@@ -18,6 +19,7 @@ from archspec.vocabulary import (
     Llama3Scaling,
     LongRopeScaling,
     MlmHead,
+    MoeMlp,
     NoNorm,
     NoPooler,
     Position,
@@ -77,6 +79,7 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
         yield "layer.skip.source", "no norm stands on a branch's input whose output could be carried", "use input"
     yield from _norm_faults(norm, "layer.norm")
+    yield from _mlp_faults(layer.mlp, "mlp")
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
     if isinstance(layer.position, Rope):
@@ -108,6 +111,47 @@ def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[F
     if isinstance(position, Alibi | BlockRope):
         message = f"{position.kind} with latent attention; no checkpoint we know has it"
         yield "position", message, "use rope, learned or none"
+
+
+def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
+    if isinstance(mlp, GatedMlp) and mlp.beta is not None and mlp.activation != "silu":
+        yield f"{path}.beta", f"beta is a factor inside silu, and the activation is {shown(mlp.activation)}", "drop it"
+    if isinstance(mlp, MoeMlp):
+        yield from _mlp_faults(mlp.expert, f"{path}.expert")
+        yield from _mlp_faults(mlp.shared, f"{path}.shared")
+        yield from _router_faults(mlp, path)
+        if mlp.shared_gate and mlp.shared is None:
+            yield f"{path}.shared_gate", "there is no shared expert to gate", f"add `{path}.shared`, or drop it"
+
+
+def _router_faults(mlp: MoeMlp, path: str) -> Iterator[Fault]:
+    router, groups = mlp.router, mlp.router.groups
+    if mlp.per_token > mlp.experts:
+        yield f"{path}.per_token", f"a token cannot use {mlp.per_token} of {mlp.experts} experts", ""
+    if router.over == "chosen":
+        if router.renormalize and router.score == "softmax":
+            message = "a softmax over the chosen experts sums to one already"
+            yield f"{path}.router.renormalize", message, "drop it"
+        if router.selection_bias:
+            message = "a selection bias is added to scores, which `over: chosen` makes after the choice"
+            yield f"{path}.router.selection_bias", message, "use `over: all`"
+        if groups is not None:
+            message = "groups are chosen by scores, which `over: chosen` makes after the choice"
+            yield f"{path}.router.groups", message, "use `over: all`"
+    if groups is None:
+        return
+    if mlp.experts % groups.count:
+        yield f"{path}.router.groups.count", f"{mlp.experts} experts do not form {groups.count} equal groups", ""
+        return
+    size = mlp.experts // groups.count
+    if groups.chosen >= groups.count:
+        message = f"choosing {groups.chosen} of {groups.count} groups limits nothing"
+        yield f"{path}.router.groups.chosen", message, "choose fewer, or drop `groups`"
+    elif mlp.per_token > groups.chosen * size:
+        message = f"{groups.chosen} groups of {size} have no {mlp.per_token} experts to choose"
+        yield f"{path}.router.groups.chosen", message, ""
+    if groups.by == "top-2" and size < 2:
+        yield f"{path}.router.groups.by", "a group of one expert has no best two", "use max"
 
 
 def _norm_faults(norm: object, path: str) -> Iterator[Fault]:

@@ -18,6 +18,8 @@ KEYS = ("optional_prefix", "rename", "ignore", "tensors")
 LAYER_KEY = "layer."
 LAYER_FIELD = "{layer}"
 INDEX_FIELD = "{index}"
+EXPERT_PART = "expert"  # of a key: every expert
+EXPERT_FIELD = "{expert}"
 
 _KEY = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _FIELD = re.compile(r"\{[^{}]*\}|[{}]")
@@ -104,8 +106,12 @@ def _entries(key: str, value: Node, mark: Mark, checker: Checker) -> Iterator[En
     split = value.get("split") if isinstance(value, Table) else None
     concat = value.get("concat") if isinstance(value, Table) else None
     stack = value.get("stack") if isinstance(value, Table) else None
+    unstack = value.get("unstack") if isinstance(value, Table) else None
     for text in _source_names(source, key, checker):
         _check_name(text, key, split is not None, stack is not None, checker)
+        _check_expert(text, key, unstack is not None, checker)
+    if isinstance(value, Table) and unstack is not None:
+        _check_unstack(unstack, value, key, checker)
     if split is not None:
         _check_split(split, key, mark, checker)
     if concat is not None and not (isinstance(source, Items) and len(source.items) > 1):
@@ -144,13 +150,40 @@ def _check_name(node: Scalar, key: str, is_split: bool, is_stack: bool, checker:
         message = f"{_counted(ours)} in the key and {_counted(theirs)} in {shown(text)}; they pair one to one"
         _report(checker, node.mark, key, message)
     for field in _FIELD.findall(expanded_keys(text)[0]):
-        if field == INDEX_FIELD and is_stack:
+        if (field == INDEX_FIELD and is_stack) or field == EXPERT_FIELD:
             continue
         if field != LAYER_FIELD:
-            _report(checker, node.mark, key, f"{shown(field)} in {shown(text)} means nothing", f"known: {LAYER_FIELD}")
+            hint = f"known: {LAYER_FIELD}, {EXPERT_FIELD}"
+            _report(checker, node.mark, key, f"{shown(field)} in {shown(text)} means nothing", hint)
         elif not key.startswith(LAYER_KEY):
             hint = f"only keys that start with '{LAYER_KEY}' have one"
             _report(checker, node.mark, key, f"{LAYER_FIELD} in the name of a tensor that belongs to no layer", hint)
+
+
+def _is_of_experts(key: str) -> bool:
+    return EXPERT_PART in key.split(".")
+
+
+def _check_expert(node: Scalar, key: str, is_unstacked: bool, checker: Checker) -> None:
+    """A name for each expert, or one tensor that holds them all."""
+    numbered = EXPERT_FIELD in str(node.value)
+    if not _is_of_experts(key):
+        if numbered:
+            hint = f"only keys with '.{EXPERT_PART}.' in them have one"
+            _report(checker, node.mark, key, f"{EXPERT_FIELD} in the name of a tensor that belongs to no expert", hint)
+    elif numbered == is_unstacked:
+        message = "unstack takes an expert's part of one tensor, and the name has {expert}: each has its own"
+        hint = f"put {EXPERT_FIELD} into the name, or `unstack: true` where one tensor holds all experts"
+        text = f"every expert would read all of {shown(str(node.value))}"
+        _report(checker, node.mark, key, message if numbered else text, "drop one of them" if numbered else hint)
+
+
+def _check_unstack(unstack: Node, value: Table, key: str, checker: Checker) -> None:
+    if not _is_of_experts(key):
+        hint = f"only keys with '.{EXPERT_PART}.' in them have one"
+        _report(checker, unstack.mark, key, "unstack takes an expert's part, and this belongs to no expert", hint)
+    elif next(verb for verb in value.entries if verb != "from") != "unstack":
+        _report(checker, unstack.mark, key, "unstack comes after another verb", "write it first: it says what is read")
 
 
 def _check_split(split: Node, key: str, mark: Mark, checker: Checker) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from archspec.errors import Problem, WeightsError, clipped, did_you_mean, hints, listed
-from archspec.vocabulary.verbs import Normalize, Select, Split, Stack, Step, Transpose
-from archspec.weight_table import INDEX_FIELD, LAYER_FIELD, LAYER_KEY
+from archspec.vocabulary.verbs import Normalize, Select, Split, Stack, Step, Transpose, Unstack
+from archspec.weight_table import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELD, LAYER_KEY
 from archspec.yaml_tree import Mark
 
 _MOST_PROBLEMS = 20  # of one sort: a wrong prefix makes thousands
 _MOST_HINTS = 5  # looking for the nearest of thousands of names is slow
 _LAYER_SLOT = re.compile(r"layers\.(\d+)\.(.+)")
+_EXPERT = re.compile(r"\.experts\.(\d+)(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Source:
     """Where a slot's tensor comes from: checkpoint tensors, and the verbs that apply to them in order.
 
     Several names are always followed by a Concat or a Stack among the steps. The steps fit the rank of what they apply
-    to: for a vector, Transpose, Select and Normalize are left out and every axis is 0.
+    to: for a vector, Transpose, Select and Normalize are left out and every axis is 0. A Select that comes first, along
+    axis 0, is an expert's or another part of a tensor of which no more need be read.
     """
 
     names: tuple[str, ...]
@@ -61,6 +63,24 @@ class BoundWeights:
     rename: tuple[tuple[str, str], ...]
     ignore: tuple[str, ...]
     entries: Mapping[str, BoundEntry]
+
+    def find(self, slot: str) -> tuple[BoundEntry, int | None, int | None, list[str]] | None:
+        """The longest key that names the slot or a module that it is in, its layer and expert, the checkpoint names."""
+        match, among = _LAYER_SLOT.fullmatch(slot), _EXPERT.search(slot)
+        layer = int(match[1]) if match else None
+        expert = int(among[1]) if among else None
+        spellings = [slot, LAYER_KEY + match[2]] if match else [slot]
+        if among:
+            spellings += [_any_expert(spelling) for spelling in spellings]
+        candidates = [(spelling, end) for spelling in spellings for end in _boundaries(spelling)]
+        candidates.sort(key=lambda candidate: len(candidate[0]) - candidate[1])
+        for spelling, end in candidates:
+            entry = self.entries.get(spelling[:end])
+            if entry is not None:
+                rest = spelling[end:]
+                names = [name.replace(LAYER_FIELD, str(layer)) + rest for name in entry.names]
+                return entry, layer, expert, [name.replace(EXPERT_FIELD, str(expert)) for name in names]
+        return None
 
     def resolve(
         self,
@@ -125,11 +145,11 @@ class _Resolver:
             self.present[name] = original
 
     def _source(self, slot: str, rank: int) -> Source | None:
-        found = self._entry(slot)
+        found = self.table.find(slot)
         if found is None:
             self.unfilled.append(self._no_entry(slot))
             return None
-        entry, layer, tried = found
+        entry, layer, expert, tried = found
         stack = next((step for step in entry.steps_at(layer) if isinstance(step, Stack)), None)
         all_needed = entry.all_needed or stack is not None
         if stack is not None:
@@ -147,7 +167,7 @@ class _Resolver:
             message = f"the slot is filled twice: the checkpoint has {_quoted(here)}"
             self.twice.append(entry.mark.problem(f"weights: {slot}", message))
         names = here if all_needed else here[:1]
-        steps = tuple(_for_rank(entry.steps_at(layer), rank))
+        steps = tuple(_unstacked(_for_rank(entry.steps_at(layer), rank), expert))
         split = next((step for step in steps if isinstance(step, Split)), None)
         if split is not None:
             for name in names:
@@ -160,29 +180,15 @@ class _Resolver:
         lists = [[name.replace(INDEX_FIELD, str(index)) for index in range(count)] for name in templates]
         return next((names for names in lists if not self.present.keys().isdisjoint(names)), lists[0])
 
-    def _entry(self, slot: str) -> tuple[BoundEntry, int | None, list[str]] | None:
-        """The longest key that names the slot or a module that it is in, its layer, and the checkpoint names."""
-        match = _LAYER_SLOT.fullmatch(slot)
-        layer = int(match[1]) if match else None
-        spellings = [slot, LAYER_KEY + match[2]] if match else [slot]
-        candidates = [(spelling, end) for spelling in spellings for end in _boundaries(spelling)]
-        candidates.sort(key=lambda candidate: len(candidate[0]) - candidate[1])
-        for spelling, end in candidates:
-            entry = self.table.entries.get(spelling[:end])
-            if entry is not None:
-                rest = spelling[end:]
-                return entry, layer, [name.replace(LAYER_FIELD, str(layer)) + rest for name in entry.names]
-        return None
-
     def _no_entry(self, slot: str) -> Problem:
-        generic = _LAYER_SLOT.sub(LAYER_KEY + r"\2", slot)
+        generic = generic_key(slot)
         near = did_you_mean(generic, self.table.entries) if len(self.unfilled) < _MOST_HINTS else ""
         hint = hints(near, f"add '{generic}' to weights.tensors")
         return Problem(self.table.file, 0, 0, f"weights: {slot}", "the table has no entry for this slot", hint)
 
     def _tied(self, slot: str) -> list[str]:
-        found = self._entry(slot)
-        tried = found[2] if found is not None else []
+        found = self.table.find(slot)
+        tried = found[-1] if found is not None else []
         names = [name for name in tried if name in self.present and name not in self.used]
         self.used.update(names)
         return names
@@ -212,11 +218,27 @@ def _boundaries(name: str) -> Iterator[int]:
             yield index
 
 
+def generic_key(slot: str) -> str:
+    """The key that names a slot in every layer and expert."""
+    return _any_expert(_LAYER_SLOT.sub(LAYER_KEY + r"\2", slot))
+
+
+def _any_expert(slot: str) -> str:
+    """The key that names a slot in every expert."""
+    return _EXPERT.sub(f".{EXPERT_PART}", slot)
+
+
+def _unstacked(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
+    """The steps with an expert's own place where they ask for it."""
+    for step in steps:
+        yield Select(axis=0, index=(expert or 0,)) if isinstance(step, Unstack) else step
+
+
 def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
     """The steps that make sense on the way to a slot of that rank; before a stack, tensors have an axis less."""
     stacks = [index for index, step in enumerate(steps) if isinstance(step, Stack)]
     for index, step in enumerate(steps):
-        if isinstance(step, Stack) or rank - any(index < place for place in stacks) > 1:
+        if isinstance(step, Stack | Unstack) or rank - any(index < place for place in stacks) > 1:
             yield step
         elif not isinstance(step, Transpose | Select | Normalize):
             yield step.model_copy(update={"axis": 0})

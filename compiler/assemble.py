@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from compiler import interface
 from compiler.model import Model, signals_of, stretch_name
 from compiler.operators import OPSET
+from compiler.slots import parameter_slots
 from compiler.tensors import TensorType
 from compiler.trace import Part, Piece, trace
-from compiler.weights import WeightTensor
+from compiler.weights import StackedWeight, WeightTensor
 from compiler.wiring import mask_type, table_type
 
 IR_VERSION = 11
@@ -50,7 +51,8 @@ class Assembler:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.dtype = model.dtype
-        self.slots = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.slots = parameter_slots(model)
         self.graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="archc")
         self.values: dict[str, ir.Value] = {}
         self._constants: dict[tuple[object, ...], ir.Value] = {}
@@ -83,13 +85,14 @@ class Assembler:
 
     def weight(self, parameter: nn.Parameter) -> ir.Value:
         """The initializer of a parameter of the model."""
-        slot = self.slots[id(parameter)]
-        if slot not in self.graph.initializers:
-            dtype = _IR_DTYPES[parameter.dtype]
-            tensor = WeightTensor(slot, tuple(parameter.shape), dtype)
-            value = ir.Value(name=slot, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
+        name = self.names[id(parameter)]
+        if name not in self.graph.initializers:
+            dtype, shape, slots = _IR_DTYPES[parameter.dtype], tuple(parameter.shape), self.slots[name]
+            alone = slots == (name,)
+            tensor = WeightTensor(name, shape, dtype) if alone else StackedWeight(name, slots, shape, dtype)
+            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
             self.graph.register_initializer(value)
-        return self.graph.initializers[slot]
+        return self.graph.initializers[name]
 
     def constant(self, theirs: ir.Value) -> ir.Value:
         """An initializer with the same few numbers; equal ones are shared."""

@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from archspec import BoundSpec, detect_spec, load_spec
 from compiler import interface
 from compiler.assemble import assemble
@@ -18,7 +21,7 @@ from compiler.checkpoint.folder import (
     special_tokens,
     tokenizer_files,
 )
-from compiler.checkpoint.names import map_checkpoint, slot_shapes, tied_slots
+from compiler.checkpoint.names import map_checkpoint, tied_slots
 from compiler.checkpoint.reader import Checkpoint, RandomWeights
 from compiler.cost import flops_per_token, parameter_count
 from compiler.emit import (
@@ -35,6 +38,7 @@ from compiler.emit import (
 )
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
+from compiler.slots import parameter_slots, slot_shapes
 from compiler.targets import TARGETS, Target
 from runtime.plan import Limits, Manifest, Prefix, Tokens
 
@@ -166,10 +170,15 @@ def describe(
 def load_torch(model: Model, slots: Slots) -> Model:
     """Fills a model on the meta device with real weights, so that it runs in torch."""
     ties = tied_slots(model)
-    weights = {name: slots.read(name).to(model.dtype) for name, _ in model.named_parameters()}
+    weights = {name: _whole(name, parts, slots).to(model.dtype) for name, parts in parameter_slots(model).items()}
     weights |= {name: weights[slot] for name, slot in ties.items()}
     model.load_state_dict(weights, assign=True)
     for name, slot in ties.items():
         owner, _, parameter = name.rpartition(".")
         setattr(model.get_submodule(owner), parameter, model.get_parameter(slot))
     return model.eval()
+
+
+def _whole(name: str, parts: Sequence[str], slots: Slots) -> Tensor:
+    """A parameter's numbers: its slot's, or its experts' stacked."""
+    return slots.read(name) if parts == (name,) else torch.stack([slots.read(part) for part in parts])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from compiler.components.experts import Experts
 from compiler.components.head import Projection
 from compiler.components.linear import Linear
 
@@ -14,9 +15,13 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def flops_per_token(model: nn.Module) -> int:
-    """Floating-point operations of one token's projections, two for each weight read.
+    """Floating-point operations of one token's projections, two for each weight read; of experts, those it uses.
 
     Attention's own products come on top, for each live position and layer.
     """
     projections = [module for module in model.modules() if isinstance(module, Linear | Projection)]
-    return sum(2 * module.weight.numel() for module in projections)
+    experts = [module for module in model.modules() if isinstance(module, Experts)]
+    stacks = [(module, stack) for module in experts for stack in (module.gate, module.up, module.down) if stack]
+    return sum(2 * module.weight.numel() for module in projections) + sum(
+        2 * stack.weight[0].numel() * module.per_token for module, stack in stacks
+    )

@@ -86,26 +86,25 @@ def stream_weights(
         progress(item.tensor.name, position, total)
         sink.write(memoryview(bytes(item.tensor.offset - position)))
         position = item.tensor.offset
-        for data in _numbers(item, slots, warn):
-            position += sink.write(data)
+        for part in item.weight.parts():
+            for data in _numbers(part, item.tensor.dtype, slots, warn):
+                position += sink.write(data)
     progress("", total, total)
 
 
-def _numbers(item: Stored, slots: Slots, warn: Callable[[str], None]) -> Iterator[memoryview]:
-    source = slots.read(item.weight.slot)
-    dtype = DTYPES[item.tensor.dtype]
+def _numbers(weight: WeightTensor, name: str, slots: Slots, warn: Callable[[str], None]) -> Iterator[memoryview]:
+    source = slots.read(weight.slot)
+    dtype = DTYPES[name]
     finite = True
-    for block in item.weight.blocks(source, dtype):
+    for block in weight.blocks(source, dtype):
         finite = finite and bool(torch.isfinite(block).all())
         yield block.view(torch.uint8).numpy().reshape(-1).data
     if finite:
         return
     if torch.isfinite(source).all():
         largest = float(source.float().abs().max())
-        raise BuildError(
-            f"{item.weight.slot}: holds {largest:g}, which {item.tensor.dtype} cannot: build with --dtype float32"
-        )
-    warn(f"{item.weight.slot}: the checkpoint holds NaN or infinite numbers here")
+        raise BuildError(f"{weight.slot}: holds {largest:g}, which {name} cannot: build with --dtype float32")
+    warn(f"{weight.slot}: the checkpoint holds NaN or infinite numbers here")
 
 
 def check_place(path: Path, folder: bool) -> None:

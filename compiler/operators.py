@@ -20,6 +20,8 @@ from onnxscript import values
 from torch import Tensor
 from torch.library import custom_op
 
+from compiler.mixture import experts_node
+
 OPSET = 24
 op = values.Opset("", OPSET)
 
@@ -193,11 +195,13 @@ def attention(
     bias_1H1T: Tensor | None,
     scale: float,
     softcap: float,
+    sinks_H: Tensor | None = None,
 ) -> Tensor:
     """softmax(cap(scale · q·kᵀ) + bias, where mask) · v → [B, H, S, D]; query head h reads kv head h // (H / K).
 
     cap(s) is softcap · tanh(s / softcap), or s for a softcap of 0 (Riviere et al. 2024, section 2). Causality, windows
-    and padding live in the mask (true = seen); the softmax is computed in float32.
+    and padding live in the mask (true = seen); the softmax is computed in float32. A sink is one more score of a head,
+    whose weight reaches no value (Xiao et al. 2023; gpt-oss).
     """
     groups = q_BHSD.shape[1] // k_BKTD.shape[1]
     keys, values_ = k_BKTD.repeat_interleave(groups, 1), v_BKTD.repeat_interleave(groups, 1)
@@ -207,6 +211,9 @@ def attention(
     if bias_1H1T is not None:
         scores = scores + bias_1H1T.float()
     scores = scores.masked_fill(~mask_B1ST, torch.finfo(torch.float32).min)
+    if sinks_H is not None:
+        sinks = sinks_H.float()[:, None, None].expand(*scores.shape[:-1], 1)
+        return torch.cat((scores, sinks), dim=-1).softmax(-1)[..., :-1].to(values_.dtype) @ values_
     return scores.softmax(-1).to(values_.dtype) @ values_
 
 
@@ -219,13 +226,16 @@ def _(
     bias_1H1T: Tensor | None,
     scale: float,
     softcap: float,
+    sinks_H: Tensor | None = None,
 ) -> Tensor:
     return q_BHSD.new_empty(*q_BHSD.shape[:-1], v_BKTD.shape[-1])
 
 
-def _attention(q: Any, k: Any, v: Any, mask: Any, bias: Any = None, scale: float = 1.0, softcap: float = 0.0) -> Any:
-    if softcap:
-        return _capped_attention(q, k, v, mask, bias, scale, softcap)
+def _attention(
+    q: Any, k: Any, v: Any, mask: Any, bias: Any = None, scale: float = 1.0, softcap: float = 0.0, sinks: Any = None
+) -> Any:
+    if softcap or sinks is not None:
+        return _spelled_attention(q, k, v, mask, bias, scale, softcap, sinks)
     attn_mask = mask
     if bias is not None:
         # The lowest finite number, not −inf: a row with nothing to see must stay a number.
@@ -239,8 +249,8 @@ def _lowest(dtype: ir.DataType) -> Any:
     return op.Constant(value=ir.tensor(np.array(np.finfo(dtype.numpy()).min, dtype=dtype.numpy())))
 
 
-def _capped_attention(q: Any, k: Any, v: Any, mask: Any, bias: Any, scale: float, softcap: float) -> Any:
-    """Attention's softcap is not in TensorRT, so it is spelled out, with a kv head's queries as rows of one product."""
+def _spelled_attention(q: Any, k: Any, v: Any, mask: Any, bias: Any, scale: float, softcap: float, sinks: Any) -> Any:
+    """TensorRT's Attention has no softcap and no sinks, so they are spelled out, a kv head's queries as rows."""
     heads, kv_heads, width = int(q.shape[1]), int(k.shape[1]), int(q.shape[3])
 
     def reshape(x: Any, *sizes: int) -> Any:
@@ -251,11 +261,22 @@ def _capped_attention(q: Any, k: Any, v: Any, mask: Any, bias: Any, scale: float
 
     rows = reshape(q, 0, kv_heads, -1, width)
     products = op.Cast(op.MatMul(rows, op.Transpose(k, perm=[0, 1, 3, 2])), to=ir.DataType.FLOAT)
-    capped = op.Mul(op.Tanh(op.Mul(products, number(scale / softcap))), number(softcap))
-    scores = reshape(capped, 0, heads, -1, 0)
+    if softcap:
+        scaled = op.Mul(op.Tanh(op.Mul(products, number(scale / softcap))), number(softcap))
+    else:
+        scaled = op.Mul(products, number(scale))
+    scores = reshape(scaled, 0, heads, -1, 0)
     if bias is not None:
         scores = op.Add(scores, op.Cast(bias, to=ir.DataType.FLOAT))
-    weights = op.Softmax(op.Where(mask, scores, _lowest(ir.DataType.FLOAT)), axis=-1)
+    seen = op.Where(mask, scores, _lowest(ir.DataType.FLOAT))
+    if sinks is None:
+        weights = op.Softmax(seen, axis=-1)
+    else:
+        column = op.Concat(op.Shape(seen, start=0, end=3), op.Constant(value_ints=[1]), axis=0)
+        sinks = op.Expand(op.Cast(reshape(sinks, 1, heads, 1, 1), to=ir.DataType.FLOAT), column)
+        weights = op.Softmax(op.Concat(seen, sinks, axis=-1), axis=-1)
+        first, last, axis = (op.Constant(value_ints=[place]) for place in (0, -1, 3))
+        weights = op.Slice(weights, first, last, axis)
     weights = reshape(op.CastLike(weights, v), 0, kv_heads, -1, 0)
     return reshape(op.MatMul(weights, v), 0, heads, -1, width)
 
@@ -286,4 +307,5 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.archc.live.default: _live,
     torch.ops.archc.attention.default: _attention,
     torch.ops.archc.take_positions.default: _take_positions,
+    torch.ops.archc.experts.default: experts_node,
 }

@@ -76,6 +76,10 @@ class WeightTensor(ir.LazyTensor):
         shape = step.shape(tuple(int(size) for size in self.shape))
         return WeightTensor(self.slot, shape, self.dtype, (*self.steps, step))
 
+    def parts(self) -> tuple[WeightTensor, ...]:
+        """The weights of one slot each that this one is made of, in the order of their bytes."""
+        return (self,)
+
     def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
         """The initializer's numbers, made from the slot's: contiguous blocks of rows, so that memory stays bounded."""
         for step in self.steps:
@@ -83,3 +87,23 @@ class WeightTensor(ir.LazyTensor):
         rows = max(1, BLOCK_BYTES // max(1, value[0].numel() * dtype.itemsize)) if value.ndim > 1 else value.shape[0]
         for block in value.split(rows):
             yield block.to(dtype).contiguous()
+
+
+class StackedWeight(WeightTensor):
+    """Several slots of one shape along a new first axis, each through the same steps."""
+
+    def __init__(
+        self, name: str, slots: Sequence[str], shape: Sequence[int], dtype: ir.DataType, steps: tuple[Step, ...] = ()
+    ) -> None:
+        super().__init__(name, shape, dtype, steps)
+        self.slots = tuple(slots)
+
+    def then(self, step: Step) -> StackedWeight:
+        """The same weights with one more step each."""
+        count, *shape = (int(size) for size in self.shape)
+        return StackedWeight(self.slot, self.slots, (count, *step.shape(tuple(shape))), self.dtype, (*self.steps, step))
+
+    def parts(self) -> tuple[WeightTensor, ...]:
+        """One weight a slot."""
+        shape = tuple(int(size) for size in self.shape)[1:]
+        return tuple(WeightTensor(slot, shape, self.dtype, self.steps) for slot in self.slots)

@@ -60,9 +60,10 @@ def _measure(bound: BoundSpec, name: str) -> str:
     from archc.models import missing_entries
     from compiler.cost import parameter_count
     from compiler.model import meta_model
+    from compiler.slots import slot_shapes
 
     model = meta_model(bound)
-    names = [slot for slot, _ in model.named_parameters()]
+    names = list(slot_shapes(model))
     table = "no weight table, so it builds with --random only"
     if bound.weights.entries:
         if missing := missing_entries(bound, names):

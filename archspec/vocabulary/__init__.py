@@ -10,7 +10,7 @@ from archspec.vocabulary.mixer import (
     LocalizedFilter,
     ProjectionBias,
 )
-from archspec.vocabulary.mlp import Activation, GatedMlp, Mlp, PlainMlp
+from archspec.vocabulary.mlp import Activation, DenseMlp, ExpertGroups, GatedMlp, Mlp, MoeMlp, PlainMlp, Router
 from archspec.vocabulary.model import PER_LAYER, Embedding, Layer, LayerShape, Model, Prefix, Skip
 from archspec.vocabulary.norm import (
     LayerNorm,
@@ -42,11 +42,11 @@ from archspec.vocabulary.position import (
 )
 
 __all__ = [
-    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DefaultKind", "DynamicScaling", "Embedding",
-    "FirstTokenPooler", "GatedMlp", "GroupedQueryAttention", "Head", "LatentAttention", "LatentBias", "Layer",
-    "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter",
-    "LongRopeScaling", "MlmHead", "Mlp", "Model", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling", "Norm",
-    "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias", "PromptNtkScaling",
-    "QkLayerNorm", "QkNorm", "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling", "Size", "Skip", "Stretch", "Word",
-    "YarnScaling",
+    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DefaultKind", "DenseMlp", "DynamicScaling",
+    "Embedding", "ExpertGroups", "FirstTokenPooler", "GatedMlp", "GroupedQueryAttention", "Head", "LatentAttention",
+    "LatentBias", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
+    "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model", "MoeMlp", "NoHead", "NoNorm", "NoPooler",
+    "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix",
+    "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling",
+    "Router", "Size", "Skip", "Stretch", "Word", "YarnScaling",
 ]  # fmt: skip

@@ -40,6 +40,11 @@ class GroupedQueryAttention(Word):
     logn: Size | None = Field(
         None, description="Queries past this trained length n are scaled by log(position) / log(n) (Qwen 1; Su 2021)."
     )
+    sinks: bool = Field(
+        False,
+        description="A learned logit for each head in the softmax's denominator, which takes weight and gives nothing "
+        "(Xiao et al. 2023, attention sinks; gpt-oss).",
+    )
     filter: LocalizedFilter | None = Field(None, description="A localized filter before queries and keys.")
     window: Size | None = Field(
         None,

@@ -34,6 +34,13 @@ class Stack(Word):
     count: int = Field(gt=0, le=10**5, description="How many tensors there are.")
 
 
+class Unstack(Word):
+    """Takes an expert's own place along the first axis, which is then gone: for files that stack the experts.
+
+    Only that part of the tensor is read.
+    """
+
+
 class Select(Word):
     """Takes one place along an axis and along those after it, which are then gone: one tap of a convolution's kernel.
 
@@ -55,14 +62,15 @@ class Normalize(Word):
     eps: PositiveFloat = Field(description="The least number that a row is divided by.")
 
 
-Step = Transpose | Split | Concat | Stack | Select | Normalize
+Step = Transpose | Split | Concat | Stack | Unstack | Select | Normalize
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry writes them.
-VERBS: dict[str, type[Transpose] | type[Split] | type[Concat] | type[Stack] | type[Select] | type[Normalize]] = {
+VERBS: dict[str, type[Step]] = {
     "transpose": Transpose,
     "split": Split,
     "concat": Concat,
     "stack": Stack,
+    "unstack": Unstack,
     "select": Select,
     "normalize": Normalize,
 }

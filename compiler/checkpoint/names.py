@@ -15,6 +15,7 @@ from archspec.weights import Resolution
 from compiler.checkpoint.reader import Weights
 from compiler.checkpoint.verbs import apply_steps
 from compiler.errors import BuildError
+from compiler.slots import slot_shapes
 
 
 class SlotReader:
@@ -36,7 +37,11 @@ class SlotReader:
         source = self.resolution.sources[name]
         shapes = ", ".join(f"'{n}' {list(self.weights.shape(n))}" for n in source.names)
         try:
-            value = apply_steps([self.weights.read(n) for n in source.names], source.steps)
+            first, *rest = source.steps or (None,)
+            if isinstance(first, Select) and first.axis == 0:
+                value = apply_steps([self.weights.read(n, first.index) for n in source.names], rest)
+            else:
+                value = apply_steps([self.weights.read(n) for n in source.names], source.steps)
         except (ValueError, RuntimeError) as error:
             raise BuildError(f"{name}: {shapes} cannot be cut as the weight table says: {error}") from None
         if tuple(value.shape) != self.slots[name]:
@@ -45,11 +50,6 @@ class SlotReader:
                 f"{list(value.shape)}: the config does not belong to this checkpoint, or the spec is wrong"
             )
         return value
-
-
-def slot_shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
-    """Every slot of a model and its shape; a tied head has none of its own."""
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def tied_slots(model: torch.nn.Module) -> dict[str, str]:

@@ -40,8 +40,8 @@ class Weights(Protocol):
     def check_numbers(self, names: Iterable[str]) -> None:
         """Raises BuildError where one of these tensors cannot be a weight."""
 
-    def read(self, name: str) -> Tensor:
-        """One tensor, in its stored dtype."""
+    def read(self, name: str, place: tuple[int, ...] = ()) -> Tensor:
+        """One tensor, or its part at a place along its first axes, in its stored dtype."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,23 @@ class Checkpoint:
                     f"archc reads {', '.join(_DTYPES)}: take the checkpoint's unquantised version"
                 )
 
-    def read(self, name: str) -> Tensor:
-        """One tensor, in its stored dtype. Raises BuildError for integers, and where its file cannot be read."""
+    def read(self, name: str, place: tuple[int, ...] = ()) -> Tensor:
+        """One tensor, or its part at a place along its first axes, in its stored dtype; of a part, no more is read.
+
+        Raises BuildError for integers, and where its file cannot be read, and ValueError for a place that it lacks.
+        """
         self.check_numbers([name])
         entry = self._entries[name]
+        sizes = entry.shape[: len(place)]
+        if len(sizes) < len(place) or any(at >= size for at, size in zip(place, sizes, strict=True)):
+            raise ValueError(f"no {list(place)} in axes of sizes {list(sizes)}")
         # A memory map keeps the pages that were read resident: one file is open at a time, and not for long.
-        self._unmapped += self._bytes_of(entry)
+        self._unmapped += self._bytes_of(entry) // math.prod(sizes)
         if self._opened is None or self._opened[0] != entry.file or self._unmapped > _REOPEN_BYTES:
             self._opened, self._unmapped = (entry.file, _open(entry.file)), 0
         try:
-            value: Tensor = self._opened[1].get_tensor(name)
+            handle = self._opened[1]
+            value: Tensor = handle.get_slice(name)[place] if place else handle.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise BuildError(f"{entry.file}: tensor '{clipped(name)}' cannot be read: {error}") from None
         return value
@@ -193,7 +200,7 @@ class RandomWeights:
     def read(self, name: str) -> Tensor:
         """float32 numbers that depend on the seed and the slot's name alone."""
         shape = self.slots[name]
-        if name.endswith(".bias") or name in self.unit_offset:
+        if name.endswith("bias") or name in self.unit_offset:
             return torch.zeros(shape)
         if len(shape) == 1:
             return torch.ones(shape)

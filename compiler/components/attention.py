@@ -49,6 +49,7 @@ class Attention(nn.Module):
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
         self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype)
+        self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
 
     def forward(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the state after it, for a state that is not empty."""
@@ -64,7 +65,7 @@ class Attention(nn.Module):
         if signals.logn_B1S1 is not None:
             q = q * signals.logn_B1S1
         bias, softcap = self.score_bias(signals), self.word.softcap
-        y_BHSD = ops.attention(q, k, v, signals.mask_B1ST, bias, self.scale, softcap or 0.0)
+        y_BHSD = ops.attention(q, k, v, signals.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks)
         return self.o(ops.merge_heads(y_BHSD)), present
 
     def project(self, source_BSN: Tensor, x_BSN: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from archspec import vocabulary as words
 from compiler import operators as ops
+from compiler.activations import activation
 from compiler.components.linear import Linear
-from compiler.components.mlp import activation
 from compiler.components.norm import make_norm
 
 

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from archspec import vocabulary as words
+from compiler.activations import activation, gated
+from compiler.components.experts import Experts, Router
 from compiler.components.linear import Linear
-
-
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The element-wise function of an `Activation` word (Hendrycks & Gimpel 2016 for the GELUs)."""
-    functions: dict[str, Callable[[Tensor], Tensor]] = {
-        "silu": nn.functional.silu,
-        "relu": nn.functional.relu,
-        "gelu": nn.functional.gelu,
-        "relu2": lambda x: nn.functional.relu(x).square(),
-        "gelu_tanh": lambda x: nn.functional.gelu(x, approximate="tanh"),
-    }
-    return functions[name]
 
 
 class PlainMlp(nn.Module):
@@ -38,18 +26,39 @@ class PlainMlp(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """down(act(gate(x)) · up(x)) (Shazeer 2020)."""
+    """down(act(gate(x)) · up(x)) (Shazeer 2020), clamped, with a beta and an offset where the word says so."""
 
     def __init__(self, word: words.GatedMlp, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.gate = Linear(width, word.width, word.bias, dtype)
         self.up = Linear(width, word.width, word.bias, dtype)
         self.down = Linear(word.width, width, word.bias, dtype)
-        self.activation = activation(word.activation)
+        self.word = word
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]."""
-        return self.down(self.activation(self.gate(x)) * self.up(x))
+        word = self.word
+        options = (word.beta or 0.0, word.limit or 0.0, word.up_offset or 0.0)
+        return self.down(gated(self.gate(x), self.up(x), word.activation, *options))
+
+
+class MoeMlp(nn.Module):
+    """A token's chosen experts, weighted, and what every token passes (Shazeer et al. 2017; Dai et al. 2024)."""
+
+    def __init__(self, word: words.MoeMlp, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.router = Router(word, width, dtype)
+        self.experts = Experts(word, width, dtype)
+        self.shared = make_mlp(word.shared, width, dtype) if word.shared is not None else None
+        self.shared_gate = Linear(width, 1, False, dtype) if word.shared_gate else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, S, width] → [B, S, width]."""
+        y = self.experts(x, *self.router(x))
+        if self.shared is None:
+            return y
+        always = self.shared(x)
+        return y + (always if self.shared_gate is None else self.shared_gate(x).sigmoid() * always)
 
 
 def make_mlp(word: words.Mlp, width: int, dtype: torch.dtype) -> nn.Module:
@@ -59,3 +68,5 @@ def make_mlp(word: words.Mlp, width: int, dtype: torch.dtype) -> nn.Module:
             return PlainMlp(word, width, dtype)
         case words.GatedMlp():
             return GatedMlp(word, width, dtype)
+        case words.MoeMlp():
+            return MoeMlp(word, width, dtype)

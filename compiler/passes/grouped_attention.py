@@ -42,7 +42,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
         return op("Reshape", value, constant(np.array(sizes, dtype=np.int64)))
 
     def constant(array: np.ndarray) -> ir.Value:
-        return named_constant(graph, array)
+        return _constant(graph, array)
 
     # A zero copies that axis, −1 is what remains: [B, H, S, D] → [B, K, H/K·S, D], and scores back to [B, H, S, T].
     grouped = heads != kv_heads
@@ -81,8 +81,7 @@ def additive_mask(op, constant, mask: ir.Value, keys: ir.Value) -> ir.Value:  # 
     return op("Where", mask, constant(np.zeros((), dtype)), constant(np.array(np.finfo(dtype).min, dtype)))
 
 
-def named_constant(graph: ir.Graph, array: np.ndarray) -> ir.Value:
-    """An initializer with these few numbers; the same one each time."""
+def _constant(graph: ir.Graph, array: np.ndarray) -> ir.Value:
     name = f"grouped.{array.dtype}.{'_'.join(str(item) for item in array.reshape(-1))}"
     if name not in graph.initializers:
         tensor = ir.tensor(array, name=name)

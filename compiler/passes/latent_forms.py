@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from compiler.operators import ATTENTION_METADATA
-from compiler.passes.grouped_attention import MICROSOFT, additive_mask, named_constant
+from compiler.passes.grouped_attention import MICROSOFT, additive_mask
+from compiler.passes.nodes import Tape
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,16 @@ def _only_use(node: ir.Node, op_type: str) -> ir.Node:
 
 def _choose(graph: ir.Graph, parts: _Parts) -> None:
     name = parts.attention.name
-    before = _Nodes(graph, f"{name}.choice")
-    additive = additive_mask(before.op, before.constant, parts.mask, parts.stored)
+    before = Tape(graph, f"{name}.choice")
+    additive = additive_mask(before, before.constant, parts.mask, parts.stored)
     condition = _expanding_is_cheaper(before, parts)
-    graph.insert_before(parts.absorb, before.tape.nodes)
+    graph.insert_before(parts.absorb, before.nodes)
 
     result = parts.expand.outputs[0]
-    expanded = _Nodes(graph, f"{name}.expanded")
+    expanded = Tape(graph, f"{name}.expanded")
     wide = _expanded(expanded, parts, additive)
     wide.name, wide.type, wide.shape = f"{result.name}.expanded", result.type, result.shape
-    branch = ir.Graph([], [wide], nodes=expanded.tape.nodes, name=f"{name}.expanded")
+    branch = ir.Graph([], [wide], nodes=expanded.nodes, name=f"{name}.expanded")
 
     choice = ir.Node("", "If", [condition], [ir.AttrGraph("then_branch", branch)], num_outputs=1, name=f"{name}.form")
     chosen = choice.outputs[0]
@@ -111,29 +111,7 @@ def _choose(graph: ir.Graph, parts: _Parts) -> None:
     choice.attributes.add(ir.AttrGraph("else_branch", absorbed))
 
 
-class _Nodes:
-    """New nodes in order, their names beginning alike."""
-
-    def __init__(self, graph: ir.Graph, prefix: str) -> None:
-        self.graph, self.prefix, self.tape = graph, prefix, ir.tape.Tape()
-
-    def op(self, op_type: str, *inputs: ir.Value, domain: str = "", **attributes: float | list[int]) -> ir.Value:
-        converted = [ir.convenience.convert_attribute(name, value) for name, value in attributes.items()]
-        result = self.tape.op(op_type, inputs, {a.name: a for a in converted}, domain=domain)
-        node = result.producer()
-        assert node is not None
-        node.name = f"{self.prefix}.{len(self.tape.nodes)}.{op_type}"
-        result.name = f"{node.name}.output"
-        return result
-
-    def constant(self, array: np.ndarray) -> ir.Value:
-        return named_constant(self.graph, array)
-
-    def integers(self, *numbers: int) -> ir.Value:
-        return self.constant(np.array(numbers, dtype=np.int64))
-
-
-def _expanding_is_cheaper(nodes: _Nodes, parts: _Parts) -> ir.Value:
+def _expanding_is_cheaper(op: Tape, parts: _Parts) -> ir.Value:
     """Whether T · c < S · c + S · T · d, bool [1].
 
     c multiplications make one token's keys and values, or draw k_up and v_up to one query, in all heads; d is how many
@@ -141,26 +119,26 @@ def _expanding_is_cheaper(nodes: _Nodes, parts: _Parts) -> ir.Value:
     """
     heads, nope, latent = (_size(parts.k_up, axis) for axis in range(3))
     value = _size(parts.v_up, 2)
-    once = nodes.integers(heads * latent * (nope + value))
-    a_pair = nodes.integers(heads * (2 * latent - nope - value))
-    queries = nodes.op("Shape", parts.mask, start=2, end=3)
-    keys = nodes.op("Shape", parts.mask, start=3, end=4)
-    extra = nodes.op("Mul", nodes.op("Sub", keys, queries), once)
-    return nodes.op("Less", extra, nodes.op("Mul", nodes.op("Mul", queries, keys), a_pair))
+    once = op.integers(heads * latent * (nope + value))
+    a_pair = op.integers(heads * (2 * latent - nope - value))
+    queries = op("Shape", parts.mask, start=2, end=3)
+    keys = op("Shape", parts.mask, start=3, end=4)
+    extra = op("Mul", op("Sub", keys, queries), once)
+    return op("Less", extra, op("Mul", op("Mul", queries, keys), a_pair))
 
 
-def _expanded(nodes: _Nodes, parts: _Parts, additive: ir.Value) -> ir.Value:
+def _expanded(op: Tape, parts: _Parts, additive: ir.Value) -> ir.Value:
     """softmax(scale · (q · (k_up · latentᵀ) + q_rotated · k_rotatedᵀ) + mask) · (latent · v_up): [B, H, S, V]."""
     scale, end = parts.attention.attributes["scale"].as_float(), _size(parts.stored, 3)
-    axis = nodes.integers(3)
-    latent = nodes.op("Slice", parts.stored, nodes.integers(0), nodes.integers(parts.latent), axis)
-    shared = nodes.op("Slice", parts.stored, nodes.integers(parts.latent), nodes.integers(end), axis)
+    axis = op.integers(3)
+    latent = op("Slice", parts.stored, op.integers(0), op.integers(parts.latent), axis)
+    shared = op("Slice", parts.stored, op.integers(parts.latent), op.integers(end), axis)
     # Keys come out transposed, as the scores want them, so that both forms read k_up as it is stored.
-    keys = nodes.op("MatMul", parts.k_up, nodes.op("Transpose", latent, perm=[0, 1, 3, 2]))
-    still = nodes.op("FusedMatMul", parts.query, keys, domain=MICROSOFT, alpha=scale)
-    turned = nodes.op("FusedMatMul", parts.rotated, shared, domain=MICROSOFT, alpha=scale, transB=1)
-    weights = nodes.op("Softmax", nodes.op("Add", nodes.op("Add", still, turned), additive), axis=-1)
-    return nodes.op("MatMul", weights, nodes.op("MatMul", latent, parts.v_up))
+    keys = op("MatMul", parts.k_up, op("Transpose", latent, perm=[0, 1, 3, 2]))
+    still = op("FusedMatMul", parts.query, keys, domain=MICROSOFT, alpha=scale)
+    turned = op("FusedMatMul", parts.rotated, shared, domain=MICROSOFT, alpha=scale, transB=1)
+    weights = op("Softmax", op("Add", op("Add", still, turned), additive), axis=-1)
+    return op("MatMul", weights, op("MatMul", latent, parts.v_up))
 
 
 def _size(value: ir.Value, axis: int) -> int:

@@ -10,6 +10,7 @@ from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.latent_forms import choose_latent_form
+from compiler.passes.scanned_experts import scan_experts
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Target:
     folder: bool = False
 
 
-PORTABLE: tuple[Pass, ...] = (fold_weights, clean)
+PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -31,7 +32,7 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(fold_weights, choose_latent_form, group_attention, clean),
+            passes=(scan_experts, fold_weights, choose_latent_form, group_attention, clean),
             dtypes=("float32", "float16"),
         ),
         Target(

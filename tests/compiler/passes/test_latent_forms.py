@@ -13,6 +13,8 @@ from compiler.passes.grouped_attention import group_attention
 from compiler.passes.latent_forms import choose_latent_form
 from tests.compiler.graphs import attention, operators, run
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of torch.export, about itself
+
 HEADS, NOPE, ROPE, VALUE, LATENT = 3, 4, 2, 5, 12
 SCALE = 0.4
 NAMES = tuple(f"given.{name}" for name in ("q", "rotated", "stored", "k_up", "v_up", "mask"))

@@ -1,0 +1,119 @@
+"""The experts of a mixture as one operator: in torch, and as one node of our own, `archc.Experts`.
+
+No standard operator says it, and what a runtime makes of it best differs: each target has a pass that replaces the node
+(`compiler.passes.scanned_experts`, `compiler.passes.routed_experts`). So no plan and no ONNX folder has it.
+
+Shape suffixes as in `compiler.operators`, and: E experts, A experts a token uses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from onnx.defs import OpSchema
+from onnxscript import values
+from torch import Tensor
+from torch.library import custom_op
+
+from compiler.activations import activation, gated
+
+DOMAIN, EXPERTS = "archc", "Experts"
+# Inputs of the node, in order; absent ones are empty.
+INPUTS = ("x", "chosen", "weights", "up", "down", "gate", "up_bias", "down_bias", "gate_bias")
+
+
+@custom_op("archc::experts", mutates_args=())
+def experts(
+    x_BSN: Tensor,
+    chosen_BSA: Tensor,
+    weights_BSA: Tensor,
+    up_EMN: Tensor,
+    down_ENM: Tensor,
+    gate_EMN: Tensor | None,
+    up_bias_EM: Tensor | None,
+    down_bias_EN: Tensor | None,
+    gate_bias_EM: Tensor | None,
+    function: str,
+    beta: float,
+    limit: float,
+    up_offset: float,
+) -> Tensor:
+    """Σ weight · down(act(gate(x)) · up(x)) over the experts that each token has chosen → [B, S, N].
+
+    Without a gate an expert is down(act(up(x))). `function`, `beta`, `limit` and `up_offset` are those of
+    `compiler.activations`. Only the rows that chose an expert pass through it.
+    """
+    y_BSN = torch.zeros_like(x_BSN)
+    for expert in chosen_BSA.unique().tolist():
+        places = (chosen_BSA == expert).nonzero(as_tuple=True)
+        rows = x_BSN[places[:2]]
+        inner = _projected(rows, up_EMN, up_bias_EM, expert)
+        if gate_EMN is None:
+            inner = activation(function)(inner)
+        else:
+            gate = _projected(rows, gate_EMN, gate_bias_EM, expert)
+            inner = gated(gate, inner, function, beta, limit, up_offset)
+        outer = _projected(inner, down_ENM, down_bias_EN, expert) * weights_BSA[places][:, None]
+        y_BSN.index_put_(places[:2], outer, accumulate=True)
+    return y_BSN
+
+
+def _projected(x: Tensor, weight_EMN: Tensor, bias_EM: Tensor | None, expert: int) -> Tensor:
+    return torch.nn.functional.linear(x, weight_EMN[expert], None if bias_EM is None else bias_EM[expert])
+
+
+@experts.register_fake
+def _(x_BSN: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(x_BSN)
+
+
+def _schema() -> OpSchema:
+    """What the exporter asks of an operator that it does not know."""
+    optional = OpSchema.FormalParameterOption.Optional
+    needed = OpSchema.FormalParameterOption.Single
+    return OpSchema(
+        EXPERTS,
+        DOMAIN,
+        1,
+        inputs=[
+            OpSchema.FormalParameter(
+                name, "I" if name == "chosen" else "T", param_option=needed if index < 5 else optional
+            )
+            for index, name in enumerate(INPUTS)
+        ],
+        outputs=[OpSchema.FormalParameter("y", "T")],
+        type_constraints=[
+            ("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"], ""),
+            ("I", ["tensor(int64)"], ""),
+        ],
+        attributes=[
+            OpSchema.Attribute("function", OpSchema.AttrType.STRING),
+            *(OpSchema.Attribute(name, OpSchema.AttrType.FLOAT) for name in ("beta", "limit", "up_offset")),
+        ],
+    )
+
+
+_NODE = values.Op(values.Opset(DOMAIN, 1), EXPERTS, _schema())
+
+
+def experts_node(
+    x: Any,
+    chosen: Any,
+    weights: Any,
+    up: Any,
+    down: Any,
+    gate: Any = None,
+    up_bias: Any = None,
+    down_bias: Any = None,
+    gate_bias: Any = None,
+    function: str = "silu",
+    beta: float = 0.0,
+    limit: float = 0.0,
+    up_offset: float = 0.0,
+) -> Any:
+    """The node of our own."""
+    return _NODE(
+        x, chosen, weights, up, down, gate, up_bias, down_bias, gate_bias,
+        function=function, beta=beta, limit=limit, up_offset=up_offset,
+    )  # fmt: skip

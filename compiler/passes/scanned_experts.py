@@ -1,0 +1,109 @@
+"""Experts for any runtime: a Scan over them, each applied to every token and weighed, by zero where it was not chosen.
+
+Standard operators alone cannot skip work without gathering weights: `k` experts' weights for each token of a long
+prompt are more memory than the model. A Scan needs one expert's products at a time, copies no weight, and has as many
+nodes for 8 experts as for 256. It is right first; a target that can skip replaces it (`routed_experts`).
+"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+import numpy as np
+import onnx_ir as ir
+
+from compiler.activations import activation_nodes, gated_nodes
+from compiler.mixture import DOMAIN, EXPERTS, INPUTS
+from compiler.passes.nodes import Tape
+from compiler.weights import StackedWeight, Transposed
+
+_PROJECTIONS = ("gate", "up", "down")
+
+
+def scan_experts(model: ir.Model) -> int:
+    """Replaces every Experts node; returns how many there were."""
+    nodes = [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, EXPERTS)]
+    for node in nodes:
+        _replace(model.graph, node)
+    model.graph.opset_imports.pop(DOMAIN, None)
+    return len(nodes)
+
+
+def _replace(graph: ir.Graph, node: ir.Node) -> None:
+    given = dict(zip_longest(INPUTS, node.inputs))
+    x, chosen, weights = (given[name] for name in INPUTS[:3])
+    assert x is not None
+    assert given["up"] is not None
+    assert given["up"].shape is not None
+    assert x.dtype is not None
+    experts = int(given["up"].shape[0])
+    op = Tape(graph, node.name or EXPERTS)
+    numbers = op.constant(np.arange(experts, dtype=np.int64))
+    hits = op("Cast", op("Equal", op("Unsqueeze", chosen, op.integers(-1)), numbers), to=x.dtype)
+    gates_BSE = op("ReduceSum", op("Mul", op("Unsqueeze", weights, op.integers(-1)), hits), op.integers(2), keepdims=0)
+    gates_EBS1 = op("Unsqueeze", op("Transpose", gates_BSE, perm=[2, 0, 1]), op.integers(-1))
+    scanned = {"weight": gates_EBS1}
+    for name in _PROJECTIONS:
+        if given[name] is not None:
+            scanned[name] = transposed(graph, given[name])
+            if given[f"{name}_bias"] is not None:
+                scanned[f"{name}_bias"] = given[f"{name}_bias"]
+    zero = op("Expand", op.constant(np.zeros((), x.dtype.numpy())), op("Shape", x))
+    body = _body(graph, node, x, scanned)
+    y = op("Scan", zero, *scanned.values(), body=body, num_scan_inputs=len(scanned))
+    y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
+    graph.insert_before(node, op.nodes)
+    ir.convenience.replace_all_uses_with(node.outputs[0], y, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def transposed(graph: ir.Graph, value: ir.Value | None) -> ir.Value:
+    """The initializer of stacked weights [E, M, N] as [E, N, M], by which rows are multiplied."""
+    assert value is not None
+    assert isinstance(value.const_value, StackedWeight)
+    tensor = value.const_value.then(Transposed())
+    assert tensor.name is not None
+    if tensor.name not in graph.initializers:
+        new = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        graph.register_initializer(new)
+    return graph.initializers[tensor.name]
+
+
+def _body(graph: ir.Graph, node: ir.Node, x: ir.Value, scanned: dict[str, ir.Value]) -> ir.Graph:
+    """One expert: the sum so far, its weight for each token, its projections → the sum with it."""
+    op = Tape(graph, f"{node.name}.expert")
+    before = ir.Value(name=f"{op.name}.before", type=x.type, shape=x.shape)
+    parts = {
+        name: ir.Value(
+            name=f"{op.name}.{name}",
+            type=x.type,
+            shape=ir.Shape(value.shape[1:]) if value.shape is not None else None,
+        )
+        for name, value in scanned.items()
+    }
+    outer = expert_nodes(op, node, x, parts)
+    after = op("Add", before, op("Mul", outer, parts["weight"]))
+    after.type, after.shape = x.type, x.shape
+    return ir.Graph([before, *parts.values()], [after], nodes=op.nodes, name=op.name)
+
+
+def expert_nodes(op: Tape, node: ir.Node, x: ir.Value, parts: dict[str, ir.Value]) -> ir.Value:
+    """down(act(gate(x)) · up(x)), or down(act(up(x))), as the node describes it."""
+    assert x.dtype is not None
+    dtype = x.dtype.numpy()
+    function = node.attributes["function"].as_string()
+    beta, limit, up_offset = (node.attributes[name].as_float() for name in ("beta", "limit", "up_offset"))
+
+    def number(value: float) -> ir.Value:
+        return op.constant(np.array(value, dtype=dtype))
+
+    def project(rows: ir.Value, name: str) -> ir.Value:
+        product = op("MatMul", rows, parts[name])
+        return op("Add", product, parts[f"{name}_bias"]) if f"{name}_bias" in parts else product
+
+    inner = project(x, "up")
+    if "gate" in parts:
+        inner = gated_nodes(op, number, project(x, "gate"), inner, function, beta, limit, up_offset)
+    else:
+        inner = activation_nodes(op, number, inner, function)
+    return project(inner, "down")
