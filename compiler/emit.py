@@ -98,7 +98,8 @@ def _numbers(weight: WeightTensor, name: str, slots: Slots, warn: Callable[[str]
     finite = True
     for block in weight.blocks(source, dtype):
         finite = finite and bool(torch.isfinite(block).all())
-        yield block.view(torch.uint8).numpy().reshape(-1).data
+        # Flat first: of a single row or column, torch keeps a stride that no other dtype can be seen through.
+        yield block.reshape(-1).view(torch.uint8).numpy().data
     if finite:
         return
     if torch.isfinite(source).all():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnx_ir as ir
 import torch
 from onnx.defs import OpSchema
 from onnxscript import values
@@ -117,3 +118,8 @@ def experts_node(
         x, chosen, weights, up, down, gate, up_bias, down_bias, gate_bias,
         function=function, beta=beta, limit=limit, up_offset=up_offset,
     )  # fmt: skip
+
+
+def inputs_of(node: ir.Node) -> dict[str, ir.Value]:
+    """The inputs that an Experts node has, by the names of `INPUTS`."""
+    return {name: value for name, value in zip(INPUTS, node.inputs, strict=False) if value is not None}

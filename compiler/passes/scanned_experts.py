@@ -7,17 +7,15 @@ nodes for 8 experts as for 256. It is right first; a target that can skip replac
 
 from __future__ import annotations
 
-from itertools import zip_longest
-
 import numpy as np
 import onnx_ir as ir
 
 from compiler.activations import activation_nodes, gated_nodes
-from compiler.mixture import DOMAIN, EXPERTS, INPUTS
+from compiler.mixture import DOMAIN, EXPERTS, inputs_of
 from compiler.passes.nodes import Tape
 from compiler.weights import StackedWeight, Transposed
 
-_PROJECTIONS = ("gate", "up", "down")
+PROJECTIONS = ("gate", "up", "down")
 
 
 def scan_experts(model: ir.Model) -> int:
@@ -30,12 +28,10 @@ def scan_experts(model: ir.Model) -> int:
 
 
 def _replace(graph: ir.Graph, node: ir.Node) -> None:
-    given = dict(zip_longest(INPUTS, node.inputs))
-    x, chosen, weights = (given[name] for name in INPUTS[:3])
-    assert x is not None
-    assert given["up"] is not None
-    assert given["up"].shape is not None
+    given = inputs_of(node)
+    x, chosen, weights = given["x"], given["chosen"], given["weights"]
     assert x.dtype is not None
+    assert given["up"].shape is not None
     experts = int(given["up"].shape[0])
     op = Tape(graph, node.name or EXPERTS)
     numbers = op.constant(np.arange(experts, dtype=np.int64))
@@ -43,11 +39,11 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     gates_BSE = op("ReduceSum", op("Mul", op("Unsqueeze", weights, op.integers(-1)), hits), op.integers(2), keepdims=0)
     gates_EBS1 = op("Unsqueeze", op("Transpose", gates_BSE, perm=[2, 0, 1]), op.integers(-1))
     scanned = {"weight": gates_EBS1}
-    for name in _PROJECTIONS:
-        if given[name] is not None:
-            scanned[name] = transposed(graph, given[name])
-            if given[f"{name}_bias"] is not None:
-                scanned[f"{name}_bias"] = given[f"{name}_bias"]
+    for name in PROJECTIONS:
+        if name in given:
+            scanned[name] = _transposed(graph, given[name])
+        if f"{name}_bias" in given:
+            scanned[f"{name}_bias"] = given[f"{name}_bias"]
     zero = op("Expand", op.constant(np.zeros((), x.dtype.numpy())), op("Shape", x))
     body = _body(graph, node, x, scanned)
     y = op("Scan", zero, *scanned.values(), body=body, num_scan_inputs=len(scanned))
@@ -57,9 +53,8 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     graph.remove(node, safe=True)
 
 
-def transposed(graph: ir.Graph, value: ir.Value | None) -> ir.Value:
+def _transposed(graph: ir.Graph, value: ir.Value) -> ir.Value:
     """The initializer of stacked weights [E, M, N] as [E, N, M], by which rows are multiplied."""
-    assert value is not None
     assert isinstance(value.const_value, StackedWeight)
     tensor = value.const_value.then(Transposed())
     assert tensor.name is not None
@@ -81,21 +76,22 @@ def _body(graph: ir.Graph, node: ir.Node, x: ir.Value, scanned: dict[str, ir.Val
         )
         for name, value in scanned.items()
     }
-    outer = expert_nodes(op, node, x, parts)
+    outer = expert_nodes(op, node, x, parts, x.dtype)
     after = op("Add", before, op("Mul", outer, parts["weight"]))
     after.type, after.shape = x.type, x.shape
     return ir.Graph([before, *parts.values()], [after], nodes=op.nodes, name=op.name)
 
 
-def expert_nodes(op: Tape, node: ir.Node, x: ir.Value, parts: dict[str, ir.Value]) -> ir.Value:
+def expert_nodes(
+    op: Tape, node: ir.Node, x: ir.Value, parts: dict[str, ir.Value], dtype: ir.DataType | None
+) -> ir.Value:
     """down(act(gate(x)) · up(x)), or down(act(up(x))), as the node describes it."""
-    assert x.dtype is not None
-    dtype = x.dtype.numpy()
+    assert dtype is not None
     function = node.attributes["function"].as_string()
     beta, limit, up_offset = (node.attributes[name].as_float() for name in ("beta", "limit", "up_offset"))
 
     def number(value: float) -> ir.Value:
-        return op.constant(np.array(value, dtype=dtype))
+        return op.constant(np.array(value, dtype=dtype.numpy()))
 
     def project(rows: ir.Value, name: str) -> ir.Value:
         product = op("MatMul", rows, parts[name])

@@ -10,6 +10,7 @@ from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.latent_forms import choose_latent_form
+from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
 
 
@@ -32,7 +33,7 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(scan_experts, fold_weights, choose_latent_form, group_attention, clean),
+            passes=(route_experts, fold_weights, choose_latent_form, group_attention, clean),
             dtypes=("float32", "float16"),
         ),
         Target(

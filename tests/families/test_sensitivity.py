@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from archspec import BoundSpec
+from archspec.vocabulary import Router
 from compiler.build import load_torch, open_slots
 from compiler.model import meta_model
 from tests.families.built import Built
@@ -21,14 +22,17 @@ from tests.families.test_families import built, every_case
 __all__ = ["built"]
 
 # Switches and whole numbers that change what is computed and not which weights there are.
-SWITCHES = {"unit_offset", "scaled", "truncate"}
-LENGTHS = {"window": 1, "original_max_position_embeddings": 40}
+SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize"}
+LENGTHS = {"window": 1, "original_max_position_embeddings": 40, "per_token": 1, "chosen": 1}
 # Numbers that are rounded, or whose default is the likely mistake: a small change would not show, or not be likely.
 FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}
 CHOICES: dict[str, list[Any]] = {
     "activation": ["silu", "relu", "gelu", "gelu_tanh"],
     "pairing": ["half", "interleaved"],
     "rounding": ["none", "bfloat16"],
+    "score": ["softmax", "sigmoid"],
+    "over": ["all", "chosen"],
+    "by": ["max", "top-2"],
 }
 
 
@@ -50,12 +54,21 @@ def changed(name: str, value: Any) -> list[Any]:
     return []
 
 
+def _is_same(router: Router, name: str) -> bool:
+    """Whether a change changes nothing: a softmax over the chosen is the one over all, renormalised."""
+    return (name == "over" and router.renormalize) or (name in ("over", "renormalize") and router.over == "chosen")
+
+
 def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
     """A word with one field changed at a time, each with the field's path."""
     for name in type(word).model_fields:
         value = getattr(word, name)
         if name == "unit_offset" and not getattr(word, "affine", True):
             continue  # a norm without weights has nothing to offset
+        if isinstance(word, Router) and word.score == "softmax" and _is_same(word, name):
+            continue
+        if name == "activation" and getattr(word, "beta", None):
+            continue  # a beta means silu
         if isinstance(value, BaseModel):
             for where, inner in variations(value, f"{path}.{name}"):
                 yield where, word.model_copy(update={name: inner})

@@ -26,5 +26,5 @@ def mixtral(seed: int, respell: Respell | None = None, **changes: Any) -> FromTr
 CASES = (
     Case("top-2", partial(mixtral, 1)),
     Case("older-file", partial(mixtral, 2, older_rope, num_experts_per_tok=3, hidden_act="gelu_pytorch_tanh")),
-    Case("window", partial(mixtral, 3, sliding_window=4, num_local_experts=8, num_experts_per_tok=1)),
+    Case("window", partial(mixtral, 3, sliding_window=4, num_local_experts=8, num_experts_per_tok=4)),
 )

@@ -1,0 +1,38 @@
+"""Qwen3-MoE: transformers' Qwen3MoeForCausalLM."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from transformers import Qwen3MoeConfig
+
+from tests.families.case import Case
+from tests.reference.from_transformers import FromTransformers, Respell, make
+from tests.reference.spelling import older_rope
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 97, "hidden_size": 36, "intermediate_size": 44, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "head_dim": 10, "max_position_embeddings": 64, "rms_norm_eps": 0.1,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 200.0}, "num_experts": 16, "num_experts_per_tok": 3,
+    "moe_intermediate_size": 12, "norm_topk_prob": True, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def hub_file(config: dict[str, Any]) -> dict[str, Any]:
+    """As the published files spell it."""
+    config = older_rope(config)
+    config["num_experts"] = config.pop("num_local_experts", config.get("num_experts"))
+    return config | {"max_window_layers": 3, "sliding_window": None, "use_sliding_window": False}
+
+
+def qwen3_moe(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
+    """A tiny model with the given differences from SIZES."""
+    return make("Qwen3MoeForCausalLM", Qwen3MoeConfig(**SIZES | changes), seed, respell=respell)
+
+
+CASES = (
+    Case("normalised", partial(qwen3_moe, 1)),
+    Case("hub-file", partial(qwen3_moe, 2, hub_file, norm_topk_prob=False, attention_bias=True)),
+    Case("mixed", partial(qwen3_moe, 3, mlp_only_layers=[1], use_sliding_window=True, sliding_window=4)),
+)
