@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from archspec import BoundSpec, detect_spec, load_spec
+from archspec import vocabulary as words
 from compiler import interface
 from compiler.assemble import assemble
 from compiler.checkpoint.folder import (
@@ -38,9 +39,12 @@ from compiler.emit import (
 )
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
+from compiler.passes.quantize_cache import quantize_caches
+from compiler.rings import Rings, find_rings, longest_call
 from compiler.slots import parameter_slots, slot_shapes
 from compiler.targets import TARGETS, Target
 from runtime.plan import Limits, Manifest, Prefix, Tokens
+from runtime.plan.manifest import State
 
 _MANIFEST_ROOM = 2**20
 
@@ -52,6 +56,8 @@ def build(
     out: str | Path = "engine.plan",
     target: str = "ort-cpu",
     dtype: str = "float32",
+    quantize: str | None = None,
+    kv: str | None = None,
     size: str | None = None,
     random: int | None = None,
     max_seq_len: int | None = None,
@@ -64,37 +70,65 @@ def build(
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, target or place to
     write, and PlanError where the plan cannot be written. On any of them, what was at `out` before stays.
     """
-    place = choose_target(target, dtype)
+    place = choose_target(target, dtype, quantize)
+    check_cache(place, kv, dtype)
     check_place(Path(out), place.folder)
     folder = choose_checkpoint(spec, weights, random)
     config = read_folder_config(folder) if folder is not None else None
     bound = bind(spec, config, size, overrides)
+    check_cached(bound, kv)
     longest = choose_length(bound, max_seq_len)
     model = meta_model(bound, interface.DTYPES[dtype])
     slots = open_slots(bound, model, folder if random is None else None, random)
 
     graph = assemble(model)
-    for graph_pass in place.passes:
+    rings = find_rings(bound, longest) if place.rings else Rings()
+    rings.apply(graph)
+    for graph_pass in place.passes_for(quantize):
         graph_pass(graph)
+    state = [rings.state(item) for item in interface.graph_state(bound, model.dtype)]
+    if kv == "int8":
+        state = quantize_caches(graph, state)
     stored = place_weights(graph)
     serialized = serialize(graph)
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab)
-    manifest = describe(bound, model, place, dtype, stored, tokens, longest)
+    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, rings, state)
     check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
 
 
-def choose_target(name: str, dtype: str) -> Target:
-    """The target of that name. Raises BuildError where it is unknown or cannot run that dtype."""
+def choose_target(name: str, dtype: str, quantize: str | None = None) -> Target:
+    """The target of that name. Raises BuildError where it is unknown or cannot run that dtype or quantisation."""
     if name not in TARGETS:
         raise BuildError(f"target '{name}' is not known; this archc builds {', '.join(TARGETS)}")
     place = TARGETS[name]
     if dtype not in place.dtypes:
         raise BuildError(f"target '{name}' does not run {dtype}: choose {' or '.join(place.dtypes)}")
+    if quantize is not None and quantize not in place.quantizations:
+        known = " or ".join(place.quantizations)
+        raise BuildError(f"target '{name}' has no quantisation '{quantize}'" + (f": choose {known}" if known else ""))
+    if quantize is not None and dtype != "float32":
+        raise BuildError(f"--quantize {quantize} computes in float32 beside the integers: leave out --dtype {dtype}")
     return place
+
+
+def check_cache(place: Target, kv: str | None, dtype: str) -> None:
+    """Raises BuildError for a form of the cache that the target does not have."""
+    if kv is not None and kv not in place.caches:
+        known = " or ".join(place.caches)
+        raise BuildError(f"target '{place.name}' has no --kv '{kv}'" + (f": choose {known}" if known else ""))
+    if kv is not None and dtype != "float32":
+        raise BuildError(f"--kv {kv} computes in float32 beside the integers: leave out --dtype {dtype}")
+
+
+def check_cached(spec: BoundSpec, kv: str | None) -> None:
+    """Raises BuildError where what the model caches has no such form."""
+    if kv is not None and any(isinstance(layer.attention, words.LatentAttention) for layer in spec.layers):
+        # One scale a token would serve the latent and the rotating key, whose magnitudes have nothing in common.
+        raise BuildError(f"--kv {kv} is for keys and values of heads, and {spec.family} caches latents: leave it out")
 
 
 def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:
@@ -139,9 +173,12 @@ def describe(
     model: Model,
     target: Target,
     dtype: str,
+    quantize: str | None,
     stored: Sequence[Stored],
     tokens: SpecialTokens,
     longest: int,
+    rings: Rings,
+    state: Sequence[State],
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
@@ -153,10 +190,11 @@ def describe(
         config=dict(spec.config),
         target=target.name,
         dtype=dtype,
-        inputs=tuple(interface.graph_inputs(spec)),
+        quantization=quantize,
+        inputs=tuple(map(rings.input, interface.graph_inputs(spec))),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
-        state=tuple(interface.graph_state(spec, model.dtype)),
-        limits=Limits(max_seq_len=longest, vocab_size=spec.embedding.vocab),
+        state=tuple(state),
+        limits=Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab),
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad),
         tensors=tuple(item.tensor for item in stored),

@@ -23,7 +23,14 @@ WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 # Tensors start at multiples of this: a memory page for large ones, so that mapping touches no neighbour.
 _ALIGNMENT, _PAGE, _LARGE = 64, 4096, 65536
-_IR_DTYPES = {"float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
+_IR_DTYPES = {
+    "float32": ir.DataType.FLOAT,
+    "float16": ir.DataType.FLOAT16,
+    "bfloat16": ir.DataType.BFLOAT16,
+    "uint8": ir.DataType.UINT8,
+    "int8": ir.DataType.INT8,
+}
+_TORCH_DTYPES = {**DTYPES, "uint8": torch.uint8, "int8": torch.int8}
 
 Slots = SlotReader | RandomWeights
 Progress = Callable[[str, int, int], None]
@@ -94,7 +101,7 @@ def stream_weights(
 
 def _numbers(weight: WeightTensor, name: str, slots: Slots, warn: Callable[[str], None]) -> Iterator[memoryview]:
     source = slots.read(weight.slot)
-    dtype = DTYPES[name]
+    dtype = _TORCH_DTYPES[name]
     finite = True
     for block in weight.blocks(source, dtype):
         finite = finite and bool(torch.isfinite(block).all())

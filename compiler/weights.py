@@ -62,9 +62,11 @@ Step = Transposed | Stacked | Offset
 class WeightTensor(ir.LazyTensor):
     """An initializer without bytes: slot `slot` of the model, through `steps`, in `dtype`."""
 
-    def __init__(self, slot: str, shape: Sequence[int], dtype: ir.DataType, steps: tuple[Step, ...] = ()) -> None:
+    def __init__(
+        self, slot: str, shape: Sequence[int], dtype: ir.DataType, steps: tuple[Step, ...] = (), suffix: str = ""
+    ) -> None:
         # The slot's name, marked where the bytes differ from the slot's.
-        name = ".".join([slot, *(type(step).__name__.lower() for step in steps)])
+        name = ".".join([slot, *(type(step).__name__.lower() for step in steps)]) + suffix
         super().__init__(self._refuse, dtype=dtype, shape=ir.Shape(shape), name=name)
         self.slot, self.steps = slot, steps
 

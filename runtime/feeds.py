@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.dtypes import DTYPES
 from runtime.masks import build_mask
-from runtime.plan.manifest import Input, Manifest
+from runtime.plan.manifest import Input, Manifest, ring_slots
 from runtime.prefix import PrefixTracker
 
 Ints = NDArray[np.int64]
@@ -21,6 +21,7 @@ class Feeder:
     def __init__(self, manifest: Manifest) -> None:
         self._inputs = manifest.inputs
         self._last_position = manifest.limits.max_seq_len - 1
+        self._longest_call = manifest.limits.max_call
 
     def feeds(
         self,
@@ -30,12 +31,13 @@ class Feeder:
         logit_positions: Ints,
         token_types: Ints | None = None,
         prefix: PrefixTracker | None = None,
+        capacity: int = 0,
     ) -> dict[str, NDArray[Any]]:
         """Return the inputs by name for one call.
 
         `ids` int64 [batch, seq] with -1 pads on the right, `past` and `new` int64 [batch] lengths, `logit_positions`
         int64 [batch, n], `token_types` int64 [batch, seq] or None for zeros, `prefix` what is known of the prompts of a
-        plan that reads them both ways.
+        plan that reads them both ways, `capacity` the room a row has in the cache.
         """
         seq = ids.shape[1]
         total = int(past.max()) + seq
@@ -63,6 +65,10 @@ class Feeder:
                     return np.zeros_like(ids) if token_types is None else token_types
                 case "mask":
                     assert item.mask is not None
-                    return build_mask(item.mask, past, new, seq, total, prefix.lengths if prefix else None)
+                    slots = None
+                    if item.mask.ring:
+                        assert item.mask.window is not None
+                        slots = min(ring_slots(item.mask.window, self._longest_call), capacity)
+                    return build_mask(item.mask, past, new, seq, total, prefix.lengths if prefix else None, slots)
 
         return {i.name: np.ascontiguousarray(value(i), DTYPES[i.dtype].storage) for i in self._inputs}

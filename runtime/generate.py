@@ -49,7 +49,7 @@ class Sequences:
             )
         self._logits = logits
         self._feeder = Feeder(manifest)
-        self._cache = Cache(backend, manifest.state, batch, manifest.limits.max_seq_len, capacity or 0)
+        self._cache = Cache(backend, manifest.state, batch, manifest.limits, capacity or 0)
         self.lengths: Ints = np.zeros(batch, np.int64)
         self._prefix = PrefixTracker(manifest.prefix, batch) if manifest.prefix is not None else None
 
@@ -82,20 +82,37 @@ class Sequences:
             )
         if self._prefix is not None:
             self._prefix.see(padded, self.lengths)
+        step = min(self._limits.max_call or seq, seq)
+        ends = np.maximum(new - 1, 0) // step  # the call that takes in each row's last token
+        every, last = list[Floats](), np.empty((batch, self._limits.vocab_size), np.float32)
+        for index, start in enumerate(range(0, seq, step)):
+            ending = ends == index
+            wanted: Which = "none" if logits == "last" and not ending.any() else logits
+            found = self._call(padded[:, start : start + step], np.clip(new - start, 0, step), wanted)
+            if wanted == "last":
+                last[ending] = found[ending]
+            every.append(found)
+        if logits == "none":
+            return None
+        return last if logits == "last" else np.concatenate(every, axis=1) if len(every) > 1 else every[0]
+
+    def _call(self, ids: Ints, new: Ints, logits: Which) -> Floats:
+        """Take in at most `max_call` tokens a row, of which the first `new` of each are real."""
+        batch, seq = ids.shape
         self._cache.reserve(int(self.lengths.max()) + seq)
         if logits == "last":
             wanted = np.maximum(new - 1, 0)[:, None]
         else:
             wanted = np.broadcast_to(np.arange(seq if logits == "all" else 0), (batch, seq if logits == "all" else 0))
-        feeds = self._feeder.feeds(padded, self.lengths, new, wanted, prefix=self._prefix)
+        feeds = self._feeder.feeds(ids, self.lengths, new, wanted, prefix=self._prefix, capacity=self._cache.capacity)
         outputs: dict[str, NDArray[Any]] = {}
         if logits != "none":
             sizes = {"batch": batch, "seq": seq, "n": wanted.shape[1], **_second(self._logits, wanted.shape[1])}
             outputs[self._logits.name] = empty_output(self._logits, sizes)
         self._cache.run(feeds, outputs)
-        self.lengths = ends
+        self.lengths = self.lengths + new
         if logits == "none":
-            return None
+            return np.empty(0, np.float32)
         values = to_float32(outputs[self._logits.name], self._logits.dtype)
         return values[:, 0] if logits == "last" else values
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from runtime.backends.base import Backend, Binding, Buffer, Call
 from runtime.errors import PlanError
-from runtime.plan.manifest import Manifest, State
+from runtime.plan.manifest import Limits, Manifest, State, ring_slots
 
 GROWING = "capacity"
+RING = "ring"
 _ROUND = 64  # slots
-# The named axes of each kind: `kv` grows by a slot a token and is updated in place; `fixed`, zero at first, is
-# replaced by every call.
-_AXES = {"kv": ("batch", GROWING), "fixed": ("batch",)}
+# The named axes of each kind: `kv` grows by a slot a token and is updated in place; so is `ring`, which stops growing
+# where its window and one call have room and starts over; `fixed`, zero at first, is replaced by every call.
+_AXES = {"kv": ("batch", GROWING), "ring": ("batch", RING), "fixed": ("batch",)}
 
 
 def check_state(manifest: Manifest) -> None:
@@ -26,7 +27,8 @@ def check_state(manifest: Manifest) -> None:
                 f"state {state.input!r} is of kind {state.kind!r:.60}; this archc knows {', '.join(_AXES)}: "
                 "install a newer one"
             )
-        symbols = [dim for dim in state.shape if isinstance(dim, str)]
+        # Rings of several windows have several sizes, which the graph tells apart by name.
+        symbols = [RING if dim == f"{RING}_{state.window}" else dim for dim in state.shape if isinstance(dim, str)]
         if sorted(symbols) != sorted(_AXES[state.kind]) or state.shape[0] != "batch":
             axes = " and ".join(f"one {axis!r}" for axis in _AXES[state.kind])
             raise PlanError(
@@ -37,12 +39,15 @@ def check_state(manifest: Manifest) -> None:
 class Cache:
     """The state of `batch` sequences.
 
-    kv buffers start small and double, so that a short answer costs little memory; fixed ones come in pairs, of which
-    each call reads one and fills the other.
+    kv and ring buffers start small and double, so that a short answer costs little memory; fixed ones come in pairs, of
+    which each call reads one and fills the other.
     """
 
-    def __init__(self, backend: Backend, states: Sequence[State], batch: int, limit: int, capacity: int = 0) -> None:
-        self._backend, self._states, self._batch, self._limit = backend, states, batch, limit
+    def __init__(
+        self, backend: Backend, states: Sequence[State], batch: int, limits: Limits, capacity: int = 0
+    ) -> None:
+        self._backend, self._states, self._batch = backend, states, batch
+        self._limit, self._longest_call = limits.max_seq_len, limits.max_call
         self.capacity = 0
         self.bindings: list[Binding] = []
         self._calls: tuple[Call, ...] = (backend.bind([]),)
@@ -80,13 +85,22 @@ class Cache:
             if old is not None:
                 return old
             return Binding(state.input, state.output, self._allocate(state, capacity), self._allocate(state, capacity))
-        if old is not None:
-            axis = state.shape.index(GROWING)
-            return Binding(state.input, state.output, self._backend.grown(old.buffer, axis, capacity))
-        return Binding(state.input, state.output, self._allocate(state, capacity))
+        if old is None:
+            return Binding(state.input, state.output, self._allocate(state, capacity))
+        axis = next(index for index, dim in enumerate(state.shape) if isinstance(dim, str) and index)
+        slots = self._slots(state, capacity)
+        if old.buffer.shape[axis] == slots:
+            return old
+        # A ring that still grows has not come round yet: its slots are absolute positions.
+        return Binding(state.input, state.output, self._backend.grown(old.buffer, axis, slots))
+
+    def _slots(self, state: State, capacity: int) -> int:
+        if state.window is None:
+            return capacity
+        return min(ring_slots(state.window, self._longest_call), capacity)
 
     def _allocate(self, state: State, capacity: int) -> Buffer:
-        sizes = {"batch": self._batch, GROWING: capacity}
+        sizes = {"batch": self._batch, GROWING: capacity, f"{RING}_{state.window}": self._slots(state, capacity)}
         shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in state.shape)
         return self._backend.allocate(shape, state.dtype)
 

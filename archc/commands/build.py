@@ -42,6 +42,13 @@ def build(
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="float32|float16|bfloat16", help="The numbers of the weights.")
     ] = "float32",
+    quantize: Annotated[
+        str | None,
+        typer.Option("--quantize", metavar="int8|int4", help="Weights in fewer bits: smaller, faster, not the same."),
+    ] = None,
+    kv: Annotated[
+        str | None, typer.Option("--kv", metavar="int8", help="Keys and values in fewer bits, for long contexts.")
+    ] = None,
     max_seq_len: Annotated[
         int | None,
         typer.Option("--max-seq-len", min=1, metavar="N", help="Longest sequence; by default the model's context."),
@@ -76,8 +83,8 @@ def build(
             bar(name, done, total)
 
         path = build_plan(
-            spec, weights, out=place, target=target, dtype=dtype, size=size, random=random, max_seq_len=max_seq_len,
-            overrides=overrides or (), progress=progress, warn=warn,
+            spec, weights, out=place, target=target, dtype=dtype, quantize=quantize, kv=kv, size=size, random=random,
+            max_seq_len=max_seq_len, overrides=overrides or (), progress=progress, warn=warn,
         )  # fmt: skip
     manifest, written = _measure(path)
     print(

@@ -67,7 +67,7 @@ def _places(op: Tape, chosen_TE: ir.Value, chosen_TA: ir.Value, counts_E: ir.Val
     first = op.constant(np.array(0))
     before_TE = op("CumSum", chosen_TE, first, exclusive=1)  # rows of the expert for earlier tokens
     start_E = op("CumSum", counts_E, first, exclusive=1)
-    return op("GatherElements", op("Add", before_TE, start_E), chosen_TA, axis=1)  # type: ignore[no-any-return]
+    return op("GatherElements", op("Add", before_TE, start_E), chosen_TA, axis=1)
 
 
 def _weights(graph: ir.Graph, given: dict[str, ir.Value], expert: int) -> dict[str, ir.Value]:

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compiler.passes import Pass
 from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.latent_forms import choose_latent_form
+from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
 
 
 @dataclass(frozen=True)
 class Target:
-    """A place where a plan runs: passes in order, and the dtypes that its kernels take."""
+    """A place where a plan runs: passes in order, the dtypes that its kernels take, and whether caches may be rings."""
 
     name: str
     description: str
     passes: tuple[Pass, ...]
     dtypes: tuple[str, ...]
     folder: bool = False
+    rings: bool = False
+    quantizations: Mapping[str, Pass] = field(default_factory=dict)
+    caches: tuple[str, ...] = ()
+
+    def passes_for(self, quantization: str | None) -> tuple[Pass, ...]:
+        """The passes in order, with the one that stores weights in fewer bits."""
+        extra = () if quantization is None else (self.quantizations[quantization],)
+        return (*self.passes, *extra)
 
 
 PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
@@ -35,6 +44,9 @@ TARGETS: Mapping[str, Target] = {
             description="ONNX Runtime on the CPU",
             passes=(route_experts, fold_weights, choose_latent_form, group_attention, clean),
             dtypes=("float32", "float16"),
+            rings=True,
+            quantizations={"int8": quantize(8), "int4": quantize(4)},
+            caches=("int8",),
         ),
         Target(
             name="onnx",

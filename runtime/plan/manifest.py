@@ -32,10 +32,17 @@ class _Strict(BaseModel):
 
 class Mask(_Strict):
     """Which keys a query may see: causal (none after it), prefix (also all of the prompt) or bidirectional (all of its
-    row), perhaps in a window."""
+    row), perhaps in a window; with `ring`, the keys are those of that window's ring states, slot by slot."""
 
     kind: Literal["causal", "prefix", "bidirectional"]
     window: Annotated[StrictInt, Field(ge=1)] | None = None
+    ring: bool = False
+
+    @model_validator(mode="after")
+    def _rings_are_windows(self) -> Mask:
+        if self.ring and (self.kind != "causal" or self.window is None):
+            raise ValueError("a mask over a ring is causal and has a window")
+        return self
 
 
 class Input(_Strict):
@@ -64,13 +71,29 @@ class Output(_Strict):
 
 
 class State(_Strict):
-    """One tensor kept between calls: a graph input and output bound to the same buffer."""
+    """One tensor kept between calls: a graph input and output bound to the same buffer; a ring has its window."""
 
     kind: Name
     input: Name
     output: Name
     dtype: DTypeName
     shape: Shape
+    window: Annotated[StrictInt, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _rings_have_windows(self) -> State:
+        if (self.kind == "ring") != (self.window is not None):
+            raise ValueError(f"state {self.input!r}: a ring, and no other kind, has a window")
+        return self
+
+
+def ring_slots(window: int, longest_call: int | None) -> int:
+    """Return how many slots a ring of a window has at most.
+
+    With window + S − 1 slots, a call of S tokens overwrites nothing that any of its queries may see.
+    """
+    assert longest_call is not None
+    return -(-(window + longest_call - 1) // 64) * 64
 
 
 class Tensor(_Strict):
@@ -92,9 +115,10 @@ class Tensor(_Strict):
 
 
 class Limits(_Strict):
-    """The most tokens a sequence may hold, and the number of token ids."""
+    """The most tokens a sequence may hold, the most that one call takes in (null: any), and the number of token ids."""
 
     max_seq_len: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+    max_call: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)] | None = None
     vocab_size: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 
 
@@ -169,6 +193,8 @@ class Manifest(_Strict):
             raise ValueError("an encoder has no state")
         if missing := required - roles:
             raise ValueError(f"no input of role {', '.join(sorted(missing))}, which a plan of this topology needs")
+        if self.limits.max_call is None and any(state.kind == "ring" for state in self.state):
+            raise ValueError("a ring has room for one call: `limits.max_call` says how long it may be")
         logits = self.output("logits")
         if logits is not None and logits.shape[-1:] != (self.limits.vocab_size,):
             raise ValueError(f"logits are {list(logits.shape)}, but limits.vocab_size is {self.limits.vocab_size}")

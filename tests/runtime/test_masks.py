@@ -38,3 +38,29 @@ def test_bidirectional_masks(lengths, window, extra):
         expected = key < new[row] and (window is None or abs(key - query) <= window)
         assert mask[row, 0, query, key] == (expected or (query >= new[row] and query == key))
     assert mask.any(-1).all()
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=12), min_size=1, max_size=3),
+    st.integers(1, 7),
+    st.integers(5, 8),
+)
+def test_masks_over_rings(rows, window, longest):
+    """A ring is played through call by call: a query sees exactly the tokens of its window, and the ring holds them."""
+    calls = np.array([[*row, *[0] * (12 - len(row))] for row in rows], np.int64).T
+    slots = window + longest - 1
+    past = np.zeros(len(rows), np.int64)
+    held = np.full((len(rows), slots), -1)  # each slot's token, by position
+    for new in calls:
+        seq = max(int(new.max()), 1)
+        for row, step in np.ndindex(len(rows), seq):
+            held[row, (past[row] + step) % slots] = past[row] + step if step < new[row] else -2
+        total = int(past.max()) + seq
+        mask = build_mask(Mask(kind="causal", window=window, ring=True), past, new, seq, total, slots=slots)
+        assert mask.shape == (len(rows), 1, seq, min(slots, total))
+        for row in range(len(rows)):
+            for query in range(new[row]):
+                position = past[row] + query
+                seen = sorted(held[row, : mask.shape[-1]][mask[row, 0, query]])
+                assert seen == list(range(max(0, position - window + 1), position + 1))
+        past = past + new

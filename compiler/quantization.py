@@ -1,0 +1,132 @@
+"""Weights in fewer bits: how numbers become integers and scales, a block of rows at a time.
+
+Every scheme is symmetric: a weight is integer · scale, and no zero point is stored. Integers of one row come from that
+row alone, so that a matrix of any size streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from compiler.weights import BLOCK_BYTES, WeightTensor
+
+Bits = Literal[4, 8]
+
+
+def quantize_blocks(rows_NK: Tensor, bits: Bits, block: int) -> tuple[Tensor, Tensor]:
+    """float32 [N, K] → unsigned integers uint8 [N, K/block, block] around 2^(bits−1), and scales float32 [N, K/block].
+
+    The number of largest magnitude in a block becomes −2^(bits−1), the one integer that has no opposite: of 16 values
+    a scale by the magnitude alone would leave one unused.
+    """
+    half = 2 ** (bits - 1)
+    blocks = rows_NK.unflatten(-1, (-1, block))
+    largest = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))
+    scales = largest / -half
+    steps = blocks / torch.where(scales == 0, 1.0, scales)
+    integers = steps.round_().clamp_(-half, half - 1).add_(half).to(torch.uint8)
+    return integers, scales.squeeze(-1)
+
+
+def pack(integers: Tensor, bits: Bits) -> Tensor:
+    """uint8 [..., K] → [..., K · bits / 8]: of two 4-bit integers in a byte, the first is the low half."""
+    return integers if bits == 8 else integers[..., 0::2] | (integers[..., 1::2] << 4)
+
+
+def block_size(columns: int) -> int | None:
+    """Columns a scale, the most of 128 that divides a row; None where no kernel takes a divisor of it."""
+    return next((size for size in (128, 64, 32, 16) if columns % size == 0), None)
+
+
+@dataclass
+class Blocks:
+    """A matrix [N, K] as integers and scales by blocks of a row, which are made together while its rows stream by."""
+
+    weight: WeightTensor  # [N, K]
+    bits: Bits
+    block: int
+    scales: list[Tensor] = field(default_factory=list)
+
+    def stream(self, value: Tensor) -> Iterator[Tensor]:
+        """Packed integers uint8 [rows, K/block, block · bits / 8], and as a side effect the scales."""
+        self.scales.clear()
+        for rows in self.weight.blocks(value, torch.float32):
+            integers, scales = quantize_blocks(rows, self.bits, self.block)
+            self.scales.append(scales)
+            yield pack(integers, self.bits).contiguous()
+
+
+class BlockValues(WeightTensor):
+    """The integers of a matrix in blocks, uint8 [N, K/block, block · bits / 8]."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        rows, columns = map(int, blocks.weight.shape)
+        shape = (rows, columns // blocks.block, blocks.block * blocks.bits // 8)
+        super().__init__(blocks.weight.slot, shape, ir.DataType.UINT8, blocks.weight.steps, f".int{blocks.bits}")
+        self.matrix = blocks
+
+    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+        """Bytes, a block of rows at a time."""
+        return self.matrix.stream(value)
+
+
+class BlockScales(WeightTensor):
+    """The scales of a matrix in blocks, float32 [N, K/block]; written after its integers."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        rows, columns = map(int, blocks.weight.shape)
+        shape = (rows, columns // blocks.block)
+        super().__init__(blocks.weight.slot, shape, ir.DataType.FLOAT, blocks.weight.steps, f".int{blocks.bits}.scale")
+        self.matrix = blocks
+
+    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+        """The scales that were found while the integers were written."""
+        if not self.matrix.scales:
+            for _ in self.matrix.stream(value):
+                continue
+        yield from self.matrix.scales
+        self.matrix.scales.clear()
+
+
+class ColumnScales(WeightTensor):
+    """A scale for each of the N outputs of a matrix [N, K]: its largest magnitude over 127, float32 [N]."""
+
+    def __init__(self, weight: WeightTensor) -> None:
+        super().__init__(weight.slot, (int(weight.shape[0]),), ir.DataType.FLOAT, weight.steps, ".column.scale")
+        self.weight = weight
+
+    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+        """The scales, a block of rows at a time."""
+        for rows in self.weight.blocks(value, torch.float32):
+            yield _column_scales(rows)
+
+
+class ColumnValues(WeightTensor):
+    """The integers of a matrix [N, K] with a scale for each output, transposed: int8 [K, N]."""
+
+    def __init__(self, weight: WeightTensor) -> None:
+        rows, columns = map(int, weight.shape)
+        super().__init__(weight.slot, (columns, rows), ir.DataType.INT8, weight.steps, ".column")
+        self.weight = weight
+
+    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+        """The transposed integers as one block; they are a quarter of the matrix in float32."""
+        integers = torch.empty(tuple(map(int, self.weight.shape)), dtype=torch.int8)
+        start = 0
+        for rows in self.weight.blocks(value, torch.float32):
+            scales = _column_scales(rows).unsqueeze(-1)
+            steps = rows / torch.where(scales == 0, 1.0, scales)
+            integers[start : start + len(rows)] = steps.round_().to(torch.int8)
+            start += len(rows)
+        for columns in integers.t().split(max(1, BLOCK_BYTES // len(integers))):
+            yield columns.contiguous()
+
+
+def _column_scales(rows_NK: Tensor) -> Tensor:
+    return rows_NK.abs().amax(-1) / 127

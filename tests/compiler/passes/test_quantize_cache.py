@@ -1,0 +1,97 @@
+"""Caches of 8 bits: what they hold, how near the logits stay, and that calls of any size agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler.build import build
+from compiler.errors import BuildError
+from runtime.engine import load
+
+SPEC = """
+family: cached
+extends: llama
+sizes:
+  tiny:
+    {vocab_size: 50, hidden_size: 32, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4,
+     num_key_value_heads: 2, max_position_embeddings: 512}
+"""
+CHANGES = {
+    "grouped": (),
+    "rings": ("attention.window=5 if layer == 0 else none",),
+    "capped": ("attention.softcap=5.0",),  # its products are not of the fused form
+}
+LENGTH = 150
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_logits_stay_near_and_calls_of_any_size_agree(change: tuple[str, ...], tmp_path: Path) -> None:
+    spec = tmp_path / "cached.yaml"
+    spec.write_text(SPEC)
+    engines = [
+        load(build(spec, random=3, size="tiny", out=tmp_path / f"{kv}.plan", kv=kv, overrides=change), threads=1)
+        for kv in (None, "int8")
+    ]
+    rows = np.random.default_rng(0).integers(0, 50, (2, LENGTH))
+    exact, near = (engine.logits(rows) for engine in engines)
+    error = np.abs(near - exact).mean() / np.abs(exact).mean()
+    assert 0 < error < 0.01
+
+    caches = [state for state in engines[1].manifest.state if state.dtype == "int8"]
+    assert len(caches) == 4
+    wide = sum(np.prod([size for size in state.shape if isinstance(size, int)]) for state in caches)
+    assert wide == 2 * 2 * 2 * 8  # layers, keys and values, heads, width
+
+    sequences = engines[1].sequences(2)
+    start = 0
+    for size in (1, 1, 7, 64, 1, 30, 1, 45):
+        got = sequences.append(rows[:, start : start + size], logits="all")
+        # Queries and weights of one call share their rounding, so calls agree as near as the bits allow.
+        assert np.abs(got - near[:, start : start + size]).mean() / np.abs(exact).mean() < 0.01
+        start += size
+    assert start == LENGTH
+
+
+def test_a_cache_holds_each_token_within_half_a_step(tmp_path: Path) -> None:
+    spec = tmp_path / "cached.yaml"
+    spec.write_text(SPEC)
+    held = []
+    for kv in (None, "int8"):
+        engine = load(build(spec, random=3, size="tiny", out=tmp_path / "p.plan", kv=kv), threads=1)
+        sequences = engine.sequences(1)
+        sequences.append([[5, 9, 11]], logits="none")
+        held.append({binding.input: binding.buffer.host for binding in sequences._cache.bindings})
+    for name in ("key", "value"):
+        exact = held[0][f"past_key_values.0.{name}"][:, :, :3]
+        integers = held[1][f"past_key_values.0.{name}"]
+        integers = integers.swapaxes(2, 3)[:, :, :3] if name == "key" else integers[:, :, :3]
+        scales = held[1][f"past_key_values.0.{name}.scale"][:, :, :, :3].swapaxes(2, 3)
+        assert np.array_equal(scales, np.abs(exact).max(-1, keepdims=True) * np.float32(1 / 127))
+        assert (np.abs(integers * scales - exact) <= scales * 0.5001).all()
+        assert np.abs(integers).max() == 127
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kv": "int4"}, "--kv 'int4': choose int8"),
+        ({"kv": "int8", "target": "onnx"}, "target 'onnx' has no --kv 'int8'"),
+        ({"kv": "int8", "dtype": "float16"}, "leave out --dtype float16"),
+        ({"quantize": "int2"}, "no quantisation 'int2': choose int8 or int4"),
+        ({"quantize": "int8", "target": "onnx"}, "target 'onnx' has no quantisation 'int8'"),
+        ({"quantize": "int8", "dtype": "float16"}, "leave out --dtype float16"),
+    ],
+)
+def test_what_a_target_does_not_have(options, message, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=message):
+        build("llama", random=0, out=tmp_path / "p.plan", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_of_latents_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="deepseek-v2 caches latents: leave it out"):
+        build("deepseek-v2", size="lite", random=0, out=tmp_path / "p.plan", kv="int8")
+    assert not list(tmp_path.iterdir())
