@@ -40,11 +40,12 @@ from compiler.emit import (
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
 from compiler.passes.quantize_cache import quantize_caches
+from compiler.passes.whole_cache import read_whole_caches
 from compiler.rings import Rings, find_rings, longest_call
 from compiler.slots import parameter_slots, slot_shapes
 from compiler.targets import TARGETS, Target
 from runtime.plan import Limits, Manifest, Prefix, Tokens
-from runtime.plan.manifest import State
+from runtime.plan.manifest import Input, State
 
 _MANIFEST_ROOM = 2**20
 
@@ -89,12 +90,15 @@ def build(
     state = [rings.state(item) for item in interface.graph_state(bound, model.dtype)]
     if kv == "int8":
         state = quantize_caches(graph, state)
+    inputs = [rings.input(item) for item in interface.graph_inputs(bound)]
+    if place.whole_caches:
+        inputs = read_whole_caches(graph, inputs, state)
     stored = place_weights(graph)
     serialized = serialize(graph)
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab)
-    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, rings, state)
+    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, inputs, state)
     check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
@@ -177,7 +181,7 @@ def describe(
     stored: Sequence[Stored],
     tokens: SpecialTokens,
     longest: int,
-    rings: Rings,
+    inputs: Sequence[Input],
     state: Sequence[State],
 ) -> Manifest:
     """What the plan says about itself."""
@@ -191,7 +195,7 @@ def describe(
         target=target.name,
         dtype=dtype,
         quantization=quantize,
-        inputs=tuple(map(rings.input, interface.graph_inputs(spec))),
+        inputs=tuple(inputs),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
         state=tuple(state),
         limits=Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab),

@@ -190,9 +190,6 @@ class Engine:
     def _run(self, prompts: Ints, rows: list[Row], on_token: Callable[[int, int], object] | None) -> Iterator[str]:
         begin = time.perf_counter()
         sequences = self.sequences(len(rows))
-        # Room for the prompt and as much again, or less if less is asked for: the rest is grown into.
-        length = prompts.shape[1]
-        sequences.reserve(min(length + max(row.budget for row in rows), max(2 * length, 256)))
         self.timing.update(prompt_tokens=int((prompts >= 0).sum()), new_tokens=0, prefill_s=0.0, decode_s=0.0)
         prefilled: float | None = None
         try:

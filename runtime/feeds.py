@@ -11,6 +11,7 @@ from runtime.dtypes import DTYPES
 from runtime.masks import build_mask
 from runtime.plan.manifest import Input, Manifest, ring_slots
 from runtime.prefix import PrefixTracker
+from runtime.state import GROWING, RING
 
 Ints = NDArray[np.int64]
 
@@ -65,10 +66,13 @@ class Feeder:
                     return np.zeros_like(ids) if token_types is None else token_types
                 case "mask":
                     assert item.mask is not None
-                    slots = None
+                    keys, slots = total, None
                     if item.mask.ring:
                         assert item.mask.window is not None
                         slots = min(ring_slots(item.mask.window, self._longest_call), capacity)
-                    return build_mask(item.mask, past, new, seq, total, prefix.lengths if prefix else None, slots)
+                        keys = slots if item.shape[-1] == f"{RING}_{item.mask.window}" else min(slots, total)
+                    elif item.shape[-1] == GROWING:
+                        keys = capacity
+                    return build_mask(item.mask, past, new, seq, keys, prefix.lengths if prefix else None, slots)
 
         return {i.name: np.ascontiguousarray(value(i), DTYPES[i.dtype].storage) for i in self._inputs}

@@ -19,21 +19,19 @@ def build_mask(
 ) -> NDArray[np.bool_]:
     """Return the bool mask [batch, 1, seq, total]: true where query `seq` may see key `total`.
 
-    Over a ring of `slots` slots the keys are the ring's first min(slots, total), each of the last token that it holds.
+    Over a ring of `slots` slots the keys are the ring's first `total`, each of the last token that it holds.
 
     `prefix`, int64 [batch], are the tokens of each row's prompt, for a prefix mask.  `past` and `new`, int64 [batch],
     count each row's earlier tokens and this call's; the rest of `seq` is padding, which sees something too, since a
     softmax over nothing is NaN.
     """
-    if seq == 1 and len(past) == 1 and mask.window is None:
-        return np.ones((1, 1, 1, total), np.bool_)  # one row's newest token sees all that there is
     query = (past[:, None] + np.arange(seq))[:, None, :, None]
     key = np.arange(total)
     if mask.ring:
         assert slots is not None
         assert mask.window is not None
         newest = (past + seq - 1)[:, None]  # padding is written too, over tokens that have left the window
-        held = (newest - (newest - key[:slots]) % slots)[:, None, None]
+        held = (newest - (newest - key) % slots)[:, None, None]
         inside: NDArray[np.bool_] = (held >= 0) & (held <= query) & (held > query - mask.window)
         return inside
     if mask.kind != "bidirectional":

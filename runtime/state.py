@@ -39,8 +39,8 @@ def check_state(manifest: Manifest) -> None:
 class Cache:
     """The state of `batch` sequences.
 
-    kv and ring buffers start small and double, so that a short answer costs little memory; fixed ones come in pairs, of
-    which each call reads one and fills the other.
+    kv and ring buffers grow a little ahead of what is in them, since every call computes over all of them; fixed ones
+    come in pairs, of which each call reads one and fills the other.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Cache:
         """
         if slots <= self.capacity:
             return
-        wanted = min(-(-max(slots, 2 * self.capacity) // _ROUND) * _ROUND, self._limit)
+        # Calls compute over all slots, so there are hardly more than tokens; an eighth keeps the copies rare.
+        wanted = min(-(-max(slots, self.capacity * 9 // 8) // _ROUND) * _ROUND, self._limit)
         self._resize(max(slots, wanted))
 
     def _resize(self, capacity: int) -> None:

@@ -19,7 +19,7 @@ MICROSOFT = "com.microsoft"
 _INT8_ACTIVATIONS = 4
 # A router's few numbers choose what everything else is computed with.
 _KEPT = ".router."
-_NORMS = ("RMSNormalization", "LayerNormalization")
+_NORMS = ("RMSNormalization", "LayerNormalization", "SkipSimplifiedLayerNormalization", "SkipLayerNormalization")
 
 
 def quantize(bits: Bits) -> Pass:
@@ -93,8 +93,10 @@ def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> No
         assert x is not None
         maker = x.producer()
         if maker is not None and maker.op_type in _NORMS:
-            product = ir.Node(MICROSOFT, "DynamicQuantizeMatMul", [x, values, scales], name=node.name)
-            _replace(graph, node, [product], product.outputs[0])
+            last, bias = _bias_of(node)
+            inputs = [x, values, scales] if bias is None else [x, values, scales, None, bias]
+            product = ir.Node(MICROSOFT, "DynamicQuantizeMatMul", inputs, name=node.name)
+            _replace(graph, node, [product], product.outputs[0], last)
             continue
         # One scale serves all rows of a call: a token of great magnitude (a first token often has one) would leave the
         # others no integers but zero. After a norm rows are alike; elsewhere each is brought to magnitude one.
@@ -118,8 +120,11 @@ def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks) -> None:
             continue
         sizes = {"K": columns, "N": outputs, "bits": blocks.bits, "block_size": blocks.block}
         attributes = [ir.AttrInt64(k, v) for k, v in {**sizes, "accuracy_level": _INT8_ACTIVATIONS}.items()]
-        product = ir.Node(MICROSOFT, "MatMulNBits", [node.inputs[0], values, scales], attributes, name=node.name)
-        _replace(graph, node, [product], product.outputs[0])
+        last, bias = _bias_of(node)
+        inputs = [node.inputs[0], values, scales]
+        inputs += [] if bias is None else [None, None, bias]
+        product = ir.Node(MICROSOFT, "MatMulNBits", inputs, attributes, name=node.name)
+        _replace(graph, node, [product], product.outputs[0], last)
 
 
 def _look_up(graph: ir.Graph, node: ir.Node, blocks: Blocks, values: ir.Value, scales: ir.Value) -> None:
@@ -134,15 +139,28 @@ def _look_up(graph: ir.Graph, node: ir.Node, blocks: Blocks, values: ir.Value, s
     _replace(graph, node, [scale, gather, reshape], reshape.outputs[0])
 
 
-def _replace(graph: ir.Graph, node: ir.Node, new: list[ir.Node], result: ir.Value) -> None:
+def _bias_of(node: ir.Node) -> tuple[ir.Node, ir.Value | None]:
+    """The addition of a bias that follows a product, and that bias, which the product's own kernel can add."""
+    uses = list(node.outputs[0].uses())
+    if len(uses) == 1 and uses[0].node.op_type == "Add":
+        other = uses[0].node.inputs[1 - uses[0].idx]
+        if other is not None and isinstance(other.const_value, WeightTensor) and len(other.const_value.shape) == 1:
+            return uses[0].node, other
+    return node, None
+
+
+def _replace(graph: ir.Graph, node: ir.Node, new: list[ir.Node], result: ir.Value, last: ir.Node | None = None) -> None:
+    """New nodes in place of one, or of one and the `last` that reads it."""
     for made in new:
         for index, output in enumerate(made.outputs):
             output.name = output.name or f"{made.name}.{made.op_type}.{index}"
-    old = node.outputs[0]
+    old = (last or node).outputs[0]
     result.shape, result.type = old.shape, old.type
     graph.insert_before(node, new)
     ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
     result.name, old.name = old.name, None
+    if last is not None and last is not node:
+        graph.remove(last, safe=True)
     graph.remove(node, safe=True)
 
 

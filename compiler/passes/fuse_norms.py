@@ -1,0 +1,71 @@
+"""A residual sum and the norm that follows it as one node: the stream is read once instead of twice."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+MICROSOFT = "com.microsoft"
+_FUSED = {"RMSNormalization": "SkipSimplifiedLayerNormalization", "LayerNormalization": "SkipLayerNormalization"}
+_SUM = 3  # the output of a fused node that is the sum itself
+
+
+def fuse_norms(model: ir.Model) -> int:
+    """Replaces Add → norm by ONNX Runtime's fused node; returns how many pairs there were."""
+    graph = model.graph
+    fused = 0
+    for node in list(graph):
+        total = node.inputs[0].producer() if node.op_type in _FUSED and node.inputs[0] is not None else None
+        if total is None or total.op_type != "Add" or not _is_residual(total) or not _is_plain(node):
+            continue
+        _fuse(graph, total, node)
+        fused += 1
+    if fused:
+        graph.opset_imports[MICROSOFT] = 1
+    return fused
+
+
+def _is_residual(node: ir.Node) -> bool:
+    """Whether two float32 streams of one shape are added: nothing is broadcast, and neither is a constant."""
+    result = node.outputs[0].shape
+    if result is None or len(result) != 3 or not isinstance(result[2], int):
+        return False
+    for value in node.inputs:
+        if value is None or value.dtype != ir.DataType.FLOAT or value.const_value is not None or value.shape is None:
+            return False
+        if len(value.shape) != 3 or value.shape[2] != result[2]:
+            return False
+    # An input of the graph may be one that is broadcast, such as positions of one row for a whole batch.
+    return all(value is not None and value.producer() is not None for value in node.inputs)
+
+
+def _is_plain(node: ir.Node) -> bool:
+    """Whether a norm is over the last axis, with a weight of that width and no more outputs than its result."""
+    axis = node.attributes.get_int("axis", -1)
+    used = [output for output in node.outputs[1:] if output.uses()]
+    weight = node.inputs[1]
+    return axis in (-1, 2) and not used and weight is not None and weight.shape is not None and len(weight.shape) == 1
+
+
+def _fuse(graph: ir.Graph, total: ir.Node, norm: ir.Node) -> None:
+    epsilon = norm.attributes.get_float("epsilon", 1e-5)
+    fused = ir.Node(
+        MICROSOFT,
+        _FUSED[norm.op_type],
+        [*total.inputs, *norm.inputs[1:]],
+        [ir.AttrFloat32("epsilon", epsilon)],
+        num_outputs=_SUM + 1,
+        name=norm.name,
+    )
+    for old, index in ((norm.outputs[0], 0), (total.outputs[0], _SUM)):
+        new = fused.outputs[index]
+        new.shape, new.type = old.shape, old.type
+    for index in (1, 2):
+        fused.outputs[index].name = ""
+    # At the sum's place: what reads the sum may come before the norm.
+    graph.insert_before(total, fused)
+    for old, index in ((norm.outputs[0], 0), (total.outputs[0], _SUM)):
+        new = fused.outputs[index]
+        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        new.name, old.name = old.name, None
+    graph.remove(norm, safe=True)
+    graph.remove(total, safe=True)
