@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,8 @@ class Listing:
     size: str | None
     rows: tuple[Row, ...]
     parameters: int
-    state_per_token: int  # numbers that the state keeps for each token
-    state_fixed: int  # and those that it keeps whatever the length
+    state_per_token: Mapping[str, int]  # bytes that the state keeps for each token, by the model's dtype
+    state_fixed: Mapping[str, int]  # and those that it keeps whatever the length
     flops_per_token: int
     bound: BoundSpec | None
     dtypes: tuple[str, ...]
@@ -43,7 +44,8 @@ class Listing:
         """Operations that each live token adds to the next one's, in all layers."""
         if self.bound is None:
             return 0
-        return sum(_attention_flops(layer.attention) for layer in self.bound.layers)
+        mixers = [layer.attention for layer in self.bound.layers if layer.attention is not None]
+        return sum(_attention_flops(attention) for attention in mixers)
 
     def as_json(self) -> dict[str, Any]:
         """The same as one JSON object."""
@@ -63,8 +65,8 @@ class Listing:
             "size": self.size,
             "parameters": self.parameters,
             "weight_bytes": {dtype: self.parameters * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
-            "state_bytes_per_token": {dtype: self.state_per_token * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
-            "state_bytes_fixed": {dtype: self.state_fixed * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
+            "state_bytes_per_token": dict(self.state_per_token),
+            "state_bytes_fixed": dict(self.state_fixed),
             "flops_per_token": self.flops_per_token,
             "attention_flops_per_token_and_position": self.attention_flops,
             "config": dict(self.bound.config) if self.bound is not None else self.more.get("config"),
@@ -81,10 +83,10 @@ class Listing:
         lines += tree_lines(module_tree(self.rows), _words(self.bound) if self.bound is not None else {})
         lines += ["", *tensor_table(self.rows), "", f"{self.parameters:,} parameters"]
         lines.append(f"weights: {self._bytes(self.parameters)}")
-        if self.state_per_token:
-            lines.append(f"cache: {self._bytes(self.state_per_token)} for each token")
-        if self.state_fixed:
-            lines.append(f"state: {self._bytes(self.state_fixed)} for each sequence")
+        if any(self.state_per_token.values()):
+            lines.append(f"cache: {_listed_bytes(self.state_per_token)} for each token")
+        if any(self.state_fixed.values()):
+            lines.append(f"state: {_listed_bytes(self.state_fixed)} for each sequence")
         lines.append(
             f"compute: {self.flops_per_token:,} FLOPs for each token"
             + (f", and {self.attention_flops:,} for each token that it attends to" if self.attention_flops else "")
@@ -92,7 +94,11 @@ class Listing:
         return lines
 
     def _bytes(self, count: int) -> str:
-        return ", ".join(f"{count * DTYPES[dtype].nbytes(1):,} bytes in {dtype}" for dtype in self.dtypes)
+        return _listed_bytes({dtype: count * DTYPES[dtype].nbytes(1) for dtype in self.dtypes})
+
+
+def _listed_bytes(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} bytes in {dtype}" for dtype, count in counts.items())
 
 
 def required_names(spec: Spec) -> list[str]:
@@ -116,11 +122,10 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
 
     Raises WeightsError and BuildError where the checkpoint does not fill the model.
     """
-    import torch
-
     from compiler.checkpoint.names import map_checkpoint
     from compiler.checkpoint.reader import Checkpoint
     from compiler.cost import flops_per_token, parameter_count
+    from compiler.interface import DTYPES as COMPILER_DTYPES
     from compiler.interface import graph_state
     from compiler.model import meta_model
     from compiler.slots import slot_shapes
@@ -131,6 +136,7 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         resolution = map_checkpoint(bound, model, Checkpoint(checkpoint), checkpoint).resolution
         sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
     rows = tuple(Row(name, shape, source=sources.get(name)) for name, shape in slot_shapes(model).items())
+    states_by_dtype = {name: graph_state(bound, COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}
     return Listing(
         kind="spec",
         family=bound.family,
@@ -140,8 +146,8 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         size=bound.size,
         rows=rows,
         parameters=parameter_count(model),
-        state_per_token=_state(graph_state(bound, torch.float32), grows=True),
-        state_fixed=_state(graph_state(bound, torch.float32), grows=False),
+        state_per_token={name: _state(states, grows=True) for name, states in states_by_dtype.items()},
+        state_fixed={name: _state(states, grows=False) for name, states in states_by_dtype.items()},
         flops_per_token=flops_per_token(model),
         bound=bound,
         dtypes=_SHOWN_DTYPES,
@@ -159,8 +165,8 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
         size=None,
         rows=tuple(Row(tensor.name, tensor.shape, tensor.dtype) for tensor in manifest.tensors),
         parameters=manifest.parameters,
-        state_per_token=_state(manifest.state, grows=True),
-        state_fixed=_state(manifest.state, grows=False),
+        state_per_token={manifest.dtype: _state(manifest.state, grows=True)},
+        state_fixed={manifest.dtype: _state(manifest.state, grows=False)},
         flops_per_token=manifest.flops_per_token,
         bound=bound,
         dtypes=(manifest.dtype,) if manifest.dtype in DTYPES else _SHOWN_DTYPES,
@@ -184,9 +190,10 @@ def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
 
 
 def _state(states: Iterable[State], grows: bool) -> int:
-    """How many numbers one sequence keeps: for each token in the state that grows with it, or in all of the rest."""
-    shapes = (state.shape for state in states if ("capacity" in state.shape) == grows)
-    return sum(math.prod(size for size in shape if isinstance(size, int)) for shape in shapes)
+    """Bytes that one sequence keeps: for each token in the state that grows with it, or in all of the rest."""
+    found = [state for state in states if ("capacity" in state.shape) == grows]
+    sizes = (math.prod(size for size in state.shape if isinstance(size, int)) for state in found)
+    return sum(DTYPES[state.dtype].nbytes(size) for state, size in zip(found, sizes, strict=True))
 
 
 def _attention_flops(attention: GroupedQueryAttention | LatentAttention) -> int:
@@ -207,9 +214,13 @@ def _words(bound: BoundSpec) -> dict[str, str]:
         "head": describe(bound.head),
         "pooler": describe(bound.pooler),
     }
+    sets = bound.weight_sets
+    sharers = Counter(sets)
     for index, layer in enumerate(bound.layers):
         path = f"layers.{index}"
-        words[path] = describe(layer, without=("attention", "mlp"))
-        words[f"{path}.attention"] = describe(layer.attention)
-        words[f"{path}.mlp"] = describe(layer.mlp)
+        users = sharers[sets[index]]
+        shared = f"shared by {users} layers; " if users > 1 else ""
+        words[path] = shared + describe(layer.computation, without=("attention", "recurrence", "mlp"))
+        parts = {"attention": layer.attention, "recurrence": layer.recurrence, "mlp": layer.mlp}
+        words |= {f"{path}.{name}": describe(word) for name, word in parts.items() if word is not None}
     return words

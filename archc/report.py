@@ -88,10 +88,10 @@ def _shown(node: Node, words: Mapping[str, str], indent: str) -> Iterable[tuple[
 
 
 def _folded(node: Node, words: Mapping[str, str]) -> list[tuple[str, Node, int]]:
-    """The modules inside, runs of like layers as one: name, module, how many."""
+    """The modules inside, runs of like layers or experts as one: name, module, how many."""
     folded: list[tuple[str, Node, int]] = []
     for name, inner in node.inside.items():
-        if name == "layers":
+        if inner.inside and all(part.isdecimal() for part in inner.inside):
             runs: list[list[Node]] = []
             for layer in inner.inside.values():
                 if runs and _kind(runs[-1][0], words) == _kind(layer, words):
@@ -100,7 +100,7 @@ def _folded(node: Node, words: Mapping[str, str]) -> list[tuple[str, Node, int]]
                     runs.append([layer])
             for run in runs:
                 first, last = (layer.path.rpartition(".")[2] for layer in (run[0], run[-1]))
-                label = f"layers.{first}" if len(run) == 1 else f"layers.{first}-{last}"
+                label = f"{name}.{first}" if len(run) == 1 else f"{name}.{first}-{last}"
                 folded.append((label, run[0], len(run)))
         else:
             folded.append((name, inner, 1))

@@ -11,7 +11,7 @@ from archspec.errors import ArchspecError, ConfigError, Problem, SpecError, Weig
 from archspec.loading import load_spec, load_spec_text
 from archspec.schema import json_schema
 from archspec.spec import Spec
-from archspec.vocabulary.verbs import Concat, Normalize, Select, Split, Stack, Step, Transpose
+from archspec.vocabulary.verbs import Concat, Normalize, Reshape, Select, Split, Stack, Step, Transpose
 from archspec.weights import BoundWeights, Resolution, Source
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Listed",
     "Normalize",
     "Problem",
+    "Reshape",
     "Resolution",
     "Select",
     "Source",

@@ -14,7 +14,7 @@ from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_me
 from archspec.evaluation import Evaluator, FailedError, varies
 from archspec.expressions import ExpressionError
 from archspec.forms import Form, Group, place_of
-from archspec.rules import check_rules
+from archspec.rules import check_rules, weight_sets
 from archspec.vocabulary import PER_LAYER, Embedding, Head, Layer, Learned, NoPooler, Norm, Pooler, Prefix
 from archspec.vocabulary.verbs import Step
 from archspec.weight_table import WeightTable
@@ -45,6 +45,11 @@ class BoundSpec:
     text: str  # the spec as YAML that stands on its own
     size: str | None
     overrides: tuple[str, ...]
+
+    @property
+    def weight_sets(self) -> tuple[int, ...]:
+        """The number of each layer's set of weights."""
+        return weight_sets(self.layers)
 
 
 def bind(spec: Spec, config: Mapping[str, Any] | None, size: str | None, source: str) -> BoundSpec:
@@ -186,7 +191,7 @@ def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator, active: Sequ
     fields.setdefault("prefix", None)
     count = _value(evaluator, _field(model, "layer.count"))
     layers = _bind_all_layers(spec, model, evaluator, active, count) if isinstance(count, int) else None
-    weights = _bind_weights(spec, parts.weights, evaluator) if layers is not None else None
+    weights = _bind_weights(spec, parts.weights, evaluator, layers) if layers is not None else None
     if problems or layers is None or any(value is _FAILED for value in fields.values()):
         return None
     fields["layers"] = tuple(_with_table(layer, fields["context"]) for layer in layers)
@@ -265,16 +270,17 @@ def _with_table(layer: Layer, context: int) -> Layer:
     return layer
 
 
-def _bind_weights(spec: Spec, table: WeightTable, evaluator: Evaluator) -> BoundWeights:
+def _bind_weights(spec: Spec, table: WeightTable, evaluator: Evaluator, bound: Sequence[Layer]) -> BoundWeights:
     entries: dict[str, BoundEntry] = {}
     for key, entry in (table.entries or {}).items():
         layers = range(evaluator.layers) if any(map(varies, entry.verbs)) else (0,)
         steps: list[tuple[Step, ...]] = []
         for layer in layers:
-            bound = [_value(evaluator, verb, layer) for verb in entry.verbs]
-            steps.append(tuple(step for step in bound if step is not _FAILED))
+            values = [_value(evaluator, verb, layer) for verb in entry.verbs]
+            steps.append(tuple(step for step in values if step is not _FAILED))
         entries[key] = BoundEntry(key, entry.names, entry.all_needed, tuple(steps), entry.mark)
-    return BoundWeights(spec.file, table.prefixes, table.rename, table.ignore, entries)
+    sets = weight_sets(bound) if any(layer.weights is not None for layer in bound) else ()
+    return BoundWeights(spec.file, table.prefixes, table.rename, table.ignore, entries, sets)
 
 
 def _plain(value: Any) -> Any:

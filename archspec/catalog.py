@@ -14,11 +14,12 @@ SUFFIXES = (".yaml", ".yml")
 
 
 class Listed(NamedTuple):
-    """One shipped spec."""
+    """One shipped spec; `problems` are the faults of its file and header, and no others."""
 
     name: str
     path: Path
     description: str
+    problems: tuple[Problem, ...] = ()
 
 
 def specs_dir() -> Path:
@@ -33,8 +34,12 @@ def shipped() -> dict[str, Path]:
 
 
 def list_specs() -> list[Listed]:
-    """Every shipped spec with its description. Raises SpecError for one that is not even YAML."""
-    return [Listed(name, path, _header(path).description) for name, path in shipped().items()]
+    """Every shipped spec with its description. One that cannot be read hides no other: its `problems` say why."""
+    found = []
+    for name, path in shipped().items():
+        header, problems = _header(path)
+        found.append(Listed(name, path, header.description, problems))
+    return found
 
 
 def find_spec(name_or_path: str | Path) -> Path:
@@ -54,7 +59,8 @@ def find_spec(name_or_path: str | Path) -> Path:
 def detect_spec(config: Mapping[str, Any], where: str = "config.json") -> str:
     """The name of the shipped spec that a config.json is for, by `match:`.
 
-    Raises ConfigError when no spec or more than one fits, and says which come close.
+    Raises ConfigError when no spec or more than one fits, and says which come close. A spec with a faulty header fits
+    nothing; where no other does either, its faults are among the problems.
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
@@ -64,7 +70,13 @@ def detect_spec(config: Mapping[str, Any], where: str = "config.json") -> str:
         raise ConfigError([Problem(where, 0, 0, "model_type", message, "name the spec instead")])
     found = config.get("architectures")
     architectures = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
-    headers = {name: _header(path) for name, path in shipped().items()}
+    headers: dict[str, Header] = {}
+    faults: list[Problem] = []
+    for name, path in shipped().items():
+        header, problems = _header(path)
+        faults += problems
+        if not problems:
+            headers[name] = header
     by_type = {name: header for name, header in headers.items() if model_type in header.model_types}
     fitting = [name for name, header in by_type.items() if _fits(header, architectures)]
     if len(fitting) == 1:
@@ -76,16 +88,25 @@ def detect_spec(config: Mapping[str, Any], where: str = "config.json") -> str:
         known = sorted({name for header in by_type.values() for name in header.architectures})
         message = f"{shown(architectures)} is none of the architectures that the specs for {shown(model_type)} know"
         hint = f"known: {listed(known)} (specs: {listed(by_type)})"
-        raise ConfigError([Problem(where, 0, 0, "architectures", message, hint)])
+        raise ConfigError([Problem(where, 0, 0, "architectures", message, hint), *faults])
     types = sorted({name for header in headers.values() for name in header.model_types})
     hint = hints(did_you_mean(model_type, types), f"known: {listed(types)}")
-    raise ConfigError([Problem(where, 0, 0, "model_type", f"no spec is for model_type {shown(model_type)}", hint)])
+    message = f"no spec is for model_type {shown(model_type)}"
+    raise ConfigError([Problem(where, 0, 0, "model_type", message, hint), *faults])
 
 
 def _fits(header: Header, architectures: list[str]) -> bool:
     return not header.architectures or not architectures or bool(set(header.architectures) & set(architectures))
 
 
-def _header(path: Path) -> Header:
-    tree = read_tree(path)
-    return check_header(tree, []) if isinstance(tree, Table) else Header()
+def _header(path: Path) -> tuple[Header, tuple[Problem, ...]]:
+    """What a spec says of itself, and the faults of that."""
+    try:
+        tree = read_tree(path)
+    except SpecError as error:
+        return Header(), error.problems
+    if not isinstance(tree, Table):
+        return Header(), (tree.mark.problem("", "a mapping is expected"),)
+    problems: list[Problem] = []
+    header = check_header(tree, problems)
+    return header, tuple(problems)

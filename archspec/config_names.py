@@ -20,12 +20,15 @@ MAX_NAMES = 256  # defaults may refer to each other, as deep as there are names
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_KEYS = ("default", "keys", "allowed")
+_KEYS = ("default", "absent", "keys", "allowed")
 
 
 @dataclass(frozen=True)
 class ConfigName:
-    """One entry of `config:`; `default` is an Expression, a plain value, or absent where the key is required."""
+    """One entry of `config:`; `default` is an Expression, a plain value, or None where the key is required.
+
+    `absent` is a plain value for a config without the key, where a null means something else; None where it does not.
+    """
 
     name: str
     mark: Mark
@@ -34,6 +37,7 @@ class ConfigName:
     default: Expression | Any = None
     default_mark: Mark | None = None
     allowed: tuple[Any, ...] = ()
+    absent: Any = None
 
 
 @dataclass(frozen=True)
@@ -134,14 +138,21 @@ def _config_name(name: str, node: Node, mark: Mark, known: Collection[str], prob
             problems.append(node.keys[key].problem(join(path, key), f"unknown key '{clipped(key)}'", hint))
     keys = tuple(dict.fromkeys((name, *_list(node.get("keys"), join(path, "keys"), str, problems))))
     allowed = tuple(_list(node.get("allowed"), join(path, "allowed"), object, problems))
-    default = node.get("default")
+    default, absent = node.get("default"), node.get("absent")
+    if absent is not None and (default is None or to_python(absent) is None):
+        hint = "`default` says what null means, `absent` what it is without the key"
+        problems.append(absent.mark.problem(join(path, "absent"), "a value beside a default is expected", hint))
     if default is None:
         return ConfigName(name, mark, keys, True, allowed=allowed)
     value = _default_value(default, name, known, join(path, "default"), problems)
     if allowed and not isinstance(value, Expression) and not among(value, allowed):
         message = f"{shown(value)} is not among the allowed values {listed(map(shown, allowed))}"
         problems.append(default.mark.problem(join(path, "default"), message))
-    return ConfigName(name, mark, keys, False, value, default.mark, allowed)
+    missing = to_python(absent) if absent is not None else None
+    if allowed and missing is not None and not among(missing, allowed):
+        message = f"{shown(missing)} is not among the allowed values {listed(map(shown, allowed))}"
+        problems.append(node.keys["absent"].problem(join(path, "absent"), message))
+    return ConfigName(name, mark, keys, False, value, default.mark, allowed, missing)
 
 
 def _list(node: Node | None, path: str, item: type, problems: list[Problem]) -> list[Any]:

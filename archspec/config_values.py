@@ -53,6 +53,13 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def _is_there(config: Mapping[str, Any], key: str) -> bool:
+    """Whether a config has the key at all, be it with a null."""
+    outer, _, inner = key.rpartition(".")
+    holder = value_at(config, outer) if outer else config
+    return key in config or (isinstance(holder, Mapping) and inner in holder)
+
+
 def explain(names: Collection[str], values: Values, layer: int | None = None) -> str:
     """Where the values of an expression come from, as a message says it."""
     origins: dict[str, list[str]] = {}
@@ -95,6 +102,9 @@ def _look_up(
     elif found:
         result.values[entry.name] = first
         result.origins[entry.name] = origin
+    elif entry.absent is not None and not any(_is_there(config, key) for key in entry.keys):
+        result.values[entry.name] = entry.absent
+        result.origins[entry.name] = "by default"
     else:
         return
     value = result.values[entry.name]

@@ -81,7 +81,9 @@ def _merge_group(lower: Table, upper: Table, shape: SectionShape) -> Node:
     before = _kind(lower) or shape.default_kind
     kind = _kind(upper) or before
     word = shape.classes.get(kind)
-    fields = fields_of(word) if word is not None else {}
+    # Two overrides of one section may leave its kind to the file that they change.
+    possible = [word] if word is not None else shape.classes.values()
+    fields = {name: field for each in possible for name, field in fields_of(each).items()}
     kept = dict(lower.entries)
     if _kind(upper) not in (None, before) and word is not None:
         kept = {key: value for key, value in kept.items() if key in fields}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archspec.errors import shown
 from archspec.vocabulary import (
     Alibi,
+    Attention,
     BlockRope,
+    DeltaRule,
     DynamicScaling,
+    EmbeddingProjection,
     GatedMlp,
+    GiveValues,
     GroupedQueryAttention,
     LatentAttention,
     Layer,
@@ -22,9 +26,12 @@ from archspec.vocabulary import (
     MoeMlp,
     NoNorm,
     NoPooler,
+    NoPosition,
     Position,
     PromptNtkScaling,
     Rope,
+    SelectiveScan,
+    TakeValues,
 )
 
 Fault = tuple[str, str, str]  # path of the key, what is wrong, what to do
@@ -42,7 +49,11 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
             if path not in seen:
                 seen.add(path)
                 yield path, f"{message} (layer {index})" if index else message, hint
+    yield from _sharing_faults(model["layers"])
     yield from _norm_faults(model["embedding"].norm, "embedding.norm")
+    if model["embedding"].table_width is None and model["embedding"].projection != EmbeddingProjection():
+        hint = "give `table_width`, or drop it"
+        yield "embedding.projection", "a token table as wide as the residual stream needs no projection", hint
     yield from _norm_faults(model["final_norm"], "final_norm")
     if isinstance(model["head"], MlmHead):
         yield from _norm_faults(model["head"].norm, "head.norm")
@@ -56,17 +67,32 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "position", "block-rope without a prefix: nothing says where the written block begins", "add `prefix:`"
     if model["prefix"] is not None and encoder:
         yield "prefix", "an encoder reads every prompt both ways", "drop it"
+    yield from _value_faults(model["layers"])
     learned = [isinstance(layer.position, Learned) for layer in model["layers"]]
     if any(learned) and (not all(learned) or len({layer.position for layer in model["layers"]}) > 1):
         yield "position", "learned positions are added once, to the embedding; they cannot differ by layer", ""
 
 
+def weight_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """The number of each layer's set of weights: what it says, or its own place."""
+    return tuple(index if layer.weights is None else layer.weights for index, layer in enumerate(layers))
+
+
+def _sharing_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    first: dict[int, int] = {}
+    for index, number in enumerate(weight_sets(layers)):
+        other = first.setdefault(number, index)
+        if other < index and layers[other].computation != layers[index].computation:
+            message = f"layers {other} and {index} share weights and are not alike"
+            yield "layer.weights", message, "give them the same sections, or sets of their own"
+            return
+
+
 def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
-    attention, norm = layer.attention, layer.norm
-    if isinstance(attention, LatentAttention):
-        yield from _latent_faults(attention, layer.position)
-    else:
-        yield from _grouped_faults(attention, layer.position)
+    norm = layer.norm
+    yield from _mixer_faults(layer, model)
+    if layer.attention is not None:
+        yield from _attention_faults(layer.attention, layer, model)
     if not isinstance(norm, NoNorm):
         if norm.shared and layer.residual == "sequential":
             hint = "set `layer.residual: parallel`, or drop it"
@@ -80,14 +106,26 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "layer.skip.source", "no norm stands on a branch's input whose output could be carried", "use input"
     yield from _norm_faults(norm, "layer.norm")
     yield from _mlp_faults(layer.mlp, "mlp")
+    if layer.mlp is None:
+        if layer.residual == "parallel":
+            yield "mlp", "a parallel residual joins two branches", "give an MLP, or set `layer.residual: sequential`"
+        if not isinstance(norm, NoNorm) and norm.branches != "mixer":
+            yield "layer.norm.branches", "there is no MLP to have a norm", "set `branches: mixer`"
+    if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
+        message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
+        yield "position.size", message, "make it as large as `context`, or leave it out"
+
+
+def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
+    if isinstance(attention, LatentAttention):
+        yield from _latent_faults(attention, layer.position)
+    else:
+        yield from _grouped_faults(attention, layer.position)
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
     if isinstance(layer.position, Rope):
         width = "rope_dim" if isinstance(attention, LatentAttention) else "head_dim"
         yield from _rope_faults(layer.position, attention.rotating_dim, f"attention.{width}")
-    if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
-        message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
-        yield "position.size", message, "make it as large as `context`, or leave it out"
 
 
 def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iterator[Fault]:
@@ -113,10 +151,61 @@ def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[F
         yield "position", message, "use rope, learned or none"
 
 
+def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Exactly one token mixer in a layer, and around a recurrence nothing that only attention reads."""
+    recurrence = layer.recurrence
+    if layer.attention is None and recurrence is None:
+        yield "attention", "a layer without attention and without recurrence mixes no tokens", "give one of them"
+    if recurrence is None:
+        return
+    if layer.attention is not None:
+        yield "recurrence", "a layer has one token mixer, and this one has attention too", "set `attention: none`"
+        return
+    if not isinstance(layer.position, NoPosition | Learned):
+        message = f"{layer.position.kind} positions are read by attention, and this layer has none"
+        yield "position", message, "use none where there is a recurrence"
+    if model["topology"] == "encoder":
+        yield "recurrence", "an encoder reads both ways, and a recurrence only forwards", "use `topology: decoder`"
+    if model["prefix"] is not None:
+        yield "recurrence", "a prompt is read both ways, and a recurrence reads only forwards", "drop `prefix`"
+    if isinstance(recurrence, SelectiveScan):
+        yield from _norm_faults(recurrence.inner_norm, "recurrence.inner_norm")
+
+
+def _value_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    """Values are given before they are taken, and for somebody."""
+    path, giver, used = "recurrence.value_residual", None, True
+    for index, layer in enumerate(layers):
+        recurrence = layer.recurrence
+        if not isinstance(recurrence, DeltaRule):
+            continue
+        width = recurrence.heads * recurrence.head_dim
+        if isinstance(recurrence.value_residual, GiveValues):
+            if not used:
+                break
+            giver, used = width, False
+        elif isinstance(recurrence.value_residual, TakeValues):
+            if giver != width:
+                of = "no layer before it gives any" if giver is None else f"the layer before it gives {giver}"
+                yield path, f"layer {index} takes values of {width} channels, and {of}", "let one give its own"
+                return
+            used = True
+    if not used:
+        yield path, "values are given and no later layer takes them", "drop it, or let a later layer take"
+
+
 def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
+    if isinstance(mlp, GatedMlp) and mlp.activation == "xielu" and (mlp.beta or mlp.limit or mlp.up_offset):
+        yield f"{path}.activation", "xielu learns its shape: beta, limit and up_offset have no place in it", "drop them"
     if isinstance(mlp, GatedMlp) and mlp.beta is not None and mlp.activation != "silu":
         yield f"{path}.beta", f"beta is a factor inside silu, and the activation is {shown(mlp.activation)}", "drop it"
     if isinstance(mlp, MoeMlp):
+        if mlp.expert.activation == "xielu":
+            yield (
+                f"{path}.expert.activation",
+                "xielu's learned numbers are one set, and experts are many",
+                "use another",
+            )
         yield from _mlp_faults(mlp.expert, f"{path}.expert")
         yield from _mlp_faults(mlp.shared, f"{path}.shared")
         yield from _router_faults(mlp, path)

@@ -137,6 +137,7 @@ def _meta() -> dict[str, Schema]:
                 "type": ["object", "null"],
                 "properties": {
                     "default": {"description": "A value, or an expression over other config names."},
+                    "absent": {"description": "A value for a file without the key, where null is the default."},
                     "keys": {
                         "type": "array",
                         "items": {"type": "string"},

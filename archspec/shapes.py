@@ -148,7 +148,8 @@ def _shape(annotation: Any, metadata: tuple[Any, ...] = ()) -> Shape:
     nullable = len(members) < len(_members(annotation))
     words = [_bare(member) for member in members]
     if all(isinstance(word, type) and issubclass(word, Word) for word in words):
-        default = next((item.kind for item in metadata if isinstance(item, DefaultKind)), None)
+        marks = (*metadata, *_marks(annotation))
+        default = next((mark.kind for mark in marks if isinstance(mark, DefaultKind)), None)
         return SectionShape({_kind_of(word): word for word in words}, nullable, default)
     adapter: TypeAdapter[Any] = TypeAdapter(
         Annotated[(annotation, *metadata)] if metadata else annotation, config=_STRICT
@@ -173,6 +174,15 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(bare) in (typing.Union, types.UnionType):
         return tuple(member for part in typing.get_args(bare) for member in _members(part))
     return (bare,)
+
+
+def _marks(annotation: Any) -> tuple[Any, ...]:
+    """What Annotated says of a type, or of a member of a union."""
+    if typing.get_origin(annotation) is Annotated:
+        return (*annotation.__metadata__, *_marks(_bare(annotation)))
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(mark for part in typing.get_args(annotation) for mark in _marks(part))
+    return ()
 
 
 def _bare(annotation: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from archspec.errors import Problem, WeightsError, clipped, did_you_mean, hints, listed
-from archspec.vocabulary.verbs import Normalize, Select, Split, Stack, Step, Transpose, Unstack
+from archspec.vocabulary.verbs import Normalize, Reshape, Select, Split, Stack, Step, Transpose, Unstack
 from archspec.weight_table import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELD, LAYER_KEY
 from archspec.yaml_tree import Mark
 
@@ -63,6 +63,7 @@ class BoundWeights:
     rename: tuple[tuple[str, str], ...]
     ignore: tuple[str, ...]
     entries: Mapping[str, BoundEntry]
+    sets: tuple[int, ...] = ()  # the number of each layer's weights, where it is not the layer's own place
 
     def find(self, slot: str) -> tuple[BoundEntry, int | None, int | None, list[str]] | None:
         """The longest key that names the slot or a module that it is in, its layer and expert, the checkpoint names."""
@@ -78,7 +79,8 @@ class BoundWeights:
             entry = self.entries.get(spelling[:end])
             if entry is not None:
                 rest = spelling[end:]
-                names = [name.replace(LAYER_FIELD, str(layer)) + rest for name in entry.names]
+                number = self.sets[layer] if layer is not None and self.sets else layer
+                names = [name.replace(LAYER_FIELD, str(number)) + rest for name in entry.names]
                 return entry, layer, expert, [name.replace(EXPERT_FIELD, str(expert)) for name in names]
         return None
 
@@ -235,7 +237,13 @@ def _unstacked(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
 
 
 def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
-    """The steps that make sense on the way to a slot of that rank; before a stack, tensors have an axis less."""
+    """The steps that make sense on the way to a slot of that rank; before a stack, tensors have an axis less.
+
+    A reshape is written for the one tensor that it fits, and so are the steps beside it.
+    """
+    if any(isinstance(step, Reshape) for step in steps):
+        yield from steps
+        return
     stacks = [index for index, step in enumerate(steps) if isinstance(step, Stack)]
     for index, step in enumerate(steps):
         if isinstance(step, Stack | Unstack) or rank - any(index < place for place in stacks) > 1:

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from compiler import interface
+from compiler.bodies import copy_attribute
+from compiler.flows import given, taken
 from compiler.model import Model, signals_of, stretch_name
 from compiler.operators import OPSET
 from compiler.slots import parameter_slots
 from compiler.tensors import TensorType
 from compiler.trace import Part, Piece, trace
 from compiler.weights import StackedWeight, WeightTensor
-from compiler.wiring import mask_type, table_type
+from compiler.wiring import REAL, mask_type, table_type
 
 IR_VERSION = 11
 _IR_DTYPES = {
@@ -116,7 +118,7 @@ def _copy_node(node: ir.Node, mapping: dict[ir.Value, ir.Value], prefix: str) ->
         node.domain,
         node.op_type,
         [None if value is None else mapping[value] for value in node.inputs],
-        node.attributes.values(),
+        [copy_attribute(attribute, f"{prefix}{node.name}.") for attribute in node.attributes.values()],
         overload=node.overload,
         num_outputs=len(node.outputs),
         version=node.version,
@@ -174,10 +176,15 @@ def _signals(model: Model) -> list[Stage]:
         outputs[name] = TensorType(model.dtype, (1, len(alibi.slopes), 1, "total"))
     for name in model.signals.logns:
         outputs[name] = TensorType(model.dtype, ("batch", 1, "seq", 1))
+    inputs: dict[str, TensorType] = {}
+    if model.wiring.real:
+        outputs["real_tokens"] = REAL
+        inputs |= {"input_ids": interface.TOKENS, "lengths": interface.ROWS}
     if not outputs:
         return []
-    given = list(outputs)
-    inputs = {"position_ids": interface.TOKENS} if model.wiring.positions else {}
+    wanted = list(outputs)
+    if model.wiring.positions:
+        inputs["position_ids"] = interface.TOKENS
     if model.wiring.block_positions:
         inputs["block_position_ids"] = interface.BLOCKS
     for _, mask in model.signals.alibis.values():
@@ -188,14 +195,15 @@ def _signals(model: Model) -> list[Stage]:
     for name, kind in stretches.items():
         inputs[interface.past_stretch(name)] = kind
         outputs[interface.present_stretch(name)] = kind
-        given.append(stretch_name(name))
+        wanted.append(stretch_name(name))
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
         kept = {name: tensors[interface.past_stretch(name)] for name in stretches}
         tables = model.signals(
-            tensors.get("position_ids"), tensors, kept, tensors.get("write_indices"), tensors.get("block_position_ids")
-        )
-        return [tables[name] for name in given]
+            tensors.get("position_ids"), tensors, kept, tensors.get("write_indices"), tensors.get("block_position_ids"),
+            tensors.get("input_ids"), tensors.get("lengths"),
+        )  # fmt: skip
+        return [tables[name] for name in wanted]
 
     # On the CPU, not on meta: the tables' own constants are part of the trace.
     return [Stage("signals", "signals", Part(model.signals, function, inputs, device="cpu"), tuple(inputs), outputs)]
@@ -218,36 +226,43 @@ def _embedding(model: Model) -> Stage:
 
 def _layers(model: Model) -> Iterator[Stage]:
     """One stage a layer; layers that compute the same share a kind, and so a trace."""
-    hidden = "embedding.output"
-    rows = {"write_indices": interface.ROWS} if model.cached else {}
-    if interface.needs_lengths(model.spec):
-        rows["lengths"] = interface.ROWS
+    hidden, flows, model_flows = "embedding.output", dict[str, str](), dict[str, TensorType]()
     for index, word in enumerate(model.spec.layers):
+        rows = {"write_indices": interface.ROWS} if model.cached and word.attention is not None else {}
+        if model.cached and interface.layer_needs_lengths(word):
+            rows["lengths"] = interface.ROWS
         states = interface.layer_states(model.spec, index, model.dtype)
         tables = model.wiring.types(index, model.dtype)
         # The part's own names for the stream and the state: layers of one kind differ in the graph's.
         inputs = {"hidden": _hidden(model), **tables, **rows}
+        read = {name: flows[name] for name in taken(word)}
+        inputs |= {_GIVEN + name: model_flows[name] for name in read}
         inputs |= {_STATE + name: state.tensor for name, state in states.items()}
         outputs = {f"layers.{index}.output": _hidden(model)}
+        gives = given(word, model.dtype)
+        outputs |= {f"layers.{index}.{name}": kind for name, kind in gives.items()}
         outputs |= {interface.present_name(index, name): state.tensor for name, state in states.items()}
-        part = Part(model.layers[index], _layer_function(model, index, tuple(states)), inputs)
+        part = Part(model.layers[index], _layer_function(model, index, tuple(read), (*gives, *states)), inputs)
         past = (interface.past_name(index, name) for name in states)
-        yield Stage(word, f"layers.{index}", part, (hidden, *tables, *rows, *past), outputs)
+        yield Stage(word.computation, f"layers.{index}", part, (hidden, *tables, *rows, *read.values(), *past), outputs)
+        flows |= {name: f"layers.{index}.{name}" for name in gives}
+        model_flows |= gives
         hidden = f"layers.{index}.output"
 
 
-_STATE = "state."
+_STATE, _GIVEN = "state.", "given."
 
 
 def _layer_function(
-    model: Model, index: int, states: tuple[str, ...]
+    model: Model, index: int, read: tuple[str, ...], made: tuple[str, ...]
 ) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
     module, wire = model.layers[index], model.wiring.wires[index]
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        state = {name: tensors[_STATE + name] for name in states}
-        x, present = module(tensors["hidden"], signals_of(wire, tensors), state)
-        return [x, *(present[name] for name in states)]
+        state = {name[len(_STATE) :]: tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
+        flows = {name: tensors[_GIVEN + name] for name in read}
+        x, present = module(tensors["hidden"], signals_of(wire, tensors, flows), state)
+        return [x, *(present[name] for name in made)]
 
     return function
 

@@ -15,13 +15,16 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def flops_per_token(model: nn.Module) -> int:
-    """Floating-point operations of one token's projections, two for each weight read; of experts, those it uses.
+    """Floating-point operations of one token: two for each weight that a projection reads, of experts those that it
+    uses, and a recurrence's own.
 
     Attention's own products come on top, for each live position and layer.
     """
-    projections = [module for module in model.modules() if isinstance(module, Linear | Projection)]
-    experts = [module for module in model.modules() if isinstance(module, Experts)]
+    # Modules that several layers share work once in each.
+    modules = [module for _, module in model.named_modules(remove_duplicate=False)]
+    projections = [module for module in modules if isinstance(module, Linear | Projection)]
+    experts = [module for module in modules if isinstance(module, Experts)]
     stacks = [(module, stack) for module in experts for stack in (module.gate, module.up, module.down) if stack]
-    return sum(2 * module.weight.numel() for module in projections) + sum(
-        2 * stack.weight[0].numel() * module.per_token for module, stack in stacks
-    )
+    recurrent = sum(getattr(module, "flops", 0) for module in model.modules())
+    dense = sum(2 * module.weight.numel() for module in projections)
+    return dense + recurrent + sum(2 * stack.weight[0].numel() * module.per_token for module, stack in stacks)

@@ -93,7 +93,7 @@ def stream_weights(
         progress(item.tensor.name, position, total)
         sink.write(memoryview(bytes(item.tensor.offset - position)))
         position = item.tensor.offset
-        for part in item.weight.parts():
+        for part in item.weight.by_slot():
             for data in _numbers(part, item.tensor.dtype, slots, warn):
                 position += sink.write(data)
     progress("", total, total)

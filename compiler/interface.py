@@ -25,6 +25,12 @@ def has_cache(spec: BoundSpec) -> bool:
     return spec.topology == "decoder"
 
 
+def has_positions(spec: BoundSpec) -> bool:
+    """Whether layers keep slots by position, so that a call must say where it writes."""
+    growing = any(layer.attention is not None for layer in spec.layers)
+    return has_cache(spec) and (growing or bool(wire(spec).stretches))
+
+
 def layer_states(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict[str, StateType]:
     """What one layer keeps between calls, by the component's names for it; nothing without a cache."""
     return layer_state(spec.layers[index], spec.embedding.width, dtype) if has_cache(spec) else {}
@@ -52,7 +58,13 @@ def present_stretch(table: str) -> str:
 
 def needs_lengths(spec: BoundSpec) -> bool:
     """Whether a layer's state depends on how many of a row's new tokens are real."""
-    return has_cache(spec) and any(getattr(layer.attention, "filter", None) is not None for layer in spec.layers)
+    return has_cache(spec) and any(layer_needs_lengths(layer) for layer in spec.layers)
+
+
+def layer_needs_lengths(layer: words.Layer) -> bool:
+    """Whether a layer has a state that is no cache: padding must not get into it."""
+    filtered = getattr(layer.attention, "filter", None) is not None
+    return filtered or layer.recurrence is not None or isinstance(layer.mlp, words.ChannelMixing)
 
 
 def _tensor(kind: TensorType) -> dict[str, object]:
@@ -77,7 +89,7 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
         kind = "prefix" if mask.prefix else "causal" if mask.causal else "bidirectional"
         described = manifest.Mask.model_validate({"kind": kind, "window": mask.window})
         inputs.append(entry(name, "mask", mask_type(mask), described))
-    if has_cache(spec):
+    if has_positions(spec):
         inputs.append(entry("write_indices", "write_indices", ROWS))
     if needs_lengths(spec):
         inputs.append(entry("lengths", "lengths", ROWS))

@@ -20,6 +20,8 @@ from torch.library import custom_op
 from compiler.activations import activation, gated
 
 DOMAIN, EXPERTS = "archc", "Experts"
+# Metadata of nodes whose input may have no rows at all.
+PERHAPS_EMPTY = "archc.perhaps_empty"
 # Inputs of the node, in order; absent ones are empty.
 INPUTS = ("x", "chosen", "weights", "up", "down", "gate", "up_bias", "down_bias", "gate_bias")
 

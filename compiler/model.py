@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from archspec import vocabulary as words
 from archspec.binding import BoundSpec
 from compiler import operators as ops
-from compiler.components.attention import Signals
 from compiler.components.embedding import Embedding
 from compiler.components.head import FirstTokenPooler, make_head
 from compiler.components.layer import Layer
 from compiler.components.norm import LayerNorm, PerHead, RmsNorm, make_norm
 from compiler.components.position import AlibiBias, BlockRotaryTables, LognFactor, RotaryTables
+from compiler.components.signals import Signals
+from compiler.flows import given
 from compiler.state import State
 from compiler.wiring import Wire, Wiring, wire
 
@@ -50,6 +51,7 @@ class SignalTables(nn.Module):
         self.alibis = {
             name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in wiring.alibis.items()
         }
+        self.real = wiring.real
         self.logns = {name: LognFactor(trained, dtype) for name, trained in wiring.logns.items()}
 
     def forward(
@@ -59,8 +61,12 @@ class SignalTables(nn.Module):
         stretches: State | None = None,
         write_indices: Tensor | None = None,
         block_position_ids: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """position_ids [B, S], block_position_ids [B, 2, S] and masks [B, 1, S, T] by name → tables by name.
+
+        `input_ids` [B, S] and `lengths` [B] tell which tokens are real; without lengths, all are.
 
         `stretches` are those of the calls before, by table; the new ones come back as `{table}.stretch`.
         """
@@ -77,6 +83,9 @@ class SignalTables(nn.Module):
             tables[name] = alibi(masks[mask])
         for name, logn in self.logns.items():
             tables[name] = logn(position_ids)
+        if self.real and input_ids is not None and lengths is not None:
+            places_S = torch.arange(input_ids.shape[1], device=lengths.device)
+            tables["real_tokens"] = (lengths[:, None, None] > places_S[:, None]).float()
         return tables
 
 
@@ -85,10 +94,12 @@ def stretch_name(table: str) -> str:
     return f"{table}.stretch"
 
 
-def signals_of(wire: Wire, tensors: Mapping[str, Tensor]) -> Signals:
-    """A layer's signals, picked by its wire out of all shared tensors."""
+def signals_of(wire: Wire, tensors: Mapping[str, Tensor], flows: Mapping[str, Tensor]) -> Signals:
+    """A layer's signals, picked by its wire out of all shared tensors, and what earlier layers gave."""
     return Signals(
-        mask_B1ST=tensors[wire.mask],
+        mask_B1ST=tensors[wire.mask] if wire.mask else None,
+        real_BS1=tensors.get(wire.real) if wire.real else None,
+        given=flows,
         write_indices_B=tensors.get("write_indices"),
         lengths_B=tensors.get("lengths"),
         cos_BSR=tensors[f"{wire.rope}.cos"] if wire.rope else None,
@@ -107,7 +118,9 @@ class Model(nn.Module):
         width = spec.embedding.width
         self.signals = SignalTables(self.wiring, dtype)
         self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype)
-        self.layers = nn.ModuleList(Layer(layer, width, dtype) for layer in spec.layers)
+        # Layers of one set of weights are one module.
+        sets = {number: Layer(layer, width, dtype) for number, layer in zip(spec.weight_sets, spec.layers, strict=True)}
+        self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
         pooled = isinstance(spec.pooler, words.FirstTokenPooler)
@@ -158,13 +171,17 @@ class Model(nn.Module):
 
         With `states`, one for each layer, `write_indices` and `lengths` are int64 [B].
         """
-        tensors = {**masks, **self.signals(position_ids, masks, stretches, write_indices, block_position_ids)}
+        tensors = {
+            **masks,
+            **self.signals(position_ids, masks, stretches, write_indices, block_position_ids, input_ids, lengths),
+        }
         rows = {"write_indices": write_indices, "lengths": lengths}
         tensors |= {name: value for name, value in rows.items() if value is not None}
         x = self.embed(input_ids, position_ids, token_type_ids)
-        present = []
+        present, flows = [], dict[str, Tensor]()
         for index, (layer, layer_wire) in enumerate(zip(self.layers, self.wiring.wires, strict=True)):
-            x, new = layer(x, signals_of(layer_wire, tensors), states[index] if states else {})
+            x, new = layer(x, signals_of(layer_wire, tensors, flows), states[index] if states else {})
+            flows |= {name: new.pop(name) for name in given(self.spec.layers[index], self.dtype)}
             present.append(new)
         outputs = self.end(x, logit_positions)
         outputs.present = present

@@ -89,12 +89,12 @@ def find_rings(spec: BoundSpec, longest: int) -> Rings:
         if (window := _window(layer)) is not None and window not in counted and ring_slots(window, call) < longest
     }
     wires = wire(spec).wires
-    masks = {wires[index].mask: window for index, window in windows.items()}
+    masks = {mask: window for index, window in windows.items() if (mask := wires[index].mask) is not None}
     return Rings(windows, masks, dict(_states(spec, windows)))
 
 
 def _window(layer: words.Layer) -> int | None:
-    """The layer's sliding window, where its kind of attention has one."""
+    """The window of a layer's attention, where it has one."""
     return getattr(layer.attention, "window", None)
 
 

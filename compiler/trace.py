@@ -16,8 +16,9 @@ import torch
 from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 
-from compiler.operators import OPSET, TRANSLATIONS
+from compiler.operators import OPSET
 from compiler.tensors import TensorType
+from compiler.translations import TRANSLATIONS
 
 
 @dataclass(frozen=True)

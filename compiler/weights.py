@@ -78,7 +78,7 @@ class WeightTensor(ir.LazyTensor):
         shape = step.shape(tuple(int(size) for size in self.shape))
         return WeightTensor(self.slot, shape, self.dtype, (*self.steps, step))
 
-    def parts(self) -> tuple[WeightTensor, ...]:
+    def by_slot(self) -> tuple[WeightTensor, ...]:
         """The weights of one slot each that this one is made of, in the order of their bytes."""
         return (self,)
 
@@ -105,7 +105,7 @@ class StackedWeight(WeightTensor):
         count, *shape = (int(size) for size in self.shape)
         return StackedWeight(self.slot, self.slots, (count, *step.shape(tuple(shape))), self.dtype, (*self.steps, step))
 
-    def parts(self) -> tuple[WeightTensor, ...]:
+    def by_slot(self) -> tuple[WeightTensor, ...]:
         """One weight a slot."""
         shape = tuple(int(size) for size in self.shape)[1:]
         return tuple(WeightTensor(slot, shape, self.dtype, self.steps) for slot in self.slots)

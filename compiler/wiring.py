@@ -14,6 +14,9 @@ from compiler.tensors import TensorType
 
 T = TypeVar("T")
 
+# One for a token of the call, zero for padding.
+REAL = TensorType(torch.float32, ("batch", "seq", 1))
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -41,10 +44,11 @@ def mask_type(mask: Mask) -> TensorType:
 class Wire:
     """The names of the shared tensors that one layer reads."""
 
-    mask: str
+    mask: str | None
     rope: str | None
     alibi: str | None
     logn: str | None
+    real: str | None = None
 
 
 @dataclass
@@ -56,6 +60,11 @@ class Wiring:
     alibis: dict[str, tuple[words.Alibi, int, str]] = field(default_factory=dict)
     logns: dict[str, int] = field(default_factory=dict)
     wires: list[Wire] = field(default_factory=list)
+
+    @property
+    def real(self) -> bool:
+        """Whether any layer reads which of the call's tokens are real."""
+        return any(wire.real for wire in self.wires)
 
     @property
     def stretches(self) -> dict[str, TensorType]:
@@ -77,7 +86,9 @@ class Wiring:
     def types(self, index: int, dtype: torch.dtype) -> dict[str, TensorType]:
         """What one layer reads besides the residual stream, and the type of each."""
         wire = self.wires[index]
-        types = {wire.mask: mask_type(self.masks[wire.mask])}
+        types = {wire.mask: mask_type(self.masks[wire.mask])} if wire.mask else {}
+        if wire.real:
+            types[wire.real] = REAL
         if wire.rope:
             rope, head_dim = self.ropes[wire.rope]
             table = table_type(rope, head_dim, dtype)
@@ -111,15 +122,21 @@ def wire(spec: BoundSpec) -> Wiring:
     """Finds the distinct masks, rotary tables and biases that a bound spec's layers need."""
     wiring = Wiring()
     for layer in spec.layers:
-        mask = Mask(spec.topology == "decoder", getattr(layer.attention, "window", None), spec.prefix is not None)
+        attention = layer.attention
+        if attention is None:
+            # Rows are padded only where there is a cache; without one, padding comes after all that is read.
+            real = "real_tokens" if spec.topology == "decoder" else None
+            wiring.wires.append(Wire(None, None, None, None, real))
+            continue
+        mask = Mask(spec.topology == "decoder", getattr(attention, "window", None), spec.prefix is not None)
         wiring.masks[mask.name] = mask
         rope = alibi = None
         if isinstance(layer.position, words.Rope | words.BlockRope):
-            rope = _name_of(wiring.ropes, "rope", (layer.position, layer.attention.rotating_dim))
+            rope = _name_of(wiring.ropes, "rope", (layer.position, attention.rotating_dim))
         elif isinstance(layer.position, words.Alibi):
             # The mask only lends its last size; layers with several masks agree on it.
-            alibi = _name_of(wiring.alibis, "alibi", (layer.position, layer.attention.heads, mask.name))
-        trained = getattr(layer.attention, "logn", None)
+            alibi = _name_of(wiring.alibis, "alibi", (layer.position, attention.heads, mask.name))
+        trained = getattr(attention, "logn", None)
         logn = _name_of(wiring.logns, "logn", trained) if trained else None
         wiring.wires.append(Wire(mask.name, rope, alibi, logn))
     return wiring

@@ -12,16 +12,19 @@ def list_specs(as_json: Json = False) -> None:
     import archspec
 
     listed = []
+    faults: dict[str, str] = {}
     for entry in archspec.list_specs():
         try:
             listed.append((entry, list(archspec.load_spec(entry.name).sizes)))
         except archspec.ArchspecError as error:
             # One spec at fault hides no other.
+            faults[entry.name] = str(error.problems[0])
             warn(f"{error.problems[0]} (see archc check {entry.name})")
             listed.append((entry, []))
     if as_json:
         specs = [
             {"name": entry.name, "description": entry.description, "sizes": sizes, "path": str(entry.path)}
+            | ({"error": faults[entry.name]} if entry.name in faults else {})
             for entry, sizes in listed
         ]
         write_json({"specs": specs})

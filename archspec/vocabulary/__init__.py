@@ -10,8 +10,18 @@ from archspec.vocabulary.mixer import (
     LocalizedFilter,
     ProjectionBias,
 )
-from archspec.vocabulary.mlp import Activation, DenseMlp, ExpertGroups, GatedMlp, Mlp, MoeMlp, PlainMlp, Router
-from archspec.vocabulary.model import PER_LAYER, Embedding, Layer, LayerShape, Model, Prefix, Skip
+from archspec.vocabulary.mlp import (
+    Activation,
+    ChannelMixing,
+    DenseMlp,
+    ExpertGroups,
+    GatedMlp,
+    Mlp,
+    MoeMlp,
+    PlainMlp,
+    Router,
+)
+from archspec.vocabulary.model import PER_LAYER, Embedding, EmbeddingProjection, Layer, LayerShape, Model, Prefix, Skip
 from archspec.vocabulary.norm import (
     LayerNorm,
     NoNorm,
@@ -40,13 +50,30 @@ from archspec.vocabulary.position import (
     RopeScaling,
     YarnScaling,
 )
+from archspec.vocabulary.recurrence import (
+    DecayedAverage,
+    DeltaRule,
+    DynamicShift,
+    GiveValues,
+    HeadNorm,
+    LearnedDecay,
+    LinearAttention,
+    LowRankDecay,
+    Recurrence,
+    SelectiveScan,
+    StaticShift,
+    TakeValues,
+    TokenShift,
+)
 
 __all__ = [
-    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "DefaultKind", "DenseMlp", "DynamicScaling",
-    "Embedding", "ExpertGroups", "FirstTokenPooler", "GatedMlp", "GroupedQueryAttention", "Head", "LatentAttention",
-    "LatentBias", "Layer", "LayerNorm", "LayerShape", "Learned", "LinearScaling", "Llama3Scaling", "LmHead",
-    "LocalizedFilter", "LongRopeScaling", "MlmHead", "Mlp", "Model", "MoeMlp", "NoHead", "NoNorm", "NoPooler",
-    "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix",
-    "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "RmsNorm", "Rope", "RopeScaling",
-    "Router", "Size", "Skip", "Stretch", "Word", "YarnScaling",
+    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "ChannelMixing", "DecayedAverage", "DefaultKind",
+    "DeltaRule", "DenseMlp", "DynamicScaling", "DynamicShift", "Embedding", "EmbeddingProjection", "ExpertGroups",
+    "FirstTokenPooler", "GatedMlp", "GiveValues", "GroupedQueryAttention", "Head", "HeadNorm", "LatentAttention",
+    "LatentBias", "Layer", "LayerNorm", "LayerShape", "Learned", "LearnedDecay", "LinearAttention", "LinearScaling",
+    "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling", "LowRankDecay", "MlmHead", "Mlp", "Model",
+    "MoeMlp", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement",
+    "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm",
+    "QkRmsNorm", "Recurrence", "RmsNorm", "Rope", "RopeScaling", "Router", "SelectiveScan", "Size", "Skip",
+    "StaticShift", "Stretch", "TakeValues", "TokenShift", "Word", "YarnScaling",
 ]  # fmt: skip

@@ -23,11 +23,12 @@ def _canonical_activation(value: object) -> object:
 
 
 Activation = Annotated[
-    Literal["silu", "gelu", "gelu_tanh", "relu", "relu2"],
+    Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"],
     BeforeValidator(_canonical_activation),
     Field(
         description="gelu is exact (erf), gelu_tanh its tanh approximation (Hendrycks & Gimpel 2016); "
-        "relu2 is relu squared (So et al. 2021)."
+        "relu2 is relu squared (So et al. 2021); xielu is p·x² above zero and n·(e^x − 1 − x) below, and x/2 besides, "
+        "with p = softplus and n = 1/2 + softplus of two learned numbers (Huang & Schlag 2024)."
     ),
 ]
 
@@ -55,6 +56,19 @@ class GatedMlp(Word):
         None, description="gate(x) is clamped to at most this, and up(x) to ± this (gpt-oss)."
     )
     up_offset: PositiveFloat | None = Field(None, description="Added to up(x) before the product (gpt-oss).")
+
+
+class ChannelMixing(Word):
+    """down(act(up(k))), where k is the input with token shift; with a receptance, times sigmoid(receptance(r)), where r
+    has a shift of its own (Peng et al. 2023, RWKV, eq. 17)."""
+
+    kind: Literal["channel-mixing"] = "channel-mixing"
+    width: Size = Field(description="Hidden width of the branch.")
+    activation: Activation
+    receptance: bool = Field(True, description="Whether there is a gate on the result.")
+    weighs: Literal["current", "previous"] = Field(
+        "current", description="Which vector the shift's stored weight w counts for; the other has 1 − w."
+    )
 
 
 DenseMlp = Annotated[PlainMlp | GatedMlp, Field(discriminator="kind")]
@@ -115,4 +129,4 @@ class MoeMlp(Word):
     )
 
 
-Mlp = Annotated[PlainMlp | GatedMlp | MoeMlp, Field(discriminator="kind")]
+Mlp = Annotated[PlainMlp | GatedMlp | ChannelMixing | MoeMlp, Field(discriminator="kind")]

@@ -12,6 +12,18 @@ from archspec.vocabulary.mixer import Attention
 from archspec.vocabulary.mlp import Mlp
 from archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
 from archspec.vocabulary.position import Position
+from archspec.vocabulary.recurrence import Recurrence
+
+
+class EmbeddingProjection(Word):
+    """The matrix from the width of the token table to that of the residual stream."""
+
+    after: Literal["tokens", "norm"] = Field(
+        default="tokens",
+        description="tokens: it follows the token table, and what is added has the stream's width (OPT 350m). norm: it "
+        "comes last, and positions, token types and the norm have the table's width (Lan et al. 2020, ALBERT).",
+    )
+    bias: bool = Field(default=False, description="Whether it adds a bias.")
 
 
 class Embedding(Word):
@@ -21,9 +33,10 @@ class Embedding(Word):
     width: PositiveInt = Field(le=10**6, description="Width of the residual stream.")
     table_width: Size | None = Field(
         None,
-        description="Width of the token table where it is another: a projection follows it, and one precedes the "
-        "head (OPT 350m; Baevski & Auli 2019).",
+        description="Width of the token table where it is another: a projection follows it, and the head goes back "
+        "to it (OPT 350m; Baevski & Auli 2019).",
     )
+    projection: EmbeddingProjection = Field(default_factory=EmbeddingProjection)
     scale: PositiveFloat | None = Field(None, description="Factor on the token embedding.")
     token_types: Size | None = Field(None, description="Rows of a token-type table that is added.")
     norm: Norm = Field(default_factory=NoNorm, description="Norm on the embedding sum.")
@@ -42,6 +55,14 @@ class LayerShape(Word):
     """How many layers there are, and how each is arranged around its branches."""
 
     count: PositiveInt = Field(le=10**4, description="Number of layers.")
+    weights: int | None = Field(
+        None,
+        ge=0,
+        le=10**4,
+        description="Number of the layer's set of weights. Layers of one set share it, and are otherwise alike; in the "
+        "weight table `{layer}` is the set's number (Dehghani et al. 2019; Lan et al. 2020, ALBERT, section 3.1). "
+        "By default a layer's own place: every layer has its own.",
+    )
     norm: PlacedNorm
     residual: Literal["sequential", "parallel"] = Field(
         "sequential", description="parallel: mixer and MLP read the same input and are added together."
@@ -56,13 +77,20 @@ class Layer(Word):
     Two equal Layers compute the same function of their weights, so one trace serves both.
     """
 
+    weights: int | None = None  # the set's number, where it is not the layer's own place
     norm: PlacedNorm
     residual: Literal["sequential", "parallel"] = "sequential"
     skip: Skip = Field(default_factory=Skip)
     branch_scale: PositiveFloat | None = None
     position: Position
-    attention: Attention
-    mlp: Mlp
+    attention: Attention | None = None
+    recurrence: Recurrence | None = None
+    mlp: Mlp | None = None
+
+    @property
+    def computation(self) -> Layer:
+        """The layer without the number of its weights: what it computes, given any."""
+        return self if self.weights is None else self.model_copy(update={"weights": None})
 
 
 class Prefix(Word):
@@ -85,8 +113,9 @@ class Model(Word):
     embedding: Embedding
     position: Position
     layer: LayerShape
-    attention: Attention
-    mlp: Mlp
+    attention: Attention | None = Field(description="Softmax attention, or none where `recurrence` mixes the tokens.")
+    recurrence: Recurrence | None = Field(None, description="A recurrent mixer in attention's place.")
+    mlp: Mlp | None = Field(description="The second branch, or none.")
     final_norm: Norm
     head: Head
     pooler: Pooler = Field(default_factory=NoPooler)
@@ -94,4 +123,14 @@ class Model(Word):
 
 
 # Sections whose values may differ from layer to layer; elsewhere the name `layer` means nothing.
-PER_LAYER = ("layer.norm", "layer.residual", "layer.skip", "layer.branch_scale", "position", "attention", "mlp")
+PER_LAYER = (
+    "layer.weights",
+    "layer.norm",
+    "layer.residual",
+    "layer.skip",
+    "layer.branch_scale",
+    "position",
+    "attention",
+    "recurrence",
+    "mlp",
+)

@@ -53,6 +53,12 @@ class Select(Word):
     )
 
 
+class Reshape(Word):
+    """Gives a tensor other axes over the same numbers in the same order: [1, 1, 768] and [12, 64] both as [768]."""
+
+    shape: tuple[Size, ...] = Field(min_length=1, description="The new sizes; their product is what it was.")
+
+
 class Normalize(Word):
     """Divides each row of a matrix by its Euclidean length, or by `eps` where it is shorter (Baichuan 2's NormHead).
 
@@ -62,7 +68,7 @@ class Normalize(Word):
     eps: PositiveFloat = Field(description="The least number that a row is divided by.")
 
 
-Step = Transpose | Split | Concat | Stack | Unstack | Select | Normalize
+Step = Transpose | Split | Concat | Stack | Unstack | Select | Reshape | Normalize
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry writes them.
 VERBS: dict[str, type[Step]] = {
@@ -72,5 +78,6 @@ VERBS: dict[str, type[Step]] = {
     "stack": Stack,
     "unstack": Unstack,
     "select": Select,
+    "reshape": Reshape,
     "normalize": Normalize,
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from archspec.vocabulary.verbs import Concat, Normalize, Select, Split, Stack, Step, Transpose
+from archspec.vocabulary.verbs import Concat, Normalize, Reshape, Select, Split, Stack, Step, Transpose
 
 
 def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
@@ -25,6 +26,8 @@ def apply_steps(tensors: Sequence[Tensor], steps: Sequence[Step]) -> Tensor:
                 values = [value.t() for value in values]
             case Select():
                 values = [select(value, step) for value in values]
+            case Reshape():
+                values = [reshape(value, step.shape) for value in values]
             case Normalize():
                 values = [normalize(value, step.eps) for value in values]
     if len(values) != 1:
@@ -48,6 +51,13 @@ def select(value: Tensor, step: Select) -> Tensor:
     if len(sizes) < len(step.index) or any(place >= size for place, size in zip(step.index, sizes, strict=True)):
         raise ValueError(f"no {list(step.index)} in axes of sizes {sizes} from axis {step.axis}")
     return value[(slice(None),) * step.axis + step.index]
+
+
+def reshape(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same numbers under other axes."""
+    if value.numel() != math.prod(shape):
+        raise ValueError(f"{list(value.shape)} has {value.numel()} numbers, and {list(shape)} {math.prod(shape)}")
+    return value.reshape(tuple(shape))
 
 
 def normalize(value: Tensor, eps: float) -> Tensor:

@@ -6,7 +6,6 @@ Shape suffixes as in `compiler.operators`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,20 +15,8 @@ from compiler import operators as ops
 from compiler.components.convolution import LocalizedFilter
 from compiler.components.linear import Linear
 from compiler.components.norm import make_qk_norm
+from compiler.components.signals import Signals
 from compiler.state import State
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What a layer reads besides the residual stream and its state; the parts that it does not use are None."""
-
-    mask_B1ST: Tensor
-    write_indices_B: Tensor | None = None
-    lengths_B: Tensor | None = None
-    cos_BSR: Tensor | None = None
-    sin_BSR: Tensor | None = None
-    bias_1H1T: Tensor | None = None
-    logn_B1S1: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -53,6 +40,7 @@ class Attention(nn.Module):
 
     def forward(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the state after it, for a state that is not empty."""
+        assert signals.mask_B1ST is not None
         source_BSN, present = x_BSN, dict[str, Tensor]()
         if self.filter is not None:
             source_BSN, present = self.filter(x_BSN, state, signals.lengths_B)

@@ -23,26 +23,36 @@ class Table(nn.Module):
 
 
 class Embedding(nn.Module):
-    """norm(scale · projection(tokens) + positions + token types), the parts that the spec asks for."""
+    """norm(scale · projection(tokens) + positions + token types), the parts that the spec asks for.
+
+    Where the projection comes after the norm, all that is inside has the token table's width.
+    """
 
     def __init__(self, word: words.Embedding, positions: words.Learned | None, dtype: torch.dtype) -> None:
         super().__init__()
-        self.scale = word.scale
-        self.tokens = Table(word.vocab, word.table_width or word.width, dtype)
-        self.projection = Linear(word.table_width, word.width, False, dtype) if word.table_width else nn.Identity()
+        self.scale, self.projected_last = word.scale, word.projection.after == "norm"
+        table_width = word.table_width or word.width
+        width = table_width if self.projected_last else word.width
+        self.tokens = Table(word.vocab, table_width, dtype)
+        self.projection = (
+            Linear(table_width, word.width, word.projection.bias, dtype) if word.table_width else nn.Identity()
+        )
         self.offset = positions.offset if positions else 0
         rows = (positions.size or 0) + positions.offset if positions else 0
-        self.positions = Table(rows, word.width, dtype) if positions else None
-        self.token_types = Table(word.token_types, word.width, dtype) if word.token_types else None
-        self.norm = make_norm(word.norm, word.width, dtype)
+        self.positions = Table(rows, width, dtype) if positions else None
+        self.token_types = Table(word.token_types, width, dtype) if word.token_types else None
+        self.norm = make_norm(word.norm, width, dtype)
 
     def forward(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """int64 [B, S] each, None where the spec has no such table → [B, S, width]."""
-        x = self.projection(self.tokens(input_ids))
+        x = self.tokens(input_ids)
+        if not self.projected_last:
+            x = self.projection(x)
         if self.scale is not None:
             x = x * self.scale
         if self.token_types is not None:
             x = x + self.token_types(token_type_ids)
         if self.positions is not None:
             x = x + self.positions(position_ids if not self.offset else position_ids + self.offset)  # type: ignore[operator]
-        return self.norm(x)
+        x = self.norm(x)
+        return self.projection(x) if self.projected_last else x

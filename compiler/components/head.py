@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from archspec import vocabulary as words
 from compiler import operators as ops
-from compiler.activations import activation
 from compiler.components.linear import Linear
+from compiler.components.mlp import activation
 from compiler.components.norm import make_norm
 
 
@@ -52,10 +52,11 @@ class MlmHead(Projection):
     def __init__(
         self, word: words.MlmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype
     ) -> None:
-        super().__init__(embedding.vocab, embedding.width, table if word.tie else None, word.bias, dtype)
-        self.dense = Linear(embedding.width, embedding.width, word.dense_bias, dtype)
-        self.activation = activation(word.activation)
-        self.norm = make_norm(word.norm, embedding.width, dtype)
+        width = embedding.table_width or embedding.width
+        super().__init__(embedding.vocab, width, table if word.tie else None, word.bias, dtype)
+        self.dense = Linear(embedding.width, width, word.dense_bias, dtype)
+        self.activation = activation(word.activation, dtype)
+        self.norm = make_norm(word.norm, width, dtype)
 
     def forward(self, x_BPN: Tensor) -> Tensor:
         """[B, P, width] → [B, P, vocab]."""

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from archspec import vocabulary as words
 from compiler import operators as ops
-from compiler.components.attention import Signals
 from compiler.components.linear import Linear
 from compiler.components.norm import make_norm
+from compiler.components.signals import Signals
 from compiler.latent_operators import latent_attention
 from compiler.state import State
 

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from archspec import vocabulary as words
-from compiler.components.attention import Attention, Signals
+from compiler.components.attention import Attention
+from compiler.components.channel_mixing import ChannelMixing
 from compiler.components.latent_attention import LatentAttention
 from compiler.components.mlp import make_mlp
 from compiler.components.norm import make_norm
+from compiler.components.recurrence import make_recurrence
+from compiler.components.signals import Signals
 from compiler.state import State
 
 
@@ -36,8 +39,14 @@ class Layer(nn.Module):
 
         self.word = word
         self.after_sum = placement == "post"
-        self.attention = make_attention(word.attention, word.position, width, dtype)
-        self.mlp = make_mlp(word.mlp, width, dtype)
+        if word.attention is not None:
+            self.attention = make_attention(word.attention, word.position, width, dtype)
+        if word.recurrence is not None:
+            self.recurrence = make_recurrence(word.recurrence, width, dtype)
+        if isinstance(word.mlp, words.ChannelMixing):
+            self.mlp: nn.Module = ChannelMixing(word.mlp, width, dtype)
+        elif word.mlp is not None:
+            self.mlp = make_mlp(word.mlp, width, dtype)
         # `mixer_norm` and `mlp_norm` stand before the branch, or after the sum in post-norm layers.
         self.mixer_norm = norm(placement != "output" and branches != "mlp")
         self.mlp_norm = norm(placement != "output" and branches != "mixer" and not self.shared)
@@ -49,22 +58,43 @@ class Layer(nn.Module):
         if self.word.residual == "parallel":
             return self.parallel(x_BSN, signals, state)
         if self.after_sum:
-            y, present = self.attention(x_BSN, signals, state)
+            y, present = self.mixer(x_BSN, signals, state)
             x_BSN = self.mixer_norm(self.carried(x_BSN, x_BSN) + self.scaled(y))
-            return self.mlp_norm(self.carried(x_BSN, x_BSN) + self.scaled(self.mlp(x_BSN))), present
+            if self.word.mlp is None:
+                return x_BSN, present
+            y = self.channel_branch(x_BSN, signals, state, present)
+            return self.mlp_norm(self.carried(x_BSN, x_BSN) + self.scaled(y)), present
         normed = self.mixer_norm(x_BSN)
-        y, present = self.attention(normed, signals, state)
+        y, present = self.mixer(normed, signals, state)
         x_BSN = self.carried(x_BSN, normed) + self.scaled(self.mixer_output_norm(y))
+        if self.word.mlp is None:
+            return x_BSN, present
         normed = self.mlp_norm(x_BSN)
-        return self.carried(x_BSN, normed) + self.scaled(self.mlp_output_norm(self.mlp(normed))), present
+        y = self.mlp_output_norm(self.channel_branch(normed, signals, state, present))
+        return self.carried(x_BSN, normed) + self.scaled(y), present
 
     def parallel(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """Both branches read the layer's input and are added at once (Wang & Komatsuzaki 2021)."""
         mixer_input = self.mixer_norm(x_BSN)
         mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
-        y, present = self.attention(mixer_input, signals, state)
-        branches = self.mixer_output_norm(y) + self.mlp_output_norm(self.mlp(mlp_input))
+        y, present = self.mixer(mixer_input, signals, state)
+        fed = self.channel_branch(mlp_input, signals, state, present)
+        branches = self.mixer_output_norm(y) + self.mlp_output_norm(fed)
         return self.carried(x_BSN, mixer_input) + self.scaled(branches), present
+
+    @property
+    def mixer(self) -> nn.Module:
+        """The layer's token mixer."""
+        return self.attention if self.word.attention is not None else self.recurrence
+
+    def channel_branch(self, x_BSN: Tensor, signals: Signals, state: State, present: dict[str, Tensor]) -> Tensor:
+        """What the MLP makes of its input [B, S, N]; the state that it keeps goes to `present`."""
+        if not isinstance(self.mlp, ChannelMixing):
+            y: Tensor = self.mlp(x_BSN)
+            return y
+        y, kept = self.mlp(x_BSN, signals, state)
+        present |= kept
+        return y
 
     def carried(self, x_BSN: Tensor, normed_BSN: Tensor) -> Tensor:
         """What goes past a branch, given the stream and what the branch's norm made of it."""

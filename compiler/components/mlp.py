@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from archspec import vocabulary as words
-from compiler.activations import activation, gated
+from compiler.activations import activation as plain_activation
+from compiler.activations import gated
 from compiler.components.experts import Experts, Router
 from compiler.components.linear import Linear
+
+
+class Xielu(nn.Module):
+    """p·x² + β·x above zero, n·(e^x − 1 − x) + β·x below, β = 1/2 (Huang & Schlag 2024).
+
+    The two curvatures are learned as p = softplus(alpha_p) and n = β + softplus(alpha_n).
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.alpha_p = nn.Parameter(torch.empty(1, dtype=dtype))
+        self.alpha_n = nn.Parameter(torch.empty(1, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, computed in float32: e^x − 1 − x cancels where x is small."""
+        p, n = (nn.functional.softplus(alpha.float()) for alpha in (self.alpha_p, self.alpha_n))
+        wide = x.float()
+        above = nn.functional.relu(wide)
+        below = wide - above
+        curves = p * above * above + (0.5 + n) * (torch.expm1(below) - below)
+        return (curves + 0.5 * wide).to(x.dtype)
+
+
+def activation(name: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """The function of an `Activation` word; a module where it learns."""
+    return Xielu(dtype) if name == "xielu" else plain_activation(name)
 
 
 class PlainMlp(nn.Module):
@@ -18,7 +47,7 @@ class PlainMlp(nn.Module):
         super().__init__()
         self.up = Linear(width, word.width, word.bias, dtype)
         self.down = Linear(word.width, width, word.bias, dtype)
-        self.activation = activation(word.activation)
+        self.activation = activation(word.activation, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]."""
@@ -34,10 +63,13 @@ class GatedMlp(nn.Module):
         self.up = Linear(width, word.width, word.bias, dtype)
         self.down = Linear(word.width, width, word.bias, dtype)
         self.word = word
+        self.learned = Xielu(dtype) if word.activation == "xielu" else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]."""
         word = self.word
+        if self.learned is not None:
+            return self.down(self.learned(self.gate(x)) * self.up(x))
         options = (word.beta or 0.0, word.limit or 0.0, word.up_offset or 0.0)
         return self.down(gated(self.gate(x), self.up(x), word.activation, *options))
 
@@ -61,7 +93,7 @@ class MoeMlp(nn.Module):
         return y + (always if self.shared_gate is None else self.shared_gate(x).sigmoid() * always)
 
 
-def make_mlp(word: words.Mlp, width: int, dtype: torch.dtype) -> nn.Module:
+def make_mlp(word: words.PlainMlp | words.GatedMlp | words.MoeMlp, width: int, dtype: torch.dtype) -> nn.Module:
     """The module of an MLP word for a residual stream of the given width."""
     match word:
         case words.PlainMlp():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from compiler.mixture import PERHAPS_EMPTY
 from compiler.passes import Pass
 from compiler.quantization import Bits, Blocks, BlockScales, BlockValues, ColumnScales, ColumnValues, block_size
 from compiler.weights import Transposed, WeightTensor
@@ -101,7 +102,7 @@ def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> No
         # One scale serves all rows of a call: a token of great magnitude (a first token often has one) would leave the
         # others no integers but zero. After a norm rows are alike; elsewhere each is brought to magnitude one.
         size = ir.Node("", "Abs", [x], name=f"{node.name}.size")
-        largest = ir.Node("", "ReduceMax", [size.outputs[0], _constant(graph, [-1])], name=f"{node.name}.largest")
+        largest = _largest(graph, size.outputs[0], node)
         # Not zero, which a row of zeros would be divided by.
         floor = _constant(graph, np.finfo(np.float32).tiny)
         least = ir.Node("", "Max", [largest.outputs[0], floor], name=f"{node.name}.least")
@@ -109,6 +110,15 @@ def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> No
         product = ir.Node(MICROSOFT, "DynamicQuantizeMatMul", [even.outputs[0], values, scales], name=node.name)
         result = ir.Node("", "Mul", [product.outputs[0], least.outputs[0]], name=f"{node.name}.scaled")
         _replace(graph, node, [size, largest, least, even, product, result], result.outputs[0])
+
+
+def _largest(graph: ir.Graph, x: ir.Value, node: ir.Node) -> ir.Node:
+    """The largest number of each row of what a product reads, as a column."""
+    name = f"{node.name}.largest"
+    if PERHAPS_EMPTY in node.metadata_props:
+        # ONNX Runtime's reductions give no rows their old width instead of one column.
+        return ir.Node("", "TopK", [x, _constant(graph, [1])], [ir.AttrInt64("axis", -1)], num_outputs=2, name=name)
+    return ir.Node("", "ReduceMax", [x, _constant(graph, [-1])], name=name)
 
 
 def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks) -> None:

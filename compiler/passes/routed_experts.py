@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compiler.mixture import DOMAIN, EXPERTS, inputs_of
+from compiler.mixture import DOMAIN, EXPERTS, PERHAPS_EMPTY, inputs_of
 from compiler.passes.nodes import Tape
 from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes
 from compiler.weights import StackedWeight, Transposed, WeightTensor
@@ -47,14 +47,14 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     token_R = op("Gather", op("NonZero", op("Transpose", chosen_TE, perm=[1, 0])), op.constant(np.array(1)), axis=0)
     x_RN = op("Gather", x_TN, token_R, axis=0)
     pieces = op("Split", x_RN, counts_E, axis=0, outputs=len(experts)) if len(experts) > 1 else [x_RN]
-    y_RN = op(
-        "Concat",
-        *(expert_nodes(op, node, piece, parts, x.dtype) for piece, parts in zip(pieces, experts, strict=True)),
-        axis=0,
-    )
+    first = len(op.nodes)
+    made = [expert_nodes(op, node, piece, parts, x.dtype) for piece, parts in zip(pieces, experts, strict=True)]
+    for expert_node in op.nodes[first:]:
+        expert_node.metadata_props[PERHAPS_EMPTY] = "1"
+    y_RN = op("Concat", *made, axis=0)
 
     y_TAN = op("Gather", y_RN, places_TA, axis=0)
-    weights_T1A = op("Reshape", weights, op.integers(-1, 1, _last(weights)))
+    weights_T1A = op("Reshape", weights, op.integers(-1, 1, _last(chosen)))
     y = op("Reshape", op("MatMul", weights_T1A, y_TAN), op("Shape", x))
     y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
     graph.insert_before(node, op.nodes)
@@ -83,7 +83,7 @@ def _weights(graph: ir.Graph, given: dict[str, ir.Value], expert: int) -> dict[s
 
 def _part(stacked: ir.Value, expert: int) -> WeightTensor:
     assert isinstance(stacked.const_value, StackedWeight)
-    return stacked.const_value.parts()[expert]
+    return stacked.const_value.by_slot()[expert]
 
 
 def _initializer(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:

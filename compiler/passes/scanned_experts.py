@@ -66,6 +66,7 @@ def _transposed(graph: ir.Graph, value: ir.Value) -> ir.Value:
 
 def _body(graph: ir.Graph, node: ir.Node, x: ir.Value, scanned: dict[str, ir.Value]) -> ir.Graph:
     """One expert: the sum so far, its weight for each token, its projections → the sum with it."""
+    assert x.dtype is not None
     op = Tape(graph, f"{node.name}.expert")
     before = ir.Value(name=f"{op.name}.before", type=x.type, shape=x.shape)
     parts = {
@@ -77,7 +78,10 @@ def _body(graph: ir.Graph, node: ir.Node, x: ir.Value, scanned: dict[str, ir.Val
         for name, value in scanned.items()
     }
     outer = expert_nodes(op, node, x, parts, x.dtype)
-    after = op("Add", before, op("Mul", outer, parts["weight"]))
+    # Not the product with zero: what an expert makes of a token that is none of its own need not be finite.
+    nothing = op.constant(np.zeros((), x.dtype.numpy()))
+    chosen = op("Cast", parts["weight"], to=ir.DataType.BOOL)
+    after = op("Add", before, op("Where", chosen, op("Mul", outer, parts["weight"]), nothing))
     after.type, after.shape = x.type, x.shape
     return ir.Graph([before, *parts.values()], [after], nodes=op.nodes, name=op.name)
 

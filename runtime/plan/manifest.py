@@ -186,7 +186,10 @@ class Manifest(_Strict):
         if self.output("logits") is not None:
             required.add("logit_positions")
         if self.topology == "decoder":
-            required |= {"write_indices", "mask", "logit_positions"}
+            required.add("logit_positions")
+            # A cache has slots to write and to hide; a state of fixed size only must not take in padding.
+            recurrent = self.state and all(state.kind == "fixed" for state in self.state)
+            required |= {"lengths"} if recurrent else {"write_indices", "mask"}
             if self.output("logits") is None:
                 raise ValueError("a decoder has an output of role 'logits'")
         elif self.state:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from archspec import find_spec
 from tests.archc.conftest import SMALL, TINY, Archc, sets
 
 SPEC_KEYS = {
@@ -50,6 +51,29 @@ def test_layers_that_differ_are_not_folded(archc: Archc) -> None:
     result = archc("inspect", "small-lm", "--set", f"attention.window={kinds}")
     assert result.code == 0, result.err
     assert all(name in result.out for name in ("layers.0-1 ", "layers.2-3 ", "layers.4-11 "))
+
+
+def test_layers_that_share_weights(archc: Archc) -> None:
+    result = archc("inspect", "small-lm", "--set", "layer.weights=layer // 6")
+    assert result.code == 0, result.err
+    assert result.out.count("shared by 6 layers") == 1  # two such runs, alike, are folded
+    assert "layers.0.attention.q.weight" in result.out
+    assert "layers.6.attention.q.weight" in result.out
+    assert "layers.1.attention.q.weight" not in result.out
+
+
+def test_experts_are_folded_and_a_token_pays_for_those_it_uses(archc: Archc) -> None:
+    sizes = ("--size", "30b-a3b", "--set", "num_hidden_layers=2", "--set", "vocab_size=64")
+    text = archc("inspect", "qwen3-moe", *sizes).out
+    assert "experts.0-127" in text
+    assert "each of 128 alike" in text
+    found = archc("inspect", "qwen3-moe", *sizes, "--json").json
+    attention, expert = 2048 * 128 * (32 + 4 + 4 + 32), 3 * 2048 * 768
+    assert found["flops_per_token"] == 2 * (2 * (attention + 2048 * 128 + 8 * expert) + 64 * 2048)
+    norms = 2 * (2 * 2048 + 2 * 128) + 2048
+    assert found["parameters"] == 2 * (attention + 2048 * 128 + 128 * expert) + 2 * 64 * 2048 + norms
+    names = {tensor["name"]: tensor["shape"] for tensor in found["tensors"]}
+    assert names["layers.1.mlp.experts.127.down.weight"] == [2048, 768]
 
 
 def test_sizes(archc: Archc) -> None:
@@ -183,6 +207,19 @@ def test_list_and_schema(archc: Archc) -> None:
     schema = archc("schema")
     assert schema.code == 0
     assert json.loads(schema.out)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_list_with_a_spec_at_fault(archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(find_spec("small-lm"), tmp_path)
+    (tmp_path / "bad.yaml").write_text("family: [\n")
+    monkeypatch.setattr("archspec.catalog.specs_dir", lambda: tmp_path)
+    text = archc("list")
+    assert text.code == 0
+    assert "small-lm" in text.out
+    assert "bad.yaml:" in text.err
+    bad, small = archc("list", "--json").json["specs"]
+    assert "bad.yaml:" in bad["error"]
+    assert "error" not in small
 
 
 def test_sets_of_sizes(archc: Archc) -> None:

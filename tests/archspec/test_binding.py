@@ -172,6 +172,23 @@ def test_synonyms_and_allowed_values(load: Load) -> None:
         spec.bind({"hidden_act": "gelu"})
 
 
+def test_an_absent_key_may_mean_something_else_than_null(load: Load) -> None:
+    spec = load("config:\n  window: {default: none, absent: 16, keys: [attn.span]}\nattention: {window: window}\n")
+
+    def window(config: dict[str, object]) -> int | None:
+        bound = spec.bind(config)
+        again = load_spec_text(bound.text).bind(bound.config)
+        assert again.layers == bound.layers
+        return bound.layers[0].attention.window
+
+    assert window({}) == 16
+    assert window({"window": None}) is None
+    assert window({"window": 8}) == 8
+    assert window({"attn": {"span": None}}) is None
+    assert window({"attn": {"span": 9}}) == 9
+    assert window({"attn": {}}) == 16
+
+
 def test_keys_within_a_mapping(load: Load) -> None:
     spec = load(
         "config:\n  clip: {keys: [attn_config.clip_qkv], default: none}\nattention: {clip: clip}\n"
@@ -232,6 +249,13 @@ def test_architectures_are_there_for_expressions(load: Load) -> None:
     assert spec.bind().head.tie is False  # type: ignore[union-attr]
 
 
+AVERAGE = "{kind: decayed-average, width: 8}"
+DELTA = (
+    "kind: delta-rule, heads: 4, head_dim: 16, shift: {kind: static}, decay_rank: 2, rate_rank: 2, gate_rank: 2, "
+    "norm: {eps: 1e-5}"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -257,6 +281,20 @@ def test_architectures_are_there_for_expressions(load: Load) -> None:
         ("head: {kind: mlm, activation: gelu, norm: {kind: none}}\n", "masked-language-model head on a decoder"),
         ("position: [{kind: learned}, none]\n", "they cannot differ by layer"),
         ("attention: {kv_heads: [4, 4, 3]}\n", "4 heads cannot share 3 kv_heads evenly (layer 2)"),
+        ("attention: none\nposition: none\n", "attention: a layer without attention and without recurrence"),
+        (f"recurrence: {AVERAGE}\n", "recurrence: a layer has one token mixer, and this one has attention too"),
+        (f"attention: none\nrecurrence: {AVERAGE}\n", "position: rope positions are read by attention"),
+        (f"topology: encoder\nattention: none\nposition: none\nrecurrence: {AVERAGE}\n", "a recurrence only forwards"),
+        ("mlp: none\n", "layer.norm.branches: there is no MLP to have a norm"),
+        ("mlp: none\nlayer: {residual: parallel, norm: {branches: mixer}}\n", "mlp: a parallel residual joins two"),
+        (f"attention: none\nposition: none\nrecurrence: {{{DELTA}, value_residual: {{kind: take, rank: 2}}}}\n",
+         "layer 0 takes values of 64 channels, and no layer before it gives any"),
+        (f"attention: none\nposition: none\nrecurrence: {{{DELTA}, value_residual: give}}\n",
+         "values are given and no later layer takes them"),
+        (f"attention: none\nposition: none\nrecurrence: {{{DELTA}, value_residual: {{kind: take, rank: 2}}}}\n"
+         "variants:\n"
+         "  - {when: layer == 0, recurrence: {heads: 2, value_residual: {kind: give}}}\n",
+         "layer 1 takes values of 64 channels, and the layer before it gives 32"),
     ],
 )  # fmt: skip
 def test_combinations_that_make_no_sense(load: Load, text: str, message: str) -> None:

@@ -113,6 +113,38 @@ def test_checkpoints_that_no_spec_fits(config: dict[str, object], message: str) 
     assert message in str(raised.value)
 
 
+@pytest.fixture
+def with_faulty_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of one sound spec and of files that are none."""
+    (tmp_path / "good.yaml").write_text("family: good\ndescription: Good\nmatch: {model_type: tiny}\n")
+    (tmp_path / "a.yaml").write_text("family: [\n")
+    (tmp_path / "b.yaml").write_text("- a\n")
+    (tmp_path / "c.yaml").write_text("family: c\nmatch: {model_type: tiny, architectures: 5}\n")
+    (tmp_path / "d.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "e.yaml").mkdir()
+    monkeypatch.setattr("archspec.catalog.specs_dir", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_spec_at_fault_hides_no_other(with_faulty_specs: Path) -> None:
+    found = {spec.name: spec for spec in list_specs()}
+    assert [name for name, spec in found.items() if not spec.problems] == ["good"]
+    assert found["good"].description == "Good"
+    assert sorted(found) == ["a", "b", "c", "d", "e", "good"]
+    for name in "abcde":
+        assert all(problem.file == str(with_faulty_specs / f"{name}.yaml") for problem in found[name].problems)
+    assert detect_spec({"model_type": "tiny", "architectures": ["Any"]}) == "good"
+
+
+@pytest.mark.usefixtures("with_faulty_specs")
+def test_where_no_spec_fits_the_faults_of_the_others_are_told() -> None:
+    with pytest.raises(ConfigError) as raised:
+        detect_spec({"model_type": "other"})
+    first, *rest = raised.value.problems
+    assert first.message == "no spec is for model_type 'other'"
+    assert [Path(problem.file).name for problem in rest] == ["a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml"]
+
+
 def test_several_specs_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text(f"family: {name}\nmatch: {{model_type: twin}}\n")

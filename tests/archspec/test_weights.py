@@ -51,6 +51,15 @@ def test_alternatives_pair_in_order(load: Load) -> None:
     assert [found.sources[name].names for name in names] == [(name,) for name in theirs]
 
 
+def test_the_number_of_a_set_that_layers_share(load: Load) -> None:
+    weights = load(
+        "layer: {weights: layer // 2}\nweights:\n  tensors:\n    layer.mixer_norm: null\n"
+        "    layer.attention.{q,k,v,o}: groups.{layer}.{q,k,v,o}\n"
+    ).bind().weights  # fmt: skip
+    found = weights.resolve(slots("layers.0.attention.q", "layers.2.attention.q"), ["groups.0.q", "groups.1.q"])
+    assert [source.names for source in found.sources.values()] == [("groups.0.q",), ("groups.1.q",)]
+
+
 def test_a_module_of_one_layer(load: Load) -> None:
     weights = bound(load, "layer.n: h.{layer}.n\nlayers.0.n: first")
     found = weights.resolve(slots("layers.0.n.weight", "layers.1.n.weight"), ["first.weight", "h.1.n.weight"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,6 +19,7 @@ import compiler.emit
 from compiler.build import build
 from compiler.errors import BuildError
 from compiler.trace import Part, Piece, trace
+from runtime.engine import load
 from runtime.errors import PlanError
 from tests.reference.small_lm import SmallLm
 
@@ -88,6 +91,34 @@ def test_layers_of_two_kinds_are_traced_twice(traced: list[list[Part]], checkpoi
     build("small-lm", checkpoint, out=tmp_path / "two.plan", overrides=["attention.window=[none, 4]"])
     one, two = traced
     assert len(two) == len(one) + 1
+
+
+def test_layers_that_share_weights_compute_as_equal_ones_and_store_them_once(checkpoint: Path, tmp_path: Path) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    for name in list(tensors):
+        if name.startswith("layers.1."):
+            tensors[name] = tensors[name.replace("layers.1.", "layers.0.")].clone()
+    save_file(tensors, checkpoint / "model.safetensors")
+    copies = load(build("small-lm", checkpoint, out=tmp_path / "copies.plan"), threads=1)
+    save_file({n: t for n, t in tensors.items() if not n.startswith("layers.1.")}, checkpoint / "model.safetensors")
+    shared = load(build("small-lm", checkpoint, out=tmp_path / "shared.plan", overrides=["layer.weights=0"]), threads=1)
+    ids = [[5, 9, 3, 17, 60]]
+    assert np.array_equal(shared.logits(ids), copies.logits(ids))
+    assert shared.generate(ids, 8, ignore_eos=True) == copies.generate(ids, 8, ignore_eos=True)
+    one, two = shared.manifest, copies.manifest
+    in_a_layer = sum(math.prod(t.shape) for t in two.tensors if t.name.startswith("layers.1."))
+    assert two.parameters - one.parameters == in_a_layer > 0
+    assert len(one.tensors) == len({t.name for t in two.tensors if not t.name.startswith("layers.1.")})
+    assert (one.flops_per_token, one.state) == (two.flops_per_token, two.state)
+
+
+def test_layers_of_different_sets_of_weights_are_traced_once(
+    traced: list[list[Part]], checkpoint: Path, tmp_path: Path
+) -> None:
+    build("small-lm", checkpoint, out=tmp_path / "own.plan")
+    build("small-lm", checkpoint, out=tmp_path / "sets.plan", overrides=["num_layers=6", "layer.weights=layer // 3"])
+    own, sets = traced
+    assert len(own) == len(sets)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])

@@ -11,11 +11,12 @@ from onnx import AttributeProto, GraphProto, NodeProto
 
 OPSET, IR_VERSION = 24, 11
 ALLOWED = frozenset({
-    "Add", "Attention", "Cast", "Ceil", "Clip", "Concat", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Gather",
-    "GatherElements", "GatherND", "Gelu", "Gemm", "GreaterOrEqual", "Identity", "LayerNormalization", "Log", "MatMul",
-    "Max", "Min", "Mul", "Neg", "Pow", "RMSNormalization", "Range", "ReduceMax", "ReduceSum", "Relu", "Reshape",
-    "RotaryEmbedding", "Scan", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Tanh",
-    "TensorScatter", "TopK", "Transpose", "Unsqueeze", "Where",
+    "Add", "Attention", "Cast", "Ceil", "Clip", "Concat", "Constant", "Cos", "Div", "Equal", "Erf", "Exp", "Expand",
+    "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity",
+    "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Pow", "RMSNormalization", "Range",
+    "ReduceMax", "ReduceSum", "Relu", "Reshape", "RotaryEmbedding", "Scan", "Shape", "Sigmoid", "Sin", "Slice",
+    "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TensorScatter", "TopK", "Transpose",
+    "Unsqueeze", "Where",
 })  # fmt: skip
 
 GROWING = re.compile(r"(past_key_values|present)\.\d+\.(key|value|latent)")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import ApertusConfig, Exaone4Config, PreTrainedConfig
 
 from archspec import load_spec, read_config
 from compiler.build import build
@@ -36,6 +37,23 @@ def test_older_and_newer_config_bind_alike(name: str, tmp_path: Path) -> None:
     spec = load_spec("llama")
     newer, before = (spec.bind(config) for config in respelled(name, tmp_path))
     assert before == newer
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "key"),
+    [
+        ("exaone4", Exaone4Config(), "sliding_window"),
+        ("exaone4", Exaone4Config(), "layer_types"),
+        ("apertus", ApertusConfig(), "rope_parameters"),
+    ],
+)
+def test_a_key_that_is_not_there_is_what_the_class_takes_it_for(
+    family: str, config: PreTrainedConfig, key: str
+) -> None:
+    whole = config.to_dict()
+    assert whole[key] is not None
+    less = {name: value for name, value in whole.items() if name != key}
+    assert load_spec(family).bind(less).layers == load_spec(family).bind(whole).layers
 
 
 def test_older_and_newer_config_give_equal_plans(tmp_path: Path) -> None:

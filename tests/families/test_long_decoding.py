@@ -1,43 +1,90 @@
-"""Every kind of state through a long sequence: taken in by calls of any size, it gives what one full run gives."""
+"""Two hundred tokens by calls of one, of seven and of random sizes: a state carries all that a whole run sees.
+
+One case of each kind of state. What a family's own checks do with a few tokens, this does long enough for errors to add
+up, for caches to grow several times and for tails and chunks to meet every alignment.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.families.built import Built, one_thread
-from tests.families.checks import TOLERANCE, append_all, difference
+from compiler.build import bind, build
+from runtime.engine import Engine, load
+from tests.families.built import Built
+from tests.families.checks import append_all, difference
 from tests.families.collection import cases_of
 
-LENGTH = 200
-# A case for each kind of state: its family and its name.
-LONG = [
-    ("deepseek-v2", "groups"),  # a latent cache
+TOKENS = 200
+CLOSE = 1e-4
+# (family, case, what makes room for so many tokens), one for each kind of state.
+LONGER = ("max_position_embeddings=256",)
+STATES: list[tuple[str, str, tuple[str, ...]]] = [
+    ("llama", "grouped", LONGER),
+    ("rwkv4", "original-names", ()),
+    ("rwkv5", "hub-names", ()),
+    ("rwkv6", "wide-heads", ()),
+    ("rwkv7", "unused-paths", ()),
+    ("mamba", "biases-untied", ()),
+    ("jamba", "experts", LONGER),
+    ("deepseek-v2", "groups", ()),
 ]
+HYBRID = Path(__file__).parents[2] / "examples" / "hybrid.yaml"
+SMALL = ("hidden_size=48", "num_layers=4", "vocab_size=61", "num_experts=3")
 
 
-@pytest.fixture(scope="module", params=LONG, ids=lambda pair: "-".join(pair))
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    one_thread()
-    family, name = request.param
+def sizes_of_calls() -> list[list[int]]:
+    """The ways in which the tokens are cut into calls."""
+    sevens = [7] * (TOKENS // 7) + [TOKENS % 7]
+    cuts = np.sort(np.random.default_rng(5).choice(np.arange(1, TOKENS), size=12, replace=False))
+    return [[1] * TOKENS, sevens, np.diff([0, *cuts, TOKENS]).tolist()]
+
+
+def check_long_decoding(engine: Engine, ids: Sequence[Sequence[int]]) -> float:
+    """The largest difference of the logits in calls to those of one call; rows [batch, 200]."""
+    whole = engine.logits(ids)
+    worst = 0.0
+    for sizes in sizes_of_calls():
+        worst = max(worst, difference(append_all(engine.sequences(len(ids), 1), ids, sizes), whole))
+    return worst
+
+
+def rows(vocab: int) -> list[list[int]]:
+    """Two random rows."""
+    found: list[list[int]] = np.random.default_rng(4).integers(0, vocab, (2, TOKENS)).tolist()
+    return found
+
+
+@pytest.fixture(params=STATES, ids=lambda item: "-".join(item[:2]))
+def long(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Built, Engine]]:
+    family, name, overrides = request.param
     (case,) = (case for case in cases_of(family) if case.name == name)
-    made = Built(family, case, tmp_path_factory.mktemp(f"{family}-{name}"))
-    yield made
-    made.close()
+    built = Built(family, case, tmp_path)
+    plan = build(built.spec, built.checkpoint, out=tmp_path / "long.plan", overrides=overrides)
+    engine = load(plan, threads=1)
+    yield built, engine
+    engine.close()
 
 
-def steps(size: int | None) -> list[int]:
-    """Calls of one size, the last one shorter; or of random sizes."""
-    if size is None:
-        cuts = np.sort(np.random.default_rng(5).choice(np.arange(1, LENGTH), size=17, replace=False))
-        return np.diff([0, *cuts, LENGTH]).tolist()
-    return [size] * (LENGTH // size) + [LENGTH % size] * bool(LENGTH % size)
+def test_long_decoding(long: tuple[Built, Engine]) -> None:
+    built, engine = long
+    ids = rows(engine.vocab_size)
+    assert check_long_decoding(engine, ids) < CLOSE
+    # And the whole run is what the reference computes.
+    assert difference(engine.logits(ids[:1]), built.reference.outputs(ids[:1])["logits"]) < CLOSE
 
 
-@pytest.mark.parametrize("size", [1, 7, None], ids=["ones", "sevens", "random"])
-def test_calls_of_any_size_give_what_one_run_gives(built: Built, size: int | None) -> None:
-    ids = built.ids(1, LENGTH)[0]
-    got = append_all(built.engine.sequences(1, 2), [ids], steps(size))[0]
-    assert difference(got, built.reference.outputs([ids])["logits"][0]) < TOLERANCE
+def test_hybrid_of_attention_recurrence_and_experts(tmp_path: Path) -> None:
+    bound = bind(HYBRID, None, None, SMALL)
+    assert [layer.attention is not None for layer in bound.layers] == [False, False, True, False]
+    assert [layer.mlp.kind for layer in bound.layers] == ["gated", "moe", "gated", "moe"]
+    plan = build(HYBRID, random=3, overrides=SMALL, out=tmp_path / "hybrid.plan")
+    engine = load(plan, threads=1)
+    try:
+        assert {state.kind for state in engine.manifest.state} == {"ring", "fixed"}
+        assert check_long_decoding(engine, rows(engine.vocab_size)) < CLOSE
+    finally:
+        engine.close()

@@ -34,6 +34,7 @@ CHOICES: dict[str, list[Any]] = {
     "over": ["all", "chosen"],
     "by": ["max", "top-2"],
 }
+LEARNED = {"xielu"}  # has weights of its own, which no other choice would read
 
 
 MARGIN = 5 * TOLERANCE
@@ -49,7 +50,7 @@ def changed(name: str, value: Any) -> list[Any]:
             return [value + LENGTHS[name]] if name in LENGTHS else []
         case float():
             return [] if name in SHAPES else [value * FACTORS.get(name, 1.3)]
-        case str() if name in CHOICES:
+        case str() if value in CHOICES.get(name, ()) and value not in LEARNED:
             return [choice for choice in CHOICES[name] if choice != value]
     return []
 

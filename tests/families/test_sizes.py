@@ -38,6 +38,25 @@ PUBLISHED = [
     # transformers counts the biases on the choice of experts apart: 58 · 256 and 26 · 64 of them.
     ("deepseek-v3", "671b", 671_026_404_352 + 14_848),
     ("deepseek-v3", "moonlight-16b", 15_960_108_544 + 1_664),
+    ("apertus", "8b", 8_053_338_176),
+    ("exaone4", "1.2b", 1_279_391_488),
+    ("arcee", "4.5b", 4_619_184_640),
+    ("codegen", "2b", 2_779_356_160),
+    ("albert", "base-v2", 11_812_272),  # less the head that orders sentences
+    ("rwkv4", "169m", 169_342_464),
+    ("rwkv5", "1b5", 1_577_754_624),
+    ("rwkv7", "0.1b", 191_034_624),
+    ("mamba", "130m", 129_135_360),
+    ("mamba", "2.8b", 2_768_345_600),
+    ("jamba", "mini", 51_570_323_328),
+    ("mixtral", "8x7b", 46_702_792_704),
+    ("mixtral", "8x22b", 140_620_634_112),
+    ("qwen2-moe", "a2.7b", 14_315_784_192),
+    ("qwen3-moe", "30b-a3b", 30_532_122_624),
+    ("qwen3-moe", "235b-a22b", 235_093_634_560),
+    ("deepseek-moe", "16b", 16_375_728_128),
+    ("gpt-oss", "20b", 20_914_757_184),
+    ("gpt-oss", "120b", 116_829_156_672),
 ]
 
 

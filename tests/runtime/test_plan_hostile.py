@@ -201,6 +201,8 @@ def test_a_newer_format_says_which_archc_is_needed(plan):
         (lambda m: m["inputs"][0].update(name="attn_mask"), "more than once"),
         (lambda m: m["inputs"][2].update(mask=None), "mask description"),
         (lambda m: m["state"][0].update(shape=["batch", 0, "capacity", 8]), "state"),
+        (lambda m: m.update(inputs=[i for i in m["inputs"] if i["role"] != "mask"]), "no input of role mask"),
+        (lambda m: [s.update(kind="fixed", shape=["batch", 8]) for s in m["state"]], "no input of role lengths"),
         (lambda m: m["tensors"][0].update(bytes=4), "takes 16896 bytes"),
         (lambda m: m["tensors"][0].update(offset=1 << 30), "ends at byte"),
         (lambda m: m["tensors"][0].update(offset=-64), "offset"),

@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from compiler.build import build
+from compiler.checkpoint.reader import Checkpoint
 from compiler.errors import BuildError
+from tests.reference.gpt_oss import gpt_oss
 from tests.reference.yuan2 import Yuan2
 
 KERNEL = "model.layers.0.self_attn.lf_gate.conv1.weight"
@@ -29,4 +31,39 @@ def test_a_place_that_fills_no_slot(axis: int, message: str, tmp_path: Path) -> 
     tensors[KERNEL] = torch.cat((tensors[KERNEL], tensors[KERNEL].narrow(axis, 0, 1)), dim=axis)
     save_file(tensors, file)
     with pytest.raises(BuildError, match=f"'{KERNEL}' {message}"):
+        build(tmp_path, out=tmp_path / "engine.plan")
+
+
+def test_of_stacked_experts_only_a_part_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = gpt_oss(1)
+    reference.save(tmp_path)
+    read: list[tuple[str, tuple[int, ...]]] = []
+    plain = Checkpoint.read
+
+    def spy(self: Checkpoint, name: str, place: tuple[int, ...] = ()) -> torch.Tensor:
+        read.append((name, place))
+        return plain(self, name, place)
+
+    monkeypatch.setattr(Checkpoint, "read", spy)
+    build(tmp_path, out=tmp_path / "engine.plan")
+    stacked = [place for name, place in read if ".experts." in name]
+    assert set(stacked) == {(expert,) for expert in range(6)}
+    assert len(stacked) == 2 * 6 * 6  # layers, experts, and three projections with biases
+
+
+def test_a_file_with_more_experts_than_the_config(tmp_path: Path) -> None:
+    gpt_oss(1).save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    name = "model.layers.0.mlp.experts.down_proj"
+    tensors[name] = torch.cat((tensors[name], tensors[name][:1]))
+    save_file(tensors, file)
+    message = r"\[7, 20, 36\] has 7 places from axis 0 on, and the weight table reads 6"
+    with pytest.raises(BuildError, match=f"'{name}' {message}"):
+        build(tmp_path, out=tmp_path / "engine.plan")
+    tensors[name] = tensors[name][:5].contiguous()
+    save_file(tensors, file)
+    with pytest.raises(
+        BuildError, match=r"experts\.5\.down\.weight: .* cannot be cut .* no \[5\] in axes of sizes \[5\]"
+    ):
         build(tmp_path, out=tmp_path / "engine.plan")

@@ -34,3 +34,13 @@ def head(**options: bool) -> MlmHead:
 )
 def test_biases_of_a_masked_language_model_head(options: dict[str, bool], logits: list[float]) -> None:
     assert head(**options)(torch.tensor([[[1.0, -2.0]]]))[0, 0].tolist() == pytest.approx(logits)
+
+
+def test_a_masked_language_model_head_goes_back_to_the_width_of_the_table() -> None:
+    word = words.MlmHead(activation="relu", norm=words.NoNorm(), bias=False, dense_bias=False)
+    table = torch.nn.Parameter(torch.tensor([[1.0], [2.0], [-1.0]]))
+    made = MlmHead(word, words.Embedding(vocab=3, width=2, table_width=1), table, torch.float32)
+    with torch.no_grad():
+        made.dense.weight.copy_(torch.tensor([[3.0, 1.0]]))
+    # relu(3·2 + 1·(−1)) = 5.
+    assert made(torch.tensor([[[2.0, -1.0]]]))[0, 0].tolist() == [5.0, 10.0, -5.0]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from archspec import vocabulary as words
-from compiler.components.attention import Signals
 from compiler.components.latent_attention import LatentAttention
+from compiler.components.signals import Signals
 from compiler.latent_operators import latent_attention
 
 SMALL = {"heads": 1, "latent": 1, "nope_dim": 1, "rope_dim": 2, "value_dim": 1, "norm": words.NoNorm()}

@@ -1,0 +1,105 @@
+"""RWKV-7 "Goose" (Peng et al. 2025, section 4), from its formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.families.case import Case
+from tests.reference.rwkv import Rwkv, Shapes, before, cut
+
+EPS = 1e-4
+
+
+class Rwkv7(Rwkv):
+    """`spare` keeps the unused value paths of the first layer in the checkpoint, as some files do."""
+
+    def __init__(
+        self, seed: int, *, width: int = 24, head: int = 8, rank: int = 4, layers: int = 3, spare: bool = False
+    ) -> None:
+        config: dict[str, Any] = {
+            "model_type": "rwkv7", "architectures": ["RWKV7ForCausalLM"], "vocab_size": 97, "hidden_size": width,
+            "intermediate_size": 40, "num_hidden_layers": layers, "head_dim": head, "norm_eps": EPS,
+            "decay_low_rank_dim": rank, "a_low_rank_dim": rank + 1, "v_low_rank_dim": rank + 2,
+            "gate_low_rank_dim": rank + 3, "hidden_act": "sqrelu", "tie_word_embeddings": False, "norm_bias": True,
+        }  # fmt: skip
+        mix = (1, 1, width)
+        time: Shapes = {f"x_{name}": mix for name in "rwkvag"}
+        for path, inner in (("w", rank), ("a", rank + 1), ("v", rank + 2), ("g", rank + 3)):
+            time |= {f"{path}1": (width, inner), f"{path}2": (inner, width)}
+        time |= {f"{name}0": mix for name in "wav"}
+        time |= {"k_k": mix, "k_a": mix, "r_k": (width // head, head)}
+        time |= {f"{name}.weight": (width, width) for name in ("receptance", "key", "value", "output")}
+        time |= {"ln_x.weight": (width,), "ln_x.bias": (width,)}
+        channel: Shapes = {"x_k": mix, "key.weight": (40, width), "value.weight": (width, 40)}
+        gains = {
+            "att.w0": 20.0,
+            "att.a0": 8.0,
+            "k_a": 4.0,
+            "r_k": 0.5,
+            "att.value.weight": 0.1,
+            "att.g2": 8.0,
+            "att.v2": 4.0,
+        }
+        super().__init__(
+            config, time, channel, seed, head=head, eps=EPS, head_eps=head * 1e-5, last_eps=EPS, gains=gains
+        )
+        for name in ("v0", "v1", "v2"):
+            unused = self.weights.pop(f"blocks.0.att.{name}")
+            if spare:
+                self.buffers[f"blocks.0.att.{name}"] = unused
+
+    def row(self, ids: Sequence[int]) -> Tensor:
+        """Logits [seq, vocab] of one row of ids."""
+        self.first = torch.zeros(())
+        return super().row(ids)
+
+    def path(self, name: str, x: Tensor, function: Any = lambda inner: inner) -> Tensor:
+        """function(x A) B."""
+        return function(x @ self.weights[f"{name}1"]) @ self.weights[f"{name}2"]
+
+    def time_mixing(self, n: int, x: Tensor) -> Tensor:
+        name, step = f"blocks.{n}.att", before(x) - x
+        blend = {m: x + step * self.flat(f"{name}.x_{m}") for m in "rwkvag"}
+        r, k, v = (self.linear(f"{name}.{part}", blend[part[0]]) for part in ("receptance", "key", "value"))
+        sigmoid = torch.sigmoid
+        decay = torch.exp(-0.606531 * sigmoid(self.flat(f"{name}.w0") + self.path(f"{name}.w", blend["w"], torch.tanh)))
+        if n == 0:
+            self.first = v
+        else:
+            v = v + (self.first - v) * sigmoid(self.flat(f"{name}.v0") + self.path(f"{name}.v", blend["v"]))
+        rate = sigmoid(self.flat(f"{name}.a0") + self.path(f"{name}.a", blend["a"]))
+        gate = self.path(f"{name}.g", blend["g"], sigmoid)
+        direction = cut(k * self.flat(f"{name}.k_k"), self.head)
+        direction = direction / direction.norm(dim=-1, keepdim=True)
+        k = k * (1 + (rate - 1) * self.flat(f"{name}.k_a"))
+        heads = [cut(part, self.head) for part in (r, decay, k, v, rate)]
+        y = self.delta_rule(direction, *heads)
+        y = self.head_norm(f"{name}.ln_x", y.reshape(len(x), -1))
+        own = (heads[0] * heads[2] * self.weights[f"{name}.r_k"]).sum(dim=-1, keepdim=True) * heads[3]
+        return self.linear(f"{name}.output", (y + own.reshape(len(x), -1)) * gate)
+
+    @staticmethod
+    def delta_rule(direction: Tensor, r: Tensor, decay: Tensor, k: Tensor, v: Tensor, rate: Tensor) -> Tensor:
+        """S = S (diag(w) − κ̂ᵀ (a ⊙ κ̂)) + vᵀ k, y = S r, all of [seq, heads, size]; S maps keys to values."""
+        length, heads, size = r.shape
+        state, rows = torch.zeros(heads, size, size), []
+        for t in range(length):
+            turn = torch.diag_embed(decay[t]) - direction[t][:, :, None] * (rate[t] * direction[t])[:, None, :]
+            state = state @ turn + v[t][:, :, None] * k[t][:, None, :]
+            rows.append((state @ r[t][:, :, None])[:, :, 0])
+        return torch.stack(rows)
+
+    def channel_mixing(self, n: int, x: Tensor) -> Tensor:
+        k = x + (before(x) - x) * self.flat(f"blocks.{n}.ffn.x_k")
+        return self.linear(f"blocks.{n}.ffn.value", torch.relu(self.linear(f"blocks.{n}.ffn.key", k)) ** 2)
+
+
+CASES = (
+    Case("goose", partial(Rwkv7, 1), length=19),
+    Case("unused-paths", partial(Rwkv7, 2, head=12, rank=3, layers=2, spare=True)),
+)
