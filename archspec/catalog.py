@@ -70,17 +70,14 @@ def detect_spec(config: Mapping[str, Any], where: str = "config.json") -> str:
         raise ConfigError([Problem(where, 0, 0, "model_type", message, "name the spec instead")])
     found = config.get("architectures")
     architectures = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
-    headers: dict[str, Header] = {}
-    faults: list[Problem] = []
-    for name, path in shipped().items():
-        header, problems = _header(path)
-        faults += problems
-        if not problems:
-            headers[name] = header
-    by_type = {name: header for name, header in headers.items() if model_type in header.model_types}
-    fitting = [name for name, header in by_type.items() if _fits(header, architectures)]
+    # Reading YAML takes most of the time, and few specs write the model type down.
+    mentioning = {name: path for name, path in shipped().items() if _mentions(path, model_type)}
+    headers, _ = _headers(mentioning)
+    fitting = [name for name, header in headers.items() if _fits(header, model_type, architectures)]
     if len(fitting) == 1:
         return fitting[0]
+    headers, faults = _headers(shipped())
+    by_type = {name: header for name, header in headers.items() if model_type in header.model_types}
     if fitting:
         message = f"model_type {shown(model_type)} fits several specs: {listed(fitting)}"
         raise ConfigError([Problem(where, 0, 0, "model_type", message, "name one of them")])
@@ -95,8 +92,30 @@ def detect_spec(config: Mapping[str, Any], where: str = "config.json") -> str:
     raise ConfigError([Problem(where, 0, 0, "model_type", message, hint), *faults])
 
 
-def _fits(header: Header, architectures: list[str]) -> bool:
+def _fits(header: Header, model_type: str, architectures: list[str]) -> bool:
+    if model_type not in header.model_types:
+        return False
     return not header.architectures or not architectures or bool(set(header.architectures) & set(architectures))
+
+
+def _mentions(path: Path, word: str) -> bool:
+    """Whether a file can be read and has the word in it."""
+    try:
+        return word.encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
+def _headers(paths: Mapping[str, Path]) -> tuple[dict[str, Header], list[Problem]]:
+    """What the specs of these names say of themselves, less those with a faulty header, and the faults."""
+    headers: dict[str, Header] = {}
+    faults: list[Problem] = []
+    for name, path in paths.items():
+        header, problems = _header(path)
+        faults += problems
+        if not problems:
+            headers[name] = header
+    return headers, faults
 
 
 def _header(path: Path) -> tuple[Header, tuple[Problem, ...]]:
