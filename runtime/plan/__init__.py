@@ -1,6 +1,7 @@
 """engine.plan: its manifest, its reader and its writer.  The format is described in docs/plan-format.md."""
 
 from runtime.errors import PlanError
+from runtime.plan.engine_section import Engine, Profile
 from runtime.plan.manifest import (
     FORMAT,
     Entry,
@@ -19,6 +20,7 @@ from runtime.plan.writer import EntryStream, PlanWriter
 
 __all__ = [
     "FORMAT",
+    "Engine",
     "Entry",
     "EntryStream",
     "Input",
@@ -30,6 +32,7 @@ __all__ = [
     "PlanError",
     "PlanWriter",
     "Prefix",
+    "Profile",
     "State",
     "Tensor",
     "Tokens",

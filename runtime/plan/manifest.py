@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from runtime.dtypes import DTYPES, DTypeName
 from runtime.errors import PlanError
+from runtime.plan.engine_section import ENGINE_TARGETS, Engine
 
 FORMAT = 1
 """The newest format version that this runtime reads, and the one that it writes."""
@@ -163,6 +164,7 @@ class Manifest(_Strict):
     limits: Limits
     tokens: Tokens = Tokens()
     prefix: Prefix | None = None
+    engine: Engine | None = None
     tensors: tuple[Tensor, ...] = ()
     parameters: Size
     flops_per_token: Annotated[StrictInt, Field(ge=0)]
@@ -198,10 +200,32 @@ class Manifest(_Strict):
             raise ValueError(f"no input of role {', '.join(sorted(missing))}, which a plan of this topology needs")
         if self.limits.max_call is None and any(state.kind == "ring" for state in self.state):
             raise ValueError("a ring has room for one call: `limits.max_call` says how long it may be")
+        self._check_engine()
         logits = self.output("logits")
         if logits is not None and logits.shape[-1:] != (self.limits.vocab_size,):
             raise ValueError(f"logits are {list(logits.shape)}, but limits.vocab_size is {self.limits.vocab_size}")
         return self
+
+    def _check_engine(self) -> None:
+        """Raise ValueError unless an engine is there where the target needs one, and knows every named axis."""
+        if (self.target in ENGINE_TARGETS) != (self.engine is not None):
+            raise ValueError(f"a plan for {' or '.join(ENGINE_TARGETS)}, and no other, has an `engine`")
+        if self.engine is None:
+            return
+        if self.engine.file != "engine.trt" or self.target != self.engine.builder.replace("_", "-"):
+            raise ValueError(f"`engine` is {self.engine.file} of {self.engine.builder}, for target {self.target!r:.60}")
+        if any(state.kind == "ring" for state in self.state):
+            raise ValueError("an engine has no rings")
+        shapes = [item.shape for item in (*self.inputs, *self.outputs, *self.state)]
+        axes = {axis for shape in shapes for axis in shape if isinstance(axis, str)}
+        known = {*self.engine.profiles[0].axes, *(["capacity"] if self.engine.capacity is not None else [])}
+        if odd := sorted(axes ^ known):
+            raise ValueError(f"the axis {odd[0]!r} is in only one of the engine's profiles and the plan's shapes")
+        pairs = {(state.input, state.output) for state in self.state if state.kind == "kv"}
+        if set(self.engine.aliased) != pairs:
+            raise ValueError("`engine.aliased` is not the plan's state of kind kv")
+        if self.engine.capacity is not None and self.engine.capacity < self.limits.max_seq_len:
+            raise ValueError(f"the engine holds {self.engine.capacity} slots, fewer than limits.max_seq_len")
 
     def output(self, role: OutputRole) -> Output | None:
         """Return the output of that role, or None where the plan has none."""

@@ -156,8 +156,12 @@ class Plan:
 
 def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:
     """Raise PlanError unless the manifest lists exactly the entries of `sizes` (bytes by name), with those sizes."""
-    if MODEL not in sizes:
-        raise PlanError(f"{where}: not a complete engine.plan: it has no entry {MODEL!r}")
+    engine = manifest.engine
+    needed = MODEL if engine is None else engine.file
+    if needed not in sizes:
+        raise PlanError(f"{where}: not a complete engine.plan: it has no entry {needed!r}")
+    if engine is None and (odd_engine := next((name for name in sizes if name.endswith(".trt")), None)):
+        raise PlanError(f"{where}: it has an entry {odd_engine!r}, but its manifest has no engine; build the plan again")
     if odd := sorted(set(sizes) ^ set(manifest.entries)):
         raise PlanError(f"{where}: entry {odd[0]!r} is in only one of the file and its manifest; build the plan again")
     for name, entry in manifest.entries.items():
