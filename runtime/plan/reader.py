@@ -161,7 +161,9 @@ def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> N
     if needed not in sizes:
         raise PlanError(f"{where}: not a complete engine.plan: it has no entry {needed!r}")
     if engine is None and (odd_engine := next((name for name in sizes if name.endswith(".trt")), None)):
-        raise PlanError(f"{where}: it has an entry {odd_engine!r}, but its manifest has no engine; build the plan again")
+        raise PlanError(
+            f"{where}: it has an entry {odd_engine!r}, but its manifest has no engine; build the plan again"
+        )
     if odd := sorted(set(sizes) ^ set(manifest.entries)):
         raise PlanError(f"{where}: entry {odd[0]!r} is in only one of the file and its manifest; build the plan again")
     for name, entry in manifest.entries.items():
