@@ -58,19 +58,28 @@ def is_integer(value: object) -> bool:
 
 
 class Sampler:
-    """Chooses the tokens of one row; rows draw from separate streams, so that none depends on another's length."""
+    """Chooses the tokens of one row, none of `never`.
 
-    def __init__(self, options: Sampling, vocab_size: int, prompt: Sequence[int], row: int = 0) -> None:
+    Rows draw from separate streams, so that none depends on another's length.
+    """
+
+    def __init__(
+        self, options: Sampling, vocab_size: int, prompt: Sequence[int], row: int = 0, never: Sequence[int] = ()
+    ) -> None:
         self._options = options
         self._random = np.random.default_rng(None if options.seed is None else [options.seed, row])
         self._seen = np.zeros(vocab_size, np.bool_)
         self._seen[np.asarray(prompt, np.int64)] = True
+        self._never = np.asarray(never, np.int64)
 
     def choose(self, logits: Floats) -> int:
         """Return the next token's id from float32 [vocab]; raise EngineError if the logits hold no number to choose."""
         options = self._options
         if options.repetition_penalty != 1:
             logits = penalize(logits, self._seen, options.repetition_penalty)
+        if len(self._never):
+            logits = logits.copy()
+            logits[self._never] = -np.inf
         best = int(logits.argmax())
         if not math.isfinite(logits[best]):
             raise EngineError(

@@ -84,11 +84,9 @@ def _read_attentions(network: Network) -> None:
         causal = bool(attention.causal)
         if hasattr(attention, "causal_kind"):
             causal = causal or attention.causal_kind != trt.CausalMaskKind.NONE
-        network.attentions.append(
-            AttentionLayer(
-                query.shape[1], keys.shape[1], query.shape[3], attention.mask is not None, causal, attention.decomposable
-            )
-        )
+        _, heads, _, width = query.shape
+        masked = attention.mask is not None
+        network.attentions.append(AttentionLayer(heads, keys.shape[1], width, masked, causal, attention.decomposable))
 
 
 def build(

@@ -36,7 +36,9 @@ def load_package(target: str) -> Any:
     try:
         module = import_module(package.module)
     except ImportError as error:
-        raise BuildError(f"--target {target} needs {package.module}, which cannot be imported ({error}): {advice}") from None
+        raise BuildError(
+            f"--target {target} needs {package.module}, which cannot be imported ({error}): {advice}"
+        ) from None
     found = version_of(module)
     if not package.least <= found < package.below:
         least, below = (".".join(map(str, bound)) for bound in (package.least, package.below))

@@ -13,7 +13,12 @@ Range = tuple[int, int, int]
 
 
 def make_profiles(
-    inputs: Sequence[Input], outputs: Sequence[Output], state: Sequence[State], limits: Limits, batch: int, source: int = 0
+    inputs: Sequence[Input],
+    outputs: Sequence[Output],
+    state: Sequence[State],
+    limits: Limits,
+    batch: int,
+    source: int = 0,
 ) -> tuple[Profile, ...]:
     """A decoder's profiles for prompts and for single tokens, or an encoder's only one.
 
@@ -44,5 +49,3 @@ def sizes_of(profile: Profile, shape: Iterable[str | int]) -> tuple[tuple[int, .
     ranges = [(axis, axis, axis) if isinstance(axis, int) else profile.axes[axis] for axis in shape]
     least, usual, greatest = zip(*ranges, strict=True)
     return least, usual, greatest
-
-
