@@ -45,7 +45,7 @@ class Network:
 def make_log(trt: Any) -> Any:
     """A logger that keeps errors: a builder returns None, and the reason is in the log alone."""
 
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []

@@ -11,12 +11,14 @@ from secrets import token_hex
 from compiler.emit import MODEL, WEIGHTS, Progress, Slots, Stored, check_space, write_folder
 from compiler.errors import BuildError
 from compiler.tensorrt.network import Network, build, parse
+from compiler.tensorrt.package import PACKAGES
 from compiler.tensorrt.profiles import CAPACITY
 from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder
 from runtime.plan import Encoder, Engine, Manifest, Plan, PlanWriter
 
 ENCODER = "encoder.onnx"
 _CHUNK = 2**20
+_MAGIC = b"PK\x03\x04"
 Shape = tuple[int | str, ...]
 
 
@@ -37,11 +39,22 @@ def write_engine_plan(
         return _compile(builder, folder / "graphs", path, files, manifest)
 
 
+def is_plan(path: str | Path) -> bool:
+    """Whether a path names a plan, and no spec or checkpoint."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
 def rebuild(plan: Path, out: Path, target: str, options: EngineOptions) -> Path:
     """Builds the engines of a plan anew, for this package and device, from the graphs and weights that it kept.
 
     Raises BuildError where it kept none, PlanError for a bad plan.
     """
+    if target not in PACKAGES:
+        raise BuildError(f"{plan}: only engines are built from a plan: choose --target {' or '.join(PACKAGES)}")
     with Plan(plan) as old, _work_folder(out) as folder:
         if old.manifest.engine is None:
             raise BuildError(

@@ -77,7 +77,9 @@ class EngineBuilder:
         engine, encoder = self.sections(
             manifest.inputs, manifest.outputs, manifest.state, manifest.limits, manifest.encoder
         )
-        return manifest.model_copy(update={"engine": engine, "encoder": encoder, "target": target})
+        return Manifest.model_validate(
+            dict(manifest) | {"engine": engine, "encoder": encoder, "target": target, "entries": {}}
+        )
 
 
 def open_builder(target: str, options: EngineOptions) -> EngineBuilder:
