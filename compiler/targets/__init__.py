@@ -10,6 +10,7 @@ from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.fuse_norms import fuse_norms
 from compiler.passes.grouped_attention import group_attention
+from compiler.passes.latent_forms import choose_latent_form
 from compiler.passes.pad_heads import pad_heads
 from compiler.passes.plain_attention import plain_attention
 from compiler.passes.quantize import quantize
@@ -48,7 +49,7 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(route_experts, fold_weights, group_attention, fuse_norms, clean),
+            passes=(route_experts, fold_weights, choose_latent_form, group_attention, fuse_norms, clean),
             dtypes=("float32", "float16"),
             rings=True,
             whole_caches=True,
