@@ -47,9 +47,9 @@ TENSORRT: tuple[Pass, ...] = (
     scan_experts,
     fold_weights,
     plain_attention,
+    add_masks,
     pad_heads,
     half_rotary,
-    add_masks,
     clean,
 )
 
