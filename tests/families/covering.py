@@ -28,14 +28,10 @@ _APART = (
     "context",
     "weights",
 )
-# Keys that change numbers or leave a term out, and no operator that engines could lack.
-_NUMBERS = (
-    "activation", "beta", "bias", "branch_scale", "clip", "count", "eps", "factor", "head_dim", "kv_heads", "limit",
-    "max_bias", "multiplier", "offset", "rank", "scale", "scaled", "scaling", "slopes", "step_rank", "theta", "tie",
-    "token_types", "unit_offset", "up_offset", "weights", "when", "width",
-)  # fmt: skip
-# Every kind of engine and of cache, whatever else they cover.
-_ALWAYS = ("llama", "bert", "t5", "deepseek-v2", "jamba")
+# Keys whose values choose operators; other values change numbers, or leave a term out.
+_CHOICES = ("kind", "topology", "residual")
+# Every kind of engine and of cache, softcaps and sinks, whatever else these cover.
+_ALWAYS = ("llama", "bert", "t5", "deepseek-v2", "jamba", "gemma2", "gpt-oss")
 
 
 @cache
@@ -52,24 +48,20 @@ def covering() -> tuple[str, ...]:
 
 
 def words(family: str) -> Iterator[str]:
-    """The keys that a spec uses, and the values that are words and no names of sizes."""
-    spec = load_spec(family)
-    tree = yaml.safe_load(spec.text)
-    computed = {key: value for key, value in tree.items() if key not in _APART}
-    names = set(tree.get("config", {}) or {})
-    return _words(computed, "", names)
+    """What a spec chooses of each kind of part."""
+    tree = yaml.safe_load(load_spec(family).text)
+    return _words({key: value for key, value in tree.items() if key not in _APART}, "")
 
 
-def _words(tree: Any, path: str, names: set[str]) -> Iterator[str]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            # A variant is a layer's words once more.
-            if key not in _NUMBERS:
-                yield from _words(value, path if key == "variants" else f"{path}.{key}", names)
-    elif isinstance(tree, list):
+def _words(tree: Any, path: str) -> Iterator[str]:
+    if isinstance(tree, list):
         for value in tree:
-            yield from _words(value, path, names)
-    elif tree != "none":
-        yield path
-        if isinstance(tree, str) and tree.replace("-", "").replace("_", "").isalpha() and tree not in names:
-            yield f"{path}={tree}"
+            yield from _words(value, path)
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            # A variant is a layer's words once more, and any norm is a norm.
+            inner = path if key in ("variants", "encoder") else "norm" if key.endswith("norm") else f"{path}.{key}"
+            yield from _words(value, inner)
+            plain = isinstance(value, str) and value.replace("-", "").isalpha()
+            if key in _CHOICES and plain and "scaling" not in path:
+                yield f"{path}={value}"
