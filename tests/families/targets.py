@@ -24,6 +24,15 @@ from tests.families.portable import Arrays, run_encoder, run_portable
 HALF_TOLERANCE = 2e-2
 """Of the largest number of an output."""
 
+_FLIP = "at one position two experts' scores are nearly equal, and the router takes the other one"
+BEYOND_HALF = {
+    "deepseek-v3": _FLIP,
+    "marian": "its case's queries and keys are so large that their products leave float16, in torch too",
+    "mt5": "its case's weights lose as much in torch: 2e-02",
+    "qwen2-moe": _FLIP,
+}
+"""Families whose first case is further off in float16, and why; torch in float16 is as far off, so it is no fault."""
+
 
 @dataclass(frozen=True)
 class EngineResult:
@@ -98,6 +107,14 @@ def check_half(built: Built) -> float:
         wanted = dict(expected(built, ids, types, source))
     assert got.keys() == wanted.keys()
     return max(distance(got[role], wanted[role]) for role in wanted)
+
+
+def check_near(built: Built) -> float:
+    """`check_half`, held to the tolerance; a family that is listed as further off must be."""
+    gap = check_half(built)
+    listed = built.family in BEYOND_HALF
+    assert (gap >= HALF_TOLERANCE) == listed, f"{gap:.1e} from the reference, listed as beyond float16: {listed}"
+    return gap
 
 
 def distance(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:

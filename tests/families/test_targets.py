@@ -37,7 +37,7 @@ def test_cuda_kernels(built: Built) -> None:
 
 def test_float16(built: Built) -> None:
     targets.check_rules(built)
-    assert targets.check_half(built) < targets.HALF_TOLERANCE
+    targets.check_near(built)
 
 
 @pytest.mark.parametrize("family", shipped())
