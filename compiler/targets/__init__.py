@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import onnx_ir as ir
+
 from compiler.passes import Pass
+from compiler.passes.added_masks import add_masks
 from compiler.passes.clean import clean
+from compiler.passes.dequantized_weights import dequantized_weights
 from compiler.passes.fold_weights import fold_weights
-from compiler.passes.fuse_norms import fuse_norms
+from compiler.passes.fuse_norms import fuse_norms, norm_fusion
 from compiler.passes.grouped_attention import group_attention
+from compiler.passes.half_rotary import half_rotary
 from compiler.passes.latent_forms import choose_latent_form
+from compiler.passes.pad_heads import pad_heads
+from compiler.passes.plain_attention import plain_attention
 from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
@@ -18,14 +25,15 @@ from compiler.passes.scanned_experts import scan_experts
 
 @dataclass(frozen=True)
 class Target:
-    """A place where a plan runs: passes in order, the dtypes that its kernels take, and whether caches may
-    be rings and are read whole."""
+    """A place where a plan runs: passes in order, the dtypes that its kernels take (the first by default), whether it
+    wants a serialized engine, and whether caches may be rings and are read whole."""
 
     name: str
     description: str
     passes: tuple[Pass, ...]
     dtypes: tuple[str, ...]
     folder: bool = False
+    engine: bool = False
     rings: bool = False
     whole_caches: bool = False
     quantizations: Mapping[str, Pass] = field(default_factory=dict)
@@ -38,6 +46,22 @@ class Target:
 
 
 PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
+TENSORRT: tuple[Pass, ...] = (
+    scan_experts,
+    fold_weights,
+    plain_attention,
+    add_masks,
+    pad_heads,
+    half_rotary,
+    clean,
+)
+CUDA: tuple[Pass, ...] = (
+    scan_experts,
+    fold_weights,
+    norm_fusion(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
+    clean,
+)
+DEQUANTIZED: Mapping[str, Pass] = {"int8": dequantized_weights(8), "int4": dequantized_weights(4)}
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -53,11 +77,33 @@ TARGETS: Mapping[str, Target] = {
             caches=("int8",),
         ),
         Target(
+            name="ort-cuda",
+            description="ONNX Runtime on NVIDIA GPUs",
+            passes=CUDA,
+            dtypes=("float16", "bfloat16", "float32"),
+        ),
+        Target(
             name="onnx",
             description="a folder with the portable ONNX graph and its weights, for any runtime",
             passes=PORTABLE,
             dtypes=("float32", "float16", "bfloat16"),
             folder=True,
+        ),
+        Target(
+            name="tensorrt",
+            description="TensorRT 11, built on the GPU that will run it",
+            passes=TENSORRT,
+            dtypes=("float16", "bfloat16", "float32"),
+            engine=True,
+            quantizations=DEQUANTIZED,
+        ),
+        Target(
+            name="tensorrt-rtx",
+            description="TensorRT for RTX, built on any machine for RTX GPUs",
+            passes=TENSORRT,
+            dtypes=("float16", "bfloat16", "float32"),
+            engine=True,
+            quantizations=DEQUANTIZED,
         ),
     )
 }

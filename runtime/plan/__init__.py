@@ -1,6 +1,7 @@
 """engine.plan: its manifest, its reader and its writer.  The format is described in docs/plan-format.md."""
 
 from runtime.errors import PlanError
+from runtime.plan.engine_section import Engine, Profile
 from runtime.plan.manifest import (
     FORMAT,
     Encoder,
@@ -21,6 +22,7 @@ from runtime.plan.writer import EntryStream, PlanWriter
 __all__ = [
     "FORMAT",
     "Encoder",
+    "Engine",
     "Entry",
     "EntryStream",
     "Input",
@@ -32,6 +34,7 @@ __all__ = [
     "PlanError",
     "PlanWriter",
     "Prefix",
+    "Profile",
     "State",
     "Tensor",
     "Tokens",

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from runtime.dtypes import DTYPES, DTypeName
 from runtime.errors import PlanError
+from runtime.plan.engine_section import ENGINE_TARGETS, Engine
 
 FORMAT = 1
 """The newest format version that this runtime reads, and the one that it writes."""
@@ -152,6 +153,7 @@ class Encoder(_Strict):
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     limits: Limits
+    engine: Engine | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Encoder:
@@ -196,6 +198,7 @@ class Manifest(_Strict):
     limits: Limits
     tokens: Tokens = Tokens()
     prefix: Prefix | None = None
+    engine: Engine | None = None
     tensors: tuple[Tensor, ...] = ()
     parameters: Size
     flops_per_token: Annotated[StrictInt, Field(ge=0)]
@@ -236,6 +239,7 @@ class Manifest(_Strict):
             raise ValueError("tokens.start and tokens.never are ids of the vocabulary")
         if self.limits.max_call is None and any(state.kind == "ring" for state in self.state):
             raise ValueError("a ring has room for one call: `limits.max_call` says how long it may be")
+        self._check_engine()
         logits = self.output("logits")
         if logits is not None and logits.shape[-1:] != (self.limits.vocab_size,):
             raise ValueError(f"logits are {list(logits.shape)}, but limits.vocab_size is {self.limits.vocab_size}")
@@ -262,6 +266,32 @@ class Manifest(_Strict):
                     f"the encoder gives {name!r} as {given[name].dtype} {list(shape)}, and the state is {state.dtype} "
                     f"{list(state.shape)}"
                 )
+
+    def _check_engine(self) -> None:
+        """Raise ValueError unless engines are there where the target needs them, and know every named axis."""
+        engine = self.engine
+        engines = [engine, *([self.encoder.engine] if self.encoder is not None else [])]
+        if any((self.target in ENGINE_TARGETS) != (item is not None) for item in engines):
+            raise ValueError(f"a plan for {' or '.join(ENGINE_TARGETS)}, and no other, has an `engine` for each graph")
+        if engine is None:
+            return
+        if self.target != engine.builder.replace("_", "-"):
+            raise ValueError(f"`engine` is of {engine.builder}, and the target is {self.target!r:.60}")
+        if any(state.kind == "ring" for state in self.state):
+            raise ValueError("an engine has no rings")
+        shapes = [*(i.shape for i in self.inputs), *(o.shape for o in self.outputs), *(s.shape for s in self.state)]
+        engine.check("engine.trt", shapes)
+        if set(engine.aliased) != {(state.input, state.output) for state in self.state if state.kind == "kv"}:
+            raise ValueError("`engine.aliased` is not the plan's state of kind kv")
+        if engine.capacity is not None and engine.capacity < self.limits.max_seq_len:
+            raise ValueError(f"the engine holds {engine.capacity} slots, fewer than limits.max_seq_len")
+        if self.encoder is not None and self.encoder.engine is not None:
+            second = self.encoder.engine
+            shapes = [*(i.shape for i in self.encoder.inputs), *(o.shape for o in self.encoder.outputs)]
+            second.check("encoder.trt", shapes)
+            mine = (engine.builder, engine.version, engine.compute_capabilities)
+            if (second.builder, second.version, second.compute_capabilities) != mine or second.aliased:
+                raise ValueError("the encoder's engine is of another builder, version or device, or has aliased state")
 
     def output(self, role: OutputRole) -> Output | None:
         """Return the output of that role, or None where the plan has none."""

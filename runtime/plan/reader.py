@@ -156,11 +156,19 @@ class Plan:
 
 def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:
     """Raise PlanError unless the manifest lists exactly the entries of `sizes` (bytes by name), with those sizes."""
-    for name in (MODEL, *([ENCODER] if manifest.encoder is not None else [])):
+    graphs = [MODEL, *([ENCODER] if manifest.encoder is not None else [])]
+    sections = (manifest.engine, manifest.encoder.engine if manifest.encoder is not None else None)
+    engines = [section.file for section in sections if section is not None]
+    # Beside engines, the graphs that they were made of may be there, all of them.
+    kept = graphs if not engines or any(name in sizes for name in graphs) else []
+    for name in (*engines, *kept):
         if name not in sizes:
             raise PlanError(f"{where}: not a complete engine.plan: it has no entry {name!r}")
     if manifest.encoder is None and ENCODER in sizes:
         raise PlanError(f"{where}: it has an entry {ENCODER!r}, but its manifest has no encoder; build the plan again")
+    for name in ("engine.trt", "encoder.trt"):
+        if name in sizes and name not in engines:
+            raise PlanError(f"{where}: it has an entry {name!r}, but its manifest has no such engine; build it again")
     if odd := sorted(set(sizes) ^ set(manifest.entries)):
         raise PlanError(f"{where}: entry {odd[0]!r} is in only one of the file and its manifest; build the plan again")
     for name, entry in manifest.entries.items():
