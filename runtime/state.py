@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from runtime.backends.base import Backend, Binding, Buffer, Call
-from runtime.errors import PlanError
+from runtime.errors import EngineError, PlanError
 from runtime.plan.manifest import Limits, Manifest, State, ring_slots
 
 GROWING = "capacity"
@@ -67,6 +67,11 @@ class Cache:
         Beyond the plan's limit there is room only if `slots` itself goes there, as the padding of a ragged call may.
         """
         if slots <= self.capacity:
+            return
+        if (fixed := self._backend.capacity) is not None:
+            if slots > fixed:
+                raise EngineError(f"{slots} tokens a row: the caches of this plan hold {fixed}")
+            self._resize(fixed)
             return
         # Calls compute over all slots, so there are hardly more than tokens; an eighth keeps the copies rare.
         wanted = min(-(-max(slots, self.capacity * 9 // 8) // _ROUND) * _ROUND, self._limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runtime.backends.base import Backend
 from runtime.backends.ort import PROVIDERS, OrtBackend
+from runtime.backends.tensorrt import TARGETS, TensorRtBackend
 from runtime.errors import BackendError
 from runtime.plan.reader import Plan
 
@@ -15,7 +16,9 @@ def open_backend(plan: Plan, threads: int | None = None, prepack: bool = True) -
     target = plan.manifest.target
     if target in PROVIDERS:
         return OrtBackend(plan, threads, prepack)
-    known = ", ".join(PROVIDERS)
+    if target in TARGETS:
+        return TensorRtBackend(plan)
+    known = ", ".join((*PROVIDERS, *TARGETS))
     raise BackendError(
         f"{plan.path}: no backend for target {target!r:.60}; this archc runs {known}: build for one of them"
     )

@@ -127,6 +127,15 @@ class OrtBackend:
         check_graph(plan.manifest, self._session, str(plan.path))
         self._dtypes = {output.name: output.dtype for output in plan.manifest.outputs}
 
+    @property
+    def capacity(self) -> None:
+        """Caches may have any number of slots."""
+        return
+
+    def keys(self, total: int, seq: int) -> int:
+        """Masks end with the live keys: each further one would be computed."""
+        return total
+
     def allocate(self, shape: tuple[int, ...], dtype: str) -> OrtBuffer:
         """Return a new buffer of zeros; raise EngineError if there is no memory for it."""
         return OrtBuffer(_zeros(shape, dtype), dtype, self.device)

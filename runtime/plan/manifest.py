@@ -24,7 +24,7 @@ Shape = tuple[Dim, ...]
 InputRole = Literal[
     "token_ids", "positions", "write_indices", "lengths", "block_positions", "mask", "logit_positions", "token_types"
 ]
-OutputRole = Literal["logits", "hidden_states", "pooled"]
+OutputRole = Literal["logits", "hidden_states", "pooled", "next_token", "next_logit"]
 
 
 class _Strict(BaseModel):
