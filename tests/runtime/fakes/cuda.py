@@ -133,9 +133,12 @@ class FakeCuda:
         return (self._do("cudaFree", forbidden_while_recording=True),)
 
     def cudaHostAlloc(self, nbytes: int, flags: int) -> tuple[Any, ...]:
+        error = self._do("cudaHostAlloc", forbidden_while_recording=True)
+        if error != OK:
+            return error, None
         data = np.full(nbytes, GARBAGE, np.uint8)
         self.pinned[data.ctypes.data] = data
-        return self._do("cudaHostAlloc", forbidden_while_recording=True), data.ctypes.data
+        return OK, data.ctypes.data
 
     def cudaFreeHost(self, address: int) -> tuple[Any, ...]:
         self._drain()

@@ -106,6 +106,7 @@ class Engine:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        options.log_severity_level = 4
         self.session = onnxruntime.InferenceSession(model, options)
         self.fake, self._runtime = runtime.fake, weakref.ref(runtime)
         self.tensors, self.profiles, self.aliased = (description[key] for key in ("tensors", "profiles", "aliased"))

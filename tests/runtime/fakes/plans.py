@@ -1,0 +1,130 @@
+"""Plans with an engine for the fake TensorRT, made of the tiny models that ONNX Runtime runs as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from runtime.plan import Manifest, PlanWriter
+from tests.runtime.fakes.trt import pack
+
+Change = Callable[[dict[str, Any], dict[str, Any]], object]
+_KINDS = {"float32": "FLOAT", "int64": "INT64", "bool": "BOOL"}
+
+
+def greedy(model: onnx.ModelProto, manifest: dict[str, Any]) -> None:
+    """Let the graph find the likeliest token as well."""
+    model.graph.node.extend(
+        [
+            helper.make_node("ArgMax", ["logits"], ["best"], axis=-1, keepdims=1),
+            helper.make_node("GatherElements", ["logits", "best"], ["best_logit"], axis=-1),
+            helper.make_node("Squeeze", ["best", "last"], ["next_token"]),
+            helper.make_node("Squeeze", ["best_logit", "last"], ["next_logit"]),
+        ]
+    )
+    for name, kind in (("next_token", "int64"), ("next_logit", "float32")):
+        onnx_kind = TensorProto.INT64 if kind == "int64" else TensorProto.FLOAT
+        shape = manifest["outputs"][0]["shape"][:2]
+        model.graph.output.append(helper.make_tensor_value_info(name, onnx_kind, shape))
+        manifest["outputs"].append({"name": name, "role": name, "dtype": kind, "shape": shape})
+
+
+def inlined(model: onnx.ModelProto, data: bytes) -> bytes:
+    """Return the model with its weights inside, for they have no file here."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            start, length = int(place["offset"]), int(place["length"])
+            values = np.frombuffer(data[start : start + length], np.float32).reshape(tuple(tensor.dims))
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return model.SerializeToString()
+
+
+def section(
+    described: dict[str, Any], states: Iterable[dict[str, Any]], limit: int, batch: int, longest: int, file: str
+) -> dict[str, Any]:
+    """Return the manifest's `engine` for a graph."""
+    states = list(states)
+    decodes = bool(states)
+    shapes = [item["shape"] for item in (*described["inputs"], *described["outputs"], *states)]
+    axes = {axis for shape in shapes for axis in shape if isinstance(axis, str)} - {"capacity"}
+    most = {"batch": batch, "seq": longest, "n": longest, "total": limit, "source": 64}
+
+    def profile(name: str, **fixed: int) -> dict[str, Any]:
+        ranges = {axis: [1, min(2, most[axis]), most[axis]] for axis in axes}
+        return {"name": name, "axes": ranges | {axis: [size] * 3 for axis, size in fixed.items()}}
+
+    return {
+        "file": file, "builder": "tensorrt", "version": "11.4.0.12", "compute_capabilities": ["9.0"],
+        "profiles": [profile("prefill"), profile("decode", seq=1, n=1)] if decodes else [profile("encode")],
+        "capacity": limit if any("capacity" in state["shape"] for state in states) else None,
+        "aliased": [[state["input"], state["output"]] for state in states if state["kind"] == "kv"],
+        "weight_streaming": False,
+    }  # fmt: skip
+
+
+def description(
+    described: dict[str, Any], states: Iterable[dict[str, Any]], engine: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what the serialized engine says of itself."""
+    states = list(states)
+    inputs = {i["name"]: i for i in described["inputs"]} | {s["input"]: s for s in states}
+    outputs = {o["name"]: o for o in described["outputs"]} | {s["output"]: s for s in states if s["output"]}
+
+    def dims(item: dict[str, Any]) -> list[int]:
+        return [engine["capacity"] if d == "capacity" else -1 if isinstance(d, str) else d for d in item["shape"]]
+
+    def at(item: dict[str, Any], profile: dict[str, Any], index: int) -> list[int]:
+        sizes = {"capacity": [engine["capacity"]] * 3} | profile["axes"]
+        return [sizes[axis][index] if isinstance(axis, str) else axis for axis in item["shape"]]
+
+    return {
+        "tensors": {
+            name: {"mode": mode, "dtype": _KINDS[item["dtype"]], "shape": dims(item)}
+            for mode, items in (("INPUT", inputs), ("OUTPUT", outputs))
+            for name, item in items.items()
+        },
+        "profiles": [
+            {name: [at(item, profile, index) for index in range(3)] for name, item in inputs.items()}
+            for profile in engine["profiles"]
+        ],
+        "aliased": {output: past for past, output in engine["aliased"]},
+    }
+
+
+def write_engine_plan(
+    path: Path,
+    model: onnx.ModelProto,
+    manifest: dict[str, Any],
+    data: bytes,
+    *,
+    batch: int = 3,
+    change: Change | None = None,
+    keep_graph: bool = False,
+    files: dict[str, bytes] | None = None,
+) -> Path:
+    """Write a plan for target tensorrt, after `change` has had its way with manifest and engine."""
+    limit = manifest["limits"]["max_seq_len"]
+    longest = manifest["limits"].get("max_call") or limit
+    states = manifest["state"]
+    engine = section(manifest, states, limit, batch, longest, "engine.trt")
+    described = description(manifest, states, engine)
+    manifest = {**manifest, "target": "tensorrt", "engine": engine}
+    if not keep_graph:
+        manifest["tensors"] = []
+    if change is not None:
+        change(manifest, described)
+    with PlanWriter(path) as writer:
+        writer.add("engine.trt", pack(described, inlined(model, data)))
+        if keep_graph:
+            writer.add("model.onnx", model.SerializeToString())
+            writer.add("weights.bin", data)
+        for name, content in (files or {}).items():
+            writer.add(name, content)
+        return writer.finish(Manifest.model_validate(manifest))
