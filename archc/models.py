@@ -32,10 +32,12 @@ class Listing:
     rows: tuple[Row, ...]
     parameters: int
     state_per_token: Mapping[str, int]  # bytes that the state keeps for each token, by the model's dtype
-    state_fixed: Mapping[str, int]  # and those that it keeps whatever the length
+    state_fixed: Mapping[str, int]  # those that it keeps whatever the length
+    state_per_source_token: Mapping[str, int]  # and those for each token of the source
     flops_per_token: int
     bound: BoundSpec | None
     dtypes: tuple[str, ...]
+    source_context: int = 0  # the longest source
     more: dict[str, Any] = field(default_factory=dict)  # what only plans have
 
     @property
@@ -45,6 +47,13 @@ class Listing:
             return 0
         mixers = [layer.attention for layer in self.bound.layers if layer.attention is not None]
         return sum(4 * attention.heads * attention.head_dim for attention in mixers)
+
+    @property
+    def cross_flops(self) -> int:
+        """Operations that each token of the source adds to every token's."""
+        layers = self.bound.layers if self.bound is not None else ()
+        crosses = [layer.cross_attention for layer in layers if layer.cross_attention is not None]
+        return sum(4 * cross.heads * cross.head_dim for cross in crosses)
 
     def as_json(self) -> dict[str, Any]:
         """The same as one JSON object."""
@@ -71,14 +80,26 @@ class Listing:
             "config": dict(self.bound.config) if self.bound is not None else self.more.get("config"),
             "layers": layers,
             "tensors": tensors,
+            **(self._of_source() if self.topology == "encoder-decoder" else {}),
             **self.more,
+        }
+
+    def _of_source(self) -> dict[str, Any]:
+        """What there is to say of the encoder, and of what its source costs."""
+        encoder = self.bound.encoder if self.bound is not None else None
+        return {
+            "source_context": self.source_context,
+            "encoder_layers": [layer.model_dump(mode="json") for layer in encoder.layers] if encoder else None,
+            "state_bytes_per_source_token": dict(self.state_per_source_token),
+            "cross_flops_per_token_and_source_token": self.cross_flops,
         }
 
     def lines(self) -> list[str]:
         """The same as text."""
         size = f", size {self.size}" if self.size else ""
         lines = [f"{self.family}: {self.description}" if self.description else self.family]
-        lines += [f"{self.topology}, context {self.context:,}{size}", ""]
+        source = f", source {self.source_context:,}" if self.source_context else ""
+        lines += [f"{self.topology}, context {self.context:,}{source}{size}", ""]
         lines += tree_lines(module_tree(self.rows), _words(self.bound) if self.bound is not None else {})
         lines += ["", *tensor_table(self.rows), "", f"{self.parameters:,} parameters"]
         lines.append(f"weights: {self._bytes(self.parameters)}")
@@ -86,9 +107,13 @@ class Listing:
             lines.append(f"cache: {_listed_bytes(self.state_per_token)} for each token")
         if any(self.state_fixed.values()):
             lines.append(f"state: {_listed_bytes(self.state_fixed)} for each sequence")
+        if any(self.state_per_source_token.values()):
+            each = _listed_bytes(self.state_per_source_token)
+            lines.append(f"cross-attention: {each} for each token of the source")
         lines.append(
             f"compute: {self.flops_per_token:,} FLOPs for each token"
             + (f", and {self.attention_flops:,} for each token that it attends to" if self.attention_flops else "")
+            + (f", and {self.cross_flops:,} for each token of the source" if self.cross_flops else "")
         )
         return lines
 
@@ -145,8 +170,8 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         size=bound.size,
         rows=rows,
         parameters=parameter_count(model),
-        state_per_token={name: _state(states, grows=True) for name, states in states_by_dtype.items()},
-        state_fixed={name: _state(states, grows=False) for name, states in states_by_dtype.items()},
+        **_states(states_by_dtype),
+        source_context=bound.encoder.context if bound.encoder is not None else 0,
         flops_per_token=flops_per_token(model),
         bound=bound,
         dtypes=_SHOWN_DTYPES,
@@ -164,8 +189,8 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
         size=None,
         rows=tuple(Row(tensor.name, tensor.shape, tensor.dtype) for tensor in manifest.tensors),
         parameters=manifest.parameters,
-        state_per_token={manifest.dtype: _state(manifest.state, grows=True)},
-        state_fixed={manifest.dtype: _state(manifest.state, grows=False)},
+        **_states({manifest.dtype: manifest.state}),
+        source_context=manifest.encoder.limits.max_seq_len if manifest.encoder is not None else 0,
         flops_per_token=manifest.flops_per_token,
         bound=bound,
         dtypes=(manifest.dtype,) if manifest.dtype in DTYPES else _SHOWN_DTYPES,
@@ -188,11 +213,17 @@ def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
     return list(missing)
 
 
-def _state(states: Iterable[State], grows: bool) -> int:
-    """Bytes that one sequence keeps: for each token in the state that grows with it, or in all of the rest."""
-    found = [state for state in states if ("capacity" in state.shape) == grows]
-    sizes = (math.prod(size for size in state.shape if isinstance(size, int)) for state in found)
-    return sum(DTYPES[state.dtype].nbytes(size) for state, size in zip(found, sizes, strict=True))
+def _states(by_dtype: Mapping[str, Iterable[State]]) -> dict[str, dict[str, int]]:
+    """Bytes that one sequence keeps, by the model's dtype: for each token, for each of its source, and for all."""
+    kept = {name: dict.fromkeys(by_dtype, 0) for name in ("state_per_token", "state_per_source_token", "state_fixed")}
+    for dtype, states in by_dtype.items():
+        for state in states:
+            name = "state_per_token" if "capacity" in state.shape else "state_fixed"
+            if "source" in state.shape:
+                name = "state_per_source_token"
+            numbers = math.prod(size for size in state.shape if isinstance(size, int))
+            kept[name][dtype] += DTYPES[state.dtype].nbytes(numbers)
+    return kept
 
 
 def _words(bound: BoundSpec) -> dict[str, str]:
@@ -203,13 +234,16 @@ def _words(bound: BoundSpec) -> dict[str, str]:
         "head": describe(bound.head),
         "pooler": describe(bound.pooler),
     }
+    if bound.encoder is not None:
+        inner = {path: text for path, text in _words(bound.encoder).items() if path not in ("head", "pooler")}
+        words |= {f"encoder.{path}": text for path, text in inner.items()}
     sets = bound.weight_sets
     sharers = Counter(sets)
     for index, layer in enumerate(bound.layers):
         path = f"layers.{index}"
         users = sharers[sets[index]]
         shared = f"shared by {users} layers; " if users > 1 else ""
-        words[path] = shared + describe(layer.computation, without=("attention", "recurrence", "mlp"))
-        parts = {"attention": layer.attention, "recurrence": layer.recurrence, "mlp": layer.mlp}
+        parts = {name: getattr(layer, name) for name in ("attention", "recurrence", "cross_attention", "mlp")}
+        words[path] = shared + describe(layer.computation, without=tuple(parts))
         words |= {f"{path}.{name}": describe(word) for name, word in parts.items() if word is not None}
     return words

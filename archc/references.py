@@ -14,9 +14,9 @@ from archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec
 from compiler.build import load_torch, open_slots
 from compiler.checkpoint.folder import read_folder_config
 from compiler.interface import DTYPES
-from compiler.model import Model, meta_model
+from compiler.model import Model, Outputs, meta_model
 from runtime.masks import build_mask
-from runtime.plan import Manifest
+from runtime.plan import Input, Manifest
 
 Floats = NDArray[np.float32]
 
@@ -26,8 +26,11 @@ class Reference(Protocol):
 
     name: str
 
-    def outputs(self, ids: Sequence[int]) -> dict[str, Floats]:
-        """float32 outputs of one prompt alone; `pooled` is [hidden]."""
+    def outputs(self, ids: Sequence[int], answer: Sequence[int] | None = None) -> dict[str, Floats]:
+        """float32 outputs of one prompt alone; `pooled` is [hidden].
+
+        An encoder-decoder's prompt is its source: hidden_states are of that, logits of the `answer`.
+        """
         ...
 
 
@@ -38,29 +41,24 @@ class TorchReference:
         model = meta_model(bound, DTYPES[dtype])
         self.name = f"archc's torch graph in {dtype}, torch {torch.__version__}"
         self._model: Model = load_torch(model, open_slots(bound, model, folder, None))
-        self._masks = {item.name: item.mask for item in manifest.inputs if item.mask is not None}
+        self._manifest = manifest
 
     @torch.no_grad()
-    def outputs(self, ids: Sequence[int]) -> dict[str, Floats]:
+    def outputs(self, ids: Sequence[int], answer: Sequence[int] | None = None) -> dict[str, Floats]:
         """float32 outputs of one prompt alone, by role."""
-        count = len(ids)
-        past, new = np.zeros(1, np.int64), np.full(1, count, np.int64)
-        masks = {
-            n: torch.from_numpy(build_mask(mask, past, new, count, count).copy()) for n, mask in self._masks.items()
-        }
-        positions = torch.arange(count)[None]
-        result = self._model(
-            input_ids=torch.tensor([ids]),
-            masks=masks,
-            position_ids=positions,
-            token_type_ids=torch.zeros_like(positions),
-            logit_positions=positions,
-            lengths=torch.tensor([count]),
-        )
+        if self._model.encoder is None or self._manifest.encoder is None or answer is None:
+            return self._named(_call(self._model, self._manifest.inputs, ids))
+        read = _call(self._model.encoder, self._manifest.encoder.inputs, ids)
+        states = self._model.crossed(read.hidden_states)
+        result = _call(self._model, self._manifest.inputs, answer, states, len(ids))
+        return self._named(result) | {"hidden_states": _numpy(read.hidden_states)}
+
+    @staticmethod
+    def _named(result: Outputs) -> dict[str, Floats]:
         found = {"logits": result.logits, "hidden_states": result.hidden_states, "pooled": result.pooled}
         return {role: _numpy(value) for role, value in found.items() if value is not None}
 
-    def first_not_finite(self, ids: Sequence[int]) -> str | None:
+    def first_not_finite(self, ids: Sequence[int], answer: Sequence[int] | None = None) -> str | None:
         """The first module to give something that is not finite, or to be given it; None where none does."""
         found: list[str] = []
 
@@ -74,11 +72,38 @@ class TorchReference:
 
         handles = [module.register_forward_hook(watch(name)) for name, module in self._model.named_modules() if name]
         try:
-            self.outputs(ids)
+            self.outputs(ids, answer)
         finally:
             for handle in handles:
                 handle.remove()
         return found[0] if found else None
+
+
+def _call(
+    model: Model, inputs: Sequence[Input], ids: Sequence[int], states: list[dict[str, torch.Tensor]] | None = None,
+    source: int = 0,
+) -> Outputs:  # fmt: skip
+    """One call of a stack, of which an encoder-decoder's decoder reads a source of so many tokens."""
+    count = len(ids)
+    past, new = np.zeros(1, np.int64), np.full(1, count, np.int64)
+    masks = {
+        item.name: torch.from_numpy(
+            build_mask(item.mask, past, new, count, count, source=np.full(1, source, np.int64)).copy()
+        )
+        for item in inputs
+        if item.mask is not None
+    }
+    positions = torch.arange(count)[None]
+    outputs: Outputs = model(
+        input_ids=torch.tensor([list(ids)]),
+        masks=masks,
+        position_ids=positions,
+        token_type_ids=torch.zeros_like(positions),
+        logit_positions=positions,
+        states=states,
+        lengths=torch.tensor([count]),
+    )
+    return outputs
 
 
 class TransformersReference:
@@ -102,9 +127,13 @@ class TransformersReference:
         self._model = model.eval()
 
     @torch.no_grad()
-    def outputs(self, ids: Sequence[int]) -> dict[str, Floats]:
+    def outputs(self, ids: Sequence[int], answer: Sequence[int] | None = None) -> dict[str, Floats]:
         """float32 outputs of one prompt alone, by role."""
         tokens = torch.tensor([ids])
+        if answer is not None:
+            given = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+            result = self._model(**given, decoder_input_ids=torch.tensor([list(answer)]), use_cache=False)
+            return {"logits": _numpy(result.logits), "hidden_states": _numpy(result.encoder_last_hidden_state)}
         result = self._model(input_ids=tokens, attention_mask=torch.ones_like(tokens), output_hidden_states=True)
         found = {
             "logits": getattr(result, "logits", getattr(result, "prediction_logits", None)),
@@ -164,8 +193,17 @@ def _is_unchanged(bound: BoundSpec, manifest: Manifest, config: dict[str, Any]) 
             usual = own.bind(config)  # a spec of the user's own, which nothing is known to have changed
     except ArchspecError:
         return False
-    parts = ("topology", "embedding", "layers", "final_norm", "head", "pooler")
-    return all(getattr(usual, part) == getattr(bound, part) for part in parts)
+    return _alike(usual, bound)
+
+
+def _alike(usual: BoundSpec, bound: BoundSpec) -> bool:
+    """Whether two specs compute the same."""
+    parts = ("topology", "embedding", "layers", "final_norm", "head", "pooler", "ties_encoder")
+    if any(getattr(usual, part) != getattr(bound, part) for part in parts):
+        return False
+    if usual.encoder is None or bound.encoder is None:
+        return usual.encoder is bound.encoder
+    return _alike(usual.encoder, bound.encoder)
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:

@@ -62,12 +62,17 @@ def module_tree(rows: Iterable[Row]) -> Node:
             path = f"{node.path}.{part}" if node.path else part
             node = node.inside.setdefault(part, Node(path))
         node.rows.append(row)
-    order = ("embedding", "layers", "final_norm", "head", "pooler")
-    root.inside = dict(sorted(root.inside.items(), key=lambda item: order.index(item[0]) if item[0] in order else 9))
-    layers = root.inside.get("layers")
-    if layers is not None and all(name.isdecimal() for name in layers.inside):
-        layers.inside = dict(sorted(layers.inside.items(), key=lambda item: int(item[0])))
+    _sort(root, ("embedding", "encoder", "relative_bias", "layers", "final_norm", "head", "pooler"))
+    for stack in (root, root.inside.get("encoder", Node())):
+        layers = stack.inside.get("layers")
+        if layers is not None and all(name.isdecimal() for name in layers.inside):
+            layers.inside = dict(sorted(layers.inside.items(), key=lambda item: int(item[0])))
     return root
+
+
+def _sort(node: Node, order: Sequence[str]) -> None:
+    items = node.inside.items()
+    node.inside = dict(sorted(items, key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
 
 def tree_lines(root: Node, words: Mapping[str, str]) -> list[str]:

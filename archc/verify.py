@@ -23,6 +23,7 @@ TOLERANCE = 1e-4  # absolute, for float32
 HALF_TOLERANCE = 2e-2  # for the other dtypes, of the reference's largest number
 NEW_TOKENS = 16
 _PROMPT_LENGTHS = (1, 7, 16)
+_ANSWER_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,17 @@ def verify(
     folder = find_checkpoint(weights)
     bound = bind_plan(manifest, str(engine.plan.path))
     rows = [list(row) for row in prompts] or _generated_prompts(manifest, new_tokens)
+    answers = _generated_answers(manifest, len(rows))
     steps = 3 + 2 * len(rows)
     progress("plan", 0, steps)
-    given = _plan_outputs(engine, rows)
-    written, overflowed = _plan_tokens(engine, rows, new_tokens)
+    given = _plan_outputs(engine, rows, answers)
+    written, overflowed = _plan_tokens(engine, rows, answers, new_tokens)
     progress("reference", 1, steps)
     reference, notes = choose_reference(bound, manifest, folder)
     expected = []
     for index, ids in enumerate(rows):
         progress(f"prompt {index}", 2 + index, steps)
-        expected.append(reference.outputs(ids))
+        expected.append(reference.outputs(ids, answers[index] if answers else None))
     roles = [role for role in given if all(role in outputs for outputs in expected)]
     notes += [f"{role}: the reference has none, so it is not compared" for role in given if role not in roles]
     differences = [
@@ -111,16 +113,17 @@ def verify(
     if not differences:
         raise BuildError(f"{reference.name} has none of the plan's outputs, {', '.join(given)}")
     divergences = []
+    begin = _start(manifest, answers)
     for index, (ids, tokens) in enumerate(zip(rows, written, strict=True)):
         progress(f"tokens after prompt {index}", 2 + len(rows) + index, steps)
-        found = _divergence(index, reference, ids, tokens, differences[0].allowed)
+        found = _divergence(index, reference, ids, tokens, differences[0].allowed, begin, manifest.tokens.never)
         if found is not None:
             divergences.append(found)
     not_finite = None
     broken = next((item.prompt for item in differences if not np.isfinite(item.largest)), None)
     if broken is not None or overflowed:
         progress("first number that is not finite", steps - 1, steps)
-        texts = [rows[broken]] if broken is not None else [[*row, *new] for row, new in zip(rows, written, strict=True)]
+        texts = _texts(rows, answers, written) if broken is None else _texts(rows, answers)[broken : broken + 1]
         not_finite = _explain_not_finite(bound, manifest, folder, texts)
     progress("", steps, steps)
     return Report(
@@ -129,14 +132,14 @@ def verify(
         prompts=tuple(tuple(row) for row in rows),
         differences=tuple(differences),
         divergences=tuple(divergences),
-        new_tokens=new_tokens if manifest.topology == "decoder" else 0,
+        new_tokens=new_tokens if manifest.topology != "encoder" else 0,
         not_finite=not_finite,
     )
 
 
 def _generated_prompts(manifest: Manifest, new_tokens: int) -> list[list[int]]:
     """Random prompts of different lengths, so that their batch is ragged; padding ids are left out."""
-    limits, pad = manifest.limits, manifest.tokens.pad
+    limits, pad = (manifest.encoder or manifest).limits, manifest.tokens.pad
     room = limits.max_seq_len - (new_tokens if manifest.topology == "decoder" else 0)
     random = np.random.default_rng(0)
     ids = np.array([token for token in range(limits.vocab_size) if token != pad] or [0])
@@ -144,8 +147,40 @@ def _generated_prompts(manifest: Manifest, new_tokens: int) -> list[list[int]]:
     return [random.choice(ids, length).tolist() for length in lengths]
 
 
-def _plan_outputs(engine: Engine, rows: list[list[int]]) -> dict[str, list[Floats]]:
+def _generated_answers(manifest: Manifest, count: int) -> list[list[int]]:
+    """What an encoder-decoder has answered so far to each of `count` sources: how answers begin, and random tokens."""
+    if manifest.topology != "encoder-decoder":
+        return []
+    random = np.random.default_rng(1)
+    start = list(manifest.tokens.start or (0,))
+    room = min(_ANSWER_LENGTH, max(0, manifest.limits.max_seq_len - len(start) - 1))
+    ids = np.array([token for token in range(manifest.limits.vocab_size) if token != manifest.tokens.pad] or [0])
+    return [[*start, *random.choice(ids, max(0, room - index)).tolist()] for index in range(count)]
+
+
+def _start(manifest: Manifest, answers: list[list[int]]) -> list[int] | None:
+    """How an encoder-decoder's answers begin, or None."""
+    return list(manifest.tokens.start) or answers[0][:1] if answers else None
+
+
+def _texts(
+    rows: list[list[int]], answers: list[list[int]], written: list[list[int]] | None = None
+) -> list[tuple[list[int], list[int] | None]]:
+    """Each prompt with its answer, or, of a decoder, with what was written after it."""
+    more = written or [[] for _ in rows]
+    if answers:
+        return [(row, [*answer, *new]) for row, answer, new in zip(rows, answers, more, strict=True)]
+    return [([*row, *new], None) for row, new in zip(rows, more, strict=True)]
+
+
+def _plan_outputs(engine: Engine, rows: list[list[int]], answers: list[list[int]]) -> dict[str, list[Floats]]:
     """The plan's outputs by role, for each prompt of one ragged batch."""
+    if answers:
+        logits, hidden = engine.logits(rows, decoder_ids=answers), engine.encode(rows)
+        return {
+            "logits": [values[: len(answer)] for values, answer in zip(logits, answers, strict=True)],
+            "hidden_states": [values[: len(row)] for values, row in zip(hidden, rows, strict=True)],
+        }
     functions = {"logits": engine.logits, "hidden_states": engine.encode, "pooled": engine.pooled}
     results = {output.role: functions[output.role](rows) for output in engine.manifest.outputs}
     return {
@@ -154,18 +189,22 @@ def _plan_outputs(engine: Engine, rows: list[list[int]]) -> dict[str, list[Float
     }
 
 
-def _plan_tokens(engine: Engine, rows: list[list[int]], new_tokens: int) -> tuple[list[list[int]], bool]:
+def _plan_tokens(
+    engine: Engine, rows: list[list[int]], answers: list[list[int]], new_tokens: int
+) -> tuple[list[list[int]], bool]:
     """The plan's greedy tokens for each prompt, and whether its numbers overflowed before there were enough."""
     written: list[list[int]] = [[] for _ in rows]
-    if engine.manifest.topology != "decoder":
+    if engine.manifest.topology == "encoder":
         return written, False
     limit = engine.manifest.limits.max_seq_len
-    if any(len(row) >= limit for row in rows):
+    start = _start(engine.manifest, answers)
+    if start is None and any(len(row) >= limit for row in rows):
         raise PromptError(f"a prompt fills the plan's {limit} tokens, and leaves no room to compare what it writes")
     try:
         engine.generate(
-            rows, max_new_tokens=new_tokens, ignore_eos=True, on_token=lambda row, token: written[row].append(token)
-        )
+            rows, max_new_tokens=new_tokens, ignore_eos=True, on_token=lambda row, token: written[row].append(token),
+            decoder_ids=[start] * len(rows) if start is not None else None,
+        )  # fmt: skip
     except PromptError:
         raise
     except EngineError as error:
@@ -202,8 +241,9 @@ def _difference(
 
 
 def _divergence(
-    prompt: int, reference: Reference, ids: list[int], tokens: list[int], allowed: float
-) -> Divergence | None:
+    prompt: int, reference: Reference, ids: list[int], tokens: list[int], allowed: float,
+    start: list[int] | None = None, never: Sequence[int] = (),
+) -> Divergence | None:  # fmt: skip
     """The first greedy token that differs.
 
     One call decides: up to the first difference both have read the same tokens, so the reference's own greedy choice
@@ -211,7 +251,11 @@ def _divergence(
     """
     if not tokens:
         return None
-    logits = reference.outputs([*ids, *tokens[:-1]])["logits"][len(ids) - 1 :]
+    if start is None:
+        logits = reference.outputs([*ids, *tokens[:-1]])["logits"][len(ids) - 1 :]
+    else:
+        logits = reference.outputs(ids, [*start, *tokens[:-1]])["logits"][len(start) - 1 :].copy()
+        logits[:, list(never)] = -np.inf
     for index, (token, row) in enumerate(zip(tokens, logits, strict=True)):
         best = int(row.argmax())
         if best != token:
@@ -221,11 +265,13 @@ def _divergence(
     return None
 
 
-def _explain_not_finite(bound: BoundSpec, manifest: Manifest, folder: Path, texts: list[list[int]]) -> str:
+def _explain_not_finite(
+    bound: BoundSpec, manifest: Manifest, folder: Path, texts: list[tuple[list[int], list[int] | None]]
+) -> str:
     """Which tensor is the first that is not finite, when one of these texts is read in the plan's dtype."""
     for dtype in dict.fromkeys(("float32", manifest.dtype)):
         reference = TorchReference(bound, manifest, folder, dtype)
-        name = next((found for ids in texts if (found := reference.first_not_finite(ids)) is not None), None)
+        name = next((found for text in texts if (found := reference.first_not_finite(*text)) is not None), None)
         if name is not None:
             advice = "the checkpoint is at fault" if dtype == "float32" else "build with --dtype float32"
             return f"{name} is the first tensor that is not finite in {dtype}; {advice}"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from archspec.checking import LAYER_NAMES
 from archspec.config_json import canonical_config, is_neutral
 from archspec.config_values import Values, evaluate_names, explain
+from archspec.encoder_decoder import without_echoes
 from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_mean, hints, listed, shown
 from archspec.evaluation import Evaluator, FailedError, varies
 from archspec.expressions import ExpressionError
 from archspec.forms import Form, Group, place_of
 from archspec.rules import check_rules, weight_sets
-from archspec.vocabulary import PER_LAYER, Embedding, Head, Layer, Learned, NoPooler, Norm, Pooler, Prefix
+from archspec.vocabulary import PER_LAYER, Embedding, Head, Layer, Learned, NoHead, NoPooler, Norm, Pooler, Prefix
 from archspec.vocabulary.verbs import Step
-from archspec.weight_table import WeightTable
+from archspec.weight_table import ENCODER_KEY, WeightTable
 from archspec.weights import BoundEntry, BoundWeights
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class BoundSpec:
 
     family: str
     description: str
-    topology: Literal["decoder", "encoder"]
+    topology: Literal["decoder", "encoder", "encoder-decoder"]
     context: int
     embedding: Embedding
     layers: tuple[Layer, ...]
@@ -40,6 +41,8 @@ class BoundSpec:
     head: Head
     pooler: Pooler
     prefix: Prefix | None
+    encoder: BoundSpec | None  # of an encoder-decoder, whose own sections are the decoder's; its topology is `encoder`
+    ties_encoder: bool  # whether the encoder's token table is the decoder's
     config: Mapping[str, Any]  # the value of every config name that was read, in JSON's types
     weights: BoundWeights
     text: str  # the spec as YAML that stands on its own
@@ -74,15 +77,17 @@ def bind(spec: Spec, config: Mapping[str, Any] | None, size: str | None, source:
         faults = [fault for fault in faults if _is_needed(fault, spec, read, faulty)]
         bound = _bind_parts(spec, parts, evaluator, active)
     if unread or faults:
-        raise ConfigError([*unread, *faults, *problems])
+        raise ConfigError([*unread, *faults, *without_echoes(problems)])
     if problems or bound is None:
-        raise SpecError(problems)
+        raise SpecError(without_echoes(problems))
     kept = {
         name: _plain(values.values[name]) for name in values.values if name in read and name not in spec.names.derived
     }
-    return BoundSpec(
-        spec.family, spec.description, **bound, config=kept, text=spec.text, size=size, overrides=spec.override_texts
-    )
+    more: dict[str, Any] = {"config": kept, "text": spec.text, "size": size, "overrides": spec.override_texts}
+    encoder = bound.pop("encoder")
+    if encoder is not None:
+        encoder = BoundSpec(spec.family, spec.description, **encoder, weights=bound["weights"], **more)
+    return BoundSpec(spec.family, spec.description, **bound, encoder=encoder, **more)
 
 
 def _given(
@@ -182,22 +187,42 @@ def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator, active: Sequ
     model = parts.model
     assert model is not None
     problems = evaluator.problems
-    fields: dict[str, Any] = {}
-    for name in ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix"):
-        if name in model.fields:
-            fields[name] = _value(evaluator, model.fields[name])
-    fields.setdefault("topology", "decoder")
-    fields.setdefault("pooler", NoPooler())
-    fields.setdefault("prefix", None)
-    count = _value(evaluator, _field(model, "layer.count"))
-    layers = _bind_all_layers(spec, model, evaluator, active, count) if isinstance(count, int) else None
-    weights = _bind_weights(spec, parts.weights, evaluator, layers) if layers is not None else None
-    if problems or layers is None or any(value is _FAILED for value in fields.values()):
+    encoder = model.fields.get("encoder")
+    encoder_fields: dict[str, Any] | None = None
+    if isinstance(encoder, Group):
+        encoder_fields = _bind_stack(spec, encoder, evaluator, active, ("tie", "context", "embedding", "final_norm"))
+    depth = evaluator.layers
+    fields = _bind_stack(
+        spec, model, evaluator, active, ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix")
+    )
+    weights = _bind_weights(spec, parts.weights, evaluator, depth) if fields is not None else None
+    if problems or fields is None:
         return None
-    fields["layers"] = tuple(_with_table(layer, fields["context"]) for layer in layers)
+    fields = {"topology": "decoder", "pooler": NoPooler(), "prefix": None, "ties_encoder": False, **fields}
+    fields["encoder"] = None
+    if encoder_fields is not None:
+        fields["ties_encoder"] = encoder_fields.pop("tie", True)
+        nothing = {"head": NoHead(), "pooler": NoPooler(), "prefix": None, "encoder": None, "ties_encoder": False}
+        fields["encoder"] = {"topology": "encoder", **encoder_fields, **nothing}
     for path, message, hint in check_rules(fields):
         problems.append(place_of(model, path).problem(path, message, hint))
-    return None if problems else {**fields, "weights": weights}
+    if problems or weights is None:
+        return None
+    weights = replace(weights, sets=_sets(fields), encoder_sets=_sets(fields["encoder"]))
+    return {**fields, "weights": weights}
+
+
+def _bind_stack(
+    spec: Spec, model: Group, evaluator: Evaluator, active: Sequence[int], names: Sequence[str]
+) -> dict[str, Any] | None:
+    """The named sections of one stack and its layers, or None after problems were reported."""
+    fields = {name: _value(evaluator, model.fields[name]) for name in names if name in model.fields}
+    count = _value(evaluator, _field(model, "layer.count"))
+    layers = _bind_all_layers(spec, model, evaluator, active, count) if isinstance(count, int) else None
+    if layers is None or any(value is _FAILED for value in fields.values()):
+        return None
+    fields["layers"] = tuple(_with_table(layer, fields["context"]) for layer in layers)
+    return fields
 
 
 def _value(evaluator: Evaluator, form: Form, layer: int | None = None) -> Any:
@@ -231,7 +256,8 @@ def _bind_all_layers(
     for variants, indices in chosen.items():
         parts = spec.assemble(variants)
         evaluator.problems += parts.problems
-        bound = _bind_layers(parts.model, evaluator, indices) if parts.model is not None else None
+        stack = _field(parts.model, model.path) if parts.model is not None and model.path else parts.model
+        bound = _bind_layers(stack, evaluator, indices) if stack is not None else None
         if bound is None:
             return None
         layers |= zip(indices, bound, strict=True)
@@ -270,17 +296,24 @@ def _with_table(layer: Layer, context: int) -> Layer:
     return layer
 
 
-def _bind_weights(spec: Spec, table: WeightTable, evaluator: Evaluator, bound: Sequence[Layer]) -> BoundWeights:
+def _bind_weights(spec: Spec, table: WeightTable, evaluator: Evaluator, encoder_layers: int) -> BoundWeights:
     entries: dict[str, BoundEntry] = {}
+    decoder_layers = evaluator.layers
     for key, entry in (table.entries or {}).items():
+        evaluator.layers = encoder_layers if key.startswith(ENCODER_KEY) else decoder_layers
         layers = range(evaluator.layers) if any(map(varies, entry.verbs)) else (0,)
         steps: list[tuple[Step, ...]] = []
         for layer in layers:
             values = [_value(evaluator, verb, layer) for verb in entry.verbs]
             steps.append(tuple(step for step in values if step is not _FAILED))
         entries[key] = BoundEntry(key, entry.names, entry.all_needed, tuple(steps), entry.mark)
-    sets = weight_sets(bound) if any(layer.weights is not None for layer in bound) else ()
-    return BoundWeights(spec.file, table.prefixes, table.rename, table.ignore, entries, sets)
+    return BoundWeights(spec.file, table.prefixes, table.rename, table.ignore, entries)
+
+
+def _sets(stack: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """The number of each layer's weights; empty where every layer has its own."""
+    layers = stack["layers"] if stack is not None else ()
+    return weight_sets(layers) if any(layer.weights is not None for layer in layers) else ()
 
 
 def _plain(value: Any) -> Any:

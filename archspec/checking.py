@@ -8,7 +8,7 @@ from archspec.errors import Problem, clipped, did_you_mean, hints, listed, neare
 from archspec.expressions import Expression, ExpressionError, parse
 from archspec.forms import Computed, Constant, Form, Group, Pattern, Row
 from archspec.shapes import LeafShape, SectionShape, Shape, fields_of, kind_error
-from archspec.vocabulary import PER_LAYER, Word
+from archspec.vocabulary import PER_LAYER, Word, differs_by_layer
 from archspec.yaml_tree import Items, Mark, Node, Scalar, Table, join
 
 LAYER_NAMES = ("layer", "layers")
@@ -28,7 +28,7 @@ class Checker:
 
     def check(self, node: Node, shape: Shape, path: str, per_layer: bool = False, in_list: bool = False) -> Form | None:
         """The form of a tree at a place of this shape, or None after a problem was reported."""
-        per_layer = per_layer or path in PER_LAYER
+        per_layer = per_layer or differs_by_layer(path)
         if isinstance(shape, LeafShape):
             if isinstance(node, Items) and shape.item is not None:
                 return self._row(node, shape, shape.item, path, per_layer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from archspec.errors import Problem, did_you_mean, shown
 from archspec.shapes import SectionShape, Shape, fields_of
-from archspec.vocabulary import Model
+from archspec.vocabulary import Model, Word
 from archspec.weight_keys import expand_entries, expanded_keys
 from archspec.yaml_tree import Items, Node, Scalar, Table, join
 
@@ -17,6 +17,11 @@ def merge_sections(lower: Table, upper: Table) -> Table:
     """The computing sections of two specs as one."""
     merged = _merge_group(lower, upper, SectionShape({None: Model}))
     return merged if isinstance(merged, Table) else upper
+
+
+def fill_in(lower: Table, upper: Table, word: type[Word]) -> Node:
+    """A section over another of its class, from which it takes what it does not say."""
+    return _merge_group(lower, upper, SectionShape({None: word}))
 
 
 def merge_entries(lower: Table, upper: Table) -> Table:

@@ -26,8 +26,11 @@ from archspec.vocabulary import (
     NoPooler,
     NoPosition,
     PromptNtkScaling,
+    QkNorm,
+    RelativeBuckets,
     Rope,
     SelectiveScan,
+    Sinusoidal,
     TakeValues,
 )
 
@@ -54,6 +57,7 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _norm_faults(model["final_norm"], "final_norm")
     if isinstance(model["head"], MlmHead):
         yield from _norm_faults(model["head"].norm, "head.norm")
+    yield from _encoder_faults(model)
     encoder = model["topology"] == "encoder"
     if not encoder and not isinstance(model["pooler"], NoPooler):
         yield "pooler", "a pooler reads the first token, which in a decoder sees no other", "use `topology: encoder`"
@@ -62,12 +66,52 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     blocks = [isinstance(layer.position, BlockRope) for layer in model["layers"]]
     if any(blocks) and model["prefix"] is None:
         yield "position", "block-rope without a prefix: nothing says where the written block begins", "add `prefix:`"
-    if model["prefix"] is not None and encoder:
+    if model["prefix"] is not None and model["topology"] != "decoder":
         yield "prefix", "an encoder reads every prompt both ways", "drop it"
     yield from _value_faults(model["layers"])
-    learned = [isinstance(layer.position, Learned) for layer in model["layers"]]
-    if any(learned) and (not all(learned) or len({layer.position for layer in model["layers"]}) > 1):
-        yield "position", "learned positions are added once, to the embedding; they cannot differ by layer", ""
+    for kind, name in ((Learned, "learned"), (Sinusoidal, "sinusoidal")):
+        added = [isinstance(layer.position, kind) for layer in model["layers"]]
+        if any(added) and (not all(added) or len({layer.position for layer in model["layers"]}) > 1):
+            yield "position", f"{name} positions are added once, to the embedding; they cannot differ by layer", ""
+    if isinstance(model["layers"][0].position, Sinusoidal) and model["embedding"].width % 2:
+        yield "embedding.width", "sinusoidal positions are pairs of a sine and a cosine", "make it even"
+    shared = {
+        (layer.position, layer.attention.heads)
+        for layer in model["layers"]
+        if layer.attention is not None
+        and isinstance(layer.position, RelativeBuckets)
+        and layer.position.table == "shared"
+    }
+    if len(shared) > 1:
+        yield "position.table", "layers with other buckets or heads cannot share a table", "use `table: per-layer`"
+
+
+def _encoder_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
+    """What is wrong with an encoder-decoder's encoder, or with there being one."""
+    encoder, crossed = model["encoder"], any(layer.cross_attention is not None for layer in model["layers"])
+    if model["topology"] != "encoder-decoder":
+        for path, given in (("encoder", encoder is not None), ("cross_attention", crossed)):
+            if given:
+                yield path, f"has no meaning in a model that is {model['topology']} alone", _BOTH
+        return
+    if encoder is None:
+        yield "encoder", "an encoder-decoder without an encoder", "leave it out, and it is like the decoder"
+        return
+    if any(layer.cross_attention is None for layer in model["layers"]):
+        message = "a decoder's layer that does not attend to the encoder; no checkpoint we know has it"
+        yield "cross_attention", message, "leave it out, and it is like `attention`"
+    for path, message, hint in check_rules(encoder):
+        yield f"encoder.{path}", message, hint
+    ours, theirs = model["embedding"], encoder["embedding"]
+    for key in ("vocab", "width", "table_width"):
+        if model["ties_encoder"] and getattr(ours, key) != getattr(theirs, key):
+            message = (
+                f"{key} is {getattr(theirs, key)}, but {getattr(ours, key)} in the decoder, whose tokens these are"
+            )
+            yield f"encoder.embedding.{key}", message, "set `encoder.tie: false`"
+
+
+_BOTH = "set `topology: encoder-decoder`, or drop it"
 
 
 def weight_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
@@ -99,9 +143,19 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
             yield "layer.norm.placement", message, "use pre"
         if norm.shared and norm.branches != "both":
             yield "layer.norm.branches", "a shared norm is on both branches", "drop it"
+    cross = layer.cross_attention
+    if cross is not None:
+        if cross.heads % cross.kv_heads:
+            message = f"{cross.heads} heads cannot share {cross.kv_heads} kv_heads evenly"
+            yield "cross_attention.kv_heads", message, ""
+        if layer.residual == "parallel":
+            message = "a parallel residual with cross-attention; no checkpoint we know has it"
+            yield "layer.residual", message, "use sequential"
+        yield from _qk_norm_faults(cross.qk_norm, "cross_attention.qk_norm")
     if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
         yield "layer.skip.source", "no norm stands on a branch's input whose output could be carried", "use input"
     yield from _norm_faults(norm, "layer.norm")
+    yield from _mlp_faults(layer.mlp, "mlp")
     if layer.mlp is None:
         if layer.residual == "parallel":
             yield "mlp", "a parallel residual joins two branches", "give an MLP, or set `layer.residual: sequential`"
@@ -115,17 +169,11 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
 def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if attention.heads % attention.kv_heads:
         yield "attention.kv_heads", f"{attention.heads} heads cannot share {attention.kv_heads} kv_heads evenly", ""
-    yield from _norm_faults(attention.qk_norm, "attention.qk_norm")
-    if not isinstance(attention.qk_norm, NoNorm):
-        stretch = attention.qk_norm
-        if stretch.over == "projection" and stretch.weights == "per-head":
-            yield "attention.qk_norm.weights", "a norm over the whole projection has one weight", "drop it"
-        if stretch.weights == "per-head" and isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
-            message = "a norm with a weight for each head has that weight and no bias"
-            yield "attention.qk_norm.weights", message, "set `bias: false`, and leave `affine` out"
-    yield from _mlp_faults(layer.mlp, "mlp")
+    yield from _qk_norm_faults(attention.qk_norm, "attention.qk_norm")
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
+    if isinstance(layer.position, RelativeBuckets):
+        yield from _bucket_faults(layer.position, model["topology"] == "encoder")
     if isinstance(layer.position, BlockRope) and attention.head_dim % 4:
         message = f"each half of a head of {attention.head_dim} rotates in pairs"
         yield "attention.head_dim", message, "make it a multiple of 4"
@@ -143,7 +191,7 @@ def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if layer.attention is not None:
         yield "recurrence", "a layer has one token mixer, and this one has attention too", "set `attention: none`"
         return
-    if not isinstance(layer.position, NoPosition | Learned):
+    if not isinstance(layer.position, NoPosition | Learned | Sinusoidal):
         message = f"{layer.position.kind} positions are read by attention, and this layer has none"
         yield "position", message, "use none where there is a recurrence"
     if model["topology"] == "encoder":
@@ -223,6 +271,29 @@ def _router_faults(mlp: MoeMlp, path: str) -> Iterator[Fault]:
         yield f"{path}.router.groups.chosen", message, ""
     if groups.by == "top-2" and size < 2:
         yield f"{path}.router.groups.by", "a group of one expert has no best two", "use max"
+
+
+def _qk_norm_faults(stretch: QkNorm, path: str) -> Iterator[Fault]:
+    yield from _norm_faults(stretch, path)
+    if isinstance(stretch, NoNorm):
+        return
+    if stretch.over == "projection" and stretch.weights == "per-head":
+        yield f"{path}.weights", "a norm over the whole projection has one weight", "drop it"
+    if stretch.weights == "per-head" and isinstance(stretch, LayerNorm) and (stretch.bias or not stretch.affine):
+        message = "a norm with a weight for each head has that weight and no bias"
+        yield f"{path}.weights", message, "set `bias: false`, and leave `affine` out"
+
+
+def _bucket_faults(position: RelativeBuckets, both_sides: bool) -> Iterator[Fault]:
+    """Buckets that cannot be cut as the formula does: half of a side's are single distances."""
+    if both_sides and (position.buckets % 2 or position.buckets < 4):
+        message = f"{position.buckets} buckets for two sides"
+        yield "position.buckets", message, "make it an even number of at least 4"
+        return
+    exact = position.buckets // (4 if both_sides else 2)
+    if position.max_distance <= exact:
+        message = f"{position.max_distance} is no farther than the {exact} distances that have a bucket each"
+        yield "position.max_distance", message, ""
 
 
 def _norm_faults(norm: object, path: str) -> Iterator[Fault]:

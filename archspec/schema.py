@@ -10,7 +10,7 @@ import inspect
 from typing import Any
 
 from archspec.shapes import Field, LeafShape, SectionShape, Shape, fields_of
-from archspec.vocabulary import PER_LAYER, Model, Word
+from archspec.vocabulary import Model, Word, differs_by_layer
 from archspec.vocabulary.verbs import VERBS
 from archspec.yaml_tree import join
 
@@ -72,7 +72,7 @@ class _Builder:
 
     def shape(self, shape: Shape, path: str, per_layer: bool) -> Schema:
         """The schema of a place; where values vary by layer, a list of such values too."""
-        per_layer = per_layer or path in PER_LAYER
+        per_layer = per_layer or differs_by_layer(path)
         options = self._leaf(shape) if isinstance(shape, LeafShape) else self._section(shape, path, per_layer)
         if per_layer:
             options.append({"type": "array", "items": {"anyOf": list(options)}, "minItems": 1})

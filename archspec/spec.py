@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from archspec.checking import LAYER_NAMES, Checker
 from archspec.config_json import canonical_config, is_neutral
 from archspec.config_names import GIVEN, Names, check_names
+from archspec.encoder_decoder import without_echoes, write_out
 from archspec.errors import ConfigError, Problem, SpecError, clipped, did_you_mean, hints, listed
 from archspec.expressions import Expression, parse
 from archspec.forms import Group, names_read
@@ -17,7 +18,7 @@ from archspec.header import SECTIONS
 from archspec.merging import merge_sections, merge_weights
 from archspec.overrides import Overrides, read_overrides
 from archspec.raw import RawSpec
-from archspec.vocabulary import PER_LAYER, Model
+from archspec.vocabulary import PER_LAYER, Model, differs_by_layer
 from archspec.weight_table import WeightTable, check_weights
 from archspec.yaml_tree import Items, Mark, Node, Scalar, Table, dump, join, to_python
 
@@ -107,9 +108,9 @@ class Spec:
                 weights = merge_weights(weights, variant.weights, problems)
         if overridden:
             sections = merge_sections(sections, self.overrides.sections)
-        model = Checker(self.names.all, problems).group(sections, Model, "")
+        model = Checker(self.names.all, problems).group(write_out(sections), Model, "")
         table = check_weights(weights, self.names.all, problems)
-        return Assembled(model, table, tuple(problems))
+        return Assembled(model, table, tuple(without_echoes(problems)))
 
     def reads_config(self, key: str) -> bool:
         """Whether a key of config.json has a meaning for the spec, or is known to have none."""
@@ -211,15 +212,24 @@ def _variant(node: Node, path: str, names: Names, problems: list[Problem]) -> Va
 def _global_parts(variant: Variant) -> Iterator[Problem]:
     """What a variant that holds in some layers changes though it is the same for all of them."""
     hint = f"a condition on `layer` may change {listed(PER_LAYER)}"
-    for key, node in variant.sections.entries.items():
-        inner = node.entries if isinstance(node, Table) else {}
-        paths = [join(key, name) for name in inner] if key not in PER_LAYER and inner else [key]
-        for path in paths:
-            if path not in PER_LAYER:
-                mark = variant.sections.keys.get(key, variant.mark)
-                yield mark.problem(join(variant.path, path), f"'{path}' cannot differ by layer", hint)
+    for path, mark in _changed(variant.sections, ""):
+        yield mark.problem(join(variant.path, path), f"'{path}' cannot differ by layer", hint)
     if variant.weights is not None:
         yield variant.mark.problem(join(variant.path, "weights"), "the weight table cannot differ by layer", hint)
+
+
+def _changed(sections: Table, within: str) -> Iterator[tuple[str, Mark]]:
+    """The paths in a variant's sections that are the same for all layers, with their marks."""
+    for key, node in sections.entries.items():
+        path, mark = join(within, key), sections.keys.get(key, sections.mark)
+        if differs_by_layer(path):
+            continue
+        if not isinstance(node, Table) or not node.entries:
+            yield path, mark
+        elif path in ("layer", "encoder", "encoder.layer"):
+            yield from _changed(node, path)
+        else:
+            yield from ((join(path, name), mark) for name in node.entries)
 
 
 def _unread_names(spec: Spec) -> list[Problem]:

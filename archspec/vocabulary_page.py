@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from archspec.errors import listed
 from archspec.shapes import Field, SectionShape, fields_of
-from archspec.vocabulary import PER_LAYER, Model, Word
+from archspec.vocabulary import Model, Word, differs_by_layer
 from archspec.vocabulary.verbs import VERBS
 
 _HEAD = """\
@@ -44,7 +44,8 @@ def _section(path: str, shape: SectionShape, depth: int) -> Iterator[str]:
     known: set[str] = set()
     for word in shape.classes.values():
         for name, field in fields_of(word).items():
-            if isinstance(field.shape, SectionShape) and name not in known:
+            # An encoder's sections are those of the model, which have chapters already.
+            if isinstance(field.shape, SectionShape) and name not in known and path != "encoder":
                 known.add(name)
                 yield from _section(f"{path}.{name}", field.shape, min(depth + 1, 5))
 
@@ -61,11 +62,15 @@ def _table(word: type[Word], path: str) -> Iterator[str]:
 
 def _meaning(field: Field, path: str) -> str:
     """What a key says; a section that says nothing here has a chapter of its own."""
-    return field.description or (f"See `{path}` below." if isinstance(field.shape, SectionShape) else "")
+    return field.description or (
+        f"See `{path.removeprefix('encoder.')}`{'' if path.startswith('encoder.') else ' below'}."
+        if isinstance(field.shape, SectionShape)
+        else ""
+    )
 
 
 def _mark(path: str) -> str:
-    return " ◇" if path in PER_LAYER else ""
+    return " ◇" if differs_by_layer(path) else ""
 
 
 def _default(field: Field) -> str:

@@ -16,6 +16,7 @@ from archspec.yaml_tree import Items, Mark, Node, Scalar, Table, join
 
 KEYS = ("optional_prefix", "rename", "ignore", "tensors")
 LAYER_KEY = "layer."
+ENCODER_KEY = "encoder."
 LAYER_FIELD = "{layer}"
 INDEX_FIELD = "{index}"
 EXPERT_PART = "expert"  # of a key: every expert
@@ -155,8 +156,8 @@ def _check_name(node: Scalar, key: str, is_split: bool, is_stack: bool, checker:
         if field != LAYER_FIELD:
             hint = f"known: {LAYER_FIELD}, {EXPERT_FIELD}"
             _report(checker, node.mark, key, f"{shown(field)} in {shown(text)} means nothing", hint)
-        elif not key.startswith(LAYER_KEY):
-            hint = f"only keys that start with '{LAYER_KEY}' have one"
+        elif not belongs_to_layer(key):
+            hint = f"only keys that start with '{LAYER_KEY}' or '{ENCODER_KEY}{LAYER_KEY}' have one"
             _report(checker, node.mark, key, f"{LAYER_FIELD} in the name of a tensor that belongs to no layer", hint)
 
 
@@ -184,6 +185,11 @@ def _check_unstack(unstack: Node, value: Table, key: str, checker: Checker) -> N
         _report(checker, unstack.mark, key, "unstack takes an expert's part, and this belongs to no expert", hint)
     elif next(verb for verb in value.entries if verb != "from") != "unstack":
         _report(checker, unstack.mark, key, "unstack comes after another verb", "write it first: it says what is read")
+
+
+def belongs_to_layer(key: str) -> bool:
+    """Whether a key stands for a tensor of every layer, of the one stack or of the encoder."""
+    return key.removeprefix(ENCODER_KEY).startswith(LAYER_KEY)
 
 
 def _check_split(split: Node, key: str, mark: Mark, checker: Checker) -> None:
@@ -221,7 +227,7 @@ def _verbs(node: Table, key: str, checker: Checker) -> tuple[Group, ...]:
             expected = "true" if not word.model_fields else "true or a mapping" if word is Concat else "a mapping"
             checker.problems.append(options.mark.problem(path, f"{expected} is expected"))
             continue
-        group = checker.group(options, word, path, per_layer=key.startswith(LAYER_KEY), in_list=True)
+        group = checker.group(options, word, path, per_layer=belongs_to_layer(key), in_list=True)
         if group is not None:
             groups.append(group)
             if word is Split:

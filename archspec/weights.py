@@ -14,7 +14,7 @@ from archspec.yaml_tree import Mark
 
 _MOST_PROBLEMS = 20  # of one sort: a wrong prefix makes thousands
 _MOST_HINTS = 5  # looking for the nearest of thousands of names is slow
-_LAYER_SLOT = re.compile(r"layers\.(\d+)\.(.+)")
+_LAYER_SLOT = re.compile(r"(encoder\.|)layers\.(\d+)\.(.+)")
 _EXPERT = re.compile(r"\.experts\.(\d+)(?=\.)")
 
 
@@ -63,14 +63,16 @@ class BoundWeights:
     rename: tuple[tuple[str, str], ...]
     ignore: tuple[str, ...]
     entries: Mapping[str, BoundEntry]
-    sets: tuple[int, ...] = ()  # the number of each layer's weights, where it is not the layer's own place
+    # The number of each layer's weights, where it is not the layer's own place: of the one stack, and of the encoder.
+    sets: tuple[int, ...] = ()
+    encoder_sets: tuple[int, ...] = ()
 
     def find(self, slot: str) -> tuple[BoundEntry, int | None, int | None, list[str]] | None:
         """The longest key that names the slot or a module that it is in, its layer and expert, the checkpoint names."""
         match, among = _LAYER_SLOT.fullmatch(slot), _EXPERT.search(slot)
-        layer = int(match[1]) if match else None
+        layer = int(match[2]) if match else None
         expert = int(among[1]) if among else None
-        spellings = [slot, LAYER_KEY + match[2]] if match else [slot]
+        spellings = [slot, match[1] + LAYER_KEY + match[3]] if match else [slot]
         if among:
             spellings += [_any_expert(spelling) for spelling in spellings]
         candidates = [(spelling, end) for spelling in spellings for end in _boundaries(spelling)]
@@ -79,7 +81,8 @@ class BoundWeights:
             entry = self.entries.get(spelling[:end])
             if entry is not None:
                 rest = spelling[end:]
-                number = self.sets[layer] if layer is not None and self.sets else layer
+                sets = self.encoder_sets if match and match[1] else self.sets
+                number = sets[layer] if layer is not None and sets else layer
                 names = [name.replace(LAYER_FIELD, str(number)) + rest for name in entry.names]
                 return entry, layer, expert, [name.replace(EXPERT_FIELD, str(expert)) for name in names]
         return None
@@ -222,7 +225,7 @@ def _boundaries(name: str) -> Iterator[int]:
 
 def generic_key(slot: str) -> str:
     """The key that names a slot in every layer and expert."""
-    return _any_expert(_LAYER_SLOT.sub(LAYER_KEY + r"\2", slot))
+    return _any_expert(_LAYER_SLOT.sub(rf"\1{LAYER_KEY}\3", slot))
 
 
 def _any_expert(slot: str) -> str:

@@ -1,4 +1,4 @@
-"""The portable graph of a whole model, put together from its traced parts.
+"""The portable graphs of a whole model, put together from its traced parts: one, and another of its encoder.
 
 Each distinct kind of layer is traced once and instantiated once a layer, so build time hardly grows with depth.
 """
@@ -14,16 +14,19 @@ from torch import Tensor, nn
 
 from compiler import interface
 from compiler.bodies import copy_attribute
+from compiler.components.cross_attention import CrossAttention
 from compiler.flows import given, taken
-from compiler.model import Model, signals_of, stretch_name
+from compiler.model import SINUSOIDS, Model, signals_of, stretch_name
 from compiler.operators import OPSET
 from compiler.slots import parameter_slots
 from compiler.tensors import TensorType
 from compiler.trace import Part, Piece, trace
 from compiler.weights import StackedWeight, WeightTensor
 from compiler.wiring import REAL, mask_type, table_type
+from runtime.plan.manifest import Input, State
 
 IR_VERSION = 11
+MODEL, ENCODER = "model", "encoder"
 _IR_DTYPES = {
     torch.float32: ir.DataType.FLOAT,
     torch.float16: ir.DataType.FLOAT16,
@@ -134,26 +137,50 @@ def _copy_node(node: ir.Node, mapping: dict[ir.Value, ir.Value], prefix: str) ->
     return copy
 
 
-def assemble(model: Model) -> ir.Model:
-    """The portable ONNX graph of a model on the meta device, with its weights named and not yet there."""
-    spec = model.spec
-    build = Assembler(model)
-    for item in interface.graph_inputs(spec):
-        build.add_input(item.name, TensorType(_torch_dtype(item.dtype), item.shape))
-    for state in interface.graph_state(spec, model.dtype):
-        build.add_input(state.input, TensorType(_torch_dtype(state.dtype), state.shape))
+def assemble(model: Model) -> dict[str, ir.Model]:
+    """The portable ONNX graphs of a model on the meta device by name, with weights named and not yet there.
 
-    stages = [*_signals(model), _embedding(model), *_layers(model), _ending(model)]
-    distinct = {stage.kind: stage.part for stage in reversed(stages)}
+    `model` is the one that every call runs; an encoder-decoder has also `encoder`, which runs once a sequence.
+    """
+    stages = {MODEL: _stages(model)}
+    if model.encoder is not None:
+        stages[ENCODER] = [*_stages(model.encoder), *_crossed(model)]
+    distinct = {(name, stage.kind): stage.part for name in stages for stage in reversed(stages[name])}
     pieces = dict(zip(distinct, trace(list(distinct.values())), strict=True))
-    for stage in stages:
-        build.instantiate(pieces[stage.kind], stage)
+    graphs = {}
+    for name, (inputs, outputs) in _signatures(model).items():
+        build = Assembler(model)
+        for wanted, kind in inputs.items():
+            build.add_input(wanted, kind)
+        for stage in stages[name]:
+            build.instantiate(pieces[name, stage.kind], stage)
+        for wanted in outputs:
+            build.output(wanted)
+        graphs[name] = ir.Model(build.graph, ir_version=IR_VERSION, producer_name="archc")
+    return graphs
 
-    for output in interface.graph_outputs(spec, model.dtype):
-        build.output(output.name)
-    for state in interface.graph_state(spec, model.dtype):
-        build.output(state.output)
-    return ir.Model(build.graph, ir_version=IR_VERSION, producer_name="archc")
+
+def _stages(model: Model) -> list[Stage]:
+    """The steps through one stack."""
+    return [*_signals(model), *_score_biases(model), _embedding(model), *_layers(model), _ending(model)]
+
+
+def _signatures(model: Model) -> dict[str, tuple[dict[str, TensorType], list[str]]]:
+    """Each graph's inputs with their types, and the names of its outputs."""
+
+    def typed(item: Input | State, name: str) -> tuple[str, TensorType]:
+        return name, TensorType(_torch_dtype(item.dtype), item.shape)
+
+    spec, states = model.spec, interface.graph_state(model.spec, model.dtype)
+    inputs = [typed(item, item.name) for item in interface.graph_inputs(spec)]
+    inputs += [typed(state, state.input) for state in states]
+    outputs = [output.name for output in interface.graph_outputs(spec, model.dtype)]
+    outputs += [state.output for state in states if state.output is not None]
+    signatures = {MODEL: (dict(inputs), outputs)}
+    if spec.encoder is not None:
+        given = [typed(item, item.name) for item in interface.graph_inputs(spec.encoder)]
+        signatures[ENCODER] = (dict(given), [output.name for output in interface.encoder_outputs(spec, model.dtype)])
+    return signatures
 
 
 def _torch_dtype(name: str) -> torch.dtype:
@@ -176,6 +203,10 @@ def _signals(model: Model) -> list[Stage]:
         outputs[name] = TensorType(model.dtype, (1, len(alibi.slopes), 1, "total"))
     for name in model.signals.logns:
         outputs[name] = TensorType(model.dtype, ("batch", 1, "seq", 1))
+    for name, buckets in model.wiring.buckets.items():
+        outputs[name] = buckets.type
+    if model.signals.sinusoids is not None:
+        outputs[SINUSOIDS] = _hidden(model)
     inputs: dict[str, TensorType] = {}
     if model.wiring.real:
         outputs["real_tokens"] = REAL
@@ -187,7 +218,7 @@ def _signals(model: Model) -> list[Stage]:
         inputs["position_ids"] = interface.TOKENS
     if model.wiring.block_positions:
         inputs["block_position_ids"] = interface.BLOCKS
-    for _, mask in model.signals.alibis.values():
+    for _, mask in (*model.signals.alibis.values(), *model.signals.buckets.values()):
         inputs[mask] = mask_type(model.wiring.masks[mask])
     stretches = model.wiring.stretches if model.cached else {}
     if stretches:
@@ -209,6 +240,43 @@ def _signals(model: Model) -> list[Stage]:
     return [Stage("signals", "signals", Part(model.signals, function, inputs, device="cpu"), tuple(inputs), outputs)]
 
 
+def _score_biases(model: Model) -> list[Stage]:
+    """The biases on the scores that layers share, where there are any."""
+    wiring = model.wiring
+    outputs = {name: wiring.relative_bias_type(name, model.dtype) for name in wiring.relative_biases}
+    inputs = {name: wiring.buckets[name].type for name, _ in wiring.relative_biases.values()}
+    if not outputs:
+        return []
+
+    def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        return list(model.score_biases(tensors).values())
+
+    assert model.relative_bias is not None
+    part = Part(model.relative_bias, function, inputs)
+    return [Stage("score biases", "score_biases", part, tuple(inputs), outputs)]
+
+
+def _crossed(model: Model) -> Iterator[Stage]:
+    """The keys and values that each of the decoder's layers makes of the encoder's output."""
+    assert model.encoder is not None
+    inputs = {"hidden_states": _hidden(model.encoder)}
+    for index, word in enumerate(model.spec.layers):
+        states = interface.layer_states(model.spec, index, model.dtype).items()
+        outputs = {
+            interface.past_name(index, name): interface.of_source(state)
+            for name, state in states
+            if state.kind == "cross"
+        }
+        module = model.layers[index].cross_attention
+        assert isinstance(module, CrossAttention)
+        part = Part(module, _keys_values(module), inputs)
+        yield Stage(("crossed", word.cross_attention), f"crossed.{index}", part, tuple(inputs), outputs)
+
+
+def _keys_values(module: CrossAttention) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
+    return lambda tensors: list(module.keys_values(tensors["hidden_states"]))
+
+
 def _embedding(model: Model) -> Stage:
     names = ["input_ids"]
     if model.embedding.positions is not None:
@@ -216,9 +284,12 @@ def _embedding(model: Model) -> Stage:
     if model.embedding.token_types is not None:
         names.append("token_type_ids")
     inputs = dict.fromkeys(names, interface.TOKENS)
+    if model.signals.sinusoids is not None:
+        inputs[SINUSOIDS] = _hidden(model)
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        return [model.embed(tensors["input_ids"], tensors.get("position_ids"), tensors.get("token_type_ids"))]
+        ids = (tensors.get(name) for name in ("position_ids", "token_type_ids", SINUSOIDS))
+        return [model.embed(tensors["input_ids"], *ids)]
 
     part = Part(model.embedding, function, inputs)
     return Stage("embedding", "embedding", part, tuple(inputs), {"embedding.output": _hidden(model)})
@@ -241,8 +312,9 @@ def _layers(model: Model) -> Iterator[Stage]:
         outputs = {f"layers.{index}.output": _hidden(model)}
         gives = given(word, model.dtype)
         outputs |= {f"layers.{index}.{name}": kind for name, kind in gives.items()}
-        outputs |= {interface.present_name(index, name): state.tensor for name, state in states.items()}
-        part = Part(model.layers[index], _layer_function(model, index, tuple(read), (*gives, *states)), inputs)
+        kept = [name for name, state in states.items() if state.kind != "cross"]
+        outputs |= {interface.present_name(index, name): states[name].tensor for name in kept}
+        part = Part(model.layers[index], _layer_function(model, index, tuple(read), (*gives, *kept)), inputs)
         past = (interface.past_name(index, name) for name in states)
         yield Stage(word.computation, f"layers.{index}", part, (hidden, *tables, *rows, *read.values(), *past), outputs)
         flows |= {name: f"layers.{index}.{name}" for name in gives}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from archspec import BoundSpec, detect_spec, load_spec
 from compiler import interface
-from compiler.assemble import assemble
+from compiler.assemble import MODEL, assemble
 from compiler.checkpoint.folder import (
     SpecialTokens,
     find_checkpoint,
@@ -43,7 +43,7 @@ from compiler.passes.whole_cache import read_whole_caches
 from compiler.rings import Rings, find_rings, longest_call
 from compiler.slots import parameter_slots, slot_shapes
 from compiler.targets import TARGETS, Target
-from runtime.plan import Limits, Manifest, Prefix, Tokens
+from runtime.plan import Encoder, Limits, Manifest, Prefix, Tokens
 from runtime.plan.manifest import Input, State
 
 _MANIFEST_ROOM = 2**20
@@ -80,24 +80,26 @@ def build(
     model = meta_model(bound, interface.DTYPES[dtype])
     slots = open_slots(bound, model, folder if random is None else None, random)
 
-    graph = assemble(model)
+    graphs = assemble(model)
     rings = find_rings(bound, longest) if place.rings else Rings()
-    rings.apply(graph)
-    for graph_pass in place.passes_for(quantize):
-        graph_pass(graph)
+    rings.apply(graphs[MODEL])
+    for graph in graphs.values():
+        for graph_pass in place.passes_for(quantize):
+            graph_pass(graph)
     state = [rings.state(item) for item in interface.graph_state(bound, model.dtype)]
     if kv == "int8":
-        state = quantize_caches(graph, state)
+        state = quantize_caches(graphs[MODEL], state)
     inputs = [rings.input(item) for item in interface.graph_inputs(bound)]
     if place.whole_caches:
-        inputs = read_whole_caches(graph, inputs, state)
-    stored = place_weights(graph)
-    serialized = serialize(graph)
+        inputs = read_whole_caches(graphs[MODEL], inputs, state)
+    stored = place_weights(*graphs.values())
+    serialized = {f"{name}.onnx": serialize(graph) for name, graph in graphs.items()}
 
     files = tokenizer_files(folder)
-    tokens = special_tokens(folder, config, bound.embedding.vocab)
+    tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, inputs, state)
-    check_space(Path(out), total_bytes(stored) + len(serialized) + sum(map(len, files.values())) + _MANIFEST_ROOM)
+    texts = sum(map(len, (*serialized.values(), *files.values())))
+    check_space(Path(out), total_bytes(stored) + texts + _MANIFEST_ROOM)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
 
@@ -189,14 +191,26 @@ def describe(
         inputs=tuple(inputs),
         outputs=tuple(interface.graph_outputs(spec, model.dtype)),
         state=tuple(state),
+        encoder=describe_encoder(spec, model),
         limits=Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab),
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
-        tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad),
+        tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
         tensors=tuple(item.tensor for item in stored),
         parameters=parameter_count(model),
         flops_per_token=flops_per_token(model),
         builder={"python": platform.python_version(), "platform": platform.platform(terse=True)}
         | {name: version(name) for name in packages},
+    )
+
+
+def describe_encoder(spec: BoundSpec, model: Model) -> Encoder | None:
+    """What the plan says about the graph that reads a source, where there is one."""
+    if spec.encoder is None:
+        return None
+    return Encoder(
+        inputs=tuple(interface.graph_inputs(spec.encoder)),
+        outputs=tuple(interface.encoder_outputs(spec, model.dtype)),
+        limits=Limits(max_seq_len=spec.encoder.context, vocab_size=spec.encoder.embedding.vocab),
     )
 
 

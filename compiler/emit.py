@@ -52,19 +52,23 @@ class Stored:
     tensor: Tensor
 
 
-def place_weights(model: ir.Model) -> list[Stored]:
-    """Gives every weight its place, and makes its initializer point there."""
-    stored, end = [], 0
-    for value in model.graph.initializers.values():
+def place_weights(*models: ir.Model) -> list[Stored]:
+    """Gives every weight of the graphs its place, and makes its initializers point there; equal ones share it."""
+    stored, end = list[Stored](), 0
+    places: dict[str, ir.ExternalTensor] = {}
+    for value in (value for model in models for value in model.graph.initializers.values()):
         weight = value.const_value
         if not isinstance(weight, WeightTensor):
+            continue
+        if value.name in places:
+            value.const_value = places[value.name]
             continue
         size = int(weight.nbytes)
         boundary = _PAGE if size >= _LARGE else _ALIGNMENT
         offset = -(-end // boundary) * boundary
         shape = tuple(int(axis) for axis in weight.shape)
         assert value.name is not None
-        value.const_value = ir.ExternalTensor(
+        value.const_value = places[value.name] = ir.ExternalTensor(
             WEIGHTS, offset, size, weight.dtype, shape=ir.Shape(shape), name=value.name, base_dir=""
         )
         dtype = next(name for name, kind in _IR_DTYPES.items() if kind == weight.dtype)
@@ -80,7 +84,7 @@ def total_bytes(stored: list[Stored]) -> int:
 
 
 def serialize(model: ir.Model) -> bytes:
-    """model.onnx, its weights left outside."""
+    """The bytes of a graph's file, its weights left outside."""
     return ir.serde.serialize_model(model).SerializeToString()
 
 
@@ -136,7 +140,7 @@ def check_space(path: Path, needed: int) -> None:
 
 def write_plan(
     path: Path,
-    graph: bytes,
+    graphs: Mapping[str, bytes],
     stored: list[Stored],
     slots: Slots,
     files: Mapping[str, bytes],
@@ -146,7 +150,8 @@ def write_plan(
 ) -> Path:
     """Writes an engine.plan; on any failure the old file, if there was one, stays."""
     with PlanWriter(path) as writer:
-        writer.add(MODEL, graph)
+        for name, graph in graphs.items():
+            writer.add(name, graph)
         with writer.stream(WEIGHTS) as sink:
             stream_weights(stored, slots, sink, progress, warn)
         for name, data in files.items():
@@ -156,7 +161,7 @@ def write_plan(
 
 def write_folder(
     path: Path,
-    graph: bytes,
+    graphs: Mapping[str, bytes],
     stored: list[Stored],
     slots: Slots,
     files: Mapping[str, bytes],
@@ -168,7 +173,8 @@ def write_folder(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir()
-        (temporary / MODEL).write_bytes(graph)
+        for name, graph in graphs.items():
+            (temporary / name).write_bytes(graph)
         (temporary / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
         for name, data in files.items():
             (temporary / name).write_bytes(data)

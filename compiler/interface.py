@@ -6,9 +6,9 @@ import torch
 
 from archspec import vocabulary as words
 from archspec.binding import BoundSpec
-from compiler.state import StateType, layer_state
+from compiler.state import CROSS_KEY, CROSS_VALUE, StateType, layer_state
 from compiler.tensors import TensorType
-from compiler.wiring import mask_type, wire
+from compiler.wiring import SOURCE_MASK, SOURCE_MASK_TYPE, mask_type, wire
 from runtime.plan import manifest
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -22,7 +22,7 @@ ASKED = TensorType(torch.int64, ("batch", "asked"))
 
 def has_cache(spec: BoundSpec) -> bool:
     """Whether layers keep keys and values between calls."""
-    return spec.topology == "decoder"
+    return spec.topology != "encoder"
 
 
 def has_positions(spec: BoundSpec) -> bool:
@@ -38,7 +38,14 @@ def layer_states(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict[str, S
 
 def past_name(index: int, name: str) -> str:
     """The graph input of one of a layer's states."""
+    if name in (CROSS_KEY, CROSS_VALUE):
+        return cross_name(index, name)
     return f"past_key_values.{index}.{name}"
+
+
+def cross_name(index: int, name: str) -> str:
+    """What a layer keeps of the source: the encoder's graph gives it, and the decoder's reads it."""
+    return f"cross_key_values.{index}.{name.removeprefix('cross.')}"
 
 
 def present_name(index: int, name: str) -> str:
@@ -89,6 +96,9 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
         kind = "prefix" if mask.prefix else "causal" if mask.causal else "bidirectional"
         described = manifest.Mask.model_validate({"kind": kind, "window": mask.window})
         inputs.append(entry(name, "mask", mask_type(mask), described))
+    if spec.encoder is not None:
+        source = manifest.Mask(kind="source")
+        inputs.append(entry(SOURCE_MASK, "mask", SOURCE_MASK_TYPE, source))
     if has_positions(spec):
         inputs.append(entry("write_indices", "write_indices", ROWS))
     if needs_lengths(spec):
@@ -114,6 +124,23 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
     return outputs
 
 
+def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
+    """What the encoder's graph gives: its hidden states, and what each of the decoder's layers keeps of them."""
+    assert spec.encoder is not None
+    crossed = [
+        manifest.Output.model_validate({"name": past_name(index, name), "role": "cross", **_tensor(of_source(state))})
+        for index in range(len(spec.layers))
+        for name, state in layer_states(spec, index, dtype).items()
+        if state.kind == "cross"
+    ]
+    return [*graph_outputs(spec.encoder, dtype), *crossed]
+
+
+def of_source(state: StateType) -> TensorType:
+    """A state of the kind `cross` as the encoder's graph names its axes."""
+    return TensorType(state.tensor.dtype, tuple("seq" if axis == "source" else axis for axis in state.tensor.shape))
+
+
 def graph_state(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.State]:
     """What the rotary tables keep, and every layer's state."""
     stretches = wire(spec).stretches if has_cache(spec) else {}
@@ -127,7 +154,7 @@ def graph_state(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.State]:
             {
                 "kind": state.kind,
                 "input": past_name(index, name),
-                "output": present_name(index, name),
+                "output": None if state.kind == "cross" else present_name(index, name),
                 **_tensor(state.tensor),
             }
         )

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from archspec import vocabulary as words
 from archspec.binding import BoundSpec
 from compiler import operators as ops
-from compiler.components.embedding import Embedding
+from compiler.components.embedding import Embedding, Table
 from compiler.components.head import FirstTokenPooler, make_head
 from compiler.components.layer import Layer
 from compiler.components.norm import LayerNorm, PerHead, RmsNorm, make_norm
-from compiler.components.position import AlibiBias, BlockRotaryTables, LognFactor, RotaryTables
+from compiler.components.position import AlibiBias, BlockRotaryTables, LognFactor, RotaryTables, Sinusoids
+from compiler.components.relative_bias import BiasTable, RelativeBuckets
 from compiler.components.signals import Signals
 from compiler.flows import given
-from compiler.state import State
-from compiler.wiring import Wire, Wiring, wire
+from compiler.state import CROSS_KEY, CROSS_VALUE, State
+from compiler.wiring import SOURCE_MASK, Wire, Wiring, wire
 
 
 @dataclass
@@ -39,19 +40,24 @@ class Outputs:
 class SignalTables(nn.Module):
     """Every shared tensor that is computed from positions and masks, by name."""
 
-    def __init__(self, wiring: Wiring, dtype: torch.dtype) -> None:
+    def __init__(self, wiring: Wiring, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.ropes: dict[str, RotaryTables] = {}
         self.block_ropes: dict[str, BlockRotaryTables] = {}
-        for name, (rope, width) in wiring.ropes.items():
+        for name, (rope, head_dim) in wiring.ropes.items():
             if isinstance(rope, words.BlockRope):
-                self.block_ropes[name] = BlockRotaryTables(rope, width, dtype)
+                self.block_ropes[name] = BlockRotaryTables(rope, head_dim, dtype)
             else:
-                self.ropes[name] = RotaryTables(rope, width, dtype)
+                self.ropes[name] = RotaryTables(rope, head_dim, dtype)
         self.alibis = {
             name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in wiring.alibis.items()
         }
         self.real = wiring.real
+        self.buckets = {
+            name: (RelativeBuckets(buckets.word, buckets.both_sides), buckets.mask)
+            for name, buckets in wiring.buckets.items()
+        }
+        self.sinusoids = Sinusoids(wiring.sinusoids, width, dtype) if wiring.sinusoids is not None else None
         self.logns = {name: LognFactor(trained, dtype) for name, trained in wiring.logns.items()}
 
     def forward(
@@ -81,12 +87,24 @@ class SignalTables(nn.Module):
             tables[f"{name}.cos"], tables[f"{name}.sin"] = block_rope(block_position_ids)
         for name, (alibi, mask) in self.alibis.items():
             tables[name] = alibi(masks[mask])
+        for name, (buckets, mask) in self.buckets.items():
+            seq, total = masks[mask].shape[-2:]
+            query = position_ids
+            if buckets.both_sides:  # without a cache the queries' places are the keys'
+                query = torch.arange(seq, device=masks[mask].device)[None]
+            tables[name] = buckets(query, total)
         for name, logn in self.logns.items():
             tables[name] = logn(position_ids)
         if self.real and input_ids is not None and lengths is not None:
             places_S = torch.arange(input_ids.shape[1], device=lengths.device)
             tables["real_tokens"] = (lengths[:, None, None] > places_S[:, None]).float()
+        if self.sinusoids is not None:
+            tables[SINUSOIDS] = self.sinusoids(position_ids)
         return tables
+
+
+SINUSOIDS = "sinusoids"
+"""The shared tensor that is added to the token embedding."""
 
 
 def stretch_name(table: str) -> str:
@@ -104,22 +122,34 @@ def signals_of(wire: Wire, tensors: Mapping[str, Tensor], flows: Mapping[str, Te
         lengths_B=tensors.get("lengths"),
         cos_BSR=tensors[f"{wire.rope}.cos"] if wire.rope else None,
         sin_BSR=tensors[f"{wire.rope}.sin"] if wire.rope else None,
-        bias_1H1T=tensors[wire.alibi] if wire.alibi else None,
+        bias_BHST=tensors[bias] if (bias := wire.alibi or wire.relative_bias) else None,
         logn_B1S1=tensors[wire.logn] if wire.logn else None,
+        buckets_BST=tensors[wire.buckets] if wire.buckets else None,
+        source_mask_B1ST=tensors[SOURCE_MASK] if wire.crosses else None,
     )
 
 
 class Model(nn.Module):
-    """A whole architecture; parameter names are archc's tensor names."""
+    """A whole architecture; parameter names are archc's tensor names.
 
-    def __init__(self, spec: BoundSpec, dtype: torch.dtype = torch.float32) -> None:
+    An encoder-decoder's `encoder` is a model of its own; `tokens` is the table that it shares.
+    """
+
+    def __init__(self, spec: BoundSpec, dtype: torch.dtype = torch.float32, tokens: Table | None = None) -> None:
         super().__init__()
         self.spec, self.dtype, self.wiring = spec, dtype, wire(spec)
         width = spec.embedding.width
-        self.signals = SignalTables(self.wiring, dtype)
-        self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype)
+        self.signals = SignalTables(self.wiring, width, dtype)
+        self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype, tokens)
+        self.encoder: Model | None = None
+        if spec.encoder is not None:
+            self.encoder = Model(spec.encoder, dtype, self.embedding.tokens if spec.ties_encoder else None)
+        biases = [(self.wiring.buckets[name].word, heads) for name, heads in self.wiring.relative_biases.values()]
+        self.relative_bias = BiasTable(biases[0][0].buckets, biases[0][1], dtype) if biases else None
+        source_width = spec.encoder.embedding.width if spec.encoder is not None else 0
         # Layers of one set of weights are one module.
-        sets = {number: Layer(layer, width, dtype) for number, layer in zip(spec.weight_sets, spec.layers, strict=True)}
+        numbered = zip(spec.weight_sets, spec.layers, strict=True)
+        sets = {number: Layer(layer, width, dtype, source_width) for number, layer in numbered}
         self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
@@ -129,7 +159,7 @@ class Model(nn.Module):
     @property
     def cached(self) -> bool:
         """Whether layers keep keys and values between calls."""
-        return self.spec.topology == "decoder"
+        return self.spec.topology != "encoder"
 
     def zero_centred_norms(self) -> set[str]:
         """Norm weights that are stored as a difference from one."""
@@ -139,10 +169,27 @@ class Model(nn.Module):
             if isinstance(module, RmsNorm | LayerNorm | PerHead) and module.word.unit_offset
         }
 
-    def embed(self, input_ids: Tensor, position_ids: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-        """int64 [B, S] each → [B, S, width]."""
-        x: Tensor = self.embedding(input_ids, position_ids, token_type_ids)
+    def embed(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None,
+        token_type_ids: Tensor | None,
+        sinusoids: Tensor | None = None,
+    ) -> Tensor:
+        """int64 [B, S] each, and what is added to the tokens → [B, S, width]."""
+        x: Tensor = self.embedding(input_ids, position_ids, token_type_ids, sinusoids)
         return x
+
+    def score_biases(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the layers' shared table gives for buckets [B, S, T]: biases [B, H, S, T] by name."""
+        assert self.relative_bias is not None or not self.wiring.relative_biases
+        found = self.wiring.relative_biases.items()
+        return {name: self.relative_bias(tensors[buckets]) for name, (buckets, _) in found}  # type: ignore[misc]
+
+    def crossed(self, hidden_BTN: Tensor) -> list[dict[str, Tensor]]:
+        """The keys and values [B, K, T, D] that each layer makes of the encoder's output [B, T, width]."""
+        pairs = [layer.cross_attention.keys_values(hidden_BTN) for layer in self.layers]  # type: ignore[union-attr, operator]
+        return [{CROSS_KEY: key, CROSS_VALUE: value} for key, value in pairs]
 
     def end(self, x_BSN: Tensor, logit_positions_BP: Tensor | None) -> Outputs:
         """The last layer's output [B, S, width] → hidden states, logits at the positions [B, P], pooled vector."""
@@ -169,7 +216,8 @@ class Model(nn.Module):
     ) -> Outputs:
         """One call in torch, of the same meaning as the exported graph: int64 [B, S] inputs, bool masks [B, 1, S, T].
 
-        With `states`, one for each layer, `write_indices` and `lengths` are int64 [B].
+        With `states`, one for each layer, `write_indices` and `lengths` are int64 [B]. An encoder-decoder's states have
+        at least what `crossed` gives, and its masks one of the source.
         """
         tensors = {
             **masks,
@@ -177,7 +225,8 @@ class Model(nn.Module):
         }
         rows = {"write_indices": write_indices, "lengths": lengths}
         tensors |= {name: value for name, value in rows.items() if value is not None}
-        x = self.embed(input_ids, position_ids, token_type_ids)
+        tensors |= self.score_biases(tensors)
+        x = self.embed(input_ids, position_ids, token_type_ids, tensors.get(SINUSOIDS))
         present, flows = [], dict[str, Tensor]()
         for index, (layer, layer_wire) in enumerate(zip(self.layers, self.wiring.wires, strict=True)):
             x, new = layer(x, signals_of(layer_wire, tensors, flows), states[index] if states else {})

@@ -192,7 +192,7 @@ def attention(
     k_BKTD: Tensor,
     v_BKTD: Tensor,
     mask_B1ST: Tensor,
-    bias_1H1T: Tensor | None,
+    bias_BHST: Tensor | None,
     scale: float,
     softcap: float,
     sinks_H: Tensor | None = None,
@@ -208,8 +208,8 @@ def attention(
     scores = (scale * (q_BHSD @ keys.transpose(-1, -2))).float()
     if softcap:
         scores = softcap * (scores / softcap).tanh()
-    if bias_1H1T is not None:
-        scores = scores + bias_1H1T.float()
+    if bias_BHST is not None:
+        scores = scores + bias_BHST.float()
     scores = scores.masked_fill(~mask_B1ST, torch.finfo(torch.float32).min)
     if sinks_H is not None:
         sinks = sinks_H.float()[:, None, None].expand(*scores.shape[:-1], 1)
@@ -223,7 +223,7 @@ def _(
     k_BKTD: Tensor,
     v_BKTD: Tensor,
     mask_B1ST: Tensor,
-    bias_1H1T: Tensor | None,
+    bias_BHST: Tensor | None,
     scale: float,
     softcap: float,
     sinks_H: Tensor | None = None,

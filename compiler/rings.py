@@ -81,8 +81,9 @@ def find_rings(spec: BoundSpec, longest: int) -> Rings:
     call = longest_call(spec)
     if call is None:
         return Rings()
-    # Layers of one window share a mask, and ALiBi counts a mask's keys as positions.
-    counted = {_window(layer) for layer in spec.layers if isinstance(layer.position, words.Alibi)}
+    # Layers of one window share a mask, and biases by distance count a mask's keys as positions.
+    by_distance = (words.Alibi, words.RelativeBuckets)
+    counted = {_window(layer) for layer in spec.layers if isinstance(layer.position, by_distance)}
     windows = {
         index: window
         for index, layer in enumerate(spec.layers)

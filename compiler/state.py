@@ -12,15 +12,18 @@ from torch import Tensor
 from archspec import vocabulary as words
 from compiler.tensors import TensorType
 
+CROSS_KEY, CROSS_VALUE = "cross.key", "cross.value"
+
 State = Mapping[str, Tensor]
 """A layer's state by name: what a component reads of it, and what it gives back; empty without a cache."""
 
 
 @dataclass(frozen=True)
 class StateType:
-    """kv: grows by a slot a token, written in place. fixed: replaced by every call, zero before the first."""
+    """kv: grows by a slot a token, written in place. fixed: replaced by every call, zero before the first. cross: made
+    of the source before the first call, and only read."""
 
-    kind: Literal["kv", "fixed"]
+    kind: Literal["kv", "fixed", "cross"]
     tensor: TensorType
 
 
@@ -31,6 +34,10 @@ def layer_state(layer: words.Layer, width: int, dtype: torch.dtype) -> dict[str,
         states |= attention_state(layer.attention, width, dtype)
     if layer.recurrence is not None:
         states |= recurrence_state(layer.recurrence, width, dtype)
+    cross = layer.cross_attention
+    if cross is not None:
+        kept = StateType("cross", TensorType(dtype, ("batch", cross.kv_heads, "source", cross.head_dim)))
+        states |= {CROSS_KEY: kept, CROSS_VALUE: kept}
     if isinstance(layer.mlp, words.ChannelMixing):
         states["mlp.shift"] = fixed(dtype, 1, width)
     return states

@@ -9,7 +9,7 @@ from torch import Tensor
 
 # The axes that vary from call to call, with their sizes for tracing: all different, none 0 or 1 (which the tracer
 # would take for constants). The same name is the same size everywhere in a call.
-_SIZES = {"batch": 2, "seq": 3, "total": 5, "capacity": 7, "asked": 4}
+_SIZES = {"batch": 2, "seq": 3, "total": 5, "capacity": 7, "asked": 4, "source": 6}
 
 
 @dataclass(frozen=True)

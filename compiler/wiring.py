@@ -40,6 +40,27 @@ def mask_type(mask: Mask) -> TensorType:
     return TensorType(torch.bool, ("batch", 1, "seq", "total" if mask.causal else "seq"))
 
 
+SOURCE_MASK = "source_mask"
+"""The mask over the source's positions: which of them are real, for every query alike."""
+
+SOURCE_MASK_TYPE = TensorType(torch.bool, ("batch", 1, "seq", "source"))
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Buckets of distances between queries and keys, for the layers that read one mask."""
+
+    word: words.RelativeBuckets
+    both_sides: bool
+    mask: str = field(compare=False)  # it only lends its last sizes; layers with several masks agree on them
+
+    @property
+    def type(self) -> TensorType:
+        """int64 [batch, seq, total]; without a cache all rows are alike."""
+        axes = (1, "seq", "seq") if self.both_sides else ("batch", "seq", "total")
+        return TensorType(torch.int64, axes)
+
+
 @dataclass(frozen=True)
 class Wire:
     """The names of the shared tensors that one layer reads."""
@@ -49,6 +70,9 @@ class Wire:
     alibi: str | None
     logn: str | None
     real: str | None = None
+    buckets: str | None = None  # where the layer has a table of its own
+    relative_bias: str | None = None  # where it shares one
+    crosses: bool = False
 
 
 @dataclass
@@ -59,6 +83,9 @@ class Wiring:
     ropes: dict[str, tuple[words.Rope | words.BlockRope, int]] = field(default_factory=dict)
     alibis: dict[str, tuple[words.Alibi, int, str]] = field(default_factory=dict)
     logns: dict[str, int] = field(default_factory=dict)
+    buckets: dict[str, Buckets] = field(default_factory=dict)
+    relative_biases: dict[str, tuple[str, int]] = field(default_factory=dict)  # buckets and heads
+    sinusoids: words.Sinusoidal | None = None
     wires: list[Wire] = field(default_factory=list)
 
     @property
@@ -76,7 +103,9 @@ class Wiring:
     @property
     def positions(self) -> bool:
         """Whether any shared tensor is computed from positions."""
-        return bool(self.logns) or any(isinstance(rope, words.Rope) for rope, _ in self.ropes.values())
+        ropes = any(isinstance(rope, words.Rope) for rope, _ in self.ropes.values())
+        one_sided = any(not buckets.both_sides for buckets in self.buckets.values())
+        return bool(self.logns) or ropes or one_sided or self.sinusoids is not None
 
     @property
     def block_positions(self) -> bool:
@@ -98,7 +127,19 @@ class Wiring:
             types[wire.alibi] = TensorType(dtype, (1, heads, 1, "total"))
         if wire.logn:
             types[wire.logn] = TensorType(dtype, ("batch", 1, "seq", 1))
+        if wire.buckets:
+            types[wire.buckets] = self.buckets[wire.buckets].type
+        if wire.relative_bias:
+            types[wire.relative_bias] = self.relative_bias_type(wire.relative_bias, dtype)
+        if wire.crosses:
+            types[SOURCE_MASK] = SOURCE_MASK_TYPE
         return types
+
+    def relative_bias_type(self, name: str, dtype: torch.dtype) -> TensorType:
+        """[batch, heads, seq, total], of the buckets that it is looked up by."""
+        buckets, heads = self.relative_biases[name]
+        batch, seq, total = self.buckets[buckets].type.shape
+        return TensorType(dtype, (batch, heads, seq, total))
 
 
 def _name_of(table: dict[str, T], stem: str, item: T) -> str:
@@ -122,21 +163,29 @@ def wire(spec: BoundSpec) -> Wiring:
     """Finds the distinct masks, rotary tables and biases that a bound spec's layers need."""
     wiring = Wiring()
     for layer in spec.layers:
-        attention = layer.attention
+        attention, crosses = layer.attention, layer.cross_attention is not None
         if attention is None:
             # Rows are padded only where there is a cache; without one, padding comes after all that is read.
-            real = "real_tokens" if spec.topology == "decoder" else None
-            wiring.wires.append(Wire(None, None, None, None, real))
+            real = "real_tokens" if spec.topology != "encoder" else None
+            wiring.wires.append(Wire(None, None, None, None, real=real, crosses=crosses))
             continue
-        mask = Mask(spec.topology == "decoder", attention.window, spec.prefix is not None)
+        mask = Mask(spec.topology != "encoder", attention.window, spec.prefix is not None)
         wiring.masks[mask.name] = mask
-        rope = alibi = None
+        rope = alibi = buckets = relative_bias = None
         if isinstance(layer.position, words.Rope | words.BlockRope):
             rope = _name_of(wiring.ropes, "rope", (layer.position, attention.head_dim))
         elif isinstance(layer.position, words.Alibi):
             # The mask only lends its last size; layers with several masks agree on it.
             alibi = _name_of(wiring.alibis, "alibi", (layer.position, attention.heads, mask.name))
+        elif isinstance(layer.position, words.RelativeBuckets):
+            both_sides = spec.topology == "encoder"
+            buckets = _name_of(wiring.buckets, "buckets", Buckets(layer.position, both_sides, mask.name))
+            if layer.position.table == "shared":
+                relative_bias = _name_of(wiring.relative_biases, "relative_bias", (buckets, attention.heads))
+                buckets = None
+        elif isinstance(layer.position, words.Sinusoidal):
+            wiring.sinusoids = layer.position
         trained = attention.logn
         logn = _name_of(wiring.logns, "logn", trained) if trained else None
-        wiring.wires.append(Wire(mask.name, rope, alibi, logn))
+        wiring.wires.append(Wire(mask.name, rope, alibi, logn, None, buckets, relative_bias, crosses))
     return wiring

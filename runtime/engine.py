@@ -16,11 +16,13 @@ from runtime.backends.base import Backend
 from runtime.dtypes import to_float32
 from runtime.errors import PromptError
 from runtime.feeds import Feeder
-from runtime.generate import Finish, Floats, Row, Sequences, decode, empty_output
+from runtime.generate import Finish, Floats, Row, Sequences, decode
+from runtime.outputs import empty_output
 from runtime.plan.manifest import Manifest, OutputRole
-from runtime.plan.reader import Plan
-from runtime.prompts import IdsLike, Ints, check_ids, check_token_types
+from runtime.plan.reader import ENCODER, Plan
+from runtime.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
 from runtime.sampling import Sampler, Sampling, is_integer
+from runtime.source import SourceReader, check_answers
 from runtime.state import check_state
 from runtime.text import Tokenizer
 
@@ -39,6 +41,7 @@ class Options(TypedDict, total=False):
     stop_token_ids: Sequence[int]
     ignore_eos: bool
     on_token: Callable[[int, int], object] | None
+    decoder_ids: IdsLike | None
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, prepack: bool = True) -> Engine:
@@ -53,7 +56,10 @@ def load(path: str | os.PathLike[str], threads: int | None = None, prepack: bool
     plan = Plan(path)
     try:
         check_state(plan.manifest)
-        engine = Engine(plan, open_backend(plan, threads, prepack))
+        encoder = None
+        if plan.manifest.encoder is not None:
+            encoder = SourceReader(plan.manifest.encoder, open_backend(plan, threads, prepack, ENCODER))
+        engine = Engine(plan, open_backend(plan, threads, prepack), encoder)
     except BaseException:
         plan.close()
         raise
@@ -64,10 +70,10 @@ def load(path: str | os.PathLike[str], threads: int | None = None, prepack: bool
 class Engine:
     """A loaded plan.  `timing` and `finish_reasons` tell about the latest `generate` or `stream`."""
 
-    def __init__(self, plan: Plan, backend: Backend) -> None:
+    def __init__(self, plan: Plan, backend: Backend, encoder: SourceReader | None = None) -> None:
         self.plan = plan
         self.manifest: Manifest = plan.manifest
-        self._backend = backend
+        self._backend, self._encoder = backend, encoder
         self._feeder = Feeder(plan.manifest)
         self._takes_types = any(item.role == "token_types" for item in plan.manifest.inputs)
         self.timing: dict[str, Any] = {"load_s": 0.0, "threads": backend.threads, "device": backend.device}
@@ -87,25 +93,38 @@ class Engine:
         """Close the plan's file."""
         self.plan.close()
 
-    def sequences(self, batch: int, capacity: int | None = None) -> Sequences:
-        """Return `batch` empty sequences to append to, with room for `capacity` tokens each at first; decoders only."""
-        return Sequences(self.manifest, self._backend, batch, capacity)
+    def sequences(self, batch: int, capacity: int | None = None, source: IdsLike | None = None) -> Sequences:
+        """Return `batch` empty sequences to append to, with room for `capacity` tokens each at first; not of encoders.
 
-    def logits(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> Floats:
+        An encoder-decoder's answer a `source` each, ids as those of `encode`.
+        """
+        if (source is None) != (self._encoder is None):
+            wrong = "takes no source" if self._encoder is None else "answers a source: give source=ids"
+            raise PromptError(f"{self.manifest.family} {wrong}")
+        read = self._encoder.read(source) if self._encoder is not None and source is not None else None
+        return Sequences(self.manifest, self._backend, batch, capacity, read)
+
+    def logits(self, ids: IdsLike, token_type_ids: IdsLike | None = None, decoder_ids: IdsLike | None = None) -> Floats:
         """Return float32 [batch, seq, vocab] for int ids [batch, seq], or ragged rows; those at padding mean nothing.
 
-        A decoder's predict the next token, an encoder's the token itself.  Raises PromptError for ids that do not fit.
+        A decoder's predict the next token, an encoder's the token itself; an encoder-decoder's predict what follows
+        `decoder_ids`, by default the tokens that its answers begin with, and `ids` are the source.
+        Raises PromptError for ids that do not fit.
         """
-        padded, _ = check_ids(ids, self.manifest.limits)
         if self.manifest.topology == "encoder":
+            self._refuse_answers(decoder_ids)
             return self._encoder_output("logits", ids, token_type_ids)
+        padded, _ = self._prompts(ids, decoder_ids)
         check_token_types(token_type_ids, padded, takes_them=False)
-        result = self.sequences(len(padded), padded.shape[1]).append(padded, logits="all")
+        source = ids if self._encoder is not None else None
+        result = self.sequences(len(padded), padded.shape[1], source).append(padded, logits="all")
         assert result is not None
         return result
 
     def encode(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> Floats:
         """Return an encoder's hidden states, float32 [batch, seq, hidden], for int ids [batch, seq], or ragged rows."""
+        if self._encoder is not None:
+            return self._encoder.read(ids, token_type_ids).hidden_states
         return self._encoder_output("hidden_states", ids, token_type_ids)
 
     def pooled(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> Floats:
@@ -116,22 +135,23 @@ class Engine:
         self, ids: IdsLike, max_new_tokens: int = 16, temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0,
         min_p: float = 0.0, repetition_penalty: float = 1.0, seed: int | None = None, stop: str | Sequence[str] = (),
         stop_token_ids: Sequence[int] = (), ignore_eos: bool = False,
-        on_token: Callable[[int, int], object] | None = None,
+        on_token: Callable[[int, int], object] | None = None, decoder_ids: IdsLike | None = None,
     ) -> list[list[int]]:  # fmt: skip
         """Return each row's new token ids, greedy unless `temperature` is above 0 (`sampling.Sampling` has the ranges).
 
         A row ends at the plan's end tokens (unless `ignore_eos`), at `stop_token_ids`, before the text of `stop`, after
         `max_new_tokens`, or at the plan's limit; what ended it is in `finish_reasons`, and not in the ids.
+        An encoder-decoder's `ids` are the source, and what it writes follows `decoder_ids`, as in `logits`.
         `on_token(row, id)` is called for each token as it is chosen, before `stop` takes any back.
         Raises PromptError for ids or options that do not fit, and for a prompt that leaves no room.
         """
         options = Options(
             max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
             repetition_penalty=repetition_penalty, seed=seed, stop=stop, stop_token_ids=stop_token_ids,
-            ignore_eos=ignore_eos, on_token=on_token,
+            ignore_eos=ignore_eos, on_token=on_token, decoder_ids=decoder_ids,
         )  # fmt: skip
         prompts, rows = self._prepare(ids, options, want_text=bool(stop))
-        for _ in self._run(prompts, rows, on_token):
+        for _ in self._run(ids, prompts, rows, on_token):
             continue
         return [row.ids for row in rows]
 
@@ -152,11 +172,11 @@ class Engine:
         prompts, rows = self._prepare(ids, options, want_text=True)
         if len(rows) != 1:
             raise PromptError(f"stream takes one prompt, not {len(rows)}; use generate for several")
-        return (piece for piece in self._run(prompts, rows, options.get("on_token")) if piece)
+        return (piece for piece in self._run(ids, prompts, rows, options.get("on_token")) if piece)
 
     def _prepare(self, ids: IdsLike, options: Options, want_text: bool) -> tuple[Ints, list[Row]]:
         """Check everything before anything runs, and return the prompts and a Row for each."""
-        if self.manifest.topology != "decoder":
+        if self.manifest.topology == "encoder":
             raise PromptError(
                 f"{self.manifest.family} is an encoder and cannot generate; use engine.encode or engine.logits"
             )
@@ -170,7 +190,7 @@ class Engine:
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if not all(isinstance(text, str) and text for text in stops):
             raise PromptError(f"stop is {stop!r}; it must be text, or a list of texts, none of them empty")
-        prompts, lengths = check_ids(ids, self.manifest.limits)
+        prompts, lengths = self._prompts(ids, options.get("decoder_ids"))
         limit = self.manifest.limits.max_seq_len
         if lengths.max() >= limit:
             raise PromptError(
@@ -182,15 +202,31 @@ class Engine:
         tokenizer = self._need_tokenizer() if want_text or stops else None
         rows = []
         for index, length in enumerate(lengths.tolist()):
-            sampler = Sampler(sampling, self.vocab_size, prompts[index, :length].tolist(), index)
+            prompt, never = prompts[index, :length].tolist(), self.manifest.tokens.never
+            sampler = Sampler(sampling, self.vocab_size, prompt, index, never)
             text = tokenizer.stream() if tokenizer is not None else None
             rows.append(Row(sampler, min(int(budget), limit - length), eos, stop_ids, text, stops))
         return prompts, rows
 
-    def _run(self, prompts: Ints, rows: list[Row], on_token: Callable[[int, int], object] | None) -> Iterator[str]:
+    def _prompts(self, ids: IdsLike, decoder_ids: IdsLike | None) -> tuple[Ints, Ints]:
+        """What the decoder takes in first, int64 [batch, seq], and each row's length; checks the source as well."""
+        if self._encoder is None:
+            self._refuse_answers(decoder_ids)
+            return check_ids(ids, self.manifest.limits)
+        source, _ = check_ids(ids, self._encoder.limits)
+        return check_answers(decoder_ids, len(source), self.manifest)
+
+    def _refuse_answers(self, decoder_ids: IdsLike | None) -> None:
+        if decoder_ids is not None:
+            raise PromptError(f"{self.manifest.family} is no encoder-decoder and takes no decoder_ids; leave them out")
+
+    def _run(
+        self, ids: IdsLike, prompts: Ints, rows: list[Row], on_token: Callable[[int, int], object] | None
+    ) -> Iterator[str]:
         begin = time.perf_counter()
-        sequences = self.sequences(len(rows))
-        self.timing.update(prompt_tokens=int((prompts >= 0).sum()), new_tokens=0, prefill_s=0.0, decode_s=0.0)
+        sequences = self.sequences(len(rows), source=ids if self._encoder is not None else None)
+        tokens = prompts if self._encoder is None else as_rows(ids, "ids")
+        self.timing.update(prompt_tokens=int((tokens >= 0).sum()), new_tokens=0, prefill_s=0.0, decode_s=0.0)
         prefilled: float | None = None
         try:
             for piece in decode(sequences, prompts, rows, on_token):
@@ -208,7 +244,7 @@ class Engine:
     def _encoder_output(self, role: OutputRole, ids: IdsLike, token_type_ids: IdsLike | None) -> Floats:
         if self.manifest.topology != "encoder":
             raise PromptError(
-                f"{self.manifest.family} is a decoder and has no {role}; use engine.logits or engine.generate"
+                f"{self.manifest.family} is no encoder alone and has no {role}; use engine.logits or engine.generate"
             )
         output = self.manifest.output(role)
         if output is None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.dtypes import DTYPES
 from runtime.masks import build_mask
-from runtime.plan.manifest import Input, Manifest, ring_slots
+from runtime.plan.manifest import Encoder, Input, Manifest, ring_slots
 from runtime.prefix import PrefixTracker
 from runtime.state import GROWING, RING
 
@@ -20,7 +20,9 @@ Ints = NDArray[np.int64]
 class Feeder:
     """Turns tokens and lengths into the arrays that the graph's inputs want."""
 
-    def __init__(self, manifest: Manifest, keys: Callable[[int, int], int] = lambda total, seq: total) -> None:
+    def __init__(
+        self, manifest: Manifest | Encoder, keys: Callable[[int, int], int] = lambda total, seq: total
+    ) -> None:
         """`keys` says how long a mask over that many live keys is to be, in a call of so many tokens."""
         self._keys = keys
         self._inputs = manifest.inputs
@@ -36,12 +38,14 @@ class Feeder:
         token_types: Ints | None = None,
         prefix: PrefixTracker | None = None,
         capacity: int = 0,
+        source: Ints | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Return the inputs by name for one call.
 
         `ids` int64 [batch, seq] with -1 pads on the right, `past` and `new` int64 [batch] lengths, `logit_positions`
         int64 [batch, n], `token_types` int64 [batch, seq] or None for zeros, `prefix` what is known of the prompts of a
-        plan that reads them both ways, `capacity` the room a row has in the cache.
+        plan that reads them both ways, `capacity` the room a row has in the cache, `source` int64 [batch] the lengths
+        of what an encoder read.
         """
         seq = ids.shape[1]
         total = int(past.max()) + seq
@@ -79,6 +83,8 @@ class Feeder:
                         keys = slots if item.shape[-1] == f"{RING}_{item.mask.window}" else min(slots, total)
                     elif item.shape[-1] == GROWING:
                         keys = capacity
-                    return build_mask(item.mask, past, new, seq, keys, prefix.lengths if prefix else None, slots)
+                    return build_mask(
+                        item.mask, past, new, seq, keys, prefix.lengths if prefix else None, slots, source
+                    )
 
         return {i.name: np.ascontiguousarray(value(i), DTYPES[i.dtype].storage) for i in self._inputs}

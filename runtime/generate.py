@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.base import Backend
-from runtime.dtypes import DTYPES, to_float32
-from runtime.errors import EngineError, PromptError
+from runtime.dtypes import to_float32
+from runtime.errors import PromptError
 from runtime.feeds import Feeder
+from runtime.outputs import empty_output
 from runtime.plan.manifest import Manifest, Output
 from runtime.prefix import PrefixTracker
 from runtime.prompts import Ints, as_rows, check_values, row_lengths
 from runtime.sampling import Sampler
+from runtime.source import Source
 from runtime.state import Cache
 from runtime.streaming import StopMatcher, TextStream
 
@@ -24,34 +26,33 @@ Finish = Literal["eos", "stop", "length"]
 Which = Literal["last", "all", "none"]
 
 
-def empty_output(output: Output, sizes: dict[str, int]) -> NDArray[Any]:
-    """Return an array for `output`, its symbolic sizes taken from `sizes`; raise EngineError if there is no memory."""
-    try:
-        shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in output.shape)
-        return np.empty(shape, DTYPES[output.dtype].storage)
-    except KeyError as error:
-        raise EngineError(f"output {output.name!r} has a size {error} that this runtime does not know") from None
-    except (MemoryError, ValueError):
-        raise EngineError(f"no memory for {output.name!r} of {list(shape)}: use shorter or fewer sequences") from None
-
-
 class Sequences:
-    """The live state of `batch` sequences; `lengths`, int64 [batch], counts the tokens that each has taken in."""
+    """The live state of `batch` sequences; `lengths`, int64 [batch], counts the tokens that each has taken in.
 
-    def __init__(self, manifest: Manifest, backend: Backend, batch: int, capacity: int | None = None) -> None:
+    An encoder-decoder's read a `source`, which stays the same.
+    """
+
+    def __init__(
+        self, manifest: Manifest, backend: Backend, batch: int, capacity: int | None = None,
+        source: Source | None = None,
+    ) -> None:  # fmt: skip
         if batch < 1:
             raise PromptError(f"batch is {batch}; there must be at least 1 sequence")
         self._limits = manifest.limits
         self._room = backend.capacity
         logits = manifest.output("logits")
-        if manifest.topology != "decoder" or logits is None:
+        if manifest.topology == "encoder" or logits is None:
             raise PromptError(
                 f"{manifest.family} is an encoder and keeps no sequences; use engine.encode or engine.logits"
             )
+        if source is not None and len(source.lengths) != batch:
+            raise PromptError(f"batch is {batch}, and the source has {len(source.lengths)} rows: one for each sequence")
         self._logits = logits
+        self._source = source
         self._best = (manifest.output("next_token"), manifest.output("next_logit"))
         self._feeder = Feeder(manifest, backend.keys)
-        self._cache = Cache(backend, manifest.state, batch, manifest.limits, capacity or 0)
+        cross = source.cross if source is not None else None
+        self._cache = Cache(backend, manifest.state, batch, manifest.limits, capacity or 0, cross)
         self.lengths: Ints = np.zeros(batch, np.int64)
         self._prefix = PrefixTracker(manifest.prefix, batch) if manifest.prefix is not None else None
 
@@ -147,7 +148,10 @@ class Sequences:
         batch, seq = ids.shape
         slots = int(self.lengths.max()) + seq
         self._cache.reserve(slots if self._room is None else min(slots, self._room))
-        feeds = self._feeder.feeds(ids, self.lengths, new, asked, prefix=self._prefix, capacity=self._cache.capacity)
+        feeds = self._feeder.feeds(
+            ids, self.lengths, new, asked, prefix=self._prefix, capacity=self._cache.capacity,
+            source=self._source.lengths if self._source is not None else None,
+        )  # fmt: skip
         filled = {
             output.name: empty_output(
                 output, {"batch": batch, "seq": seq, "n": asked.shape[1], **_second(output, asked)}

@@ -16,15 +16,21 @@ def build_mask(
     total: int,
     prefix: NDArray[np.int64] | None = None,
     slots: int | None = None,
+    source: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Return the bool mask [batch, 1, seq, total]: true where query `seq` may see key `total`.
 
     Over a ring of `slots` slots the keys are the ring's first `total`, each of the last token that it holds.
 
-    `prefix`, int64 [batch], are the tokens of each row's prompt, for a prefix mask.  `past` and `new`, int64 [batch],
-    count each row's earlier tokens and this call's; the rest of `seq` is padding, which sees something too, since a
-    softmax over nothing is NaN.
+    `prefix`, int64 [batch], are the tokens of each row's prompt, for a prefix mask.  `source`, int64 [batch], are those
+    of each row's source, for a source mask, whose keys they are.  `past` and `new`, int64 [batch], count each row's
+    earlier tokens and this call's; the rest of `seq` is padding, which sees something too, since a softmax over nothing
+    is NaN.
     """
+    if mask.kind == "source":
+        assert source is not None
+        real = (np.arange(source.max()) < source[:, None])[:, None, None, :]
+        return np.broadcast_to(real, (len(source), 1, seq, real.shape[-1]))
     query = (past[:, None] + np.arange(seq))[:, None, :, None]
     key = np.arange(total)
     if mask.ring:

@@ -58,18 +58,24 @@ def is_integer(value: object) -> bool:
 
 
 class Sampler:
-    """Chooses the tokens of one row; rows draw from separate streams, so that none depends on another's length."""
+    """Chooses the tokens of one row, none of `never`.
 
-    def __init__(self, options: Sampling, vocab_size: int, prompt: Sequence[int], row: int = 0) -> None:
+    Rows draw from separate streams, so that none depends on another's length.
+    """
+
+    def __init__(
+        self, options: Sampling, vocab_size: int, prompt: Sequence[int], row: int = 0, never: Sequence[int] = ()
+    ) -> None:
         self._options = options
         self._random = np.random.default_rng(None if options.seed is None else [options.seed, row])
         self._seen = np.zeros(vocab_size, np.bool_)
         self._seen[np.asarray(prompt, np.int64)] = True
+        self._never = np.asarray(never, np.int64)
 
     @property
     def greedy(self) -> bool:
-        """Whether the choice is the likeliest token, whatever was chosen before."""
-        return self._options.temperature == 0 and self._options.repetition_penalty == 1
+        """Whether the choice is the likeliest of all tokens, whatever was chosen before."""
+        return self._options.temperature == 0 and self._options.repetition_penalty == 1 and not len(self._never)
 
     def accept(self, token: int, logit: float) -> int:
         """Return the likeliest token, found elsewhere, with its logit; raise EngineError as `choose` does."""
@@ -82,6 +88,9 @@ class Sampler:
         options = self._options
         if options.repetition_penalty != 1:
             logits = penalize(logits, self._seen, options.repetition_penalty)
+        if len(self._never):
+            logits = logits.copy()
+            logits[self._never] = -np.inf
         best = int(logits.argmax())
         _need_number(logits[best])
         token = best if options.temperature == 0 else self._draw(logits)

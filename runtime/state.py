@@ -11,12 +11,12 @@ from runtime.backends.base import Backend, Binding, Buffer, Call
 from runtime.errors import EngineError, PlanError
 from runtime.plan.manifest import Limits, Manifest, State, ring_slots
 
-GROWING = "capacity"
-RING = "ring"
+GROWING, RING, SOURCE = "capacity", "ring", "source"
 _ROUND = 64  # slots
 # The named axes of each kind: `kv` grows by a slot a token and is updated in place; so is `ring`, which stops growing
-# where its window and one call have room and starts over; `fixed`, zero at first, is replaced by every call.
-_AXES = {"kv": ("batch", GROWING), "ring": ("batch", RING), "fixed": ("batch",)}
+# where its window and one call have room and starts over; `fixed`, zero at first, is replaced by every call; `cross` is
+# made of the source before the first call, and only read.
+_AXES = {"kv": ("batch", GROWING), "ring": ("batch", RING), "fixed": ("batch",), "cross": ("batch", SOURCE)}
 
 
 def check_state(manifest: Manifest) -> None:
@@ -40,14 +40,16 @@ class Cache:
     """The state of `batch` sequences.
 
     kv and ring buffers grow a little ahead of what is in them, since every call computes over all of them; fixed ones
-    come in pairs, of which each call reads one and fills the other.
+    come in pairs, of which each call reads one and fills the other. `source` are the cross ones by name, filled.
     """
 
     def __init__(
-        self, backend: Backend, states: Sequence[State], batch: int, limits: Limits, capacity: int = 0
-    ) -> None:
+        self, backend: Backend, states: Sequence[State], batch: int, limits: Limits, capacity: int = 0,
+        source: Mapping[str, Buffer] | None = None,
+    ) -> None:  # fmt: skip
         self._backend, self._states, self._batch = backend, states, batch
         self._limit, self._longest_call = limits.max_seq_len, limits.max_call
+        self._source = source or {}
         self.capacity = 0
         self.bindings: list[Binding] = []
         self._calls: tuple[Call, ...] = (backend.bind([]),)
@@ -87,6 +89,8 @@ class Cache:
             self._calls += (self._backend.bind([_swapped(binding) for binding in bindings]),)
 
     def _binding(self, state: State, old: Binding | None, capacity: int) -> Binding:
+        if state.kind == "cross":
+            return Binding(state.input, None, self._source[state.input])
         if state.kind == "fixed":
             if old is not None:
                 return old

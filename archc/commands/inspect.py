@@ -136,6 +136,10 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
     signature += [(i["name"], _role(i), i["dtype"], _shape(i["shape"])) for i in plan["inputs"]]
     signature.append(("OUTPUT", "ROLE", "DTYPE", "SHAPE"))
     signature += [(o["name"], o["role"], o["dtype"], _shape(o["shape"])) for o in plan["outputs"]]
+    if plan["encoder"] is not None:
+        encoder = plan["encoder"]
+        signature += [(i["name"], f"encoder's {_role(i)}", i["dtype"], _shape(i["shape"])) for i in encoder["inputs"]]
+        signature += [(o["name"], f"encoder's {o['role']}", o["dtype"], _shape(o["shape"])) for o in encoder["outputs"]]
     if plan["state"]:
         signature.append(("STATE", "KIND", "DTYPE", "SHAPE"))
         signature += [(s["input"], s["kind"], s["dtype"], _shape(s["shape"])) for s in plan["state"]]
@@ -146,6 +150,7 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
         f"target {plan['target']}, dtype {plan['dtype']}, quantization {plan['quantization'] or 'none'}",
         f"at most {limits['max_seq_len']:,} tokens of {limits['vocab_size']:,} ids; "
         f"begin {_ids(tokens['bos'])}, end {_ids(tokens['eos'])}, pad {_ids(tokens['pad'])}",
+        *_answer_lines(plan),
         "built with " + ", ".join(f"{name} {text}" for name, text in plan["builder"].items()),
         "",
         *columns(None, signature),
@@ -155,6 +160,17 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
     if plan.get("check", {}).get("ok"):
         lines.append("checked: every entry has its SHA-256")
     return lines
+
+
+def _answer_lines(plan: dict[str, Any]) -> list[str]:
+    """How an encoder-decoder answers a source."""
+    if plan["encoder"] is None:
+        return []
+    limits, tokens = plan["encoder"]["limits"], plan["tokens"]
+    return [
+        f"a source has at most {limits['max_seq_len']:,} tokens of {limits['vocab_size']:,} ids; "
+        f"an answer begins with {_ids(tokens['start'])}, and never holds {_ids(tokens['never'])}"
+    ]
 
 
 def _role(item: dict[str, Any]) -> str:

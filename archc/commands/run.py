@@ -54,10 +54,14 @@ def run(
         list[int] | None, typer.Option("--stop-token", metavar="ID", help="End before this token. Repeatable.")
     ] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Write on past the end tokens.")] = False,
+    decoder_ids: Annotated[
+        str | None,
+        typer.Option("--decoder-ids", metavar="1,2,3", help="What the answer of an encoder-decoder begins with."),
+    ] = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Continue a prompt with a plan.
+    """Continue a prompt with a plan, or answer it with an encoder-decoder's.
 
     The text is printed as it is written. A plan without a tokenizer takes --ids and prints ids. An encoder's plan
     prints a summary of its outputs. With --json: prompt_ids, output_ids, text (null without a tokenizer), finish,
@@ -69,6 +73,8 @@ def run(
         "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop, "stop_token_ids": stop_token,
         "ignore_eos": ignore_eos or None,
     }  # fmt: skip
+    if decoder_ids is not None:
+        options["decoder_ids"] = parse_ids(decoder_ids, "--decoder-ids")
     options = {name: value for name, value in options.items() if value not in (None, [])}
     _check_options(prompt, ids, chat, options)
     given = parse_ids(ids) if ids is not None else None

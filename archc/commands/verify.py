@@ -58,7 +58,7 @@ def verify(
     from runtime.engine import load
 
     engine = load(plan, threads)
-    if new_tokens is not None and engine.manifest.topology != "decoder":
+    if new_tokens is not None and engine.manifest.topology == "encoder":
         raise UsageError(f"{engine.manifest.family} is an encoder and writes no tokens: --new-tokens has no effect")
     rows += _encode(engine, texts)
     from archc.verify import verify as compare

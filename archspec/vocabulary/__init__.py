@@ -2,7 +2,7 @@
 
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
-from archspec.vocabulary.mixer import Attention, LocalizedFilter, ProjectionBias
+from archspec.vocabulary.mixer import Attention, CrossAttention, LocalizedFilter, ProjectionBias
 from archspec.vocabulary.mlp import (
     Activation,
     ChannelMixing,
@@ -14,7 +14,18 @@ from archspec.vocabulary.mlp import (
     PlainMlp,
     Router,
 )
-from archspec.vocabulary.model import PER_LAYER, Embedding, EmbeddingProjection, Layer, LayerShape, Model, Prefix, Skip
+from archspec.vocabulary.model import (
+    PER_LAYER,
+    Embedding,
+    EmbeddingProjection,
+    Encoder,
+    Layer,
+    LayerShape,
+    Model,
+    Prefix,
+    Skip,
+    differs_by_layer,
+)
 from archspec.vocabulary.norm import (
     LayerNorm,
     NoNorm,
@@ -39,8 +50,10 @@ from archspec.vocabulary.position import (
     NoScaling,
     Position,
     PromptNtkScaling,
+    RelativeBuckets,
     Rope,
     RopeScaling,
+    Sinusoidal,
     YarnScaling,
 )
 from archspec.vocabulary.recurrence import (
@@ -60,15 +73,13 @@ from archspec.vocabulary.recurrence import (
 )
 
 __all__ = [
-    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "ChannelMixing", "DecayedAverage", "DeltaRule",
-    "DenseMlp", "DynamicScaling", "DynamicShift", "Embedding", "EmbeddingProjection", "ExpertGroups",
-    "FirstTokenPooler",
-    "GatedMlp",
-    "GiveValues", "Head", "HeadNorm", "Layer", "LayerNorm", "LayerShape", "Learned", "LearnedDecay",
-    "LinearAttention", "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling",
-    "LowRankDecay", "MlmHead", "Mlp", "Model", "MoeMlp", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling",
-    "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias",
-    "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "Recurrence", "RmsNorm", "Rope", "RopeScaling",
-    "Router", "SelectiveScan", "Size", "Skip", "StaticShift", "Stretch", "TakeValues", "TokenShift", "Word",
-    "YarnScaling",
+    "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "ChannelMixing", "CrossAttention", "DecayedAverage",
+    "DeltaRule", "DenseMlp", "DynamicScaling", "DynamicShift", "Embedding", "EmbeddingProjection", "Encoder",
+    "ExpertGroups", "FirstTokenPooler", "GatedMlp", "GiveValues", "Head", "HeadNorm", "Layer", "LayerNorm",
+    "LayerShape", "Learned", "LearnedDecay", "LinearAttention", "LinearScaling", "Llama3Scaling", "LmHead",
+    "LocalizedFilter", "LongRopeScaling", "LowRankDecay", "MlmHead", "Mlp", "Model", "MoeMlp", "NoHead", "NoNorm",
+    "NoPooler", "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position",
+    "Prefix", "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "Recurrence",
+    "RelativeBuckets", "RmsNorm", "Rope", "RopeScaling", "Router", "SelectiveScan", "Sinusoidal", "Size", "Skip",
+    "StaticShift", "Stretch", "TakeValues", "TokenShift", "Word", "YarnScaling", "differs_by_layer",
 ]  # fmt: skip

@@ -48,3 +48,19 @@ class Attention(Word):
         description="Sliding window: a query sees this many keys, itself included; in an encoder, this "
         "many on each side. none: all of them.",
     )
+
+
+class CrossAttention(Word):
+    """Softmax attention of a decoder's queries over the encoder's output (Vaswani et al. 2017, section 3.2.3).
+
+    Each key that is left out is that of `attention`, as is the whole section.
+    """
+
+    heads: Size = Field(description="Query heads.")
+    kv_heads: Size = Field(description="Key and value heads; each serves heads / kv_heads queries.")
+    head_dim: Size = Field(description="Width of one head.")
+    bias: ProjectionBias = Field(default_factory=ProjectionBias)
+    scale: PositiveFloat | None = Field(None, description="Factor on the scores; by default 1 / sqrt(head_dim).")
+    qk_norm: QkNorm = Field(default_factory=NoNorm, description="Norms on queries and keys.")
+    clip: PositiveFloat | None = Field(None, description="Queries, keys and values are clamped to ± this.")
+    softcap: PositiveFloat | None = Field(None, description="Scores become cap · tanh(score / cap).")

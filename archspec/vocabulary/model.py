@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from archspec.vocabulary.base import Size, Word
 from archspec.vocabulary.head import Head, NoPooler, Pooler
-from archspec.vocabulary.mixer import Attention
+from archspec.vocabulary.mixer import Attention, CrossAttention
 from archspec.vocabulary.mlp import Mlp
 from archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
 from archspec.vocabulary.position import Position
@@ -85,6 +85,7 @@ class Layer(Word):
     position: Position
     attention: Attention | None = None
     recurrence: Recurrence | None = None
+    cross_attention: CrossAttention | None = None
     mlp: Mlp | None = None
 
     @property
@@ -103,11 +104,32 @@ class Prefix(Word):
     )
 
 
+_MLP = "The second branch, or none."
+
+
+class Encoder(Word):
+    """The stack that reads the source (Vaswani et al. 2017, section 3.1).
+
+    Every key that is left out, at any depth, is that of the section of the same name at the top, the decoder's.
+    """
+
+    tie: bool = Field(True, description="The encoder's token table is the decoder's.")
+    context: Size = Field(description="Longest source that the model is meant for, in tokens.")
+    embedding: Embedding
+    position: Position
+    layer: LayerShape
+    attention: Attention
+    mlp: Mlp | None = Field(description=_MLP)
+    final_norm: Norm
+
+
 class Model(Word):
     """Every section of one architecture at one layer index."""
 
-    topology: Literal["decoder", "encoder"] = Field(
-        "decoder", description="decoder: causal, with a cache. encoder: bidirectional, without."
+    topology: Literal["decoder", "encoder", "encoder-decoder"] = Field(
+        "decoder",
+        description="decoder: causal, with a cache. encoder: bidirectional, without. encoder-decoder: a decoder whose "
+        "layers also attend to what an encoder made of a source; the sections but `encoder` are the decoder's.",
     )
     context: Size = Field(description="Longest sequence that the model is meant for, in tokens.")
     embedding: Embedding
@@ -115,8 +137,12 @@ class Model(Word):
     layer: LayerShape
     attention: Attention | None = Field(description="Softmax attention, or none where `recurrence` mixes the tokens.")
     recurrence: Recurrence | None = Field(None, description="A recurrent mixer in attention's place.")
-    mlp: Mlp | None = Field(description="The second branch, or none.")
+    cross_attention: CrossAttention | None = Field(
+        None, description="Attention to the encoder's output, between the other two branches of a decoder's layer."
+    )
+    mlp: Mlp | None = Field(description=_MLP)
     final_norm: Norm
+    encoder: Encoder | None = Field(None, description="The stack that reads the source.")
     head: Head
     pooler: Pooler = Field(default_factory=NoPooler)
     prefix: Prefix | None = Field(None, description="A prompt that is read both ways.")
@@ -132,5 +158,11 @@ PER_LAYER = (
     "position",
     "attention",
     "recurrence",
+    "cross_attention",
     "mlp",
 )
+
+
+def differs_by_layer(path: str) -> bool:
+    """Whether the section at a path, of a decoder or of an `encoder`, may differ from layer to layer."""
+    return path.removeprefix("encoder.") in PER_LAYER

@@ -147,10 +147,39 @@ class Learned(Word):
     )
 
 
+class Sinusoidal(Word):
+    """sin and cos of position · theta^(−2i/width), added to the token embedding (Vaswani et al. 2017, section 3.5)."""
+
+    kind: Literal["sinusoidal"] = "sinusoidal"
+    layout: Literal["interleaved", "halves"] = Field(
+        "interleaved",
+        description="interleaved: dim 2i is the sine and dim 2i + 1 the cosine of one angle. halves: all sines, then "
+        "all cosines (Marian).",
+    )
+    theta: PositiveFloat = Field(10000.0, description="Base of the geometric series of wavelengths.")
+
+
+class RelativeBuckets(Word):
+    """A learned bias on the scores for each head and each bucket of distances (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets are single distances; the rest grow by powers up to max_distance, and the last has all beyond.
+    A decoder's keys lie all on one side; an encoder's share the buckets, half for each side.
+    """
+
+    kind: Literal["relative-buckets"] = "relative-buckets"
+    buckets: int = Field(ge=2, le=2**16, description="Rows of a table.")
+    max_distance: int = Field(ge=2, le=2**16, description="The distance from which on the last bucket holds.")
+    table: Literal["shared", "per-layer"] = Field(
+        "shared", description="shared: all layers of a stack read one table (T5). per-layer: each has its own (umT5)."
+    )
+
+
 class NoPosition(Word):
     """No position signal at all."""
 
     kind: Literal["none"] = "none"
 
 
-Position = Annotated[Rope | BlockRope | Alibi | Learned | NoPosition, Field(discriminator="kind")]
+Position = Annotated[
+    Rope | BlockRope | Alibi | Learned | Sinusoidal | RelativeBuckets | NoPosition, Field(discriminator="kind")
+]

@@ -26,11 +26,14 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids that begin, end and pad a sequence."""
+    """Ids that begin, end and pad a sequence; those that an encoder-decoder's answer begins with, and those that are
+    never written."""
 
     bos: int | None
     eos: tuple[int, ...]
     pad: int | None
+    start: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
 
 
 def find_checkpoint(where: str | Path) -> Path:
@@ -66,18 +69,41 @@ def read_folder_config(folder: Path) -> dict[str, Any] | None:
     return read_config(path) if path.is_file() else None
 
 
-def special_tokens(folder: Path | None, config: Mapping[str, Any] | None, vocab: int) -> SpecialTokens:
-    """Token ids from generation_config.json, else from config.json. Raises BuildError for what is no id."""
+def special_tokens(
+    folder: Path | None, config: Mapping[str, Any] | None, vocab: int, answers: bool = False
+) -> SpecialTokens:
+    """Token ids from generation_config.json, else from config.json. Raises BuildError for what is no id.
+
+    A model that `answers` a source begins with decoder_start_token_id, or with bos_token_id where there is none, and
+    goes on with forced_bos_token_id; what bad_words_ids has as single tokens it never writes.
+    """
     sources: list[tuple[str, Mapping[str, Any]]] = []
     if folder is not None and (folder / "generation_config.json").is_file():
         sources.append(("generation_config.json", read_config(folder / "generation_config.json")))
     if config is not None:
         sources.append(("config.json", config))
+    bos = _ids(sources, "bos_token_id", vocab)
+    start = _ids(sources, "decoder_start_token_id", vocab) or bos
     return SpecialTokens(
-        bos=next(iter(_ids(sources, "bos_token_id", vocab)), None),
+        bos=next(iter(bos), None),
         eos=_ids(sources, "eos_token_id", vocab),
         pad=next(iter(_ids(sources, "pad_token_id", vocab)), None),
+        start=(*start[:1], *_ids(sources, "forced_bos_token_id", vocab)[:1]) if answers and start else (),
+        never=_banned(sources, vocab) if answers else (),
     )
+
+
+def _banned(sources: list[tuple[str, Mapping[str, Any]]], vocab: int) -> tuple[int, ...]:
+    """The single tokens of bad_words_ids, of the first file that has it."""
+    for file, values in sources:
+        words = values.get("bad_words_ids")
+        if words is None:
+            continue
+        if not isinstance(words, list) or not all(isinstance(word, list) for word in words):
+            raise BuildError(f"{file}: bad_words_ids is {words!r:.60}, where lists of token ids are expected")
+        single = [word[0] for word in words if len(word) == 1]
+        return _ids([(file, {"bad_words_ids": single})], "bad_words_ids", vocab)
+    return ()
 
 
 def _ids(sources: list[tuple[str, Mapping[str, Any]]], key: str, vocab: int) -> tuple[int, ...]:

@@ -70,9 +70,16 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
         if not torch.equal(weights.read(duplicate), reader.read(slot)):
             raise BuildError(
                 f"{where}: '{duplicate}' differs from the tensor that {slot} is made of, though the config ties them: "
-                "build with --set head.tie=false to use both"
+                f"build with --set {_tie_of(duplicate, spec)}=false to use both"
             )
     return reader
+
+
+def _tie_of(duplicate: str, spec: BoundSpec) -> str:
+    """The key that ties a checkpoint tensor to another: the encoder's tokens, where its entry names it, or the head."""
+    tokens = spec.weights.entries.get("encoder.embedding.tokens")
+    names = tokens.names if tokens is not None and spec.encoder is not None else ()
+    return "encoder.tie" if any(duplicate.endswith(f"{name}.weight") for name in names) else "head.tie"
 
 
 def _check_selected(resolution: Resolution, weights: Weights, where: Path) -> None:

@@ -15,6 +15,7 @@ from compiler import operators as ops
 from compiler.components.convolution import LocalizedFilter
 from compiler.components.linear import Linear
 from compiler.components.norm import make_qk_norm
+from compiler.components.relative_bias import BiasTable
 from compiler.components.signals import Signals
 from compiler.state import State
 
@@ -32,6 +33,8 @@ class Attention(nn.Module):
         self.v = Linear(width, keys, word.bias.qkv, dtype)
         self.o = Linear(queries, width, word.bias.out, dtype)
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
+        buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
+        self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
         self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype)
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
@@ -44,7 +47,7 @@ class Attention(nn.Module):
             source_BSN, present = self.filter(x_BSN, state, signals.lengths_B)
         q, k, v = self.project(source_BSN, x_BSN)
         q, k = self.rotate(q, signals), self.rotate(k, signals)
-        if state:
+        if "key" in state:
             present["key"] = ops.update_cache(state["key"], k, signals.write_indices_B)
             present["value"] = ops.update_cache(state["value"], v, signals.write_indices_B)
             k, v = (ops.live(present[name], signals.mask_B1ST) for name in ("key", "value"))
@@ -79,7 +82,10 @@ class Attention(nn.Module):
         return ops.rotary(x_BHSD, cos, sin, interleaved)
 
     def score_bias(self, signals: Signals) -> Tensor | None:
-        """The additive bias on scaled scores [1, H, 1, T]."""
-        if isinstance(self.position, words.Alibi) and self.position.scaled and signals.bias_1H1T is not None:
-            return signals.bias_1H1T * self.scale
-        return signals.bias_1H1T
+        """The additive bias on scaled scores [B, H, S, T], sizes of 1 where it does not depend on the axis."""
+        if self.relative_bias is not None:
+            bias: Tensor = self.relative_bias(signals.buckets_BST)
+            return bias
+        if isinstance(self.position, words.Alibi) and self.position.scaled and signals.bias_BHST is not None:
+            return signals.bias_BHST * self.scale
+        return signals.bias_BHST

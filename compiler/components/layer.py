@@ -8,17 +8,18 @@ from torch import Tensor, nn
 from archspec import vocabulary as words
 from compiler.components.attention import Attention
 from compiler.components.channel_mixing import ChannelMixing
+from compiler.components.cross_attention import CrossAttention
 from compiler.components.mlp import make_mlp
 from compiler.components.norm import make_norm
 from compiler.components.recurrence import make_recurrence
 from compiler.components.signals import Signals
-from compiler.state import State
+from compiler.state import CROSS_KEY, CROSS_VALUE, State
 
 
 class Layer(nn.Module):
     """One transformer layer; `word.norm.placement`, `word.residual` and `word.skip` say how its branches are joined."""
 
-    def __init__(self, word: words.Layer, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.Layer, width: int, dtype: torch.dtype, source_width: int = 0) -> None:
         super().__init__()
         placement = getattr(word.norm, "placement", "pre")
         branches = getattr(word.norm, "branches", "both")
@@ -33,13 +34,17 @@ class Layer(nn.Module):
             self.attention = Attention(word.attention, word.position, width, dtype)
         if word.recurrence is not None:
             self.recurrence = make_recurrence(word.recurrence, width, dtype)
+        cross = word.cross_attention
+        self.cross_attention = CrossAttention(cross, width, source_width, dtype) if cross is not None else None
         if isinstance(word.mlp, words.ChannelMixing):
             self.mlp: nn.Module = ChannelMixing(word.mlp, width, dtype)
         elif word.mlp is not None:
             self.mlp = make_mlp(word.mlp, width, dtype)
-        # `mixer_norm` and `mlp_norm` stand before the branch, or after the sum in post-norm layers.
+        # `mixer_norm`, `cross_norm` and `mlp_norm` stand before the branch, or after the sum in post-norm layers.
         self.mixer_norm = norm(placement != "output" and branches != "mlp")
         self.mlp_norm = norm(placement != "output" and branches != "mixer" and not self.shared)
+        self.cross_norm = norm(cross is not None and placement != "output" and branches == "both")
+        self.cross_output_norm = norm(cross is not None and placement in ("sandwich", "output") and branches == "both")
         self.mixer_output_norm = norm(placement in ("sandwich", "output") and branches != "mlp")
         self.mlp_output_norm = norm(placement in ("sandwich", "output") and branches != "mixer")
 
@@ -50,6 +55,9 @@ class Layer(nn.Module):
         if self.after_sum:
             y, present = self.mixer(x_BSN, signals, state)
             x_BSN = self.mixer_norm(self.carried(x_BSN, x_BSN) + self.scaled(y))
+            if self.cross_attention is not None:
+                y = self.crossed(x_BSN, signals, state)
+                x_BSN = self.cross_norm(self.carried(x_BSN, x_BSN) + self.scaled(y))
             if self.word.mlp is None:
                 return x_BSN, present
             y = self.channel_branch(x_BSN, signals, state, present)
@@ -57,11 +65,21 @@ class Layer(nn.Module):
         normed = self.mixer_norm(x_BSN)
         y, present = self.mixer(normed, signals, state)
         x_BSN = self.carried(x_BSN, normed) + self.scaled(self.mixer_output_norm(y))
+        if self.cross_attention is not None:
+            normed = self.cross_norm(x_BSN)
+            y = self.cross_output_norm(self.crossed(normed, signals, state))
+            x_BSN = self.carried(x_BSN, normed) + self.scaled(y)
         if self.word.mlp is None:
             return x_BSN, present
         normed = self.mlp_norm(x_BSN)
         y = self.mlp_output_norm(self.channel_branch(normed, signals, state, present))
         return self.carried(x_BSN, normed) + self.scaled(y), present
+
+    def crossed(self, x_BSN: Tensor, signals: Signals, state: State) -> Tensor:
+        """What the layer reads of the source: [B, S, N] → [B, S, N]."""
+        assert self.cross_attention is not None
+        y: Tensor = self.cross_attention(x_BSN, state[CROSS_KEY], state[CROSS_VALUE], signals.source_mask_B1ST)
+        return y
 
     def parallel(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """Both branches read the layer's input and are added at once (Wang & Komatsuzaki 2021)."""

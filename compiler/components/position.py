@@ -202,6 +202,24 @@ class AlibiBias(nn.Module):
         return (slopes_H11 * positions_T).to(self.dtype)[None]
 
 
+class Sinusoids(nn.Module):
+    """sin and cos of position · theta^(−2i/width) (Vaswani et al. 2017, section 3.5)."""
+
+    def __init__(self, word: words.Sinusoidal, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word, self.dtype = word, dtype
+        self.frequencies: list[float] = base_frequencies(word.theta, width).tolist()
+
+    def forward(self, position_ids_BS: Tensor) -> Tensor:
+        """Positions [B, S] → what is added to their tokens [B, S, width], in the model's dtype."""
+        frequencies = torch.tensor(self.frequencies, dtype=torch.float32, device=position_ids_BS.device)
+        angles_BSR = position_ids_BS[:, :, None].float() * frequencies
+        parts = [angles_BSR.sin(), angles_BSR.cos()]
+        if self.word.layout == "halves":
+            return torch.cat(parts, dim=-1).to(self.dtype)
+        return torch.stack(parts, dim=-1).flatten(-2).to(self.dtype)
+
+
 class LognFactor(nn.Module):
     """log(position) / log(n) for positions (from 1) past the trained length n, else 1 (Su 2021)."""
 

@@ -18,8 +18,10 @@ class Signals:
     real_BS1: Tensor | None = None
     cos_BSR: Tensor | None = None
     sin_BSR: Tensor | None = None
-    bias_1H1T: Tensor | None = None
+    bias_BHST: Tensor | None = None  # an axis on which it does not depend may be 1
     logn_B1S1: Tensor | None = None
+    buckets_BST: Tensor | None = None
+    source_mask_B1ST: Tensor | None = None
     given: Mapping[str, Tensor] = field(default_factory=dict)
 
     def only_real(self, x_BSM: Tensor) -> Tensor:

@@ -147,6 +147,7 @@ def _quantize(graph: ir.Graph, state: State, cache: _Cache) -> list[State]:
         written.name, written.shape, written.type = name, target.shape, target.type
         return written
 
+    assert present is not None
     token = -1 if turned else -2
     sizes = list(state.shape)
     scale_shape = (sizes[0], sizes[1], 1, sizes[2])

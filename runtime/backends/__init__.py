@@ -6,18 +6,18 @@ from runtime.backends.base import Backend
 from runtime.backends.ort import PROVIDERS, OrtBackend
 from runtime.backends.tensorrt import TARGETS, TensorRtBackend
 from runtime.errors import BackendError
-from runtime.plan.reader import Plan
+from runtime.plan.reader import MODEL, Plan
 
 __all__ = ["Backend", "open_backend"]
 
 
-def open_backend(plan: Plan, threads: int | None = None, prepack: bool = True) -> Backend:
-    """Return the backend for the plan's target, the plan's graph loaded; raise BackendError for an unknown target."""
+def open_backend(plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL) -> Backend:
+    """Return the backend for the plan's target, one of its graphs loaded; raise BackendError for an unknown target."""
     target = plan.manifest.target
     if target in PROVIDERS:
-        return OrtBackend(plan, threads, prepack)
+        return OrtBackend(plan, threads, prepack, graph)
     if target in TARGETS:
-        return TensorRtBackend(plan)
+        return TensorRtBackend(plan, graph)
     known = ", ".join((*PROVIDERS, *TARGETS))
     raise BackendError(
         f"{plan.path}: no backend for target {target!r:.60}; this archc runs {known}: build for one of them"

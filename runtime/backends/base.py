@@ -27,11 +27,12 @@ class Buffer(Protocol):
 class Binding:
     """The buffer that a call reads as a graph input, and the one that it fills as a graph output.
 
-    Without a `target` they are one and the same: the graph updates the buffer in place.
+    Without a `target` they are one and the same: the graph updates the buffer in place. Without an `output` it is only
+    read, and without an `input` only filled.
     """
 
-    input: str
-    output: str
+    input: str | None
+    output: str | None
     buffer: Buffer
     target: Buffer | None = None
 

@@ -13,8 +13,8 @@ from runtime.backends.base import Binding, Buffer
 from runtime.backends.threads import usable_cores
 from runtime.dtypes import DTYPES
 from runtime.errors import BackendError, EngineError, PlanError
-from runtime.plan.manifest import Manifest, Shape
-from runtime.plan.reader import Plan
+from runtime.plan.manifest import Encoder, Manifest, Shape
+from runtime.plan.reader import ENCODER, MODEL, Plan
 
 # Target: execution provider, device, the archc extra that installs it.
 PROVIDERS = {
@@ -64,12 +64,14 @@ class OrtCall:
         self._io = session.io_binding()
         self._bound: frozenset[str] = frozenset()
         for binding in state:
-            self._io.bind_ortvalue_input(binding.input, _value(binding.buffer))
+            if binding.input is not None:
+                self._io.bind_ortvalue_input(binding.input, _value(binding.buffer))
         self._bind_state_outputs()
 
     def _bind_state_outputs(self) -> None:
         for binding in self._state:
-            self._io.bind_ortvalue_output(binding.output, _value(binding.target or binding.buffer))
+            if binding.output is not None:
+                self._io.bind_ortvalue_output(binding.output, _value(binding.target or binding.buffer))
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
         """Execute the graph on `feeds` and fill `outputs`; raise EngineError if the execution fails."""
@@ -92,10 +94,11 @@ class OrtBackend:
 
     `prepack` lets the session keep weights in the layout that its kernels like best: a little faster for one token,
     twice as fast for a few, at the price of a private copy of the weights instead of a mapping of the file.
+    `graph` is the entry that is loaded: what every call runs, or the encoder of an encoder-decoder.
     Raises BackendError if the target's provider is not there, PlanError if the graph is not what the manifest says.
     """
 
-    def __init__(self, plan: Plan, threads: int | None = None, prepack: bool = True) -> None:
+    def __init__(self, plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL) -> None:
         provider, self.device, extra = PROVIDERS[plan.manifest.target]
         if threads is not None and threads < 1:
             raise EngineError(f"threads is {threads}; it must be at least 1, or None for every core")
@@ -111,12 +114,12 @@ class OrtBackend:
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
         try:
             self._session = ort.InferenceSession(
-                plan.model(), options, providers=list(dict.fromkeys([provider, "CPUExecutionProvider"]))
+                plan.model(graph), options, providers=list(dict.fromkeys([provider, "CPUExecutionProvider"]))
             )
         except EngineError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
-            raise PlanError(f"{plan.path}: ONNX Runtime refuses model.onnx: {_first_line(error)}") from None
+            raise PlanError(f"{plan.path}: ONNX Runtime refuses {graph}: {_first_line(error)}") from None
         plan.check_unchanged()
         used = self._session.get_providers()[0]
         if used != provider:
@@ -124,8 +127,9 @@ class OrtBackend:
                 f"this plan needs {provider}, but the session fell back to {used}: no device or driver was found; "
                 f"check nvidia-smi, or build with --target ort-cpu"
             )
-        check_graph(plan.manifest, self._session, str(plan.path))
-        self._dtypes = {output.name: output.dtype for output in plan.manifest.outputs}
+        described = plan.manifest.encoder if graph == ENCODER and plan.manifest.encoder is not None else plan.manifest
+        check_graph(described, self._session, f"{plan.path}: {graph}")
+        self._dtypes = {output.name: output.dtype for output in described.outputs}
 
     @property
     def capacity(self) -> None:
@@ -175,11 +179,12 @@ def _is_installed(package: str) -> bool:
     return True
 
 
-def check_graph(manifest: Manifest, session: Any, where: str) -> None:
+def check_graph(manifest: Manifest | Encoder, session: Any, where: str) -> None:
     """Raise PlanError unless the graph has the manifest's inputs, outputs and state, with their types and shapes."""
-    state = manifest.state
-    inputs = {i.name: (i.dtype, i.shape) for i in (*manifest.inputs,)} | {s.input: (s.dtype, s.shape) for s in state}
-    outputs = {o.name: (o.dtype, o.shape) for o in manifest.outputs} | {s.output: (s.dtype, s.shape) for s in state}
+    state = manifest.state if isinstance(manifest, Manifest) else ()
+    inputs = {i.name: (i.dtype, i.shape) for i in manifest.inputs} | {s.input: (s.dtype, s.shape) for s in state}
+    outputs = {o.name: (o.dtype, o.shape) for o in manifest.outputs}
+    outputs |= {s.output: (s.dtype, s.shape) for s in state if s.output is not None}
     for what, declared, nodes in (
         ("input", inputs, session.get_inputs()),
         ("output", outputs, session.get_outputs()),

@@ -14,8 +14,8 @@ from runtime.backends.trt_engine import OpenEngine, check_engine, choose_profile
 from runtime.backends.trt_frame import Frame
 from runtime.dtypes import DTYPES
 from runtime.errors import EngineError
-from runtime.plan.manifest import Manifest
-from runtime.plan.reader import Plan
+from runtime.plan.manifest import Encoder, Manifest
+from runtime.plan.reader import ENCODER, MODEL, Plan
 
 TARGETS = ("tensorrt", "tensorrt-rtx")
 _FEWEST_KEYS = 256
@@ -23,7 +23,7 @@ _MOST_LENGTHS = 16
 
 
 class TensorRtBackend:
-    """A plan's engine on the GPU.
+    """One of a plan's engines on the GPU: what every call runs, or the encoder of an encoder-decoder.
 
     Raises BackendError if cuda-python, TensorRT or a GPU is missing or is not what the engine was built for, PlanError
     if the engine is not what the manifest says.
@@ -32,8 +32,12 @@ class TensorRtBackend:
     device = "cuda"
     threads = 1
 
-    def __init__(self, plan: Plan) -> None:
-        described, section = plan.manifest, plan.manifest.engine
+    def __init__(self, plan: Plan, graph: str = MODEL) -> None:
+        described: Manifest | Encoder = plan.manifest
+        if graph == ENCODER:
+            assert plan.manifest.encoder is not None
+            described = plan.manifest.encoder
+        section = described.engine
         assert section is not None  # the manifest's own checks
         self.gpu = open_device(section, plan)
         trt = import_tensorrt(section, plan)

@@ -11,7 +11,7 @@ from typing import Any
 from runtime.backends.cuda import Device
 from runtime.errors import BackendError, EngineError, PlanError
 from runtime.plan.engine_section import Engine, Profile
-from runtime.plan.manifest import Manifest, Shape, State
+from runtime.plan.manifest import Encoder, Manifest, Shape, State
 from runtime.plan.reader import MODEL, Plan
 
 # Builder: how messages call it, and the archc extra that installs it.
@@ -134,14 +134,14 @@ class OpenEngine:
             raise EngineError(f"TensorRT refuses {what}: {self.log.take()}")
 
 
-def check_engine(opened: OpenEngine, described: Any, section: Engine, where: str) -> None:
+def check_engine(opened: OpenEngine, described: Manifest | Encoder, section: Engine, where: str) -> None:
     """Raise PlanError unless the engine has the manifest's tensors, profiles and shared addresses.
 
     `described` is the manifest, or its section of an encoder.
     """
     trt, engine = opened.trt, opened.engine
     states: Sequence[State] = described.state if isinstance(described, Manifest) else ()
-    inputs = {i.name: (i.dtype, i.shape) for i in (*described.inputs,)} | {s.input: (s.dtype, s.shape) for s in states}
+    inputs = {i.name: (i.dtype, i.shape) for i in described.inputs} | {s.input: (s.dtype, s.shape) for s in states}
     outputs = {o.name: (o.dtype, o.shape) for o in described.outputs}
     outputs |= {s.output: (s.dtype, s.shape) for s in states if s.output is not None}
     found = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]

@@ -4,6 +4,7 @@ from runtime.errors import PlanError
 from runtime.plan.engine_section import Engine, Profile
 from runtime.plan.manifest import (
     FORMAT,
+    Encoder,
     Entry,
     Input,
     Limits,
@@ -20,6 +21,7 @@ from runtime.plan.writer import EntryStream, PlanWriter
 
 __all__ = [
     "FORMAT",
+    "Encoder",
     "Engine",
     "Entry",
     "EntryStream",

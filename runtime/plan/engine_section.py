@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
@@ -56,3 +57,12 @@ class Engine(_Strict):
         if len(set(names)) != len(names):
             raise ValueError("an input or output of an engine is aliased twice")
         return self
+
+    def check(self, file: str, shapes: Iterable[Sequence[int | str]]) -> None:
+        """Raise ValueError unless this is the engine of that file and its axes are those that the shapes name."""
+        if self.file != file:
+            raise ValueError(f"the engine is in {self.file}, where {file} belongs")
+        axes = {axis for shape in shapes for axis in shape if isinstance(axis, str)}
+        known = {*self.profiles[0].axes, *(["capacity"] if self.capacity is not None else [])}
+        if odd := sorted(axes ^ known):
+            raise ValueError(f"the axis {odd[0]!r} is in only one of {file}'s profiles and the plan's shapes")

@@ -24,7 +24,7 @@ Shape = tuple[Dim, ...]
 InputRole = Literal[
     "token_ids", "positions", "write_indices", "lengths", "block_positions", "mask", "logit_positions", "token_types"
 ]
-OutputRole = Literal["logits", "hidden_states", "pooled", "next_token", "next_logit"]
+OutputRole = Literal["logits", "hidden_states", "pooled", "cross", "next_token", "next_logit"]
 
 
 class _Strict(BaseModel):
@@ -33,9 +33,10 @@ class _Strict(BaseModel):
 
 class Mask(_Strict):
     """Which keys a query may see: causal (none after it), prefix (also all of the prompt) or bidirectional (all of its
-    row), perhaps in a window; with `ring`, the keys are those of that window's ring states, slot by slot."""
+    row), perhaps in a window, or source: all of what the encoder read; with `ring`, the keys are those of that window's
+    ring states, slot by slot."""
 
-    kind: Literal["causal", "prefix", "bidirectional"]
+    kind: Literal["causal", "prefix", "bidirectional", "source"]
     window: Annotated[StrictInt, Field(ge=1)] | None = None
     ring: bool = False
 
@@ -59,6 +60,8 @@ class Input(_Strict):
     def _mask_is_described(self) -> Input:
         if (self.role == "mask") != (self.mask is not None):
             raise ValueError(f"input {self.name!r}: an input of role 'mask', and no other, has a mask description")
+        if self.mask is not None and self.mask.kind == "source" and self.mask.window is not None:
+            raise ValueError(f"input {self.name!r}: a source mask has no window")
         return self
 
 
@@ -72,11 +75,12 @@ class Output(_Strict):
 
 
 class State(_Strict):
-    """One tensor kept between calls: a graph input and output bound to the same buffer; a ring has its window."""
+    """One tensor kept between calls: a graph input and output bound to the same buffer; a ring has its window. One
+    without an output is only read, and the encoder's graph gives it under the same name."""
 
     kind: Name
     input: Name
-    output: Name
+    output: Name | None
     dtype: DTypeName
     shape: Shape
     window: Annotated[StrictInt, Field(ge=1)] | None = None
@@ -116,7 +120,8 @@ class Tensor(_Strict):
 
 
 class Limits(_Strict):
-    """The most tokens a sequence may hold, the most that one call takes in (null: any), and the number of token ids."""
+    """The most tokens that a sequence, or a source, may hold, the most that one call takes in (null: any), and the
+    number of token ids."""
 
     max_seq_len: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
     max_call: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)] | None = None
@@ -132,11 +137,39 @@ class Prefix(_Strict):
 
 
 class Tokens(_Strict):
-    """Ids of the special tokens that generation needs."""
+    """Ids of the special tokens that generation needs; `start` are those that an encoder-decoder's answer begins with,
+    and `never` those that are not written."""
 
     bos: Annotated[StrictInt, Field(ge=0)] | None = None
     eos: tuple[Annotated[StrictInt, Field(ge=0)], ...] = ()
     pad: Annotated[StrictInt, Field(ge=0)] | None = None
+    start: tuple[Annotated[StrictInt, Field(ge=0)], ...] = ()
+    never: tuple[Annotated[StrictInt, Field(ge=0)], ...] = ()
+
+
+class Encoder(_Strict):
+    """The graph encoder.onnx, which reads a source once: its inputs, its outputs, and the limits of a source."""
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    limits: Limits
+    engine: Engine | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Encoder:
+        _unique("graph name of the encoder", [*(i.name for i in self.inputs), *(o.name for o in self.outputs)])
+        _unique("input role of the encoder", [i.role for i in self.inputs if i.role != "mask"])
+        _unique("output role of the encoder", [o.role for o in self.outputs if o.role != "cross"])
+        roles = {i.role for i in self.inputs}
+        if "token_ids" not in roles or roles - {"token_ids", "positions", "mask", "token_types"}:
+            raise ValueError(
+                f"the encoder's inputs are {', '.join(sorted(roles))}; it reads token_ids and what they need"
+            )
+        if any(i.mask is not None and i.mask.kind != "bidirectional" for i in self.inputs):
+            raise ValueError("the encoder's masks are bidirectional")
+        if {o.role for o in self.outputs} != {"hidden_states", "cross"}:
+            raise ValueError("the encoder's outputs are hidden_states and cross")
+        return self
 
 
 class Entry(_Strict):
@@ -152,7 +185,7 @@ class Manifest(_Strict):
     format: Annotated[StrictInt, Field(ge=1, le=FORMAT)] = FORMAT
     archc: StrictStr
     family: StrictStr
-    topology: Literal["decoder", "encoder"]
+    topology: Literal["decoder", "encoder", "encoder-decoder"]
     spec: StrictStr
     config: dict[StrictStr, JsonValue]
     target: StrictStr
@@ -161,6 +194,7 @@ class Manifest(_Strict):
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     state: tuple[State, ...] = ()
+    encoder: Encoder | None = None
     limits: Limits
     tokens: Tokens = Tokens()
     prefix: Prefix | None = None
@@ -173,7 +207,7 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Manifest:
-        states = [name for state in self.state for name in (state.input, state.output)]
+        states = [name for state in self.state for name in (state.input, state.output) if name is not None]
         _unique("graph name", [*(i.name for i in self.inputs), *(o.name for o in self.outputs), *states])
         _unique("input role", [i.role for i in self.inputs if i.role != "mask"])
         _unique("output role", [o.role for o in self.outputs])
@@ -187,10 +221,10 @@ class Manifest(_Strict):
         required = {"token_ids"}
         if self.output("logits") is not None:
             required.add("logit_positions")
-        if self.topology == "decoder":
+        if self.topology != "encoder":
             required.add("logit_positions")
             # A cache has slots to write and to hide; a state of fixed size only must not take in padding.
-            recurrent = self.state and all(state.kind == "fixed" for state in self.state)
+            recurrent = self.state and all(state.kind in ("fixed", "cross") for state in self.state)
             required |= {"lengths"} if recurrent else {"write_indices", "mask"}
             if self.output("logits") is None:
                 raise ValueError("a decoder has an output of role 'logits'")
@@ -198,6 +232,11 @@ class Manifest(_Strict):
             raise ValueError("an encoder has no state")
         if missing := required - roles:
             raise ValueError(f"no input of role {', '.join(sorted(missing))}, which a plan of this topology needs")
+        if any(output.role == "cross" for output in self.outputs):
+            raise ValueError("only an encoder's graph has outputs of role 'cross'")
+        self._check_encoder()
+        if any(token >= self.limits.vocab_size for token in (*self.tokens.start, *self.tokens.never)):
+            raise ValueError("tokens.start and tokens.never are ids of the vocabulary")
         if self.limits.max_call is None and any(state.kind == "ring" for state in self.state):
             raise ValueError("a ring has room for one call: `limits.max_call` says how long it may be")
         self._check_engine()
@@ -206,26 +245,51 @@ class Manifest(_Strict):
             raise ValueError(f"logits are {list(logits.shape)}, but limits.vocab_size is {self.limits.vocab_size}")
         return self
 
+    def _check_encoder(self) -> None:
+        """Raise ValueError unless the encoder gives exactly the state of kind `cross` that this graph reads."""
+        if (self.topology == "encoder-decoder") != (self.encoder is not None):
+            raise ValueError("a plan of topology encoder-decoder, and no other, has an `encoder`")
+        for state in self.state:
+            if (state.kind == "cross") != (state.output is None):
+                raise ValueError(f"state {state.input!r}: a cross state, and no other, has no output")
+        masks = [i for i in self.inputs if i.mask is not None and i.mask.kind == "source"]
+        if len(masks) != (self.encoder is not None):
+            raise ValueError("a plan with an encoder, and no other, has a source mask, and one only")
+        given = {o.name: o for o in self.encoder.outputs if o.role == "cross"} if self.encoder is not None else {}
+        read = {state.input: state for state in self.state if state.kind == "cross"}
+        if odd := sorted(given.keys() ^ read.keys()):
+            raise ValueError(f"the cross state {odd[0]!r} is in only one of state and the encoder's outputs")
+        for name, state in read.items():
+            shape = tuple("source" if axis == "seq" else axis for axis in given[name].shape)
+            if (given[name].dtype, shape) != (state.dtype, state.shape):
+                raise ValueError(
+                    f"the encoder gives {name!r} as {given[name].dtype} {list(shape)}, and the state is {state.dtype} "
+                    f"{list(state.shape)}"
+                )
+
     def _check_engine(self) -> None:
-        """Raise ValueError unless an engine is there where the target needs one, and knows every named axis."""
-        if (self.target in ENGINE_TARGETS) != (self.engine is not None):
-            raise ValueError(f"a plan for {' or '.join(ENGINE_TARGETS)}, and no other, has an `engine`")
-        if self.engine is None:
+        """Raise ValueError unless engines are there where the target needs them, and know every named axis."""
+        engine, parts = self.engine, (self, *([self.encoder] if self.encoder is not None else []))
+        if any((self.target in ENGINE_TARGETS) != (part.engine is not None) for part in parts):
+            raise ValueError(f"a plan for {' or '.join(ENGINE_TARGETS)}, and no other, has an `engine` for each graph")
+        if engine is None:
             return
-        if self.engine.file != "engine.trt" or self.target != self.engine.builder.replace("_", "-"):
-            raise ValueError(f"`engine` is {self.engine.file} of {self.engine.builder}, for target {self.target!r:.60}")
+        if self.target != engine.builder.replace("_", "-"):
+            raise ValueError(f"`engine` is of {engine.builder}, and the target is {self.target!r:.60}")
         if any(state.kind == "ring" for state in self.state):
             raise ValueError("an engine has no rings")
         shapes = [item.shape for item in (*self.inputs, *self.outputs, *self.state)]
-        axes = {axis for shape in shapes for axis in shape if isinstance(axis, str)}
-        known = {*self.engine.profiles[0].axes, *(["capacity"] if self.engine.capacity is not None else [])}
-        if odd := sorted(axes ^ known):
-            raise ValueError(f"the axis {odd[0]!r} is in only one of the engine's profiles and the plan's shapes")
-        pairs = {(state.input, state.output) for state in self.state if state.kind == "kv"}
-        if set(self.engine.aliased) != pairs:
+        engine.check("engine.trt", shapes)
+        if set(engine.aliased) != {(state.input, state.output) for state in self.state if state.kind == "kv"}:
             raise ValueError("`engine.aliased` is not the plan's state of kind kv")
-        if self.engine.capacity is not None and self.engine.capacity < self.limits.max_seq_len:
-            raise ValueError(f"the engine holds {self.engine.capacity} slots, fewer than limits.max_seq_len")
+        if engine.capacity is not None and engine.capacity < self.limits.max_seq_len:
+            raise ValueError(f"the engine holds {engine.capacity} slots, fewer than limits.max_seq_len")
+        if self.encoder is not None and self.encoder.engine is not None:
+            second = self.encoder.engine
+            second.check("encoder.trt", [item.shape for item in (*self.encoder.inputs, *self.encoder.outputs)])
+            mine = (engine.builder, engine.version, engine.compute_capabilities)
+            if (second.builder, second.version, second.compute_capabilities) != mine or second.aliased:
+                raise ValueError("the encoder's engine is of another builder, version or device, or has aliased state")
 
     def output(self, role: OutputRole) -> Output | None:
         """Return the output of that role, or None where the plan has none."""

@@ -50,7 +50,7 @@ class _Walk:
         self.tensors, self.location, self.base, self.where = tensors, location, base, where
 
     def error(self, problem: str) -> PlanError:
-        return PlanError(f"{self.where}: model.onnx: {problem}; do not trust this file, or build it again")
+        return PlanError(f"{self.where}: {problem}; do not trust this file, or build it again")
 
     def model(self, model: bytes) -> bytes:
         out: list[bytes | memoryview] = []

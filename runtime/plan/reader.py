@@ -17,8 +17,8 @@ from runtime.plan.archive import Span, read_directory
 from runtime.plan.manifest import Manifest, parse_manifest
 from runtime.plan.onnx_external import place_weights
 
-MANIFEST, MODEL, WEIGHTS = "manifest.json", "model.onnx", "weights.bin"
-_LIMITS = {MANIFEST: 64 << 20, MODEL: 1 << 30}
+MANIFEST, MODEL, ENCODER, WEIGHTS = "manifest.json", "model.onnx", "encoder.onnx", "weights.bin"
+_LIMITS = {MANIFEST: 64 << 20, MODEL: 1 << 30, ENCODER: 1 << 30}
 _TOKENIZER_LIMIT = 256 << 20
 _CHUNK = 1 << 20
 
@@ -88,11 +88,11 @@ class Plan:
             raise PlanError(f"{self.path}: {name} ends early: the file was cut while it was open")
         return data
 
-    def model(self) -> bytes:
-        """Return model.onnx with every weight's location moved to this very file, for a runtime to map in place."""
+    def model(self, name: str = MODEL) -> bytes:
+        """Return a graph with every weight's location moved to this very file, for a runtime to map in place."""
         spans = self._spans
         offset = spans[WEIGHTS].offset if WEIGHTS in spans else 0
-        return place_weights(self.read(MODEL), self.manifest.tensors, self.path.name, offset, str(self.path))
+        return place_weights(self.read(name), self.manifest.tensors, self.path.name, offset, f"{self.path}: {name}")
 
     @contextmanager
     def mapped(self, name: str) -> Iterator[memoryview]:
@@ -174,14 +174,19 @@ class Plan:
 
 def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:
     """Raise PlanError unless the manifest lists exactly the entries of `sizes` (bytes by name), with those sizes."""
-    engine = manifest.engine
-    needed = MODEL if engine is None else engine.file
-    if needed not in sizes:
-        raise PlanError(f"{where}: not a complete engine.plan: it has no entry {needed!r}")
-    if engine is None and (odd_engine := next((name for name in sizes if name.endswith(".trt")), None)):
-        raise PlanError(
-            f"{where}: it has an entry {odd_engine!r}, but its manifest has no engine; build the plan again"
-        )
+    graphs = [MODEL, *([ENCODER] if manifest.encoder is not None else [])]
+    sections = (manifest.engine, manifest.encoder.engine if manifest.encoder is not None else None)
+    engines = [section.file for section in sections if section is not None]
+    # Beside engines, the graphs that they were made of may be there, all of them.
+    kept = graphs if not engines or any(name in sizes for name in graphs) else []
+    for name in (*engines, *kept):
+        if name not in sizes:
+            raise PlanError(f"{where}: not a complete engine.plan: it has no entry {name!r}")
+    if manifest.encoder is None and ENCODER in sizes:
+        raise PlanError(f"{where}: it has an entry {ENCODER!r}, but its manifest has no encoder; build the plan again")
+    for name in ("engine.trt", "encoder.trt"):
+        if name in sizes and name not in engines:
+            raise PlanError(f"{where}: it has an entry {name!r}, but its manifest has no such engine; build it again")
     if odd := sorted(set(sizes) ^ set(manifest.entries)):
         raise PlanError(f"{where}: entry {odd[0]!r} is in only one of the file and its manifest; build the plan again")
     for name, entry in manifest.entries.items():

@@ -67,21 +67,29 @@ class Built:
 
     def _build(self, name: str, target: str) -> Path:
         # Both targets start from one graph; tracing it is most of a build's time.
-        with patch("compiler.build.assemble", lambda _: self.graph.clone()):
+        with patch("compiler.build.assemble", lambda _: {name: graph.clone() for name, graph in self.graphs.items()}):
             return build(self.spec, self.checkpoint, out=self.folder / name, target=target)
 
     @cached_property
-    def graph(self) -> ir.Model:
-        """The graph before any pass."""
+    def graphs(self) -> dict[str, ir.Model]:
+        """The graphs before any pass."""
         return assemble(meta_model(self.bound))
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
         """The portable graph in plain ONNX Runtime."""
+        return self._session("model.onnx")
+
+    @cached_property
+    def encoder_session(self) -> onnxruntime.InferenceSession | None:
+        """The portable graph of an encoder-decoder's encoder."""
+        return self._session("encoder.onnx") if self.answers else None
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(self.portable / "model.onnx", options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(self.portable / name, options, providers=["CPUExecutionProvider"])
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -93,7 +101,20 @@ class Built:
     @property
     def is_decoder(self) -> bool:
         """Whether the topology has a cache."""
-        return self.case.topology == "decoder"
+        return self.case.topology != "encoder"
+
+    @property
+    def answers(self) -> bool:
+        """Whether the model answers a source."""
+        return self.case.topology == "encoder-decoder"
+
+    def sources(self, batch: int, length: int, seed: int = 0) -> list[list[int]] | None:
+        """Random sources, where the model answers them."""
+        if self.bound.encoder is None:
+            return None
+        vocab = self.bound.encoder.embedding.vocab
+        rows: list[list[int]] = np.random.default_rng(seed + 7).integers(0, vocab, (batch, length)).tolist()
+        return rows
 
     @property
     def vocab(self) -> int:
@@ -121,7 +142,8 @@ class Built:
 
     def roles(self) -> list[str]:
         """The outputs that the plan has: each of them is compared."""
-        return [output.role for output in graph_outputs(self.bound, torch.float32)]
+        encoder = graph_outputs(self.bound.encoder, torch.float32) if self.bound.encoder is not None else []
+        return [output.role for output in (*graph_outputs(self.bound, torch.float32), *encoder)]
 
 
 def one_thread() -> None:

@@ -29,10 +29,15 @@ class Reference(Protocol):
     def save(self, folder: Path) -> None:
         """Writes the checkpoint: config.json and safetensors."""
 
-    def outputs(self, ids: Ids, token_type_ids: Ids | None = None) -> Outputs:
-        """What the model computes for rows of one length, without a cache."""
+    def outputs(self, ids: Ids, token_type_ids: Ids | None = None, source: Ids | None = None) -> Outputs:
+        """What the model computes for rows of one length, without a cache.
 
-    def in_steps(self, ids: Sequence[int], sizes: Sequence[int]) -> NDArray[np.float32]:
+        An encoder-decoder has a `source`, and of it hidden_states.
+        """
+
+    def in_steps(
+        self, ids: Sequence[int], sizes: Sequence[int], source: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
         """Logits [seq, vocab] of one row, taken in by calls of the given sizes."""
 
 
@@ -49,6 +54,6 @@ class Case:
     length: int = 13
     spec: str | None = None  # where no config.json tells the family
     depends_on_calls: bool = False
-    lead: tuple[int, ...] = ()  # what every prompt begins with, all of it in the first call
+    lead: tuple[int, ...] = ()  # what every prompt begins with, all of it in the first call; an answer's start tokens
     tokens: int = 12  # of the golden sequence
-    topology: Literal["decoder", "encoder"] = "decoder"  # an encoder has no cache to check
+    topology: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"  # an encoder has no cache to check

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from compiler.cost import parameter_count
 from compiler.model import Model, meta_model
+from compiler.wiring import SOURCE_MASK
 from tests.families.built import Built
 from tests.families.case import Ids, Outputs
-from tests.families.portable import block_places, run_portable
+from tests.families.portable import block_places, run_encoder, run_portable
 
 TOLERANCE = 1e-4
 Array = NDArray[Any]
@@ -38,31 +39,39 @@ def check_parameters(built: Built) -> float:
 
 def check_plan(built: Built) -> float:
     """The plan for the CPU, whole sequences."""
-    ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
-    return largest(outputs_of(built, ids, types), expected(built, ids, types))
+    ids, types, source = inputs_of(built)
+    return largest(outputs_of(built, ids, types, source), expected(built, ids, types, source))
 
 
 def check_torch(built: Built) -> float:
     """The torch module, whole sequences."""
-    ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
-    return largest(torch_outputs(built.module, ids, types), expected(built, ids, types))
+    ids, types, source = inputs_of(built)
+    return largest(torch_outputs(built.module, ids, types, source), expected(built, ids, types, source))
 
 
 def check_portable(built: Built) -> float:
     """The portable graph in plain ONNX Runtime: a prefill, then single tokens."""
-    ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
+    ids, types, source = inputs_of(built)
     first = built.case.length - 4
-    got = run_portable(built.session, built.manifest, ids, types, first)
+    crossed = run_encoder(built.encoder_session, built.manifest, source) if source is not None else None
+    got = run_portable(built.session, built.manifest, ids, types, first, crossed)
     if built.case.depends_on_calls:
         sizes = [first, *[1] * (built.case.length - first)]
         return largest(got, {"logits": np.stack([built.reference.in_steps(row, sizes) for row in ids])})
-    return largest(got, expected(built, ids, types))
+    return largest(got, expected(built, ids, types, source))
+
+
+def inputs_of(built: Built) -> tuple[Ids, Ids | None, Ids | None]:
+    """Two whole prompts, their token types where the family has them, and the sources that they answer."""
+    length = built.case.length
+    return built.ids(2, length), built.token_types(2, length), built.sources(2, length - 2)
 
 
 def check_cache(built: Built) -> float:
     """Steps of one, of three and of random sizes, at every position."""
     length = built.case.length
-    ids = built.ids(1, length)[0]
+    ids, sources = built.ids(1, length)[0], built.sources(1, length - 3)
+    source = sources[0] if sources else None
     random = np.random.default_rng(3)
     cuts = np.sort(random.choice(np.arange(1, length), size=min(4, length - 1), replace=False))
     worst = 0.0
@@ -72,16 +81,16 @@ def check_cache(built: Built) -> float:
         np.diff([0, *cuts, length]).tolist(),
     ):
         sizes = beginning_with(len(built.case.lead), sizes)
-        sequences = built.engine.sequences(1, 2)  # little room at first: the cache grows on the way
+        sequences = built.engine.sequences(1, 2, sources)  # little room at first: the cache grows on the way
         logits = append_all(sequences, [ids], sizes)[0]
-        wanted = built.reference.in_steps(ids, sizes)
+        wanted = in_steps(built, ids, sizes, source)
         worst = max(worst, difference(logits, wanted))
     return max(worst, _check_asked(built, ids, sizes, wanted))
 
 
 def _check_asked(built: Built, ids: list[int], sizes: Sequence[int], wanted: Array) -> float:
     """Calls that ask for no logits, and one that asks for the last token's."""
-    sequences, start = built.engine.sequences(1), 0
+    sequences, start = built.engine.sequences(1, source=built.sources(1, built.case.length - 3)), 0
     for size in sizes[:-1]:
         assert sequences.append([ids[start : start + size]], logits="none") is None
         start += size
@@ -99,13 +108,17 @@ def check_ragged(built: Built) -> float:
             built, rows, None if types is None else [t[:n] for t, n in zip(types, lengths, strict=True)]
         )
     more = [row[:n] for row, n in zip(built.ids(3, 2, seed=1, begin=False), [1, 2, 2], strict=True)]
-    sequences = built.engine.sequences(3)
+    sources = built.sources(3, length)
+    if sources is not None:
+        sources = [row[:n] for row, n in zip(sources, [length // 2, length, 1], strict=True)]
+    sequences = built.engine.sequences(3, source=None if sources is None else padded(sources))
     worst = 0.0
     first, second = (sequences.append(padded(part), logits="all") for part in (rows, more))
     assert first is not None
     assert second is not None
     for index, (row, extra) in enumerate(zip(rows, more, strict=True)):
-        alone = built.reference.in_steps([*row, *extra], [len(row), len(extra)])
+        source = sources[index] if sources is not None else None
+        alone = in_steps(built, [*row, *extra], [len(row), len(extra)], source)
         worst = max(worst, difference(first[index, : len(row)], alone[: len(row)]))
         worst = max(worst, difference(second[index, : len(extra)], alone[len(row) :]))
     return worst
@@ -122,16 +135,24 @@ def _ragged_encoder(built: Built, rows: list[list[int]], types: list[list[int]] 
     return worst
 
 
-def outputs_of(built: Built, ids: Ids, types: Ids | Array | None) -> dict[str, Array]:
+def outputs_of(built: Built, ids: Ids, types: Ids | Array | None, source: Ids | None = None) -> dict[str, Array]:
     """Everything that the plan's engine gives for rows of ids, by role."""
+    if source is not None:
+        return {"logits": built.engine.logits(source, types, ids), "hidden_states": built.engine.encode(source)}
     calls = {"logits": built.engine.logits, "hidden_states": built.engine.encode, "pooled": built.engine.pooled}
     return {role: calls[role](ids, types) for role in built.roles()}
 
 
-def expected(built: Built, ids: Ids, types: Ids | None) -> Outputs:
+def expected(built: Built, ids: Ids, types: Ids | None, source: Ids | None = None) -> Outputs:
     """What the reference computes, of the roles that the plan has; it must have them all."""
-    outputs = built.reference.outputs(ids, types)
+    outputs = built.reference.outputs(ids, types, source) if source is not None else built.reference.outputs(ids, types)
     return {role: outputs[role] for role in built.roles()}
+
+
+def in_steps(built: Built, ids: Sequence[int], sizes: Sequence[int], source: Sequence[int] | None) -> Array:
+    """The reference's logits of one row, its source where it answers one."""
+    more = {} if source is None else {"source": source}
+    return built.reference.in_steps(ids, sizes, **more)
 
 
 def prompt_end(module: Model, ids: Ids) -> int:
@@ -140,13 +161,18 @@ def prompt_end(module: Model, ids: Ids) -> int:
     return end
 
 
-def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None) -> dict[str, Array]:
+def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: Ids | None = None) -> dict[str, Array]:
     """One call of the torch module without a cache, its masks made by hand."""
+    hidden, masks, states = {}, {}, None
+    if module.encoder is not None:
+        hidden = torch_outputs(module.encoder, source, None)
+        with torch.no_grad():
+            states = module.crossed(torch.from_numpy(hidden["hidden_states"]))
+        masks[SOURCE_MASK] = torch.ones(len(source), 1, len(ids[0]), len(source[0]), dtype=torch.bool)
     tokens = torch.tensor(ids)
     batch, seq = tokens.shape
     position = torch.arange(seq)
     distance = position[:, None] - position
-    masks = {}
     for name, mask in module.wiring.masks.items():
         seen = distance >= 0 if mask.causal else torch.ones(seq, seq, dtype=torch.bool)
         if mask.prefix:
@@ -161,11 +187,11 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None) -> dict[s
         blocks = torch.from_numpy(block_places(ids, module.spec.prefix.end, module.spec.prefix.blanks))
     types = None if token_type_ids is None else torch.tensor(token_type_ids)
     with torch.no_grad():
-        outputs = module(tokens, masks, positions, types, positions, block_position_ids=blocks)
+        outputs = module(tokens, masks, positions, types, positions, states, block_position_ids=blocks)
     found = {"logits": outputs.logits, "pooled": outputs.pooled}
     if not module.cached:
         found["hidden_states"] = outputs.hidden_states
-    return {role: value.numpy() for role, value in found.items() if value is not None}
+    return hidden | {role: value.numpy() for role, value in found.items() if value is not None}
 
 
 def beginning_with(count: int, sizes: Sequence[int]) -> list[int]:

@@ -37,8 +37,9 @@ def record(family: str, cases: list[Built]) -> dict[str, Any]:
 
 def _recorded(built: Built) -> dict[str, Any]:
     if built.is_decoder:
+        name = "sources" if built.answers else "prompts"
         rows = [_greedy(built, length, seed) for length, seed in ((built.case.length, 100), (SHORT, 200))]
-        return {"prompts": [prompt for prompt, _ in rows], "tokens": [tokens for _, tokens in rows]}
+        return {name: [prompt for prompt, _ in rows], "tokens": [tokens for _, tokens in rows]}
     ids, types = built.ids(2, built.case.length, seed=100), built.token_types(2, built.case.length)
     outputs = built.reference.outputs(ids, types)
     return {
@@ -51,7 +52,8 @@ def _recorded(built: Built) -> dict[str, Any]:
 def _greedy(built: Built, length: int, seed: int) -> tuple[list[int], list[int]]:
     """A prompt and its greedy tokens, of the first seed where every choice is clear and the tokens vary."""
     for attempt in range(400):
-        prompt = built.ids(1, length, seed + attempt)[0]
+        sources = built.sources(1, length, seed + attempt)
+        prompt = sources[0] if sources is not None else built.ids(1, length, seed + attempt)[0]
         tokens = _clear_choices(built, prompt)
         if varied(tokens):
             return prompt, tokens
@@ -60,17 +62,20 @@ def _greedy(built: Built, length: int, seed: int) -> tuple[list[int], list[int]]
 
 def _clear_choices(built: Built, prompt: list[int]) -> list[int]:
     """Greedy tokens, as far as each leads by the margin."""
-    ids = list(prompt)
-    while len(ids) < len(prompt) + built.case.tokens:
-        if built.case.depends_on_calls:
-            logits = built.reference.in_steps(ids, [len(prompt), *[1] * (len(ids) - len(prompt))])[-1]
+    ids = list(built.case.lead if built.answers else prompt)
+    begin = len(ids)
+    while len(ids) < begin + built.case.tokens:
+        if built.answers:
+            logits = built.reference.outputs([ids], source=[prompt])["logits"][0, -1]
+        elif built.case.depends_on_calls:
+            logits = built.reference.in_steps(ids, [begin, *[1] * (len(ids) - begin)])[-1]
         else:
             logits = built.reference.outputs([ids])["logits"][0, -1]
         second, first = np.sort(logits)[-2:]
         if first - second < _MARGIN:
             break
         ids.append(int(logits.argmax()))
-    return ids[len(prompt) :]
+    return ids[begin:]
 
 
 def varied(tokens: list[int]) -> bool:
@@ -84,7 +89,10 @@ def check_golden(built: Built) -> float:
     if built.is_decoder:
         count = max(map(len, recorded["tokens"]))
         assert all(varied(tokens) for tokens in recorded["tokens"])
-        written = built.engine.generate(padded(recorded["prompts"]), count, ignore_eos=True)
+        if built.answers:
+            assert built.engine.manifest.tokens.start == built.case.lead
+        prompts = recorded["sources" if built.answers else "prompts"]
+        written = built.engine.generate(padded(prompts), count, ignore_eos=True)
         # A row was recorded as far as its choices are clear.
         assert [row[: len(tokens)] for row, tokens in zip(written, recorded["tokens"], strict=True)] == recorded[
             "tokens"

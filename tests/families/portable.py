@@ -33,10 +33,19 @@ def block_places(ids: Ids, end: int, blanks: Sequence[int]) -> NDArray[np.int64]
     return np.array(rows)
 
 
+def run_encoder(session: onnxruntime.InferenceSession, manifest: dict[str, Any], source: Ids) -> Arrays:
+    """What an encoder-decoder's encoder gives for rows of one length, by name."""
+    return _call(session, manifest["encoder"], np.array(source), 0, {}, None)
+
+
 def run_portable(
-    session: onnxruntime.InferenceSession, manifest: dict[str, Any], ids: Ids, token_type_ids: Ids | None, first: int
-) -> Arrays:
-    """Every output of rows of one length. A decoder takes in `first` tokens by one call, and the rest one at a time."""
+    session: onnxruntime.InferenceSession, manifest: dict[str, Any], ids: Ids, token_type_ids: Ids | None, first: int,
+    crossed: Arrays | None = None,
+) -> Arrays:  # fmt: skip
+    """Every output of rows of one length. A decoder takes in `first` tokens by one call, and the rest one at a time.
+
+    `crossed` is what the encoder gave, of which every call reads what is state, and no call changes it.
+    """
     if not manifest["state"]:
         return _call(session, manifest, np.array(ids), 0, {}, token_type_ids)
     tokens = np.array(ids)
@@ -49,7 +58,12 @@ def run_portable(
             "f4",
         )
         for item in manifest["state"]
+        if item["kind"] != "cross"
     }
+    hidden = {}
+    if crossed is not None:
+        hidden = {"hidden_states": crossed.pop("hidden_states")}
+        state |= crossed
     prompts = None
     if manifest["prefix"] is not None:
         end, blanks = manifest["prefix"]["end"], manifest["prefix"]["blanks"]
@@ -58,9 +72,9 @@ def run_portable(
     logits = []
     for start, end in pairwise(ends):
         results = _call(session, manifest, tokens[:, start:end], start, state, None, prompts)
-        state = {item["input"]: results[item["output"]] for item in manifest["state"]}
+        state |= {item["input"]: results[item["output"]] for item in manifest["state"] if item["output"] is not None}
         logits.append(results["logits"])
-    return {"logits": np.concatenate(logits, axis=1)}
+    return hidden | {"logits": np.concatenate(logits, axis=1)}
 
 
 def _call(
@@ -88,6 +102,11 @@ def _call(
             case "logit_positions":
                 feeds[item["name"]] = np.broadcast_to(np.arange(seq), (batch, seq))
             case "mask":
+                if item["mask"]["kind"] == "source":
+                    # Every token is real: rows of one length have no padding.
+                    length = next(array.shape[2] for name, array in state.items() if name.startswith("cross_key"))
+                    feeds[item["name"]] = np.ones((batch, 1, seq, length), np.bool_)
+                    continue
                 feeds[item["name"]] = _mask(item["mask"], batch, past, seq, prompts.length if prompts else 0)
     names = [output.name for output in session.get_outputs()]
     return dict(

@@ -16,14 +16,14 @@ from archspec.vocabulary import Router
 from compiler.build import load_torch, open_slots
 from compiler.model import meta_model
 from tests.families.built import Built
-from tests.families.checks import TOLERANCE, difference, expected, torch_outputs
+from tests.families.checks import TOLERANCE, difference, expected, inputs_of, torch_outputs
 from tests.families.test_families import built, every_case
 
 __all__ = ["built"]
 
 # Switches and whole numbers that change what is computed and not which weights there are.
 SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize"}
-LENGTHS = {"window": 1, "original_max_position_embeddings": 40, "per_token": 1, "chosen": 1}
+LENGTHS = {"window": 1, "original_max_position_embeddings": 40, "per_token": 1, "chosen": 1, "max_distance": 3}
 # Numbers that are rounded, or whose default is the likely mistake: a small change would not show, or not be likely.
 FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}
 CHOICES: dict[str, list[Any]] = {
@@ -33,6 +33,7 @@ CHOICES: dict[str, list[Any]] = {
     "score": ["softmax", "sigmoid"],
     "over": ["all", "chosen"],
     "by": ["max", "top-2"],
+    "layout": ["interleaved", "halves"],
 }
 LEARNED = {"xielu"}  # has weights of its own, which no other choice would read
 
@@ -80,6 +81,9 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
     """The spec with one thing wrong, for each of its things; in layers, the same thing wrong in all equal ones."""
+    if spec.encoder is not None:
+        for where, encoder in wrong_specs(spec.encoder):
+            yield f"encoder.{where}", replace(spec, encoder=encoder)
     for section in ("embedding", "final_norm", "head"):
         for where, word in variations(getattr(spec, section), section):
             yield where, replace(spec, **{section: word})
@@ -90,13 +94,13 @@ def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
 
 @every_case
 def test_every_mistake_shows(built: Built) -> None:
-    ids, types = built.ids(2, built.case.length), built.token_types(2, built.case.length)
-    wanted = expected(built, ids, types)
+    ids, types, source = inputs_of(built)
+    wanted = expected(built, ids, types, source)
     weak = {}
     for where, spec in wrong_specs(built.bound):
         model = meta_model(spec)
         module = load_torch(model, open_slots(spec, model, built.checkpoint, None))
-        got = torch_outputs(module, ids, types)
+        got = torch_outputs(module, ids, types, source)
         gap = max(difference(got[role], wanted[role]) for role in wanted)
         if gap < MARGIN:
             weak[where] = gap

@@ -51,6 +51,11 @@ PUBLISHED = [
     ("deepseek-moe", "16b", 16_375_728_128),
     ("gpt-oss", "20b", 20_914_757_184),
     ("gpt-oss", "120b", 116_829_156_672),
+    ("t5", "small", 60_506_624),
+    ("t5", "v1.1-base", 247_577_856),
+    ("mt5", "small", 300_176_768),
+    ("bart", "base", 139_420_416 + 50_265),  # the bias on the logits is a buffer, which the card does not count
+    ("bart", "large", 406_291_456 + 50_265),
 ]
 
 

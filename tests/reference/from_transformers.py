@@ -121,13 +121,16 @@ def make(
     attention: str = "sdpa",  # eager attention adds Falcon's ALiBi twice
     table: float = 0.3,  # spread of embeddings; where one counts too much, a tied head repeats its input
     gains: Mapping[str, float] | None = None,  # factors on parameters whose names end so; the longest end counts
+    kind: type[FromTransformers] = FromTransformers,
+    prepare: Callable[[PreTrainedModel], None] = lambda model: None,  # before its parameters get their numbers
     **options: Any,
 ) -> FromTransformers:
     """A reference of a class by its name, its weights random."""
     model = getattr(transformers, class_name)._from_config(config, attn_implementation=attention)
+    prepare(model)
     spread(model, seed, table=table, unit_offset=unit_offset)
     for name, parameter in model.named_parameters():
         end = max((end for end in gains or {} if name.endswith(end)), key=len, default=None)
         if gains and end is not None:
             parameter.data.mul_(gains[end])
-    return FromTransformers(model, **options)
+    return kind(model, **options)

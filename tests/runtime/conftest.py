@@ -14,7 +14,7 @@ import tokenizers
 from onnx import TensorProto, helper
 
 import runtime
-from runtime.plan import Manifest, PlanWriter
+from runtime.plan import Manifest, Plan, PlanWriter
 
 HIDDEN, HEADS, HEAD_DIM = 16, 2, 8
 TEMPLATE = (
@@ -274,3 +274,52 @@ def encoder(encoder_path: Path) -> Iterator[Any]:
     engine = runtime.load(encoder_path, threads=1)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def answering_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an encoder-decoder's plan, compiled with random weights; not to be changed."""
+    from compiler.build import build
+
+    folder = tmp_path_factory.mktemp("answering")
+    sizes = {"vocab_size": 60, "d_model": 24, "d_kv": 6, "d_ff": 32, "num_layers": 2, "num_heads": 4}
+    sizes |= {"n_positions": 200, "relative_attention_max_distance": 20}
+    (folder / "config.json").write_text(json.dumps({"model_type": "t5", "decoder_start_token_id": 7, **sizes}))
+    overrides = [f"{name}={value}" for name, value in sizes.items()]
+    plan: Path = build("t5", out=folder / "made.plan", random=1, overrides=overrides)
+
+    def begin(manifest: dict[str, Any]) -> None:
+        manifest["tokens"] |= {"start": [7], "never": [5], "eos": [1]}
+
+    return rewritten(plan, folder / "engine.plan", lambda graphs, manifest: begin(manifest))
+
+
+@pytest.fixture(scope="session")
+def answering(answering_path: Path) -> Iterator[Any]:
+    """Return a loaded encoder-decoder."""
+    engine = runtime.load(answering_path, threads=1)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def rewrite() -> Callable[..., Path]:
+    """Return `rewritten`."""
+    return rewritten
+
+
+def rewritten(plan: Path, out: Path, change: Callable[[dict[str, onnx.ModelProto], dict[str, Any]], object]) -> Path:
+    """Write a plan again after `change` has had its way with its graphs, by entry, and its manifest."""
+    with Plan(plan) as opened:
+        entries = {name: opened.read(name) for name in opened.names}
+    manifest = json.loads(entries.pop("manifest.json"))
+    graphs = {name: onnx.load_from_string(data) for name, data in entries.items() if name.endswith(".onnx")}
+    change(graphs, manifest)
+    for name in [name for name in entries if name.endswith(".onnx")]:
+        del entries[name]
+    with PlanWriter(out) as writer:
+        for name, graph in graphs.items():
+            writer.add(name, graph.SerializeToString())
+        for name, data in entries.items():
+            writer.add(name, data)
+        return writer.finish(Manifest.model_validate({**manifest, "entries": {}}))

@@ -245,7 +245,11 @@ def test_streamed_weights_get_the_automatic_budget(gpu, tiny, tmp_path):
 def test_an_encoder_runs_at_the_length_of_its_text(gpu, tiny, tmp_path, encoder):
     engine = runtime.load(write_engine_plan(tmp_path / "p", *tiny.model(encoder=True)))
     rows = [[1, 2, 3], [4]]
-    for ours, theirs in ((engine.encode, encoder.encode), (engine.pooled, encoder.pooled), (engine.logits, encoder.logits)):
+    for ours, theirs in (
+        (engine.encode, encoder.encode),
+        (engine.pooled, encoder.pooled),
+        (engine.logits, encoder.logits),
+    ):
         got, expected = ours(rows), theirs(rows)
         assert got.shape == expected.shape
         assert np.abs(got[0] - expected[0]).max() < 1e-5

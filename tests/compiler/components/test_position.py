@@ -11,6 +11,7 @@ from archspec import vocabulary as words
 from compiler.components.position import (
     AlibiBias,
     RotaryTables,
+    Sinusoids,
     alibi_slopes,
     base_frequencies,
     llama3_frequencies,
@@ -131,3 +132,13 @@ def test_alibi_bias_in_bfloat16() -> None:
     bias = AlibiBias(words.Alibi(rounding="bfloat16"), 12, torch.float32)(mask)
     assert torch.equal(bias, bias.to(torch.bfloat16).float())
     assert bias[0, 0, 0, 257] == 128.0  # position 257 is not a bfloat16 number: it becomes 256
+
+
+def test_sinusoids_are_of_position_over_wavelength() -> None:
+    positions = torch.tensor([[0, 3]])
+    pairs = [math.sin(3.0), math.cos(3.0), math.sin(0.3), math.cos(0.3)]
+    found = Sinusoids(words.Sinusoidal(theta=100.0), 4, torch.float32)(positions)[0]
+    assert found.tolist() == [[0, 1, 0, 1], pytest.approx(pairs)]
+    halves = Sinusoids(words.Sinusoidal(theta=100.0, layout="halves"), 4, torch.float32)(positions)[0]
+    assert halves[1].tolist() == pytest.approx([pairs[0], pairs[2], pairs[1], pairs[3]])
+    assert Sinusoids(words.Sinusoidal(), 4, torch.float32)(positions)[0, 1, 2].item() == pytest.approx(math.sin(0.03))

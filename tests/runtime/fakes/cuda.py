@@ -1,5 +1,7 @@
 """`cuda.bindings.runtime`, with memory, a stream and graphs of its own."""
 
+# ruff: noqa: N802
+
 from __future__ import annotations
 
 import ctypes

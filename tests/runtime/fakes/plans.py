@@ -69,9 +69,7 @@ def section(
     }  # fmt: skip
 
 
-def description(
-    described: dict[str, Any], states: Iterable[dict[str, Any]], engine: dict[str, Any]
-) -> dict[str, Any]:
+def description(described: dict[str, Any], states: Iterable[dict[str, Any]], engine: dict[str, Any]) -> dict[str, Any]:
     """Return what the serialized engine says of itself."""
     states = list(states)
     inputs = {i["name"]: i for i in described["inputs"]} | {s["input"]: s for s in states}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import json
 import types
 import weakref
@@ -71,8 +72,8 @@ class FakeTensorRt:
         self.contexts: list[Context] = []
         self.runs: list[tuple[int, bool]] = []  # of each execution: the profile, and whether it was recorded
         self.module = types.SimpleNamespace(
-            __version__=version, ILogger=ILogger, TensorIOMode=TensorIOMode, TensorLocation=TensorLocation,
-            DataType=DataType, ExecutionContextAllocationStrategy=Strategy, Runtime=lambda logger: Runtime(self, logger),
+            __version__=version, ILogger=ILogger, Runtime=lambda logger: Runtime(self, logger), DataType=DataType,
+            TensorIOMode=TensorIOMode, TensorLocation=TensorLocation, ExecutionContextAllocationStrategy=Strategy,
         )  # fmt: skip
         if rtx:
             self.module.CudaGraphStrategy = types.SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
@@ -256,6 +257,6 @@ class Context:
             if (at < 0).any() or (at + seq > feeds[past].shape[2]).any():
                 said.append(f"{output} is written past its end")
         taken = sorted((a, feeds[name].nbytes, name) for name, a in addresses.items() if name in feeds)
-        for (start, nbytes, name), (following, _, other) in zip(taken, taken[1:], strict=False):
+        for (start, nbytes, name), (following, _, other) in itertools.pairwise(taken):
             if start + nbytes > following:
                 said.append(f"{name} and {other} overlap")
