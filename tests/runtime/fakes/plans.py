@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ def greedy(model: onnx.ModelProto, manifest: dict[str, Any]) -> None:
         [
             helper.make_node("ArgMax", ["logits"], ["best"], axis=-1, keepdims=1),
             helper.make_node("GatherElements", ["logits", "best"], ["best_logit"], axis=-1),
-            helper.make_node("Squeeze", ["best", "last"], ["next_token"]),
-            helper.make_node("Squeeze", ["best_logit", "last"], ["next_logit"]),
+            helper.make_node("Squeeze", ["best", "last_axis"], ["next_token"]),
+            helper.make_node("Squeeze", ["best_logit", "last_axis"], ["next_logit"]),
         ]
     )
+    model.graph.initializer.append(helper.make_tensor("last_axis", TensorProto.INT64, [1], [-1]))
     for name, kind in (("next_token", "int64"), ("next_logit", "float32")):
         onnx_kind = TensorProto.INT64 if kind == "int64" else TensorProto.FLOAT
         shape = manifest["outputs"][0]["shape"][:2]
@@ -54,15 +56,16 @@ def section(
     decodes = bool(states)
     shapes = [item["shape"] for item in (*described["inputs"], *described["outputs"], *states)]
     axes = {axis for shape in shapes for axis in shape if isinstance(axis, str)} - {"capacity"}
-    most = {"batch": batch, "seq": longest, "n": longest, "total": limit, "source": 64}
+    most = {"batch": batch, "seq": longest, "n": longest, "asked": longest, "total": limit, "source": limit}
 
     def profile(name: str, **fixed: int) -> dict[str, Any]:
         ranges = {axis: [1, min(2, most[axis]), most[axis]] for axis in axes}
         return {"name": name, "axes": ranges | {axis: [size] * 3 for axis, size in fixed.items()}}
 
+    ones = {axis: 1 for axis in ("seq", "n", "asked") if axis in axes}
     return {
         "file": file, "builder": "tensorrt", "version": "11.4.0.12", "compute_capabilities": ["9.0"],
-        "profiles": [profile("prefill"), profile("decode", seq=1, n=1)] if decodes else [profile("encode")],
+        "profiles": [profile("prefill"), profile("decode", **ones)] if decodes else [profile("encode")],
         "capacity": limit if any("capacity" in state["shape"] for state in states) else None,
         "aliased": [[state["input"], state["output"]] for state in states if state["kind"] == "kv"],
         "weight_streaming": False,
@@ -94,6 +97,38 @@ def description(described: dict[str, Any], states: Iterable[dict[str, Any]], eng
         ],
         "aliased": {output: past for past, output in engine["aliased"]},
     }
+
+
+def engine_plan_of(folder: Path, path: Path, batch: int = 3) -> Path:
+    """Write the plan of a portable graph's folder (target `onnx`), with engines in place of its graphs."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    data = (folder / "weights.bin").read_bytes()
+    entries = {}
+    parts = [("model.onnx", "engine.trt", manifest, manifest["state"])]
+    if manifest["encoder"] is not None:
+        parts.append(("encoder.onnx", "encoder.trt", manifest["encoder"], []))
+    for graph, file, part, states in parts:
+        model = onnx.load_model(folder / graph, load_external_data=False)
+        if part is manifest:
+            greedy(model, manifest)
+        limit = part["limits"]["max_seq_len"]
+        part["engine"] = section(part, states, limit, batch, part["limits"]["max_call"] or limit, file)
+        entries[file] = pack(description(part, states, part["engine"]), inlined(model, data))
+    manifest |= {"target": "tensorrt", "tensors": [], "entries": {}}
+    with PlanWriter(path) as writer:
+        for name, content in entries.items():
+            writer.add(name, content)
+        return writer.finish(Manifest.model_validate(manifest))
+
+
+def plain_plan_of(folder: Path, path: Path) -> Path:
+    """Write the plan of a portable graph's folder, for ONNX Runtime to run as it is."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    with PlanWriter(path) as writer:
+        for name in ("model.onnx", "encoder.onnx", "weights.bin"):
+            if (folder / name).exists():
+                writer.add(name, (folder / name).read_bytes())
+        return writer.finish(Manifest.model_validate(manifest | {"target": "ort-cpu", "entries": {}}))
 
 
 def write_engine_plan(
