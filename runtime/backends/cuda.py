@@ -89,7 +89,9 @@ class Device:
     def allocate(self, nbytes: int, what: str) -> Memory:
         """Return uninitialised memory of the device for `what`; raise EngineError if there is not so much left."""
         try:
-            return Memory(int(self._do("cudaMalloc", max(1, nbytes))), nbytes, self._cuda.cudaFree)
+            # What no address can count is refused here: the call would not take the number.
+            size = min(max(1, nbytes), 2**62)
+            return Memory(int(self._do("cudaMalloc", size)), nbytes, self._cuda.cudaFree)
         except CudaError as error:
             if error.name != "cudaErrorMemoryAllocation":
                 raise
