@@ -14,6 +14,7 @@ from runtime.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from archspec import BoundSpec, Spec
+    from archspec.vocabulary import GroupedQueryAttention, LatentAttention
     from runtime.plan import Manifest, State
 
 _SHOWN_DTYPES = ("float32", "float16")
@@ -42,11 +43,11 @@ class Listing:
 
     @property
     def attention_flops(self) -> int:
-        """Operations that each live token adds to the next one's: 4 · heads · head_dim in every layer."""
+        """Operations that each live token adds to the next one's, in all layers."""
         if self.bound is None:
             return 0
         mixers = [layer.attention for layer in self.bound.layers if layer.attention is not None]
-        return sum(4 * attention.heads * attention.head_dim for attention in mixers)
+        return sum(_attention_flops(attention) for attention in mixers)
 
     @property
     def cross_flops(self) -> int:
@@ -224,6 +225,16 @@ def _states(by_dtype: Mapping[str, Iterable[State]]) -> dict[str, dict[str, int]
             numbers = math.prod(size for size in state.shape if isinstance(size, int))
             kept[name][dtype] += DTYPES[state.dtype].nbytes(numbers)
     return kept
+
+
+def _attention_flops(attention: GroupedQueryAttention | LatentAttention) -> int:
+    """Two operations for each number of a score's product and of a value's: 4 · heads · head_dim where both are heads.
+
+    With a latent, a decoding step reads it in place of each head's key and of each head's value.
+    """
+    if attention.kind == "latent":
+        return 2 * attention.heads * (2 * attention.latent + attention.rope_dim)
+    return 4 * attention.heads * attention.head_dim
 
 
 def _words(bound: BoundSpec) -> dict[str, str]:

@@ -86,6 +86,8 @@ class Checker:
         if not shape.kinds:
             return self.group(node, shape.classes[None], path, per_layer, in_list)
         kind_node = node.get("kind")
+        if kind_node is None and shape.default_kind is not None:
+            return self.group(node, shape.classes[shape.default_kind], path, per_layer, in_list)
         if kind_node is None:
             return self._report(node.mark, path, "the key 'kind' is missing", f"allowed: {listed(shape.kinds)}")
         kind = kind_node.value if isinstance(kind_node, Scalar) else None

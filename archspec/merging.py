@@ -83,13 +83,14 @@ def _merge(lower: Node, upper: Node, shape: Shape) -> Node:
 
 
 def _merge_group(lower: Table, upper: Table, shape: SectionShape) -> Node:
-    kind = _kind(upper) or _kind(lower)
+    before = _kind(lower) or shape.default_kind
+    kind = _kind(upper) or before
     word = shape.classes.get(kind)
     # Two overrides of one section may leave its kind to the file that they change.
     possible = [word] if word is not None else shape.classes.values()
     fields = {name: field for each in possible for name, field in fields_of(each).items()}
     kept = dict(lower.entries)
-    if _kind(upper) not in (None, _kind(lower)) and word is not None:
+    if _kind(upper) not in (None, before) and word is not None:
         kept = {key: value for key, value in kept.items() if key in fields}
         kept = {"kind": upper.entries["kind"], **kept}
     keys = {**lower.keys, **upper.keys}

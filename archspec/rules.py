@@ -15,6 +15,8 @@ from archspec.vocabulary import (
     EmbeddingProjection,
     GatedMlp,
     GiveValues,
+    GroupedQueryAttention,
+    LatentAttention,
     Layer,
     LayerNorm,
     Learned,
@@ -25,6 +27,7 @@ from archspec.vocabulary import (
     NoNorm,
     NoPooler,
     NoPosition,
+    Position,
     PromptNtkScaling,
     QkNorm,
     RelativeBuckets,
@@ -167,18 +170,33 @@ def _layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
-    if attention.heads % attention.kv_heads:
-        yield "attention.kv_heads", f"{attention.heads} heads cannot share {attention.kv_heads} kv_heads evenly", ""
-    yield from _qk_norm_faults(attention.qk_norm, "attention.qk_norm")
+    if isinstance(attention, LatentAttention):
+        yield from _latent_faults(attention, layer.position)
+    else:
+        yield from _grouped_faults(attention, layer.position)
     if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
         yield "position", "alibi is relative only under a causal mask, which an encoder has not", ""
     if isinstance(layer.position, RelativeBuckets):
         yield from _bucket_faults(layer.position, model["topology"] == "encoder")
-    if isinstance(layer.position, BlockRope) and attention.head_dim % 4:
+    if isinstance(layer.position, Rope):
+        width = "rope_dim" if isinstance(attention, LatentAttention) else "head_dim"
+        yield from _rope_faults(layer.position, attention.rotating_dim, f"attention.{width}")
+
+
+def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iterator[Fault]:
+    if attention.heads % attention.kv_heads:
+        yield "attention.kv_heads", f"{attention.heads} heads cannot share {attention.kv_heads} kv_heads evenly", ""
+    if isinstance(position, BlockRope) and attention.head_dim % 4:
         message = f"each half of a head of {attention.head_dim} rotates in pairs"
         yield "attention.head_dim", message, "make it a multiple of 4"
-    if isinstance(layer.position, Rope):
-        yield from _rope_faults(layer.position, attention.head_dim)
+    yield from _qk_norm_faults(attention.qk_norm, "attention.qk_norm")
+
+
+def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fault]:
+    yield from _norm_faults(attention.norm, "attention.norm")
+    if isinstance(position, Alibi | BlockRope | RelativeBuckets):
+        message = f"{position.kind} with latent attention; no checkpoint we know has it"
+        yield "position", message, "use rope, learned or none"
 
 
 def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
@@ -304,14 +322,12 @@ def _norm_faults(norm: object, path: str) -> Iterator[Fault]:
             yield f"{path}.unit_offset", "a norm without a weight has nothing to offset", "drop it"
 
 
-def _rope_faults(rope: Rope, head_dim: int) -> Iterator[Fault]:
+def _rope_faults(rope: Rope, head_dim: int, head_path: str) -> Iterator[Fault]:
     if rope.dim is not None and rope.fraction != 1:
         yield "position.dim", "dim and fraction both say how many dimensions rotate", "drop one of them"
         return
     rotary = rope.dim if rope.dim is not None else int(head_dim * rope.fraction)
-    path = (
-        "position.dim" if rope.dim is not None else "position.fraction" if rope.fraction < 1 else "attention.head_dim"
-    )
+    path = "position.dim" if rope.dim is not None else "position.fraction" if rope.fraction < 1 else head_path
     if rotary > head_dim:
         yield path, f"{rotary} dimensions of a head would rotate, and it has {head_dim}", ""
     elif rotary < 2 or rotary % 2:

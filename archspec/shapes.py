@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from archspec.errors import listed, shown
-from archspec.vocabulary import Word
+from archspec.vocabulary import DefaultKind, Word
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -79,10 +79,14 @@ class LeafShape:
 
 @dataclass(frozen=True, eq=False)
 class SectionShape:
-    """A place for a mapping: one of several classes told apart by `kind`, or a single class under the key None."""
+    """A place for a mapping: one of several classes told apart by `kind`, or a single class under the key None.
+
+    `default_kind` is that of a mapping that names none, where it may.
+    """
 
     classes: Mapping[str | None, type[Word]]
     nullable: bool = False
+    default_kind: str | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -102,7 +106,10 @@ class SectionShape:
     @property
     def expected(self) -> str:
         """What may stand here, as a message says it."""
-        text = f"a mapping with a kind ({listed(self.kinds)})" if self.kinds else "a mapping"
+        text = "a mapping"
+        if self.kinds:
+            default = f", by default {self.default_kind}" if self.default_kind is not None else ""
+            text = f"a mapping with a kind ({listed(self.kinds)}{default})"
         return f"true, false or {text}" if self.flags else text
 
 
@@ -141,7 +148,9 @@ def _shape(annotation: Any, metadata: tuple[Any, ...] = ()) -> Shape:
     nullable = len(members) < len(_members(annotation))
     words = [_bare(member) for member in members]
     if all(isinstance(word, type) and issubclass(word, Word) for word in words):
-        return SectionShape({_kind_of(word): word for word in words}, nullable)
+        marks = (*metadata, *_marks(annotation))
+        default = next((mark.kind for mark in marks if isinstance(mark, DefaultKind)), None)
+        return SectionShape({_kind_of(word): word for word in words}, nullable, default)
     adapter: TypeAdapter[Any] = TypeAdapter(
         Annotated[(annotation, *metadata)] if metadata else annotation, config=_STRICT
     )
@@ -165,6 +174,15 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(bare) in (typing.Union, types.UnionType):
         return tuple(member for part in typing.get_args(bare) for member in _members(part))
     return (bare,)
+
+
+def _marks(annotation: Any) -> tuple[Any, ...]:
+    """What Annotated says of a type, or of a member of a union."""
+    if typing.get_origin(annotation) is Annotated:
+        return (*annotation.__metadata__, *_marks(_bare(annotation)))
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(mark for part in typing.get_args(annotation) for mark in _marks(part))
+    return ()
 
 
 def _bare(annotation: Any) -> Any:

@@ -34,7 +34,8 @@ def vocabulary_page() -> str:
 def _section(path: str, shape: SectionShape, depth: int) -> Iterator[str]:
     yield f"\n{'#' * depth} `{path}`{_mark(path)}\n"
     if shape.kinds:
-        yield f"\nKinds: {listed(f'`{kind}`' for kind in shape.kinds)}.\n"
+        default = f"; `{shape.default_kind}` where none is named" if shape.default_kind is not None else ""
+        yield f"\nKinds: {listed(f'`{kind}`' for kind in shape.kinds)}{default}.\n"
     for kind, word in shape.classes.items():
         title = f"\n**`kind: {kind}`**: " if kind is not None else "\n"
         yield f"{title}{_text(word)}\n"

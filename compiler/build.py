@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from archspec import BoundSpec, detect_spec, load_spec
+from archspec import vocabulary as words
 from compiler import interface
 from compiler.assemble import MODEL, assemble
 from compiler.checkpoint.folder import (
@@ -38,15 +39,19 @@ from compiler.emit import (
 )
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
+from compiler.passes.fixed_capacity import fixed_capacity
 from compiler.passes.quantize_cache import quantize_caches
 from compiler.passes.whole_cache import read_whole_caches
 from compiler.rings import Rings, find_rings, longest_call
 from compiler.slots import parameter_slots, slot_shapes
 from compiler.targets import TARGETS, Target
+from compiler.tensorrt.plan import write_engine_plan
+from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from runtime.plan import Encoder, Limits, Manifest, Prefix, Tokens
 from runtime.plan.manifest import Input, State
 
 _MANIFEST_ROOM = 2**20
+DEFAULT_ENGINE = EngineOptions()
 
 
 def build(
@@ -55,27 +60,33 @@ def build(
     *,
     out: str | Path = "engine.plan",
     target: str = "ort-cpu",
-    dtype: str = "float32",
+    dtype: str | None = None,
     quantize: str | None = None,
     kv: str | None = None,
     size: str | None = None,
     random: int | None = None,
     max_seq_len: int | None = None,
+    engine: EngineOptions = DEFAULT_ENGINE,
     overrides: Sequence[str] = (),
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Builds a plan from a spec (a name or a file; or a checkpoint's folder) and writes it to `out`.
 
+    `dtype` is by default the first that the target has; `engine` is for the targets that want an engine.
+
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, target or place to
     write, and PlanError where the plan cannot be written. On any of them, what was at `out` before stays.
     """
     place = choose_target(target, dtype, quantize)
+    dtype = dtype or place.dtypes[0]
     check_cache(place, kv, dtype)
     check_place(Path(out), place.folder)
+    builder = open_engine_builder(place, engine)
     folder = choose_checkpoint(spec, weights, random)
     config = read_folder_config(folder) if folder is not None else None
     bound = bind(spec, config, size, overrides)
+    check_cached(bound, kv)
     longest = choose_length(bound, max_seq_len)
     model = meta_model(bound, interface.DTYPES[dtype])
     slots = open_slots(bound, model, folder if random is None else None, random)
@@ -83,8 +94,9 @@ def build(
     graphs = assemble(model)
     rings = find_rings(bound, longest) if place.rings else Rings()
     rings.apply(graphs[MODEL])
+    shaping = (fixed_capacity(longest),) if builder is not None else ()
     for graph in graphs.values():
-        for graph_pass in place.passes_for(quantize):
+        for graph_pass in (*place.passes_for(quantize), *shaping):
             graph_pass(graph)
     state = [rings.state(item) for item in interface.graph_state(bound, model.dtype)]
     if kv == "int8":
@@ -97,24 +109,34 @@ def build(
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
-    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, inputs, state)
+    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, inputs, state, builder)
     texts = sum(map(len, (*serialized.values(), *files.values())))
     check_space(Path(out), total_bytes(stored) + texts + _MANIFEST_ROOM)
+    if builder is not None:
+        return write_engine_plan(builder, Path(out), serialized, stored, slots, files, manifest, progress, warn)
     write = write_folder if place.folder else write_plan
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
 
 
-def choose_target(name: str, dtype: str, quantize: str | None = None) -> Target:
+def open_engine_builder(place: Target, options: EngineOptions) -> EngineBuilder | None:
+    """What builds the target's engine, where it wants one. Raises BuildError where that is missing."""
+    if place.engine:
+        return open_builder(place.name, options)
+    refuse_options(place.name, options)
+    return None
+
+
+def choose_target(name: str, dtype: str | None, quantize: str | None = None) -> Target:
     """The target of that name. Raises BuildError where it is unknown or cannot run that dtype or quantisation."""
     if name not in TARGETS:
         raise BuildError(f"target '{name}' is not known; this archc builds {', '.join(TARGETS)}")
     place = TARGETS[name]
-    if dtype not in place.dtypes:
+    if dtype is not None and dtype not in place.dtypes:
         raise BuildError(f"target '{name}' does not run {dtype}: choose {' or '.join(place.dtypes)}")
     if quantize is not None and quantize not in place.quantizations:
         known = " or ".join(place.quantizations)
         raise BuildError(f"target '{name}' has no quantisation '{quantize}'" + (f": choose {known}" if known else ""))
-    if quantize is not None and dtype != "float32":
+    if quantize is not None and (dtype or place.dtypes[0]) != "float32":
         raise BuildError(f"--quantize {quantize} computes in float32 beside the integers: leave out --dtype {dtype}")
     return place
 
@@ -126,6 +148,13 @@ def check_cache(place: Target, kv: str | None, dtype: str) -> None:
         raise BuildError(f"target '{place.name}' has no --kv '{kv}'" + (f": choose {known}" if known else ""))
     if kv is not None and dtype != "float32":
         raise BuildError(f"--kv {kv} computes in float32 beside the integers: leave out --dtype {dtype}")
+
+
+def check_cached(spec: BoundSpec, kv: str | None) -> None:
+    """Raises BuildError where what the model caches has no such form."""
+    if kv is not None and any(isinstance(layer.attention, words.LatentAttention) for layer in spec.layers):
+        # One scale a token would serve the latent and the rotating key, whose magnitudes have nothing in common.
+        raise BuildError(f"--kv {kv} is for keys and values of heads, and {spec.family} caches latents: leave it out")
 
 
 def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:
@@ -176,9 +205,15 @@ def describe(
     longest: int,
     inputs: Sequence[Input],
     state: Sequence[State],
+    builder: EngineBuilder | None = None,
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
+    outputs = interface.graph_outputs(spec, model.dtype)
+    limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
+    engine, encoder = None, describe_encoder(spec, model)
+    if builder is not None:
+        engine, encoder = builder.sections(inputs, outputs, state, limits, encoder)
     return Manifest(
         archc=version("archc"),
         family=spec.family,
@@ -189,10 +224,11 @@ def describe(
         dtype=dtype,
         quantization=quantize,
         inputs=tuple(inputs),
-        outputs=tuple(interface.graph_outputs(spec, model.dtype)),
+        outputs=tuple(outputs),
         state=tuple(state),
-        encoder=describe_encoder(spec, model),
-        limits=Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab),
+        encoder=encoder,
+        engine=engine,
+        limits=limits,
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
         tensors=tuple(item.tensor for item in stored),

@@ -23,8 +23,8 @@ def flops_per_token(model: nn.Module) -> int:
     """Floating-point operations of one token: two for each weight that a projection reads, of experts those that it
     uses, and a recurrence's own.
 
-    Attention's own products come on top: 4 · heads · head_dim for each live position and layer. What an encoder-decoder
-    does once with its source is left out.
+    Attention's own products come on top, for each live position and layer. What an encoder-decoder does once with its
+    source is left out.
     """
     once = set(_modules(getattr(model, "encoder", None)))
     for module in model.modules():

@@ -70,7 +70,7 @@ def needs_lengths(spec: BoundSpec) -> bool:
 
 def layer_needs_lengths(layer: words.Layer) -> bool:
     """Whether a layer has a state that is no cache: padding must not get into it."""
-    filtered = layer.attention is not None and layer.attention.filter is not None
+    filtered = getattr(layer.attention, "filter", None) is not None
     return filtered or layer.recurrence is not None or isinstance(layer.mlp, words.ChannelMixing)
 
 

@@ -69,11 +69,11 @@ class BlockValues(WeightTensor):
         rows, columns = map(int, blocks.weight.shape)
         shape = (rows, columns // blocks.block, blocks.block * blocks.bits // 8)
         super().__init__(blocks.weight.slot, shape, ir.DataType.UINT8, blocks.weight.steps, f".int{blocks.bits}")
-        self.parts = blocks
+        self.matrix = blocks
 
     def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
         """Bytes, a block of rows at a time."""
-        return self.parts.stream(value)
+        return self.matrix.stream(value)
 
 
 class BlockScales(WeightTensor):
@@ -83,15 +83,15 @@ class BlockScales(WeightTensor):
         rows, columns = map(int, blocks.weight.shape)
         shape = (rows, columns // blocks.block)
         super().__init__(blocks.weight.slot, shape, ir.DataType.FLOAT, blocks.weight.steps, f".int{blocks.bits}.scale")
-        self.parts = blocks
+        self.matrix = blocks
 
     def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
         """The scales that were found while the integers were written."""
-        if not self.parts.scales:
-            for _ in self.parts.stream(value):
+        if not self.matrix.scales:
+            for _ in self.matrix.stream(value):
                 continue
-        yield from self.parts.scales
-        self.parts.scales.clear()
+        yield from self.matrix.scales
+        self.matrix.scales.clear()
 
 
 class ColumnScales(WeightTensor):

@@ -96,7 +96,7 @@ def find_rings(spec: BoundSpec, longest: int) -> Rings:
 
 def _window(layer: words.Layer) -> int | None:
     """The window of a layer's attention, where it has one."""
-    return layer.attention.window if layer.attention is not None else None
+    return getattr(layer.attention, "window", None)
 
 
 def _states(spec: BoundSpec, windows: dict[int, int]) -> Iterator[tuple[str, int]]:

@@ -49,7 +49,11 @@ def fixed(dtype: torch.dtype, *shape: int) -> StateType:
 
 
 def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) -> dict[str, StateType]:
-    """Keys and values, and the tails of a localized filter."""
+    """A latent, or keys and values and the tails of a localized filter."""
+    if isinstance(attention, words.LatentAttention):
+        # One key/value head that all query heads share: the latent, and after it the rotating part of the key.
+        stored = attention.latent + attention.rope_dim
+        return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}
     cache = StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", attention.head_dim)))
     states = {"key": cache, "value": cache}
     if attention.filter is not None:

@@ -15,15 +15,30 @@ BLOCK_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Transposed:
-    """Swaps the two axes of a matrix."""
+    """Swaps the two axes of a matrix, or of each of a stack of matrices."""
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that comes out."""
-        return shape[::-1]
+        return (*shape[:-2], shape[-1], shape[-2])
 
     def apply(self, value: Tensor) -> Tensor:
         """A view of the same numbers."""
-        return value.t()
+        return value.transpose(-1, -2)
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Cuts the rows of a matrix into `count` matrices of equal height: one for each head, say."""
+
+    count: int
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that comes out."""
+        return (self.count, shape[0] // self.count, *shape[1:])
+
+    def apply(self, value: Tensor) -> Tensor:
+        """A view of the same numbers."""
+        return value.unflatten(0, (self.count, -1))
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Offset:
         return value.float() + self.amount
 
 
-Step = Transposed | Offset
+Step = Transposed | Stacked | Offset
 
 
 class WeightTensor(ir.LazyTensor):

@@ -169,11 +169,11 @@ def wire(spec: BoundSpec) -> Wiring:
             real = "real_tokens" if spec.topology != "encoder" else None
             wiring.wires.append(Wire(None, None, None, None, real=real, crosses=crosses))
             continue
-        mask = Mask(spec.topology != "encoder", attention.window, spec.prefix is not None)
+        mask = Mask(spec.topology != "encoder", getattr(attention, "window", None), spec.prefix is not None)
         wiring.masks[mask.name] = mask
         rope = alibi = buckets = relative_bias = None
         if isinstance(layer.position, words.Rope | words.BlockRope):
-            rope = _name_of(wiring.ropes, "rope", (layer.position, attention.head_dim))
+            rope = _name_of(wiring.ropes, "rope", (layer.position, attention.rotating_dim))
         elif isinstance(layer.position, words.Alibi):
             # The mask only lends its last size; layers with several masks agree on it.
             alibi = _name_of(wiring.alibis, "alibi", (layer.position, attention.heads, mask.name))
@@ -185,7 +185,7 @@ def wire(spec: BoundSpec) -> Wiring:
                 buckets = None
         elif isinstance(layer.position, words.Sinusoidal):
             wiring.sinusoids = layer.position
-        trained = attention.logn
+        trained = getattr(attention, "logn", None)
         logn = _name_of(wiring.logns, "logn", trained) if trained else None
         wiring.wires.append(Wire(mask.name, rope, alibi, logn, None, buckets, relative_bias, crosses))
     return wiring

@@ -37,11 +37,18 @@ def build(
         ),
     ] = None,
     target: Annotated[
-        str, typer.Option("--target", metavar="ort-cpu|onnx", help="What will run it; onnx is a plain ONNX folder.")
+        str,
+        typer.Option(
+            "--target", metavar="ort-cpu|ort-cuda|tensorrt|tensorrt-rtx|onnx", help="See `archc list --targets`."
+        ),
     ] = "ort-cpu",
     dtype: Annotated[
-        str, typer.Option("--dtype", metavar="float32|float16|bfloat16", help="The numbers of the weights.")
-    ] = "float32",
+        str | None,
+        typer.Option(
+            "--dtype", metavar="float32|float16|bfloat16",
+            help="The numbers of the weights: by default float32, and float16 on GPUs.", show_default=False,
+        ),
+    ] = None,
     quantize: Annotated[
         str | None,
         typer.Option("--quantize", metavar="int8|int4", help="Weights in fewer bits: smaller, faster, not the same."),
@@ -53,9 +60,28 @@ def build(
         int | None,
         typer.Option("--max-seq-len", min=1, metavar="N", help="Longest sequence; by default the model's context."),
     ] = None,
+    max_batch_size: Annotated[
+        int, typer.Option("--max-batch-size", min=1, metavar="N", help="Most rows of a call (TensorRT).")
+    ] = 1,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compute-capability", metavar="X.Y", help="A device that the engine is for (tensorrt-rtx). Repeatable."
+        ),
+    ] = None,
+    weight_streaming: Annotated[
+        bool, typer.Option("--weight-streaming", help="Let weights stay in host memory (TensorRT).")
+    ] = False,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option("--timing-cache", metavar="FILE", help="Kernel timings of earlier builds (tensorrt)."),
+    ] = None,
+    keep_graph: Annotated[
+        bool, typer.Option("--keep-graph", help="Keep graph and weights beside the engine, to build it again.")
+    ] = False,
     overrides: Set = None,
 ) -> None:  # fmt: skip
-    """Build a plan from a spec and a checkpoint.
+    """Build a plan from a spec and a checkpoint, or the engine of a plan anew from the graph that it kept.
 
     Prints one line: path, bytes, target, dtype, parameters, seconds. Whatever goes wrong, an older plan of that name
     stays as it was.
@@ -67,7 +93,20 @@ def build(
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from compiler.build import build as build_plan
     from compiler.targets import TARGETS
+    from compiler.tensorrt.plan import is_plan, rebuild
+    from compiler.tensorrt.sections import EngineOptions
 
+    engine = EngineOptions(max_batch_size, tuple(compute_capability or ()), weight_streaming, timing_cache, keep_graph)
+    if is_plan(spec):
+        given = {
+            "--weights": weights, "--random": random, "--size": size, "--dtype": dtype, "--quantize": quantize,
+            "--kv": kv, "--max-seq-len": max_seq_len, "--set": overrides,
+        }  # fmt: skip
+        for option, value in given.items():
+            if value is not None:
+                raise UsageError(f"{option}: a plan's graph and weights are as they were built: leave it out")
+        _report(rebuild(Path(spec), out or Path(spec), target, engine), begin)
+        return
     folder = target in TARGETS and TARGETS[target].folder
     place = out or Path("engine-onnx" if folder else "engine.plan")
     if place.is_dir() and not folder:
@@ -84,8 +123,13 @@ def build(
 
         path = build_plan(
             spec, weights, out=place, target=target, dtype=dtype, quantize=quantize, kv=kv, size=size, random=random,
-            max_seq_len=max_seq_len, overrides=overrides or (), progress=progress, warn=warn,
+            max_seq_len=max_seq_len, engine=engine, overrides=overrides or (), progress=progress, warn=warn,
         )  # fmt: skip
+    _report(path, begin)
+
+
+def _report(path: Path, begin: float) -> None:
+    """The one line that a build prints."""
     manifest, written = _measure(path)
     print(
         f"{path}: {written:,} bytes, {manifest.target}, {manifest.dtype}, {manifest.parameters:,} parameters, "

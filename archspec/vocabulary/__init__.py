@@ -1,8 +1,16 @@
 """The vocabulary: one class for each thing that a spec can say, in the field's own terms."""
 
-from archspec.vocabulary.base import Size, Word
+from archspec.vocabulary.base import DefaultKind, Size, Word
 from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
-from archspec.vocabulary.mixer import Attention, CrossAttention, LocalizedFilter, ProjectionBias
+from archspec.vocabulary.mixer import (
+    Attention,
+    CrossAttention,
+    GroupedQueryAttention,
+    LatentAttention,
+    LatentBias,
+    LocalizedFilter,
+    ProjectionBias,
+)
 from archspec.vocabulary.mlp import (
     Activation,
     ChannelMixing,
@@ -74,12 +82,13 @@ from archspec.vocabulary.recurrence import (
 
 __all__ = [
     "PER_LAYER", "Activation", "Alibi", "Attention", "BlockRope", "ChannelMixing", "CrossAttention", "DecayedAverage",
-    "DeltaRule", "DenseMlp", "DynamicScaling", "DynamicShift", "Embedding", "EmbeddingProjection", "Encoder",
-    "ExpertGroups", "FirstTokenPooler", "GatedMlp", "GiveValues", "Head", "HeadNorm", "Layer", "LayerNorm",
-    "LayerShape", "Learned", "LearnedDecay", "LinearAttention", "LinearScaling", "Llama3Scaling", "LmHead",
-    "LocalizedFilter", "LongRopeScaling", "LowRankDecay", "MlmHead", "Mlp", "Model", "MoeMlp", "NoHead", "NoNorm",
-    "NoPooler", "NoPosition", "NoScaling", "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position",
-    "Prefix", "ProjectionBias", "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "Recurrence",
-    "RelativeBuckets", "RmsNorm", "Rope", "RopeScaling", "Router", "SelectiveScan", "Sinusoidal", "Size", "Skip",
-    "StaticShift", "Stretch", "TakeValues", "TokenShift", "Word", "YarnScaling", "differs_by_layer",
+    "DefaultKind", "DeltaRule", "DenseMlp", "DynamicScaling", "DynamicShift", "Embedding", "EmbeddingProjection",
+    "Encoder", "ExpertGroups", "FirstTokenPooler", "GatedMlp", "GiveValues", "GroupedQueryAttention", "Head",
+    "HeadNorm", "LatentAttention", "LatentBias", "Layer", "LayerNorm", "LayerShape", "Learned", "LearnedDecay",
+    "LinearAttention", "LinearScaling", "Llama3Scaling", "LmHead", "LocalizedFilter", "LongRopeScaling",
+    "LowRankDecay", "MlmHead", "Mlp", "Model", "MoeMlp", "NoHead", "NoNorm", "NoPooler", "NoPosition", "NoScaling",
+    "Norm", "PlacedNorm", "Placement", "PlainMlp", "Pooler", "Position", "Prefix", "ProjectionBias",
+    "PromptNtkScaling", "QkLayerNorm", "QkNorm", "QkRmsNorm", "Recurrence", "RelativeBuckets", "RmsNorm", "Rope",
+    "RopeScaling", "Router", "SelectiveScan", "Sinusoidal", "Size", "Skip", "StaticShift", "Stretch", "TakeValues",
+    "TokenShift", "Word", "YarnScaling", "differs_by_layer",
 ]  # fmt: skip

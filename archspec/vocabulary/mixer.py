@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field, PositiveFloat
 
-from archspec.vocabulary.base import Size, Word
+from archspec.vocabulary.base import DefaultKind, Size, Word
 from archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 
 
@@ -23,9 +25,10 @@ class LocalizedFilter(Word):
     norm: Norm
 
 
-class Attention(Word):
+class GroupedQueryAttention(Word):
     """Softmax attention with grouped queries (Ainslie et al. 2023); kv_heads = heads is MHA, kv_heads = 1 is MQA."""
 
+    kind: Literal["grouped-query"] = "grouped-query"
     heads: Size = Field(description="Query heads.")
     kv_heads: Size = Field(description="Key and value heads; each serves heads / kv_heads queries.")
     head_dim: Size = Field(description="Width of one head.")
@@ -48,6 +51,48 @@ class Attention(Word):
         description="Sliding window: a query sees this many keys, itself included; in an encoder, this "
         "many on each side. none: all of them.",
     )
+
+    @property
+    def rotating_dim(self) -> int:
+        """Width of the part of a query or key that rotary positions may turn."""
+        return self.head_dim
+
+
+class LatentBias(Word):
+    """Which of the projections of latent attention add a bias. A bare true or false stands for both."""
+
+    down: bool = Field(default=False, description="The projections from the residual stream into the latents.")
+    out: bool = Field(default=False, description="The output projection.")
+
+
+class LatentAttention(Word):
+    """Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2, section 2.1): the keys and values of all heads are
+    projections of one normed latent, and each key also has a rotating part that all heads share. The cache holds the
+    latent and that part, `latent` + `rope_dim` numbers a token, whatever the number of heads.
+    """
+
+    kind: Literal["latent"] = "latent"
+    heads: Size = Field(description="Query heads.")
+    latent: Size = Field(description="Width of the latent of keys and values.")
+    query_latent: Size | None = Field(None, description="Width of a latent of the queries. none: they are projected.")
+    nope_dim: Size = Field(description="Width of the part of a query or key that does not rotate.")
+    rope_dim: Size = Field(description="Width of the part that rotates, where positions are rotary.")
+    value_dim: Size = Field(description="Width of one head's values.")
+    norm: Norm = Field(description="Norm on each latent.")
+    bias: LatentBias = Field(default_factory=LatentBias)
+    scale: PositiveFloat | None = Field(
+        None, description="Factor on the scores; by default 1 / sqrt(nope_dim + rope_dim)."
+    )
+
+    @property
+    def rotating_dim(self) -> int:
+        """Width of the part of a query or key that rotary positions may turn."""
+        return self.rope_dim
+
+
+Attention = Annotated[
+    GroupedQueryAttention | LatentAttention, Field(discriminator="kind"), DefaultKind("grouped-query")
+]
 
 
 class CrossAttention(Word):

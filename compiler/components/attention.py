@@ -23,7 +23,9 @@ from compiler.state import State
 class Attention(nn.Module):
     """Grouped-query attention (Ainslie et al. 2023) with rotary positions or an additive bias where given."""
 
-    def __init__(self, word: words.Attention, position: words.Position, width: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, word: words.GroupedQueryAttention, position: words.Position, width: int, dtype: torch.dtype
+    ) -> None:
         super().__init__()
         self.word, self.position = word, position
         self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(word.head_dim)

@@ -9,11 +9,21 @@ from archspec import vocabulary as words
 from compiler.components.attention import Attention
 from compiler.components.channel_mixing import ChannelMixing
 from compiler.components.cross_attention import CrossAttention
+from compiler.components.latent_attention import LatentAttention
 from compiler.components.mlp import make_mlp
 from compiler.components.norm import make_norm
 from compiler.components.recurrence import make_recurrence
 from compiler.components.signals import Signals
 from compiler.state import CROSS_KEY, CROSS_VALUE, State
+
+
+def make_attention(word: words.Attention, position: words.Position, width: int, dtype: torch.dtype) -> nn.Module:
+    """The module of an attention word for a residual stream of the given width."""
+    match word:
+        case words.GroupedQueryAttention():
+            return Attention(word, position, width, dtype)
+        case words.LatentAttention():
+            return LatentAttention(word, position, width, dtype)
 
 
 class Layer(nn.Module):
@@ -31,7 +41,7 @@ class Layer(nn.Module):
         self.word = word
         self.after_sum = placement == "post"
         if word.attention is not None:
-            self.attention = Attention(word.attention, word.position, width, dtype)
+            self.attention = make_attention(word.attention, word.position, width, dtype)
         if word.recurrence is not None:
             self.recurrence = make_recurrence(word.recurrence, width, dtype)
         cross = word.cross_attention

@@ -1,18 +1,21 @@
 """What depends on one weight alone becomes part of that weight.
 
-A transposed projection matrix and a norm weight with a constant added are computed once, while the weight is streamed,
-instead of at every load (where ONNX Runtime would hold both forms in memory) or at every call.
+A projection matrix transposed or cut into heads, and a norm weight with a constant added, are computed once, while the
+weight is streamed, instead of at every load (where ONNX Runtime would hold both forms in memory) or at every call.
 """
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.weights import Offset, Step, Transposed, WeightTensor
+from compiler.weights import Offset, Stacked, Step, Transposed, WeightTensor
 
 
 def fold_weights(model: ir.Model) -> int:
-    """Replaces Transpose(weight) and Add(weight, scalar) by initializers; returns how many nodes went."""
+    """Replaces Transpose(weight), Reshape(weight) into a stack of matrices and Add(weight, scalar) by initializers.
+
+    Returns how many nodes went.
+    """
     graph = model.graph
     folded = 0
     for node in list(graph):
@@ -44,8 +47,15 @@ def _step(node: ir.Node) -> tuple[WeightTensor, Step] | None:
     if len(weights) != 1:
         return None
     weight = weights[0]
-    if node.op_type == "Transpose" and list(node.attributes["perm"].as_ints()) == [1, 0]:
+    rank = len(weight.shape)
+    last_two_swapped = [*range(rank - 2), rank - 1, rank - 2]
+    if node.op_type == "Transpose" and list(node.attributes["perm"].as_ints()) == last_two_swapped:
         return weight, Transposed()
+    if node.op_type == "Reshape" and rank == 2:
+        wanted = node.inputs[1].const_value if node.inputs[1] is not None else None
+        shape = [] if wanted is None else [int(size) for size in wanted.numpy()]
+        if len(shape) == 3 and shape[0] and tuple(shape) == Stacked(shape[0]).shape(tuple(map(int, weight.shape))):
+            return weight, Stacked(shape[0])
     if node.op_type == "Add":
         other = next(v for v in node.inputs if v is not None and v.const_value is not weight)
         constant = other.const_value

@@ -15,17 +15,17 @@ MICROSOFT = "com.microsoft"
 
 
 def group_attention(model: ir.Model) -> int:
-    """Replaces every Attention node; returns how many there were."""
-    graph = model.graph
-    nodes = [node for node in graph if node.op_type == "Attention" and not node.domain]
+    """Replaces every Attention node, those in branches too; returns how many there were."""
+    nodes = [node for node in model.graph.all_nodes() if node.op_type == "Attention" and not node.domain]
     for node in nodes:
-        _replace(graph, node)
+        _replace(model.graph, node)
     if nodes:
-        graph.opset_imports[MICROSOFT] = 1
+        model.graph.opset_imports[MICROSOFT] = 1
     return len(nodes)
 
 
 def _replace(graph: ir.Graph, node: ir.Node) -> None:
+    """`graph` is the whole one, which holds the constants."""
     query, keys, values, mask = node.inputs[:4]
     assert query is not None
     assert keys is not None
@@ -52,7 +52,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     scores = op("FusedMatMul", query, keys, domain=MICROSOFT, alpha=scale, transB=1)
     if grouped:
         scores = reshape(scores, 0, heads, -1, 0)
-    weights = op("Softmax", op("Add", scores, _additive(op, constant, mask, keys)), axis=-1)
+    weights = op("Softmax", op("Add", scores, additive_mask(op, constant, mask, keys)), axis=-1)
     if grouped:
         weights = reshape(weights, 0, kv_heads, -1, 0)
     result = op("MatMul", weights, values)
@@ -62,14 +62,17 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     result.shape, result.type = node.outputs[0].shape, node.outputs[0].type
     for index, new in enumerate(tape.nodes):
         new.name = f"{node.name}.{index}.{new.op_type}"
+        new.outputs[0].name = f"{new.name}.output"  # said here, for branches do not see each other's names
         new.metadata_props[ATTENTION_METADATA] = node.metadata_props[ATTENTION_METADATA]
-    graph.insert_before(node, tape.nodes)
+    owner = node.graph
+    assert isinstance(owner, ir.Graph)
+    owner.insert_before(node, tape.nodes)
     ir.convenience.replace_all_uses_with(node.outputs[0], result, replace_graph_outputs=True)
     result.name, node.outputs[0].name = node.outputs[0].name, None
-    graph.remove(node, safe=True)
+    owner.remove(node, safe=True)
 
 
-def _additive(op, constant, mask: ir.Value, keys: ir.Value) -> ir.Value:  # type: ignore[no-untyped-def]
+def additive_mask(op, constant, mask: ir.Value, keys: ir.Value) -> ir.Value:  # type: ignore[no-untyped-def]
     """A mask to add to scores: a boolean one becomes zero where a key is seen and the lowest number where not."""
     if mask.dtype is not ir.DataType.BOOL:
         return mask

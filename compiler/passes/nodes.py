@@ -16,11 +16,13 @@ class Tape:
         self.graph, self.name = graph, name
         self.nodes: list[ir.Node] = []
 
-    def __call__(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> Any:
+    def __call__(
+        self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, domain: str = "", **attributes: Any
+    ) -> Any:
         """Adds a node; gives its output, or a tuple of its outputs where there are several."""
         name = f"{self.name}.{len(self.nodes)}.{op_type}"
         given = [ir.convenience.convert_attribute(key, value) for key, value in attributes.items()]
-        node = ir.Node("", op_type, inputs, given, num_outputs=outputs, name=name)
+        node = ir.Node(domain, op_type, inputs, given, num_outputs=outputs, name=name)
         for index, output in enumerate(node.outputs):
             output.name = name if outputs == 1 else f"{name}.{index}"
         self.nodes.append(node)

@@ -1,8 +1,8 @@
 """Heads of a size that a runtime's fused attention lacks, padded with zeros to one that it has.
 
 TensorRT fuses attention in 16 bits for head sizes that are multiples of 8 from 16 to 256, can build those above from
-primitive layers, and fails on most others; its values must be as wide as its keys. Zeros in queries and keys add nothing
-to a score, and the columns that zeros in the values give are cut off again.
+primitive layers, and fails on most others; its values must be as wide as its keys. Zeros in queries and keys add
+nothing to a score, and the columns that zeros in the values give are cut off again.
 """
 
 from __future__ import annotations

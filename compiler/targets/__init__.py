@@ -10,6 +10,9 @@ from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.fuse_norms import fuse_norms
 from compiler.passes.grouped_attention import group_attention
+from compiler.passes.latent_forms import choose_latent_form
+from compiler.passes.pad_heads import pad_heads
+from compiler.passes.plain_attention import plain_attention
 from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
@@ -17,14 +20,15 @@ from compiler.passes.scanned_experts import scan_experts
 
 @dataclass(frozen=True)
 class Target:
-    """A place where a plan runs: passes in order, the dtypes that its kernels take, and whether caches may
-    be rings and are read whole."""
+    """A place where a plan runs: passes in order, the dtypes that its kernels take (the first by default), whether it
+    wants a serialized engine, and whether caches may be rings and are read whole."""
 
     name: str
     description: str
     passes: tuple[Pass, ...]
     dtypes: tuple[str, ...]
     folder: bool = False
+    engine: bool = False
     rings: bool = False
     whole_caches: bool = False
     quantizations: Mapping[str, Pass] = field(default_factory=dict)
@@ -37,6 +41,7 @@ class Target:
 
 
 PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
+TENSORRT: tuple[Pass, ...] = (scan_experts, fold_weights, plain_attention, pad_heads, clean)
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -44,7 +49,7 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(route_experts, fold_weights, group_attention, fuse_norms, clean),
+            passes=(route_experts, fold_weights, choose_latent_form, group_attention, fuse_norms, clean),
             dtypes=("float32", "float16"),
             rings=True,
             whole_caches=True,
@@ -57,6 +62,20 @@ TARGETS: Mapping[str, Target] = {
             passes=PORTABLE,
             dtypes=("float32", "float16", "bfloat16"),
             folder=True,
+        ),
+        Target(
+            name="tensorrt",
+            description="TensorRT 11, built on the GPU that will run it",
+            passes=TENSORRT,
+            dtypes=("float16", "bfloat16", "float32"),
+            engine=True,
+        ),
+        Target(
+            name="tensorrt-rtx",
+            description="TensorRT for RTX, built on any machine for RTX GPUs",
+            passes=TENSORRT,
+            dtypes=("float16", "bfloat16", "float32"),
+            engine=True,
         ),
     )
 }

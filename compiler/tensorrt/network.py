@@ -38,12 +38,14 @@ class Network:
     definition: Any
     parser: Any = field(repr=False)  # keeps the weights that it read
     attentions: list[AttentionLayer] = field(default_factory=list)
+    cache_updates: int = 0
+    """How many caches it writes in place."""
 
 
 def make_log(trt: Any) -> Any:
     """A logger that keeps errors: a builder returns None, and the reason is in the log alone."""
 
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
@@ -66,14 +68,15 @@ def parse(trt: Any, path: Path) -> Network:
         reasons = [_parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
         raise BuildError(f"TensorRT cannot express {path.name}: {_told(reasons or log.errors)}")
     network = Network(trt, log, builder, definition, parser)
-    _read_attentions(network)
+    _read_layers(network)
     return network
 
 
-def _read_attentions(network: Network) -> None:
+def _read_layers(network: Network) -> None:
     trt = network.trt
     for index in range(network.definition.num_layers):
         layer = network.definition.get_layer(index)
+        network.cache_updates += layer.type == trt.LayerType.KV_CACHE_UPDATE
         if layer.type != trt.LayerType.ATTENTION_INPUT:
             continue
         layer.__class__ = trt.IAttentionInputLayer  # how the bindings give a layer its own attributes

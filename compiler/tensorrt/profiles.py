@@ -24,7 +24,7 @@ def make_profiles(
 
     `batch` is the most rows of a call, `source` the longest source of an encoder-decoder.
     """
-    shapes = [item.shape for item in (*inputs, *outputs, *state)]
+    shapes = [*(item.shape for item in inputs), *(item.shape for item in outputs), *(item.shape for item in state)]
     names = {axis for shape in shapes for axis in shape if isinstance(axis, str)} - {CAPACITY}
     longest = limits.max_seq_len
     call = min(limits.max_call or longest, longest)

@@ -282,8 +282,9 @@ class Manifest(_Strict):
 
     def _check_engine(self) -> None:
         """Raise ValueError unless engines are there where the target needs them, and know every named axis."""
-        engine, parts = self.engine, (self, *([self.encoder] if self.encoder is not None else []))
-        if any((self.target in ENGINE_TARGETS) != (part.engine is not None) for part in parts):
+        engine = self.engine
+        engines = [engine, *([self.encoder.engine] if self.encoder is not None else [])]
+        if any((self.target in ENGINE_TARGETS) != (item is not None) for item in engines):
             raise ValueError(f"a plan for {' or '.join(ENGINE_TARGETS)}, and no other, has an `engine` for each graph")
         if engine is None:
             return
@@ -291,7 +292,7 @@ class Manifest(_Strict):
             raise ValueError(f"`engine` is of {engine.builder}, and the target is {self.target!r:.60}")
         if any(state.kind == "ring" for state in self.state):
             raise ValueError("an engine has no rings")
-        shapes = [item.shape for item in (*self.inputs, *self.outputs, *self.state)]
+        shapes = [*(i.shape for i in self.inputs), *(o.shape for o in self.outputs), *(s.shape for s in self.state)]
         engine.check("engine.trt", shapes)
         if set(engine.aliased) != {(state.input, state.output) for state in self.state if state.kind == "kv"}:
             raise ValueError("`engine.aliased` is not the plan's state of kind kv")
@@ -299,7 +300,8 @@ class Manifest(_Strict):
             raise ValueError(f"the engine holds {engine.capacity} slots, fewer than limits.max_seq_len")
         if self.encoder is not None and self.encoder.engine is not None:
             second = self.encoder.engine
-            second.check("encoder.trt", [item.shape for item in (*self.encoder.inputs, *self.encoder.outputs)])
+            shapes = [*(i.shape for i in self.encoder.inputs), *(o.shape for o in self.encoder.outputs)]
+            second.check("encoder.trt", shapes)
             mine = (engine.builder, engine.version, engine.compute_capabilities)
             if (second.builder, second.version, second.compute_capabilities) != mine or second.aliased:
                 raise ValueError("the encoder's engine is of another builder, version or device, or has aliased state")

@@ -39,6 +39,13 @@ def test_json_of_a_spec(archc: Archc) -> None:
     assert len(found["layers"]) == 12
 
 
+def test_a_latent_cache_is_as_wide_as_the_latent_and_the_rotating_key(archc: Archc) -> None:
+    found = archc("inspect", "deepseek-v2", "--size", "lite", "--json").json
+    assert found["state_bytes_per_token"]["float32"] == 27 * (512 + 64) * 4
+    assert found["state_bytes_fixed"]["float32"] == 0
+    assert found["attention_flops_per_token_and_position"] == 27 * 2 * 16 * (512 + 64 + 512)
+
+
 def test_layers_that_differ_are_not_folded(archc: Archc) -> None:
     kinds = "['none','none',40,40,'none','none','none','none','none','none','none','none']".replace("'", "")
     result = archc("inspect", "small-lm", "--set", f"attention.window={kinds}")

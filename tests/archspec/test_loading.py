@@ -202,3 +202,20 @@ def test_sizes_bind_and_unknown_ones_are_named(load: Load) -> None:
 
 def test_the_norm_of_the_base(load: Load) -> None:
     assert load("").bind().layers[0].norm == PlacedRmsNorm(eps=1e-6)
+
+
+LATENT = "attention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none}\n"
+
+
+def test_a_section_without_a_kind_has_its_default_kind(write: Write) -> None:
+    two = load_spec(write("attention: {kind: grouped-query}\n", "two")).bind()
+    assert two.layers == load_spec(write("", "one")).bind().layers
+    latent = load_spec(write(LATENT, "three")).bind().layers[0].attention
+    assert (latent.kind, latent.heads, latent.rotating_dim) == ("latent", 4, 4)
+    wider = load_spec(write("attention: {latent: 9}\n", "four", extends="three.yaml")).bind().layers[0].attention
+    assert (wider.kind, wider.latent, wider.nope_dim) == ("latent", 9, 4)
+
+
+def test_kinds_of_attention_may_differ_by_layer(write: Write) -> None:
+    spec = load_spec(write(f"variants:\n  - when: layer % 2 == 1\n    {LATENT}", "mixed"))
+    assert [layer.attention.kind for layer in spec.bind().layers] == ["grouped-query", "latent"] * 2

@@ -19,7 +19,7 @@ ALLOWED = frozenset({
     "Unsqueeze", "Where",
 })  # fmt: skip
 
-GROWING = re.compile(r"(past_key_values|present)\.\d+\.(key|value)")
+GROWING = re.compile(r"(past_key_values|present)\.\d+\.(key|value|latent)")
 
 
 def check_graph(path: Path) -> None:

@@ -30,6 +30,7 @@ STATES: list[tuple[str, str, tuple[str, ...]]] = [
     ("rwkv7", "unused-paths", ()),
     ("mamba", "biases-untied", ()),
     ("jamba", "experts", LONGER),
+    ("deepseek-v2", "groups", ()),
 ]
 HYBRID = Path(__file__).parents[2] / "examples" / "hybrid.yaml"
 SMALL = ("hidden_size=48", "num_layers=4", "vocab_size=61", "num_experts=3")

@@ -32,6 +32,12 @@ PUBLISHED = [
     ("chatglm3", "glm-4-9b", 9_399_951_360),
     ("qwen", "1.8b", 1_836_828_672),
     ("qwen", "7b", 7_721_324_544),
+    ("minicpm3", "4b", 4_073_875_968),
+    ("deepseek-v2", "lite", 15_706_484_224),
+    ("deepseek-v2", "236b", 235_741_434_880),
+    # transformers counts the biases on the choice of experts apart: 58 · 256 and 26 · 64 of them.
+    ("deepseek-v3", "671b", 671_026_404_352 + 14_848),
+    ("deepseek-v3", "moonlight-16b", 15_960_108_544 + 1_664),
     ("apertus", "8b", 8_053_338_176),
     ("exaone4", "1.2b", 1_279_391_488),
     ("arcee", "4.5b", 4_619_184_640),

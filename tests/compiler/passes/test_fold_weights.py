@@ -5,7 +5,7 @@ import onnx_ir as ir
 import torch
 
 from compiler.passes.fold_weights import fold_weights
-from compiler.weights import Offset, Transposed, WeightTensor
+from compiler.weights import Offset, Stacked, Transposed, WeightTensor
 from tests.compiler.graphs import constant, model, operators, value, weight
 
 FLOAT = ir.DataType.FLOAT
@@ -34,6 +34,36 @@ def test_a_transposed_weight_is_stored_transposed() -> None:
     assert list(stored.const_value.shape) == [4, 6]
     numbers = torch.arange(24.0).reshape(6, 4)
     assert torch.equal(torch.cat(list(stored.const_value.blocks(numbers, torch.float32))), numbers.t())
+
+
+def stack(source: ir.Value, shape: list[int], name: str) -> tuple[ir.Value, ir.Node]:
+    sizes = constant(f"{name}.shape", np.array(shape, np.int64))
+    return sizes, ir.Node("", "Reshape", [source, sizes], name=name)
+
+
+def test_a_weight_cut_into_heads_is_stored_cut_and_each_head_transposed() -> None:
+    table = weight("layers.0.attention.v_up.weight", 6, 4)
+    x = value("x", FLOAT, "batch", 3, "seq", 4)
+    sizes, heads = stack(table, [3, 2, 4], "heads")
+    turned = transpose(heads.outputs[0], [0, 2, 1], "turn")
+    product = ir.Node("", "MatMul", [x, turned.outputs[0]], name="product")
+    graph_model = model([x], [heads, turned, product], product.outputs, [table, sizes])
+    assert fold_weights(graph_model) == 2
+    assert operators(graph_model) == ["MatMul"]
+    (stored,) = (v.const_value for v in graph_model.graph.initializers.values() if v is not sizes)
+    assert isinstance(stored, WeightTensor)
+    assert (stored.steps, list(stored.shape)) == ((Stacked(3), Transposed()), [3, 4, 2])
+    numbers = torch.arange(24.0).reshape(6, 4)
+    wanted = torch.stack([numbers[0:2].t(), numbers[2:4].t(), numbers[4:6].t()])
+    assert torch.equal(torch.cat(list(stored.blocks(numbers, torch.float32))), wanted)
+
+
+def test_a_weight_cut_otherwise_stays() -> None:
+    table = weight("w", 6, 4)
+    pairs = [stack(table, shape, f"cut.{index}") for index, shape in enumerate(([6, 2, 2], [24], [0, 2, 4], [4, 6]))]
+    outputs = [node.outputs[0] for _, node in pairs]
+    graph_model = model([], [node for _, node in pairs], outputs, [table, *(sizes for sizes, _ in pairs)])
+    assert fold_weights(graph_model) == 0
 
 
 def test_two_users_share_one_stored_form() -> None:
@@ -86,7 +116,7 @@ def test_a_sum_of_two_weights_and_another_permutation_stay() -> None:
     both = ir.Node("", "Add", [first, second], name="both")
     many = ir.Node("", "Add", [first, vector], name="many.sum")
     cube = weight("cube", 2, 3, 4)
-    turned = transpose(cube, [0, 2, 1], "turn")
+    turned = transpose(cube, [1, 0, 2], "turn")
     outputs = [*both.outputs, *many.outputs, *turned.outputs]
     graph_model = model([], [both, many, turned], outputs, [first, second, vector, cube])
     assert fold_weights(graph_model) == 0

@@ -89,3 +89,9 @@ def test_what_a_target_does_not_have(options, message, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=message):
         build("llama", random=0, out=tmp_path / "p.plan", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_of_latents_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="deepseek-v2 caches latents: leave it out"):
+        build("deepseek-v2", size="lite", random=0, out=tmp_path / "p.plan", kv="int8")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,133 @@
+"""Plans with engines: graphs and weights are written into a folder, built from there, and kept or thrown away."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+
+from compiler.emit import MODEL, WEIGHTS, Progress, Slots, Stored, check_space, write_folder
+from compiler.errors import BuildError
+from compiler.tensorrt.network import Network, build, parse
+from compiler.tensorrt.package import PACKAGES
+from compiler.tensorrt.profiles import CAPACITY
+from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder
+from runtime.plan import Encoder, Engine, Manifest, Plan, PlanWriter
+
+ENCODER = "encoder.onnx"
+_CHUNK = 2**20
+_MAGIC = b"PK\x03\x04"
+Shape = tuple[int | str, ...]
+
+
+def write_engine_plan(
+    builder: EngineBuilder,
+    path: Path,
+    graphs: Mapping[str, bytes],
+    stored: list[Stored],
+    slots: Slots,
+    files: Mapping[str, bytes],
+    manifest: Manifest,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> Path:
+    """Builds the engines of these graphs and writes the plan; the old file, if there was one, stays on any failure."""
+    with _work_folder(path) as folder:
+        write_folder(folder / "graphs", graphs, stored, slots, {}, manifest, progress, warn)
+        return _compile(builder, folder / "graphs", path, files, manifest)
+
+
+def is_plan(path: str | Path) -> bool:
+    """Whether a path names a plan, and no spec or checkpoint."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def rebuild(plan: Path, out: Path, target: str, options: EngineOptions) -> Path:
+    """Builds the engines of a plan anew, for this package and device, from the graphs and weights that it kept.
+
+    Raises BuildError where it kept none, PlanError for a bad plan.
+    """
+    if target not in PACKAGES:
+        raise BuildError(f"{plan}: only engines are built from a plan: choose --target {' or '.join(PACKAGES)}")
+    with Plan(plan) as old, _work_folder(out) as folder:
+        if old.manifest.engine is None:
+            raise BuildError(
+                f"{plan}: is built for {old.manifest.target} and has no engine: name its spec and --weights"
+            )
+        if MODEL not in old.names:
+            raise BuildError(f"{plan}: kept no graph to build from: build it from its spec, with --keep-graph")
+        builder = open_builder(target, options)
+        check_space(out, 2 * plan.stat().st_size)
+        old.unpack(folder / "old")
+        files = {name.removeprefix("tokenizer/"): old.read(name) for name in old.names if name.startswith("tokenizer/")}
+        return _compile(builder, folder / "old", out, files, builder.renewed(old.manifest, target))
+
+
+def _compile(builder: EngineBuilder, folder: Path, path: Path, files: Mapping[str, bytes], manifest: Manifest) -> Path:
+    keep = builder.options.keep_graph
+    with PlanWriter(path) as writer:
+        for graph, part in ((MODEL, manifest), (ENCODER, manifest.encoder)):
+            if part is None or part.engine is None:
+                continue
+            network = parse(builder.trt, folder / graph)
+            check_network(network, part.engine)
+            engine = build(
+                network, input_shapes(part), part.engine.profiles, builder.capabilities, builder.package.ahead,
+                builder.options.weight_streaming, builder.options.timing_cache,
+            )  # fmt: skip
+            with writer.stream(part.engine.file) as sink:
+                sink.write(memoryview(engine))
+            if keep:
+                writer.add(graph, (folder / graph).read_bytes())
+            del engine, network  # before the next one is made
+        if keep:
+            with writer.stream(WEIGHTS) as sink, (folder / WEIGHTS).open("rb") as source:
+                while chunk := source.read(_CHUNK):
+                    sink.write(chunk)
+        for name, data in files.items():
+            writer.add(f"tokenizer/{name}", data)
+        return writer.finish(manifest if keep else manifest.model_copy(update={"tensors": ()}))
+
+
+def input_shapes(part: Manifest | Encoder) -> dict[str, Shape]:
+    """Every input of a graph, state among them, with the axes that an engine leaves open by name."""
+    states = part.state if isinstance(part, Manifest) else ()
+    shapes: dict[str, Shape] = {item.name: item.shape for item in part.inputs}
+    shapes |= {state.input: state.shape for state in states}
+    slots = part.engine.capacity if part.engine is not None else None
+    return {
+        name: tuple(slots if axis == CAPACITY and slots is not None else axis for axis in shape)
+        for name, shape in shapes.items()
+    }
+
+
+def check_network(network: Network, engine: Engine) -> None:
+    """Raises BuildError where TensorRT's network is not what the graph means: its parser has no say in these."""
+    for layer in network.attentions:
+        if layer.causal or not layer.masked:
+            raise BuildError("TensorRT read an Attention as causal or without its mask: this is a fault of archc")
+    if network.cache_updates != len(engine.aliased):
+        raise BuildError(
+            f"TensorRT keeps {network.cache_updates} caches in place where the plan has {len(engine.aliased)}: "
+            "this is a fault of archc"
+        )
+
+
+@contextmanager
+def _work_folder(path: Path) -> Iterator[Path]:
+    """A folder beside a file that is being made, gone afterwards."""
+    folder = path.absolute().with_name(f".{path.name[:80]}.{token_hex(6)}.work")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,107 @@
+"""What a plan says about its engines, and what it takes to build them: known before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import BuildError
+from compiler.tensorrt.devices import choose_devices
+from compiler.tensorrt.package import PACKAGES, Package, load_package
+from compiler.tensorrt.profiles import CAPACITY, make_profiles
+from runtime.plan import Encoder, Engine, Manifest
+from runtime.plan.manifest import Input, Limits, Output, State
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What a user may choose of an engine. `timing_cache` is a file of TensorRT's, made where there is none."""
+
+    max_batch_size: int = 1
+    compute_capabilities: tuple[str, ...] = ()
+    weight_streaming: bool = False
+    timing_cache: Path | None = None
+    keep_graph: bool = False
+
+
+@dataclass(frozen=True)
+class EngineBuilder:
+    """A package, the devices and the options of one build."""
+
+    package: Package
+    trt: Any = field(repr=False)
+    capabilities: tuple[str, ...]
+    options: EngineOptions
+
+    def section(
+        self,
+        file: str,
+        inputs: Sequence[Input],
+        outputs: Sequence[Output],
+        state: Sequence[State],
+        limits: Limits,
+        source: int = 0,
+    ) -> Engine:
+        """The manifest's `engine` for a graph with these tensors; `source` is the longest source that it reads."""
+        growing = any(CAPACITY in item.shape for item in state)
+        return Engine.model_validate({
+            "file": file,
+            "builder": self.package.module,
+            "version": self.trt.__version__,
+            "compute_capabilities": self.capabilities,
+            "profiles": make_profiles(inputs, outputs, state, limits, self.options.max_batch_size, source),
+            "capacity": limits.max_seq_len if growing else None,
+            "aliased": [(item.input, item.output) for item in state if item.kind == "kv"],
+            "weight_streaming": self.options.weight_streaming,
+        })  # fmt: skip
+
+    def sections(
+        self,
+        inputs: Sequence[Input],
+        outputs: Sequence[Output],
+        state: Sequence[State],
+        limits: Limits,
+        encoder: Encoder | None,
+    ) -> tuple[Engine, Encoder | None]:
+        """The section of a plan's graph, and its encoder with a section of its own."""
+        if encoder is None:
+            return self.section("engine.trt", inputs, outputs, state, limits), None
+        second = self.section("encoder.trt", encoder.inputs, encoder.outputs, (), encoder.limits)
+        first = self.section("engine.trt", inputs, outputs, state, limits, encoder.limits.max_seq_len)
+        return first, encoder.model_copy(update={"engine": second})
+
+    def renewed(self, manifest: Manifest, target: str) -> Manifest:
+        """The manifest of a plan whose engines are built again."""
+        engine, encoder = self.sections(
+            manifest.inputs, manifest.outputs, manifest.state, manifest.limits, manifest.encoder
+        )
+        return Manifest.model_validate(
+            dict(manifest) | {"engine": engine, "encoder": encoder, "target": target, "entries": {}}
+        )
+
+
+def open_builder(target: str, options: EngineOptions) -> EngineBuilder:
+    """The builder of a target. Raises BuildError where its package or its device is missing, or an option is wrong."""
+    if options.max_batch_size < 1:
+        raise BuildError(f"--max-batch-size {options.max_batch_size}: an engine takes at least one row")
+    package = PACKAGES[target]
+    if options.timing_cache is not None and package.ahead:
+        raise BuildError(f"--timing-cache: {target} chooses its kernels at run time and has none: leave it out")
+    trt = load_package(target)
+    return EngineBuilder(package, trt, choose_devices(target, trt, options.compute_capabilities), options)
+
+
+def refuse_options(target: str, options: EngineOptions) -> None:
+    """Raises BuildError for an option of engines where the target is none."""
+    given = {
+        "--max-batch-size": options.max_batch_size != 1,
+        "--compute-capability": bool(options.compute_capabilities),
+        "--weight-streaming": options.weight_streaming,
+        "--timing-cache": options.timing_cache is not None,
+        "--keep-graph": options.keep_graph,
+    }
+    for name, wanted in given.items():
+        if wanted:
+            raise BuildError(f"{name} is for the targets {' and '.join(PACKAGES)}: leave it out for {target}")
