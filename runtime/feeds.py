@@ -51,7 +51,7 @@ class Feeder:
         total = int(past.max()) + seq
         if capacity:
             # A full row that takes in padding would write past the end. Nothing will ask for what it has.
-            total = self._keys(min(total, capacity), seq)
+            total = min(self._keys(min(total, capacity), seq), capacity)
 
         def value(item: Input) -> NDArray[Any]:
             match item.role:

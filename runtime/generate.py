@@ -85,7 +85,7 @@ class Sequences:
                 found = self._call(part, new, np.maximum(new - 1, 0)[:, None], (self._logits,))
                 last[ending] = to_float32(found[0][:, 0], self._logits.dtype)[ending]
             else:
-                self._call(part, new, np.zeros((len(part), 0), np.int64), ())
+                self._call(part, new, self._nowhere(len(part)), ())
         if logits == "none":
             return None
         return last if logits == "last" else np.concatenate(every, axis=1) if len(every) > 1 else every[0]
@@ -101,12 +101,16 @@ class Sequences:
         tokens, logits = np.zeros(len(self.lengths), np.int64), np.zeros(len(self.lengths), np.float32)
         for part, new, ending in self._pieces(ids):
             if not ending.any():
-                self._call(part, new, np.zeros((len(part), 0), np.int64), ())
+                self._call(part, new, self._nowhere(len(part)), ())
                 continue
             found = self._call(part, new, np.maximum(new - 1, 0)[:, None], (token, logit))
             tokens[ending] = found[0][ending, 0]
             logits[ending] = to_float32(found[1][ending, 0], logit.dtype)
         return tokens, logits
+
+    def _nowhere(self, batch: int) -> Ints:
+        """Return the positions to ask for where nothing is wanted: one where the likeliest of none would be sought."""
+        return np.zeros((batch, 1 if self.chooses else 0), np.int64)
 
     def _pieces(self, ids: Sequence[Sequence[int]] | Ints) -> Iterator[tuple[Ints, Ints, NDArray[np.bool_]]]:
         """Check the ids, and give them in pieces that one call may take in.

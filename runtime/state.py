@@ -75,8 +75,8 @@ class Cache:
                 raise EngineError(f"{slots} tokens a row: the caches of this plan hold {fixed}")
             self._resize(fixed)
             return
-        # Calls compute over all slots, so there are hardly more than tokens; an eighth keeps the copies rare.
-        wanted = min(-(-max(slots, self.capacity * 9 // 8) // _ROUND) * _ROUND, self._limit)
+        ahead = int(self.capacity * self._backend.growth)
+        wanted = min(-(-max(slots, ahead) // _ROUND) * _ROUND, self._limit)
         self._resize(max(slots, wanted))
 
     def _resize(self, capacity: int) -> None:

@@ -62,6 +62,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def growth(self) -> float:
+        """How many times its size a cache grows to at least, where it grows."""
+        ...
+
+    @property
     def capacity(self) -> int | None:
         """How many slots a cache must have, or None where any number will do."""
         ...

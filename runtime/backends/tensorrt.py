@@ -26,13 +26,14 @@ class TensorRtBackend:
     """One of a plan's engines on the GPU: what every call runs, or the encoder of an encoder-decoder.
 
     Raises BackendError if cuda-python, TensorRT or a GPU is missing or is not what the engine was built for, PlanError
-    if the engine is not what the manifest says.
+    if the engine is not what the manifest says. `cuda_graph` records the steps of one token.
     """
 
     device = "cuda"
     threads = 1
+    growth = 1.0  # caches have the engine's size
 
-    def __init__(self, plan: Plan, graph: str = MODEL) -> None:
+    def __init__(self, plan: Plan, graph: str = MODEL, cuda_graph: bool = True) -> None:
         described: Manifest | Encoder = plan.manifest
         if graph == ENCODER:
             assert plan.manifest.encoder is not None
@@ -42,6 +43,7 @@ class TensorRtBackend:
         self.gpu = open_device(section, plan)
         trt = import_tensorrt(section, plan)
         self.opened, self.section, self.described = OpenEngine(trt, plan, section), section, described
+        self.opened.captures &= cuda_graph
         plan.check_unchanged()
         check_engine(self.opened, described, section, f"{plan.path}: {section.file}")
         self.states = {state.input: state for state in described.state} if isinstance(described, Manifest) else {}

@@ -121,14 +121,14 @@ def engine_plan_of(folder: Path, path: Path, batch: int = 3) -> Path:
         return writer.finish(Manifest.model_validate(manifest))
 
 
-def plain_plan_of(folder: Path, path: Path) -> Path:
+def plain_plan_of(folder: Path, path: Path, target: str) -> Path:
     """Write the plan of a portable graph's folder, for ONNX Runtime to run as it is."""
     manifest = json.loads((folder / "manifest.json").read_text())
     with PlanWriter(path) as writer:
         for name in ("model.onnx", "encoder.onnx", "weights.bin"):
             if (folder / name).exists():
                 writer.add(name, (folder / name).read_bytes())
-        return writer.finish(Manifest.model_validate(manifest | {"target": "ort-cpu", "entries": {}}))
+        return writer.finish(Manifest.model_validate(manifest | {"target": target, "entries": {}}))
 
 
 def write_engine_plan(

@@ -1,4 +1,4 @@
-"""Every kind of state through the TensorRT backend, on a GPU that is not there: compiled graphs against the CPU."""
+"""Every kind of state through the GPU's backends, on one that is not there: compiled graphs against the CPU."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import runtime
 from compiler.build import build
 from tests.runtime.fakes.cuda import FakeCuda
+from tests.runtime.fakes.ort import FakeOrt
 from tests.runtime.fakes.plans import engine_plan_of, plain_plan_of
 from tests.runtime.fakes.trt import FakeTensorRt
 
@@ -37,7 +38,7 @@ FAMILIES = {
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def plans(request, tmp_path_factory):
-    """One model twice: for the CPU, and with engines."""
+    """One model for the CPU, with engines, and for ONNX Runtime's CUDA provider."""
     family, sizes = request.param, FAMILIES[request.param]
     folder = tmp_path_factory.mktemp(family)
     overrides = [f"{name}={value}" for name, value in sizes.items()]
@@ -46,7 +47,11 @@ def plans(request, tmp_path_factory):
         manifest = json.loads((portable / "manifest.json").read_text())
         manifest["tokens"] |= {"start": [7]}
         (portable / "manifest.json").write_text(json.dumps(manifest))
-    return plain_plan_of(portable, folder / "cpu.plan"), engine_plan_of(portable, folder / "engine.plan")
+    return (
+        plain_plan_of(portable, folder / "cpu.plan", "ort-cpu"),
+        engine_plan_of(portable, folder / "engine.plan"),
+        plain_plan_of(portable, folder / "cuda.plan", "ort-cuda"),
+    )
 
 
 @pytest.fixture
@@ -63,7 +68,7 @@ def gpu(monkeypatch):
 
 
 def test_generations_are_those_of_the_cpu(gpu, plans):
-    cpu, engine = (runtime.load(plan) for plan in plans)
+    cpu, engine = (runtime.load(plan) for plan in plans[:2])
     options = {"decoder_ids": [[7]] * 3} if cpu.manifest.encoder is not None else {}
     got = engine.generate(PROMPTS, 12, ignore_eos=True, **options)
     assert got == cpu.generate(PROMPTS, 12, ignore_eos=True, **options)
@@ -73,7 +78,7 @@ def test_generations_are_those_of_the_cpu(gpu, plans):
 
 
 def test_calls_of_any_length_are_those_of_the_cpu(gpu, plans):
-    cpu, engine = (runtime.load(plan) for plan in plans)
+    cpu, engine = (runtime.load(plan) for plan in plans[:2])
     source = {"source": PROMPTS} if cpu.manifest.encoder is not None else {}
     ours, theirs = engine.sequences(3, **source), cpu.sequences(3, **source)
     random = np.random.default_rng(3)
@@ -88,6 +93,20 @@ def test_calls_of_any_length_are_those_of_the_cpu(gpu, plans):
                     there = slice(None) if logits == "last" else slice(len(new))
                     np.testing.assert_allclose(got[row][there], expected[row][there], atol=1e-4)
     assert ours.lengths.tolist() == theirs.lengths.tolist()
+    cpu.close()
+    engine.close()
+
+
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_generations_of_the_cuda_provider_are_those_of_the_cpu(plans, monkeypatch, cuda_graph):
+    cpu = runtime.load(plans[0])
+    options = {"decoder_ids": [[7]] * 3} if cpu.manifest.encoder is not None else {}
+    expected = cpu.generate(PROMPTS, 12, ignore_eos=True, **options)
+    ort = FakeOrt(monkeypatch)
+    engine = runtime.load(plans[2], cuda_graph=cuda_graph)
+    assert engine.generate(PROMPTS, 12, ignore_eos=True, **options) == expected
+    fixed = any(state.kind == "fixed" for state in engine.manifest.state)
+    assert len(set(ort.replays)) == (2 if fixed else 1) * cuda_graph
     cpu.close()
     engine.close()
 
