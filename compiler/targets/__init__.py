@@ -10,6 +10,7 @@ from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.fuse_norms import fuse_norms
 from compiler.passes.grouped_attention import group_attention
+from compiler.passes.half_rotary import half_rotary
 from compiler.passes.latent_forms import choose_latent_form
 from compiler.passes.pad_heads import pad_heads
 from compiler.passes.plain_attention import plain_attention
@@ -41,7 +42,7 @@ class Target:
 
 
 PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
-TENSORRT: tuple[Pass, ...] = (scan_experts, fold_weights, plain_attention, pad_heads, clean)
+TENSORRT: tuple[Pass, ...] = (scan_experts, fold_weights, plain_attention, pad_heads, half_rotary, clean)
 
 TARGETS: Mapping[str, Target] = {
     target.name: target

@@ -12,9 +12,6 @@ from compiler.tensorrt.devices import set_devices
 from compiler.tensorrt.profiles import sizes_of
 from runtime.plan import Profile
 
-# Fused attention takes 16 bits and heads up to this; what is wider, or in float32, is built from primitive layers.
-_WIDEST = 256
-
 
 @dataclass(frozen=True)
 class AttentionLayer:
@@ -25,7 +22,6 @@ class AttentionLayer:
     head_dim: int
     masked: bool
     causal: bool
-    decomposable: bool
 
 
 @dataclass
@@ -82,14 +78,14 @@ def _read_layers(network: Network) -> None:
         layer.__class__ = trt.IAttentionInputLayer  # how the bindings give a layer its own attributes
         attention = layer.attention
         query, keys = layer.get_input(0), layer.get_input(1)
-        half = query.dtype in (trt.float16, trt.bfloat16)
-        attention.decomposable = not half or query.shape[3] > _WIDEST
+        # Where no fused kernel fits (float32, heads wider than 256, some devices), from primitive layers.
+        attention.decomposable = True
         causal = bool(attention.causal)
         if hasattr(attention, "causal_kind"):
             causal = causal or attention.causal_kind != trt.CausalMaskKind.NONE
         _, heads, _, width = query.shape
         masked = attention.mask is not None
-        network.attentions.append(AttentionLayer(heads, keys.shape[1], width, masked, causal, attention.decomposable))
+        network.attentions.append(AttentionLayer(heads, keys.shape[1], width, masked, causal))
 
 
 def build(
