@@ -196,7 +196,7 @@ def _bind_parts(spec: Spec, parts: Assembled, evaluator: Evaluator, active: Sequ
         spec, model, evaluator, active, ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix")
     )
     weights = _bind_weights(spec, parts.weights, evaluator, depth) if fields is not None else None
-    if problems or fields is None:
+    if problems or fields is None or (isinstance(encoder, Group) and encoder_fields is None):
         return None
     fields = {"topology": "decoder", "pooler": NoPooler(), "prefix": None, "ties_encoder": False, **fields}
     fields["encoder"] = None

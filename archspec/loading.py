@@ -8,7 +8,7 @@ from pathlib import Path
 from archspec.catalog import SUFFIXES, find_spec, shipped
 from archspec.errors import Problem, SpecError, did_you_mean, listed, shown
 from archspec.header import SECTIONS, check_header
-from archspec.merging import merge_entries, merge_sections, merge_weights
+from archspec.merging import merge_config, merge_entries, merge_sections, merge_weights
 from archspec.raw import RawSpec
 from archspec.spec import Spec, build_spec
 from archspec.yaml_tree import Items, Node, Scalar, Table, parse_tree, read_tree
@@ -65,7 +65,7 @@ def _resolve(tree: Node, file: str, path: Path | None, chain: tuple[Path, ...], 
         file,
         header,
         tree,
-        merge_entries(parent.config, own.config),
+        merge_config(parent.config, own.config),
         merge_entries(parent.derive, own.derive),
         (*parent.ignore_config, *own.ignore_config),
         own.sizes,

@@ -25,12 +25,24 @@ def fill_in(lower: Table, upper: Table, word: type[Word]) -> Node:
 
 
 def merge_entries(lower: Table, upper: Table) -> Table:
-    """Two mappings of free names, merged deeply: `config:` and `derive:`."""
+    """Two mappings of free names, merged deeply: `derive:`, and what is in them."""
     entries = dict(lower.entries)
     for key, value in upper.entries.items():
         below = entries.get(key)
         entries[key] = merge_entries(below, value) if isinstance(below, Table) and isinstance(value, Table) else value
     return Table(entries, {**lower.keys, **upper.keys}, upper.mark)
+
+
+def merge_config(lower: Table, upper: Table) -> Table:
+    """Two `config:` sections; a new `default` is also what an absent key means, unless `absent` stands beside it."""
+    merged = merge_entries(lower, upper)
+    entries = dict(merged.entries)
+    for key, above in upper.entries.items():
+        entry = entries[key]
+        if isinstance(above, Table) and isinstance(entry, Table) and "default" in above.entries:
+            kept = {name: node for name, node in entry.entries.items() if name != "absent" or name in above.entries}
+            entries[key] = Table(kept, entry.keys, entry.mark)
+    return Table(entries, merged.keys, merged.mark)
 
 
 def merge_weights(lower: Table, upper: Table, problems: list[Problem]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from archspec.checking import LAYER_NAMES, Checker
@@ -81,6 +82,11 @@ class Spec:
         return self.raw.header.family
 
     @property
+    def model_types(self) -> tuple[str, ...]:
+        """The values of config.json's `model_type` by which the spec is found."""
+        return self.raw.header.model_types
+
+    @property
     def description(self) -> str:
         """What the spec says that it describes."""
         return self.raw.header.description
@@ -122,7 +128,7 @@ class Spec:
         """Whether the spec reads keys of the mapping under a key of config.json."""
         return any(other.startswith(f"{key}.") for entry in self.names.config.values() for other in entry.keys)
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The spec as YAML that stands on its own: `extends` resolved and overrides applied."""
         sections, variants = self.raw.sections, list(self.raw.variants)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from archspec import BoundSpec, detect_spec, load_spec
-from archspec import vocabulary as words
 from compiler import interface
 from compiler.assemble import MODEL, assemble
 from compiler.checkpoint.folder import (
@@ -87,7 +86,6 @@ def build(
     folder = choose_checkpoint(spec, weights, random)
     config = read_folder_config(folder) if folder is not None else None
     bound = bind(spec, config, size, overrides)
-    check_cached(bound, kv)
     longest = choose_length(bound, max_seq_len)
     model = meta_model(bound, interface.DTYPES[dtype])
     slots = open_slots(bound, model, folder if random is None else None, random)
@@ -152,13 +150,6 @@ def check_cache(place: Target, kv: str | None, dtype: str) -> None:
         raise BuildError(f"target '{place.name}' has no --kv '{kv}'" + (f": choose {known}" if known else ""))
     if kv is not None and dtype != "float32":
         raise BuildError(f"--kv {kv} computes in float32 beside the integers: leave out --dtype {dtype}")
-
-
-def check_cached(spec: BoundSpec, kv: str | None) -> None:
-    """Raises BuildError where what the model caches has no such form."""
-    if kv is not None and any(isinstance(layer.attention, words.LatentAttention) for layer in spec.layers):
-        # One scale a token would serve the latent and the rotating key, whose magnitudes have nothing in common.
-        raise BuildError(f"--kv {kv} is for keys and values of heads, and {spec.family} caches latents: leave it out")
 
 
 def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:

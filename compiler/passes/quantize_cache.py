@@ -2,11 +2,13 @@
 
 Each token's key and value of a head is kept as int8 with a scale of its own. Keys lie transposed, as the product with
 the queries wants them. Queries and attention weights become uint8 as they come, each row brought to magnitude one, so
-that a row's precision is its own.
+that a row's precision is its own. A latent and the rotating key beside it have a scale each, for their magnitudes have
+nothing in common; they serve as keys and as values, and become float32 again for each call.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +16,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
+from compiler.operators import ATTENTION_METADATA
 from runtime.plan.manifest import State
 
 MICROSOFT = "com.microsoft"
@@ -35,12 +38,16 @@ def quantize_caches(model: ir.Model, states: Sequence[State]) -> list[State]:
 
 @dataclass(frozen=True)
 class _Cache:
-    """A cache in the graph: its input, the node that writes into it, the slices that read it, and what they are for."""
+    """A cache in the graph: its input, the node that writes into it, the slices that read it, and what they are for.
+
+    `parts` are the widths of what lies side by side in it, each with a scale of its own.
+    """
 
     past: ir.Value
     scatter: ir.Node
     slices: tuple[ir.Node, ...]
     use: Literal["keys", "values", "both"]
+    parts: tuple[int, ...]
 
 
 class _Tape:
@@ -89,6 +96,14 @@ class _Tape:
         largest = self.op("ReduceMax", self.op("Abs", x), self.ints(-1))
         return self.op("Max", largest, self.real(_LEAST))
 
+    def split(self, x: ir.Value, widths: Sequence[int]) -> Sequence[ir.Value]:
+        """The parts of the last axis."""
+        return [x] if len(widths) == 1 else self.all("Split", [x, self.ints(*widths)], len(widths), {"axis": -1})
+
+    def join(self, parts: Sequence[ir.Value]) -> ir.Value:
+        """Parts of the last axis as one."""
+        return parts[0] if len(parts) == 1 else self.all("Concat", parts, 1, {"axis": -1})[0]
+
     def replace(self, node: ir.Node, result: ir.Value) -> None:
         """Puts the nodes so far before `node`, whose output `result` takes the place of."""
         old = node.outputs[0]
@@ -109,9 +124,18 @@ def _find(graph: ir.Graph, state: State) -> _Cache | None:
     readers = [use.node for use in scatter.outputs[0].uses()]
     if scatter.op_type != "TensorScatter" or any(node.op_type != "Slice" for node in readers):
         return None
-    uses = {_use(use.node, use.idx) for node in readers for use in node.outputs[0].uses()}
+    products = [use for node in readers for use in node.outputs[0].uses()]
+    uses = {_use(product.node, product.idx) for product in products}
     use = uses.pop() if len(uses) == 1 else "both"
-    return _Cache(past, scatter, tuple(dict.fromkeys(readers)), use)
+    parts = _parts([product.node for product in products], int(state.shape[3]))
+    return _Cache(past, scatter, tuple(dict.fromkeys(readers)), use, parts)
+
+
+def _parts(readers: Sequence[ir.Node], width: int) -> tuple[int, ...]:
+    """A latent and what is stored beside it, where attention over the cache says that there is one."""
+    described = [json.loads(text) for node in readers if (text := node.metadata_props.get(ATTENTION_METADATA))]
+    latent = next((item["latent"] for item in described if "latent" in item), width)
+    return (latent, width - latent) if latent < width else (width,)
 
 
 def _use(node: ir.Node, index: int) -> Literal["keys", "values", "both"]:
@@ -133,10 +157,11 @@ def _quantize(graph: ir.Graph, state: State, cache: _Cache) -> list[State]:
 
     new, write_indices = cache.scatter.inputs[1:3]
     assert new is not None
-    size = tape.magnitude(new)
-    scale = tape.op("Mul", size, tape.real(1 / 127))
-    integers = tape.op("Cast", tape.op("Round", tape.op("Div", new, scale)), to=int(ir.DataType.INT8))
-    # Keys [B, K, D, C] and scales [B, K, 1, C] in rows of tokens; values [B, K, C, D] and scales [B, K, 1, C].
+    pieces = tape.split(new, cache.parts)
+    steps = [tape.op("Mul", tape.magnitude(piece), tape.real(1 / 127)) for piece in pieces]
+    rounded = [tape.op("Round", tape.op("Div", piece, step)) for piece, step in zip(pieces, steps, strict=True)]
+    integers, scale = tape.op("Cast", tape.join(rounded), to=int(ir.DataType.INT8)), tape.join(steps)
+    # Keys [B, K, D, C] in rows of tokens; values [B, K, C, D]; scales [B, K, 1, C], or a row for each of several parts.
     if turned:
         integers = tape.op("Transpose", integers, perm=[0, 1, 3, 2])
     scale = tape.op("Transpose", scale, perm=[0, 1, 3, 2])
@@ -150,7 +175,7 @@ def _quantize(graph: ir.Graph, state: State, cache: _Cache) -> list[State]:
     assert present is not None
     token = -1 if turned else -2
     sizes = list(state.shape)
-    scale_shape = (sizes[0], sizes[1], 1, sizes[2])
+    scale_shape = (sizes[0], sizes[1], len(cache.parts), sizes[2])
     past_scale.shape = ir.Shape(scale_shape)
     kept = write(past, integers, token, present)
     kept_scale = write(past_scale, scale, -1, f"{present}.scale")
@@ -164,8 +189,7 @@ def _quantize(graph: ir.Graph, state: State, cache: _Cache) -> list[State]:
         live_scale = tape.op("Slice", kept_scale, start, end, tape.ints(3))
         tape.insert(node)
         if cache.use == "both":
-            plain = tape.op("Cast", live, to=int(ir.DataType.FLOAT))
-            tape.replace(node, tape.op("Mul", plain, tape.op("Transpose", live_scale, perm=[0, 1, 3, 2])))
+            tape.replace(node, _plain(tape, live, live_scale, cache.parts))
             continue
         for product in [use.node for use in node.outputs[0].uses()]:
             (_scores if turned else _sums)(tape, product, live, live_scale)
@@ -176,6 +200,13 @@ def _quantize(graph: ir.Graph, state: State, cache: _Cache) -> list[State]:
     integer_state = state.model_copy(update={"dtype": "int8", "shape": shape})
     names = {"input": past_scale.name, "output": kept_scale.name}
     return [integer_state, state.model_copy(update={**names, "shape": scale_shape})]
+
+
+def _plain(tape: _Tape, integers: ir.Value, scale: ir.Value, parts: Sequence[int]) -> ir.Value:
+    """float32 again, of integers [B, K, T, D] and scales [B, K, parts, T]."""
+    columns = tape.split(tape.op("Transpose", scale, perm=[0, 1, 3, 2]), [1] * len(parts))
+    cast = [tape.op("Cast", piece, to=int(ir.DataType.FLOAT)) for piece in tape.split(integers, parts)]
+    return tape.join([tape.op("Mul", piece, column) for piece, column in zip(cast, columns, strict=True)])
 
 
 def _like(old: ir.Value, name: str, turned: bool) -> ir.Value:

@@ -51,6 +51,13 @@ def test_a_chain_of_parents(write: Write) -> None:
     assert (attention.window, attention.scale) == (9, 0.5)
 
 
+@pytest.mark.parametrize(("own", "without"), [("", 16), ("default: 7", 7), ("default: 7, absent: 8", 8)])
+def test_a_new_default_stands_for_an_absent_key_too(write: Write, own: str, without: int) -> None:
+    write("config:\n  span: {default: none, absent: 16}\nattention: {window: span}\n", "one")
+    child = load_spec(write(f"config:\n  span: {{{own}}}\n", "two", extends="one"))
+    assert child.bind({}).layers[0].attention.window == without
+
+
 def test_circles_of_parents(write: Write) -> None:
     write("", "one", extends="two")
     with pytest.raises(SpecError, match="extend each other in a circle: two → one → two"):

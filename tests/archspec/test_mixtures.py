@@ -56,7 +56,7 @@ def test_two_overrides_of_one_section_both_count() -> None:
 def table(folder: Path, *lines: str) -> BoundWeights:
     """Mixtral's table with the given lines in place of its experts'."""
     text = "family: own\nextends: mixtral\nsizes: {x: {vocab_size: 9, hidden_size: 8, intermediate_size: 4, "
-    text += "num_hidden_layers: 12, num_attention_heads: 2}}\nweights:\n  tensors:\n"
+    text += "num_hidden_layers: 12, num_attention_heads: 2, num_key_value_heads: 2}}\nweights:\n  tensors:\n"
     kept = "    layer.mlp.expert.{gate,down,up}: null\n"
     (folder / "own.yaml").write_text(text + kept + "".join(f"    {line}\n" for line in lines), "utf-8")
     return load_spec(folder / "own.yaml").bind(size="x").weights

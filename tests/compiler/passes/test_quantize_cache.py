@@ -91,7 +91,46 @@ def test_what_a_target_does_not_have(options, message, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cache_of_latents_stays_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="deepseek-v2 caches latents: leave it out"):
-        build("deepseek-v2", size="lite", random=0, out=tmp_path / "p.plan", kv="int8")
-    assert not list(tmp_path.iterdir())
+LATENT = """
+family: latent-cached
+extends: minicpm3
+sizes:
+  tiny:
+    {vocab_size: 50, hidden_size: 32, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4,
+     kv_lora_rank: 10, q_lora_rank: 12, qk_nope_head_dim: 6, qk_rope_head_dim: 4, v_head_dim: 7,
+     max_position_embeddings: 512, rope_scaling: none, dim_model_base: 32}
+"""
+
+
+def test_a_latent_and_its_rotating_key_have_a_scale_each(tmp_path: Path) -> None:
+    spec = tmp_path / "latent.yaml"
+    spec.write_text(LATENT)
+    rows = np.random.default_rng(0).integers(0, 50, (2, LENGTH))
+    engines = [
+        load(build(spec, random=3, size="tiny", out=tmp_path / f"{kv}.plan", kv=kv), threads=1) for kv in (None, "int8")
+    ]
+    exact, near = (engine.logits(rows) for engine in engines)
+    assert 0 < np.abs(near - exact).mean() / np.abs(exact).mean() < 0.01
+    # A prompt expands the latents and a single token does not: both forms read the same cache.
+    sequences = engines[1].sequences(2)
+    start = 0
+    for size in (1, 1, 7, 64, 1, 30, 1, 45):
+        got = sequences.append(rows[:, start : start + size], logits="all")
+        assert np.abs(got - near[:, start : start + size]).mean() / np.abs(exact).mean() < 0.01
+        start += size
+    assert start == LENGTH
+
+    held = []
+    for engine in engines:
+        sequences = engine.sequences(1)
+        sequences.append([[5, 9, 11]], logits="none")
+        held.append({binding.input: binding.buffer.host for binding in sequences._cache.bindings})
+    exact = held[0]["past_key_values.0.latent"][:, :, :3]
+    integers = held[1]["past_key_values.0.latent"][:, :, :3]
+    scales = held[1]["past_key_values.0.latent.scale"][:, :, :, :3].swapaxes(2, 3)
+    assert integers.dtype == np.int8
+    assert integers.shape == (1, 1, 3, 14)
+    assert scales.shape == (1, 1, 3, 2)
+    for part, scale in ((slice(0, 10), scales[..., :1]), (slice(10, 14), scales[..., 1:])):
+        assert np.array_equal(scale, np.abs(exact[..., part]).max(-1, keepdims=True) * np.float32(1 / 127))
+        assert (np.abs(integers[..., part] * scale - exact[..., part]) <= scale * 0.5001).all()
