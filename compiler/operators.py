@@ -246,7 +246,7 @@ def _attention(
 
 
 def _lowest(dtype: ir.DataType) -> Any:
-    return op.Constant(value=ir.tensor(np.array(np.finfo(dtype.numpy()).min, dtype=dtype.numpy())))
+    return op.Constant(value=ir.tensor(np.array(dtype.min, dtype=dtype.numpy())))
 
 
 def _spelled_attention(q: Any, k: Any, v: Any, mask: Any, bias: Any, scale: float, softcap: float, sinks: Any) -> Any:

@@ -32,15 +32,19 @@ def _pad(graph: ir.Graph, node: ir.Node) -> bool:
         missing = wanted - _width(node, index)
         if missing:
             # How many before and after, along the last axis.
-            node.replace_input_with(index, op("Pad", value, op.integers(0, missing), None, op.integers(-1)))
+            padded = op("Pad", value, op.integers(0, missing), None, op.integers(-1))
+            assert value is not None
+            assert value.shape is not None
+            padded.type, padded.shape = value.type, ir.Shape([*value.shape[:3], wanted])
+            node.replace_input_with(index, padded)
     graph.insert_before(node, op.nodes)
     if value_width != wanted:
-        _cut(graph, node, value_width)
+        _cut(graph, node, value_width, wanted)
     return True
 
 
-def _cut(graph: ir.Graph, node: ir.Node, width: int) -> None:
-    """The first `width` columns of a node's result, in its place."""
+def _cut(graph: ir.Graph, node: ir.Node, width: int, wanted: int) -> None:
+    """The first `width` of a node's `wanted` columns, in their place."""
     whole = node.outputs[0]
     op = Tape(graph, f"{node.name}.cut")
     part = op("Slice", whole, op.integers(0), op.integers(width), op.integers(3))
@@ -48,7 +52,7 @@ def _cut(graph: ir.Graph, node: ir.Node, width: int) -> None:
     ir.convenience.replace_all_uses_with(whole, part, replace_graph_outputs=True)
     part.producer().replace_input_with(0, whole)
     assert whole.shape is not None
-    whole.shape = ir.Shape([*whole.shape[:3], None])
+    whole.shape = ir.Shape([*whole.shape[:3], wanted])
     graph.insert_after(node, op.nodes)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compiler.passes import Pass
+from compiler.passes.added_masks import add_masks
 from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.fuse_norms import fuse_norms
@@ -44,7 +45,15 @@ class Target:
 
 
 PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
-TENSORRT: tuple[Pass, ...] = (scan_experts, fold_weights, plain_attention, pad_heads, half_rotary, clean)
+TENSORRT: tuple[Pass, ...] = (
+    scan_experts,
+    fold_weights,
+    plain_attention,
+    add_masks,
+    pad_heads,
+    half_rotary,
+    clean,
+)
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
