@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from archc.report import Row, describe, module_tree, tensor_table, tree_lines
 from runtime.dtypes import DTYPES
+from runtime.plan.manifest import ring_slots
 
 if TYPE_CHECKING:
     from archspec import BoundSpec, Spec
@@ -32,12 +33,12 @@ class Listing:
     size: str | None
     rows: tuple[Row, ...]
     parameters: int
+    weight_bytes: Mapping[str, int]  # by the model's dtype
     state_per_token: Mapping[str, int]  # bytes that the state keeps for each token, by the model's dtype
     state_fixed: Mapping[str, int]  # those that it keeps whatever the length
     state_per_source_token: Mapping[str, int]  # and those for each token of the source
     flops_per_token: int
     bound: BoundSpec | None
-    dtypes: tuple[str, ...]
     source_context: int = 0  # the longest source
     more: dict[str, Any] = field(default_factory=dict)  # what only plans have
 
@@ -73,7 +74,7 @@ class Listing:
             "context": self.context,
             "size": self.size,
             "parameters": self.parameters,
-            "weight_bytes": {dtype: self.parameters * DTYPES[dtype].nbytes(1) for dtype in self.dtypes},
+            "weight_bytes": dict(self.weight_bytes),
             "state_bytes_per_token": dict(self.state_per_token),
             "state_bytes_fixed": dict(self.state_fixed),
             "flops_per_token": self.flops_per_token,
@@ -103,7 +104,7 @@ class Listing:
         lines += [f"{self.topology}, context {self.context:,}{source}{size}", ""]
         lines += tree_lines(module_tree(self.rows), _words(self.bound) if self.bound is not None else {})
         lines += ["", *tensor_table(self.rows), "", f"{self.parameters:,} parameters"]
-        lines.append(f"weights: {self._bytes(self.parameters)}")
+        lines.append(f"weights: {_listed_bytes(self.weight_bytes)}")
         if any(self.state_per_token.values()):
             lines.append(f"cache: {_listed_bytes(self.state_per_token)} for each token")
         if any(self.state_fixed.values()):
@@ -118,11 +119,11 @@ class Listing:
         )
         return lines
 
-    def _bytes(self, count: int) -> str:
-        return _listed_bytes({dtype: count * DTYPES[dtype].nbytes(1) for dtype in self.dtypes})
-
 
 def _listed_bytes(counts: Mapping[str, int]) -> str:
+    """The bytes in each dtype that a model may have; those of a plan, whose tensors may differ, are just so many."""
+    if len(counts) == 1:
+        return f"{sum(counts.values()):,} bytes"
     return ", ".join(f"{count:,} bytes in {dtype}" for dtype, count in counts.items())
 
 
@@ -161,6 +162,7 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         resolution = map_checkpoint(bound, model, Checkpoint(checkpoint), checkpoint).resolution
         sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
     rows = tuple(Row(name, shape, source=sources.get(name)) for name, shape in slot_shapes(model).items())
+    parameters = parameter_count(model)
     states_by_dtype = {name: graph_state(bound, COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}
     return Listing(
         kind="spec",
@@ -170,12 +172,12 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         context=bound.context,
         size=bound.size,
         rows=rows,
-        parameters=parameter_count(model),
+        parameters=parameters,
+        weight_bytes={name: parameters * DTYPES[name].nbytes(1) for name in _SHOWN_DTYPES},
         **_states(states_by_dtype),
         source_context=bound.encoder.context if bound.encoder is not None else 0,
         flops_per_token=flops_per_token(model),
         bound=bound,
-        dtypes=_SHOWN_DTYPES,
     )
 
 
@@ -190,11 +192,11 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
         size=None,
         rows=tuple(Row(tensor.name, tensor.shape, tensor.dtype) for tensor in manifest.tensors),
         parameters=manifest.parameters,
-        **_states({manifest.dtype: manifest.state}),
+        weight_bytes={manifest.dtype: sum(tensor.bytes for tensor in manifest.tensors)},
+        **_states({manifest.dtype: manifest.state}, manifest.limits.max_call),
         source_context=manifest.encoder.limits.max_seq_len if manifest.encoder is not None else 0,
         flops_per_token=manifest.flops_per_token,
         bound=bound,
-        dtypes=(manifest.dtype,) if manifest.dtype in DTYPES else _SHOWN_DTYPES,
         more=more,
     )
 
@@ -214,8 +216,11 @@ def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
     return list(missing)
 
 
-def _states(by_dtype: Mapping[str, Iterable[State]]) -> dict[str, dict[str, int]]:
-    """Bytes that one sequence keeps, by the model's dtype: for each token, for each of its source, and for all."""
+def _states(by_dtype: Mapping[str, Iterable[State]], longest_call: int | None = None) -> dict[str, dict[str, int]]:
+    """Bytes that one sequence keeps, by the model's dtype: for each token, for each of its source, and for all.
+
+    A ring counts as large as it gets.
+    """
     kept = {name: dict.fromkeys(by_dtype, 0) for name in ("state_per_token", "state_per_source_token", "state_fixed")}
     for dtype, states in by_dtype.items():
         for state in states:
@@ -223,6 +228,8 @@ def _states(by_dtype: Mapping[str, Iterable[State]]) -> dict[str, dict[str, int]
             if "source" in state.shape:
                 name = "state_per_source_token"
             numbers = math.prod(size for size in state.shape if isinstance(size, int))
+            if state.window is not None:
+                numbers *= ring_slots(state.window, longest_call)
             kept[name][dtype] += DTYPES[state.dtype].nbytes(numbers)
     return kept
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
 from itertools import count
 from typing import Any
@@ -20,7 +22,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def prepare(ort: Any) -> None:
     """Load the CUDA libraries that were installed as packages beside ONNX Runtime, for the provider to find."""
-    if hasattr(ort, "preload_dlls"):
+    with redirect_stdout(sys.stderr):  # it prints what it does not find
         ort.preload_dlls()
 
 

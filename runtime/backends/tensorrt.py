@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,12 @@ class TensorRtBackend:
         assert section is not None  # the manifest's own checks
         self.gpu = open_device(section, plan)
         trt = import_tensorrt(section, plan)
-        self.opened, self.section, self.described = OpenEngine(trt, plan, section), section, described
-        self.opened.captures &= cuda_graph
+        self.opened, self.section, self.described = OpenEngine(trt, plan, section, cuda_graph), section, described
         plan.check_unchanged()
         check_engine(self.opened, described, section, f"{plan.path}: {section.file}")
         self.states = {state.input: state for state in described.state} if isinstance(described, Manifest) else {}
         self._contexts = dict[int, Any]()
+        self.lock = Lock()  # a context serves one call at a time, and every call is on one stream
 
     @property
     def capacity(self) -> int | None:
@@ -92,6 +93,10 @@ class TensorRtCall:
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
         """Execute the engine on `feeds` and fill `outputs`; raise EngineError if the execution fails."""
+        with self._backend.lock:
+            self._run(feeds, outputs)
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
         backend = self._backend
         arrays = {name: _not_empty(array) for name, array in feeds.items()}
         key = (*((name, array.shape) for name, array in arrays.items()), *outputs)

@@ -99,12 +99,16 @@ class Log:
 
 
 class OpenEngine:
-    """A deserialized engine, with what it needs to stay alive: its logger and its runtime."""
+    """A deserialized engine, with what it needs to stay alive: its logger and its runtime.
 
-    def __init__(self, trt: Any, plan: Plan, section: Engine) -> None:
+    `captures` says whether steps that repeat are recorded here. TensorRT for RTX records its own, once the kernels that
+    it still compiles are there.
+    """
+
+    def __init__(self, trt: Any, plan: Plan, section: Engine, cuda_graph: bool) -> None:
         self.trt, self.log = trt, Log(trt)
-        # TensorRT for RTX records its own graphs, once the kernels that it still compiles are there.
-        self.captures = not hasattr(trt, "CudaGraphStrategy")
+        self._records_itself = cuda_graph and hasattr(trt, "CudaGraphStrategy")
+        self.captures = cuda_graph and not self._records_itself
         where = f"{plan.path}: TensorRT refuses {section.file}"
         with self.log.explaining(where, PlanError), plan.mapped(section.file) as data:
             self.runtime = trt.Runtime(self.log.logger)
@@ -118,7 +122,7 @@ class OpenEngine:
         """Return a new execution context without memory of its own, set to that optimization profile."""
         with self.log.explaining("TensorRT cannot make an execution context"):
             how: Any = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-            if repeated and hasattr(self.trt, "CudaGraphStrategy"):
+            if repeated and self._records_itself:
                 strategy, how = how, self.engine.create_runtime_config()
                 how.set_execution_context_allocation_strategy(strategy)
                 how.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE

@@ -132,8 +132,8 @@ def test_verify_falls_back_on_torch_where_a_plan_was_changed(archc: Archc, check
 def test_inspect_shows_both_stacks_and_what_a_source_costs(archc: Archc, plan: Path) -> None:
     text = archc("inspect", plan, "--check").out
     # Keys and values of 36 numbers in three layers.
-    assert "cross-attention: 864 bytes in float32 for each token of the source" in text
-    assert "cache: 864 bytes in float32 for each token\n" in text
+    assert "cross-attention: 864 bytes for each token of the source" in text
+    assert "cache: 864 bytes for each token\n" in text
     assert f"an answer begins with {PAD}, and never holds {PAD}" in text
     assert "checked: every entry has its SHA-256" in text
     shown = archc("inspect", plan, "--json").json

@@ -24,6 +24,8 @@ CLOSE = 1e-4
 LONGER = ("max_position_embeddings=256",)
 STATES: list[tuple[str, str, tuple[str, ...]]] = [
     ("llama", "grouped", LONGER),
+    ("mistral", "window", LONGER),
+    ("yuan2", "2b", LONGER),
     ("rwkv4", "original-names", ()),
     ("rwkv5", "hub-names", ()),
     ("rwkv6", "wide-heads", ()),

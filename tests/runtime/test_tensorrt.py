@@ -234,6 +234,21 @@ def test_tensorrt_for_rtx_records_by_itself(monkeypatch, tiny, tmp_path, decoder
     gpu.check()
 
 
+@pytest.mark.parametrize("rtx", [False, True])
+def test_steps_are_not_recorded_where_nobody_wants_it(monkeypatch, tiny, tmp_path, decoder, rtx):
+    gpu = Gpu(monkeypatch, rtx=rtx)
+
+    def change(manifest, described):
+        if rtx:
+            manifest["target"] = "tensorrt-rtx"
+            manifest["engine"]["builder"] = "tensorrt_rtx"
+
+    engine = runtime.load(write_engine_plan(tmp_path / "p", *tiny.model(), change=change), cuda_graph=False)
+    assert engine.generate(PROMPTS, 9, ignore_eos=True) == decoder.generate(PROMPTS, 9, ignore_eos=True)
+    assert "cudaStreamBeginCapture" not in gpu.cuda.calls
+    assert {context.graph_strategy for context in gpu.trt.contexts} == {None}
+
+
 def test_streamed_weights_get_the_automatic_budget(gpu, tiny, tmp_path):
     def change(manifest, described):
         manifest["engine"]["weight_streaming"] = True

@@ -36,6 +36,69 @@ def greedy(model: onnx.ModelProto, manifest: dict[str, Any]) -> None:
         manifest["outputs"].append({"name": name, "role": name, "dtype": kind, "shape": shape})
 
 
+def summing(folder: Path) -> Path:
+    """Write the folder of a graph whose only state is of fixed size: the sum of a row's tokens so far."""
+    random = np.random.default_rng(2)
+    weights = {"embed": random.standard_normal((50, 8)), "head": random.standard_normal((8, 50))}
+    data = b"".join(value.astype(np.float32).tobytes() for value in weights.values())
+    inits, offset = [], 0
+    for name, value in weights.items():
+        tensor = TensorProto(name=name, data_type=1, dims=value.shape, data_location=TensorProto.EXTERNAL)
+        for key, place in (("location", "weights.bin"), ("offset", offset), ("length", value.size * 4)):
+            tensor.external_data.add(key=key, value=str(place))
+        inits.append(tensor)
+        offset += value.size * 4
+    for name, number in (("zero", 0), ("one", 1)):
+        inits.append(helper.make_tensor(name, TensorProto.INT64, [], [number]))
+        inits.append(helper.make_tensor(f"{name}s", TensorProto.INT64, [1], [number]))
+    inits.append(helper.make_tensor("last", TensorProto.INT64, [1], [-1]))
+    steps = [
+        ("Gather", ["embed", "input_ids"], "e", {}), ("Shape", ["input_ids"], "seq1", {"start": 1}),
+        ("Squeeze", ["seq1", "zeros"], "seq", {}), ("Range", ["zero", "seq", "one"], "steps", {}),
+        ("Unsqueeze", ["lengths", "ones"], "ends", {}), ("Less", ["steps", "ends"], "real", {}),
+        ("Cast", ["real"], "real1", {"to": 1}), ("Unsqueeze", ["real1", "last"], "real2", {}),
+        ("Mul", ["e", "real2"], "x", {}), ("CumSum", ["x", "one"], "sums", {}),
+        ("Unsqueeze", ["past", "ones"], "before", {}), ("Add", ["sums", "before"], "h", {}),
+        ("ReduceSum", ["x", "ones"], "added", {"keepdims": 0}), ("Add", ["added", "past"], "present", {}),
+        ("Tanh", ["h"], "t", {}), ("Unsqueeze", ["logit_positions", "last"], "rows", {}),
+        ("GatherND", ["t", "rows"], "chosen", {"batch_dims": 1}), ("MatMul", ["chosen", "head"], "logits", {}),
+    ]  # fmt: skip
+    ins = [
+        {"name": "input_ids", "role": "token_ids", "dtype": "int64", "shape": ["batch", "seq"]},
+        {"name": "lengths", "role": "lengths", "dtype": "int64", "shape": ["batch"]},
+        {"name": "logit_positions", "role": "logit_positions", "dtype": "int64", "shape": ["batch", "asked"]},
+    ]
+    outs = [{"name": "logits", "role": "logits", "dtype": "float32", "shape": ["batch", "asked", 50]}]
+    state = [{"kind": "fixed", "input": "past", "output": "present", "dtype": "float32", "shape": ["batch", 8]}]
+
+    def info(name: str, kind: int, shape: list[Any]) -> Any:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    graph = helper.make_graph(
+        [helper.make_node(op, given, [out], **attributes) for op, given, out, attributes in steps],
+        "summing",
+        [*(info(i["name"], TensorProto.INT64, i["shape"]) for i in ins), info("past", 1, ["batch", 8])],
+        [info("logits", 1, ["batch", "asked", 50]), info("present", 1, ["batch", 8])],
+        inits,
+    )
+    tensors = [
+        {"name": "embed", "shape": [50, 8], "dtype": "float32", "offset": 0, "bytes": 1600},
+        {"name": "head", "shape": [8, 50], "dtype": "float32", "offset": 1600, "bytes": 1600},
+    ]
+    manifest = {
+        "format": 1, "archc": "0.1.0", "family": "summing", "topology": "decoder", "spec": "", "config": {},
+        "target": "onnx", "dtype": "float32", "inputs": ins, "outputs": outs, "state": state, "tensors": tensors,
+        "limits": {"max_seq_len": 64, "max_call": None, "vocab_size": 50}, "tokens": {"eos": []}, "encoder": None,
+        "parameters": 800, "flops_per_token": 1,
+    }  # fmt: skip
+    folder.mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "weights.bin").write_bytes(data)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
 def inlined(model: onnx.ModelProto, data: bytes) -> bytes:
     """Return the model with its weights inside, for they have no file here."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
