@@ -106,12 +106,15 @@ def build(
     outputs = interface.graph_outputs(bound, model.dtype)
     if place.chooses and bound.topology != "encoder":
         outputs = find_next_token(graphs[MODEL], outputs)
+    loops = any(node.op_type == "Scan" for node in graphs[MODEL].graph)
     stored = place_weights(*graphs.values())
     serialized = {f"{name}.onnx": serialize(graph) for name, graph in graphs.items()}
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
-    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, inputs, outputs, state, builder)
+    manifest = describe(
+        bound, model, place, dtype, quantize, stored, tokens, longest, inputs, outputs, state, builder, loops
+    )
     texts = sum(map(len, (*serialized.values(), *files.values())))
     check_space(Path(out), total_bytes(stored) + texts + _MANIFEST_ROOM)
     if builder is not None:
@@ -202,13 +205,14 @@ def describe(
     outputs: Sequence[Output],
     state: Sequence[State],
     builder: EngineBuilder | None = None,
+    loops: bool = False,
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
     limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
     engine, encoder = None, describe_encoder(spec, model)
     if builder is not None:
-        engine, encoder = builder.sections(inputs, outputs, state, limits, encoder)
+        engine, encoder = builder.sections(inputs, outputs, state, limits, encoder, loops)
     return Manifest(
         archc=version("archc"),
         family=spec.family,

@@ -151,6 +151,7 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
         f"at most {limits['max_seq_len']:,} tokens of {limits['vocab_size']:,} ids; "
         f"begin {_ids(tokens['bos'])}, end {_ids(tokens['eos'])}, pad {_ids(tokens['pad'])}",
         *_answer_lines(plan),
+        *_engine_lines(plan),
         "built with " + ", ".join(f"{name} {text}" for name, text in plan["builder"].items()),
         "",
         *columns(None, signature),
@@ -171,6 +172,19 @@ def _answer_lines(plan: dict[str, Any]) -> list[str]:
         f"a source has at most {limits['max_seq_len']:,} tokens of {limits['vocab_size']:,} ids; "
         f"an answer begins with {_ids(tokens['start'])}, and never holds {_ids(tokens['never'])}"
     ]
+
+
+def _engine_lines(plan: dict[str, Any]) -> list[str]:
+    """Who built an engine, for which devices, and the sizes that a call may have."""
+    engine = plan["engine"]
+    if engine is None:
+        return []
+    devices = ", ".join(engine["compute_capabilities"])
+    lines = [f"engine by {engine['builder']} {engine['version']} for compute capability {devices}"]
+    for profile in engine["profiles"]:
+        sizes = ", ".join(f"{axis} {least} to {most}" for axis, (least, _, most) in profile["axes"].items())
+        lines.append(f"  {profile['name']}: {sizes}")
+    return lines
 
 
 def _role(item: dict[str, Any]) -> str:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from archc.commands.options import Json
 from archc.console import warn, write_json
 from archc.report import columns
 
 
-def list_specs(as_json: Json = False) -> None:
-    """List the shipped specs and their sizes."""
+def list_specs(
+    targets: Annotated[bool, typer.Option("--targets", help="List what plans can be built for, instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the shipped specs and their sizes, or the targets."""
+    if targets:
+        _list_targets(as_json)
+        return
     import archspec
 
     listed = []
@@ -31,6 +41,27 @@ def list_specs(as_json: Json = False) -> None:
         return
     rows = [(entry.name, entry.description, ", ".join(sizes)) for entry, sizes in listed]
     print("\n".join(columns(("SPEC", "DESCRIPTION", "SIZES"), rows)))
+
+
+def _list_targets(as_json: bool) -> None:
+    from compiler.targets import TARGETS
+
+    if as_json:
+        listed = [
+            {
+                "name": target.name, "description": target.description, "dtypes": list(target.dtypes),
+                "quantizations": list(target.quantizations), "engine": target.engine, "folder": target.folder,
+            }
+            for target in TARGETS.values()
+        ]  # fmt: skip
+        write_json({"targets": listed})
+        return
+    rows = [
+        (target.name, target.description, ", ".join(target.dtypes), ", ".join(target.quantizations) or "none")
+        for target in TARGETS.values()
+    ]
+    print("\n".join(columns(("TARGET", "DESCRIPTION", "DTYPES", "QUANTIZE"), rows)))
+    print("\nEvery shipped spec builds for every target: docs/targets.md has the table.")
 
 
 def schema() -> None:

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from compiler.passes import Pass
+
 MICROSOFT = "com.microsoft"
 _FUSED = {"RMSNormalization": "SkipSimplifiedLayerNormalization", "LayerNormalization": "SkipLayerNormalization"}
 _SUM = 3  # the output of a fused node that is the sum itself
 
 
-def fuse_norms(model: ir.Model) -> int:
-    """Replaces Add → norm by ONNX Runtime's fused node; returns how many pairs there were."""
-    graph = model.graph
-    fused = 0
-    for node in list(graph):
-        total = node.inputs[0].producer() if node.op_type in _FUSED and node.inputs[0] is not None else None
-        if total is None or total.op_type != "Add" or not _is_residual(total) or not _is_plain(node):
-            continue
-        _fuse(graph, total, node)
-        fused += 1
-    if fused:
-        graph.opset_imports[MICROSOFT] = 1
-    return fused
+def norm_fusion(*dtypes: ir.DataType) -> Pass:
+    """A pass for streams of these dtypes: those that a provider's fused kernels have."""
+
+    def run(model: ir.Model) -> int:
+        """Replaces Add → norm by ONNX Runtime's fused node; returns how many pairs there were."""
+        graph = model.graph
+        fused = 0
+        for node in list(graph):
+            total = node.inputs[0].producer() if node.op_type in _FUSED and node.inputs[0] is not None else None
+            if total is None or total.op_type != "Add" or not _is_residual(total, dtypes) or not _is_plain(node):
+                continue
+            _fuse(graph, total, node)
+            fused += 1
+        if fused:
+            graph.opset_imports[MICROSOFT] = 1
+        return fused
+
+    return run
 
 
-def _is_residual(node: ir.Node) -> bool:
-    """Whether two float32 streams of one shape are added: nothing is broadcast, and neither is a constant."""
+fuse_norms = norm_fusion(ir.DataType.FLOAT)
+
+
+def _is_residual(node: ir.Node, dtypes: tuple[ir.DataType, ...]) -> bool:
+    """Whether two streams of one shape, of these dtypes, are added: nothing is broadcast, neither is a constant."""
     result = node.outputs[0].shape
     if result is None or len(result) != 3 or not isinstance(result[2], int):
         return False
     for value in node.inputs:
-        if value is None or value.dtype != ir.DataType.FLOAT or value.const_value is not None or value.shape is None:
+        if value is None or value.dtype not in dtypes or value.const_value is not None or value.shape is None:
             return False
         if len(value.shape) != 3 or value.shape[2] != result[2]:
             return False

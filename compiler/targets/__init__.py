@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import onnx_ir as ir
+
 from compiler.passes import Pass
 from compiler.passes.added_masks import add_masks
 from compiler.passes.clean import clean
 from compiler.passes.fold_weights import fold_weights
-from compiler.passes.fuse_norms import fuse_norms
+from compiler.passes.fuse_norms import fuse_norms, norm_fusion
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.half_rotary import half_rotary
 from compiler.passes.latent_forms import choose_latent_form
@@ -54,6 +56,12 @@ TENSORRT: tuple[Pass, ...] = (
     half_rotary,
     clean,
 )
+CUDA: tuple[Pass, ...] = (
+    scan_experts,
+    fold_weights,
+    norm_fusion(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
+    clean,
+)
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -67,6 +75,13 @@ TARGETS: Mapping[str, Target] = {
             whole_caches=True,
             quantizations={"int8": quantize(8), "int4": quantize(4)},
             caches=("int8",),
+        ),
+        Target(
+            name="ort-cuda",
+            description="ONNX Runtime on NVIDIA GPUs",
+            passes=CUDA,
+            dtypes=("float16", "bfloat16", "float32"),
+            chooses=True,
         ),
         Target(
             name="onnx",

@@ -19,10 +19,13 @@ def make_profiles(
     limits: Limits,
     batch: int,
     source: int = 0,
+    loops: bool = False,
 ) -> tuple[Profile, ...]:
     """A decoder's profiles for prompts and for single tokens, or an encoder's only one.
 
-    `batch` is the most rows of a call, `source` the longest source of an encoder-decoder.
+    `batch` is the most rows of a call, `source` the longest source of an encoder-decoder, `loops` whether the graph
+    repeats a body: TensorRT's compiler can fail on a loop where every size of a call is known, so that a second token
+    is left open.
     """
     shapes = [*(item.shape for item in inputs), *(item.shape for item in outputs), *(item.shape for item in state)]
     names = {axis for shape in shapes for axis in shape if isinstance(axis, str)} - {CAPACITY}
@@ -37,7 +40,7 @@ def make_profiles(
 
     if not state:
         return (profile("encode", seq, seq),)
-    return profile("prefill", seq, (1, 1, call)), profile("decode", (1, 1, 1), (1, 1, 1))
+    return profile("prefill", seq, (1, 1, call)), profile("decode", (1, 1, 2 if loops else 1), (1, 1, 1))
 
 
 def _up_to(most: int) -> Range:

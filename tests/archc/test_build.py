@@ -124,3 +124,34 @@ def test_unpack_refuses(archc: Archc, small: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert archc("unpack", small, "-o", tmp_path / "file").code == 2
     assert archc("unpack", small).code == 2
+
+
+def test_an_engine_for_rtx_and_the_same_anew(archc: Archc, tmp_path: Path) -> None:
+    plan, again = tmp_path / "engine.plan", tmp_path / "again.plan"
+    wanted = ["--target", "tensorrt-rtx", "--compute-capability", "8.9"]
+    small = ["d_model=32", "num_heads=2", "d_ff=48", "vocab_size=60", "num_layers=1", "context_length=40"]
+    result = archc("build", "small-lm", "--random", 1, *sets(small), *wanted, "--keep-graph", "-o", plan)
+    assert result.code == 0, result.err
+    assert ", tensorrt-rtx, float16, " in result.out
+    assert archc("inspect", plan, "--check").code == 0
+    engine = archc("inspect", plan, "--json").json["engine"]
+    assert engine["compute_capabilities"] == ["8.9"]
+    assert [profile["name"] for profile in engine["profiles"]] == ["prefill", "decode"]
+    assert "8.9" in archc("inspect", plan).out
+    result = archc("build", plan, "--target", "tensorrt-rtx", "--max-batch-size", 2, "-o", again)
+    assert result.code == 0, result.err
+    assert archc("inspect", again, "--json").json["engine"]["profiles"][0]["axes"]["batch"] == [1, 1, 2]
+    for option in (["--dtype", "float32"], ["--random", "1"], ["--max-seq-len", "8"]):
+        result = archc("build", plan, "--target", "tensorrt-rtx", *option, "-o", again)
+        assert result.code == 2
+        assert "a plan's graph and weights are as they were built: leave it out" in result.err
+
+
+def test_targets_are_listed(archc: Archc) -> None:
+    from compiler.targets import TARGETS
+
+    text = archc("list", "--targets").out
+    assert all(re.search(rf"^{name} +\S", text, re.MULTILINE) for name in TARGETS)
+    listed = archc("list", "--targets", "--json").json["targets"]
+    assert [target["name"] for target in listed] == list(TARGETS)
+    assert {target["name"] for target in listed if target["engine"]} == {"tensorrt", "tensorrt-rtx"}

@@ -66,9 +66,21 @@ class Built:
         return self._build("portable", "onnx")
 
     def _build(self, name: str, target: str) -> Path:
-        # Both targets start from one graph; tracing it is most of a build's time.
-        with patch("compiler.build.assemble", lambda _: {name: graph.clone() for name, graph in self.graphs.items()}):
-            return build(self.spec, self.checkpoint, out=self.folder / name, target=target)
+        return self.build_from(self.graphs, name, target, "float32")
+
+    def half(self, name: str, target: str) -> Path:
+        """The case built for a target in float16."""
+        return self.build_from(self.half_graphs, name, target, "float16")
+
+    def build_from(self, graphs: dict[str, ir.Model], name: str, target: str, dtype: str) -> Path:
+        """A build that starts from these graphs: targets share one trace, which is most of a build's time."""
+        with patch("compiler.build.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
+            return build(self.spec, self.checkpoint, out=self.folder / name, target=target, dtype=dtype)
+
+    @cached_property
+    def half_graphs(self) -> dict[str, ir.Model]:
+        """The graphs in float16 before any pass."""
+        return assemble(meta_model(self.bound, torch.float16))
 
     @cached_property
     def graphs(self) -> dict[str, ir.Model]:

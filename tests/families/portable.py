@@ -55,7 +55,7 @@ def run_portable(
         item["input"]: np.full(
             [len(ids) if d == "batch" else capacity if d == "capacity" else d for d in item["shape"]],
             7 if item["kind"] == "kv" else 0,
-            "f4",
+            item["dtype"],
         )
         for item in manifest["state"]
         if item["kind"] != "cross"

@@ -1,0 +1,115 @@
+"""Checks of what a case becomes for GPUs, on a machine that has none."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+import compiler.tensorrt.plan
+from compiler.tensorrt.network import Network
+from runtime.plan import Engine, Plan
+from tests.families.built import Built
+from tests.families.checks import expected, inputs_of
+from tests.families.cuda_kernels import check_kernels
+from tests.families.graph_rules import check_graph
+from tests.families.portable import Arrays, run_encoder, run_portable
+
+HALF_TOLERANCE = 2e-2
+"""Of the largest number of an output."""
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """What building engines took."""
+
+    seconds: float
+    bytes: int
+
+
+def check_engine(built: Built) -> EngineResult:
+    """TensorRT for RTX parses and builds every graph; its attention layers, read back, are masked and not causal."""
+    networks: list[Network] = []
+    check = compiler.tensorrt.plan.check_network
+
+    def recording(network: Network, engine: Engine) -> None:
+        networks.append(network)
+        check(network, engine)
+
+    begin = time.perf_counter()
+    with patch("compiler.tensorrt.plan.check_network", recording):
+        plan = built.half("engine.plan", "tensorrt-rtx")
+    seconds = time.perf_counter() - begin
+    layers = [layer for network in networks for layer in network.attentions]
+    assert all(layer.masked and not layer.causal for layer in layers)
+    assert all(layer.head_dim % 8 == 0 and layer.heads % layer.kv_heads == 0 for layer in layers)
+    with Plan(plan) as opened:
+        manifest = opened.manifest
+        files = [part.engine.file for part in (manifest, manifest.encoder) if part is not None and part.engine]
+        size = sum(opened.size(name) for name in files)
+    assert len(networks) == len(files)
+    nodes = [node for graph in built.half_graphs.values() for node in graph.graph if node.op_type == "Attention"]
+    assert len(layers) == len(nodes)
+    assert sum(network.cache_updates for network in networks) == sum(item.kind == "kv" for item in manifest.state)
+    return EngineResult(seconds, size)
+
+
+def check_cuda(built: Built) -> None:
+    """ONNX Runtime's CUDA provider has a kernel for every node."""
+    with Plan(built.half("cuda.plan", "ort-cuda")) as plan:
+        for name in plan.names:
+            if name.endswith(".onnx"):
+                check_kernels(plan.read(name))
+
+
+def check_rules(built: Built) -> None:
+    """The portable graph in float16 holds nothing that a runtime may lack."""
+    for path in half_folder(built).glob("*.onnx"):
+        check_graph(path)
+
+
+def half_folder(built: Built) -> Path:
+    """The portable graph in float16."""
+    folder = built.folder / "half"
+    return folder if folder.exists() else built.half("half", "onnx")
+
+
+def check_half(built: Built) -> float:
+    """The portable graph in float16, on the CPU, beside the reference in float32.
+
+    Gives the largest difference, as a part of the output's largest number.
+    """
+    folder = half_folder(built)
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    ids, types, source = inputs_of(built)
+    first = built.case.length - 4
+    crossed = run_encoder(session(folder / "encoder.onnx"), manifest, source) if source is not None else None
+    got = run_portable(session(folder / "model.onnx"), manifest, ids, types, first, crossed)
+    if built.case.depends_on_calls:
+        sizes = [first, *[1] * (built.case.length - first)]
+        wanted: Arrays = {"logits": np.stack([built.reference.in_steps(row, sizes) for row in ids])}
+    else:
+        wanted = dict(expected(built, ids, types, source))
+    assert got.keys() == wanted.keys()
+    return max(distance(got[role], wanted[role]) for role in wanted)
+
+
+def distance(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
+    """The largest difference as a part of the largest number wanted; infinite where something is no number."""
+    assert got.shape == wanted.shape
+    gap = float(np.abs(got.astype(np.float64) - wanted).max() / np.abs(wanted).max())
+    return gap if np.isfinite(gap) else float("inf")
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    """A graph in plain ONNX Runtime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,92 @@
+"""The table of what builds for GPUs: python -m tests.families.targets_table [--write] [family ...].
+
+It is printed, or written to docs/targets.md; with names, for those families alone.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from archspec.catalog import shipped
+from compiler.targets import TARGETS
+from tests.families import targets
+from tests.families.built import Built, one_thread
+from tests.families.collection import cases_of
+
+OUT = Path(__file__).parent.parent.parent / "docs" / "targets.md"
+HEAD = """# Targets
+
+{targets}
+
+What has run on which hardware is in README.md. This page says what *builds*, on a machine without a GPU: the first tiny
+case of every family, in float16.
+
+- **graph**: the portable graph holds allowed operators, opset and types only, its masks are explicit, its cache is in
+  place. **float16**: it runs in plain ONNX Runtime on the CPU; the largest difference from the float32 reference, as a
+  part of the output's largest number (a test fails at {tolerance:g}).
+- **tensorrt-rtx**: TensorRT for RTX {version} parses and builds it, with profiles for prompts and for single tokens,
+  for compute capabilities 8.6, 8.9 and 12.0; seconds of the whole build (tracing left out), and the engine's bytes. Its
+  attention layers, read back from the parsed network, have a mask and no causal flag. TensorRT itself is not there to
+  be built with without a GPU; its parser and API are nearly the same.
+- **CUDA kernels**: ONNX Runtime 1.31.1 has a CUDA kernel for every node of the graph for `ort-cuda`, with its types.
+
+Written by `python -m tests.families.targets_table --write`.
+
+| family | case | graph | float16 | tensorrt-rtx s | bytes | CUDA kernels |
+|---|---|---|---|---|---|---|
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Prints or writes the table; 1 where a check fails."""
+    import tensorrt_rtx
+
+    one_thread()
+    families = [argument for argument in arguments if argument != "--write"] or list(shipped())
+    listed = "\n".join(
+        f"- `{target.name}`: {target.description}; {', '.join(target.dtypes)}" for target in TARGETS.values()
+    )
+    text = HEAD.format(targets=listed, tolerance=targets.HALF_TOLERANCE, version=tensorrt_rtx.__version__)
+    text += "".join(row(family) for family in families)
+    if "--write" in arguments:
+        OUT.write_text(text, "utf-8")
+    else:
+        print(text, end="")
+    return int("**fails**" in text)
+
+
+def row(family: str) -> str:
+    """A family's line."""
+    case = cases_of(family)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        built = Built(family, case, Path(folder))
+        engines: list[targets.EngineResult] = []
+        cells = [
+            family,
+            case.name,
+            cell(lambda: targets.check_rules(built)),
+            cell(lambda: f"{targets.check_half(built):.0e}"),
+            cell(lambda: engines.append(targets.check_engine(built)) or f"{engines[0].seconds:.1f}"),
+            f"{engines[0].bytes:,}" if engines else "",
+            cell(lambda: targets.check_cuda(built)),
+        ]
+    print(family, file=sys.stderr)
+    return f"| {' | '.join(cells)} |\n"
+
+
+def cell(check: Callable[[], str | None]) -> str:
+    """A check's result in a word."""
+    try:
+        return check() or "all"
+    except Exception as error:
+        reason = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")
+        print(reason[:600], file=sys.stderr)
+        return "**fails**"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
