@@ -108,7 +108,7 @@ def _numbers(weight: WeightTensor, name: str, slots: Slots, warn: Callable[[str]
     dtype = _TORCH_DTYPES[name]
     finite = True
     for block in weight.blocks(source, dtype):
-        finite = finite and bool(torch.isfinite(block).all())
+        finite = finite and _all_finite(block)
         # Flat first: of a single row or column, torch keeps a stride that no other dtype can be seen through.
         yield block.reshape(-1).view(torch.uint8).numpy().data
     if finite:
@@ -117,6 +117,11 @@ def _numbers(weight: WeightTensor, name: str, slots: Slots, warn: Callable[[str]
         largest = float(source.float().abs().max())
         raise BuildError(f"{weight.slot}: holds {largest:g}, which {name} cannot: build with --dtype float32")
     warn(f"{weight.slot}: the checkpoint holds NaN or infinite numbers here")
+
+
+def _all_finite(block: torch.Tensor) -> bool:
+    """Whether no number is infinite or none at all: their sum says so, read once, unless it overflows by itself."""
+    return bool(block.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(block).all())
 
 
 def check_place(path: Path, folder: bool) -> None:

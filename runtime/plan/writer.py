@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import BinaryIO, Self
 
 from runtime.errors import PlanError
 from runtime.plan import archive
+from runtime.plan.digests import Digests
 from runtime.plan.manifest import Entry, Manifest
 from runtime.plan.reader import MANIFEST, check_entries, check_tensors
 
@@ -29,16 +28,14 @@ class EntryStream:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._hash = hashlib.sha256()
-        self._crc = 0
         self._size = 0
+        self.digests = Digests()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append `data` to the entry and return its size in bytes."""
+        """Append `data`, which stays as it is until the next call, to the entry; return its size in bytes."""
         view = memoryview(data).cast("B")
+        self.digests.update(view)
         self._file.write(view)
-        self._hash.update(view)
-        self._crc = zlib.crc32(view, self._crc)
         self._size += len(view)
         return len(view)
 
@@ -146,12 +143,16 @@ class PlanWriter:
         padding = -(header + fixed) % archive.PAGE
         file.write(bytes(fixed + padding))
         stream = EntryStream(file)
-        yield stream
+        try:
+            yield stream
+            crc, sha256 = stream.digests.finish()
+        finally:
+            stream.digests.close()
         size = stream.tell()
         file.seek(header)
         file.write(
             archive.LOCAL.pack(
-                archive.LOCAL_MAGIC, _VERSION, archive.UTF8_FLAG, 0, 0, _DATE, stream._crc,
+                archive.LOCAL_MAGIC, _VERSION, archive.UTF8_FLAG, 0, 0, _DATE, crc,
                 archive.MAX32, archive.MAX32, len(raw), 26 + padding,
             )
             + raw
@@ -159,7 +160,7 @@ class PlanWriter:
             + struct.pack("<HHH", archive.ALIGNMENT_EXTRA, 2 + padding, archive.PAGE)
         )  # fmt: skip
         file.seek(0, os.SEEK_END)
-        self._entries[name] = _Written(raw, header, size, stream._crc, stream._hash.hexdigest())
+        self._entries[name] = _Written(raw, header, size, crc, sha256)
         self._open_entry = None
 
     def _write_directory(self) -> None:

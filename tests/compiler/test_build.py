@@ -130,6 +130,13 @@ def test_a_checkpoint_with_no_numbers_in_it_is_told(checkpoint: Path, tmp_path: 
     assert "layers.1.mlp.down.weight" in told[0]
 
 
+def test_numbers_whose_sum_is_none_are_numbers(checkpoint: Path, tmp_path: Path) -> None:
+    change(checkpoint, "layers.1.swiglu.w2.W", lambda tensor: torch.full_like(tensor, 3e38))
+    told: list[str] = []
+    build("small-lm", checkpoint, out=tmp_path / "engine.plan", warn=told.append)
+    assert told == []
+
+
 def test_a_weight_too_large_for_float16(checkpoint: Path, tmp_path: Path) -> None:
     change(checkpoint, "layers.1.swiglu.w2.W", with_first(1e5))
     with pytest.raises(BuildError, match=r"layers\.1\.mlp\.down\.weight.*100000.*float16.*float32"):
