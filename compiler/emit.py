@@ -29,8 +29,9 @@ _IR_DTYPES = {
     "bfloat16": ir.DataType.BFLOAT16,
     "uint8": ir.DataType.UINT8,
     "int8": ir.DataType.INT8,
+    "int4": ir.DataType.INT4,
 }
-_TORCH_DTYPES = {**DTYPES, "uint8": torch.uint8, "int8": torch.int8}
+_TORCH_DTYPES = {**DTYPES, "uint8": torch.uint8, "int8": torch.int8, "int4": torch.uint8}
 
 Slots = SlotReader | RandomWeights
 Progress = Callable[[str, int, int], None]

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from compiler.passes import Pass
 from compiler.passes.added_masks import add_masks
 from compiler.passes.clean import clean
+from compiler.passes.dequantized_weights import dequantized_weights
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.fuse_norms import fuse_norms, norm_fusion
 from compiler.passes.grouped_attention import group_attention
@@ -62,6 +63,7 @@ CUDA: tuple[Pass, ...] = (
     norm_fusion(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
     clean,
 )
+DEQUANTIZED: Mapping[str, Pass] = {"int8": dequantized_weights(8), "int4": dequantized_weights(4)}
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -97,6 +99,7 @@ TARGETS: Mapping[str, Target] = {
             dtypes=("float16", "bfloat16", "float32"),
             engine=True,
             chooses=True,
+            quantizations=DEQUANTIZED,
         ),
         Target(
             name="tensorrt-rtx",
@@ -105,6 +108,7 @@ TARGETS: Mapping[str, Target] = {
             dtypes=("float16", "bfloat16", "float32"),
             engine=True,
             chooses=True,
+            quantizations=DEQUANTIZED,
         ),
     )
 }
