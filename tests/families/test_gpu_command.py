@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.gpu import __main__ as command
+from tests.gpu.machine import Gpu, targets_here
 from tests.gpu.parity import Prepared, check, prepare
 
 
@@ -19,6 +20,13 @@ def test_without_a_gpu_it_says_so_and_succeeds_only_when_asked(
     assert command.main(["--targets", "tensorrt"]) == 2
     assert command.main(["--if-present"]) == 0
     assert capsys.readouterr().err.splitlines() == ["there is no GPU here: nothing was run"] * 3
+
+
+def test_engines_for_rtx_are_not_tried_on_other_gpus() -> None:
+    targets, reasons = targets_here(Gpu("some GPU", "9.0", "1 MiB"))
+    assert "tensorrt-rtx" not in targets
+    assert "compute capability is 9.0" in reasons["tensorrt-rtx"]
+    assert "tensorrt-rtx" in targets_here(Gpu("some GPU", "8.9", "1 MiB"))[0]
 
 
 @pytest.fixture(scope="module")

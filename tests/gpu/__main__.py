@@ -25,10 +25,10 @@ _DTYPES = ("float32", "float16", "bfloat16")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the options ask for, print the table, and return the exit code."""
     given = _options().parse_args(arguments)
-    targets, absent = targets_here()
+    gpu = find_gpu()
+    targets, absent = targets_here(gpu)
     if given.targets:
         targets, absent = given.targets.split(","), {}
-    gpu = find_gpu()
     if gpu is None and any(target != "ort-cpu" for target in targets or ["ort-cuda"]):
         print("there is no GPU here: nothing was run", file=sys.stderr)
         return 0 if given.if_present else 2

@@ -12,6 +12,8 @@ from typing import Any
 
 _BUFFER = 1 << 30  # bytes: far more than a GPU's cache
 
+_RTX = ("7.5", "8.6", "8.9", "12.0")  # what TensorRT for RTX runs on
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -40,7 +42,7 @@ def find_gpu() -> Gpu | None:
     return Gpu(torch.cuda.get_device_name(0), f"{major}.{minor}", f"{memory >> 20} MiB")
 
 
-def targets_here() -> tuple[list[str], dict[str, str]]:
+def targets_here(gpu: Gpu | None) -> tuple[list[str], dict[str, str]]:
     """The GPU's targets whose packages are installed, and why the others are not to be had."""
     needed = {
         "ort-cuda": ("onnxruntime",),
@@ -53,6 +55,8 @@ def targets_here() -> tuple[list[str], dict[str, str]]:
         if "CUDAExecutionProvider" not in providers:
             missing["ort-cuda"] = ["onnxruntime-gpu"]
     reasons = {target: f"{', '.join(names)} not installed" for target, names in missing.items() if names}
+    if gpu is not None and gpu.capability not in _RTX:
+        reasons["tensorrt-rtx"] = f"this GPU's compute capability is {gpu.capability}, and it takes {', '.join(_RTX)}"
     return [target for target in needed if target not in reasons], reasons
 
 
