@@ -8,6 +8,7 @@ Shape suffixes as in `compiler.operators`, and: E experts, A experts a token use
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
@@ -125,3 +126,12 @@ def experts_node(
 def inputs_of(node: ir.Node) -> dict[str, ir.Value]:
     """The inputs that an Experts node has, by the names of `INPUTS`."""
     return {name: value for name, value in zip(INPUTS, node.inputs, strict=False) if value is not None}
+
+
+def replace_experts(model: ir.Model, replace: Callable[[ir.Graph, ir.Node], None]) -> int:
+    """Has every Experts node replaced, and the domain gone; returns how many there were."""
+    nodes = [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, EXPERTS)]
+    for node in nodes:
+        replace(model.graph, node)
+    model.graph.opset_imports.pop(DOMAIN, None)
+    return len(nodes)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compiler.mixture import DOMAIN, EXPERTS, PERHAPS_EMPTY, inputs_of
+from compiler.mixture import EXPERTS, PERHAPS_EMPTY, inputs_of, replace_experts
 from compiler.passes.nodes import Tape
 from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes
 from compiler.weights import StackedWeight, Transposed, WeightTensor
@@ -21,11 +21,7 @@ from compiler.weights import StackedWeight, Transposed, WeightTensor
 
 def route_experts(model: ir.Model) -> int:
     """Replaces every Experts node; returns how many there were."""
-    nodes = [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, EXPERTS)]
-    for node in nodes:
-        _replace(model.graph, node)
-    model.graph.opset_imports.pop(DOMAIN, None)
-    return len(nodes)
+    return replace_experts(model, _replace)
 
 
 def _replace(graph: ir.Graph, node: ir.Node) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.activations import activation_nodes, gated_nodes
-from compiler.mixture import DOMAIN, EXPERTS, inputs_of
+from compiler.mixture import EXPERTS, inputs_of, replace_experts
 from compiler.passes.nodes import Tape
 from compiler.weights import StackedWeight, Transposed
 
@@ -20,11 +20,7 @@ PROJECTIONS = ("gate", "up", "down")
 
 def scan_experts(model: ir.Model) -> int:
     """Replaces every Experts node; returns how many there were."""
-    nodes = [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, EXPERTS)]
-    for node in nodes:
-        _replace(model.graph, node)
-    model.graph.opset_imports.pop(DOMAIN, None)
-    return len(nodes)
+    return replace_experts(model, _replace)
 
 
 def _replace(graph: ir.Graph, node: ir.Node) -> None:

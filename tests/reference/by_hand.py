@@ -41,9 +41,12 @@ class ByHand(ABC):
         self.config, self.buffers = dict(config), dict(buffers or {})
         self.weights = {}
         for name, shape in shapes.items():
-            value = normal(name, shape, seed)
-            value = 0.2 * value if len(shape) > 1 else 0.3 * value + float(name.endswith("weight"))
+            value = self.spread(name, normal(name, shape, seed))
             self.weights[name] = value * math.prod(gain for end, gain in (gains or {}).items() if name.endswith(end))
+
+    def spread(self, name: str, value: Tensor) -> Tensor:
+        """Standard normal numbers as a weight has them: a norm's around one."""
+        return 0.2 * value if value.ndim > 1 else 0.3 * value + float(name.endswith("weight"))
 
     @property
     def source(self) -> str:

@@ -3,35 +3,28 @@ residual that carries the normed input."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from tests.families.case import Case, Ids, Outputs
-from tests.families.random_weights import normal
+from tests.families.case import Case
+from tests.reference.by_hand import ByHand
 
 MASK, GMASK, BOS = 140, 141, 144
 EPS, THETA = 0.4, 10000.0
 CARRIED = math.sqrt(2 * 28)
 
 
-class ChatGlm:
+class ChatGlm(ByHand):
     """float32, one row at a time, no cache."""
-
-    source = "tests/reference/chatglm.py"
 
     def __init__(self, seed: int, *, vocab: int, width: int, layers: int, heads: int, hidden: int) -> None:
         self.layers, self.heads = layers, heads
-        self.config = {
+        config = {
             "model_type": "chatglm", "architectures": ["ChatGLMModel"], "vocab_size": vocab, "hidden_size": width,
             "num_layers": layers, "num_attention_heads": heads, "inner_hidden_size": hidden,
             "max_sequence_length": 64, "layernorm_epsilon": EPS, "position_encoding_2d": True,
@@ -51,34 +44,13 @@ class ChatGlm:
                 shapes |= {f"transformer.layers.{n}.{name}.{part}": (width,) for part in ("weight", "bias")}
         shapes |= {f"transformer.final_layernorm.{part}": (width,) for part in ("weight", "bias")}
         shapes["lm_head.weight"] = (vocab, width)
-        self.weights = {
-            name: (0.5 if len(shape) > 1 else 0.2) * normal(name, shape, seed)
-            + (1.0 if name.endswith("layernorm.weight") else 0.0)
-            for name, shape in shapes.items()
-        }
+        super().__init__(config, shapes, seed)
+        names = (f"transformer.layers.{n}.attention.rotary_emb.inv_freq" for n in range(layers))
+        self.buffers = {name: self.speeds() for name in names}  # old files carry them
 
-    @property
-    def parameters(self) -> int:
-        """Every number of the checkpoint."""
-        return sum(value.numel() for value in self.weights.values())
-
-    def save(self, folder: Path) -> None:
-        """The config and the weights under the official names, with the frequencies that old files carry."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(self.config), "utf-8")
-        buffers = {f"transformer.layers.{n}.attention.rotary_emb.inv_freq": self.speeds() for n in range(self.layers)}
-        save_file(self.weights | buffers, folder / "model.safetensors", {"format": "pt"})
-
-    def outputs(self, ids: Ids, token_type_ids: Ids | None = None) -> Outputs:
-        """Logits of every row."""
-        assert token_type_ids is None
-        return {"logits": torch.stack([self.row(row) for row in ids]).numpy()}
-
-    def in_steps(self, ids: Sequence[int], sizes: Sequence[int]) -> NDArray[np.float32]:
-        """Logits of one row; the prompt is in the first call, and how the rest is cut makes no difference."""
-        assert sum(sizes) == len(ids)
-        logits: NDArray[np.float32] = self.row(ids).numpy()
-        return logits
+    def spread(self, name: str, value: Tensor) -> Tensor:
+        """Standard normal numbers as a weight has them: a norm's around one."""
+        return (0.5 if value.ndim > 1 else 0.2) * value + float(name.endswith("layernorm.weight"))
 
     def row(self, ids: Sequence[int]) -> Tensor:
         """Logits [seq, vocab] of one row of ids."""

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.families.case import Case, Ids, Outputs
-from tests.families.random_weights import normal
+from tests.families.case import Case
+from tests.reference.by_hand import ByHand
 
 
-class SmallLm:
+class SmallLm(ByHand):
     """float32, one row at a time, no cache."""
-
-    source = "tests/reference/small_lm.py"
 
     def __init__(self, seed: int, *, vocab: int, width: int, layers: int, heads: int, hidden: int) -> None:
         self.layers, self.heads, self.theta, self.eps, self.context = layers, heads, 120.0, 1e-1, 50
-        self.config = {
+        config = {
             "vocab_size": vocab, "context_length": self.context, "d_model": width, "num_layers": layers,
             "num_heads": heads, "d_ff": hidden, "rope_theta": self.theta, "eps": self.eps,
         }  # fmt: skip
@@ -36,33 +29,11 @@ class SmallLm:
             shapes |= {f"layers.{n}.swiglu.{w}.W": (hidden, width) for w in ("w1", "w3")}
             shapes[f"layers.{n}.swiglu.w2.W"] = (width, hidden)
         shapes |= {"rms_norm.g": (width,), "ln_out.W": (vocab, width)}
-        scales = {name: 0.3 if len(shape) == 1 or name == "embedding.W" else 0.2 for name, shape in shapes.items()}
-        self.weights = {
-            name: scales[name] * normal(name, shape, seed) + (1.0 if len(shape) == 1 else 0.0)
-            for name, shape in shapes.items()
-        }
+        super().__init__(config, shapes, seed)
 
-    @property
-    def parameters(self) -> int:
-        """Every number of the checkpoint."""
-        return sum(value.numel() for value in self.weights.values())
-
-    def save(self, folder: Path) -> None:
-        """The config and the weights under their own names."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(self.config), "utf-8")
-        save_file(self.weights, folder / "model.safetensors", {"format": "pt"})
-
-    def outputs(self, ids: Ids, token_type_ids: Ids | None = None) -> Outputs:
-        """Logits of every row."""
-        assert token_type_ids is None
-        return {"logits": torch.stack([self.row(row) for row in ids]).numpy()}
-
-    def in_steps(self, ids: Sequence[int], sizes: Sequence[int]) -> NDArray[np.float32]:
-        """Logits of one row; without a cache, how it is cut makes no difference."""
-        assert sum(sizes) == len(ids)
-        logits: NDArray[np.float32] = self.row(ids).numpy()
-        return logits
+    def spread(self, name: str, value: Tensor) -> Tensor:
+        """Standard normal numbers as a weight has them; each vector is a norm's."""
+        return 0.3 * value + 1.0 if value.ndim == 1 else (0.3 if name == "embedding.W" else 0.2) * value
 
     def row(self, ids: Sequence[int]) -> Tensor:
         """Logits [seq, vocab] of one row of ids."""
