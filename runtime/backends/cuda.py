@@ -120,11 +120,6 @@ class Device:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._do("cudaMemcpyAsync", host.ctypes.data, address, host.nbytes, kind, self._stream)
 
-    def copy_rows(self, target: int, target_pitch: int, source: int, source_pitch: int, width: int, rows: int) -> None:
-        """Copy `rows` rows of `width` bytes within the device; rows begin a pitch apart."""
-        kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToDevice
-        self._do("cudaMemcpy2DAsync", target, target_pitch, source, source_pitch, width, rows, kind, self._stream)
-
     def synchronize(self) -> None:
         """Wait until everything on the stream is done."""
         self._do("cudaStreamSynchronize", self._stream)
