@@ -39,6 +39,7 @@ from compiler.emit import (
 from compiler.errors import BuildError
 from compiler.model import Model, meta_model
 from compiler.passes.fixed_capacity import fixed_capacity
+from compiler.passes.next_token import find_next_token
 from compiler.passes.quantize_cache import quantize_caches
 from compiler.passes.whole_cache import read_whole_caches
 from compiler.rings import Rings, find_rings, longest_call
@@ -47,7 +48,7 @@ from compiler.targets import TARGETS, Target
 from compiler.tensorrt.plan import write_engine_plan
 from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from runtime.plan import Encoder, Limits, Manifest, Prefix, Tokens
-from runtime.plan.manifest import Input, State
+from runtime.plan.manifest import Input, Output, State
 
 _MANIFEST_ROOM = 2**20
 DEFAULT_ENGINE = EngineOptions()
@@ -102,13 +103,18 @@ def build(
     inputs = [rings.input(item) for item in interface.graph_inputs(bound)]
     if place.whole_caches:
         inputs = read_whole_caches(graphs[MODEL], inputs, state)
+    outputs = interface.graph_outputs(bound, model.dtype)
+    if place.chooses and bound.topology != "encoder":
+        outputs = find_next_token(graphs[MODEL], outputs)
     loops = any(node.op_type == "Scan" for node in graphs[MODEL].graph)
     stored = place_weights(*graphs.values())
     serialized = {f"{name}.onnx": serialize(graph) for name, graph in graphs.items()}
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
-    manifest = describe(bound, model, place, dtype, quantize, stored, tokens, longest, inputs, state, builder, loops)
+    manifest = describe(
+        bound, model, place, dtype, quantize, stored, tokens, longest, inputs, outputs, state, builder, loops
+    )
     texts = sum(map(len, (*serialized.values(), *files.values())))
     check_space(Path(out), total_bytes(stored) + texts + _MANIFEST_ROOM)
     if builder is not None:
@@ -196,13 +202,13 @@ def describe(
     tokens: SpecialTokens,
     longest: int,
     inputs: Sequence[Input],
+    outputs: Sequence[Output],
     state: Sequence[State],
     builder: EngineBuilder | None = None,
     loops: bool = False,
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
-    outputs = interface.graph_outputs(spec, model.dtype)
     limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
     engine, encoder = None, describe_encoder(spec, model)
     if builder is not None:

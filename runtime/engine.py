@@ -44,12 +44,16 @@ class Options(TypedDict, total=False):
     decoder_ids: IdsLike | None
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None, prepack: bool = True) -> Engine:
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, prepack: bool = True, cuda_graph: bool | None = None
+) -> Engine:
     """Return an engine for the plan at `path`.
 
     `threads` is the CPU threads of one call, by default one for each physical core that this process may use.
     `prepack=False` computes on the weights as they lie in the file: loading is immediate, and processes share their
     memory, but calls with a few tokens take about twice as long.
+    `cuda_graph` says whether a GPU's steps of one token are recorded and replayed whole: with TensorRT they are unless
+    it is False, with ONNX Runtime only if it is True.
     Raises PlanError for a bad plan, BackendError if what runs it is missing.
     """
     begin = time.perf_counter()
@@ -58,8 +62,8 @@ def load(path: str | os.PathLike[str], threads: int | None = None, prepack: bool
         check_state(plan.manifest)
         encoder = None
         if plan.manifest.encoder is not None:
-            encoder = SourceReader(plan.manifest.encoder, open_backend(plan, threads, prepack, ENCODER))
-        engine = Engine(plan, open_backend(plan, threads, prepack), encoder)
+            encoder = SourceReader(plan.manifest.encoder, open_backend(plan, threads, prepack, ENCODER, cuda_graph))
+        engine = Engine(plan, open_backend(plan, threads, prepack, cuda_graph=cuda_graph), encoder)
     except BaseException:
         plan.close()
         raise

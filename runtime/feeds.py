@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,11 @@ Ints = NDArray[np.int64]
 class Feeder:
     """Turns tokens and lengths into the arrays that the graph's inputs want."""
 
-    def __init__(self, manifest: Manifest | Encoder) -> None:
+    def __init__(
+        self, manifest: Manifest | Encoder, keys: Callable[[int, int], int] = lambda total, seq: total
+    ) -> None:
+        """`keys` says how long a mask over that many live keys is to be, in a call of so many tokens."""
+        self._keys = keys
         self._inputs = manifest.inputs
         self._last_position = manifest.limits.max_seq_len - 1
         self._longest_call = manifest.limits.max_call
@@ -44,6 +49,9 @@ class Feeder:
         """
         seq = ids.shape[1]
         total = int(past.max()) + seq
+        if capacity:
+            # A full row that takes in padding would write past the end. Nothing will ask for what it has.
+            total = min(self._keys(min(total, capacity), seq), capacity)
 
         def value(item: Input) -> NDArray[Any]:
             match item.role:
@@ -59,7 +67,7 @@ class Feeder:
                     assert prefix is not None
                     return prefix.positions(past, seq)
                 case "write_indices":
-                    return past.copy()
+                    return np.minimum(past, capacity - seq) if capacity else past.copy()
                 case "lengths":
                     return new.copy()
                 case "logit_positions":

@@ -72,6 +72,17 @@ class Sampler:
         self._seen[np.asarray(prompt, np.int64)] = True
         self._never = np.asarray(never, np.int64)
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the choice is the likeliest of all tokens, whatever was chosen before."""
+        return self._options.temperature == 0 and self._options.repetition_penalty == 1 and not len(self._never)
+
+    def accept(self, token: int, logit: float) -> int:
+        """Return the likeliest token, found elsewhere, with its logit; raise EngineError as `choose` does."""
+        _need_number(logit)
+        self._seen[token] = True
+        return token
+
     def choose(self, logits: Floats) -> int:
         """Return the next token's id from float32 [vocab]; raise EngineError if the logits hold no number to choose."""
         options = self._options
@@ -81,10 +92,7 @@ class Sampler:
             logits = logits.copy()
             logits[self._never] = -np.inf
         best = int(logits.argmax())
-        if not math.isfinite(logits[best]):
-            raise EngineError(
-                f"the model's logits hold {logits[best]}: its numbers overflowed; build with --dtype float32"
-            )
+        _need_number(logits[best])
         token = best if options.temperature == 0 else self._draw(logits)
         self._seen[token] = True
         return token
@@ -94,6 +102,11 @@ class Sampler:
         cumulative = np.cumsum(chances)
         point = self._random.random() * cumulative[-1]
         return int(tokens[np.searchsorted(cumulative, point, side="right")])
+
+
+def _need_number(logit: float) -> None:
+    if not math.isfinite(logit):
+        raise EngineError(f"the model's logits hold {logit}: its numbers overflowed; build with --dtype float32")
 
 
 def penalize(logits: Floats, seen: NDArray[np.bool_], penalty: float) -> Floats:

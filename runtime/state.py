@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from runtime.backends.base import Backend, Binding, Buffer, Call
-from runtime.errors import PlanError
+from runtime.errors import EngineError, PlanError
 from runtime.plan.manifest import Limits, Manifest, State, ring_slots
 
 GROWING, RING, SOURCE = "capacity", "ring", "source"
@@ -70,8 +70,13 @@ class Cache:
         """
         if slots <= self.capacity:
             return
-        # Calls compute over all slots, so there are hardly more than tokens; an eighth keeps the copies rare.
-        wanted = min(-(-max(slots, self.capacity * 9 // 8) // _ROUND) * _ROUND, self._limit)
+        if (fixed := self._backend.capacity) is not None:
+            if slots > fixed:
+                raise EngineError(f"{slots} tokens a row: the caches of this plan hold {fixed}")
+            self._resize(fixed)
+            return
+        ahead = int(self.capacity * self._backend.growth)
+        wanted = min(-(-max(slots, ahead) // _ROUND) * _ROUND, self._limit)
         self._resize(max(slots, wanted))
 
     def _resize(self, capacity: int) -> None:

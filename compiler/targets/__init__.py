@@ -26,7 +26,8 @@ from compiler.passes.scanned_experts import scan_experts
 @dataclass(frozen=True)
 class Target:
     """A place where a plan runs: passes in order, the dtypes that its kernels take (the first by default), whether it
-    wants a serialized engine, and whether caches may be rings and are read whole."""
+    wants a serialized engine, whether its graphs find the likeliest token themselves (`chooses`), and whether caches
+    may be rings and are read whole."""
 
     name: str
     description: str
@@ -34,6 +35,7 @@ class Target:
     dtypes: tuple[str, ...]
     folder: bool = False
     engine: bool = False
+    chooses: bool = False
     rings: bool = False
     whole_caches: bool = False
     quantizations: Mapping[str, Pass] = field(default_factory=dict)
@@ -81,6 +83,7 @@ TARGETS: Mapping[str, Target] = {
             description="ONNX Runtime on NVIDIA GPUs",
             passes=CUDA,
             dtypes=("float16", "bfloat16", "float32"),
+            chooses=True,
         ),
         Target(
             name="onnx",
@@ -95,6 +98,7 @@ TARGETS: Mapping[str, Target] = {
             passes=TENSORRT,
             dtypes=("float16", "bfloat16", "float32"),
             engine=True,
+            chooses=True,
             quantizations=DEQUANTIZED,
         ),
         Target(
@@ -103,6 +107,7 @@ TARGETS: Mapping[str, Target] = {
             passes=TENSORRT,
             dtypes=("float16", "bfloat16", "float32"),
             engine=True,
+            chooses=True,
             quantizations=DEQUANTIZED,
         ),
     )

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from runtime.backends.base import Backend
 from runtime.backends.ort import PROVIDERS, OrtBackend
+from runtime.backends.tensorrt import TARGETS, TensorRtBackend
 from runtime.errors import BackendError
 from runtime.plan.reader import MODEL, Plan
 
 __all__ = ["Backend", "open_backend"]
 
 
-def open_backend(plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL) -> Backend:
-    """Return the backend for the plan's target, one of its graphs loaded; raise BackendError for an unknown target."""
+def open_backend(
+    plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL, cuda_graph: bool | None = None
+) -> Backend:
+    """Return the backend for the plan's target, one of its graphs loaded; raise BackendError for an unknown target.
+
+    `cuda_graph` records the steps of one token, or does not; None leaves it to the backend.
+    """
     target = plan.manifest.target
     if target in PROVIDERS:
-        return OrtBackend(plan, threads, prepack, graph)
-    known = ", ".join(PROVIDERS)
+        return OrtBackend(plan, threads, prepack, graph, bool(cuda_graph))
+    if target in TARGETS:
+        return TensorRtBackend(plan, graph, cuda_graph is not False)
+    known = ", ".join((*PROVIDERS, *TARGETS))
     raise BackendError(
         f"{plan.path}: no backend for target {target!r:.60}; this archc runs {known}: build for one of them"
     )

@@ -61,6 +61,20 @@ class Backend(Protocol):
         """How many CPU threads one call may use."""
         ...
 
+    @property
+    def growth(self) -> float:
+        """How many times its size a cache grows to at least, where it grows."""
+        ...
+
+    @property
+    def capacity(self) -> int | None:
+        """How many slots a cache must have, or None where any number will do."""
+        ...
+
+    def keys(self, total: int, seq: int) -> int:
+        """Return how long the masks over `total` keys are to be, in a call of `seq` tokens."""
+        ...
+
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Buffer:
         """Return a new buffer of zeros; raise EngineError if there is no memory for it."""
         ...

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.backends import ort_cuda
 from runtime.backends.base import Binding, Buffer
 from runtime.backends.threads import usable_cores
 from runtime.dtypes import DTYPES
@@ -22,6 +23,7 @@ PROVIDERS = {
     "ort-cuda": ("CUDAExecutionProvider", "cuda", "gpu"),
 }
 _PACKAGES = {"onnxruntime": "cpu", "onnxruntime-gpu": "gpu"}
+_FEWEST_KEYS = 256
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector load
 
 
@@ -58,6 +60,8 @@ class OrtBuffer:
 class OrtCall:
     """A session's IOBinding, kept from call to call: only the small inputs and the outputs change."""
 
+    _options: Any = None
+
     def __init__(self, session: Any, state: Sequence[Binding], dtypes: Mapping[str, str]) -> None:
         self._session, self._state, self._dtypes = session, state, dtypes
         self._from_numpy = import_module("onnxruntime").OrtValue.ortvalue_from_numpy_with_onnx_type
@@ -84,9 +88,47 @@ class OrtCall:
         for name, array in outputs.items():
             self._io.bind_ortvalue_output(name, self._from_numpy(array, DTYPES[self._dtypes[name]].onnx))
         try:
-            self._session.run_with_iobinding(self._io)
+            self._session.run_with_iobinding(self._io, self._options)
         except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
             raise EngineError(f"the graph failed to run: {_first_line(error)}") from None
+
+
+class RecordedCall(OrtCall):
+    """An OrtCall on the GPU whose steps of one token are recorded as CUDA graphs, each as long as its shapes last."""
+
+    _step: ort_cuda.RecordedStep | None = None
+    _key: tuple[object, ...] = ()
+
+    def __init__(self, session: Any, state: Sequence[Binding], dtypes: Mapping[str, str], ids: str) -> None:
+        super().__init__(session, state, dtypes)
+        self._options = ort_cuda.run_options(import_module("onnxruntime"))
+        self._ids = ids
+        self._bindings = [(b, _value(b.buffer), _value(b.target or b.buffer)) for b in state]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
+        """Execute the graph on `feeds` and fill `outputs`; raise EngineError if the execution fails."""
+        if not self._bindings or feeds[self._ids].shape[-1] != 1 or not all(array.size for array in feeds.values()):
+            super().run(feeds, outputs)
+            return
+        key = (*((name, array.shape) for name, array in feeds.items()), *outputs)
+        try:
+            if self._step is None or key != self._key:
+                self._forget()
+                self._step = ort_cuda.RecordedStep(self._session, self._bindings, feeds, outputs, self._dtypes)
+                self._key = key
+            self._step.run(feeds, outputs)
+        except EngineError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+            raise EngineError(f"the graph failed to run: {_first_line(error)}") from None
+
+    def _forget(self) -> None:
+        if self._step is not None:
+            self._step.close()
+            self._step = None
+
+    def __del__(self) -> None:
+        self._forget()
 
 
 class OrtBackend:
@@ -94,11 +136,14 @@ class OrtBackend:
 
     `prepack` lets the session keep weights in the layout that its kernels like best: a little faster for one token,
     twice as fast for a few, at the price of a private copy of the weights instead of a mapping of the file.
-    `graph` is the entry that is loaded: what every call runs, or the encoder of an encoder-decoder.
+    `graph` is the entry that is loaded: what every call runs, or the encoder of an encoder-decoder. `cuda_graph` has
+    the CUDA provider record the steps of one token; it refuses graphs of which it leaves parts to the CPU.
     Raises BackendError if the target's provider is not there, PlanError if the graph is not what the manifest says.
     """
 
-    def __init__(self, plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL) -> None:
+    def __init__(
+        self, plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL, cuda_graph: bool = False
+    ) -> None:
         provider, self.device, extra = PROVIDERS[plan.manifest.target]
         if threads is not None and threads < 1:
             raise EngineError(f"threads is {threads}; it must be at least 1, or None for every core")
@@ -106,6 +151,12 @@ class OrtBackend:
         ort = import_onnxruntime(extra)
         if provider not in ort.get_available_providers():
             raise BackendError(f'this plan needs {provider}, which is not installed: pip install "archc[{extra}]"')
+        on_gpu = self.device == "cuda"
+        self._recorded = on_gpu and cuda_graph and graph == MODEL
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if on_gpu:
+            ort_cuda.prepare(ort)
+            providers.insert(0, (provider, ort_cuda.provider_options(self._recorded)))
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 4  # what is an error becomes an exception; nothing is printed beside it
@@ -113,9 +164,7 @@ class OrtBackend:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(plan.path.parent))
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
         try:
-            self._session = ort.InferenceSession(
-                plan.model(graph), options, providers=list(dict.fromkeys([provider, "CPUExecutionProvider"]))
-            )
+            self._session = ort.InferenceSession(plan.model(graph), options, providers=providers)
         except EngineError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
@@ -129,7 +178,21 @@ class OrtBackend:
             )
         described = plan.manifest.encoder if graph == ENCODER and plan.manifest.encoder is not None else plan.manifest
         check_graph(described, self._session, f"{plan.path}: {graph}")
-        self._dtypes = {output.name: output.dtype for output in described.outputs}
+        self._dtypes = {item.name: item.dtype for item in described.outputs}
+        self._dtypes |= {item.name: item.dtype for item in described.inputs}
+        self._ids = next(item.name for item in described.inputs if item.role == "token_ids")
+        # On the CPU calls compute over all slots, so there are hardly more than tokens; an eighth keeps copies rare.
+        # On the GPU they stop at the live ones, and a copy goes through the host.
+        self.growth = 2.0 if on_gpu else 9 / 8
+
+    @property
+    def capacity(self) -> None:
+        """Caches may have any number of slots."""
+        return
+
+    def keys(self, total: int, seq: int) -> int:
+        """Masks end with the live keys, for each further one would be computed; recorded steps have few lengths."""
+        return -(-total // _FEWEST_KEYS) * _FEWEST_KEYS if self._recorded and seq == 1 else total
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> OrtBuffer:
         """Return a new buffer of zeros; raise EngineError if there is no memory for it."""
@@ -145,6 +208,8 @@ class OrtBackend:
 
     def bind(self, state: Sequence[Binding]) -> OrtCall:
         """Return a call that keeps its state in the given buffers."""
+        if self._recorded:
+            return RecordedCall(self._session, state, self._dtypes, self._ids)
         return OrtCall(self._session, state, self._dtypes)
 
 

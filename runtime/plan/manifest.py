@@ -24,7 +24,7 @@ Shape = tuple[Dim, ...]
 InputRole = Literal[
     "token_ids", "positions", "write_indices", "lengths", "block_positions", "mask", "logit_positions", "token_types"
 ]
-OutputRole = Literal["logits", "hidden_states", "pooled", "cross"]
+OutputRole = Literal["logits", "hidden_states", "pooled", "cross", "next_token", "next_logit"]
 
 
 class _Strict(BaseModel):
@@ -240,10 +240,23 @@ class Manifest(_Strict):
         if self.limits.max_call is None and any(state.kind == "ring" for state in self.state):
             raise ValueError("a ring has room for one call: `limits.max_call` says how long it may be")
         self._check_engine()
+        self._check_choice()
         logits = self.output("logits")
         if logits is not None and logits.shape[-1:] != (self.limits.vocab_size,):
             raise ValueError(f"logits are {list(logits.shape)}, but limits.vocab_size is {self.limits.vocab_size}")
         return self
+
+    def _check_choice(self) -> None:
+        """Raise ValueError unless the likeliest token and its logit are there together, one for each row of logits."""
+        token, logit, logits = (self.output(role) for role in ("next_token", "next_logit", "logits"))
+        if token is None and logit is None:
+            return
+        if token is None or logit is None or logits is None:
+            raise ValueError("outputs of the roles next_token and next_logit come together, and with logits")
+        if (token.dtype, token.shape) != ("int64", logits.shape[:-1]):
+            raise ValueError(f"next_token is int64 {list(logits.shape[:-1])}, not {token.dtype} {list(token.shape)}")
+        if (logit.dtype, logit.shape) != (logits.dtype, logits.shape[:-1]):
+            raise ValueError(f"next_logit is {logit.dtype} {list(logit.shape)}, and logits {logits.dtype}")
 
     def _check_encoder(self) -> None:
         """Raise ValueError unless the encoder gives exactly the state of kind `cross` that this graph reads."""

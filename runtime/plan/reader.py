@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -91,6 +93,22 @@ class Plan:
         spans = self._spans
         offset = spans[WEIGHTS].offset if WEIGHTS in spans else 0
         return place_weights(self.read(name), self.manifest.tensors, self.path.name, offset, f"{self.path}: {name}")
+
+    @contextmanager
+    def mapped(self, name: str) -> Iterator[memoryview]:
+        """Give an entry's bytes where they lie in the file, for as long as the block lasts."""
+        span = self._span(name)
+        if not span.size:
+            raise PlanError(f"{self.path}: {name} is empty; build the plan again")
+        skipped = span.offset % mmap.ALLOCATIONGRANULARITY
+        with (
+            mmap.mmap(
+                self._file.fileno(), skipped + span.size, access=mmap.ACCESS_READ, offset=span.offset - skipped
+            ) as pages,
+            memoryview(pages) as view,
+            view[skipped:] as data,
+        ):
+            yield data
 
     def verify_hashes(self) -> None:
         """Read the whole file and raise PlanError for the first entry that does not have its SHA-256."""
