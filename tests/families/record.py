@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 
 from archspec.catalog import shipped
-from tests.families.built import Built, one_thread
+from tests.families.built import Built, for_tiny_models
 from tests.families.collection import cases_of
 from tests.families.golden import golden_file, record
 
 
 def main(families: list[str]) -> None:
     """Writes the golden file of each family, or of all."""
-    one_thread()
+    for_tiny_models()
     for family in families or shipped():
         with tempfile.TemporaryDirectory() as folder:
             cases = [Built(family, case, Path(folder) / case.name) for case in cases_of(family)]

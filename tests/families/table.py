@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archspec.catalog import shipped
 from tests.families import checks
-from tests.families.built import Built, one_thread
+from tests.families.built import Built, for_tiny_models
 from tests.families.collection import cases_of, module_name
 from tests.families.golden import check_golden
 from tests.families.graph_rules import check_graph
@@ -40,7 +40,7 @@ Written by `python -m tests.families.table --write`.
 
 def main(arguments: list[str]) -> int:
     """Prints or writes the table; 1 where a check fails."""
-    one_thread()
+    for_tiny_models()
     families = [argument for argument in arguments if argument != "--write"] or list(shipped())
     rows = [row(family, index) for family in families for index in range(len(cases_of(family)))]
     text = HEAD.format(tolerance=checks.TOLERANCE) + "".join(rows)

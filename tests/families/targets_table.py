@@ -14,7 +14,7 @@ from pathlib import Path
 from archspec.catalog import shipped
 from compiler.targets import TARGETS
 from tests.families import targets
-from tests.families.built import Built, one_thread
+from tests.families.built import Built, for_tiny_models
 from tests.families.collection import cases_of
 
 OUT = Path(__file__).parent.parent.parent / "docs" / "targets.md"
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     """Prints or writes the table; 1 where a check fails."""
     import tensorrt_rtx
 
-    one_thread()
+    for_tiny_models()
     families = [argument for argument in arguments if argument != "--write"] or list(shipped())
     listed = "\n".join(
         f"- `{target.name}`: {target.description}; {', '.join(target.dtypes)}" for target in TARGETS.values()

@@ -8,7 +8,7 @@ import pytest
 
 from archspec.catalog import shipped
 from tests.families import checks
-from tests.families.built import Built, one_thread
+from tests.families.built import Built, for_tiny_models
 from tests.families.case import Case
 from tests.families.checks import TOLERANCE
 from tests.families.collection import REFERENCES, all_cases, cases_of, module_name
@@ -20,7 +20,7 @@ Pair = tuple[str, Case]
 
 @pytest.fixture(scope="session")
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    one_thread()
+    for_tiny_models()
     family, case = request.param
     made = Built(family, case, tmp_path_factory.mktemp(f"{family}-{case.name}"))
     yield made

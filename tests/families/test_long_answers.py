@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.families.built import Built, one_thread
+from tests.families.built import Built, for_tiny_models
 from tests.families.checks import TOLERANCE, append_all, difference, expected, padded
 from tests.families.collection import cases_of
 
@@ -18,7 +18,7 @@ ANSWERING = [("t5", "1.0"), ("umt5", "published")]
 
 @pytest.fixture(scope="module", params=ANSWERING, ids="-".join)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    one_thread()
+    for_tiny_models()
     family, name = request.param
     (case,) = (case for case in cases_of(family) if case.name == name)
     made = Built(family, case, tmp_path_factory.mktemp(f"{family}-{name}"))

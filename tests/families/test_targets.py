@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from archspec.catalog import shipped
 from tests.families import targets, targets_table
-from tests.families.built import Built, one_thread
+from tests.families.built import Built, for_tiny_models
 from tests.families.collection import cases_of
 from tests.families.covering import covering
 from tests.families.cuda_kernels import check_kernels
@@ -20,7 +20,7 @@ from tests.families.cuda_kernels import check_kernels
 
 @pytest.fixture(scope="module", params=covering())
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    one_thread()
+    for_tiny_models()
     made = Built(request.param, cases_of(request.param)[0], tmp_path_factory.mktemp(request.param))
     yield made
     made.close()

@@ -15,7 +15,7 @@ from compiler.errors import BuildError
 from compiler.tensorrt.sections import EngineOptions
 from runtime import EngineError
 from runtime.engine import Engine, load
-from tests.families.built import Built, one_thread
+from tests.families.built import Built, for_tiny_models
 from tests.families.case import Case, Ids, Outputs
 from tests.families.checks import TOLERANCE, expected, inputs_of
 from tests.families.collection import cases_of
@@ -62,7 +62,7 @@ class Prepared:
 
 def prepare(family: str, targets: Sequence[str], dtypes: Sequence[str], folder: Path) -> Prepared:
     """Build the plans of a family's first case and ask its reference; runs in a process of its own, on the CPU."""
-    one_thread()
+    for_tiny_models()
     prepared = Prepared(family)
     try:
         case = cases_of(family)[0]
