@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ def list_specs() -> list[Listed]:
     """Every shipped spec with its description. One that cannot be read hides no other: its `problems` say why."""
     found = []
     for name, path in shipped().items():
-        header, problems = _header(path)
+        header, problems = _header(path, *_version(path))
         found.append(Listed(name, path, header.description, problems))
     return found
 
@@ -111,15 +112,25 @@ def _headers(paths: Mapping[str, Path]) -> tuple[dict[str, Header], list[Problem
     headers: dict[str, Header] = {}
     faults: list[Problem] = []
     for name, path in paths.items():
-        header, problems = _header(path)
+        header, problems = _header(path, *_version(path))
         faults += problems
         if not problems:
             headers[name] = header
     return headers, faults
 
 
-def _header(path: Path) -> tuple[Header, tuple[Problem, ...]]:
-    """What a spec says of itself, and the faults of that."""
+def _version(path: Path) -> tuple[int, int]:
+    """What changes when a file does: its size, and the time of its last change in nanoseconds."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+@cache
+def _header(path: Path, size: int, changed: int) -> tuple[Header, tuple[Problem, ...]]:
+    """What a spec of that size and time says of itself, and the faults of that; read once, since YAML is slow."""
     try:
         tree = read_tree(path)
     except SpecError as error:
