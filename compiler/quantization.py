@@ -19,19 +19,36 @@ from compiler.weights import BLOCK_BYTES, WeightTensor
 Bits = Literal[4, 8]
 
 
-def quantize_blocks(rows_NK: Tensor, bits: Bits, block: int) -> tuple[Tensor, Tensor]:
+# A block's scale is at most so many of its row's units: times −8, the least integer of 4 bits, it still fits in 8.
+MOST_UNITS = 15
+
+
+def quantize_blocks(rows_NK: Tensor, bits: Bits, block: int, units_N1: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """float32 [N, K] → unsigned integers uint8 [N, K/block, block] around 2^(bits−1), and scales float32 [N, K/block].
 
     The number of largest magnitude in a block becomes −2^(bits−1), the one integer that has no opposite: of 16 values
-    a scale by the magnitude alone would leave one unused.
+    a scale by the magnitude alone would leave one unused. With `units_N1`, scales are whole multiples of them.
     """
     half = 2 ** (bits - 1)
     blocks = rows_NK.unflatten(-1, (-1, block))
     largest = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))
     scales = largest / -half
+    if units_N1 is not None:
+        scales = _count_units(scales.squeeze(-1), units_N1).mul_(units_N1).unsqueeze(-1)
     steps = blocks / torch.where(scales == 0, 1.0, scales)
     integers = steps.round_().clamp_(-half, half - 1).add_(half).to(torch.uint8)
     return integers, scales.squeeze(-1)
+
+
+def row_units(rows_NK: Tensor, bits: Bits) -> Tensor:
+    """The number of each row that its blocks' scales are multiples of, float32 [N, 1]."""
+    return rows_NK.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) * MOST_UNITS)
+
+
+def _count_units(scales: Tensor, units_N1: Tensor) -> Tensor:
+    """How many units a scale is, rounded up so that a block's largest number still fits; it keeps its sign."""
+    counts = (scales.abs() / torch.where(units_N1 == 0, 1.0, units_N1)).ceil_().clamp_(max=MOST_UNITS)
+    return counts.copysign_(scales)
 
 
 def pack(integers: Tensor, bits: Bits) -> Tensor:
@@ -46,20 +63,38 @@ def block_size(columns: int) -> int | None:
 
 @dataclass
 class Blocks:
-    """A matrix [N, K] as integers and scales by blocks of a row, which are made together while its rows stream by."""
+    """A matrix [N, K] as integers and scales by blocks of a row, which are made together while its rows stream by.
+
+    With `in_units`, a row's scales are whole multiples of one number, its unit.
+    """
 
     weight: WeightTensor  # [N, K]
     bits: Bits
     block: int
+    in_units: bool = False
     scales: list[Tensor] = field(default_factory=list)
+    units: list[Tensor] = field(default_factory=list)
 
     def stream(self, value: Tensor) -> Iterator[Tensor]:
-        """Packed integers uint8 [rows, K/block, block · bits / 8], and as a side effect the scales."""
-        self.scales.clear()
+        """Packed integers uint8 [rows, K/block, block · bits / 8], and as a side effect the scales and units."""
+        self.forget()
         for rows in self.weight.blocks(value, torch.float32):
-            integers, scales = quantize_blocks(rows, self.bits, self.block)
+            units = row_units(rows, self.bits) if self.in_units else None
+            integers, scales = quantize_blocks(rows, self.bits, self.block, units)
             self.scales.append(scales)
+            self.units += [units] if units is not None else []
             yield pack(integers, self.bits).contiguous()
+
+    def ready(self, value: Tensor) -> None:
+        """Makes the scales and units, unless they were while the integers were written, as a build does."""
+        if not self.scales:
+            for _ in self.stream(value):
+                continue
+
+    def forget(self) -> None:
+        """Lets go of them, once all are written."""
+        self.scales.clear()
+        self.units.clear()
 
 
 class BlockValues(WeightTensor):
@@ -87,11 +122,43 @@ class BlockScales(WeightTensor):
 
     def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
         """The scales that were found while the integers were written."""
-        if not self.matrix.scales:
-            for _ in self.matrix.stream(value):
-                continue
+        self.matrix.ready(value)
         yield from self.matrix.scales
-        self.matrix.scales.clear()
+        if not self.matrix.in_units:
+            self.matrix.forget()
+
+
+class BlockUnits(WeightTensor):
+    """The unit of each row of a matrix in blocks, float32 [N]; written after its scales."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        shape = (int(blocks.weight.shape[0]),)
+        super().__init__(blocks.weight.slot, shape, ir.DataType.FLOAT, blocks.weight.steps, f".int{blocks.bits}.unit")
+        self.matrix = blocks
+
+    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+        """The units that were found while the integers were written."""
+        self.matrix.ready(value)
+        for units in self.matrix.units:
+            yield units.squeeze(-1)
+
+
+class BlockCounts(WeightTensor):
+    """How many units each block's scale is, int8 [K/block, 1, N]; written after the units, and the last of them."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        rows, columns = map(int, blocks.weight.shape)
+        shape = (columns // blocks.block, 1, rows)
+        super().__init__(blocks.weight.slot, shape, ir.DataType.INT8, blocks.weight.steps, f".int{blocks.bits}.count")
+        self.matrix = blocks
+
+    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+        """All of them as one block."""
+        self.matrix.ready(value)
+        found = zip(self.matrix.scales, self.matrix.units, strict=True)
+        counts = torch.cat([scales / torch.where(units == 0, 1.0, units) for scales, units in found])
+        yield counts.round_().to(torch.int8).t().unsqueeze(1).contiguous()
+        self.matrix.forget()
 
 
 class ColumnScales(WeightTensor):

@@ -7,12 +7,23 @@ read by GatherBlockQuantized and MatMulNBits. Norms, biases, convolutions and th
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from compiler.mixture import PERHAPS_EMPTY
 from compiler.passes import Pass
-from compiler.quantization import Bits, Blocks, BlockScales, BlockValues, ColumnScales, ColumnValues, block_size
+from compiler.passes.even_rows import even_rows, has_even_rows
+from compiler.passes.nodes import Tape
+from compiler.quantization import (
+    Bits,
+    BlockCounts,
+    Blocks,
+    BlockScales,
+    BlockUnits,
+    BlockValues,
+    ColumnScales,
+    ColumnValues,
+    block_size,
+)
 from compiler.weights import Transposed, WeightTensor
 
 MICROSOFT = "com.microsoft"
@@ -20,11 +31,13 @@ MICROSOFT = "com.microsoft"
 _INT8_ACTIVATIONS = 4
 # A router's few numbers choose what everything else is computed with.
 _KEPT = ".router."
-_NORMS = ("RMSNormalization", "LayerNormalization", "SkipSimplifiedLayerNormalization", "SkipLayerNormalization")
 
 
-def quantize(bits: Bits) -> Pass:
-    """A pass that stores every matrix that tokens are multiplied with in `bits` bits; it counts them."""
+def quantize(bits: Bits, in_units: bool = False) -> Pass:
+    """A pass that stores every matrix that tokens are multiplied with in `bits` bits; it counts them.
+
+    With `in_units`, the scales of blocks are what `choose_product_form` needs them to be.
+    """
 
     def run(model: ir.Model) -> int:
         graph = model.graph
@@ -32,7 +45,7 @@ def quantize(bits: Bits) -> Pass:
         for value in list(graph.initializers.values()):
             weight = value.const_value
             if isinstance(weight, WeightTensor) and weight.dtype == ir.DataType.FLOAT and _KEPT not in weight.slot:
-                changed += _quantize(graph, value, weight, bits)
+                changed += _quantize(graph, value, weight, bits, in_units)
         if changed:
             graph.opset_imports[MICROSOFT] = 1
         return changed
@@ -40,7 +53,7 @@ def quantize(bits: Bits) -> Pass:
     return run
 
 
-def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits) -> int:
+def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits, in_units: bool) -> int:
     """Replaces one initializer and its readers, where every reader has a form for fewer bits."""
     products = {"MatMul": _is_product, "Gemm": _is_shared_product, "Gather": _is_lookup}
     uses = list(value.uses())
@@ -59,7 +72,7 @@ def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits
         _in_columns(graph, [node for node, _ in uses], rows)
     else:
         assert block is not None
-        _in_blocks(graph, [node for node, _ in uses], Blocks(rows, bits, block))
+        _in_blocks(graph, [node for node, _ in uses], Blocks(rows, bits, block, in_units and not table))
     assert value.name is not None
     del graph.initializers[value.name]
     return 1
@@ -92,37 +105,24 @@ def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> No
     for node in nodes:
         x = node.inputs[0]
         assert x is not None
-        maker = x.producer()
-        if maker is not None and maker.op_type in _NORMS:
+        if has_even_rows(x):
             last, bias = _bias_of(node)
             inputs = [x, values, scales] if bias is None else [x, values, scales, None, bias]
             product = ir.Node(MICROSOFT, "DynamicQuantizeMatMul", inputs, name=node.name)
             _replace(graph, node, [product], product.outputs[0], last)
             continue
-        # One scale serves all rows of a call: a token of great magnitude (a first token often has one) would leave the
-        # others no integers but zero. After a norm rows are alike; elsewhere each is brought to magnitude one.
-        size = ir.Node("", "Abs", [x], name=f"{node.name}.size")
-        largest = _largest(graph, size.outputs[0], node)
-        # Not zero, which a row of zeros would be divided by.
-        floor = _constant(graph, np.finfo(np.float32).tiny)
-        least = ir.Node("", "Max", [largest.outputs[0], floor], name=f"{node.name}.least")
-        even = ir.Node("", "Div", [x, least.outputs[0]], name=f"{node.name}.even")
-        product = ir.Node(MICROSOFT, "DynamicQuantizeMatMul", [even.outputs[0], values, scales], name=node.name)
-        result = ir.Node("", "Mul", [product.outputs[0], least.outputs[0]], name=f"{node.name}.scaled")
-        _replace(graph, node, [size, largest, least, even, product, result], result.outputs[0])
-
-
-def _largest(graph: ir.Graph, x: ir.Value, node: ir.Node) -> ir.Node:
-    """The largest number of each row of what a product reads, as a column."""
-    name = f"{node.name}.largest"
-    if PERHAPS_EMPTY in node.metadata_props:
-        # ONNX Runtime's reductions give no rows their old width instead of one column.
-        return ir.Node("", "TopK", [x, _constant(graph, [1])], [ir.AttrInt64("axis", -1)], num_outputs=2, name=name)
-    return ir.Node("", "ReduceMax", [x, _constant(graph, [-1])], name=name)
+        op = Tape(graph, node.name)
+        even, sizes = even_rows(op, x, PERHAPS_EMPTY in node.metadata_props)
+        product = op("DynamicQuantizeMatMul", even, values, scales, domain=MICROSOFT)
+        result = op("Mul", product, sizes)
+        _replace(graph, node, op.nodes, result)
 
 
 def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks) -> None:
     values, scales = _register(graph, BlockValues(blocks)), _register(graph, BlockScales(blocks))
+    if blocks.in_units:
+        _register(graph, BlockUnits(blocks))
+        _register(graph, BlockCounts(blocks))
     outputs, columns = map(int, blocks.weight.shape)
     for node in nodes:
         if node.op_type == "Gather":
@@ -140,13 +140,11 @@ def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks) -> None:
 def _look_up(graph: ir.Graph, node: ir.Node, blocks: Blocks, values: ir.Value, scales: ir.Value) -> None:
     """Rows of the table by id: [..., K/block, block], then [..., K]."""
     sizes = {"gather_axis": 0, "quantize_axis": 2, "block_size": blocks.block, "bits": blocks.bits}
-    last, row = _constant(graph, [-1]), _constant(graph, [0, 0, -1])
-    scale = ir.Node("", "Unsqueeze", [scales, last], name=f"{node.name}.scales")
-    attributes = [ir.AttrInt64(name, size) for name, size in sizes.items()]
-    inputs = [values, node.inputs[1], scale.outputs[0]]
-    gather = ir.Node(MICROSOFT, "GatherBlockQuantized", inputs, attributes, name=node.name)
-    reshape = ir.Node("", "Reshape", [gather.outputs[0], row], name=f"{node.name}.row")
-    _replace(graph, node, [scale, gather, reshape], reshape.outputs[0])
+    op = Tape(graph, node.name)
+    scale = op("Unsqueeze", scales, op.integers(-1))
+    rows = op("GatherBlockQuantized", values, node.inputs[1], scale, domain=MICROSOFT, **sizes)
+    row = op("Reshape", rows, op.integers(0, 0, -1))
+    _replace(graph, node, op.nodes, row)
 
 
 def _bias_of(node: ir.Node) -> tuple[ir.Node, ir.Value | None]:
@@ -178,13 +176,3 @@ def _register(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
     value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
-
-
-def _constant(graph: ir.Graph, numbers: list[int] | np.float32) -> ir.Value:
-    name = f"quantize.{'_'.join(map(str, numbers)) if isinstance(numbers, list) else numbers}"
-    if name not in graph.initializers:
-        tensor = ir.tensor(np.array(numbers, np.int64 if isinstance(numbers, list) else np.float32), name=name)
-        graph.register_initializer(
-            ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        )
-    return graph.initializers[name]

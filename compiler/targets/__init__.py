@@ -18,6 +18,7 @@ from compiler.passes.half_rotary import half_rotary
 from compiler.passes.latent_forms import choose_latent_form
 from compiler.passes.pad_heads import pad_heads
 from compiler.passes.plain_attention import plain_attention
+from compiler.passes.product_forms import choose_product_form
 from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
@@ -38,13 +39,12 @@ class Target:
     chooses: bool = False
     rings: bool = False
     whole_caches: bool = False
-    quantizations: Mapping[str, Pass] = field(default_factory=dict)
+    quantizations: Mapping[str, tuple[Pass, ...]] = field(default_factory=dict)
     caches: tuple[str, ...] = ()
 
     def passes_for(self, quantization: str | None) -> tuple[Pass, ...]:
-        """The passes in order, with the one that stores weights in fewer bits."""
-        extra = () if quantization is None else (self.quantizations[quantization],)
-        return (*self.passes, *extra)
+        """The passes in order, with those that store weights in fewer bits."""
+        return (*self.passes, *(() if quantization is None else self.quantizations[quantization]))
 
 
 PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
@@ -63,7 +63,7 @@ CUDA: tuple[Pass, ...] = (
     norm_fusion(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
     clean,
 )
-DEQUANTIZED: Mapping[str, Pass] = {"int8": dequantized_weights(8), "int4": dequantized_weights(4)}
+DEQUANTIZED: Mapping[str, tuple[Pass, ...]] = {"int8": (dequantized_weights(8),), "int4": (dequantized_weights(4),)}
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -75,7 +75,7 @@ TARGETS: Mapping[str, Target] = {
             dtypes=("float32", "float16"),
             rings=True,
             whole_caches=True,
-            quantizations={"int8": quantize(8), "int4": quantize(4)},
+            quantizations={"int8": (quantize(8),), "int4": (quantize(4, in_units=True), choose_product_form)},
             caches=("int8",),
         ),
         Target(

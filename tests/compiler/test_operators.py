@@ -40,7 +40,8 @@ def test_bodies_agree(batch: int, seq: int, heads: int, kv_heads: int) -> None:
 
 def test_every_operator_has_a_translation() -> None:
     names = {name for name in dir(torch.ops.archc) if not name.startswith("_")} - {"name"}
-    assert {str(operator).split(".")[1] for operator in TRANSLATIONS} == names
+    translated = [str(operator).split(".") for operator in TRANSLATIONS]
+    assert {name for namespace, name, *_ in translated if namespace == "archc"} == names
 
 
 def test_a_cache_is_written_where_each_row_ends() -> None:

@@ -1,0 +1,108 @@
+"""Products with weights of 4 bits in the form that costs less for the call.
+
+For a few rows, MatMulNBits reads 4 bits a weight, and reading is what takes the time. For many rows arithmetic is, and
+8-bit products have instructions several times as fast: there the weights of a call are unpacked to int8 first, exactly,
+since the scales of a row's blocks are whole multiples of one unit. An If on the number of rows chooses; both of its
+branches read the same 4-bit weights, and the unpacked ones are gone after the product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compiler.mixture import PERHAPS_EMPTY
+from compiler.passes.even_rows import even_rows, has_even_rows
+from compiler.passes.nodes import Tape
+from compiler.quantization import BlockValues
+
+MICROSOFT = "com.microsoft"
+# Unpacking costs as much as it wins at about 130 rows with AMX; other processors win less a row.
+MANY_ROWS = 256
+# Each form is a graph that a session has to prepare: it takes longer to load than smaller matrices win.
+_WORTH_IT = 2**20
+
+
+def choose_product_form(model: ir.Model, least: int = _WORTH_IT) -> int:
+    """Puts products that read one activation under an If with both of their forms; returns how many there were.
+
+    `least` is how many weights they must have together.
+    """
+    graph = model.graph
+    groups: dict[ir.Value, list[ir.Node]] = {}
+    for node in graph:
+        # An expert's tokens are few, and there are many experts.
+        if _is_in_units(node) and PERHAPS_EMPTY not in node.metadata_props:
+            x = node.inputs[0]
+            assert x is not None
+            groups.setdefault(x, []).append(node)
+    worthy = {x: products for x, products in groups.items() if sum(map(_size, products)) >= least}
+    for x, products in worthy.items():
+        _choose(graph, x, products)
+    return sum(map(len, worthy.values()))
+
+
+def _size(product: ir.Node) -> int:
+    return product.attributes["K"].as_int() * product.attributes["N"].as_int()
+
+
+def _is_in_units(node: ir.Node) -> bool:
+    values = node.inputs[1].const_value if node.op_type == "MatMulNBits" and node.inputs[1] is not None else None
+    return isinstance(values, BlockValues) and values.matrix.in_units
+
+
+def _choose(graph: ir.Graph, x: ir.Value, products: Sequence[ir.Node]) -> None:
+    name, columns = products[0].name, products[0].attributes["K"].as_int()
+    results = [product.outputs[0] for product in products]
+    before = Tape(graph, f"{name}.choice")
+    many = before("GreaterOrEqual", before("Size", x), before.constant(np.array(MANY_ROWS * columns)))
+    graph.insert_before(products[0], before.nodes)
+
+    op = Tape(graph, f"{name}.unpacked")
+    # By an amount that is known only at run time: of constants alone, an optimizer would unpack all weights at once.
+    shift = op("Mul", op("Cast", many, to=ir.DataType.UINT8.value), op.constant(np.array(4, np.uint8)))
+    even, sizes = (x, None) if has_even_rows(x) else even_rows(op, x)
+    unpacked = [_unpacked(op, product, shift, even, sizes) for product in products]
+    for made, result in zip(unpacked, results, strict=True):
+        made.type, made.shape = result.type, result.shape
+    branch = ir.Graph([], unpacked, nodes=op.nodes, name=op.name)
+
+    attributes = [ir.AttrGraph("then_branch", branch)]
+    choice = ir.Node("", "If", [many], attributes, num_outputs=len(products), name=f"{name}.form")
+    graph.insert_after(products[0], choice)
+    for chosen, result in zip(choice.outputs, results, strict=True):
+        chosen.type, chosen.shape = result.type, result.shape
+        ir.convenience.replace_all_uses_with(result, chosen, replace_graph_outputs=True)
+        chosen.name, result.name = result.name, f"{result.name}.packed"
+    graph.remove(products)
+    packed = ir.Graph([], results, nodes=products, name=f"{name}.packed")
+    choice.attributes.add(ir.AttrGraph("else_branch", packed))
+
+
+def _unpacked(op: Tape, product: ir.Node, shift: ir.Value, even: ir.Value, sizes: ir.Value | None) -> ir.Value:
+    """x · Wᵀ + bias, with Wᵀ as int8 [K, N]."""
+    graph, values = op.graph, product.inputs[1]
+    assert values is not None
+    assert isinstance(values.const_value, BlockValues)
+    blocks = values.const_value.matrix
+    bias = product.inputs[5] if len(product.inputs) > 5 else None
+    rows, columns = map(int, blocks.weight.shape)
+    stem = values.const_value.name
+    units, counts = graph.initializers[f"{stem}.unit"], graph.initializers[f"{stem}.count"]
+    # A byte holds two neighbours of a row, the first in its low half. Elementwise operators on bytes are fast but for
+    # the shift and the bitwise ones, so the low half is what is left once the high one is taken away.
+    pairs = op("Reshape", values, op.integers(rows, columns // 2))
+    high = op("BitShift", pairs, shift, direction="RIGHT")
+    low = op("Sub", pairs, op("Mul", high, op.constant(np.array(16, np.uint8))))
+    # [K/2, 2N], each row of which is two of Wᵀ, one after the other.
+    woven = op("Transpose", op("Concat", low, high, axis=0), perm=[1, 0])
+    blocked = op("Reshape", woven, op.integers(columns // blocks.block, blocks.block, rows))
+    signed = op("Sub", op("Cast", blocked, to=ir.DataType.INT8.value), op.constant(np.array(8, np.int8)))
+    weight = op("Reshape", op("Mul", signed, counts), op.integers(columns, rows))
+    if sizes is None:
+        inputs = (even, weight, units) if bias is None else (even, weight, units, None, bias)
+        return op("DynamicQuantizeMatMul", *inputs, domain=MICROSOFT)
+    result = op("Mul", op("DynamicQuantizeMatMul", even, weight, units, domain=MICROSOFT), sizes)
+    return result if bias is None else op("Add", result, bias)
