@@ -252,7 +252,10 @@ def describe_encoder(spec: BoundSpec, model: Model) -> Encoder | None:
 def load_torch(model: Model, slots: Slots) -> Model:
     """Fills a model on the meta device with real weights, so that it runs in torch."""
     ties = tied_slots(model)
-    weights = {name: _whole(name, parts, slots).to(model.dtype) for name, parts in parameter_slots(model).items()}
+    weights = {
+        name: _whole(name, parts, slots).to(model.get_parameter(name).dtype)
+        for name, parts in parameter_slots(model).items()
+    }
     weights |= {name: weights[slot] for name, slot in ties.items()}
     model.load_state_dict(weights, assign=True)
     for name, slot in ties.items():
