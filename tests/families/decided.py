@@ -45,9 +45,7 @@ def leads(built: Built, rows: Ids) -> NDArray[np.float64]:
         np.minimum(least, least_lead(router, given[0]).numpy(), out=least)
 
     hooks = [
-        module.register_forward_hook(partial(note))
-        for module in built.module.modules()
-        if isinstance(module, Router)
+        module.register_forward_hook(partial(note)) for module in built.module.modules() if isinstance(module, Router)
     ]
     try:
         torch_outputs(built.module, rows, None)

@@ -26,6 +26,7 @@ from tests.families.portable import Arrays, run_encoder, run_portable
 HALF_TOLERANCE = 2e-2
 """Of the largest number of an output."""
 
+
 @dataclass(frozen=True)
 class EngineResult:
     """What building engines took."""
