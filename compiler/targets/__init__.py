@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from compiler.passes import Pass
 from compiler.passes.added_masks import add_masks
+from compiler.passes.batched_experts import batch_experts
 from compiler.passes.clean import clean
 from compiler.passes.dequantized_weights import dequantized_weights
 from compiler.passes.fold_weights import fold_weights
@@ -49,7 +50,7 @@ class Target:
 
 PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
 TENSORRT: tuple[Pass, ...] = (
-    scan_experts,
+    batch_experts,
     fold_weights,
     plain_attention,
     add_masks,
@@ -64,6 +65,20 @@ CUDA: tuple[Pass, ...] = (
     clean,
 )
 DEQUANTIZED: Mapping[str, Pass] = {"int8": dequantized_weights(8), "int4": dequantized_weights(4)}
+
+
+def _tensorrt(name: str, description: str) -> Target:
+    """Both packages take the same graphs."""
+    return Target(
+        name=name,
+        description=description,
+        passes=TENSORRT,
+        dtypes=("float16", "bfloat16", "float32"),
+        engine=True,
+        chooses=True,
+        quantizations=DEQUANTIZED,
+    )
+
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -92,23 +107,7 @@ TARGETS: Mapping[str, Target] = {
             dtypes=("float32", "float16", "bfloat16"),
             folder=True,
         ),
-        Target(
-            name="tensorrt",
-            description="TensorRT 11, built on the GPU that will run it",
-            passes=TENSORRT,
-            dtypes=("float16", "bfloat16", "float32"),
-            engine=True,
-            chooses=True,
-            quantizations=DEQUANTIZED,
-        ),
-        Target(
-            name="tensorrt-rtx",
-            description="TensorRT for RTX, built on any machine for RTX GPUs",
-            passes=TENSORRT,
-            dtypes=("float16", "bfloat16", "float32"),
-            engine=True,
-            chooses=True,
-            quantizations=DEQUANTIZED,
-        ),
+        _tensorrt("tensorrt", "TensorRT 11, built on the GPU that will run it"),
+        _tensorrt("tensorrt-rtx", "TensorRT for RTX, built on any machine for RTX GPUs"),
     )
 }
