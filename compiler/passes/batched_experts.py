@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compiler.mixture import EXPERTS, inputs_of, replace_experts
 from compiler.passes.nodes import Tape
-from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes
+from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes, scan_experts
 from compiler.weights import StackedWeight, Transposed, WeightTensor
 
 # Numbers a token: of a call of 512 tokens in float16, 64 MiB.
@@ -23,7 +23,12 @@ _WIDEST = 2**16
 
 
 def batch_experts(model: ir.Model) -> int:
-    """Replaces every Experts node; returns how many there were."""
+    """Replaces every Experts node; returns how many there were.
+
+    TensorRT for RTX 1.7 crashes on stacks in a graph that also repeats a body: there experts are scanned after all.
+    """
+    if any(node.op_type == "Scan" for node in model.graph):
+        return scan_experts(model)
     return replace_experts(model, _replace)
 
 
@@ -41,7 +46,11 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     gates_ET1 = op("Unsqueeze", op("Transpose", gates_TE, perm=[1, 0]), op.integers(-1))
     count = stack_size(experts, max(inner, width))
     starts = range(0, experts, count)
-    pieces = [gates_ET1] if count == experts else op("Split", gates_ET1, outputs=len(starts), axis=0, num_outputs=len(starts))
+    pieces = (
+        [gates_ET1]
+        if count == experts
+        else op("Split", gates_ET1, outputs=len(starts), axis=0, num_outputs=len(starts))
+    )
     zero = op.constant(np.zeros((), x.dtype.numpy()))
     total = None
     for start, gate_ET1 in zip(starts, pieces, strict=True):

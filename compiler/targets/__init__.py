@@ -64,7 +64,11 @@ CUDA: tuple[Pass, ...] = (
     norm_fusion(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
     clean,
 )
-DEQUANTIZED: Mapping[str, Pass] = {"int8": dequantized_weights(8), "int4": dequantized_weights(4)}
+DEQUANTIZED: Mapping[str, Pass] = {
+    "int8": dequantized_weights("int8"),
+    "int4": dequantized_weights("int4"),
+    "fp8": dequantized_weights("fp8"),
+}
 
 
 def _tensorrt(name: str, description: str) -> Target:

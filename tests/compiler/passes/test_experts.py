@@ -146,7 +146,9 @@ def _weight(node: ir.Node) -> Any:
     return node.inputs[1].const_value if node.inputs[1] is not None else None
 
 
-@pytest.mark.parametrize(("experts", "widest", "count"), [(8, 14336, 4), (128, 2048, 32), (60, 2048, 30), (7, 2**20, 1)])
+@pytest.mark.parametrize(
+    ("experts", "widest", "count"), [(8, 14336, 4), (128, 2048, 32), (60, 2048, 30), (7, 2**20, 1)]
+)
 def test_a_stack_s_results_are_bounded(experts: int, widest: int, count: int) -> None:
     assert stack_size(experts, widest) == count
 
