@@ -1,4 +1,4 @@
-"""Weights as small signed numbers around zero, the form that DequantizeLinear turns back: number · scale.
+"""Weights as small signed numbers around zero, the form that DequantizeLinear turns back: number · unit · scale.
 
 Scales are positive and no zero point is stored, as TensorRT wants it; integers go from −(2^(bits−1) − 1) to its
 opposite, and float8 (E4M3: 4 bits of exponent, 3 of mantissa; Micikevicius et al. 2022) from −448 to 448. A scale
@@ -23,6 +23,9 @@ _TORCH = {ir.DataType.FLOAT: torch.float32, ir.DataType.FLOAT16: torch.float16, 
 
 Form = Literal["int8", "int4", "fp8"]
 _LARGEST: Mapping[Form, float] = {"int8": 127, "int4": 7, "fp8": torch.finfo(torch.float8_e4m3fn).max}
+# The numbers times this lie between −1/8 and 1/8, as the weights of models mostly do: a product by them is of the size
+# of its result, which float16 must hold, and a scale is near one.
+_UNIT: Mapping[Form, float] = {"int8": 2**-10, "int4": 1.0, "fp8": 2**-12}
 _STORED: Mapping[Form, ir.DataType] = {
     "int8": ir.DataType.INT8,
     "int4": ir.DataType.INT4,
@@ -42,17 +45,22 @@ class Scheme:
         """What the graph has."""
         return _STORED[self.form]
 
+    @property
+    def unit(self) -> float:
+        """What every number of the matrix is multiplied by, beside the scales."""
+        return _UNIT[self.form]
+
     def scales(self, rows_NK: Tensor, dtype: torch.dtype) -> Tensor:
         """Scales [N, 1] or [N, K/block], in the numbers that the graph's dtype has."""
         blocks = rows_NK.unflatten(-1, (-1, self.block or rows_NK.shape[-1]))
-        scales = blocks.abs().amax(-1) / _LARGEST[self.form]
+        scales = blocks.abs().amax(-1) / (_LARGEST[self.form] * self.unit)
         # Of a block of zeros, or of numbers too small for the dtype, the scale is never used.
         rounded = scales.to(dtype)
         return torch.where(rounded > 0, rounded, torch.ones_like(rounded))
 
     def numbers(self, rows_NK: Tensor, dtype: torch.dtype) -> Tensor:
         """int8 or float8 [N, K], made with the scales as the graph has them."""
-        scales = self.scales(rows_NK, dtype).float().unsqueeze(-1)
+        scales = self.unit * self.scales(rows_NK, dtype).float().unsqueeze(-1)
         steps = rows_NK.unflatten(-1, (scales.shape[1], -1)) / scales
         largest = _LARGEST[self.form]
         if self.form == "fp8":

@@ -87,7 +87,7 @@ def _sizes(up: ir.Value) -> tuple[int, int, int]:
 
 
 def _stack(graph: ir.Graph, value: ir.Value, start: int, count: int) -> ir.Value:
-    """The initializer of some experts' matrices [E, N, M], by which rows are multiplied, or of their biases [E, 1, M]."""
+    """The initializer of some experts' matrices [E, N, M], to multiply rows by, or of their biases [E, 1, M]."""
     whole = value.const_value
     assert isinstance(whole, StackedWeight)
     slots = whole.slots[start : start + count]

@@ -1,14 +1,21 @@
-"""Weights of 8 or 4 bits behind a DequantizeLinear, which TensorRT draws into the product or the look-up that reads them.
+"""Weights of 8 or 4 bits behind a DequantizeLinear, which TensorRT draws into what reads them: a product or a look-up.
 
-int8, fp8: a scale for each output, of a table for each of its rows. int4: one for each block of an output's inputs. A
-token table that the head shares is stored once, and read by both. Norms, biases and routers stay as they are, and so do
-experts that are scanned: TensorRT takes slices of no other weights than its own floating-point ones.
+int4: a scale for each block of an output's inputs, a part of the DequantizeLinear. int8, fp8: a scale for each output,
+of a table for each of its rows, by which the result is multiplied. TensorRT takes such scales before the product too,
+but then it turns the weights back in memory, all of them at every call, where a call has one row, or weights are a
+stack; with one number for a whole matrix it reads them as they are (TensorRT for RTX 1.7, by its own account of its
+memory).
+
+A token table that the head shares is stored once, and read by both. Norms, biases and routers stay as they are, and so
+do experts that are scanned: TensorRT takes weights in fewer bits nowhere but before a DequantizeLinear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from compiler.passes import Pass
@@ -42,22 +49,49 @@ def _replace(graph: ir.Graph, value: ir.Value, form: Form) -> bool:
         made = _table(graph, weight, form)
     if made is None:
         return False
-    inputs, attributes = made
-    given = [ir.AttrInt64(name, number) for name, number in attributes.items()]
-    node = ir.Node("", "DequantizeLinear", inputs, given, name=f"{value.name}.dequantized")
-    output = node.outputs[0]
-    output.name, output.type, output.shape = node.name, ir.TensorType(weight.dtype), weight.shape
+    op = Tape(graph, f"{value.name}.dequantized")
+    unit = op.constant(np.array(made.scheme.unit, weight.dtype.numpy()))
+    scale = made.scales if made.scheme.block is not None else unit
+    output = op("DequantizeLinear", made.numbers, scale, **made.attributes)
+    output.type, output.shape = ir.TensorType(weight.dtype), weight.shape
     first = min((use.node for use in uses), key=list(graph).index)
-    graph.insert_before(first, node)
+    graph.insert_before(first, op.nodes)
     ir.convenience.replace_all_uses_with(value, output)
     assert value.name is not None
     del graph.initializers[value.name]
-    for product in [use.node for use in uses if use.node.op_type == "Gemm"]:
-        _as_one_batch(graph, product)
+    for node, _ in uses:
+        if made.scheme.block is None:
+            _scale(graph, node, made.scales)
+        if node.op_type == "Gemm":
+            _as_one_batch(graph, node)
     return True
 
 
-Made = tuple[list[ir.Value], Mapping[str, int]]
+@dataclass(frozen=True)
+class Made:
+    """What takes a weight's place."""
+
+    scheme: Scheme
+    numbers: ir.Value
+    scales: ir.Value
+    attributes: Mapping[str, int] = field(default_factory=dict)
+
+
+def _scale(graph: ir.Graph, node: ir.Node, scales: ir.Value) -> None:
+    """Multiplies what a product or a look-up gives by the scales of its columns or rows."""
+    old, readers = node.outputs[0], list(node.outputs[0].uses())
+    op = Tape(graph, f"{node.name}.scaled")
+    if node.op_type == "Gather":
+        scales = op("Unsqueeze", op("Gather", scales, node.inputs[1], axis=0), op.integers(-1))
+    y = op("Mul", old, scales)
+    y.shape, y.type = old.shape, old.type
+    graph.insert_after(node, op.nodes)
+    for reader, index in readers:
+        reader.replace_input_with(index, y)
+    for index, output in enumerate(graph.outputs):
+        if output is old:
+            graph.outputs[index] = y
+            y.name, old.name = old.name, y.name
 
 
 def _multiplies(node: ir.Node, index: int) -> bool:
@@ -83,12 +117,11 @@ def _matrix(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
     if scheme is None:
         return None
     matrix = WeightTensor(weight.slot, (rows, columns), weight.dtype, weight.steps[:-1])
-    inputs = _registered(graph, SignedValues(matrix, scheme), SignedScales(matrix, scheme))
-    return inputs, {"axis": 1} if scheme.block is None else {"axis": 0, "block_size": scheme.block}
+    return _made(graph, scheme, SignedValues(matrix, scheme), SignedScales(matrix, scheme), axis=0)
 
 
 def _stack(graph: ir.Graph, value: ir.Value, weight: StackedWeight, form: Form) -> Made | None:
-    """Transposed matrices [E, K, N], of which each has scales of its own: in blocks, of whole columns for 8 bits."""
+    """Transposed matrices [E, K, N], of which each has scales of its own."""
     if len(weight.shape) != 3 or not weight.steps or not isinstance(weight.steps[-1], Transposed):
         return None
     _, columns, rows = map(int, weight.shape)
@@ -97,31 +130,29 @@ def _stack(graph: ir.Graph, value: ir.Value, weight: StackedWeight, form: Form) 
         return None
     steps = weight.steps[:-1]
     matrices = [WeightTensor(slot, (rows, columns), weight.dtype, steps) for slot in weight.slots]
-    block = scheme.block or columns
-    values, scales = (
-        SignedStack(f"{value.name}.{name}", [kind(matrix, scheme) for matrix in matrices], shape)
-        for name, kind, shape in (
-            (f"signed.{form}", _VALUES, (columns, rows)),
-            (f"signed.{form}.scale", _SCALES, (columns // block, rows)),
-        )
-    )
-    return _registered(graph, values, scales), {"axis": 1, "block_size": block}
+    values, scales = [SignedValues(m, scheme) for m in matrices], [SignedScales(m, scheme) for m in matrices]
+    blocks = 1 if scheme.block is None else columns // scheme.block
+    name = f"{value.name}.signed.{form}"
+    stacks = SignedStack(name, values, (columns, rows)), SignedStack(f"{name}.scale", scales, (blocks, rows))
+    return _made(graph, scheme, *stacks, axis=1)
 
 
 def _table(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
     """A table [N, K] whose rows are looked up."""
     if len(weight.shape) != 2 or isinstance(weight, StackedWeight):
         return None
-    rows, columns = map(int, weight.shape)
+    columns = int(weight.shape[1])
     scheme = _scheme(form, columns, columns)
     if scheme is None or block_size(columns) is None:
         return None
-    inputs = _registered(graph, SignedValues(weight, scheme, turned=False), SignedScales(weight, scheme, turned=False))
-    return inputs, {"axis": 0} if scheme.block is None else {"axis": 1, "block_size": scheme.block}
+    numbers, scales = (kind(weight, scheme, turned=False) for kind in (SignedValues, SignedScales))
+    return _made(graph, scheme, numbers, scales, axis=1)
 
 
-_VALUES: Callable[[WeightTensor, Scheme], SignedValues] = SignedValues
-_SCALES: Callable[[WeightTensor, Scheme], SignedScales] = SignedScales
+def _made(graph: ir.Graph, scheme: Scheme, numbers: WeightTensor, scales: WeightTensor, axis: int) -> Made:
+    """`axis` is that of a matrix's inputs, along which blocks lie."""
+    attributes = {} if scheme.block is None else {"axis": axis, "block_size": scheme.block}
+    return Made(scheme, _registered(graph, numbers), _registered(graph, scales), attributes)
 
 
 def _scheme(form: Form, columns: int, packed: int) -> Scheme | None:
@@ -151,10 +182,7 @@ def _as_one_batch(graph: ir.Graph, node: ir.Node) -> None:
     graph.remove(node, safe=True)
 
 
-def _registered(graph: ir.Graph, *tensors: WeightTensor) -> list[ir.Value]:
-    values = []
-    for tensor in tensors:
-        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        graph.register_initializer(value)
-        values.append(value)
-    return values
+def _registered(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
+    value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value

@@ -94,7 +94,7 @@ def test_onnx_runtime_turns_a_matrix_back(form: Form, most: float) -> None:
     matrix_NK[2] = 0
     graph = product("layers.0.up.weight", 6, 64)
     assert dequantized_weights(form)(graph) == 1
-    assert operators(graph) == ["DequantizeLinear", "MatMul"]
+    assert operators(graph) == ["DequantizeLinear", "MatMul", *["Mul"] * (form != "int4")]
     (back_KN,) = turned_back(graph, {"layers.0.up.weight": matrix_NK}, {"x": np.eye(64, dtype=np.float32)})
     assert not back_KN[:, 2].any()
     kept = [0, 1, 3, 4, 5]
@@ -107,13 +107,13 @@ def test_a_table_and_the_head_that_shares_it_are_stored_once(form: Form, most: f
     graph = shared_table(9, 64)
     assert dequantized_weights(form)(graph) == 1
     names = operators(graph)
-    assert (names.count("DequantizeLinear"), names.count("Gather"), names.count("Gemm")) == (1, 1, 0)
+    assert (names.count("DequantizeLinear"), names.count("MatMul"), names.count("Gemm")) == (1, 1, 0)
     stored = [item for item in graph.graph.initializers.values() if isinstance(item.const_value, WeightTensor)]
     assert len(stored) == 2, "the numbers and their scales"
     ids = np.array([8, 0, 3])
     rows, columns = turned_back(graph, {"table": table}, {"ids": ids, "x": np.eye(64, dtype=np.float32)})
     near(columns.T, table.numpy(), 1, most)
-    np.testing.assert_array_equal(rows, columns.T[ids])
+    np.testing.assert_allclose(rows, columns.T[ids], rtol=1e-6)
 
 
 @EVERY_FORM
@@ -122,7 +122,7 @@ def test_every_matrix_of_a_stack_has_scales_of_its_own(form: Form, most: float) 
     slots = {f"experts.{i}.up": 10.0**i * torch.randn(6, 64, generator=random) for i in range(3)}
     graph = stacked(3, 6, 64)
     assert dequantized_weights(form)(graph) == 1
-    assert operators(graph) == ["DequantizeLinear", "MatMul"]
+    assert operators(graph) == ["DequantizeLinear", "MatMul", *["Mul"] * (form != "int4")]
     (back_EKN,) = turned_back(graph, slots, {"x": np.eye(64, dtype=np.float32)[None]})
     for back_KN, matrix_NK in zip(back_EKN, slots.values(), strict=True):
         near(back_KN, matrix_NK.t().numpy(), 0, most)
@@ -135,7 +135,7 @@ def test_integers_and_scales_by_hand() -> None:
     assert scheme.numbers(rows, torch.float32).tolist() == [[7, -4, 7, 0], [0, 7, -7, 7]]
     assert packed(torch.tensor([[7, -4], [-1, 1]], dtype=torch.int8)).tolist() == [[0xC7], [0x1F]]
     whole = Scheme("int8", None)
-    torch.testing.assert_close(whole.scales(rows, torch.float32), torch.tensor([[7 / 127], [2.8 / 127]]))
+    torch.testing.assert_close(whole.scales(rows, torch.float32), torch.tensor([[7 / 127], [2.8 / 127]]) * 1024)
 
 
 def test_scales_are_those_of_the_graph_s_dtype() -> None:
@@ -145,7 +145,7 @@ def test_scales_are_those_of_the_graph_s_dtype() -> None:
     (scales,) = SignedScales(matrix, scheme).blocks(value_NK, torch.float16)
     (integers,) = SignedValues(matrix, scheme).blocks(value_NK, torch.int8)
     assert scales.dtype == torch.float16
-    torch.testing.assert_close(integers.float() * scales.float(), value_NK.t(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(integers.float() * scales.float() / 1024, value_NK.t(), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_what_has_no_such_form_stays(slot: str, rows: int, columns: int, form: F
 def test_float8_by_hand() -> None:
     rows = torch.tensor([[448.0, -1.1, 0.0, 17.0], [-0.5, 0.25, 0.1, 0.0]])
     scheme = Scheme("fp8", None)
-    torch.testing.assert_close(scheme.scales(rows, torch.float32), torch.tensor([[1.0], [0.5 / 448]]))
+    torch.testing.assert_close(scheme.scales(rows, torch.float32), torch.tensor([[1.0], [0.5 / 448]]) * 4096)
     # 3 bits of mantissa: steps of 1/8 from 1 to 2, of 2 from 16 to 32 (17 lies between, and goes to the even one), of
     # 8 from 64 to 128.
     assert scheme.numbers(rows, torch.float32).float().tolist() == [[448, -1.125, 0, 16], [-448, 224, 88, 0]]
@@ -204,9 +204,6 @@ def test_an_engine_with_them_builds(family: str, form: str, kind: str, tmp_path:
     build(family, random=1, out=out, target="tensorrt-rtx", quantize=form, engine=options, overrides=sizes.split())
     with Plan(out) as plan:
         assert (plan.manifest.quantization, plan.manifest.dtype) == (form, "float16")
-        assert plan.manifest.engine is not None
-        second = 1 if form == "int4" else 2  # a second token is left open where weights have 8 bits
-        assert plan.manifest.engine.profiles[-1].axes["seq"] == (1, 1, second)
         stored = {tensor.name: tensor.dtype for tensor in plan.manifest.tensors}
         assert list(stored.values()).count(kind) >= 7
         graph = onnx.load_model_from_string(plan.read("model.onnx"))
