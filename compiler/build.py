@@ -46,6 +46,7 @@ from compiler.rings import Rings, find_rings, longest_call
 from compiler.slots import parameter_slots, slot_shapes
 from compiler.targets import TARGETS, Target
 from compiler.tensorrt.plan import write_engine_plan
+from compiler.tensorrt.profiles import is_loose
 from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from runtime.plan import Encoder, Limits, Manifest, Prefix, Tokens
 from runtime.plan.manifest import Input, Output, State
@@ -106,14 +107,14 @@ def build(
     outputs = interface.graph_outputs(bound, model.dtype)
     if place.chooses and bound.topology != "encoder":
         outputs = find_next_token(graphs[MODEL], outputs)
-    loops = any(node.op_type == "Scan" for node in graphs[MODEL].graph)
+    loose = is_loose(graphs[MODEL])
     stored = place_weights(*graphs.values())
     serialized = {f"{name}.onnx": serialize(graph) for name, graph in graphs.items()}
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     manifest = describe(
-        bound, model, place, dtype, quantize, stored, tokens, longest, inputs, outputs, state, builder, loops
+        bound, model, place, dtype, quantize, stored, tokens, longest, inputs, outputs, state, builder, loose
     )
     texts = sum(map(len, (*serialized.values(), *files.values())))
     check_space(Path(out), total_bytes(stored) + texts + _MANIFEST_ROOM)
@@ -205,14 +206,14 @@ def describe(
     outputs: Sequence[Output],
     state: Sequence[State],
     builder: EngineBuilder | None = None,
-    loops: bool = False,
+    loose: bool = False,
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
     limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
     engine, encoder = None, describe_encoder(spec, model)
     if builder is not None:
-        engine, encoder = builder.sections(inputs, outputs, state, limits, encoder, loops)
+        engine, encoder = builder.sections(inputs, outputs, state, limits, encoder, loose)
     return Manifest(
         archc=version("archc"),
         family=spec.family,

@@ -2,9 +2,8 @@
 
 int4: a scale for each block of an output's inputs, a part of the DequantizeLinear. int8, fp8: a scale for each output,
 of a table for each of its rows, by which the result is multiplied. TensorRT takes such scales before the product too,
-but then it turns the weights back in memory, all of them at every call, where a call has one row, or weights are a
-stack; with one number for a whole matrix it reads them as they are (TensorRT for RTX 1.7, by its own account of its
-memory).
+but then it turns weights that are a stack back in memory, all of them at every call; with one number for all of them it
+reads them as they are (TensorRT for RTX 1.7, by its own account of its memory).
 
 A token table that the head shares is stored once, and read by both. Norms, biases and routers stay as they are, and so
 do experts that are scanned: TensorRT takes weights in fewer bits nowhere but before a DequantizeLinear.
@@ -14,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -52,7 +52,7 @@ def _replace(graph: ir.Graph, value: ir.Value, form: Form) -> bool:
     op = Tape(graph, f"{value.name}.dequantized")
     unit = op.constant(np.array(made.scheme.unit, weight.dtype.numpy()))
     scale = made.scales if made.scheme.block is not None else unit
-    output = op("DequantizeLinear", made.numbers, scale, **made.attributes)
+    output = op("DequantizeLinear", made.numbers, scale, **dict[str, Any](made.attributes))
     output.type, output.shape = ir.TensorType(weight.dtype), weight.shape
     first = min((use.node for use in uses), key=list(graph).index)
     graph.insert_before(first, op.nodes)
