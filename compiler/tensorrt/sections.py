@@ -47,7 +47,7 @@ class EngineBuilder:
     ) -> Engine:
         """The manifest's `engine` for a graph with these tensors; see `make_profiles`."""
         batch = self.options.max_batch_size
-        # TensorRT for RTX keeps all weights twice where one profile is of single rows alone: in another order for those.
+        # TensorRT for RTX keeps weights twice where a profile is of single rows alone: in another order for those.
         loose = loose or self.package.ahead
         growing = any(CAPACITY in item.shape for item in state)
         return Engine.model_validate({

@@ -136,7 +136,7 @@ def test_loops_and_weights_of_8_bits_leave_it_open(op_type: str, stored: ir.Data
 def test_rtx_leaves_it_open_always() -> None:
     inputs, outputs, state, limits = decoder()
     for target, second in (("tensorrt-rtx", 2), ("tensorrt", 1)):
-        trt = SimpleNamespace(__version__="1")
+        trt = SimpleNamespace(__version__="1.7.1")
         builder = EngineBuilder(PACKAGES[target], trt, ("8.9",), EngineOptions())
         section = builder.section("engine.trt", inputs, outputs, state, limits)
         assert section.profiles[1].axes["seq"] == (1, 1, second)
