@@ -142,7 +142,7 @@ def choose_target(name: str, dtype: str | None, quantize: str | None = None) -> 
     if quantize is not None and quantize not in place.quantizations:
         known = " or ".join(place.quantizations)
         raise BuildError(f"target '{name}' has no quantisation '{quantize}'" + (f": choose {known}" if known else ""))
-    if quantize is not None and not place.engine and (dtype or place.dtypes[0]) != "float32":
+    if quantize is not None and (dtype or place.dtypes[0]) not in place.quantized_dtypes:
         raise BuildError(f"--quantize {quantize} computes in float32 beside the integers: leave out --dtype {dtype}")
     return place
 

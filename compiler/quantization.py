@@ -17,10 +17,13 @@ from torch import Tensor
 from compiler.weights import BLOCK_BYTES, WeightTensor
 
 Bits = Literal[4, 8]
+_TORCH = {ir.DataType.FLOAT: torch.float32, ir.DataType.FLOAT16: torch.float16, ir.DataType.BFLOAT16: torch.bfloat16}
 
 
-def quantize_blocks(rows_NK: Tensor, bits: Bits, block: int) -> tuple[Tensor, Tensor]:
-    """float32 [N, K] → unsigned integers uint8 [N, K/block, block] around 2^(bits−1), and scales float32 [N, K/block].
+def quantize_blocks(
+    rows_NK: Tensor, bits: Bits, block: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """float32 [N, K] → unsigned integers uint8 [N, K/block, block] around 2^(bits−1), and scales [N, K/block] in dtype.
 
     The number of largest magnitude in a block becomes −2^(bits−1), the one integer that has no opposite: of 16 values
     a scale by the magnitude alone would leave one unused.
@@ -28,8 +31,8 @@ def quantize_blocks(rows_NK: Tensor, bits: Bits, block: int) -> tuple[Tensor, Te
     half = 2 ** (bits - 1)
     blocks = rows_NK.unflatten(-1, (-1, block))
     largest = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))
-    scales = largest / -half
-    steps = blocks / torch.where(scales == 0, 1.0, scales)
+    scales = (largest / -half).to(dtype)
+    steps = blocks / torch.where(scales == 0, 1.0, scales).float()
     integers = steps.round_().clamp_(-half, half - 1).add_(half).to(torch.uint8)
     return integers, scales.squeeze(-1)
 
@@ -57,7 +60,7 @@ class Blocks:
         """Packed integers uint8 [rows, K/block, block · bits / 8], and as a side effect the scales."""
         self.scales.clear()
         for rows in self.weight.blocks(value, torch.float32):
-            integers, scales = quantize_blocks(rows, self.bits, self.block)
+            integers, scales = quantize_blocks(rows, self.bits, self.block, _TORCH[self.weight.dtype])
             self.scales.append(scales)
             yield pack(integers, self.bits).contiguous()
 
@@ -77,12 +80,14 @@ class BlockValues(WeightTensor):
 
 
 class BlockScales(WeightTensor):
-    """The scales of a matrix in blocks, float32 [N, K/block]; written after its integers."""
+    """The scales of a matrix in blocks, in its own dtype [N, K/block]; written after its integers."""
 
     def __init__(self, blocks: Blocks) -> None:
         rows, columns = map(int, blocks.weight.shape)
         shape = (rows, columns // blocks.block)
-        super().__init__(blocks.weight.slot, shape, ir.DataType.FLOAT, blocks.weight.steps, f".int{blocks.bits}.scale")
+        super().__init__(
+            blocks.weight.slot, shape, blocks.weight.dtype, blocks.weight.steps, f".int{blocks.bits}.scale"
+        )
         self.matrix = blocks
 
     def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:

@@ -1,11 +1,14 @@
-"""Products with weights of 8 or 4 bits, in the forms that ONNX Runtime's CPU provider is fastest at.
+"""Products with weights of 8 or 4 bits, in the forms that ONNX Runtime's providers have kernels for.
 
-int4: MatMulNBits, integers and a scale for each 128 columns of a row. int8: DynamicQuantizeMatMul, a scale for each
-output, and activations that are quantised as they come. The token table and the head are stored once, in blocks, and
-read by GatherBlockQuantized and MatMulNBits. Norms, biases, convolutions and the routers of experts stay as they are.
+CPU: int4 is MatMulNBits, integers and a scale for each 128 columns of a row, and int8 is DynamicQuantizeMatMul, a scale
+for each output, and activations that are quantised as they come. CUDA: both are MatMulNBits. The token table and the
+head are stored once, in blocks, and read by GatherBlockQuantized and MatMulNBits. Norms, biases, convolutions and the
+routers of experts stay as they are, and so do experts that are scanned.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -16,14 +19,28 @@ from compiler.quantization import Bits, Blocks, BlockScales, BlockValues, Column
 from compiler.weights import Transposed, WeightTensor
 
 MICROSOFT = "com.microsoft"
-# Activations are quantised to int8 inside the product: the fast kernels, at an error below that of the weights.
-_INT8_ACTIVATIONS = 4
 # A router's few numbers choose what everything else is computed with.
 _KEPT = ".router."
 _NORMS = ("RMSNormalization", "LayerNormalization", "SkipSimplifiedLayerNormalization", "SkipLayerNormalization")
 
 
-def quantize(bits: Bits) -> Pass:
+@dataclass(frozen=True)
+class Kernels:
+    """What a provider's kernels take: whether integers of 8 bits with a scale for each output, whether a product's
+    kernel adds a bias, the precision of MatMulNBits, and the floating-point types beside the integers."""
+
+    columns: bool
+    bias: bool
+    accuracy_level: int
+    dtypes: frozenset[ir.DataType]
+
+
+# On the CPU activations are quantised to int8 inside the product: the fast kernels, at an error below the weights' own.
+CPU = Kernels(True, True, 4, frozenset({ir.DataType.FLOAT}))
+CUDA = Kernels(False, False, 0, frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}))
+
+
+def quantize(bits: Bits, kernels: Kernels = CPU) -> Pass:
     """A pass that stores every matrix that tokens are multiplied with in `bits` bits; it counts them."""
 
     def run(model: ir.Model) -> int:
@@ -31,8 +48,8 @@ def quantize(bits: Bits) -> Pass:
         changed = 0
         for value in list(graph.initializers.values()):
             weight = value.const_value
-            if isinstance(weight, WeightTensor) and weight.dtype == ir.DataType.FLOAT and _KEPT not in weight.slot:
-                changed += _quantize(graph, value, weight, bits)
+            if isinstance(weight, WeightTensor) and weight.dtype in kernels.dtypes and _KEPT not in weight.slot:
+                changed += _quantize(graph, value, weight, bits, kernels)
         if changed:
             graph.opset_imports[MICROSOFT] = 1
         return changed
@@ -40,7 +57,7 @@ def quantize(bits: Bits) -> Pass:
     return run
 
 
-def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits) -> int:
+def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits, kernels: Kernels) -> int:
     """Replaces one initializer and its readers, where every reader has a form for fewer bits."""
     products = {"MatMul": _is_product, "Gemm": _is_shared_product, "Gather": _is_lookup}
     uses = list(value.uses())
@@ -53,13 +70,14 @@ def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits
         return 0
     table = any(node.op_type == "Gather" for node, _ in uses)
     block = block_size(int(rows.shape[1]))
-    if block is None and (table or bits == 4):
+    columns = bits == 8 and kernels.columns and not table and weight is not rows
+    if block is None and not columns:
         return 0
-    if bits == 8 and not table and weight is not rows:
+    if columns:
         _in_columns(graph, [node for node, _ in uses], rows)
     else:
         assert block is not None
-        _in_blocks(graph, [node for node, _ in uses], Blocks(rows, bits, block))
+        _in_blocks(graph, [node for node, _ in uses], Blocks(rows, bits, block), kernels)
     assert value.name is not None
     del graph.initializers[value.name]
     return 1
@@ -121,7 +139,7 @@ def _largest(graph: ir.Graph, x: ir.Value, node: ir.Node) -> ir.Node:
     return ir.Node("", "ReduceMax", [x, _constant(graph, [-1])], name=name)
 
 
-def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks) -> None:
+def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks, kernels: Kernels) -> None:
     values, scales = _register(graph, BlockValues(blocks)), _register(graph, BlockScales(blocks))
     outputs, columns = map(int, blocks.weight.shape)
     for node in nodes:
@@ -129,8 +147,8 @@ def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks) -> None:
             _look_up(graph, node, blocks, values, scales)
             continue
         sizes = {"K": columns, "N": outputs, "bits": blocks.bits, "block_size": blocks.block}
-        attributes = [ir.AttrInt64(k, v) for k, v in {**sizes, "accuracy_level": _INT8_ACTIVATIONS}.items()]
-        last, bias = _bias_of(node)
+        attributes = [ir.AttrInt64(k, v) for k, v in {**sizes, "accuracy_level": kernels.accuracy_level}.items()]
+        last, bias = _bias_of(node) if kernels.bias else (None, None)
         inputs = [node.inputs[0], values, scales]
         inputs += [] if bias is None else [None, None, bias]
         product = ir.Node(MICROSOFT, "MatMulNBits", inputs, attributes, name=node.name)
@@ -145,6 +163,7 @@ def _look_up(graph: ir.Graph, node: ir.Node, blocks: Blocks, values: ir.Value, s
     attributes = [ir.AttrInt64(name, size) for name, size in sizes.items()]
     inputs = [values, node.inputs[1], scale.outputs[0]]
     gather = ir.Node(MICROSOFT, "GatherBlockQuantized", inputs, attributes, name=node.name)
+    gather.outputs[0].type = ir.TensorType(blocks.weight.dtype)
     reshape = ir.Node("", "Reshape", [gather.outputs[0], row], name=f"{node.name}.row")
     _replace(graph, node, [scale, gather, reshape], reshape.outputs[0])
 

@@ -19,6 +19,7 @@ from compiler.passes.half_rotary import half_rotary
 from compiler.passes.latent_forms import choose_latent_form
 from compiler.passes.pad_heads import pad_heads
 from compiler.passes.plain_attention import plain_attention
+from compiler.passes.quantize import CUDA as CUDA_KERNELS
 from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
@@ -27,8 +28,8 @@ from compiler.passes.scanned_experts import scan_experts
 @dataclass(frozen=True)
 class Target:
     """A place where a plan runs: passes in order, the dtypes that its kernels take (the first by default), whether it
-    wants a serialized engine, whether its graphs find the likeliest token themselves (`chooses`), and whether caches
-    may be rings and are read whole."""
+    wants a serialized engine, whether its graphs find the likeliest token themselves (`chooses`), whether caches may be
+    rings and are read whole, and how weights may be stored in fewer bits, beside which dtypes."""
 
     name: str
     description: str
@@ -40,6 +41,7 @@ class Target:
     rings: bool = False
     whole_caches: bool = False
     quantizations: Mapping[str, Pass] = field(default_factory=dict)
+    quantized_dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32")
     caches: tuple[str, ...] = ()
 
     def passes_for(self, quantization: str | None) -> tuple[Pass, ...]:
@@ -95,6 +97,7 @@ TARGETS: Mapping[str, Target] = {
             rings=True,
             whole_caches=True,
             quantizations={"int8": quantize(8), "int4": quantize(4)},
+            quantized_dtypes=("float32",),
             caches=("int8",),
         ),
         Target(
@@ -103,6 +106,7 @@ TARGETS: Mapping[str, Target] = {
             passes=CUDA,
             dtypes=("float16", "bfloat16", "float32"),
             chooses=True,
+            quantizations={"int8": quantize(8, CUDA_KERNELS), "int4": quantize(4, CUDA_KERNELS)},
         ),
         Target(
             name="onnx",

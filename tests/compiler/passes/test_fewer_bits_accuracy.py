@@ -1,4 +1,4 @@
-"""What fewer bits cost the example model, whose weights are trained: the graphs for engines, in ONNX Runtime."""
+"""What fewer bits for GPUs cost the example model, whose weights are trained: the same nodes, on the CPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compiler.build import build
-from compiler.signed_numbers import Form
-from compiler.targets import DEQUANTIZED, TARGETS
+from compiler.targets import TARGETS
 from runtime.engine import Engine, load
 
 EXAMPLES = Path(__file__).parent.parent.parent.parent / "examples"
@@ -55,13 +54,24 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.close()
 
 
-@pytest.mark.parametrize(("form", "wrong", "divergence"), [("int8", 0, 3e-4), ("fp8", 0, 4e-3), ("int4", 2, 7e-2)])
+CASES = [
+    ("tensorrt", "int8", "float32", 0, 3e-4),
+    ("tensorrt", "fp8", "float32", 0, 4e-3),
+    ("tensorrt", "int4", "float32", 2, 7e-2),
+    ("ort-cuda", "int8", "float16", 0, 3e-4),
+    ("ort-cuda", "int4", "float16", 2, 7e-2),
+]
+
+
+@pytest.mark.parametrize(("target", "form", "dtype", "wrong", "divergence"), CASES)
 def test_the_trained_example_still_adds(
-    form: Form, wrong: int, divergence: float, plain: Engine, held_out: list[tuple[str, str]], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    target: str, form: str, dtype: str, wrong: int, divergence: float, plain: Engine, held_out: list[tuple[str, str]],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setitem(TARGETS, "ort-cpu", replace(TARGETS["ort-cpu"], quantizations=DEQUANTIZED))  # type: ignore[misc]
-    fewer = load(build(TINY, out=tmp_path / "engine.plan", quantize=form), threads=1)
+    there = TARGETS[target]
+    here = replace(TARGETS["ort-cpu"], quantizations=there.quantizations, quantized_dtypes=there.quantized_dtypes)
+    monkeypatch.setitem(TARGETS, "ort-cpu", here)  # type: ignore[misc]
+    fewer = load(build(TINY, out=tmp_path / "engine.plan", quantize=form, dtype=dtype), threads=1)
     try:
         rows = [plain.tokenizer.encode(question) for question, _ in held_out]
         before, after = (right_ones(engine, rows, held_out) for engine in (plain, fewer))
@@ -70,7 +80,7 @@ def test_the_trained_example_still_adds(
         length = min(map(len, rows))
         wanted, got = (likelihoods(engine, [row[:length] for row in rows]) for engine in (plain, fewer))
         gap = float((np.exp(wanted) * (wanted - got)).sum(axis=-1).mean())
-        print(f"{form}: {after} of {SUMS} sums right, {before} before, divergence {gap:.1e}")
+        print(f"{target} {form}: {after} of {SUMS} sums right, {before} before, divergence {gap:.1e}")
         assert 0 < gap < divergence
     finally:
         fewer.close()
