@@ -66,6 +66,9 @@ def trace(parts: Sequence[Part]) -> list[Piece]:
     with warnings.catch_warnings(), _QuietLoggers("torch.onnx", "torch.export"):
         warnings.simplefilter("ignore")
         program = torch.export.export(bundle, (calls,), dynamic_shapes={"calls": dynamic}, strict=False)
+        # To decompose operators, torch traces the whole program twice more, which is most of an export's time. Nothing
+        # is left to decompose: all that components call is in the exporter's list or in TRANSLATIONS.
+        program.run_decompositions = lambda _: program
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=OPSET, custom_translation_table=TRANSLATIONS, optimize=False,
             verbose=False,
