@@ -46,6 +46,7 @@ from compiler.rings import Rings, find_rings, longest_call
 from compiler.slots import parameter_slots, slot_shapes
 from compiler.targets import TARGETS, Target
 from compiler.tensorrt.plan import write_engine_plan
+from compiler.tensorrt.profiles import is_loose
 from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from runtime.plan import Encoder, Limits, Manifest, Prefix, Tokens
 from runtime.plan.manifest import Input, Output, State
@@ -82,7 +83,7 @@ def build(
     dtype = dtype or place.dtypes[0]
     check_cache(place, kv, dtype)
     check_place(Path(out), place.folder)
-    builder = open_engine_builder(place, engine)
+    builder = open_engine_builder(place, engine, quantize)
     folder = choose_checkpoint(spec, weights, random)
     config = read_folder_config(folder) if folder is not None else None
     bound = bind(spec, config, size, overrides)
@@ -106,14 +107,14 @@ def build(
     outputs = interface.graph_outputs(bound, model.dtype)
     if place.chooses and bound.topology != "encoder":
         outputs = find_next_token(graphs[MODEL], outputs)
-    loops = any(node.op_type == "Scan" for node in graphs[MODEL].graph)
+    loose = is_loose(graphs[MODEL])
     stored = place_weights(*graphs.values())
     serialized = {f"{name}.onnx": serialize(graph) for name, graph in graphs.items()}
 
     files = tokenizer_files(folder)
     tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     manifest = describe(
-        bound, model, place, dtype, quantize, stored, tokens, longest, inputs, outputs, state, builder, loops
+        bound, model, place, dtype, quantize, stored, tokens, longest, inputs, outputs, state, builder, loose
     )
     texts = sum(map(len, (*serialized.values(), *files.values())))
     check_space(Path(out), total_bytes(stored) + texts + _MANIFEST_ROOM)
@@ -123,10 +124,10 @@ def build(
     return write(Path(out), serialized, stored, slots, files, manifest, progress, warn)
 
 
-def open_engine_builder(place: Target, options: EngineOptions) -> EngineBuilder | None:
+def open_engine_builder(place: Target, options: EngineOptions, quantize: str | None) -> EngineBuilder | None:
     """What builds the target's engine, where it wants one. Raises BuildError where that is missing."""
     if place.engine:
-        return open_builder(place.name, options)
+        return open_builder(place.name, options, quantize)
     refuse_options(place.name, options)
     return None
 
@@ -141,7 +142,7 @@ def choose_target(name: str, dtype: str | None, quantize: str | None = None) -> 
     if quantize is not None and quantize not in place.quantizations:
         known = " or ".join(place.quantizations)
         raise BuildError(f"target '{name}' has no quantisation '{quantize}'" + (f": choose {known}" if known else ""))
-    if quantize is not None and not place.engine and (dtype or place.dtypes[0]) != "float32":
+    if quantize is not None and (dtype or place.dtypes[0]) not in place.quantized_dtypes:
         raise BuildError(f"--quantize {quantize} computes in float32 beside the integers: leave out --dtype {dtype}")
     return place
 
@@ -205,14 +206,14 @@ def describe(
     outputs: Sequence[Output],
     state: Sequence[State],
     builder: EngineBuilder | None = None,
-    loops: bool = False,
+    loose: bool = False,
 ) -> Manifest:
     """What the plan says about itself."""
     packages = ("torch", "onnx-ir", "onnxscript")
     limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
     engine, encoder = None, describe_encoder(spec, model)
     if builder is not None:
-        engine, encoder = builder.sections(inputs, outputs, state, limits, encoder, loops)
+        engine, encoder = builder.sections(inputs, outputs, state, limits, encoder, loose)
     return Manifest(
         archc=version("archc"),
         family=spec.family,
@@ -252,7 +253,10 @@ def describe_encoder(spec: BoundSpec, model: Model) -> Encoder | None:
 def load_torch(model: Model, slots: Slots) -> Model:
     """Fills a model on the meta device with real weights, so that it runs in torch."""
     ties = tied_slots(model)
-    weights = {name: _whole(name, parts, slots).to(model.dtype) for name, parts in parameter_slots(model).items()}
+    weights = {
+        name: _whole(name, parts, slots).to(model.get_parameter(name).dtype)
+        for name, parts in parameter_slots(model).items()
+    }
     weights |= {name: weights[slot] for name, slot in ties.items()}
     model.load_state_dict(weights, assign=True)
     for name, slot in ties.items():

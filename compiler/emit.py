@@ -30,8 +30,9 @@ _IR_DTYPES = {
     "uint8": ir.DataType.UINT8,
     "int8": ir.DataType.INT8,
     "int4": ir.DataType.INT4,
+    "float8e4m3fn": ir.DataType.FLOAT8E4M3FN,
 }
-_TORCH_DTYPES = {**DTYPES, "uint8": torch.uint8, "int8": torch.int8, "int4": torch.uint8}
+_TORCH_DTYPES = {**DTYPES, "uint8": torch.uint8, "int8": torch.int8, "int4": torch.uint8, "float8e4m3fn": torch.uint8}
 
 Slots = SlotReader | RandomWeights
 Progress = Callable[[str, int, int], None]

@@ -17,14 +17,17 @@ from torch import Tensor
 from compiler.weights import BLOCK_BYTES, WeightTensor
 
 Bits = Literal[4, 8]
+_TORCH = {ir.DataType.FLOAT: torch.float32, ir.DataType.FLOAT16: torch.float16, ir.DataType.BFLOAT16: torch.bfloat16}
 
 
 # A block's scale is at most so many of its row's units: times −8, the least integer of 4 bits, it still fits in 8.
 MOST_UNITS = 15
 
 
-def quantize_blocks(rows_NK: Tensor, bits: Bits, block: int, units_N1: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """float32 [N, K] → unsigned integers uint8 [N, K/block, block] around 2^(bits−1), and scales float32 [N, K/block].
+def quantize_blocks(
+    rows_NK: Tensor, bits: Bits, block: int, dtype: torch.dtype = torch.float32, units_N1: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """float32 [N, K] → unsigned integers uint8 [N, K/block, block] around 2^(bits−1), and scales [N, K/block] in dtype.
 
     The number of largest magnitude in a block becomes −2^(bits−1), the one integer that has no opposite: of 16 values
     a scale by the magnitude alone would leave one unused. With `units_N1`, scales are whole multiples of them.
@@ -35,7 +38,8 @@ def quantize_blocks(rows_NK: Tensor, bits: Bits, block: int, units_N1: Tensor | 
     scales = largest / -half
     if units_N1 is not None:
         scales = _count_units(scales.squeeze(-1), units_N1).mul_(units_N1).unsqueeze(-1)
-    steps = blocks / torch.where(scales == 0, 1.0, scales)
+    scales = scales.to(dtype)
+    steps = blocks / torch.where(scales == 0, 1.0, scales).float()
     integers = steps.round_().clamp_(-half, half - 1).add_(half).to(torch.uint8)
     return integers, scales.squeeze(-1)
 
@@ -80,7 +84,7 @@ class Blocks:
         self.forget()
         for rows in self.weight.blocks(value, torch.float32):
             units = row_units(rows, self.bits) if self.in_units else None
-            integers, scales = quantize_blocks(rows, self.bits, self.block, units)
+            integers, scales = quantize_blocks(rows, self.bits, self.block, _TORCH[self.weight.dtype], units)
             self.scales.append(scales)
             self.units += [units] if units is not None else []
             yield pack(integers, self.bits).contiguous()
@@ -112,12 +116,14 @@ class BlockValues(WeightTensor):
 
 
 class BlockScales(WeightTensor):
-    """The scales of a matrix in blocks, float32 [N, K/block]; written after its integers."""
+    """The scales of a matrix in blocks, in its own dtype [N, K/block]; written after its integers."""
 
     def __init__(self, blocks: Blocks) -> None:
         rows, columns = map(int, blocks.weight.shape)
         shape = (rows, columns // blocks.block)
-        super().__init__(blocks.weight.slot, shape, ir.DataType.FLOAT, blocks.weight.steps, f".int{blocks.bits}.scale")
+        super().__init__(
+            blocks.weight.slot, shape, blocks.weight.dtype, blocks.weight.steps, f".int{blocks.bits}.scale"
+        )
         self.matrix = blocks
 
     def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:

@@ -51,7 +51,10 @@ def build(
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option("--quantize", metavar="int8|int4", help="Weights in fewer bits: smaller, faster, not the same."),
+        typer.Option(
+            "--quantize", metavar="int8|int4|fp8",
+            help="Weights in fewer bits: smaller, faster, not the same. fp8 is for TensorRT.",
+        ),
     ] = None,
     kv: Annotated[
         str | None, typer.Option("--kv", metavar="int8", help="Keys and values in fewer bits, for long contexts.")

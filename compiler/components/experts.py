@@ -20,16 +20,18 @@ _LEAST_SUM = 1e-20
 class Router(nn.Module):
     """Which experts a token uses, and with what weights, computed in float32."""
 
-    def __init__(self, word: words.MoeMlp, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.MoeMlp, width: int) -> None:
         super().__init__()
         self.word, self.experts, self.per_token = word.router, word.experts, word.per_token
-        self.projection = Linear(width, word.experts, word.router.bias, dtype)
-        bias = torch.empty(word.experts, dtype=dtype) if word.router.selection_bias else None
+        # A choice is where rounding shows most: the router's few numbers stay in float32, whatever the model's dtype
+        # (Fedus et al. 2022, section 2.4).
+        self.projection = Linear(width, word.experts, word.router.bias, torch.float32)
+        bias = torch.empty(word.experts, dtype=torch.float32) if word.router.selection_bias else None
         self.selection_bias = nn.Parameter(bias) if bias is not None else None
 
     def forward(self, x_BSN: Tensor) -> tuple[Tensor, Tensor]:
         """[B, S, N] → the chosen experts, int64 [B, S, A], and their weights in x's dtype [B, S, A]."""
-        logits_BSE = self.projection(x_BSN).float()
+        logits_BSE = self.projection(x_BSN.float())
         if self.word.over == "chosen":
             best_BSA, chosen_BSA = logits_BSE.topk(self.per_token, dim=-1)
             weights_BSA = self.scored(best_BSA)
@@ -51,7 +53,7 @@ class Router(nn.Module):
     def choice(self, scores_BSE: Tensor) -> Tensor:
         """What is compared to choose: scores, biased, without those of groups that lost (DeepSeek-V3 2024, eq. 16)."""
         if self.selection_bias is not None:
-            scores_BSE = scores_BSE + self.selection_bias.float()
+            scores_BSE = scores_BSE + self.selection_bias
         groups = self.word.groups
         if groups is None:
             return scores_BSE

@@ -79,7 +79,7 @@ class MoeMlp(nn.Module):
 
     def __init__(self, word: words.MoeMlp, width: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.router = Router(word, width, dtype)
+        self.router = Router(word, width)
         self.experts = Experts(word, width, dtype)
         self.shared = make_mlp(word.shared, width, dtype) if word.shared is not None else None
         self.shared_gate = Linear(width, 1, False, dtype) if word.shared_gate else None

@@ -1,61 +1,188 @@
-"""Weights of 8 or 4 bits behind a DequantizeLinear, which TensorRT draws into the product that reads them.
+"""Weights of 8 or 4 bits behind a DequantizeLinear, which TensorRT draws into what reads them: a product or a look-up.
 
-int8: a scale for each output. int4: a scale for each block of an output's inputs. Only plain products are changed: the
-token table, a head that shares it, stacked experts, norms, biases and routers stay as they are.
+int4: a scale for each block of an output's inputs, a part of the DequantizeLinear. int8, fp8: a scale for each output,
+of a table for each of its rows, by which the result is multiplied. TensorRT takes such scales before the product too,
+but then it turns weights that are a stack back in memory, all of them at every call; with one number for all of them it
+reads them as they are (TensorRT for RTX 1.7, by its own account of its memory).
+
+A token table that the head shares is stored once, and read by both. Norms, biases and routers stay as they are, and so
+do experts that are scanned: TensorRT takes weights in fewer bits nowhere but before a DequantizeLinear.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 import onnx_ir as ir
 
 from compiler.passes import Pass
-from compiler.quantization import Bits, block_size
-from compiler.signed_integers import Scheme, SignedScales, SignedValues
+from compiler.passes.nodes import Tape
+from compiler.quantization import block_size
+from compiler.signed_numbers import Form, Scheme, SignedScales, SignedStack, SignedValues
 from compiler.weights import StackedWeight, Transposed, WeightTensor
 
 # A router's few numbers choose what everything else is computed with.
 _KEPT = ".router."
 
 
-def dequantized_weights(bits: Bits) -> Pass:
-    """A pass that stores every matrix of a plain product in `bits` bits; it counts them."""
+def dequantized_weights(form: Form) -> Pass:
+    """A pass that stores every matrix of a product and every table in numbers of a form; it counts them."""
 
     def run(model: ir.Model) -> int:
-        return sum(_replace(model.graph, value, bits) for value in list(model.graph.initializers.values()))
+        return sum(_replace(model.graph, value, form) for value in list(model.graph.initializers.values()))
 
     return run
 
 
-def _replace(graph: ir.Graph, value: ir.Value, bits: Bits) -> bool:
+def _replace(graph: ir.Graph, value: ir.Value, form: Form) -> bool:
     weight = value.const_value
-    if not isinstance(weight, WeightTensor) or isinstance(weight, StackedWeight) or _KEPT in weight.slot:
+    if not isinstance(weight, WeightTensor) or _KEPT in weight.slot:
         return False
     uses = list(value.uses())
-    products = bool(uses) and all(node.op_type == "MatMul" and index == 1 for node, index in uses)
-    if not products or len(weight.shape) != 2 or not weight.steps or not isinstance(weight.steps[-1], Transposed):
+    made = None
+    if uses and all(_multiplies(node, index) for node, index in uses):
+        made = _stack(graph, value, weight, form) if isinstance(weight, StackedWeight) else _matrix(graph, weight, form)
+    elif uses and all(_reads_rows(node, index) for node, index in uses):
+        made = _table(graph, weight, form)
+    if made is None:
         return False
-    columns, rows = map(int, weight.shape)
-    block = block_size(columns) if bits == 4 else None
-    if bits == 4 and (block is None or rows % 2):
-        return False
-    scheme = Scheme(bits, block)
-    matrix = WeightTensor(weight.slot, (rows, columns), weight.dtype, weight.steps[:-1])
-    integers, scales = (_register(graph, made) for made in (SignedValues(matrix, scheme), SignedScales(matrix, scheme)))
-    attributes = [ir.AttrInt64("axis", 1)]
-    if block is not None:
-        attributes = [ir.AttrInt64("axis", 0), ir.AttrInt64("block_size", block)]
-    node = ir.Node("", "DequantizeLinear", [integers, scales], attributes, name=f"{value.name}.dequantized")
-    output = node.outputs[0]
-    output.name, output.type, output.shape = node.name, ir.TensorType(weight.dtype), weight.shape
+    op = Tape(graph, f"{value.name}.dequantized")
+    unit = op.constant(np.array(made.scheme.unit, weight.dtype.numpy()))
+    scale = made.scales if made.scheme.block is not None else unit
+    output = op("DequantizeLinear", made.numbers, scale, **dict[str, Any](made.attributes))
+    output.type, output.shape = ir.TensorType(weight.dtype), weight.shape
     first = min((use.node for use in uses), key=list(graph).index)
-    graph.insert_before(first, node)
+    graph.insert_before(first, op.nodes)
     ir.convenience.replace_all_uses_with(value, output)
     assert value.name is not None
     del graph.initializers[value.name]
+    for node, _ in uses:
+        if made.scheme.block is None:
+            _scale(graph, node, made.scales)
+        if node.op_type == "Gemm":
+            _as_one_batch(graph, node)
     return True
 
 
-def _register(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
+@dataclass(frozen=True)
+class Made:
+    """What takes a weight's place."""
+
+    scheme: Scheme
+    numbers: ir.Value
+    scales: ir.Value
+    attributes: Mapping[str, int] = field(default_factory=dict)
+
+
+def _scale(graph: ir.Graph, node: ir.Node, scales: ir.Value) -> None:
+    """Multiplies what a product or a look-up gives by the scales of its columns or rows."""
+    old, readers = node.outputs[0], list(node.outputs[0].uses())
+    op = Tape(graph, f"{node.name}.scaled")
+    if node.op_type == "Gather":
+        scales = op("Unsqueeze", op("Gather", scales, node.inputs[1], axis=0), op.integers(-1))
+    y = op("Mul", old, scales)
+    y.shape, y.type = old.shape, old.type
+    graph.insert_after(node, op.nodes)
+    for reader, index in readers:
+        reader.replace_input_with(index, y)
+    for index, output in enumerate(graph.outputs):
+        if output is old:
+            graph.outputs[index] = y
+            y.name, old.name = old.name, y.name
+
+
+def _multiplies(node: ir.Node, index: int) -> bool:
+    return node.op_type == "MatMul" and index == 1
+
+
+def _reads_rows(node: ir.Node, index: int) -> bool:
+    """Whether a node looks rows up, or multiplies by all of them as they lie."""
+    if node.op_type == "Gather":
+        return index == 0 and node.attributes.get_int("axis", 0) == 0
+    plain = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
+    given = {name: attribute.value for name, attribute in node.attributes.items()}
+    shared = node.op_type == "Gemm" and index == 1 and len(node.inputs) == 2
+    return shared and given.get("transB") == 1 and {**plain, **given} == plain
+
+
+def _matrix(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
+    """A transposed matrix [K, N] that rows are multiplied by."""
+    if len(weight.shape) != 2 or not weight.steps or not isinstance(weight.steps[-1], Transposed):
+        return None
+    columns, rows = map(int, weight.shape)
+    scheme = _scheme(form, columns, rows)
+    if scheme is None:
+        return None
+    matrix = WeightTensor(weight.slot, (rows, columns), weight.dtype, weight.steps[:-1])
+    return _made(graph, scheme, SignedValues(matrix, scheme), SignedScales(matrix, scheme), axis=0)
+
+
+def _stack(graph: ir.Graph, value: ir.Value, weight: StackedWeight, form: Form) -> Made | None:
+    """Transposed matrices [E, K, N], of which each has scales of its own."""
+    if len(weight.shape) != 3 or not weight.steps or not isinstance(weight.steps[-1], Transposed):
+        return None
+    _, columns, rows = map(int, weight.shape)
+    scheme = _scheme(form, columns, rows)
+    if scheme is None:
+        return None
+    steps = weight.steps[:-1]
+    matrices = [WeightTensor(slot, (rows, columns), weight.dtype, steps) for slot in weight.slots]
+    values, scales = [SignedValues(m, scheme) for m in matrices], [SignedScales(m, scheme) for m in matrices]
+    blocks = 1 if scheme.block is None else columns // scheme.block
+    name = f"{value.name}.signed.{form}"
+    stacks = SignedStack(name, values, (columns, rows)), SignedStack(f"{name}.scale", scales, (blocks, rows))
+    return _made(graph, scheme, *stacks, axis=1)
+
+
+def _table(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
+    """A table [N, K] whose rows are looked up."""
+    if len(weight.shape) != 2 or isinstance(weight, StackedWeight):
+        return None
+    columns = int(weight.shape[1])
+    scheme = _scheme(form, columns, columns)
+    if scheme is None or block_size(columns) is None:
+        return None
+    numbers, scales = (kind(weight, scheme, turned=False) for kind in (SignedValues, SignedScales))
+    return _made(graph, scheme, numbers, scales, axis=1)
+
+
+def _made(graph: ir.Graph, scheme: Scheme, numbers: WeightTensor, scales: WeightTensor, axis: int) -> Made:
+    """`axis` is that of a matrix's inputs, along which blocks lie."""
+    attributes = {} if scheme.block is None else {"axis": axis, "block_size": scheme.block}
+    return Made(scheme, _registered(graph, numbers), _registered(graph, scales), attributes)
+
+
+def _scheme(form: Form, columns: int, packed: int) -> Scheme | None:
+    """How numbers become integers; None where blocks do not fit, or `packed` of them make no whole bytes."""
+    if form != "int4":
+        return Scheme(form, None)
+    block = block_size(columns)
+    return None if block is None or packed % 2 else Scheme(form, block)
+
+
+def _as_one_batch(graph: ir.Graph, node: ir.Node) -> None:
+    """A product by a table as it lies, spelled so that TensorRT reads the integers that the look-up reads.
+
+    For a Gemm, or a MatMul of two matrices, TensorRT for RTX 1.7 stores them once more, transposed.
+    """
+    x, table = node.inputs
+    assert table is not None
+    assert table.shape is not None
+    rows, columns = map(int, table.shape)
+    op = Tape(graph, f"{node.name}.batch")
+    turned = op("Transpose", table, perm=[1, 0])
+    product = op("MatMul", op("Reshape", x, op.integers(1, -1, columns)), turned)
+    y = op("Reshape", product, op.integers(-1, rows), allowzero=1)
+    y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
+    graph.insert_before(node, op.nodes)
+    ir.convenience.replace_all_uses_with(node.outputs[0], y, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _registered(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
     value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value

@@ -1,11 +1,14 @@
-"""Products with weights of 8 or 4 bits, in the forms that ONNX Runtime's CPU provider is fastest at.
+"""Products with weights of 8 or 4 bits, in the forms that ONNX Runtime's providers have kernels for.
 
-int4: MatMulNBits, integers and a scale for each 128 columns of a row. int8: DynamicQuantizeMatMul, a scale for each
-output, and activations that are quantised as they come. The token table and the head are stored once, in blocks, and
-read by GatherBlockQuantized and MatMulNBits. Norms, biases, convolutions and the routers of experts stay as they are.
+CPU: int4 is MatMulNBits, integers and a scale for each 128 columns of a row, and int8 is DynamicQuantizeMatMul, a scale
+for each output, and activations that are quantised as they come. CUDA: both are MatMulNBits. The token table and the
+head are stored once, in blocks, and read by GatherBlockQuantized and MatMulNBits. Norms, biases, convolutions and the
+routers of experts stay as they are, and so do experts that are scanned.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -27,25 +30,38 @@ from compiler.quantization import (
 from compiler.weights import Transposed, WeightTensor
 
 MICROSOFT = "com.microsoft"
-# Activations are quantised to int8 inside the product: the fast kernels, at an error below that of the weights.
-_INT8_ACTIVATIONS = 4
 # A router's few numbers choose what everything else is computed with.
 _KEPT = ".router."
 
 
-def quantize(bits: Bits, in_units: bool = False) -> Pass:
-    """A pass that stores every matrix that tokens are multiplied with in `bits` bits; it counts them.
+@dataclass(frozen=True)
+class Kernels:
+    """What a provider's kernels take: whether integers of 8 bits with a scale for each output, whether a product's
+    kernel adds a bias, the precision of MatMulNBits, the floating-point types beside the integers, and whether scales
+    of 4-bit blocks are to be what `choose_product_form` needs them to be."""
 
-    With `in_units`, the scales of blocks are what `choose_product_form` needs them to be.
-    """
+    columns: bool
+    bias: bool
+    accuracy_level: int
+    dtypes: frozenset[ir.DataType]
+    in_units: bool
+
+
+# On the CPU activations are quantised to int8 inside the product: the fast kernels, at an error below the weights' own.
+CPU = Kernels(True, True, 4, frozenset({ir.DataType.FLOAT}), True)
+CUDA = Kernels(False, False, 0, frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}), False)
+
+
+def quantize(bits: Bits, kernels: Kernels = CPU) -> Pass:
+    """A pass that stores every matrix that tokens are multiplied with in `bits` bits; it counts them."""
 
     def run(model: ir.Model) -> int:
         graph = model.graph
         changed = 0
         for value in list(graph.initializers.values()):
             weight = value.const_value
-            if isinstance(weight, WeightTensor) and weight.dtype == ir.DataType.FLOAT and _KEPT not in weight.slot:
-                changed += _quantize(graph, value, weight, bits, in_units)
+            if isinstance(weight, WeightTensor) and weight.dtype in kernels.dtypes and _KEPT not in weight.slot:
+                changed += _quantize(graph, value, weight, bits, kernels)
         if changed:
             graph.opset_imports[MICROSOFT] = 1
         return changed
@@ -53,7 +69,7 @@ def quantize(bits: Bits, in_units: bool = False) -> Pass:
     return run
 
 
-def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits, in_units: bool) -> int:
+def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits, kernels: Kernels) -> int:
     """Replaces one initializer and its readers, where every reader has a form for fewer bits."""
     products = {"MatMul": _is_product, "Gemm": _is_shared_product, "Gather": _is_lookup}
     uses = list(value.uses())
@@ -66,13 +82,15 @@ def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits
         return 0
     table = any(node.op_type == "Gather" for node, _ in uses)
     block = block_size(int(rows.shape[1]))
-    if block is None and (table or bits == 4):
+    columns = bits == 8 and kernels.columns and not table and weight is not rows
+    if block is None and not columns:
         return 0
-    if bits == 8 and not table and weight is not rows:
+    if columns:
         _in_columns(graph, [node for node, _ in uses], rows)
     else:
         assert block is not None
-        _in_blocks(graph, [node for node, _ in uses], Blocks(rows, bits, block, in_units and not table))
+        in_units = kernels.in_units and bits == 4 and not table
+        _in_blocks(graph, [node for node, _ in uses], Blocks(rows, bits, block, in_units), kernels)
     assert value.name is not None
     del graph.initializers[value.name]
     return 1
@@ -118,7 +136,7 @@ def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> No
         _replace(graph, node, op.nodes, result)
 
 
-def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks) -> None:
+def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks, kernels: Kernels) -> None:
     values, scales = _register(graph, BlockValues(blocks)), _register(graph, BlockScales(blocks))
     if blocks.in_units:
         _register(graph, BlockUnits(blocks))
@@ -129,8 +147,8 @@ def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks) -> None:
             _look_up(graph, node, blocks, values, scales)
             continue
         sizes = {"K": columns, "N": outputs, "bits": blocks.bits, "block_size": blocks.block}
-        attributes = [ir.AttrInt64(k, v) for k, v in {**sizes, "accuracy_level": _INT8_ACTIVATIONS}.items()]
-        last, bias = _bias_of(node)
+        attributes = [ir.AttrInt64(k, v) for k, v in {**sizes, "accuracy_level": kernels.accuracy_level}.items()]
+        last, bias = _bias_of(node) if kernels.bias else (None, None)
         inputs = [node.inputs[0], values, scales]
         inputs += [] if bias is None else [None, None, bias]
         product = ir.Node(MICROSOFT, "MatMulNBits", inputs, attributes, name=node.name)
@@ -143,6 +161,7 @@ def _look_up(graph: ir.Graph, node: ir.Node, blocks: Blocks, values: ir.Value, s
     op = Tape(graph, node.name)
     scale = op("Unsqueeze", scales, op.integers(-1))
     rows = op("GatherBlockQuantized", values, node.inputs[1], scale, domain=MICROSOFT, **sizes)
+    rows.type = ir.TensorType(blocks.weight.dtype)
     row = op("Reshape", rows, op.integers(0, 0, -1))
     _replace(graph, node, op.nodes, row)
 

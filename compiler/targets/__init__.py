@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from compiler.passes import Pass
 from compiler.passes.added_masks import add_masks
+from compiler.passes.batched_experts import batch_experts
 from compiler.passes.clean import clean
 from compiler.passes.dequantized_weights import dequantized_weights
 from compiler.passes.fold_weights import fold_weights
@@ -19,6 +20,7 @@ from compiler.passes.latent_forms import choose_latent_form
 from compiler.passes.pad_heads import pad_heads
 from compiler.passes.plain_attention import plain_attention
 from compiler.passes.product_forms import choose_product_form
+from compiler.passes.quantize import CUDA as CUDA_KERNELS
 from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
@@ -27,8 +29,8 @@ from compiler.passes.scanned_experts import scan_experts
 @dataclass(frozen=True)
 class Target:
     """A place where a plan runs: passes in order, the dtypes that its kernels take (the first by default), whether it
-    wants a serialized engine, whether its graphs find the likeliest token themselves (`chooses`), and whether caches
-    may be rings and are read whole."""
+    wants a serialized engine, whether its graphs find the likeliest token themselves (`chooses`), whether caches may be
+    rings and are read whole, and how weights may be stored in fewer bits, beside which dtypes."""
 
     name: str
     description: str
@@ -40,6 +42,7 @@ class Target:
     rings: bool = False
     whole_caches: bool = False
     quantizations: Mapping[str, tuple[Pass, ...]] = field(default_factory=dict)
+    quantized_dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32")
     caches: tuple[str, ...] = ()
 
     def passes_for(self, quantization: str | None) -> tuple[Pass, ...]:
@@ -49,7 +52,7 @@ class Target:
 
 PORTABLE: tuple[Pass, ...] = (scan_experts, fold_weights, clean)
 TENSORRT: tuple[Pass, ...] = (
-    scan_experts,
+    batch_experts,
     fold_weights,
     plain_attention,
     add_masks,
@@ -63,7 +66,25 @@ CUDA: tuple[Pass, ...] = (
     norm_fusion(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
     clean,
 )
-DEQUANTIZED: Mapping[str, tuple[Pass, ...]] = {"int8": (dequantized_weights(8),), "int4": (dequantized_weights(4),)}
+DEQUANTIZED: Mapping[str, tuple[Pass, ...]] = {
+    "int8": (dequantized_weights("int8"),),
+    "int4": (dequantized_weights("int4"),),
+    "fp8": (dequantized_weights("fp8"),),
+}
+
+
+def _tensorrt(name: str, description: str) -> Target:
+    """Both packages take the same graphs."""
+    return Target(
+        name=name,
+        description=description,
+        passes=TENSORRT,
+        dtypes=("float16", "bfloat16", "float32"),
+        engine=True,
+        chooses=True,
+        quantizations=DEQUANTIZED,
+    )
+
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
@@ -75,7 +96,8 @@ TARGETS: Mapping[str, Target] = {
             dtypes=("float32", "float16"),
             rings=True,
             whole_caches=True,
-            quantizations={"int8": (quantize(8),), "int4": (quantize(4, in_units=True), choose_product_form)},
+            quantizations={"int8": (quantize(8),), "int4": (quantize(4), choose_product_form)},
+            quantized_dtypes=("float32",),
             caches=("int8",),
         ),
         Target(
@@ -84,6 +106,7 @@ TARGETS: Mapping[str, Target] = {
             passes=CUDA,
             dtypes=("float16", "bfloat16", "float32"),
             chooses=True,
+            quantizations={"int8": (quantize(8, CUDA_KERNELS),), "int4": (quantize(4, CUDA_KERNELS),)},
         ),
         Target(
             name="onnx",
@@ -92,23 +115,7 @@ TARGETS: Mapping[str, Target] = {
             dtypes=("float32", "float16", "bfloat16"),
             folder=True,
         ),
-        Target(
-            name="tensorrt",
-            description="TensorRT 11, built on the GPU that will run it",
-            passes=TENSORRT,
-            dtypes=("float16", "bfloat16", "float32"),
-            engine=True,
-            chooses=True,
-            quantizations=DEQUANTIZED,
-        ),
-        Target(
-            name="tensorrt-rtx",
-            description="TensorRT for RTX, built on any machine for RTX GPUs",
-            passes=TENSORRT,
-            dtypes=("float16", "bfloat16", "float32"),
-            engine=True,
-            chooses=True,
-            quantizations=DEQUANTIZED,
-        ),
+        _tensorrt("tensorrt", "TensorRT 11, built on the GPU that will run it"),
+        _tensorrt("tensorrt-rtx", "TensorRT for RTX, built on any machine for RTX GPUs"),
     )
 }

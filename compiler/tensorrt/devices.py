@@ -11,6 +11,7 @@ from compiler.tensorrt.package import PACKAGES
 
 # The RTX generations Ampere, Ada and Blackwell. Turing (7.5) takes --compute-capability: its kernels are others.
 _RTX = ("8.6", "8.9", "12.0")
+_FLOAT8 = (8, 9)  # Ada: the first whose tensor cores multiply them
 _MAJOR, _MINOR = 75, 76  # of CUdevice_attribute
 
 
@@ -36,6 +37,19 @@ def choose_devices(target: str, trt: Any, wanted: Sequence[str]) -> tuple[str, .
         if capability not in known:
             raise BuildError(f"--compute-capability {capability}: {target} knows {', '.join(sorted(known, key=float))}")
     return chosen
+
+
+def check_float8(capabilities: Sequence[str]) -> None:
+    """Raises BuildError for devices whose products take no numbers of 8-bit floating point."""
+    old = [capability for capability in capabilities if _numbers(capability) < _FLOAT8]
+    if old:
+        least = ".".join(map(str, _FLOAT8))
+        rest = [capability for capability in capabilities if capability not in old]
+        advice = f"name {' and '.join(rest)} alone with --compute-capability, or " if rest else ""
+        raise BuildError(
+            f"--quantize fp8 is for compute capabilities from {least}, and the engine is also for {', '.join(old)}: "
+            f"{advice}choose --quantize int8"
+        )
 
 
 def set_devices(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
@@ -66,3 +80,7 @@ def device_capability() -> str | None:
 def _dotted(name: str) -> str:
     digits = name.removeprefix("SM")
     return f"{digits[:-1]}.{digits[-1]}"
+
+
+def _numbers(capability: str) -> tuple[int, ...]:
+    return tuple(map(int, capability.split(".")))

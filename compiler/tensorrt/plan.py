@@ -62,7 +62,7 @@ def rebuild(plan: Path, out: Path, target: str, options: EngineOptions) -> Path:
             )
         if MODEL not in old.names:
             raise BuildError(f"{plan}: kept no graph to build from: build it from its spec, with --keep-graph")
-        builder = open_builder(target, options)
+        builder = open_builder(target, options, old.manifest.quantization)
         check_space(out, 2 * plan.stat().st_size)
         old.unpack(folder / "old")
         files = {name.removeprefix("tokenizer/"): old.read(name) for name in old.names if name.startswith("tokenizer/")}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import onnx_ir as ir
+
 from runtime.plan import Profile
 from runtime.plan.manifest import Input, Limits, Output, State
 
@@ -19,13 +21,12 @@ def make_profiles(
     limits: Limits,
     batch: int,
     source: int = 0,
-    loops: bool = False,
+    loose: bool = False,
 ) -> tuple[Profile, ...]:
     """A decoder's profiles for prompts and for single tokens, or an encoder's only one.
 
-    `batch` is the most rows of a call, `source` the longest source of an encoder-decoder, `loops` whether the graph
-    repeats a body: TensorRT's compiler can fail on a loop where every size of a call is known, so that a second token
-    is left open.
+    `batch` is the most rows of a call, `source` the longest source of an encoder-decoder, `loose` whether a second
+    token is left open; see `is_loose`.
     """
     shapes = [*(item.shape for item in inputs), *(item.shape for item in outputs), *(item.shape for item in state)]
     names = {axis for shape in shapes for axis in shape if isinstance(axis, str)} - {CAPACITY}
@@ -40,7 +41,22 @@ def make_profiles(
 
     if not state:
         return (profile("encode", seq, seq),)
-    return profile("prefill", seq, (1, 1, call)), profile("decode", (1, 1, 2 if loops else 1), (1, 1, 1))
+    single = (1, 1, 2 if loose else 1)
+    return profile("prefill", seq, (1, 1, call)), profile("decode", single, single)
+
+
+def is_loose(model: ir.Model) -> bool:
+    """Whether TensorRT must not know that a call has one token.
+
+    Its compiler can fail on a loop where every size of a call is known; and for a product of one row it turns weights
+    of 8 bits back in memory, all of them at every call, where for two it reads them as they are.
+    """
+    eight = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
+    return any(
+        node.op_type == "Scan"
+        or (node.op_type == "DequantizeLinear" and node.inputs[0] is not None and node.inputs[0].dtype in eight)
+        for node in model.graph
+    )
 
 
 def _up_to(most: int) -> Range:

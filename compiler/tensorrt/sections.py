@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import BuildError
-from compiler.tensorrt.devices import choose_devices
+from compiler.tensorrt.devices import check_float8, choose_devices
 from compiler.tensorrt.package import PACKAGES, Package, load_package
 from compiler.tensorrt.profiles import CAPACITY, make_profiles
 from runtime.plan import Encoder, Engine, Manifest
@@ -43,17 +43,19 @@ class EngineBuilder:
         state: Sequence[State],
         limits: Limits,
         source: int = 0,
-        loops: bool = False,
+        loose: bool = False,
     ) -> Engine:
         """The manifest's `engine` for a graph with these tensors; see `make_profiles`."""
         batch = self.options.max_batch_size
+        # TensorRT for RTX keeps weights twice where a profile is of single rows alone: in another order for those.
+        loose = loose or self.package.ahead
         growing = any(CAPACITY in item.shape for item in state)
         return Engine.model_validate({
             "file": file,
             "builder": self.package.module,
             "version": self.trt.__version__,
             "compute_capabilities": self.capabilities,
-            "profiles": make_profiles(inputs, outputs, state, limits, batch, source, loops),
+            "profiles": make_profiles(inputs, outputs, state, limits, batch, source, loose),
             "capacity": limits.max_seq_len if growing else None,
             "aliased": [(item.input, item.output) for item in state if item.kind == "kv"],
             "weight_streaming": self.options.weight_streaming,
@@ -66,28 +68,28 @@ class EngineBuilder:
         state: Sequence[State],
         limits: Limits,
         encoder: Encoder | None,
-        loops: bool,
+        loose: bool,
     ) -> tuple[Engine, Encoder | None]:
         """The section of a plan's graph, and its encoder with a section of its own."""
         if encoder is None:
-            return self.section("engine.trt", inputs, outputs, state, limits, loops=loops), None
+            return self.section("engine.trt", inputs, outputs, state, limits, loose=loose), None
         second = self.section("encoder.trt", encoder.inputs, encoder.outputs, (), encoder.limits)
-        first = self.section("engine.trt", inputs, outputs, state, limits, encoder.limits.max_seq_len, loops)
+        first = self.section("engine.trt", inputs, outputs, state, limits, encoder.limits.max_seq_len, loose)
         return first, encoder.model_copy(update={"engine": second})
 
     def renewed(self, manifest: Manifest, target: str) -> Manifest:
         """The manifest of a plan whose engines are built again."""
         assert manifest.engine is not None
-        loops = manifest.engine.profiles[-1].axes["seq"][2] == 2  # of the last profile: that of single tokens
+        loose = manifest.engine.profiles[-1].axes["seq"][2] == 2  # of the last profile: that of single tokens
         engine, encoder = self.sections(
-            manifest.inputs, manifest.outputs, manifest.state, manifest.limits, manifest.encoder, loops
+            manifest.inputs, manifest.outputs, manifest.state, manifest.limits, manifest.encoder, loose
         )
         return Manifest.model_validate(
             dict(manifest) | {"engine": engine, "encoder": encoder, "target": target, "entries": {}}
         )
 
 
-def open_builder(target: str, options: EngineOptions) -> EngineBuilder:
+def open_builder(target: str, options: EngineOptions, quantization: str | None = None) -> EngineBuilder:
     """The builder of a target. Raises BuildError where its package or its device is missing, or an option is wrong."""
     if options.max_batch_size < 1:
         raise BuildError(f"--max-batch-size {options.max_batch_size}: an engine takes at least one row")
@@ -95,7 +97,10 @@ def open_builder(target: str, options: EngineOptions) -> EngineBuilder:
     if options.timing_cache is not None and package.ahead:
         raise BuildError(f"--timing-cache: {target} chooses its kernels at run time and has none: leave it out")
     trt = load_package(target)
-    return EngineBuilder(package, trt, choose_devices(target, trt, options.compute_capabilities), options)
+    capabilities = choose_devices(target, trt, options.compute_capabilities)
+    if quantization == "fp8":
+        check_float8(capabilities)
+    return EngineBuilder(package, trt, capabilities, options)
 
 
 def refuse_options(target: str, options: EngineOptions) -> None:

@@ -18,7 +18,10 @@ from onnx import GraphProto, NodeProto, TensorProto
 from tests.families.graph_rules import ALLOWED, OPSET
 
 DATA = Path(__file__).parent / "data" / "cuda_kernels.json"
-CONTRIBUTED = ("SkipSimplifiedLayerNormalization", "SkipLayerNormalization", "GroupQueryAttention", "MatMulNBits")
+CONTRIBUTED = (
+    "SkipSimplifiedLayerNormalization", "SkipLayerNormalization", "GroupQueryAttention", "MatMulNBits",
+    "GatherBlockQuantized",
+)  # fmt: skip
 _EVER = 2**31 - 1
 # Operators without a kernel on the device, and why that costs nothing.
 ELSEWHERE = {"Constant": "becomes an initializer when the graph is loaded"}
@@ -60,11 +63,12 @@ def _missing(graph: GraphProto, outer: dict[str, int]) -> Iterator[str]:
 
 def _has_kernel(node: NodeProto, types: dict[str, int]) -> bool:
     if node.domain == "com.microsoft":
-        # The floating-point types of all of its tensors are one.
+        # The floating-point types of all of its tensors are one, and integers of a kernel are its own.
         found = {types[name] for name in node.input if types.get(name, 0) in _FLOATS}
         (kind,) = {_NAMES[item] for item in found}
+        integers = {_NAMES[types[name]] for name in node.input if types.get(name, 0) not in (0, *_FLOATS)}
         return any(
-            kind in next(iter(constraints.values()))
+            {kind, *integers} <= {item for kinds in constraints.values() for item in kinds}
             for _, constraints in kernels().get(f"{node.domain}:{node.op_type}", [])
         )
     schema = onnx.defs.get_schema(node.op_type, OPSET)

@@ -37,7 +37,7 @@ def test_cuda_kernels(built: Built) -> None:
 
 def test_float16(built: Built) -> None:
     targets.check_rules(built)
-    targets.check_near(built)
+    targets.check_half(built)
 
 
 @pytest.mark.parametrize("family", shipped())

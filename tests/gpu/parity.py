@@ -19,6 +19,7 @@ from tests.families.built import Built, for_tiny_models
 from tests.families.case import Case, Ids, Outputs
 from tests.families.checks import TOLERANCE, expected, inputs_of
 from tests.families.collection import cases_of
+from tests.families.decided import decided_rows
 
 # The largest difference over the largest number of the reference. A float16 has 11 bits and a bfloat16 has 8: the same
 # number of units in the last place are eight times as much.
@@ -68,6 +69,7 @@ def prepare(family: str, targets: Sequence[str], dtypes: Sequence[str], folder: 
         case = cases_of(family)[0]
         built = Built(family, case, folder)
         ids, types, source = inputs_of(built)
+        ids, _ = decided_rows(built, ids)
         wanted = expected(built, ids, types, source)
         prepared = Prepared(
             family, None, ids, types, source, {role: np.asarray(value) for role, value in wanted.items()}

@@ -18,6 +18,7 @@ SIZES = BART_SIZES | {"activation_function": "swish", "scale_embedding": True, "
 # The sinusoids are a formula's, and do not become small: here no norm of the first layer sees small sums.
 SMALL = BART_SMALL | {
     "shared.weight": 0.5, "embed_tokens.weight": 0.5, "embed_positions.weight": 1.0,
+    "layers.0.self_attn.q_proj.weight": 1.0, "layers.0.self_attn.k_proj.weight": 1.0,
     "decoder.layers.2.final_layer_norm.weight": 2.0, "decoder.layers.2.final_layer_norm.bias": 0.5,
 }  # fmt: skip
 

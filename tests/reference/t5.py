@@ -23,7 +23,11 @@ START = (3,)
 
 def answering(class_name: str, config: PreTrainedConfig, seed: int, tie: bool, **options: Any) -> FromTransformers:
     """A tiny model of a T5 class."""
-    gains = {"relative_attention_bias.weight": 5.0, "wo.weight": 3.0, "shared.weight": 3.0 if tie else 1.0}
+    gains = {
+        "relative_attention_bias.weight": 5.0, "wo.weight": 3.0, "shared.weight": 3.0 if tie else 1.0,
+        # T5 scales no scores: its queries' weights begin that much smaller instead (Raffel et al. 2020).
+        "q.weight": SIZES["d_kv"] ** -0.5,
+    }  # fmt: skip
     return make(
         class_name,
         config,

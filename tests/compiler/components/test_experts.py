@@ -21,7 +21,7 @@ EXPERT = words.GatedMlp(width=3, activation="silu")
 def route(logits: list[float], per_token: int, bias: list[float] | None = None, **options: Any) -> dict[int, float]:
     """The experts of one token and their weights, given the router's logits."""
     word = words.MoeMlp(experts=len(logits), per_token=per_token, router=words.Router(**options), expert=EXPERT)
-    router = Router(word, 1, torch.float32)
+    router = Router(word, 1)
     with torch.no_grad():
         router.projection.weight.copy_(torch.tensor(logits)[:, None])
         if bias is not None:

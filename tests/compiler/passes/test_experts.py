@@ -1,4 +1,4 @@
-"""Both ways to compute a mixture's experts, against the operator itself."""
+"""Every way to compute a mixture's experts, against the operator itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from compiler import mixture
 from compiler.passes import Pass
+from compiler.passes.batched_experts import batch_experts, stack_size
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
@@ -22,7 +23,7 @@ from tests.compiler.graphs import model, operators, run, value
 from tests.compiler.passes.test_quantize import fill
 
 WIDTH, INNER = 32, 16
-PASSES = pytest.mark.parametrize("graph_pass", [scan_experts, route_experts])
+PASSES = pytest.mark.parametrize("graph_pass", [scan_experts, batch_experts, route_experts])
 OPTIONS = [
     pytest.param(True, False, ("silu", 0.0, 0.0, 0.0), id="swiglu"),
     pytest.param(True, True, ("silu", 1.7, 0.8, 1.0), id="clamped"),
@@ -75,7 +76,7 @@ def filled(made: ir.Model, weights: Mapping[str, torch.Tensor]) -> ir.Model:
                 del made.graph.initializers[name]
                 continue
             parts = [torch.cat(list(part.blocks(slots[part.slot], torch.float32))) for part in tensor.by_slot()]
-            numbers = torch.stack(parts) if isinstance(tensor, StackedWeight) else parts[0]
+            numbers = torch.stack(parts).reshape(tuple(map(int, tensor.shape)))
             item.const_value = ir.tensor(numbers.numpy(), name=name)
     return made
 
@@ -143,6 +144,27 @@ def test_on_the_cpu_weights_stay_matrices() -> None:
 
 def _weight(node: ir.Node) -> Any:
     return node.inputs[1].const_value if node.inputs[1] is not None else None
+
+
+@pytest.mark.parametrize(
+    ("experts", "widest", "count"), [(8, 14336, 4), (128, 2048, 32), (60, 2048, 30), (7, 2**20, 1)]
+)
+def test_a_stack_s_results_are_bounded(experts: int, widest: int, count: int) -> None:
+    assert stack_size(experts, widest) == count
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_experts_in_several_stacks(biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compiler.passes.batched_experts._WIDEST", 5 * WIDTH)
+    options = ("silu", 0.0, 0.0, 0.0)
+    weights = stacks(12, gated=True, biased=biased)
+    made = graph(weights, 3, options)
+    batch_experts(made)
+    assert operators(made).count("MatMul") == 3 * 3
+    assert {int(_weight(node).shape[0]) for node in made.graph if node.op_type == "MatMul"} == {4}
+    given = feeds(12, 3, 2, 7)
+    result = run(filled(made, weights), given)[0]
+    np.testing.assert_allclose(result, wanted(weights, given, options), rtol=1e-4, atol=1e-4)
 
 
 def test_the_scan_has_as_many_nodes_for_any_number_of_experts() -> None:

@@ -47,7 +47,7 @@ def built(bias: bool) -> ir.Model:
         outputs[-1].type, outputs[-1].shape = ir.TensorType(FLOAT), ir.Shape(["batch", "seq", size])
     graph = model([x], nodes, outputs, weights)
     fold_weights(graph)
-    quantize(4, in_units=True)(graph)
+    quantize(4)(graph)
     assert choose_product_form(graph, least=32 * K + 1) == 0
     assert choose_product_form(graph, least=32 * K) == 2
     assert [node.op_type for node in graph.graph] == ["Size", "GreaterOrEqual", "If"]
@@ -63,14 +63,14 @@ def built(bias: bool) -> ir.Model:
 def stored(name: str) -> np.ndarray:
     """What the integers and scales of a weight stand for."""
     table = tables()[f"{name}.weight"]
-    integers, scales = quantize_blocks(table, 4, 32, row_units(table, 4))
+    integers, scales = quantize_blocks(table, 4, 32, units_N1=row_units(table, 4))
     return ((integers.double() - 8) * scales.double().unsqueeze(-1)).flatten(1).numpy()
 
 
 def test_scales_are_whole_multiples_that_fit_a_byte_and_reach_the_largest_number():
     table = tables()["q.weight"]
     units = row_units(table, 4)
-    integers, scales = quantize_blocks(table, 4, 32, units)
+    integers, scales = quantize_blocks(table, 4, 32, units_N1=units)
     counts = scales / torch.where(units == 0, 1.0, units)
     assert torch.allclose(counts, counts.round(), atol=1e-5)
     assert counts.abs().max().round() == MOST_UNITS

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
 
+from compiler.build import build
+from compiler.errors import BuildError
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.quantize import quantize
 from compiler.quantization import Blocks, BlockScales, BlockValues, pack, quantize_blocks
 from compiler.weights import WeightTensor
+from runtime.plan import Plan
 from tests.compiler.graphs import constant, model, operators, run, value, weight
+from tests.families.cuda_kernels import check_kernels
 
 FLOAT, INT64 = ir.DataType.FLOAT, ir.DataType.INT64
 N, K = 24, 96
@@ -62,6 +69,15 @@ def test_integers_and_scales_of_a_block_by_hand(bits):
 
 def test_two_integers_share_a_byte_the_first_one_low():
     assert pack(torch.tensor([[1, 2, 15, 0]], dtype=torch.uint8), 4).tolist() == [[0x21, 0x0F]]
+
+
+def test_integers_are_made_with_the_scales_as_they_are_stored():
+    row = torch.full((1, 16), 0.1)
+    row[0, 0] = -1.0 / 3
+    integers, scales = quantize_blocks(row, 8, 16, torch.bfloat16)
+    assert scales.dtype == torch.bfloat16
+    got = (integers.float() - 128) * scales.float().unsqueeze(-1)
+    assert got[0, 0, 1].item() == pytest.approx(0.1, abs=float(scales) * 0.501)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -149,3 +165,33 @@ def test_routers_and_odd_widths_stay_as_they_are():
     odd = model([x], [turned, product], product.outputs, [table])
     fold_weights(odd)
     assert quantize(4)(odd) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("bits", ["int4", "int8"])
+def test_cuda_has_kernels_for_all_of_it(bits: str, dtype: str, tmp_path: Path) -> None:
+    sizes = (
+        "hidden_size=64 intermediate_size=96 num_hidden_layers=1 num_attention_heads=4 num_key_value_heads=2 "
+        "vocab_size=60 max_position_embeddings=64 tie_word_embeddings=true"
+    )
+    out = build(
+        "qwen2", random=1, out=tmp_path / "engine.plan", target="ort-cuda", quantize=bits, dtype=dtype,
+        overrides=sizes.split(),
+    )  # fmt: skip
+    with Plan(out) as plan:
+        assert (plan.manifest.quantization, plan.manifest.dtype) == (bits, dtype)
+        check_kernels(plan.read("model.onnx"))
+        graph = onnx.load_model_from_string(plan.read("model.onnx")).graph
+        kept = [t for t in plan.manifest.tensors if len(t.shape) > 1 and t.dtype == dtype]
+        assert [t.name for t in kept if not t.name.endswith(".scale")] == []
+        tables = [t.name for t in plan.manifest.tensors if t.name.startswith("embedding.tokens")]
+        assert len(tables) == 2, "the table and the head that shares it are stored once"
+    names = [node.op_type for node in graph.node]
+    assert (names.count("MatMulNBits"), names.count("GatherBlockQuantized"), names.count("MatMul")) == (8, 1, 0)
+    given = {node.op_type: len(node.input) for node in graph.node if node.domain == "com.microsoft"}
+    assert given["MatMulNBits"] == 3, "its kernel for CUDA adds no bias"
+
+
+def test_fewer_bits_beside_float16_are_not_for_the_cpu(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="computes in float32 beside the integers: leave out --dtype float16"):
+        build("qwen2", random=1, out=tmp_path / "engine.plan", quantize="int4", dtype="float16")

@@ -4,16 +4,18 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import onnx_ir as ir
 import pytest
 
 from compiler.errors import BuildError
 from compiler.tensorrt import devices
 from compiler.tensorrt.devices import choose_devices, device_capability, set_devices
-from compiler.tensorrt.package import load_package
-from compiler.tensorrt.profiles import make_profiles, sizes_of
-from compiler.tensorrt.sections import EngineOptions, open_builder, refuse_options
+from compiler.tensorrt.package import PACKAGES, load_package
+from compiler.tensorrt.profiles import is_loose, make_profiles, sizes_of
+from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from runtime.plan import Limits
 from runtime.plan.manifest import Input, Output, State
+from tests.compiler.graphs import model, value
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, name: str, version: str) -> ModuleType:
@@ -110,9 +112,34 @@ def test_a_prompt_that_must_come_whole_is_as_long_as_a_sequence() -> None:
     assert prefill.axes["seq"] == (1, 512, 4096)
 
 
-def test_a_loop_leaves_a_second_token_open() -> None:
-    _, decode = make_profiles(*decoder(), batch=1, loops=True)
-    assert decode.axes["seq"] == (1, 1, 2)
+def test_a_second_token_is_left_open_on_demand() -> None:
+    _, decode = make_profiles(*decoder(), batch=1, loose=True)
+    assert (decode.axes["seq"], decode.axes["asked"]) == ((1, 1, 2), (1, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("op_type", "stored", "loose"),
+    [
+        ("DequantizeLinear", ir.DataType.INT8, True),
+        ("DequantizeLinear", ir.DataType.FLOAT8E4M3FN, True),
+        ("DequantizeLinear", ir.DataType.INT4, False),
+        ("MatMul", ir.DataType.FLOAT, False),
+        ("Scan", ir.DataType.FLOAT, True),
+    ],
+)
+def test_loops_and_weights_of_8_bits_leave_it_open(op_type: str, stored: ir.DataType, loose: bool) -> None:
+    x = value("x", stored, 2)
+    node = ir.Node("", op_type, [x, x], num_outputs=1, name="node")
+    assert is_loose(model([x], [node], node.outputs)) == loose
+
+
+def test_rtx_leaves_it_open_always() -> None:
+    inputs, outputs, state, limits = decoder()
+    for target, second in (("tensorrt-rtx", 2), ("tensorrt", 1)):
+        trt = SimpleNamespace(__version__="1.7.1")
+        builder = EngineBuilder(PACKAGES[target], trt, ("8.9",), EngineOptions())
+        section = builder.section("engine.trt", inputs, outputs, state, limits)
+        assert section.profiles[1].axes["seq"] == (1, 1, second)
 
 
 def test_what_keeps_nothing_has_one_profile() -> None:
