@@ -23,6 +23,7 @@ WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 # Tensors start at multiples of this: a memory page for large ones, so that mapping touches no neighbour.
 _ALIGNMENT, _PAGE, _LARGE = 64, 4096, 65536
+_MANIFEST_ROOM = 2**20
 _IR_DTYPES = {
     "float32": ir.DataType.FLOAT,
     "float16": ir.DataType.FLOAT16,
@@ -52,6 +53,30 @@ class Stored:
 
     weight: WeightTensor
     tensor: Tensor
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that goes into a plan: graphs as bytes, weights with where they come from, the tokenizer's files."""
+
+    graphs: Mapping[str, bytes]
+    stored: list[Stored]
+    slots: Slots
+    files: Mapping[str, bytes]
+    manifest: Manifest
+
+    @property
+    def bytes(self) -> int:
+        """About how many bytes a plan of it has."""
+        return total_bytes(self.stored) + sum(map(len, (*self.graphs.values(), *self.files.values()))) + _MANIFEST_ROOM
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What is told while a plan is written: how far it is, and what a user should know of the weights."""
+
+    progress: Progress = lambda name, done, total: None
+    warn: Callable[[str], None] = lambda message: None
 
 
 def place_weights(*models: ir.Model) -> list[Stored]:
@@ -90,22 +115,20 @@ def serialize(model: ir.Model) -> bytes:
     return ir.serde.serialize_model(model).SerializeToString()
 
 
-def stream_weights(
-    stored: list[Stored], slots: Slots, sink: Sink, progress: Progress, warn: Callable[[str], None]
-) -> None:
+def stream_weights(content: Content, sink: Sink, listener: Listener) -> None:
     """Writes every weight at its place, reading one at a time. Raises BuildError for a number that the dtype lacks."""
-    position, total = 0, total_bytes(stored)
-    for item in stored:
-        progress(item.tensor.name, position, total)
+    position, total = 0, total_bytes(content.stored)
+    for item in content.stored:
+        listener.progress(item.tensor.name, position, total)
         sink.write(memoryview(bytes(item.tensor.offset - position)))
         position = item.tensor.offset
         for part in item.weight.by_slot():
-            for data in _numbers(part, item.tensor.dtype, slots, warn):
+            for data in _numbers(part, item.tensor.dtype, content.slots, listener):
                 position += sink.write(data)
-    progress("", total, total)
+    listener.progress("", total, total)
 
 
-def _numbers(weight: WeightTensor, name: str, slots: Slots, warn: Callable[[str], None]) -> Iterator[memoryview]:
+def _numbers(weight: WeightTensor, name: str, slots: Slots, listener: Listener) -> Iterator[memoryview]:
     source = slots.read(weight.slot)
     dtype = _TORCH_DTYPES[name]
     finite = True
@@ -118,7 +141,7 @@ def _numbers(weight: WeightTensor, name: str, slots: Slots, warn: Callable[[str]
     if torch.isfinite(source).all():
         largest = float(source.float().abs().max())
         raise BuildError(f"{weight.slot}: holds {largest:g}, which {name} cannot: build with --dtype float32")
-    warn(f"{weight.slot}: the checkpoint holds NaN or infinite numbers here")
+    listener.warn(f"{weight.slot}: the checkpoint holds NaN or infinite numbers here")
 
 
 def _all_finite(block: torch.Tensor) -> bool:
@@ -145,50 +168,29 @@ def check_space(path: Path, needed: int) -> None:
         )
 
 
-def write_plan(
-    path: Path,
-    graphs: Mapping[str, bytes],
-    stored: list[Stored],
-    slots: Slots,
-    files: Mapping[str, bytes],
-    manifest: Manifest,
-    progress: Progress,
-    warn: Callable[[str], None],
-) -> Path:
+def write_plan(path: Path, content: Content, listener: Listener) -> Path:
     """Writes an engine.plan; on any failure the old file, if there was one, stays."""
     with PlanWriter(path) as writer:
-        for name, graph in graphs.items():
+        for name, graph in content.graphs.items():
             writer.add(name, graph)
         with writer.stream(WEIGHTS) as sink:
-            stream_weights(stored, slots, sink, progress, warn)
-        for name, data in files.items():
+            stream_weights(content, sink, listener)
+        for name, data in content.files.items():
             writer.add(f"tokenizer/{name}", data)
-        return writer.finish(manifest)
+        return writer.finish(content.manifest)
 
 
-def write_folder(
-    path: Path,
-    graphs: Mapping[str, bytes],
-    stored: list[Stored],
-    slots: Slots,
-    files: Mapping[str, bytes],
-    manifest: Manifest,
-    progress: Progress,
-    warn: Callable[[str], None],
-) -> Path:
+def write_folder(path: Path, content: Content, listener: Listener) -> Path:
     """Writes a plain ONNX folder, whole or not at all; see `check_place` for what it may replace."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir()
-        for name, graph in graphs.items():
-            (temporary / name).write_bytes(graph)
-        (temporary / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-        for name, data in files.items():
+        fill_folder(temporary, content, listener)
+        with (temporary / WEIGHTS).open("rb") as weights:
+            os.fsync(weights.fileno())
+        (temporary / "manifest.json").write_text(content.manifest.model_dump_json(indent=1), encoding="utf-8")
+        for name, data in content.files.items():
             (temporary / name).write_bytes(data)
-        with (temporary / WEIGHTS).open("wb") as sink:
-            stream_weights(stored, slots, sink, progress, warn)
-            sink.flush()
-            os.fsync(sink.fileno())
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
@@ -198,3 +200,11 @@ def write_folder(
         if temporary.exists():
             shutil.rmtree(temporary)
     return path
+
+
+def fill_folder(folder: Path, content: Content, listener: Listener) -> None:
+    """Writes graphs and weights into a folder."""
+    for name, graph in content.graphs.items():
+        (folder / name).write_bytes(graph)
+    with (folder / WEIGHTS).open("wb") as sink:
+        stream_weights(content, sink, listener)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from compiler.emit import MODEL, WEIGHTS, Progress, Slots, Stored, check_space, write_folder
+from compiler.emit import MODEL, WEIGHTS, Content, Listener, check_space, fill_folder
 from compiler.errors import BuildError
 from compiler.tensorrt.network import Network, build, parse
 from compiler.tensorrt.package import PACKAGES
@@ -22,21 +22,14 @@ _MAGIC = b"PK\x03\x04"
 Shape = tuple[int | str, ...]
 
 
-def write_engine_plan(
-    builder: EngineBuilder,
-    path: Path,
-    graphs: Mapping[str, bytes],
-    stored: list[Stored],
-    slots: Slots,
-    files: Mapping[str, bytes],
-    manifest: Manifest,
-    progress: Progress,
-    warn: Callable[[str], None],
-) -> Path:
+def write_engine_plan(builder: EngineBuilder, path: Path, content: Content, listener: Listener) -> Path:
     """Builds the engines of these graphs and writes the plan; the old file, if there was one, stays on any failure."""
     with _work_folder(path) as folder:
-        write_folder(folder / "graphs", graphs, stored, slots, {}, manifest, progress, warn)
-        return _compile(builder, folder / "graphs", path, files, manifest)
+        try:
+            fill_folder(folder, content, listener)
+        except OSError as error:
+            raise BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
+        return _compile(builder, folder, path, content.files, content.manifest)
 
 
 def is_plan(path: str | Path) -> bool:

@@ -75,7 +75,7 @@ class Built:
 
     def build_from(self, graphs: dict[str, ir.Model], name: str, target: str, dtype: str) -> Path:
         """A build that starts from these graphs: targets share one trace, which is most of a build's time."""
-        with patch("compiler.build.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
+        with patch("compiler.lowering.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
             return build(self.spec, self.checkpoint, out=self.folder / name, target=target, dtype=dtype)
 
     @cached_property
