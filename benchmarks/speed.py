@@ -22,6 +22,7 @@ def main() -> None:
     options.add_argument("plan")
     options.add_argument("--prompt", type=int, default=512, help="tokens of the prompt")
     options.add_argument("--new", type=int, default=64, help="tokens to decode")
+    options.add_argument("--batch", type=int, default=1, help="sequences side by side; speeds are of all together")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--threads", type=int)
     given = options.parse_args()
@@ -29,12 +30,12 @@ def main() -> None:
     begin = time.perf_counter()
     engine = archc.load(given.plan, threads=given.threads)
     loaded = time.perf_counter() - begin
-    ids = np.random.default_rng(0).integers(0, engine.vocab_size, given.prompt).tolist()
+    rows = np.random.default_rng(0).integers(0, engine.vocab_size, (given.batch, given.prompt)).tolist()
     prefill, decode = [], []
     for _ in range(given.rounds + 1):
-        engine.generate([ids], max_new_tokens=given.new + 1, ignore_eos=True)
-        prefill.append(given.prompt / engine.timing["prefill_s"])
-        decode.append(given.new / engine.timing["decode_s"])
+        engine.generate(rows, max_new_tokens=given.new + 1, ignore_eos=True)
+        prefill.append(given.batch * given.prompt / engine.timing["prefill_s"])
+        decode.append(given.batch * given.new / engine.timing["decode_s"])
 
     threads = engine.timing["threads"]
     manifest = engine.manifest
@@ -42,7 +43,8 @@ def main() -> None:
     bandwidth, rate = memory_bandwidth(threads), float32_rate()
     # The first round warms up. A token table that is only looked up is not read whole.
     medians = {"prefill": statistics.median(prefill[1:]), "decode": statistics.median(decode[1:])}
-    limits = {"prefill": rate / manifest.flops_per_token, "decode": bandwidth / weights}
+    # A step reads the weights once for all sequences.
+    limits = {"prefill": rate / manifest.flops_per_token, "decode": given.batch * bandwidth / weights}
     print(f"{given.plan}: {manifest.parameters:,} parameters, {weights:,} bytes of weights, {manifest.dtype}")
     print(f"{threads} threads, {bandwidth / 1e9:.1f} GB/s, {rate / 1e9:.0f} GFLOP/s float32, load {loaded:.2f} s")
     for name, value in medians.items():

@@ -51,7 +51,7 @@ def load(
 
     `threads` is the CPU threads of one call, by default one for each physical core that this process may use.
     `prepack=False` computes on the weights as they lie in the file: loading is immediate, and processes share their
-    memory, but calls with a few tokens take about twice as long.
+    memory, but calls with a few tokens take about twice as long; not for plans of fewer bits.
     `cuda_graph` says whether a GPU's steps of one token are recorded and replayed whole: with TensorRT they are unless
     it is False, with ONNX Runtime only if it is True.
     Raises PlanError for a bad plan, BackendError if what runs it is missing.

@@ -25,10 +25,9 @@ class LocalizedFilter(Word):
     norm: Norm
 
 
-class GroupedQueryAttention(Word):
-    """Softmax attention with grouped queries (Ainslie et al. 2023); kv_heads = heads is MHA, kv_heads = 1 is MQA."""
+class GroupedQueries(Word):
+    """Scaled dot products of queries with keys that groups of them share (Vaswani et al. 2017; Ainslie et al. 2023)."""
 
-    kind: Literal["grouped-query"] = "grouped-query"
     heads: Size = Field(description="Query heads.")
     kv_heads: Size = Field(description="Key and value heads; each serves heads / kv_heads queries.")
     head_dim: Size = Field(description="Width of one head.")
@@ -37,6 +36,12 @@ class GroupedQueryAttention(Word):
     qk_norm: QkNorm = Field(default_factory=NoNorm, description="Norms on queries and keys.")
     clip: PositiveFloat | None = Field(None, description="Queries, keys and values are clamped to ± this (MPT, OLMo).")
     softcap: PositiveFloat | None = Field(None, description="Scores become cap · tanh(score / cap) (Gemma 2, Grok-1).")
+
+
+class GroupedQueryAttention(GroupedQueries):
+    """Softmax attention with grouped queries (Ainslie et al. 2023); kv_heads = heads is MHA, kv_heads = 1 is MQA."""
+
+    kind: Literal["grouped-query"] = "grouped-query"
     logn: Size | None = Field(
         None, description="Queries past this trained length n are scaled by log(position) / log(n) (Qwen 1; Su 2021)."
     )
@@ -95,17 +100,8 @@ Attention = Annotated[
 ]
 
 
-class CrossAttention(Word):
+class CrossAttention(GroupedQueries):
     """Softmax attention of a decoder's queries over the encoder's output (Vaswani et al. 2017, section 3.2.3).
 
     Each key that is left out is that of `attention`, as is the whole section.
     """
-
-    heads: Size = Field(description="Query heads.")
-    kv_heads: Size = Field(description="Key and value heads; each serves heads / kv_heads queries.")
-    head_dim: Size = Field(description="Width of one head.")
-    bias: ProjectionBias = Field(default_factory=ProjectionBias)
-    scale: PositiveFloat | None = Field(None, description="Factor on the scores; by default 1 / sqrt(head_dim).")
-    qk_norm: QkNorm = Field(default_factory=NoNorm, description="Norms on queries and keys.")
-    clip: PositiveFloat | None = Field(None, description="Queries, keys and values are clamped to ± this.")
-    softcap: PositiveFloat | None = Field(None, description="Scores become cap · tanh(score / cap).")

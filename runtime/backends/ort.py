@@ -135,7 +135,8 @@ class OrtBackend:
     """A plan's graph in an ONNX Runtime session whose weights come from the plan file itself.
 
     `prepack` lets the session keep weights in the layout that its kernels like best: a little faster for one token,
-    twice as fast for a few, at the price of a private copy of the weights instead of a mapping of the file.
+    twice as fast for a few, at the price of a private copy of the weights instead of a mapping of the file. Plans of
+    fewer bits cannot do without.
     `graph` is the entry that is loaded: what every call runs, or the encoder of an encoder-decoder. `cuda_graph` has
     the CUDA provider record the steps of one token; it refuses graphs of which it leaves parts to the CPU.
     Raises BackendError if the target's provider is not there, PlanError if the graph is not what the manifest says.
@@ -147,6 +148,11 @@ class OrtBackend:
         provider, self.device, extra = PROVIDERS[plan.manifest.target]
         if threads is not None and threads < 1:
             raise EngineError(f"threads is {threads}; it must be at least 1, or None for every core")
+        if not prepack and plan.manifest.quantization is not None:
+            raise EngineError(
+                f"prepack=False: the kernels of {plan.manifest.quantization} want weights in a layout of their own "
+                "and take many times as long without it: leave it out, or build without --quantize"
+            )
         self.threads = threads or usable_cores()
         ort = import_onnxruntime(extra)
         if provider not in ort.get_available_providers():

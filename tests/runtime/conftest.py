@@ -248,6 +248,12 @@ def tiny() -> Tiny:
     return Tiny()
 
 
+@pytest.fixture
+def plan(tiny: Tiny, tmp_path: Path) -> Path:
+    """Return a decoder's plan of the test's own."""
+    return tiny.write(tmp_path / "engine.plan", with_tokenizer=False)
+
+
 @pytest.fixture(scope="session")
 def decoder_path(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a decoder's plan; not to be changed."""
@@ -263,17 +269,13 @@ def encoder_path(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def decoder(decoder_path: Path) -> Iterator[Any]:
     """Return a loaded decoder."""
-    engine = runtime.load(decoder_path, threads=1)
-    yield engine
-    engine.close()
+    yield from loaded(decoder_path)
 
 
 @pytest.fixture(scope="session")
 def encoder(encoder_path: Path) -> Iterator[Any]:
     """Return a loaded encoder."""
-    engine = runtime.load(encoder_path, threads=1)
-    yield engine
-    engine.close()
+    yield from loaded(encoder_path)
 
 
 @pytest.fixture(scope="session")
@@ -297,7 +299,12 @@ def answering_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def answering(answering_path: Path) -> Iterator[Any]:
     """Return a loaded encoder-decoder."""
-    engine = runtime.load(answering_path, threads=1)
+    yield from loaded(answering_path)
+
+
+def loaded(plan: Path) -> Iterator[Any]:
+    """Give a plan's engine, and close it afterwards."""
+    engine = runtime.load(plan, threads=1)
     yield engine
     engine.close()
 

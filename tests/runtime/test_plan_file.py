@@ -14,7 +14,9 @@ import onnxruntime
 import pytest
 
 import runtime
+from runtime import EngineError
 from runtime.plan import Manifest, Plan, PlanError, PlanWriter
+from tests.runtime.hostile import with_manifest
 
 
 def left_over(folder):
@@ -188,6 +190,12 @@ def test_weights_are_mapped_from_the_plan_and_not_copied(tiny, tmp_path):
     with Path("/proc/self/maps").open() as maps:
         assert any("mapped.plan" in line for line in maps)
     assert np.abs(engine.logits([1, 2, 3])[0] - tiny.expected([1, 2, 3])).max() < 1e-4
+
+
+def test_a_plan_of_fewer_bits_is_not_run_from_the_file(tiny, tmp_path):
+    plan = with_manifest(tiny.write(tmp_path / "p"), lambda manifest: manifest.update(quantization="int4"))
+    with pytest.raises(EngineError, match=r"the kernels of int4 .*build without --quantize"):
+        runtime.load(plan, prepack=False)
 
 
 def _least():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from compiler.build import build
 from compiler.errors import BuildError
-from runtime.engine import load
+from runtime.engine import Engine, load
 
 SPEC = """
 family: cached
@@ -27,48 +29,57 @@ CHANGES = {
 LENGTH = 150
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_logits_stay_near_and_calls_of_any_size_agree(change: tuple[str, ...], tmp_path: Path) -> None:
-    spec = tmp_path / "cached.yaml"
-    spec.write_text(SPEC)
-    engines = [
-        load(build(spec, random=3, size="tiny", out=tmp_path / f"{kv}.plan", kv=kv, overrides=change), threads=1)
+def both(text: str, folder: Path, overrides: tuple[str, ...] = ()) -> tuple[Engine, Engine]:
+    """One model twice: with caches as they are, and of 8 bits."""
+    spec = folder / "tiny.yaml"
+    spec.write_text(text)
+    plans = (
+        build(spec, random=3, size="tiny", out=folder / f"{kv}.plan", kv=kv, overrides=overrides)
         for kv in (None, "int8")
-    ]
+    )
+    exact, near = (load(plan, threads=1) for plan in plans)
+    return exact, near
+
+
+def check_near(exact: Engine, near: Engine) -> None:
+    """Logits are near, and the same in calls of any size."""
     rows = np.random.default_rng(0).integers(0, 50, (2, LENGTH))
-    exact, near = (engine.logits(rows) for engine in engines)
-    error = np.abs(near - exact).mean() / np.abs(exact).mean()
-    assert 0 < error < 0.01
-
-    caches = [state for state in engines[1].manifest.state if state.dtype == "int8"]
-    assert len(caches) == 4
-    wide = sum(np.prod([size for size in state.shape if isinstance(size, int)]) for state in caches)
-    assert wide == 2 * 2 * 2 * 8  # layers, keys and values, heads, width
-
-    sequences = engines[1].sequences(2)
+    wanted, whole = exact.logits(rows), near.logits(rows)
+    assert 0 < np.abs(whole - wanted).mean() / np.abs(wanted).mean() < 0.01
+    sequences = near.sequences(2)
     start = 0
     for size in (1, 1, 7, 64, 1, 30, 1, 45):
         got = sequences.append(rows[:, start : start + size], logits="all")
         # Queries and weights of one call share their rounding, so calls agree as near as the bits allow.
-        assert np.abs(got - near[:, start : start + size]).mean() / np.abs(exact).mean() < 0.01
+        assert np.abs(got - whole[:, start : start + size]).mean() / np.abs(wanted).mean() < 0.01
         start += size
     assert start == LENGTH
 
 
+def held(engine: Engine) -> dict[str, NDArray[Any]]:
+    """What an engine's caches hold after three tokens, by input."""
+    sequences = engine.sequences(1)
+    sequences.append([[5, 9, 11]], logits="none")
+    return {binding.input: binding.buffer.host for binding in sequences._cache.bindings}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_logits_stay_near_and_calls_of_any_size_agree(change: tuple[str, ...], tmp_path: Path) -> None:
+    exact, near = both(SPEC, tmp_path, change)
+    check_near(exact, near)
+    caches = [state for state in near.manifest.state if state.dtype == "int8"]
+    assert len(caches) == 4
+    wide = sum(np.prod([size for size in state.shape if isinstance(size, int)]) for state in caches)
+    assert wide == 2 * 2 * 2 * 8  # layers, keys and values, heads, width
+
+
 def test_a_cache_holds_each_token_within_half_a_step(tmp_path: Path) -> None:
-    spec = tmp_path / "cached.yaml"
-    spec.write_text(SPEC)
-    held = []
-    for kv in (None, "int8"):
-        engine = load(build(spec, random=3, size="tiny", out=tmp_path / "p.plan", kv=kv), threads=1)
-        sequences = engine.sequences(1)
-        sequences.append([[5, 9, 11]], logits="none")
-        held.append({binding.input: binding.buffer.host for binding in sequences._cache.bindings})
+    numbers, bits = map(held, both(SPEC, tmp_path))
     for name in ("key", "value"):
-        exact = held[0][f"past_key_values.0.{name}"][:, :, :3]
-        integers = held[1][f"past_key_values.0.{name}"]
+        exact = numbers[f"past_key_values.0.{name}"][:, :, :3]
+        integers = bits[f"past_key_values.0.{name}"]
         integers = integers.swapaxes(2, 3)[:, :, :3] if name == "key" else integers[:, :, :3]
-        scales = held[1][f"past_key_values.0.{name}.scale"][:, :, :, :3].swapaxes(2, 3)
+        scales = bits[f"past_key_values.0.{name}.scale"][:, :, :, :3].swapaxes(2, 3)
         assert np.array_equal(scales, np.abs(exact).max(-1, keepdims=True) * np.float32(1 / 127))
         assert (np.abs(integers * scales - exact) <= scales * 0.5001).all()
         assert np.abs(integers).max() == 127
@@ -103,31 +114,12 @@ sizes:
 
 
 def test_a_latent_and_its_rotating_key_have_a_scale_each(tmp_path: Path) -> None:
-    spec = tmp_path / "latent.yaml"
-    spec.write_text(LATENT)
-    rows = np.random.default_rng(0).integers(0, 50, (2, LENGTH))
-    engines = [
-        load(build(spec, random=3, size="tiny", out=tmp_path / f"{kv}.plan", kv=kv), threads=1) for kv in (None, "int8")
-    ]
-    exact, near = (engine.logits(rows) for engine in engines)
-    assert 0 < np.abs(near - exact).mean() / np.abs(exact).mean() < 0.01
-    # A prompt expands the latents and a single token does not: both forms read the same cache.
-    sequences = engines[1].sequences(2)
-    start = 0
-    for size in (1, 1, 7, 64, 1, 30, 1, 45):
-        got = sequences.append(rows[:, start : start + size], logits="all")
-        assert np.abs(got - near[:, start : start + size]).mean() / np.abs(exact).mean() < 0.01
-        start += size
-    assert start == LENGTH
-
-    held = []
-    for engine in engines:
-        sequences = engine.sequences(1)
-        sequences.append([[5, 9, 11]], logits="none")
-        held.append({binding.input: binding.buffer.host for binding in sequences._cache.bindings})
-    exact = held[0]["past_key_values.0.latent"][:, :, :3]
-    integers = held[1]["past_key_values.0.latent"][:, :, :3]
-    scales = held[1]["past_key_values.0.latent.scale"][:, :, :, :3].swapaxes(2, 3)
+    engines = both(LATENT, tmp_path)
+    check_near(*engines)  # a prompt expands the latents, and a single token does not: both read the same cache
+    numbers, bits = map(held, engines)
+    exact = numbers["past_key_values.0.latent"][:, :, :3]
+    integers = bits["past_key_values.0.latent"][:, :, :3]
+    scales = bits["past_key_values.0.latent.scale"][:, :, :, :3].swapaxes(2, 3)
     assert integers.dtype == np.int8
     assert integers.shape == (1, 1, 3, 14)
     assert scales.shape == (1, 1, 3, 2)

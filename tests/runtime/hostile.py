@@ -1,0 +1,55 @@
+"""Ways to spoil a plan."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+from runtime.plan import Plan
+from runtime.plan.archive import CENTRAL
+
+
+def patched(plan, edit):
+    """Let `edit` change the plan's bytes, and return the path."""
+    data = bytearray(plan.read_bytes())
+    edit(data)
+    plan.write_bytes(data)
+    return plan
+
+
+def rename(old, new):
+    """Return an edit that renames an entry in both of its headers."""
+    assert len(old) == len(new)
+
+    def edit(data):
+        assert data.count(old) >= 2
+        data[:] = data.replace(old, new)
+
+    return edit
+
+
+def central(data, name):
+    """Return where the directory's record of an entry starts."""
+    return data.rindex(name) - CENTRAL.size
+
+
+def rezipped(plan, out, compression=zipfile.ZIP_STORED, **changed):
+    """Write the plan's entries again with an ordinary zip tool."""
+    with zipfile.ZipFile(plan) as old, zipfile.ZipFile(out, "w", compression) as new:
+        for name in old.namelist():
+            new.writestr(name, changed.get(name, old.read(name)))
+    return out
+
+
+def with_manifest(plan, change):
+    """Change the manifest in place, keeping its length, so that every other byte of the file stays true."""
+    with Plan(plan) as opened:
+        at, size = opened.offset("manifest.json"), opened.size("manifest.json")
+    raw = bytearray(plan.read_bytes())
+    manifest = json.loads(raw[at : at + size])
+    change(manifest)
+    text = json.dumps(manifest, separators=(",", ":")).encode()
+    assert len(text) <= size
+    raw[at : at + size] = text.ljust(size)
+    plan.write_bytes(raw)
+    return plan
