@@ -152,6 +152,7 @@ def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks, kernels: K
         inputs = [node.inputs[0], values, scales]
         inputs += [] if bias is None else [None, None, bias]
         product = ir.Node(MICROSOFT, "MatMulNBits", inputs, attributes, name=node.name)
+        product.metadata_props.update(node.metadata_props)
         _replace(graph, node, [product], product.outputs[0], last)
 
 

@@ -24,6 +24,7 @@ from compiler.passes.quantize import CUDA as CUDA_KERNELS
 from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
 from compiler.passes.scanned_experts import scan_experts
+from compiler.passes.take_early import take_early
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(route_experts, fold_weights, choose_latent_form, group_attention, fuse_norms, clean),
+            passes=(take_early, route_experts, fold_weights, choose_latent_form, group_attention, fuse_norms, clean),
             dtypes=("float32", "float16"),
             rings=True,
             whole_caches=True,
