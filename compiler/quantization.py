@@ -14,10 +14,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from compiler.weights import BLOCK_BYTES, WeightTensor
+from compiler.weights import BLOCK_BYTES, TORCH_DTYPES, WeightTensor
 
 Bits = Literal[4, 8]
-_TORCH = {ir.DataType.FLOAT: torch.float32, ir.DataType.FLOAT16: torch.float16, ir.DataType.BFLOAT16: torch.bfloat16}
 
 
 # A block's scale is at most so many of its row's units: times −8, the least integer of 4 bits, it still fits in 8.
@@ -84,7 +83,7 @@ class Blocks:
         self.forget()
         for rows in self.weight.blocks(value, torch.float32):
             units = row_units(rows, self.bits) if self.in_units else None
-            integers, scales = quantize_blocks(rows, self.bits, self.block, _TORCH[self.weight.dtype], units)
+            integers, scales = quantize_blocks(rows, self.bits, self.block, TORCH_DTYPES[self.weight.dtype], units)
             self.scales.append(scales)
             self.units += [units] if units is not None else []
             yield pack(integers, self.bits).contiguous()

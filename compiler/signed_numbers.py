@@ -16,10 +16,8 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from compiler.weights import BLOCK_BYTES, WeightTensor
-
-_TORCH = {ir.DataType.FLOAT: torch.float32, ir.DataType.FLOAT16: torch.float16, ir.DataType.BFLOAT16: torch.bfloat16}
-
+from compiler.quantization import pack
+from compiler.weights import BLOCK_BYTES, TORCH_DTYPES, WeightTensor
 
 Form = Literal["int8", "int4", "fp8"]
 _LARGEST: Mapping[Form, float] = {"int8": 127, "int4": 7, "fp8": torch.finfo(torch.float8_e4m3fn).max}
@@ -99,7 +97,7 @@ class SignedValues(WeightTensor):
 
     def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
         """Bytes, a block of the stored matrix's rows at a time."""
-        scale_dtype = _TORCH[self.weight.dtype]
+        scale_dtype = TORCH_DTYPES[self.weight.dtype]
         parts = (self.scheme.numbers(rows, scale_dtype) for rows in self.weight.blocks(value, torch.float32))
         if not self.turned:
             for numbers in parts:
@@ -130,6 +128,5 @@ def _suffix(scheme: Scheme, turned: bool) -> str:
 
 
 def packed(integers: Tensor) -> Tensor:
-    """int8 [..., N] → uint8 [..., N/2]: of two 4-bit integers in a byte, the first is the low half."""
-    bits = integers.view(torch.uint8) if integers.is_contiguous() else integers.contiguous().view(torch.uint8)
-    return (bits[..., 0::2] & 15) | (bits[..., 1::2] << 4)
+    """int8 [..., N] → uint8 [..., N/2], the low four bits of each."""
+    return pack(integers.contiguous().view(torch.uint8) & 15, 4)

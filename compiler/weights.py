@@ -11,6 +11,12 @@ from torch import Tensor
 
 # How much of a converted weight is in memory at once.
 BLOCK_BYTES = 16 * 2**20
+# The floating-point types that a graph computes in.
+TORCH_DTYPES = {
+    ir.DataType.FLOAT: torch.float32,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from compiler.mixture import EXPERTS, inputs_of, replace_experts
 from compiler.passes.nodes import Tape
 from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes, scan_experts
+from compiler.passes.weight_uses import register
 from compiler.weights import StackedWeight, Transposed, WeightTensor
 
 # Numbers a token: of a call of 512 tokens in float16, 64 MiB.
@@ -98,6 +99,4 @@ def _stack(graph: ir.Graph, value: ir.Value, start: int, count: int) -> ir.Value
         tensor = StackedWeight(name, slots, (count, 1, *shape), whole.dtype, whole.steps)
     else:
         tensor = StackedWeight(name, slots, (count, *shape), whole.dtype, whole.steps).then(Transposed())
-    made = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(made)
-    return made
+    return register(graph, tensor)

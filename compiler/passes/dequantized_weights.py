@@ -20,12 +20,10 @@ import onnx_ir as ir
 
 from compiler.passes import Pass
 from compiler.passes.nodes import Tape
+from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register
 from compiler.quantization import block_size
 from compiler.signed_numbers import Form, Scheme, SignedScales, SignedStack, SignedValues
 from compiler.weights import StackedWeight, Transposed, WeightTensor
-
-# A router's few numbers choose what everything else is computed with.
-_KEPT = ".router."
 
 
 def dequantized_weights(form: Form) -> Pass:
@@ -39,13 +37,13 @@ def dequantized_weights(form: Form) -> Pass:
 
 def _replace(graph: ir.Graph, value: ir.Value, form: Form) -> bool:
     weight = value.const_value
-    if not isinstance(weight, WeightTensor) or _KEPT in weight.slot:
+    if not isinstance(weight, WeightTensor) or is_router(weight):
         return False
     uses = list(value.uses())
     made = None
-    if uses and all(_multiplies(node, index) for node, index in uses):
+    if uses and all(is_product(*use) for use in uses):
         made = _stack(graph, value, weight, form) if isinstance(weight, StackedWeight) else _matrix(graph, weight, form)
-    elif uses and all(_reads_rows(node, index) for node, index in uses):
+    elif uses and all(is_lookup(*use) or is_shared_product(*use) for use in uses):
         made = _table(graph, weight, form)
     if made is None:
         return False
@@ -94,20 +92,6 @@ def _scale(graph: ir.Graph, node: ir.Node, scales: ir.Value) -> None:
             y.name, old.name = old.name, y.name
 
 
-def _multiplies(node: ir.Node, index: int) -> bool:
-    return node.op_type == "MatMul" and index == 1
-
-
-def _reads_rows(node: ir.Node, index: int) -> bool:
-    """Whether a node looks rows up, or multiplies by all of them as they lie."""
-    if node.op_type == "Gather":
-        return index == 0 and node.attributes.get_int("axis", 0) == 0
-    plain = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
-    given = {name: attribute.value for name, attribute in node.attributes.items()}
-    shared = node.op_type == "Gemm" and index == 1 and len(node.inputs) == 2
-    return shared and given.get("transB") == 1 and {**plain, **given} == plain
-
-
 def _matrix(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
     """A transposed matrix [K, N] that rows are multiplied by."""
     if len(weight.shape) != 2 or not weight.steps or not isinstance(weight.steps[-1], Transposed):
@@ -152,7 +136,7 @@ def _table(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
 def _made(graph: ir.Graph, scheme: Scheme, numbers: WeightTensor, scales: WeightTensor, axis: int) -> Made:
     """`axis` is that of a matrix's inputs, along which blocks lie."""
     attributes = {} if scheme.block is None else {"axis": axis, "block_size": scheme.block}
-    return Made(scheme, _registered(graph, numbers), _registered(graph, scales), attributes)
+    return Made(scheme, register(graph, numbers), register(graph, scales), attributes)
 
 
 def _scheme(form: Form, columns: int, packed: int) -> Scheme | None:
@@ -180,9 +164,3 @@ def _as_one_batch(graph: ir.Graph, node: ir.Node) -> None:
     graph.insert_before(node, op.nodes)
     ir.convenience.replace_all_uses_with(node.outputs[0], y, replace_graph_outputs=True)
     graph.remove(node, safe=True)
-
-
-def _registered(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
-    value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value

@@ -16,6 +16,7 @@ from compiler.mixture import PERHAPS_EMPTY
 from compiler.passes import Pass
 from compiler.passes.even_rows import even_rows, has_even_rows
 from compiler.passes.nodes import Tape
+from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register
 from compiler.quantization import (
     Bits,
     BlockCounts,
@@ -30,8 +31,6 @@ from compiler.quantization import (
 from compiler.weights import Transposed, WeightTensor
 
 MICROSOFT = "com.microsoft"
-# A router's few numbers choose what everything else is computed with.
-_KEPT = ".router."
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def quantize(bits: Bits, kernels: Kernels = CPU) -> Pass:
         changed = 0
         for value in list(graph.initializers.values()):
             weight = value.const_value
-            if isinstance(weight, WeightTensor) and weight.dtype in kernels.dtypes and _KEPT not in weight.slot:
+            if isinstance(weight, WeightTensor) and weight.dtype in kernels.dtypes and not is_router(weight):
                 changed += _quantize(graph, value, weight, bits, kernels)
         if changed:
             graph.opset_imports[MICROSOFT] = 1
@@ -71,11 +70,10 @@ def quantize(bits: Bits, kernels: Kernels = CPU) -> Pass:
 
 def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits, kernels: Kernels) -> int:
     """Replaces one initializer and its readers, where every reader has a form for fewer bits."""
-    products = {"MatMul": _is_product, "Gemm": _is_shared_product, "Gather": _is_lookup}
     uses = list(value.uses())
     if len(weight.shape) != 2 or not uses:
         return 0
-    if not all(node.op_type in products and products[node.op_type](node, index) for node, index in uses):
+    if not all(is_product(*use) or is_shared_product(*use) or is_lookup(*use) for use in uses):
         return 0
     rows = weight if all(node.op_type != "MatMul" for node, _ in uses) else _rows_of(weight)
     if rows is None:
@@ -104,22 +102,8 @@ def _rows_of(weight: WeightTensor) -> WeightTensor | None:
     return WeightTensor(weight.slot, shape, weight.dtype, weight.steps[:-1])
 
 
-def _is_product(node: ir.Node, index: int) -> bool:
-    return index == 1
-
-
-def _is_shared_product(node: ir.Node, index: int) -> bool:
-    plain = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
-    given = {name: attribute.value for name, attribute in node.attributes.items()}
-    return index == 1 and len(node.inputs) == 2 and {**plain, **given} == plain and given.get("transB") == 1
-
-
-def _is_lookup(node: ir.Node, index: int) -> bool:
-    return index == 0 and node.attributes.get_int("axis", 0) == 0
-
-
 def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> None:
-    scales, values = _register(graph, ColumnScales(rows)), _register(graph, ColumnValues(rows))
+    scales, values = register(graph, ColumnScales(rows)), register(graph, ColumnValues(rows))
     for node in nodes:
         x = node.inputs[0]
         assert x is not None
@@ -137,10 +121,10 @@ def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> No
 
 
 def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks, kernels: Kernels) -> None:
-    values, scales = _register(graph, BlockValues(blocks)), _register(graph, BlockScales(blocks))
+    values, scales = register(graph, BlockValues(blocks)), register(graph, BlockScales(blocks))
     if blocks.in_units:
-        _register(graph, BlockUnits(blocks))
-        _register(graph, BlockCounts(blocks))
+        register(graph, BlockUnits(blocks))
+        register(graph, BlockCounts(blocks))
     outputs, columns = map(int, blocks.weight.shape)
     for node in nodes:
         if node.op_type == "Gather":
@@ -190,9 +174,3 @@ def _replace(graph: ir.Graph, node: ir.Node, new: list[ir.Node], result: ir.Valu
     if last is not None and last is not node:
         graph.remove(last, safe=True)
     graph.remove(node, safe=True)
-
-
-def _register(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
-    value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from compiler.activations import activation_nodes, gated_nodes
 from compiler.mixture import EXPERTS, inputs_of, replace_experts
 from compiler.passes.nodes import Tape
+from compiler.passes.weight_uses import register
 from compiler.weights import StackedWeight, Transposed
 
 PROJECTIONS = ("gate", "up", "down")
@@ -55,8 +56,7 @@ def _transposed(graph: ir.Graph, value: ir.Value) -> ir.Value:
     tensor = value.const_value.then(Transposed())
     assert tensor.name is not None
     if tensor.name not in graph.initializers:
-        new = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        graph.register_initializer(new)
+        register(graph, tensor)
     return graph.initializers[tensor.name]
 
 
