@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from compiler.quantization import pack
-from compiler.weights import BLOCK_BYTES, TORCH_DTYPES, WeightTensor
+from compiler.weights import BLOCK_BYTES, TORCH_DTYPES, RowSource, WeightTensor
 
 Form = Literal["int8", "int4", "fp8"]
 _LARGEST: Mapping[Form, float] = {"int8": 127, "int4": 7, "fp8": torch.finfo(torch.float8_e4m3fn).max}
@@ -77,7 +77,7 @@ class SignedScales(WeightTensor):
         super().__init__(weight.slot, shape, weight.dtype, weight.steps, f"{_suffix(scheme, turned)}.scale")
         self.weight, self.scheme, self.turned = weight, scheme, turned
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """All of them at once: they are a small part of the matrix."""
         scales = torch.cat([self.scheme.scales(rows, dtype) for rows in self.weight.blocks(value, torch.float32)])
         if self.scheme.block is None:
@@ -95,7 +95,7 @@ class SignedValues(WeightTensor):
         super().__init__(weight.slot, shape, scheme.dtype, weight.steps, _suffix(scheme, turned))
         self.weight, self.scheme, self.turned = weight, scheme, turned
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """Bytes, a block of the stored matrix's rows at a time."""
         scale_dtype = TORCH_DTYPES[self.weight.dtype]
         parts = (self.scheme.numbers(rows, scale_dtype) for rows in self.weight.blocks(value, torch.float32))
