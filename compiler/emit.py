@@ -84,10 +84,17 @@ def place_weights(*models: ir.Model) -> list[Stored]:
     """Gives every weight of the graphs its place, and makes its initializers point there; equal ones share it."""
     stored, end = list[Stored](), 0
     places: dict[str, ir.ExternalTensor] = {}
-    for value in (value for model in models for value in model.graph.initializers.values()):
-        weight = value.const_value
-        if not isinstance(weight, WeightTensor):
-            continue
+    weights = [
+        (value, value.const_value)
+        for model in models
+        for value in model.graph.initializers.values()
+        if isinstance(value.const_value, WeightTensor)
+    ]
+    # What is made of the same slots lies together, so that what was found while one is written need not be kept long.
+    groups: dict[tuple[str, ...], int] = {}
+    for _, weight in weights:
+        groups.setdefault(_slots_of(weight), len(groups))
+    for value, weight in sorted(weights, key=lambda item: groups[_slots_of(item[1])]):
         if value.name in places:
             value.const_value = places[value.name]
             continue
@@ -104,6 +111,10 @@ def place_weights(*models: ir.Model) -> list[Stored]:
         stored.append(Stored(weight, Tensor.model_validate(tensor)))
         end = offset + size
     return stored
+
+
+def _slots_of(weight: WeightTensor) -> tuple[str, ...]:
+    return tuple(part.slot for part in weight.by_slot())
 
 
 def total_bytes(stored: list[Stored]) -> int:

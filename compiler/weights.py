@@ -154,3 +154,18 @@ class StackedWeight(WeightTensor):
         """One weight a slot."""
         shape = tuple(int(size) for size in self.shape)[1:]
         return tuple(WeightTensor(slot, shape, self.dtype, self.steps) for slot in self.slots)
+
+
+class JoinedRows(WeightTensor):
+    """The rows of several tensors one after another; `layers.0.q.weight` and `layers.0.k.weight` make `q+k`."""
+
+    def __init__(self, parts: Sequence[WeightTensor]) -> None:
+        words = zip(*(str(part.name).split(".") for part in parts), strict=True)
+        name = ".".join("+".join(dict.fromkeys(choices)) for choices in words)
+        first, *rest = (int(size) for size in parts[0].shape)
+        super().__init__(name, (first + sum(int(part.shape[0]) for part in parts[1:]), *rest), parts[0].dtype)
+        self.parts = tuple(parts)
+
+    def by_slot(self) -> tuple[WeightTensor, ...]:
+        """Each tensor's, in order."""
+        return self.parts

@@ -17,13 +17,15 @@ import onnx_ir as ir
 from compiler.mixture import PERHAPS_EMPTY
 from compiler.passes.even_rows import even_rows, has_even_rows
 from compiler.passes.nodes import Tape
-from compiler.quantization import BlockValues
+from compiler.passes.weight_uses import register
+from compiler.quantization import BlockCounts, Blocks, BlockUnits, BlockValues
+from compiler.weights import JoinedRows, WeightTensor
 
 MICROSOFT = "com.microsoft"
 # Unpacking costs as much as it wins at about 130 rows with AMX; other processors win less a row.
 MANY_ROWS = 256
 # Each form is a graph that a session has to prepare: it takes longer to load than smaller matrices win.
-_WORTH_IT = 2**20
+_WORTH_IT = 2**19
 
 
 def choose_product_form(model: ir.Model, least: int = _WORTH_IT) -> int:
@@ -52,8 +54,14 @@ def _size(product: ir.Node) -> int:
 
 
 def _is_in_units(node: ir.Node) -> bool:
-    values = node.inputs[1].const_value if node.op_type == "MatMulNBits" and node.inputs[1] is not None else None
-    return isinstance(values, BlockValues) and values.matrix.in_units
+    return node.op_type == "MatMulNBits" and all(matrix.in_units for matrix in _matrices(node))
+
+
+def _matrices(product: ir.Node) -> list[Blocks]:
+    """The matrices whose rows a product multiplies with, one after another."""
+    values = product.inputs[1].const_value if product.inputs[1] is not None else None
+    assert isinstance(values, WeightTensor)
+    return [part.matrix for part in values.by_slot() if isinstance(part, BlockValues)]
 
 
 @dataclass(frozen=True)
@@ -98,14 +106,11 @@ def _choose(graph: ir.Graph, x: ir.Value, products: Sequence[ir.Node], choice: _
 
 def _unpacked(op: Tape, product: ir.Node, shift: ir.Value, even: ir.Value, sizes: ir.Value | None) -> ir.Value:
     """x · Wᵀ + bias, with Wᵀ as int8 [K, N]."""
-    graph, values = op.graph, product.inputs[1]
-    assert values is not None
-    assert isinstance(values.const_value, BlockValues)
-    blocks = values.const_value.matrix
+    values, matrices = product.inputs[1], _matrices(product)
+    units = register(op.graph, JoinedRows([BlockUnits(matrix) for matrix in matrices]))
+    counts = register(op.graph, JoinedRows([BlockCounts(matrix) for matrix in matrices]))
     bias = product.inputs[5] if len(product.inputs) > 5 else None
-    rows, columns = map(int, blocks.weight.shape)
-    stem = values.const_value.name
-    units, counts = graph.initializers[f"{stem}.unit"], graph.initializers[f"{stem}.count"]
+    rows, columns, block = (product.attributes[name].as_int() for name in ("N", "K", "block_size"))
     # A byte holds two neighbours of a row, the first in its low half. Elementwise operators on bytes are fast but for
     # the shift and the bitwise ones, so the low half is what is left once the high one is taken away.
     high = op("BitShift", values, shift, direction="RIGHT")
@@ -114,9 +119,10 @@ def _unpacked(op: Tape, product: ir.Node, shift: ir.Value, even: ir.Value, sizes
     # of Wᵀ are one after the other.
     pairs = op("Reshape", op("Concat", low, high, axis=0), op.integers(2 * rows, columns // 2))
     woven = op("Transpose", pairs, perm=[1, 0])
-    blocked = op("Reshape", woven, op.integers(columns // blocks.block, blocks.block, rows))
+    blocked = op("Reshape", woven, op.integers(columns // block, block, rows))
+    by_block = op("Unsqueeze", op("Transpose", counts, perm=[1, 0]), op.integers(1))
     signed = op("Sub", op("Cast", blocked, to=ir.DataType.INT8.value), op.constant(np.array(8, np.int8)))
-    weight = op("Reshape", op("Mul", signed, counts), op.integers(columns, rows))
+    weight = op("Reshape", op("Mul", signed, by_block), op.integers(columns, rows))
     if sizes is None:
         inputs = (even, weight, units) if bias is None else (even, weight, units, None, bias)
         return op("DynamicQuantizeMatMul", *inputs, domain=MICROSOFT)

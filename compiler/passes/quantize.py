@@ -19,10 +19,8 @@ from compiler.passes.nodes import Tape
 from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register
 from compiler.quantization import (
     Bits,
-    BlockCounts,
     Blocks,
     BlockScales,
-    BlockUnits,
     BlockValues,
     ColumnScales,
     ColumnValues,
@@ -122,9 +120,6 @@ def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> No
 
 def _in_blocks(graph: ir.Graph, nodes: list[ir.Node], blocks: Blocks, kernels: Kernels) -> None:
     values, scales = register(graph, BlockValues(blocks)), register(graph, BlockScales(blocks))
-    if blocks.in_units:
-        register(graph, BlockUnits(blocks))
-        register(graph, BlockCounts(blocks))
     outputs, columns = map(int, blocks.weight.shape)
     for node in nodes:
         if node.op_type == "Gather":

@@ -35,3 +35,10 @@ def register(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
     value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def drop_unused(graph: ir.Graph) -> None:
+    """Drops weights that no node reads any more."""
+    for name, value in list(graph.initializers.items()):
+        if isinstance(value.const_value, WeightTensor) and not value.uses():
+            del graph.initializers[name]
