@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from compiler.errors import BuildError
 from compiler.tensorrt.devices import set_devices
-from compiler.tensorrt.profiles import sizes_of
-from runtime.plan import Profile
+
+Sizes = Sequence[Sequence[int]]
+"""The least, usual and greatest size of every axis of an input."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,24 @@ class AttentionLayer:
 
 
 @dataclass
+class Account:
+    """What TensorRT made of a graph, read back from its network and not from the file."""
+
+    attentions: list[AttentionLayer] = field(default_factory=list)
+    cache_updates: int = 0
+    """How many caches it writes in place."""
+
+
+@dataclass
 class Network:
-    """A parsed graph; `attentions` are read back from it, not from the file."""
+    """A parsed graph."""
 
     trt: Any
     log: Any
     builder: Any
     definition: Any
     parser: Any = field(repr=False)  # keeps the weights that it read
-    attentions: list[AttentionLayer] = field(default_factory=list)
-    cache_updates: int = 0
-    """How many caches it writes in place."""
+    account: Account = field(default_factory=Account)
 
 
 def make_log(trt: Any) -> Any:
@@ -47,8 +56,11 @@ def make_log(trt: Any) -> Any:
             self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
+            text = " ".join(message.split())
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(" ".join(message.split()))
+                self.errors.append(text)
+            if severity not in (trt.ILogger.INFO, trt.ILogger.VERBOSE):
+                print(text, file=sys.stderr, flush=True)  # for whoever finds this process crashed
 
     return Log()
 
@@ -72,7 +84,7 @@ def _read_layers(network: Network) -> None:
     trt = network.trt
     for index in range(network.definition.num_layers):
         layer = network.definition.get_layer(index)
-        network.cache_updates += layer.type == trt.LayerType.KV_CACHE_UPDATE
+        network.account.cache_updates += layer.type == trt.LayerType.KV_CACHE_UPDATE
         if layer.type != trt.LayerType.ATTENTION_INPUT:
             continue
         layer.__class__ = trt.IAttentionInputLayer  # how the bindings give a layer its own attributes
@@ -85,19 +97,18 @@ def _read_layers(network: Network) -> None:
             causal = causal or attention.causal_kind != trt.CausalMaskKind.NONE
         _, heads, _, width = query.shape
         masked = attention.mask is not None
-        network.attentions.append(AttentionLayer(heads, keys.shape[1], width, masked, causal))
+        network.account.attentions.append(AttentionLayer(heads, keys.shape[1], width, masked, causal))
 
 
 def build(
     network: Network,
-    shapes: Mapping[str, Sequence[str | int]],
-    profiles: Sequence[Profile],
+    profiles: Sequence[Mapping[str, Sizes]],
     capabilities: Sequence[str],
     ahead: bool,
     weight_streaming: bool = False,
     timing_cache: Path | None = None,
 ) -> Any:
-    """The engine's bytes, as a buffer. `shapes` are the inputs' with the profiles' axes by name.
+    """The engine's bytes, as a buffer; a profile has the sizes of every input.
 
     Raises BuildError with the builder's log where it fails.
     """
@@ -110,8 +121,8 @@ def build(
     cache = _open_cache(config, timing_cache) if not ahead else None
     for profile in profiles:
         sizes = builder.create_optimization_profile()
-        for name, shape in shapes.items():
-            sizes.set_shape(name, *sizes_of(profile, shape))
+        for name, shapes in profile.items():
+            sizes.set_shape(name, *shapes)
         config.add_optimization_profile(sizes)
     engine = builder.build_serialized_network(network.definition, config)
     if engine is None:

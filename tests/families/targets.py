@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import compiler.tensorrt.plan
-from compiler.tensorrt.network import Network
+from compiler.tensorrt.network import Account
 from runtime.plan import Engine, Plan
 from tests.families.built import Built
 from tests.families.checks import expected, inputs_of
@@ -37,28 +37,28 @@ class EngineResult:
 
 def check_engine(built: Built) -> EngineResult:
     """TensorRT for RTX parses and builds every graph; its attention layers, read back, are masked and not causal."""
-    networks: list[Network] = []
-    check = compiler.tensorrt.plan.check_network
+    accounts: list[Account] = []
+    check = compiler.tensorrt.plan.check_account
 
-    def recording(network: Network, engine: Engine) -> None:
-        networks.append(network)
-        check(network, engine)
+    def recording(account: Account, engine: Engine) -> None:
+        accounts.append(account)
+        check(account, engine)
 
     begin = time.perf_counter()
-    with patch("compiler.tensorrt.plan.check_network", recording):
+    with patch("compiler.tensorrt.plan.check_account", recording):
         plan = built.half("engine.plan", "tensorrt-rtx")
     seconds = time.perf_counter() - begin
-    layers = [layer for network in networks for layer in network.attentions]
+    layers = [layer for account in accounts for layer in account.attentions]
     assert all(layer.masked and not layer.causal for layer in layers)
     assert all(layer.head_dim % 8 == 0 and layer.heads % layer.kv_heads == 0 for layer in layers)
     with Plan(plan) as opened:
         manifest = opened.manifest
         files = [part.engine.file for part in (manifest, manifest.encoder) if part is not None and part.engine]
         size = sum(opened.size(name) for name in files)
-    assert len(networks) == len(files)
+    assert len(accounts) == len(files)
     nodes = [node for graph in built.half_graphs.values() for node in graph.graph if node.op_type == "Attention"]
     assert len(layers) == len(nodes)
-    assert sum(network.cache_updates for network in networks) == sum(item.kind == "kv" for item in manifest.state)
+    assert sum(account.cache_updates for account in accounts) == sum(item.kind == "kv" for item in manifest.state)
     return EngineResult(seconds, size)
 
 
