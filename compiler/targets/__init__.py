@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from compiler.passes import Pass
-from compiler.passes.added_masks import add_masks
 from compiler.passes.batched_experts import batch_experts
 from compiler.passes.clean import clean
 from compiler.passes.dequantized_weights import dequantized_weights
@@ -19,6 +18,7 @@ from compiler.passes.half_rotary import half_rotary
 from compiler.passes.latent_forms import choose_latent_form
 from compiler.passes.pad_heads import pad_heads
 from compiler.passes.plain_attention import plain_attention
+from compiler.passes.primitive_attention import primitive_attention
 from compiler.passes.product_forms import choose_product_form
 from compiler.passes.quantize import CUDA as CUDA_KERNELS
 from compiler.passes.quantize import quantize
@@ -56,7 +56,7 @@ TENSORRT: tuple[Pass, ...] = (
     batch_experts,
     fold_weights,
     plain_attention,
-    add_masks,
+    primitive_attention,
     pad_heads,
     half_rotary,
     clean,

@@ -56,11 +56,9 @@ def make_log(trt: Any) -> Any:
             self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
-            text = " ".join(message.split())
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(text)
-            if severity not in (trt.ILogger.INFO, trt.ILogger.VERBOSE):
-                print(text, file=sys.stderr, flush=True)  # for whoever finds this process crashed
+                self.errors.append(" ".join(message.split()))
+                print(self.errors[-1], file=sys.stderr, flush=True)  # for whoever finds this process crashed
 
     return Log()
 
