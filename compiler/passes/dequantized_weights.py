@@ -30,7 +30,10 @@ def dequantized_weights(form: Form) -> Pass:
     """A pass that stores every matrix of a product and every table in numbers of a form; it counts them."""
 
     def run(model: ir.Model) -> int:
-        return sum(_replace(model.graph, value, form) for value in list(model.graph.initializers.values()))
+        count = sum(_replace(model.graph, value, form) for value in list(model.graph.initializers.values()))
+        if form != "int4" and any(node.op_type == "Scan" for node in model.graph):
+            _part_products(model.graph)
+        return count
 
     return run
 
@@ -137,6 +140,34 @@ def _made(graph: ir.Graph, scheme: Scheme, numbers: WeightTensor, scales: Weight
     """`axis` is that of a matrix's inputs, along which blocks lie."""
     attributes = {} if scheme.block is None else {"axis": axis, "block_size": scheme.block}
     return Made(scheme, register(graph, numbers), register(graph, scales), attributes)
+
+
+def _part_products(graph: ir.Graph) -> None:
+    """Gives products that read one input inputs of their own: halved for the second and its weights doubled, and so on.
+
+    TensorRT for RTX 1.7 makes one of them, and of 8 bits fails to in a graph that also repeats a body
+    (`op->parent() == this`). Powers of two change no number.
+    """
+    readers: dict[ir.Value, list[ir.Node]] = {}
+    for node in graph:
+        weights = node.inputs[1].producer() if node.op_type == "MatMul" and node.inputs[1] is not None else None
+        # A table that is read by others too keeps its unit.
+        if weights is not None and weights.op_type == "DequantizeLinear" and len(weights.outputs[0].uses()) == 1:
+            assert node.inputs[0] is not None
+            readers.setdefault(node.inputs[0], []).append(node)
+    for x, nodes in readers.items():
+        for times, node in enumerate(nodes[1:], 1):
+            assert node.inputs[1] is not None
+            weights = node.inputs[1].producer()
+            assert weights is not None
+            unit = weights.inputs[1]
+            assert unit is not None
+            assert unit.const_value is not None
+            op = Tape(graph, f"{node.name}.own")
+            number = unit.const_value.numpy()
+            node.replace_input_with(0, op("Mul", x, op.constant(np.array(2.0**-times, number.dtype))))
+            weights.replace_input_with(1, op.constant(np.array(number * 2**times, number.dtype)))
+            graph.insert_before(node, op.nodes)
 
 
 def _scheme(form: Form, columns: int, packed: int) -> Scheme | None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,17 +104,25 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C, the parent makes an end
     order = Order(**json.loads(sys.stdin.buffer.readline()))
     threading.Thread(target=_follow_parent, daemon=True).start()
+    status = 0
     try:
-        answer = _work(order)
-    except BuildError as error:
-        answer = {"error": str(error)}
-    except MemoryError:
-        answer = {"error": f"{order.target} cannot build {order.graph}: there is not enough memory for this"}
-    except OSError as error:
-        answer = {"error": f"the engine of {order.graph} cannot be written: {error.strerror or error}"}
-    order.answer.write_text(json.dumps(answer), "utf-8")
+        order.answer.write_text(json.dumps(_answer(order)), "utf-8")
+    except Exception:
+        traceback.print_exc()
+        status = 1
     sys.stderr.flush()
-    os._exit(0)  # what the libraries do at an exit is of no use here
+    os._exit(status)  # what the libraries do at an exit is of no use here
+
+
+def _answer(order: Order) -> dict[str, Any]:
+    try:
+        return _work(order)
+    except BuildError as error:
+        return {"error": str(error)}
+    except MemoryError:
+        return {"error": f"{order.target} cannot build {order.graph}: there is not enough memory for this"}
+    except OSError as error:
+        return {"error": f"the engine of {order.graph} cannot be written: {error.strerror or error}"}
 
 
 def _work(order: Order) -> dict[str, Any]:
@@ -134,5 +143,6 @@ def _work(order: Order) -> dict[str, Any]:
 
 def _follow_parent() -> None:
     """Waits for the end of stdin, which is the end of the parent, however that came."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os._exit(1)

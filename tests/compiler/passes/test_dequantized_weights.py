@@ -128,6 +128,39 @@ def test_every_matrix_of_a_stack_has_scales_of_its_own(form: Form, most: float) 
         near(back_KN, matrix_NK.t().numpy(), 0, most)
 
 
+@EVERY_FORM
+@pytest.mark.parametrize("loop", [True, False])
+def test_beside_a_loop_products_share_no_input(loop: bool, form: Form, most: float) -> None:
+    graph = product("a", 6, 64)
+    x = graph.graph.inputs[0]
+    for slot in "bc":
+        other = product(slot, 6, 64).graph
+        for initializer in list(other.initializers.values()):
+            other.initializers.pop(initializer.name)
+            graph.graph.initializers.add(initializer)
+        (node,) = other
+        other.outputs.clear()
+        other.remove(node)
+        node.replace_input_with(0, x)
+        node.name = node.outputs[0].name = slot
+        graph.graph.append(node)
+        graph.graph.outputs.append(node.outputs[0])
+    if loop:
+        row = value("row", ir.DataType.FLOAT, 64)
+        same = ir.Node("", "Identity", [row], name="same")
+        same.outputs[0].name, same.outputs[0].type, same.outputs[0].shape = "out", row.type, row.shape
+        body = ir.AttrGraph("body", ir.Graph([row], same.outputs, nodes=[same], name="body"))
+        graph.graph.append(ir.Node("", "Scan", [x], [body, ir.AttrInt64("num_scan_inputs", 1)], name="loop"))
+    assert dequantized_weights(form)(graph) == 3
+    read = [node.inputs[0] for node in graph.graph if node.op_type == "MatMul"]
+    assert len(set(read)) == (3 if loop and form != "int4" else 1)
+    random = torch.Generator().manual_seed(4)
+    slots = {slot: torch.randn(6, 64, generator=random) for slot in "abc"}
+    backs = turned_back(graph, slots, {"x": np.eye(64, dtype=np.float32)})
+    for back, matrix_NK in zip(backs, slots.values(), strict=True):
+        near(back, matrix_NK.t().numpy(), 0, most)
+
+
 def test_integers_and_scales_by_hand() -> None:
     rows = torch.tensor([[7.0, -3.5, 0.9, 0.0], [0.0, 1.4, -2.8, 2.8]])
     scheme = Scheme("int4", 2)
