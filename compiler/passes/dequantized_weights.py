@@ -22,7 +22,7 @@ from compiler.passes import Pass
 from compiler.passes.nodes import Tape
 from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register
 from compiler.quantization import block_size
-from compiler.signed_numbers import Form, Scheme, SignedScales, SignedStack, SignedValues
+from compiler.signed_numbers import Form, Scheme, SignedMatrix, SignedScales, SignedStack, SignedValues
 from compiler.weights import StackedWeight, Transposed, WeightTensor
 
 
@@ -103,8 +103,8 @@ def _matrix(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
     scheme = _scheme(form, columns, rows)
     if scheme is None:
         return None
-    matrix = WeightTensor(weight.slot, (rows, columns), weight.dtype, weight.steps[:-1])
-    return _made(graph, scheme, SignedValues(matrix, scheme), SignedScales(matrix, scheme), axis=0)
+    matrix = SignedMatrix(WeightTensor(weight.slot, (rows, columns), weight.dtype, weight.steps[:-1]), scheme)
+    return _made(graph, scheme, SignedValues(matrix), SignedScales(matrix), axis=0)
 
 
 def _stack(graph: ir.Graph, value: ir.Value, weight: StackedWeight, form: Form) -> Made | None:
@@ -116,8 +116,9 @@ def _stack(graph: ir.Graph, value: ir.Value, weight: StackedWeight, form: Form) 
     if scheme is None:
         return None
     steps = weight.steps[:-1]
-    matrices = [WeightTensor(slot, (rows, columns), weight.dtype, steps) for slot in weight.slots]
-    values, scales = [SignedValues(m, scheme) for m in matrices], [SignedScales(m, scheme) for m in matrices]
+    weights = [WeightTensor(slot, (rows, columns), weight.dtype, steps) for slot in weight.slots]
+    matrices = [SignedMatrix(each, scheme) for each in weights]
+    values, scales = [SignedValues(each) for each in matrices], [SignedScales(each) for each in matrices]
     blocks = 1 if scheme.block is None else columns // scheme.block
     name = f"{value.name}.signed.{form}"
     stacks = SignedStack(name, values, (columns, rows)), SignedStack(f"{name}.scale", scales, (blocks, rows))
@@ -132,8 +133,8 @@ def _table(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
     scheme = _scheme(form, columns, columns)
     if scheme is None or block_size(columns) is None:
         return None
-    numbers, scales = (kind(weight, scheme, turned=False) for kind in (SignedValues, SignedScales))
-    return _made(graph, scheme, numbers, scales, axis=1)
+    matrix = SignedMatrix(weight, scheme, turned=False)
+    return _made(graph, scheme, SignedValues(matrix), SignedScales(matrix), axis=1)
 
 
 def _made(graph: ir.Graph, scheme: Scheme, numbers: WeightTensor, scales: WeightTensor, axis: int) -> Made:

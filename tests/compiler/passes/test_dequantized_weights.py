@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from compiler.build import build
 from compiler.errors import BuildError
 from compiler.passes.dequantized_weights import dequantized_weights
 from compiler.passes.fold_weights import fold_weights
-from compiler.signed_numbers import Form, Scheme, SignedScales, SignedValues, packed
+from compiler.signed_numbers import Form, Scheme, SignedMatrix, SignedScales, SignedValues, packed
 from compiler.tensorrt.plan import rebuild
 from compiler.tensorrt.sections import EngineOptions
 from compiler.weights import StackedWeight, Transposed, WeightTensor
@@ -165,20 +166,37 @@ def test_integers_and_scales_by_hand() -> None:
     rows = torch.tensor([[7.0, -3.5, 0.9, 0.0], [0.0, 1.4, -2.8, 2.8]])
     scheme = Scheme("int4", 2)
     torch.testing.assert_close(scheme.scales(rows, torch.float32), torch.tensor([[1.0, 0.9 / 7], [0.2, 0.4]]))
-    assert scheme.numbers(rows, torch.float32).tolist() == [[7, -4, 7, 0], [0, 7, -7, 7]]
+    assert scheme.numbers(rows, scheme.scales(rows, torch.float32)).tolist() == [[7, -4, 7, 0], [0, 7, -7, 7]]
     assert packed(torch.tensor([[7, -4], [-1, 1]], dtype=torch.int8)).tolist() == [[0xC7], [0x1F]]
     whole = Scheme("int8", None)
     torch.testing.assert_close(whole.scales(rows, torch.float32), torch.tensor([[7 / 127], [2.8 / 127]]) * 1024)
 
 
 def test_scales_are_those_of_the_graph_s_dtype() -> None:
-    matrix = WeightTensor("w", (2, 64), ir.DataType.FLOAT16)
-    scheme = Scheme("int8", None)
+    matrix = SignedMatrix(WeightTensor("w", (2, 64), ir.DataType.FLOAT16), Scheme("int8", None))
     value_NK = torch.full((2, 64), 0.1)
-    (scales,) = SignedScales(matrix, scheme).blocks(value_NK, torch.float16)
-    (integers,) = SignedValues(matrix, scheme).blocks(value_NK, torch.int8)
+    (scales,) = SignedScales(matrix).blocks(value_NK, torch.float16)
+    (integers,) = SignedValues(matrix).blocks(value_NK, torch.int8)
     assert scales.dtype == torch.float16
     torch.testing.assert_close(integers.float() * scales.float() / 1024, value_NK.t(), rtol=1e-3, atol=0)
+
+
+def test_a_matrix_is_read_once() -> None:
+    read = []
+
+    class Counted(WeightTensor):
+        def blocks(self, value: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+            read.append(self.slot)
+            return super().blocks(value, dtype)
+
+    value_NK = torch.randn(6, 64, generator=torch.Generator().manual_seed(5))
+    matrix = SignedMatrix(Counted("w", (6, 64), ir.DataType.FLOAT), Scheme("int4", 32))
+    _ = [*SignedValues(matrix).blocks(value_NK, torch.uint8)]
+    (scales,) = SignedScales(matrix).blocks(value_NK, torch.float32)
+    assert read == ["w"]
+    (again,) = SignedScales(matrix).blocks(value_NK, torch.float32)  # where nothing was written before
+    torch.testing.assert_close(again, scales)
+    assert matrix.scales == [], "they are let go"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +215,10 @@ def test_float8_by_hand() -> None:
     torch.testing.assert_close(scheme.scales(rows, torch.float32), torch.tensor([[1.0], [0.5 / 448]]) * 4096)
     # 3 bits of mantissa: steps of 1/8 from 1 to 2, of 2 from 16 to 32 (17 lies between, and goes to the even one), of
     # 8 from 64 to 128.
-    assert scheme.numbers(rows, torch.float32).float().tolist() == [[448, -1.125, 0, 16], [-448, 224, 88, 0]]
+    assert scheme.numbers(rows, scheme.scales(rows, torch.float32)).float().tolist() == [
+        [448, -1.125, 0, 16],
+        [-448, 224, 88, 0],
+    ]
     assert scheme.dtype == ir.DataType.FLOAT8E4M3FN
 
 
