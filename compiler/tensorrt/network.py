@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ def build(
     if engine is None:
         raise BuildError(f"TensorRT cannot build this engine: {_told(network.log.errors)}")
     if cache is not None and timing_cache is not None:
-        timing_cache.write_bytes(memoryview(config.get_timing_cache().serialize()))
+        _replace(timing_cache, memoryview(config.get_timing_cache().serialize()))
     return engine
 
 
@@ -138,6 +139,13 @@ def _open_cache(config: Any, path: Path | None) -> Any:
     if not config.set_timing_cache(cache, False):
         raise BuildError(f"{path}: is no timing cache of this TensorRT and device: remove it, or name another")
     return cache
+
+
+def _replace(path: Path, data: memoryview) -> None:
+    """Writes a file beside its name and renames it: another build may read the old one meanwhile."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.write_bytes(data)
+    beside.replace(path)
 
 
 def _parser_error(error: Any) -> str:

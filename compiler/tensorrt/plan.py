@@ -19,12 +19,14 @@ from runtime.plan import Encoder, Engine, Manifest, Plan, PlanWriter
 
 ENCODER = "encoder.onnx"
 _CHUNK = 2**20
+_PARTS = 3  # about as large as the weights each: those, the engine, and the plan that it is copied to
 _MAGIC = b"PK\x03\x04"
 Shape = tuple[int | str, ...]
 
 
 def write_engine_plan(builder: EngineBuilder, path: Path, content: Content, listener: Listener) -> Path:
     """Builds the engines of these graphs and writes the plan; the old file, if there was one, stays on any failure."""
+    check_space(path, _PARTS * content.bytes)
     with _work_folder(path) as folder:
         try:
             fill_folder(folder, content, listener)
@@ -63,7 +65,7 @@ def rebuild(
         if MODEL not in old.names:
             raise BuildError(f"{plan}: kept no graph to build from: build it from its spec, with --keep-graph")
         builder = open_builder(target, options, old.manifest.quantization)
-        check_space(out, 2 * plan.stat().st_size)
+        check_space(out, _PARTS * plan.stat().st_size)
         old.unpack(folder / "old")
         files = {name.removeprefix("tokenizer/"): old.read(name) for name in old.names if name.startswith("tokenizer/")}
         return _compile(builder, folder / "old", out, files, builder.renewed(old.manifest, target), progress)

@@ -122,7 +122,8 @@ def _answer(order: Order) -> dict[str, Any]:
     except MemoryError:
         return {"error": f"{order.target} cannot build {order.graph}: there is not enough memory for this"}
     except OSError as error:
-        return {"error": f"the engine of {order.graph} cannot be written: {error.strerror or error}"}
+        place = error.filename or f"the engine of {order.graph}"
+        return {"error": f"{place}: cannot be read or written: {error.strerror or error}"}
 
 
 def _work(order: Order) -> dict[str, Any]:

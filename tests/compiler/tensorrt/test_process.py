@@ -84,9 +84,78 @@ def test_what_the_package_raises_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert told.endswith("RuntimeError: what is this?")
 
 
+BUILDING = """
+__version__ = "11.4.0"
+class ILogger:
+    ERROR, INTERNAL_ERROR = "error", "internal error"
+class LayerType:
+    KV_CACHE_UPDATE, ATTENTION_INPUT = "cache", "attention"
+class BuilderFlag:
+    WEIGHT_STREAMING = "streaming"
+class Layer:
+    type = "cache"
+class Network:
+    num_layers = 3
+    def get_layer(self, index):
+        return Layer()
+class Cache:
+    def __init__(self, data):
+        self.data = data
+    def serialize(self):
+        return self.data + b"+"
+class Profile(list):
+    def set_shape(self, *given):
+        self.append(given)
+class Config:
+    def __init__(self):
+        self.said, self.profiles = [], []
+        self.set_flag = self.said.append
+        self.add_optimization_profile = self.profiles.append
+    def create_timing_cache(self, data):
+        return Cache(data)
+    def set_timing_cache(self, cache, other_devices):
+        self.cache = cache
+        return not other_devices and cache.data != b"no cache"
+    def get_timing_cache(self):
+        return self.cache
+class Builder:
+    def __init__(self, log):
+        pass
+    def create_network(self, flags):
+        return Network()
+    create_builder_config = Config
+    create_optimization_profile = Profile
+    def build_serialized_network(self, network, config):
+        return repr((config.said, config.profiles)).encode()
+class OnnxParser:
+    def __init__(self, network, log):
+        pass
+    def parse_from_file(self, path):
+        return path.endswith("model.onnx")
+"""
+
+
+def test_what_is_ordered_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "tensorrt.py").write_text(BUILDING)
+    cache = tmp_path / "cache"
+    profiles = [{"x": ((1, 4), (2, 4), (3, 4))}, {"x": ((1, 4), (1, 4), (1, 4))}]
+    wanted = Order("tensorrt", str(tmp_path), "model.onnx", "engine.trt", profiles, ["9.0"], True, str(cache))
+    for made in (b"+", b"++"):
+        account = build_engine(wanted)
+        assert (account.cache_updates, account.attentions) == (3, [])
+        assert cache.read_bytes() == made
+    said = "(['streaming'], [[('x', [1, 4], [2, 4], [3, 4])], [('x', [1, 4], [1, 4], [1, 4])]])"
+    assert (tmp_path / "engine.trt").read_text() == said
+    cache.write_bytes(b"no cache")
+    with pytest.raises(BuildError, match="is no timing cache of this TensorRT and device"):
+        build_engine(wanted)
+    assert not list(tmp_path.glob(".cache*"))
+
+
 def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = reason(tmp_path, "raise OSError(28, 'No space left on device')", monkeypatch)
-    assert told == "the engine of model.onnx cannot be written: No space left on device"
+    assert told == "the engine of model.onnx: cannot be read or written: No space left on device"
 
 
 def test_another_version_is_refused_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
