@@ -31,7 +31,7 @@ def dequantized_weights(form: Form) -> Pass:
 
     def run(model: ir.Model) -> int:
         count = sum(_replace(model.graph, value, form) for value in list(model.graph.initializers.values()))
-        if form != "int4" and any(node.op_type == "Scan" for node in model.graph):
+        if form != "int4":
             _part_products(model.graph)
         return count
 
@@ -146,29 +146,43 @@ def _made(graph: ir.Graph, scheme: Scheme, numbers: WeightTensor, scales: Weight
 def _part_products(graph: ir.Graph) -> None:
     """Gives products that read one input inputs of their own: halved for the second and its weights doubled, and so on.
 
-    TensorRT for RTX 1.7 makes one of them, and of 8 bits fails to in a graph that also repeats a body
-    (`op->parent() == this`). Powers of two change no number.
+    TensorRT for RTX 1.7 makes one of them, and of 8 bits fails to where the graph also repeats a body
+    (`op->parent() == this`) or where layers share their weights (`_M_range_check`). Powers of two change no number.
     """
     readers: dict[ir.Value, list[ir.Node]] = {}
     for node in graph:
-        weights = node.inputs[1].producer() if node.op_type == "MatMul" and node.inputs[1] is not None else None
-        # A table that is read by others too keeps its unit.
-        if weights is not None and weights.op_type == "DequantizeLinear" and len(weights.outputs[0].uses()) == 1:
+        if node.op_type == "MatMul" and _dequantizer(node) is not None:
             assert node.inputs[0] is not None
             readers.setdefault(node.inputs[0], []).append(node)
+    layers = [_dequantizer(node) for nodes in readers.values() for node in nodes]
+    if len(set(layers)) == len(layers) and not any(node.op_type == "Scan" for node in graph):
+        return
+    doubled: dict[tuple[ir.Node, int], ir.Value] = {}
     for x, nodes in readers.items():
         for times, node in enumerate(nodes[1:], 1):
-            assert node.inputs[1] is not None
-            weights = node.inputs[1].producer()
-            assert weights is not None
-            unit = weights.inputs[1]
+            old = _dequantizer(node)
+            assert old is not None
+            numbers, unit = old.inputs
             assert unit is not None
             assert unit.const_value is not None
+            kind = unit.const_value.numpy().dtype
             op = Tape(graph, f"{node.name}.own")
-            number = unit.const_value.numpy()
-            node.replace_input_with(0, op("Mul", x, op.constant(np.array(2.0**-times, number.dtype))))
-            weights.replace_input_with(1, op.constant(np.array(number * 2**times, number.dtype)))
+            node.replace_input_with(0, op("Mul", x, op.constant(np.array(2.0**-times, kind))))
             graph.insert_before(node, op.nodes)
+            if (old, times) not in doubled:
+                op = Tape(graph, f"{old.name}.times_{2**times}")
+                more = op.constant(np.array(unit.const_value.numpy() * 2**times, kind))
+                doubled[old, times] = op("DequantizeLinear", numbers, more)
+                graph.insert_after(old, op.nodes)  # where it comes before all that read it
+            node.replace_input_with(1, doubled[old, times])
+    for old in {old for old, _ in doubled if not old.outputs[0].uses()}:
+        graph.remove(old, safe=True)
+
+
+def _dequantizer(product: ir.Node) -> ir.Node | None:
+    """What turns a product's weights back, where they are in fewer bits."""
+    weights = product.inputs[1].producer() if product.inputs[1] is not None else None
+    return weights if weights is not None and weights.op_type == "DequantizeLinear" else None
 
 
 def _scheme(form: Form, columns: int, packed: int) -> Scheme | None:

@@ -130,8 +130,8 @@ def test_every_matrix_of_a_stack_has_scales_of_its_own(form: Form, most: float) 
 
 
 @EVERY_FORM
-@pytest.mark.parametrize("loop", [True, False])
-def test_beside_a_loop_products_share_no_input(loop: bool, form: Form, most: float) -> None:
+@pytest.mark.parametrize("beside", ["loop", "layer", ""])
+def test_beside_a_loop_or_shared_weights_products_share_no_input(beside: str, form: Form, most: float) -> None:
     graph = product("a", 6, 64)
     x = graph.graph.inputs[0]
     for slot in "bc":
@@ -146,19 +146,30 @@ def test_beside_a_loop_products_share_no_input(loop: bool, form: Form, most: flo
         node.name = node.outputs[0].name = slot
         graph.graph.append(node)
         graph.graph.outputs.append(node.outputs[0])
-    if loop:
+    products = list(graph.graph)
+    if beside == "layer":
+        # Another layer with the weights of two of them, in the other order.
+        z = ir.Node("", "Neg", [x], name="z")
+        made = [ir.Node("", "MatMul", [z.outputs[0], node.inputs[1]], name=f"{node.name}2") for node in products[1::-1]]
+        for node in made:
+            node.outputs[0].name, node.outputs[0].shape = node.name, products[0].outputs[0].shape
+            node.outputs[0].type = products[0].outputs[0].type
+        graph.graph.extend([z, *made])
+        graph.graph.outputs.extend([node.outputs[0] for node in made])
+    if beside == "loop":
         row = value("row", ir.DataType.FLOAT, 64)
         same = ir.Node("", "Identity", [row], name="same")
         same.outputs[0].name, same.outputs[0].type, same.outputs[0].shape = "out", row.type, row.shape
         body = ir.AttrGraph("body", ir.Graph([row], same.outputs, nodes=[same], name="body"))
         graph.graph.append(ir.Node("", "Scan", [x], [body, ir.AttrInt64("num_scan_inputs", 1)], name="loop"))
     assert dequantized_weights(form)(graph) == 3
-    read = [node.inputs[0] for node in graph.graph if node.op_type == "MatMul"]
-    assert len(set(read)) == (3 if loop and form != "int4" else 1)
+    read = [node.inputs[0] for node in products]
+    assert len(set(read)) == (3 if beside and form != "int4" else 1)
     random = torch.Generator().manual_seed(4)
     slots = {slot: torch.randn(6, 64, generator=random) for slot in "abc"}
     backs = turned_back(graph, slots, {"x": np.eye(64, dtype=np.float32)})
-    for back, matrix_NK in zip(backs, slots.values(), strict=True):
+    wanted = [*slots.values(), *([-slots["b"], -slots["a"]] if beside == "layer" else [])]
+    for back, matrix_NK in zip(backs, wanted, strict=True):
         near(back, matrix_NK.t().numpy(), 0, most)
 
 
