@@ -24,6 +24,7 @@ MODEL = "model.onnx"
 # Tensors start at multiples of this: a memory page for large ones, so that mapping touches no neighbour.
 _ALIGNMENT, _PAGE, _LARGE = 64, 4096, 65536
 _MANIFEST_ROOM = 2**20
+_ROWS = 4096
 _IR_DTYPES = {
     "float32": ir.DataType.FLOAT,
     "float16": ir.DataType.FLOAT16,
@@ -129,7 +130,7 @@ def stream_weights(content: Content, sink: Sink, listener: Listener) -> None:
 
 
 def _numbers(weight: WeightTensor, name: str, slots: Slots, listener: Listener) -> Iterator[memoryview]:
-    source = slots.read(weight.slot)
+    source = slots.open(weight.slot)
     dtype = _TORCH_DTYPES[name]
     finite = True
     for block in weight.blocks(source, dtype):
@@ -138,8 +139,8 @@ def _numbers(weight: WeightTensor, name: str, slots: Slots, listener: Listener) 
         yield block.reshape(-1).view(torch.uint8).numpy().data
     if finite:
         return
-    if torch.isfinite(source).all():
-        largest = float(source.float().abs().max())
+    if all(bool(torch.isfinite(rows).all()) for rows in source.split(_ROWS)):
+        largest = max(float(rows.float().abs().max()) for rows in source.split(_ROWS))
         raise BuildError(f"{weight.slot}: holds {largest:g}, which {name} cannot: build with --dtype float32")
     listener.warn(f"{weight.slot}: the checkpoint holds NaN or infinite numbers here")
 

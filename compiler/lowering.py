@@ -54,5 +54,8 @@ def lower(model: Model, form: Form, longest: int) -> Lowered:
     outputs = interface.graph_outputs(spec, model.dtype)
     if target.chooses and spec.topology != "encoder":
         outputs = find_next_token(graphs[MODEL], outputs)
+    for graph in graphs.values():
+        for graph_pass in target.last_passes:
+            graph_pass(graph)
     limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
     return Lowered(graphs, tuple(inputs), tuple(outputs), tuple(state), limits)

@@ -7,14 +7,14 @@ row alone, so that a matrix of any size streams.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from compiler.weights import BLOCK_BYTES, TORCH_DTYPES, WeightTensor
+from compiler.weights import BLOCK_BYTES, TORCH_DTYPES, RowSource, WeightTensor
 
 Bits = Literal[4, 8]
 
@@ -75,29 +75,38 @@ class Blocks:
     bits: Bits
     block: int
     in_units: bool = False
-    scales: list[Tensor] = field(default_factory=list)
-    units: list[Tensor] = field(default_factory=list)
+    scales: Tensor | None = None  # [N, K/block]
+    units: Tensor | None = None  # float32 [N, 1]
 
-    def stream(self, value: Tensor) -> Iterator[Tensor]:
+    def stream(self, value: Tensor | RowSource) -> Iterator[Tensor]:
         """Packed integers uint8 [rows, K/block, block · bits / 8], and as a side effect the scales and units."""
-        self.forget()
+        count, columns = map(int, self.weight.shape)
+        dtype = TORCH_DTYPES[self.weight.dtype]
+        # Taken before what comes and goes with each block, so that they do not keep its memory in pieces.
+        scales, units = torch.empty((count, columns // self.block), dtype=dtype), torch.empty((count, 1))
+        at = 0
         for rows in self.weight.blocks(value, torch.float32):
-            units = row_units(rows, self.bits) if self.in_units else None
-            integers, scales = quantize_blocks(rows, self.bits, self.block, TORCH_DTYPES[self.weight.dtype], units)
-            self.scales.append(scales)
-            self.units += [units] if units is not None else []
+            here = slice(at, at + len(rows))
+            units[here] = row_units(rows, self.bits)
+            integers, scales[here] = quantize_blocks(
+                rows, self.bits, self.block, dtype, units[here] if self.in_units else None
+            )
+            at += len(rows)
             yield pack(integers, self.bits).contiguous()
+        self.scales, self.units = scales, units
 
-    def ready(self, value: Tensor) -> None:
-        """Makes the scales and units, unless they were while the integers were written, as a build does."""
-        if not self.scales:
+    def made(self, value: Tensor | RowSource) -> tuple[Tensor, Tensor]:
+        """The scales and units, which are there where the integers were written before, as in a build."""
+        if self.scales is None:
             for _ in self.stream(value):
                 continue
+        assert self.scales is not None
+        assert self.units is not None
+        return self.scales, self.units
 
     def forget(self) -> None:
         """Lets go of them, once all are written."""
-        self.scales.clear()
-        self.units.clear()
+        self.scales = self.units = None
 
 
 class BlockValues(WeightTensor):
@@ -109,7 +118,7 @@ class BlockValues(WeightTensor):
         super().__init__(blocks.weight.slot, shape, ir.DataType.UINT8, blocks.weight.steps, f".int{blocks.bits}")
         self.matrix = blocks
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """Bytes, a block of rows at a time."""
         return self.matrix.stream(value)
 
@@ -125,10 +134,9 @@ class BlockScales(WeightTensor):
         )
         self.matrix = blocks
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The scales that were found while the integers were written."""
-        self.matrix.ready(value)
-        yield from self.matrix.scales
+        yield self.matrix.made(value)[0]
         if not self.matrix.in_units:
             self.matrix.forget()
 
@@ -141,11 +149,9 @@ class BlockUnits(WeightTensor):
         super().__init__(blocks.weight.slot, shape, ir.DataType.FLOAT, blocks.weight.steps, f".int{blocks.bits}.unit")
         self.matrix = blocks
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The units that were found while the integers were written."""
-        self.matrix.ready(value)
-        for units in self.matrix.units:
-            yield units.squeeze(-1)
+        yield self.matrix.made(value)[1].squeeze(-1)
 
 
 class BlockCounts(WeightTensor):
@@ -157,11 +163,10 @@ class BlockCounts(WeightTensor):
         super().__init__(blocks.weight.slot, shape, ir.DataType.INT8, blocks.weight.steps, f".int{blocks.bits}.count")
         self.matrix = blocks
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """All of them as one block."""
-        self.matrix.ready(value)
-        found = zip(self.matrix.scales, self.matrix.units, strict=True)
-        counts = torch.cat([scales / torch.where(units == 0, 1.0, units) for scales, units in found])
+        scales, units = self.matrix.made(value)
+        counts = scales / torch.where(units == 0, 1.0, units)
         yield counts.round_().to(torch.int8).t().unsqueeze(1).contiguous()
         self.matrix.forget()
 
@@ -173,7 +178,7 @@ class ColumnScales(WeightTensor):
         super().__init__(weight.slot, (int(weight.shape[0]),), ir.DataType.FLOAT, weight.steps, ".column.scale")
         self.weight = weight
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The scales, a block of rows at a time."""
         for rows in self.weight.blocks(value, torch.float32):
             yield _column_scales(rows)
@@ -187,7 +192,7 @@ class ColumnValues(WeightTensor):
         super().__init__(weight.slot, (columns, rows), ir.DataType.INT8, weight.steps, ".column")
         self.weight = weight
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The transposed integers as one block; they are a quarter of the matrix in float32."""
         integers = torch.empty(tuple(map(int, self.weight.shape)), dtype=torch.int8)
         start = 0

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from compiler.quantization import pack
-from compiler.weights import BLOCK_BYTES, TORCH_DTYPES, WeightTensor
+from compiler.weights import BLOCK_BYTES, TORCH_DTYPES, RowSource, WeightTensor
 
 Form = Literal["int8", "int4", "fp8"]
 _LARGEST: Mapping[Form, float] = {"int8": 127, "int4": 7, "fp8": torch.finfo(torch.float8_e4m3fn).max}
@@ -75,7 +75,7 @@ class SignedMatrix:
     turned: bool = True
     scales: list[Tensor] = field(default_factory=list)
 
-    def stream(self, value: Tensor) -> Iterator[Tensor]:
+    def stream(self, value: Tensor | RowSource) -> Iterator[Tensor]:
         """The numbers [rows, K], and as a side effect their scales."""
         self.scales.clear()
         for rows in self.weight.blocks(value, torch.float32):
@@ -103,7 +103,7 @@ class SignedScales(WeightTensor):
         super().__init__(weight.slot, shape, weight.dtype, weight.steps, f"{matrix.suffix}.scale")
         self.matrix = matrix
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """All of them at once: they are a small part of the matrix, and were found while its numbers were written."""
         if not self.matrix.scales:
             for _ in self.matrix.stream(value):
@@ -126,7 +126,7 @@ class SignedValues(WeightTensor):
         super().__init__(weight.slot, shape, matrix.scheme.dtype, weight.steps, matrix.suffix)
         self.matrix = matrix
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """Bytes, a block of the stored matrix's rows at a time."""
         parts = self.matrix.stream(value)
         if not self.matrix.turned:

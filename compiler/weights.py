@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -11,6 +12,8 @@ from torch import Tensor
 
 # How much of a converted weight is in memory at once.
 BLOCK_BYTES = 16 * 2**20
+# The same of one that is turned while it is read: each block reads all of it.
+_TURNED_BYTES = 128 * 2**20
 # The floating-point types that a graph computes in.
 TORCH_DTYPES = {
     ir.DataType.FLOAT: torch.float32,
@@ -65,6 +68,18 @@ class Offset:
 Step = Transposed | Stacked | Offset
 
 
+@dataclass(frozen=True)
+class RowSource:
+    """A tensor too large to be in memory as a whole; `read` gives its rows from one to before another."""
+
+    shape: tuple[int, ...]
+    read: Callable[[int, int], Tensor]
+
+    def split(self, rows: int) -> Iterator[Tensor]:
+        """Its rows, so many at a time, as of a Tensor."""
+        return (self.read(start, min(start + rows, self.shape[0])) for start in range(0, self.shape[0], rows))
+
+
 class WeightTensor(ir.LazyTensor):
     """An initializer without bytes: slot `slot` of the model, through `steps`, in `dtype`."""
 
@@ -88,13 +103,37 @@ class WeightTensor(ir.LazyTensor):
         """The weights of one slot each that this one is made of, in the order of their bytes."""
         return (self,)
 
-    def blocks(self, value: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The initializer's numbers, made from the slot's: contiguous blocks of rows, so that memory stays bounded."""
-        for step in self.steps:
-            value = step.apply(value)
-        rows = max(1, BLOCK_BYTES // max(1, value[0].numel() * dtype.itemsize)) if value.ndim > 1 else value.shape[0]
-        for block in value.split(rows):
-            yield block.contiguous().to(dtype)  # a checkpoint's dtype is no wider than the plan's: fewer bytes to move
+        if isinstance(value, RowSource) and self.steps == (Transposed(),):
+            yield from _turned(value, dtype)
+            return
+        if isinstance(value, RowSource) and self.steps:
+            value = value.read(0, value.shape[0])
+        if isinstance(value, Tensor):
+            for step in self.steps:
+                value = step.apply(value)
+        # A checkpoint's dtype is no wider than the plan's: made contiguous first, there are fewer bytes to move.
+        for block in value.split(_rows_of(BLOCK_BYTES, value.shape, dtype)):
+            yield block.contiguous().to(dtype)
+
+
+def _rows_of(size: int, shape: Sequence[int], dtype: torch.dtype) -> int:
+    """How many rows of a shape have so many bytes; all numbers of a vector."""
+    return max(1, size // max(1, math.prod(shape[1:]) * dtype.itemsize)) if len(shape) > 1 else max(1, shape[0])
+
+
+def _turned(value: RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
+    """The columns of a matrix [N, K] as rows, of which each block goes through all of the matrix."""
+    count, columns = value.shape
+    width = _rows_of(_TURNED_BYTES, (columns, count), dtype)
+    for first in range(0, columns, width):
+        block = torch.empty((min(width, columns - first), count), dtype=dtype)
+        at = 0
+        for rows in value.split(_rows_of(BLOCK_BYTES, value.shape, dtype)):
+            block[:, at : at + len(rows)] = rows[:, first : first + width].t()
+            at += len(rows)
+        yield block
 
 
 class StackedWeight(WeightTensor):

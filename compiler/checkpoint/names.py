@@ -16,6 +16,10 @@ from compiler.checkpoint.reader import Weights
 from compiler.checkpoint.verbs import apply_steps
 from compiler.errors import BuildError
 from compiler.slots import slot_shapes
+from compiler.weights import RowSource
+
+# Tensors of more bytes are read a range of rows at a time.
+_LARGE = 128 * 2**20
 
 
 class SlotReader:
@@ -31,6 +35,15 @@ class SlotReader:
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of one slot."""
         return self.slots[name]
+
+    def open(self, name: str) -> Tensor | RowSource:
+        """One slot's tensor, or where its rows are, if it is large and a checkpoint's tensor as it lies."""
+        source = self.resolution.sources[name]
+        first = source.names[0]
+        as_it_lies = not source.steps and self.weights.shape(first) == self.slots[name]
+        if not as_it_lies or self.weights.bytes(first) <= _LARGE:
+            return self.read(name)
+        return RowSource(self.slots[name], lambda start, stop: self.weights.read(first, (slice(start, stop),)))
 
     def read(self, name: str) -> Tensor:
         """One slot's tensor. Raises BuildError where the checkpoint's shapes do not give the slot's."""

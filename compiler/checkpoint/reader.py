@@ -28,6 +28,10 @@ _DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _REOPEN_BYTES = 128 * 2**20
 
 
+Place = tuple[int | slice, ...]
+"""Where a part of a tensor is along its first axes: indices, or a range of its rows."""
+
+
 class Weights(Protocol):
     """Named tensors to build from: a checkpoint, or anything that stands in for one."""
 
@@ -40,8 +44,11 @@ class Weights(Protocol):
     def check_numbers(self, names: Iterable[str]) -> None:
         """Raises BuildError where one of these tensors cannot be a weight."""
 
-    def read(self, name: str, place: tuple[int, ...] = ()) -> Tensor:
+    def read(self, name: str, place: Place = ()) -> Tensor:
         """One tensor, or its part at a place along its first axes, in its stored dtype."""
+
+    def bytes(self, name: str) -> int:
+        """How many bytes it is stored in."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,9 @@ class Checkpoint:
         """The shape of one tensor."""
         return self._entries[name].shape
 
-    @staticmethod
-    def _bytes_of(entry: _Entry) -> int:
+    def bytes(self, name: str) -> int:
+        """How many bytes a tensor is stored in; 0 for one that is no weight."""
+        entry = self._entries[name]
         return math.prod(entry.shape) * _DTYPES.get(entry.dtype, 0)
 
     def check_numbers(self, names: Iterable[str]) -> None:
@@ -93,7 +101,7 @@ class Checkpoint:
                     f"archc reads {', '.join(_DTYPES)}: take the checkpoint's unquantised version"
                 )
 
-    def read(self, name: str, place: tuple[int, ...] = ()) -> Tensor:
+    def read(self, name: str, place: Place = ()) -> Tensor:
         """One tensor, or its part at a place along its first axes, in its stored dtype; of a part, no more is read.
 
         Raises BuildError for integers, and where its file cannot be read, and ValueError for a place that it lacks.
@@ -101,10 +109,12 @@ class Checkpoint:
         self.check_numbers([name])
         entry = self._entries[name]
         sizes = entry.shape[: len(place)]
-        if len(sizes) < len(place) or any(at >= size for at, size in zip(place, sizes, strict=True)):
+        ends = [at.stop if isinstance(at, slice) else at + 1 for at in place]
+        if len(sizes) < len(place) or any(end > size for end, size in zip(ends, sizes, strict=True)):
             raise ValueError(f"no {list(place)} in axes of sizes {list(sizes)}")
+        taken = math.prod(at.stop - at.start for at in place if isinstance(at, slice))
         # A memory map keeps the pages that were read resident: one file is open at a time, and not for long.
-        self._unmapped += self._bytes_of(entry) // math.prod(sizes)
+        self._unmapped += self.bytes(name) * taken // math.prod(sizes)
         if self._opened is None or self._opened[0] != entry.file or self._unmapped > _REOPEN_BYTES:
             self._opened, self._unmapped = (entry.file, _open(entry.file)), 0
         try:
@@ -196,6 +206,10 @@ class RandomWeights:
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of one slot."""
         return self.slots[name]
+
+    def open(self, name: str) -> Tensor:
+        """The same as `read`: nothing is stored that could be read in parts."""
+        return self.read(name)
 
     def read(self, name: str) -> Tensor:
         """float32 numbers that depend on the seed and the slot's name alone."""

@@ -78,7 +78,9 @@ def additive_mask(op, constant, mask: ir.Value, keys: ir.Value) -> ir.Value:  # 
         return mask
     assert keys.dtype is not None
     dtype = keys.dtype.numpy()
-    return op("Where", mask, constant(np.zeros((), dtype)), constant(np.array(np.finfo(dtype).min, dtype)))
+    added: ir.Value = op("Where", mask, constant(np.zeros((), dtype)), constant(np.array(np.finfo(dtype).min, dtype)))
+    added.shape, added.type = mask.shape, keys.type
+    return added
 
 
 def _constant(graph: ir.Graph, array: np.ndarray) -> ir.Value:

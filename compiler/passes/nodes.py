@@ -40,3 +40,7 @@ class Tape:
     def integers(self, *numbers: int) -> ir.Value:
         """An int64 vector."""
         return self.constant(np.array(numbers, dtype=np.int64))
+
+    def scalar(self, number: int) -> ir.Value:
+        """An int64 number without axes."""
+        return self.constant(np.array(number, dtype=np.int64))

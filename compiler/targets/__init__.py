@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from compiler.passes import Pass
 from compiler.passes.batched_experts import batch_experts
+from compiler.passes.blocked_attention import block_attention
 from compiler.passes.clean import clean
 from compiler.passes.dequantized_weights import dequantized_weights
 from compiler.passes.fold_weights import fold_weights
@@ -31,7 +32,8 @@ from compiler.passes.take_early import take_early
 class Target:
     """A place where a plan runs: passes in order, the dtypes that its kernels take (the first by default), whether it
     wants a serialized engine, whether its graphs find the likeliest token themselves (`chooses`), whether caches may be
-    rings and are read whole, and how weights may be stored in fewer bits, beside which dtypes."""
+    rings and are read whole, how weights may be stored in fewer bits, beside which dtypes, and passes that come last,
+    once caches have their form."""
 
     name: str
     description: str
@@ -45,6 +47,7 @@ class Target:
     quantizations: Mapping[str, tuple[Pass, ...]] = field(default_factory=dict)
     quantized_dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32")
     caches: tuple[str, ...] = ()
+    last_passes: tuple[Pass, ...] = ()
 
     def passes_for(self, quantization: str | None) -> tuple[Pass, ...]:
         """The passes in order, with those that store weights in fewer bits."""
@@ -100,6 +103,7 @@ TARGETS: Mapping[str, Target] = {
             quantizations={"int8": (quantize(8),), "int4": (quantize(4), choose_product_form)},
             quantized_dtypes=("float32",),
             caches=("int8",),
+            last_passes=(block_attention,),
         ),
         Target(
             name="ort-cuda",

@@ -45,7 +45,7 @@ def _recorded(built: Built) -> dict[str, Any]:
     return {
         "ids": ids,
         "token_types": types,
-        "outputs": {role: _corner(outputs[role]).tolist() for role in built.roles()},
+        "outputs": {role: np.round(_corner(outputs[role]).astype(float), 5).tolist() for role in built.roles()},
     }
 
 

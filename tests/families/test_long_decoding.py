@@ -1,7 +1,8 @@
 """Two hundred tokens by calls of one, of seven and of random sizes: a state carries all that a whole run sees.
 
-One case of each kind of state. What a family's own checks do with a few tokens, this does long enough for errors to add
-up, for caches to grow several times and for tails and chunks to meet every alignment.
+One case of each kind of state, and of each kind of scores. What a family's own checks do with a few tokens, this does
+long enough for errors to add up, for caches to grow several times, for tails and chunks to meet every alignment, and
+for attention to take the form that long prompts have.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from tests.families.collection import cases_of
 
 TOKENS = 200
 CLOSE = 1e-4
-# (family, case, what makes room for so many tokens), one for each kind of state.
+# (family, case, what makes room for so many tokens), one for each kind of state or scores.
 LONGER = ("max_position_embeddings=256",)
 STATES: list[tuple[str, str, tuple[str, ...]]] = [
     ("llama", "grouped", LONGER),
     ("mistral", "window", LONGER),
+    ("gemma2", "capped", LONGER),
+    ("gpt-oss", "yarn", LONGER),
+    ("bloom", "plain", ()),
     ("yuan2", "2b", LONGER),
     ("rwkv4", "original-names", ()),
     ("rwkv5", "hub-names", ()),

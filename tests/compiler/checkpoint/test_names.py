@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from compiler import weights
 from compiler.build import build
-from compiler.checkpoint.reader import Checkpoint
+from compiler.checkpoint import names
+from compiler.checkpoint.reader import Checkpoint, Place
 from compiler.errors import BuildError
 from tests.reference.gpt_oss import gpt_oss
 from tests.reference.yuan2 import Yuan2
@@ -37,10 +39,10 @@ def test_a_place_that_fills_no_slot(axis: int, message: str, tmp_path: Path) -> 
 def test_of_stacked_experts_only_a_part_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = gpt_oss(1)
     reference.save(tmp_path)
-    read: list[tuple[str, tuple[int, ...]]] = []
+    read: list[tuple[str, Place]] = []
     plain = Checkpoint.read
 
-    def spy(self: Checkpoint, name: str, place: tuple[int, ...] = ()) -> torch.Tensor:
+    def spy(self: Checkpoint, name: str, place: Place = ()) -> torch.Tensor:
         read.append((name, place))
         return plain(self, name, place)
 
@@ -49,6 +51,26 @@ def test_of_stacked_experts_only_a_part_is_read_at_a_time(tmp_path: Path, monkey
     stacked = [place for name, place in read if ".experts." in name]
     assert set(stacked) == {(expert,) for expert in range(6)}
     assert len(stacked) == 2 * 6 * 6  # layers, experts, and three projections with biases
+
+
+@pytest.mark.parametrize("quantize", [None, "int8", "int4"])
+def test_large_tensors_are_read_by_rows(quantize: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = Path(__file__).parents[3] / "examples" / "tiny-qwen2"
+    whole = build(example, out=tmp_path / "whole.plan", quantize=quantize).read_bytes()
+    monkeypatch.setattr(names, "_LARGE", 30_000)
+    monkeypatch.setattr(weights, "BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(weights, "_TURNED_BYTES", 50_000)
+    taken: list[int] = []
+    plain = Checkpoint.read
+
+    def spy(self: Checkpoint, name: str, place: Place = ()) -> torch.Tensor:
+        value = plain(self, name, place)
+        taken.append(value.numel() * value.itemsize)
+        return value
+
+    monkeypatch.setattr(Checkpoint, "read", spy)
+    assert build(example, out=tmp_path / "rows.plan", quantize=quantize).read_bytes() == whole
+    assert max(taken) <= 30_000
 
 
 def test_a_file_with_more_experts_than_the_config(tmp_path: Path) -> None:
