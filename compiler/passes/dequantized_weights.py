@@ -5,8 +5,7 @@ of a table for each of its rows, by which the result is multiplied. TensorRT tak
 but then it turns weights that are a stack back in memory, all of them at every call; with one number for all of them it
 reads them as they are (TensorRT for RTX 1.7, by its own account of its memory).
 
-A token table that the head shares is stored once, and read by both. Norms, biases and routers stay as they are, and so
-do experts that are scanned: TensorRT takes weights in fewer bits nowhere but before a DequantizeLinear.
+A token table that the head shares is stored once, and read by both. Norms, biases and routers stay as they are.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -14,10 +15,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import compiler.tensorrt.plan
+from compiler.targets import TARGETS, TENSORRT
 from compiler.tensorrt.network import Account
 from runtime.plan import Engine, Plan
 from tests.families.built import Built
-from tests.families.checks import expected, inputs_of
+from tests.families.checks import check_portable, expected, inputs_of
 from tests.families.cuda_kernels import check_kernels
 from tests.families.decided import decided_rows
 from tests.families.graph_rules import check_graph
@@ -61,6 +63,18 @@ def check_engine(built: Built) -> EngineResult:
     assert len(layers) == sum(graph.count("Attention") for graph in kinds if "Scan" not in graph)
     assert sum(account.cache_updates for account in accounts) == sum(item.kind == "kv" for item in manifest.state)
     return EngineResult(seconds, size)
+
+
+def check_form(built: Built) -> float:
+    """TensorRT's passes over the portable graph compute what they should, in ONNX Runtime in float32."""
+    onnx = replace(TARGETS["onnx"], passes=TENSORRT)
+    with patch.dict("compiler.form.TARGETS", onnx=onnx):
+        folder = built.build_from(built.graphs, "form", "onnx", "float32")
+    form = copy(built)
+    for name in ("session", "encoder_session", "manifest"):
+        vars(form).pop(name, None)
+    vars(form)["portable"] = folder
+    return check_portable(form)
 
 
 def check_cuda(built: Built) -> None:
