@@ -12,6 +12,7 @@ from typing import Any
 from compiler.errors import BuildError
 from compiler.tensorrt.devices import set_devices
 
+ADVICE = "another --dtype, or none of --quantize, may build, and --target ort-cuda needs no engine"
 Sizes = Sequence[Sequence[int]]
 """The least, usual and greatest size of every axis of an input."""
 
@@ -40,6 +41,7 @@ class Account:
 class Network:
     """A parsed graph."""
 
+    name: str
     trt: Any
     log: Any
     builder: Any
@@ -73,8 +75,8 @@ def parse(trt: Any, path: Path) -> Network:
     # By path, so that weights are read from their file and not held beside the graph.
     if not parser.parse_from_file(str(path)):
         reasons = [_parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
-        raise BuildError(f"TensorRT cannot express {path.name}: {_told(reasons or log.errors)}")
-    network = Network(trt, log, builder, definition, parser)
+        raise BuildError(f"TensorRT cannot express {path.name}: {_told(reasons or log.errors)}; {ADVICE}")
+    network = Network(path.name, trt, log, builder, definition, parser)
     _read_layers(network)
     return network
 
@@ -125,7 +127,7 @@ def build(
         config.add_optimization_profile(sizes)
     engine = builder.build_serialized_network(network.definition, config)
     if engine is None:
-        raise BuildError(f"TensorRT cannot build this engine: {_told(network.log.errors)}")
+        raise BuildError(f"TensorRT cannot build {network.name}: {_told(network.log.errors)}; {ADVICE}")
     if cache is not None and timing_cache is not None:
         _replace(timing_cache, memoryview(config.get_timing_cache().serialize()))
     return engine

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from compiler.errors import BuildError
-from compiler.tensorrt.network import Account, AttentionLayer, Sizes, build, parse
+from compiler.tensorrt.network import ADVICE, Account, AttentionLayer, Sizes, build, parse
 from compiler.tensorrt.package import PACKAGES, load_package
 
 # With the parent's paths and nothing else, so that both use the same packages.
@@ -69,7 +69,7 @@ def build_engine(order: Order) -> Account:
             child.kill()
             child.communicate()  # closes stdin and waits
         if status:
-            raise BuildError(f"{order.target} cannot build {order.graph}: {_ending(status)}{_printed(log)}")
+            raise BuildError(f"{order.target} cannot build {order.graph}: {_ending(status)}. {_printed(log)}")
     answer = json.loads(order.answer.read_text("utf-8"))
     if "error" in answer:
         raise BuildError(answer["error"])
@@ -87,16 +87,13 @@ def _ending(status: int) -> str:
             "its process was killed (SIGKILL), as systems do for want of memory: free some, "
             "or build with less --max-seq-len or --max-batch-size"
         )
-    return (
-        f"TensorRT's own compiler crashed ({name}); what it was asked for may build with another --dtype, "
-        "and with --target ort-cuda"
-    )
+    return f"TensorRT's own compiler crashed ({name}); {ADVICE}"
 
 
 def _printed(log: BinaryIO) -> str:
     log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    return f". It printed: {' | '.join(lines[-_LINES:])}" if lines else ". It printed nothing"
+    return f"It printed: {' | '.join(lines[-_LINES:])}" if lines else "It printed nothing"
 
 
 def main() -> None:

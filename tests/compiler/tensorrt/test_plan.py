@@ -86,7 +86,7 @@ def test_a_build_that_fails_leaves_the_old_plan(tmp_path: Path, monkeypatch: pyt
     out.write_bytes(b"older")
 
     def failing(*arguments: object) -> None:
-        raise BuildError("TensorRT cannot build this engine: for a reason")
+        raise BuildError("TensorRT cannot build model.onnx: for a reason")
 
     monkeypatch.setattr(module, "build_engine", failing)
     with pytest.raises(BuildError, match="for a reason"):

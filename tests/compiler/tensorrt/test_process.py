@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -120,12 +120,14 @@ class Config:
         return self.cache
 class Builder:
     def __init__(self, log):
-        pass
+        self.log = log
     def create_network(self, flags):
         return Network()
     create_builder_config = Config
     create_optimization_profile = Profile
     def build_serialized_network(self, network, config):
+        if config.profiles == []:
+            return self.log.log("error", "too few profiles")
         return repr((config.said, config.profiles)).encode()
 class OnnxParser:
     def __init__(self, network, log):
@@ -147,6 +149,8 @@ def test_what_is_ordered_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert cache.read_bytes() == made
     said = "(['streaming'], [[('x', [1, 4], [2, 4], [3, 4])], [('x', [1, 4], [1, 4], [1, 4])]])"
     assert (tmp_path / "engine.trt").read_text() == said
+    with pytest.raises(BuildError, match=r"cannot build model\.onnx: too few profiles; another --dtype, .*ort-cuda"):
+        build_engine(replace(wanted, profiles=[]))
     cache.write_bytes(b"no cache")
     with pytest.raises(BuildError, match="is no timing cache of this TensorRT and device"):
         build_engine(wanted)
