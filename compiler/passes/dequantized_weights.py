@@ -5,7 +5,8 @@ of a table for each of its rows, by which the result is multiplied. TensorRT tak
 but then it turns weights that are a stack back in memory, all of them at every call; with one number for all of them it
 reads them as they are (TensorRT for RTX 1.7, by its own account of its memory).
 
-A token table that the head shares is stored once, and read by both. Norms, biases and routers stay as they are.
+A token table that the head shares is stored once, and read by both. Norms, biases, routers and what gives a single
+number stay as they are.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def _matrix(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
     if len(weight.shape) != 2 or not weight.steps or not isinstance(weight.steps[-1], Transposed):
         return None
     columns, rows = map(int, weight.shape)
-    scheme = _scheme(form, columns, rows)
+    # A gate's one number, say: there is nothing to win, and TensorRT for RTX 1.7 fails where it joins such products.
+    scheme = _scheme(form, columns, rows) if rows > 1 else None
     if scheme is None:
         return None
     matrix = SignedMatrix(WeightTensor(weight.slot, (rows, columns), weight.dtype, weight.steps[:-1]), scheme)

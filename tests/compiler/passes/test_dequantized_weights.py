@@ -212,7 +212,12 @@ def test_a_matrix_is_read_once() -> None:
 
 @pytest.mark.parametrize(
     ("slot", "rows", "columns", "form"),
-    [("layers.0.mlp.router.projection.weight", 6, 64, "int8"), ("w", 6, 20, "int4"), ("w", 5, 64, "int4")],
+    [
+        ("layers.0.mlp.router.projection.weight", 6, 64, "int8"),
+        ("w", 6, 20, "int4"),
+        ("w", 5, 64, "int4"),
+        ("w", 1, 64, "int8"),
+    ],
 )
 def test_what_has_no_such_form_stays(slot: str, rows: int, columns: int, form: Form) -> None:
     kept = product(slot, rows, columns)
