@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from archc.console import columns
+
 _PARAMETERS = ("weight", "bias")
 
 
@@ -136,20 +138,6 @@ def _shown_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def columns(header: Sequence[str] | None, rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Rows as lines of aligned columns, those of `right` to the right."""
-    table = [*([header] if header is not None else []), *rows]
-    if not table:
-        return []
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = zip(row, widths, strict=True)
-        return "  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(cells)).rstrip()
-
-    return [line(row) for row in table]
 
 
 def tensor_table(rows: Sequence[Row]) -> list[str]:

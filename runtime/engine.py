@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -61,9 +61,13 @@ def load(
     try:
         check_state(plan.manifest)
         encoder = None
-        if plan.manifest.encoder is not None:
-            encoder = SourceReader(plan.manifest.encoder, open_backend(plan, threads, prepack, ENCODER, cuda_graph))
-        engine = Engine(plan, open_backend(plan, threads, prepack, cuda_graph=cuda_graph), encoder)
+        # A large vocabulary takes a fifth of the time of a session, which ONNX Runtime makes without Python's lock.
+        with ThreadPoolExecutor(1) as beside:
+            tokenizer = beside.submit(Tokenizer.from_plan, plan)
+            if plan.manifest.encoder is not None:
+                encoder = SourceReader(plan.manifest.encoder, open_backend(plan, threads, prepack, ENCODER, cuda_graph))
+            backend = open_backend(plan, threads, prepack, cuda_graph=cuda_graph)
+        engine = Engine(plan, backend, tokenizer, encoder)
     except BaseException:
         plan.close()
         raise
@@ -74,8 +78,10 @@ def load(
 class Engine:
     """A loaded plan.  `timing` and `finish_reasons` tell about the latest `generate` or `stream`."""
 
-    def __init__(self, plan: Plan, backend: Backend, encoder: SourceReader | None = None) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: Plan, backend: Backend, tokenizer: Future[Tokenizer | None], encoder: SourceReader | None = None
+    ) -> None:
+        self.plan, self._tokenizer = plan, tokenizer
         self.manifest: Manifest = plan.manifest
         self._backend, self._encoder = backend, encoder
         self._feeder = Feeder(plan.manifest)
@@ -88,10 +94,10 @@ class Engine:
         """How many token ids there are; ids run from 0 to this, exclusive."""
         return self.manifest.limits.vocab_size
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer | None:
         """The plan's tokenizer, or None if it has none; raises PlanError if its files are damaged."""
-        return Tokenizer.from_plan(self.plan)
+        return self._tokenizer.result()
 
     def close(self) -> None:
         """Close the plan's file."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archc.commands.options import Json, Set, Size
-from archc.console import UsageError, note, warn, write_error, write_json
+from archc.console import UsageError, columns, note, warn, write_error, write_json
 
 if TYPE_CHECKING:
     from archc.models import Listing
@@ -129,8 +129,6 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
     """What a plan has beyond its model."""
     if not plan:
         return []
-    from archc.report import columns
-
     tokens, limits = plan["tokens"], plan["limits"]
     signature = [("INPUT", "ROLE", "DTYPE", "SHAPE")]
     signature += [(i["name"], _role(i), i["dtype"], _shape(i["shape"])) for i in plan["inputs"]]

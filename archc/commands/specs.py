@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from archc.commands.options import Json
-from archc.console import warn, write_json
-from archc.report import columns
+from archc.console import columns, warn, write_json
 
 
 def list_specs(

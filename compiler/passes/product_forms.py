@@ -93,11 +93,12 @@ def _unpacked(op: Tape, product: ir.Node, shift: ir.Value, even: ir.Value, sizes
     units, counts = graph.initializers[f"{stem}.unit"], graph.initializers[f"{stem}.count"]
     # A byte holds two neighbours of a row, the first in its low half. Elementwise operators on bytes are fast but for
     # the shift and the bitwise ones, so the low half is what is left once the high one is taken away.
-    pairs = op("Reshape", values, op.integers(rows, columns // 2))
-    high = op("BitShift", pairs, shift, direction="RIGHT")
-    low = op("Sub", pairs, op("Mul", high, op.constant(np.array(16, np.uint8))))
-    # [K/2, 2N], each row of which is two of Wᵀ, one after the other.
-    woven = op("Transpose", op("Concat", low, high, axis=0), perm=[1, 0])
+    high = op("BitShift", values, shift, direction="RIGHT")
+    low = op("Sub", values, op("Mul", high, op.constant(np.array(16, np.uint8))))
+    # [2N, K/2]: shaped only now, for what is made of weights alone an optimizer would keep a copy of. Turned, two rows
+    # of Wᵀ are one after the other.
+    pairs = op("Reshape", op("Concat", low, high, axis=0), op.integers(2 * rows, columns // 2))
+    woven = op("Transpose", pairs, perm=[1, 0])
     blocked = op("Reshape", woven, op.integers(columns // blocks.block, blocks.block, rows))
     signed = op("Sub", op("Cast", blocked, to=ir.DataType.INT8.value), op.constant(np.array(8, np.int8)))
     weight = op("Reshape", op("Mul", signed, counts), op.integers(columns, rows))

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -39,6 +40,7 @@ class Plan:
             reason = getattr(error, "strerror", None) or str(error)
             raise PlanError(f"{os.fspath(path)!r:.300}: the plan cannot be opened: {reason}") from None
         try:
+            self._reading = Lock()  # a file has one position
             self._spans = read_directory(self._file, str(self.path))
             self.manifest = parse_manifest(self.read(MANIFEST), str(self.path))
             sizes = {name: span.size for name, span in self._spans.items() if name != MANIFEST}
@@ -82,8 +84,9 @@ class Plan:
         limit = _TOKENIZER_LIMIT if name.startswith("tokenizer/") else _LIMITS.get(name, span.size)
         if span.size > limit:
             raise PlanError(f"{self.path}: {name} has {span.size} bytes; at most {limit} are accepted")
-        self._file.seek(span.offset)
-        data = self._file.read(span.size)
+        with self._reading:
+            self._file.seek(span.offset)
+            data = self._file.read(span.size)
         if len(data) != span.size:
             raise PlanError(f"{self.path}: {name} ends early: the file was cut while it was open")
         return data

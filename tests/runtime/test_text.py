@@ -98,8 +98,8 @@ def test_a_damaged_tokenizer_is_a_plan_error(tiny, tmp_path):
 def test_a_huge_tokenizer_is_refused_before_it_is_read(tiny, tmp_path, monkeypatch):
     from runtime.plan import reader
 
-    engine = runtime.load(tiny.write(tmp_path / "p"), threads=1)
     monkeypatch.setattr(reader, "_TOKENIZER_LIMIT", 100)
+    engine = runtime.load(tiny.write(tmp_path / "p"), threads=1)
     with pytest.raises(PlanError, match="at most 100 are accepted"):
         _ = engine.tokenizer
 
