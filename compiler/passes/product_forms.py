@@ -9,6 +9,7 @@ branches read the same 4-bit weights, and the unpacked ones are gone after the p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -39,8 +40,10 @@ def choose_product_form(model: ir.Model, least: int = _WORTH_IT) -> int:
             assert x is not None
             groups.setdefault(x, []).append(node)
     worthy = {x: products for x, products in groups.items() if sum(map(_size, products)) >= least}
-    for x, products in worthy.items():
-        _choose(graph, x, products)
+    if worthy:
+        choice = _count_rows(graph, *next(iter(worthy.items())))
+        for x, products in worthy.items():
+            _choose(graph, x, products, choice)
     return sum(map(len, worthy.values()))
 
 
@@ -53,32 +56,44 @@ def _is_in_units(node: ir.Node) -> bool:
     return isinstance(values, BlockValues) and values.matrix.in_units
 
 
-def _choose(graph: ir.Graph, x: ir.Value, products: Sequence[ir.Node]) -> None:
-    name, columns = products[0].name, products[0].attributes["K"].as_int()
-    results = [product.outputs[0] for product in products]
-    before = Tape(graph, f"{name}.choice")
-    many = before("GreaterOrEqual", before("Size", x), before.constant(np.array(MANY_ROWS * columns)))
-    graph.insert_before(products[0], before.nodes)
+@dataclass(frozen=True)
+class _Choice:
+    """Whether the call has many rows, and by how much bytes are shifted then."""
 
-    op = Tape(graph, f"{name}.unpacked")
+    many: ir.Value
+    shift: ir.Value
+
+
+def _count_rows(graph: ir.Graph, x: ir.Value, products: Sequence[ir.Node]) -> _Choice:
+    """Made once, at the first products: the others of a graph read as many rows, and either form would be right."""
+    op = Tape(graph, "product_forms")
+    many = op("GreaterOrEqual", op("Size", x), op.constant(np.array(MANY_ROWS * products[0].attributes["K"].as_int())))
     # By an amount that is known only at run time: of constants alone, an optimizer would unpack all weights at once.
     shift = op("Mul", op("Cast", many, to=ir.DataType.UINT8.value), op.constant(np.array(4, np.uint8)))
+    graph.insert_before(products[0], op.nodes)
+    return _Choice(many, shift)
+
+
+def _choose(graph: ir.Graph, x: ir.Value, products: Sequence[ir.Node], choice: _Choice) -> None:
+    name = products[0].name
+    results = [product.outputs[0] for product in products]
+    op = Tape(graph, f"{name}.unpacked")
     even, sizes = (x, None) if has_even_rows(x) else even_rows(op, x)
-    unpacked = [_unpacked(op, product, shift, even, sizes) for product in products]
+    unpacked = [_unpacked(op, product, choice.shift, even, sizes) for product in products]
     for made, result in zip(unpacked, results, strict=True):
         made.type, made.shape = result.type, result.shape
     branch = ir.Graph([], unpacked, nodes=op.nodes, name=op.name)
 
     attributes = [ir.AttrGraph("then_branch", branch)]
-    choice = ir.Node("", "If", [many], attributes, num_outputs=len(products), name=f"{name}.form")
-    graph.insert_after(products[0], choice)
-    for chosen, result in zip(choice.outputs, results, strict=True):
+    forms = ir.Node("", "If", [choice.many], attributes, num_outputs=len(products), name=f"{name}.form")
+    graph.insert_after(products[0], forms)
+    for chosen, result in zip(forms.outputs, results, strict=True):
         chosen.type, chosen.shape = result.type, result.shape
         ir.convenience.replace_all_uses_with(result, chosen, replace_graph_outputs=True)
         chosen.name, result.name = result.name, f"{result.name}.packed"
     graph.remove(products)
     packed = ir.Graph([], results, nodes=products, name=f"{name}.packed")
-    choice.attributes.add(ir.AttrGraph("else_branch", packed))
+    forms.attributes.add(ir.AttrGraph("else_branch", packed))
 
 
 def _unpacked(op: Tape, product: ir.Node, shift: ir.Value, even: ir.Value, sizes: ir.Value | None) -> ir.Value:

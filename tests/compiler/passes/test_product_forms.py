@@ -50,7 +50,7 @@ def built(bias: bool) -> ir.Model:
     quantize(4)(graph)
     assert choose_product_form(graph, least=32 * K + 1) == 0
     assert choose_product_form(graph, least=32 * K) == 2
-    assert [node.op_type for node in graph.graph] == ["Size", "GreaterOrEqual", "If"]
+    assert [node.op_type for node in graph.graph] == ["Size", "GreaterOrEqual", "Cast", "Mul", "If"]
     slots = tables()
     for item in graph.graph.initializers.values():
         if isinstance(item.const_value, WeightTensor):
