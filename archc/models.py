@@ -33,7 +33,7 @@ class Listing:
     size: str | None
     rows: tuple[Row, ...]
     parameters: int
-    weight_bytes: Mapping[str, int]  # by the model's dtype
+    weight_bytes: Mapping[str, int]  # by the model's dtype; none where all of them are inside engines
     state_per_token: Mapping[str, int]  # bytes that the state keeps for each token, by the model's dtype
     state_fixed: Mapping[str, int]  # those that it keeps whatever the length
     state_per_source_token: Mapping[str, int]  # and those for each token of the source
@@ -41,6 +41,7 @@ class Listing:
     bound: BoundSpec | None
     source_context: int = 0  # the longest source
     more: dict[str, Any] = field(default_factory=dict)  # what only plans have
+    engines: Mapping[str, int] = field(default_factory=dict)  # engines' files and their bytes
 
     @property
     def attention_flops(self) -> int:
@@ -82,6 +83,7 @@ class Listing:
             "config": dict(self.bound.config) if self.bound is not None else self.more.get("config"),
             "layers": layers,
             "tensors": tensors,
+            **({"engine_bytes": dict(self.engines)} if self.engines else {}),
             **(self._of_source() if self.topology == "encoder-decoder" else {}),
             **self.more,
         }
@@ -102,9 +104,16 @@ class Listing:
         lines = [f"{self.family}: {self.description}" if self.description else self.family]
         source = f", source {self.source_context:,}" if self.source_context else ""
         lines += [f"{self.topology}, context {self.context:,}{source}{size}", ""]
-        lines += tree_lines(module_tree(self.rows), _words(self.bound) if self.bound is not None else {})
-        lines += ["", *tensor_table(self.rows), "", f"{self.parameters:,} parameters"]
-        lines.append(f"weights: {_listed_bytes(self.weight_bytes)}")
+        if self.rows:
+            lines += tree_lines(module_tree(self.rows), _words(self.bound) if self.bound is not None else {})
+            lines += ["", *tensor_table(self.rows), ""]
+        lines.append(f"{self.parameters:,} parameters")
+        inside = " and ".join(f"{file} of {size:,} bytes" for file, size in self.engines.items())
+        kept = _listed_bytes(self.weight_bytes)
+        if not inside:
+            lines.append(f"weights: {kept}")
+        else:
+            lines.append(f"weights: {f'{kept} beside the graph, and again ' if kept else ''}inside {inside}")
         if any(self.state_per_token.values()):
             lines.append(f"cache: {_listed_bytes(self.state_per_token)} for each token")
         if any(self.state_fixed.values()):
@@ -192,7 +201,12 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
         size=None,
         rows=tuple(Row(tensor.name, tensor.shape, tensor.dtype) for tensor in manifest.tensors),
         parameters=manifest.parameters,
-        weight_bytes={manifest.dtype: sum(tensor.bytes for tensor in manifest.tensors)},
+        weight_bytes={manifest.dtype: sum(tensor.bytes for tensor in manifest.tensors)} if manifest.tensors else {},
+        engines={
+            part.engine.file: manifest.entries[part.engine.file].bytes
+            for part in (manifest, manifest.encoder)
+            if part is not None and part.engine is not None and part.engine.file in manifest.entries
+        },
         **_states({manifest.dtype: manifest.state}, manifest.limits.max_call),
         source_context=manifest.encoder.limits.max_seq_len if manifest.encoder is not None else 0,
         flops_per_token=manifest.flops_per_token,

@@ -9,7 +9,7 @@ to [K, N] where rows are multiplied by them, and lie as they are where rows of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx_ir as ir
@@ -56,50 +56,80 @@ class Scheme:
         rounded = scales.to(dtype)
         return torch.where(rounded > 0, rounded, torch.ones_like(rounded))
 
-    def numbers(self, rows_NK: Tensor, dtype: torch.dtype) -> Tensor:
+    def numbers(self, rows_NK: Tensor, scales: Tensor) -> Tensor:
         """int8 or float8 [N, K], made with the scales as the graph has them."""
-        scales = self.unit * self.scales(rows_NK, dtype).float().unsqueeze(-1)
-        steps = rows_NK.unflatten(-1, (scales.shape[1], -1)) / scales
+        steps = rows_NK.unflatten(-1, (scales.shape[1], -1)) / (self.unit * scales.float().unsqueeze(-1))
         largest = _LARGEST[self.form]
         if self.form == "fp8":
             return steps.clamp_(-largest, largest).to(torch.float8_e4m3fn).flatten(1)
         return steps.round_().clamp_(-largest, largest).to(torch.int8).flatten(1)
 
 
-class SignedScales(WeightTensor):
-    """The scales of a matrix [N, K], in its own dtype: [N], or [K/block, N]; [N, K/block] where it stays as it lies."""
+@dataclass
+class SignedMatrix:
+    """A matrix [N, K] as numbers and scales, which are made together while its rows stream by; `turned` to [K, N], or
+    as it lies."""
 
-    def __init__(self, weight: WeightTensor, scheme: Scheme, turned: bool = True) -> None:
+    weight: WeightTensor
+    scheme: Scheme
+    turned: bool = True
+    scales: list[Tensor] = field(default_factory=list)
+
+    def stream(self, value: Tensor | RowSource) -> Iterator[Tensor]:
+        """The numbers [rows, K], and as a side effect their scales."""
+        self.scales.clear()
+        for rows in self.weight.blocks(value, torch.float32):
+            self.scales.append(self.scheme.scales(rows, TORCH_DTYPES[self.weight.dtype]))
+            yield self.scheme.numbers(rows, self.scales[-1])
+
+    @property
+    def suffix(self) -> str:
+        """What marks its parts' names."""
+        return f".signed.{self.scheme.form}" if self.turned else f".rows.signed.{self.scheme.form}"
+
+
+class SignedScales(WeightTensor):
+    """A matrix's scales in its own dtype: [N], or [K/block, N]; [N, K/block] where it stays as it lies.
+
+    They are written after its numbers.
+    """
+
+    def __init__(self, matrix: SignedMatrix) -> None:
+        weight, block = matrix.weight, matrix.scheme.block
         rows, columns = map(int, weight.shape)
         shape: tuple[int, ...] = (rows,)
-        if scheme.block is not None:
-            shape = (columns // scheme.block, rows) if turned else (rows, columns // scheme.block)
-        super().__init__(weight.slot, shape, weight.dtype, weight.steps, f"{_suffix(scheme, turned)}.scale")
-        self.weight, self.scheme, self.turned = weight, scheme, turned
+        if block is not None:
+            shape = (columns // block, rows) if matrix.turned else (rows, columns // block)
+        super().__init__(weight.slot, shape, weight.dtype, weight.steps, f"{matrix.suffix}.scale")
+        self.matrix = matrix
 
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
-        """All of them at once: they are a small part of the matrix."""
-        scales = torch.cat([self.scheme.scales(rows, dtype) for rows in self.weight.blocks(value, torch.float32)])
-        if self.scheme.block is None:
+        """All of them at once: they are a small part of the matrix, and were found while its numbers were written."""
+        if not self.matrix.scales:
+            for _ in self.matrix.stream(value):
+                continue
+        scales = torch.cat(self.matrix.scales)
+        self.matrix.scales.clear()
+        if self.matrix.scheme.block is None:
             yield scales.squeeze(-1)
         else:
-            yield scales.t().contiguous() if self.turned else scales
+            yield scales.t().contiguous() if self.matrix.turned else scales
 
 
 class SignedValues(WeightTensor):
-    """The numbers of a matrix [N, K], transposed to [K, N] or as they lie; int4 has two in a byte along a row."""
+    """A matrix's numbers, transposed to [K, N] or as they lie; int4 has two in a byte along a row."""
 
-    def __init__(self, weight: WeightTensor, scheme: Scheme, turned: bool = True) -> None:
+    def __init__(self, matrix: SignedMatrix) -> None:
+        weight = matrix.weight
         rows, columns = map(int, weight.shape)
-        shape = (columns, rows) if turned else (rows, columns)
-        super().__init__(weight.slot, shape, scheme.dtype, weight.steps, _suffix(scheme, turned))
-        self.weight, self.scheme, self.turned = weight, scheme, turned
+        shape = (columns, rows) if matrix.turned else (rows, columns)
+        super().__init__(weight.slot, shape, matrix.scheme.dtype, weight.steps, matrix.suffix)
+        self.matrix = matrix
 
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """Bytes, a block of the stored matrix's rows at a time."""
-        scale_dtype = TORCH_DTYPES[self.weight.dtype]
-        parts = (self.scheme.numbers(rows, scale_dtype) for rows in self.weight.blocks(value, torch.float32))
-        if not self.turned:
+        parts = self.matrix.stream(value)
+        if not self.matrix.turned:
             for numbers in parts:
                 yield self._stored(numbers)
             return
@@ -108,7 +138,7 @@ class SignedValues(WeightTensor):
             yield self._stored(columns)
 
     def _stored(self, numbers: Tensor) -> Tensor:
-        return packed(numbers) if self.scheme.form == "int4" else numbers.contiguous().view(torch.int8)
+        return packed(numbers) if self.matrix.scheme.form == "int4" else numbers.contiguous().view(torch.int8)
 
 
 class SignedStack(WeightTensor):
@@ -121,10 +151,6 @@ class SignedStack(WeightTensor):
     def by_slot(self) -> tuple[WeightTensor, ...]:
         """One matrix's a slot."""
         return self.parts
-
-
-def _suffix(scheme: Scheme, turned: bool) -> str:
-    return f".signed.{scheme.form}" if turned else f".rows.signed.{scheme.form}"
 
 
 def packed(integers: Tensor) -> Tensor:

@@ -108,7 +108,9 @@ def build(
         for option, value in given.items():
             if value is not None:
                 raise UsageError(f"{option}: a plan's graph and weights are as they were built: leave it out")
-        _report(rebuild(Path(spec), out or Path(spec), target, engine), begin)
+        with progress_bar(of_bytes=True) as bar:
+            path = rebuild(Path(spec), out or Path(spec), target, engine, bar)
+        _report(path, begin)
         return
     folder = target in TARGETS and TARGETS[target].folder
     place = out or Path("engine-onnx" if folder else "engine.plan")

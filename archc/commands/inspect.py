@@ -173,16 +173,30 @@ def _answer_lines(plan: dict[str, Any]) -> list[str]:
 
 
 def _engine_lines(plan: dict[str, Any]) -> list[str]:
-    """Who built an engine, for which devices, and the sizes that a call may have."""
-    engine = plan["engine"]
-    if engine is None:
-        return []
-    devices = ", ".join(engine["compute_capabilities"])
-    lines = [f"engine by {engine['builder']} {engine['version']} for compute capability {devices}"]
-    for profile in engine["profiles"]:
-        sizes = ", ".join(f"{axis} {least} to {most}" for axis, (least, _, most) in profile["axes"].items())
-        lines.append(f"  {profile['name']}: {sizes}")
+    """Who built an engine, for which devices, the sizes that a call may have, and what it writes in place."""
+    lines = []
+    for engine in (plan["engine"], (plan["encoder"] or {}).get("engine")):
+        if engine is None:
+            continue
+        devices = ", ".join(engine["compute_capabilities"])
+        streamed = ", its weights streamed from host memory" if engine["weight_streaming"] else ""
+        size = plan["entries"][engine["file"]]["bytes"]
+        lines.append(
+            f"{engine['file']}: {size:,} bytes by {engine['builder']} {engine['version']} for compute capability "
+            f"{devices}, with the weights in {plan['dtype']}{_in_fewer_bits(plan)}{streamed}"
+        )
+        for profile in engine["profiles"]:
+            sizes = ", ".join(f"{axis} {least} to {most}" for axis, (least, _, most) in profile["axes"].items())
+            lines.append(f"  {profile['name']}: {sizes}")
+        if engine["aliased"]:
+            pairs = [f"{given} as {made}" for given, made in engine["aliased"]]
+            shown = pairs if len(pairs) < 3 else [pairs[0], "…", pairs[-1]]
+            lines.append(f"  in place, {len(pairs)} caches of {engine['capacity']:,} slots: {', '.join(shown)}")
     return lines
+
+
+def _in_fewer_bits(plan: dict[str, Any]) -> str:
+    return f" and {plan['quantization']}" if plan["quantization"] else ""
 
 
 def _role(item: dict[str, Any]) -> str:

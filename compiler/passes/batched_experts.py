@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compiler.mixture import EXPERTS, inputs_of, replace_experts
 from compiler.passes.nodes import Tape
-from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes, scan_experts
+from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes
 from compiler.passes.weight_uses import register
 from compiler.weights import StackedWeight, Transposed, WeightTensor
 
@@ -24,12 +24,7 @@ _WIDEST = 2**16
 
 
 def batch_experts(model: ir.Model) -> int:
-    """Replaces every Experts node; returns how many there were.
-
-    TensorRT for RTX 1.7 crashes on stacks in a graph that also repeats a body: there experts are scanned after all.
-    """
-    if any(node.op_type == "Scan" for node in model.graph):
-        return scan_experts(model)
+    """Replaces every Experts node; returns how many there were."""
     return replace_experts(model, _replace)
 
 

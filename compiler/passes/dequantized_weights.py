@@ -5,8 +5,8 @@ of a table for each of its rows, by which the result is multiplied. TensorRT tak
 but then it turns weights that are a stack back in memory, all of them at every call; with one number for all of them it
 reads them as they are (TensorRT for RTX 1.7, by its own account of its memory).
 
-A token table that the head shares is stored once, and read by both. Norms, biases and routers stay as they are, and so
-do experts that are scanned: TensorRT takes weights in fewer bits nowhere but before a DequantizeLinear.
+A token table that the head shares is stored once, and read by both. Norms, biases, routers and what gives a single
+number stay as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from compiler.passes import Pass
 from compiler.passes.nodes import Tape
 from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register
 from compiler.quantization import block_size
-from compiler.signed_numbers import Form, Scheme, SignedScales, SignedStack, SignedValues
+from compiler.signed_numbers import Form, Scheme, SignedMatrix, SignedScales, SignedStack, SignedValues
 from compiler.weights import StackedWeight, Transposed, WeightTensor
 
 
@@ -30,7 +30,10 @@ def dequantized_weights(form: Form) -> Pass:
     """A pass that stores every matrix of a product and every table in numbers of a form; it counts them."""
 
     def run(model: ir.Model) -> int:
-        return sum(_replace(model.graph, value, form) for value in list(model.graph.initializers.values()))
+        count = sum(_replace(model.graph, value, form) for value in list(model.graph.initializers.values()))
+        if form != "int4":
+            _part_products(model.graph)
+        return count
 
     return run
 
@@ -97,11 +100,12 @@ def _matrix(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
     if len(weight.shape) != 2 or not weight.steps or not isinstance(weight.steps[-1], Transposed):
         return None
     columns, rows = map(int, weight.shape)
-    scheme = _scheme(form, columns, rows)
+    # A gate's one number, say: there is nothing to win, and TensorRT for RTX 1.7 fails where it joins such products.
+    scheme = _scheme(form, columns, rows) if rows > 1 else None
     if scheme is None:
         return None
-    matrix = WeightTensor(weight.slot, (rows, columns), weight.dtype, weight.steps[:-1])
-    return _made(graph, scheme, SignedValues(matrix, scheme), SignedScales(matrix, scheme), axis=0)
+    matrix = SignedMatrix(WeightTensor(weight.slot, (rows, columns), weight.dtype, weight.steps[:-1]), scheme)
+    return _made(graph, scheme, SignedValues(matrix), SignedScales(matrix), axis=0)
 
 
 def _stack(graph: ir.Graph, value: ir.Value, weight: StackedWeight, form: Form) -> Made | None:
@@ -113,8 +117,9 @@ def _stack(graph: ir.Graph, value: ir.Value, weight: StackedWeight, form: Form) 
     if scheme is None:
         return None
     steps = weight.steps[:-1]
-    matrices = [WeightTensor(slot, (rows, columns), weight.dtype, steps) for slot in weight.slots]
-    values, scales = [SignedValues(m, scheme) for m in matrices], [SignedScales(m, scheme) for m in matrices]
+    weights = [WeightTensor(slot, (rows, columns), weight.dtype, steps) for slot in weight.slots]
+    matrices = [SignedMatrix(each, scheme) for each in weights]
+    values, scales = [SignedValues(each) for each in matrices], [SignedScales(each) for each in matrices]
     blocks = 1 if scheme.block is None else columns // scheme.block
     name = f"{value.name}.signed.{form}"
     stacks = SignedStack(name, values, (columns, rows)), SignedStack(f"{name}.scale", scales, (blocks, rows))
@@ -129,14 +134,56 @@ def _table(graph: ir.Graph, weight: WeightTensor, form: Form) -> Made | None:
     scheme = _scheme(form, columns, columns)
     if scheme is None or block_size(columns) is None:
         return None
-    numbers, scales = (kind(weight, scheme, turned=False) for kind in (SignedValues, SignedScales))
-    return _made(graph, scheme, numbers, scales, axis=1)
+    matrix = SignedMatrix(weight, scheme, turned=False)
+    return _made(graph, scheme, SignedValues(matrix), SignedScales(matrix), axis=1)
 
 
 def _made(graph: ir.Graph, scheme: Scheme, numbers: WeightTensor, scales: WeightTensor, axis: int) -> Made:
     """`axis` is that of a matrix's inputs, along which blocks lie."""
     attributes = {} if scheme.block is None else {"axis": axis, "block_size": scheme.block}
     return Made(scheme, register(graph, numbers), register(graph, scales), attributes)
+
+
+def _part_products(graph: ir.Graph) -> None:
+    """Gives products that read one input inputs of their own: halved for the second and its weights doubled, and so on.
+
+    TensorRT for RTX 1.7 makes one of them, and of 8 bits fails to where the graph also repeats a body
+    (`op->parent() == this`) or where layers share their weights (`_M_range_check`). Powers of two change no number.
+    """
+    readers: dict[ir.Value, list[ir.Node]] = {}
+    for node in graph:
+        if node.op_type == "MatMul" and _dequantizer(node) is not None:
+            assert node.inputs[0] is not None
+            readers.setdefault(node.inputs[0], []).append(node)
+    layers = [_dequantizer(node) for nodes in readers.values() for node in nodes]
+    if len(set(layers)) == len(layers) and not any(node.op_type == "Scan" for node in graph):
+        return
+    doubled: dict[tuple[ir.Node, int], ir.Value] = {}
+    for x, nodes in readers.items():
+        for times, node in enumerate(nodes[1:], 1):
+            old = _dequantizer(node)
+            assert old is not None
+            numbers, unit = old.inputs
+            assert unit is not None
+            assert unit.const_value is not None
+            kind = unit.const_value.numpy().dtype
+            op = Tape(graph, f"{node.name}.own")
+            node.replace_input_with(0, op("Mul", x, op.constant(np.array(2.0**-times, kind))))
+            graph.insert_before(node, op.nodes)
+            if (old, times) not in doubled:
+                op = Tape(graph, f"{old.name}.times_{2**times}")
+                more = op.constant(np.array(unit.const_value.numpy() * 2**times, kind))
+                doubled[old, times] = op("DequantizeLinear", numbers, more)
+                graph.insert_after(old, op.nodes)  # where it comes before all that read it
+            node.replace_input_with(1, doubled[old, times])
+    for old in {old for old, _ in doubled if not old.outputs[0].uses()}:
+        graph.remove(old, safe=True)
+
+
+def _dequantizer(product: ir.Node) -> ir.Node | None:
+    """What turns a product's weights back, where they are in fewer bits."""
+    weights = product.inputs[1].producer() if product.inputs[1] is not None else None
+    return weights if weights is not None and weights.op_type == "DequantizeLinear" else None
 
 
 def _scheme(form: Form, columns: int, packed: int) -> Scheme | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from compiler.passes import Pass
-from compiler.passes.added_masks import add_masks
 from compiler.passes.batched_experts import batch_experts
 from compiler.passes.blocked_attention import block_attention
 from compiler.passes.clean import clean
@@ -21,6 +20,7 @@ from compiler.passes.join_products import join_products
 from compiler.passes.latent_forms import choose_latent_form
 from compiler.passes.pad_heads import pad_heads
 from compiler.passes.plain_attention import plain_attention
+from compiler.passes.primitive_attention import primitive_attention
 from compiler.passes.product_forms import choose_product_form
 from compiler.passes.quantize import CUDA as CUDA_KERNELS
 from compiler.passes.quantize import quantize
@@ -60,7 +60,7 @@ TENSORRT: tuple[Pass, ...] = (
     batch_experts,
     fold_weights,
     plain_attention,
-    add_masks,
+    primitive_attention,
     pad_heads,
     half_rotary,
     clean,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import Any
 
 from compiler.errors import BuildError
 from compiler.tensorrt.devices import set_devices
-from compiler.tensorrt.profiles import sizes_of
-from runtime.plan import Profile
+
+ADVICE = "another --dtype, or none of --quantize, may build, and --target ort-cuda needs no engine"
+Sizes = Sequence[Sequence[int]]
+"""The least, usual and greatest size of every axis of an input."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,25 @@ class AttentionLayer:
 
 
 @dataclass
-class Network:
-    """A parsed graph; `attentions` are read back from it, not from the file."""
+class Account:
+    """What TensorRT made of a graph, read back from its network and not from the file."""
 
+    attentions: list[AttentionLayer] = field(default_factory=list)
+    cache_updates: int = 0
+    """How many caches it writes in place."""
+
+
+@dataclass
+class Network:
+    """A parsed graph."""
+
+    name: str
     trt: Any
     log: Any
     builder: Any
     definition: Any
     parser: Any = field(repr=False)  # keeps the weights that it read
-    attentions: list[AttentionLayer] = field(default_factory=list)
-    cache_updates: int = 0
-    """How many caches it writes in place."""
+    account: Account = field(default_factory=Account)
 
 
 def make_log(trt: Any) -> Any:
@@ -49,6 +61,7 @@ def make_log(trt: Any) -> Any:
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(" ".join(message.split()))
+                print(self.errors[-1], file=sys.stderr, flush=True)  # for whoever finds this process crashed
 
     return Log()
 
@@ -62,8 +75,8 @@ def parse(trt: Any, path: Path) -> Network:
     # By path, so that weights are read from their file and not held beside the graph.
     if not parser.parse_from_file(str(path)):
         reasons = [_parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
-        raise BuildError(f"TensorRT cannot express {path.name}: {_told(reasons or log.errors)}")
-    network = Network(trt, log, builder, definition, parser)
+        raise BuildError(f"TensorRT cannot express {path.name}: {_told(reasons or log.errors)}; {ADVICE}")
+    network = Network(path.name, trt, log, builder, definition, parser)
     _read_layers(network)
     return network
 
@@ -72,7 +85,7 @@ def _read_layers(network: Network) -> None:
     trt = network.trt
     for index in range(network.definition.num_layers):
         layer = network.definition.get_layer(index)
-        network.cache_updates += layer.type == trt.LayerType.KV_CACHE_UPDATE
+        network.account.cache_updates += layer.type == trt.LayerType.KV_CACHE_UPDATE
         if layer.type != trt.LayerType.ATTENTION_INPUT:
             continue
         layer.__class__ = trt.IAttentionInputLayer  # how the bindings give a layer its own attributes
@@ -85,19 +98,18 @@ def _read_layers(network: Network) -> None:
             causal = causal or attention.causal_kind != trt.CausalMaskKind.NONE
         _, heads, _, width = query.shape
         masked = attention.mask is not None
-        network.attentions.append(AttentionLayer(heads, keys.shape[1], width, masked, causal))
+        network.account.attentions.append(AttentionLayer(heads, keys.shape[1], width, masked, causal))
 
 
 def build(
     network: Network,
-    shapes: Mapping[str, Sequence[str | int]],
-    profiles: Sequence[Profile],
+    profiles: Sequence[Mapping[str, Sizes]],
     capabilities: Sequence[str],
     ahead: bool,
     weight_streaming: bool = False,
     timing_cache: Path | None = None,
 ) -> Any:
-    """The engine's bytes, as a buffer. `shapes` are the inputs' with the profiles' axes by name.
+    """The engine's bytes, as a buffer; a profile has the sizes of every input.
 
     Raises BuildError with the builder's log where it fails.
     """
@@ -110,14 +122,14 @@ def build(
     cache = _open_cache(config, timing_cache) if not ahead else None
     for profile in profiles:
         sizes = builder.create_optimization_profile()
-        for name, shape in shapes.items():
-            sizes.set_shape(name, *sizes_of(profile, shape))
+        for name, shapes in profile.items():
+            sizes.set_shape(name, *shapes)
         config.add_optimization_profile(sizes)
     engine = builder.build_serialized_network(network.definition, config)
     if engine is None:
-        raise BuildError(f"TensorRT cannot build this engine: {_told(network.log.errors)}")
+        raise BuildError(f"TensorRT cannot build {network.name}: {_told(network.log.errors)}; {ADVICE}")
     if cache is not None and timing_cache is not None:
-        timing_cache.write_bytes(memoryview(config.get_timing_cache().serialize()))
+        _replace(timing_cache, memoryview(config.get_timing_cache().serialize()))
     return engine
 
 
@@ -129,6 +141,13 @@ def _open_cache(config: Any, path: Path | None) -> Any:
     if not config.set_timing_cache(cache, False):
         raise BuildError(f"{path}: is no timing cache of this TensorRT and device: remove it, or name another")
     return cache
+
+
+def _replace(path: Path, data: memoryview) -> None:
+    """Writes a file beside its name and renames it: another build may read the old one meanwhile."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.write_bytes(data)
+    beside.replace(path)
 
 
 def _parser_error(error: Any) -> str:

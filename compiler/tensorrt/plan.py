@@ -8,28 +8,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from compiler.emit import MODEL, WEIGHTS, Content, Listener, check_space, fill_folder
+from compiler.emit import MODEL, WEIGHTS, Content, Listener, Progress, check_space, fill_folder
 from compiler.errors import BuildError
-from compiler.tensorrt.network import Network, build, parse
+from compiler.tensorrt.network import Account
 from compiler.tensorrt.package import PACKAGES
-from compiler.tensorrt.profiles import CAPACITY
+from compiler.tensorrt.process import Order, build_engine
+from compiler.tensorrt.profiles import CAPACITY, sizes_of
 from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder
 from runtime.plan import Encoder, Engine, Manifest, Plan, PlanWriter
 
 ENCODER = "encoder.onnx"
 _CHUNK = 2**20
+_PARTS = 3  # about as large as the weights each: those, the engine, and the plan that it is copied to
 _MAGIC = b"PK\x03\x04"
 Shape = tuple[int | str, ...]
 
 
 def write_engine_plan(builder: EngineBuilder, path: Path, content: Content, listener: Listener) -> Path:
     """Builds the engines of these graphs and writes the plan; the old file, if there was one, stays on any failure."""
+    check_space(path, _PARTS * content.bytes)
     with _work_folder(path) as folder:
         try:
             fill_folder(folder, content, listener)
         except OSError as error:
             raise BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
-        return _compile(builder, folder, path, content.files, content.manifest)
+        return _compile(builder, folder, path, content.files, content.manifest, listener.progress)
 
 
 def is_plan(path: str | Path) -> bool:
@@ -41,7 +44,13 @@ def is_plan(path: str | Path) -> bool:
         return False
 
 
-def rebuild(plan: Path, out: Path, target: str, options: EngineOptions) -> Path:
+def rebuild(
+    plan: Path,
+    out: Path,
+    target: str,
+    options: EngineOptions,
+    progress: Progress = lambda name, done, total: None,
+) -> Path:
     """Builds the engines of a plan anew, for this package and device, from the graphs and weights that it kept.
 
     Raises BuildError where it kept none, PlanError for a bad plan.
@@ -56,36 +65,62 @@ def rebuild(plan: Path, out: Path, target: str, options: EngineOptions) -> Path:
         if MODEL not in old.names:
             raise BuildError(f"{plan}: kept no graph to build from: build it from its spec, with --keep-graph")
         builder = open_builder(target, options, old.manifest.quantization)
-        check_space(out, 2 * plan.stat().st_size)
+        check_space(out, _PARTS * plan.stat().st_size)
         old.unpack(folder / "old")
         files = {name.removeprefix("tokenizer/"): old.read(name) for name in old.names if name.startswith("tokenizer/")}
-        return _compile(builder, folder / "old", out, files, builder.renewed(old.manifest, target))
+        return _compile(builder, folder / "old", out, files, builder.renewed(old.manifest, target), progress)
 
 
-def _compile(builder: EngineBuilder, folder: Path, path: Path, files: Mapping[str, bytes], manifest: Manifest) -> Path:
+def _compile(
+    builder: EngineBuilder,
+    folder: Path,
+    path: Path,
+    files: Mapping[str, bytes],
+    manifest: Manifest,
+    progress: Progress,
+) -> Path:
     keep = builder.options.keep_graph
+    weights = (folder / WEIGHTS).stat().st_size
     with PlanWriter(path) as writer:
         for graph, part in ((MODEL, manifest), (ENCODER, manifest.encoder)):
             if part is None or part.engine is None:
                 continue
-            network = parse(builder.trt, folder / graph)
-            check_network(network, part.engine)
-            engine = build(
-                network, input_shapes(part), part.engine.profiles, builder.capabilities, builder.package.ahead,
-                builder.options.weight_streaming, builder.options.timing_cache,
-            )  # fmt: skip
-            with writer.stream(part.engine.file) as sink:
-                sink.write(memoryview(engine))
+            progress(f"TensorRT builds {part.engine.file}", weights, weights)
+            account = build_engine(_order(builder, folder, graph, part, manifest.target))
+            check_account(account, part.engine)
+            _move(folder / part.engine.file, writer)
             if keep:
-                writer.add(graph, (folder / graph).read_bytes())
-            del engine, network  # before the next one is made
+                _move(folder / graph, writer)
         if keep:
-            with writer.stream(WEIGHTS) as sink, (folder / WEIGHTS).open("rb") as source:
-                while chunk := source.read(_CHUNK):
-                    sink.write(chunk)
+            _move(folder / WEIGHTS, writer)
         for name, data in files.items():
             writer.add(f"tokenizer/{name}", data)
         return writer.finish(manifest if keep else manifest.model_copy(update={"tensors": ()}))
+
+
+def _order(builder: EngineBuilder, folder: Path, graph: str, part: Manifest | Encoder, target: str) -> Order:
+    assert part.engine is not None
+    shapes, cache = input_shapes(part), builder.options.timing_cache
+    return Order(
+        target=target,
+        folder=str(folder),
+        graph=graph,
+        engine=part.engine.file,
+        profiles=[
+            {name: sizes_of(profile, shape) for name, shape in shapes.items()} for profile in part.engine.profiles
+        ],
+        capabilities=builder.capabilities,
+        weight_streaming=builder.options.weight_streaming,
+        timing_cache=str(cache) if cache is not None else None,
+    )
+
+
+def _move(path: Path, writer: PlanWriter) -> None:
+    """Puts a file into the plan and away, so that large ones do not lie there twice for longer than they must."""
+    with writer.stream(path.name) as sink, path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            sink.write(chunk)
+    path.unlink()
 
 
 def input_shapes(part: Manifest | Encoder) -> dict[str, Shape]:
@@ -100,14 +135,14 @@ def input_shapes(part: Manifest | Encoder) -> dict[str, Shape]:
     }
 
 
-def check_network(network: Network, engine: Engine) -> None:
+def check_account(account: Account, engine: Engine) -> None:
     """Raises BuildError where TensorRT's network is not what the graph means: its parser has no say in these."""
-    for layer in network.attentions:
+    for layer in account.attentions:
         if layer.causal or not layer.masked:
             raise BuildError("TensorRT read an Attention as causal or without its mask: this is a fault of archc")
-    if network.cache_updates != len(engine.aliased):
+    if account.cache_updates != len(engine.aliased):
         raise BuildError(
-            f"TensorRT keeps {network.cache_updates} caches in place where the plan has {len(engine.aliased)}: "
+            f"TensorRT keeps {account.cache_updates} caches in place where the plan has {len(engine.aliased)}: "
             "this is a fault of archc"
         )
 

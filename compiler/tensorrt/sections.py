@@ -96,6 +96,8 @@ def open_builder(target: str, options: EngineOptions, quantization: str | None =
     package = PACKAGES[target]
     if options.timing_cache is not None and package.ahead:
         raise BuildError(f"--timing-cache: {target} chooses its kernels at run time and has none: leave it out")
+    if options.timing_cache is not None and not options.timing_cache.absolute().parent.is_dir():
+        raise BuildError(f"--timing-cache {options.timing_cache}: its folder does not exist; make it first")
     trt = load_package(target)
     capabilities = choose_devices(target, trt, options.compute_capabilities)
     if quantization == "fp8":

@@ -30,9 +30,12 @@ def open_device(engine: Engine, plan: Plan) -> Device:
     name, extra = PACKAGES[engine.builder]
     device = Device(extra)
     if device.capability not in engine.compute_capabilities:
+        # Of the two packages, the one that builds for other devices must be told of one that it does not think of.
+        option = f" --compute-capability {device.capability}" if engine.builder == "tensorrt_rtx" else ""
         raise BackendError(
             f"{plan.path}: this {name} engine is for GPUs of compute capability "
-            f"{' or '.join(engine.compute_capabilities)}, and this GPU has {device.capability}: {how_to_rebuild(plan)}"
+            f"{' or '.join(engine.compute_capabilities)}, and this GPU has {device.capability}: "
+            f"{how_to_rebuild(plan, option)}"
         )
     return device
 
@@ -52,9 +55,9 @@ def import_tensorrt(engine: Engine, plan: Plan) -> Any:
     return trt
 
 
-def how_to_rebuild(plan: Plan) -> str:
-    """Say how to get an engine for this machine."""
-    target = plan.manifest.target
+def how_to_rebuild(plan: Plan, option: str = "") -> str:
+    """Say how to get an engine for this machine, with one more option of the command where it needs one."""
+    target = f"{plan.manifest.target}{option}"
     if MODEL in plan.names:
         return f"rebuild it on this machine with archc build {plan.path} --target {target}"
     return (

@@ -137,10 +137,24 @@ def test_an_engine_for_rtx_and_the_same_anew(archc: Archc, tmp_path: Path) -> No
     engine = archc("inspect", plan, "--json").json["engine"]
     assert engine["compute_capabilities"] == ["8.9"]
     assert [profile["name"] for profile in engine["profiles"]] == ["prefill", "decode"]
-    assert "8.9" in archc("inspect", plan).out
+    assert re.search(
+        r"^weights: [\d,]+ bytes beside the graph, and again inside engine\.trt", archc("inspect", plan).out, re.M
+    )
     result = archc("build", plan, "--target", "tensorrt-rtx", "--max-batch-size", 2, "-o", again)
     assert result.code == 0, result.err
-    assert archc("inspect", again, "--json").json["engine"]["profiles"][0]["axes"]["batch"] == [1, 1, 2]
+    found = archc("inspect", again, "--json").json
+    assert found["engine"]["profiles"][0]["axes"]["batch"] == [1, 1, 2]
+    assert (found["weight_bytes"], found["tensors"]) == ({}, [])
+    assert found["engine_bytes"] == {"engine.trt": found["entries"]["engine.trt"]["bytes"]}
+    text = archc("inspect", again).out
+    size = f"{found['engine_bytes']['engine.trt']:,} bytes"
+    assert f"\nweights: inside engine.trt of {size}\n" in text
+    assert re.search(
+        rf"^engine\.trt: {size} by tensorrt_rtx 1\.7\.\S+ for compute capability 8\.6, 8\.9, 12\.0, ", text, re.M
+    )
+    assert "with the weights in float16\n  prefill: " in text
+    pairs = [f"past_key_values.0.{part} as present.0.{part}" for part in ("key", "value")]
+    assert f"\n  in place, 2 caches of 40 slots: {', '.join(pairs)}\n" in text
     for option in (["--dtype", "float32"], ["--random", "1"], ["--max-seq-len", "8"]):
         result = archc("build", plan, "--target", "tensorrt-rtx", *option, "-o", again)
         assert result.code == 2

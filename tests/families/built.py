@@ -19,6 +19,7 @@ from compiler.assemble import assemble
 from compiler.build import bind, build, load_torch, open_slots
 from compiler.interface import graph_outputs
 from compiler.model import Model, meta_model
+from compiler.tensorrt.sections import EngineOptions
 from runtime.engine import Engine, load
 from tests.families.case import Case, Reference
 
@@ -73,10 +74,15 @@ class Built:
         """The case built for a target in float16."""
         return self.build_from(self.half_graphs, name, target, "float16")
 
-    def build_from(self, graphs: dict[str, ir.Model], name: str, target: str, dtype: str) -> Path:
+    def build_from(
+        self, graphs: dict[str, ir.Model], name: str, target: str, dtype: str, quantize: str | None = None
+    ) -> Path:
         """A build that starts from these graphs: targets share one trace, which is most of a build's time."""
         with patch("compiler.lowering.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
-            return build(self.spec, self.checkpoint, out=self.folder / name, target=target, dtype=dtype)
+            return build(
+                self.spec, self.checkpoint, out=self.folder / name, target=target, dtype=dtype, quantize=quantize,
+                engine=EngineOptions(compute_capabilities=("8.9", "12.0")) if quantize == "fp8" else EngineOptions(),
+            )  # fmt: skip
 
     @cached_property
     def half_graphs(self) -> dict[str, ir.Model]:

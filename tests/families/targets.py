@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -14,10 +15,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import compiler.tensorrt.plan
-from compiler.tensorrt.network import Network
+from compiler.targets import TARGETS, TENSORRT
+from compiler.tensorrt.network import Account
 from runtime.plan import Engine, Plan
 from tests.families.built import Built
-from tests.families.checks import expected, inputs_of
+from tests.families.checks import check_portable, expected, inputs_of
 from tests.families.cuda_kernels import check_kernels
 from tests.families.decided import decided_rows
 from tests.families.graph_rules import check_graph
@@ -37,29 +39,42 @@ class EngineResult:
 
 def check_engine(built: Built) -> EngineResult:
     """TensorRT for RTX parses and builds every graph; its attention layers, read back, are masked and not causal."""
-    networks: list[Network] = []
-    check = compiler.tensorrt.plan.check_network
+    accounts: list[Account] = []
+    check = compiler.tensorrt.plan.check_account
 
-    def recording(network: Network, engine: Engine) -> None:
-        networks.append(network)
-        check(network, engine)
+    def recording(account: Account, engine: Engine) -> None:
+        accounts.append(account)
+        check(account, engine)
 
     begin = time.perf_counter()
-    with patch("compiler.tensorrt.plan.check_network", recording):
+    with patch("compiler.tensorrt.plan.check_account", recording):
         plan = built.half("engine.plan", "tensorrt-rtx")
     seconds = time.perf_counter() - begin
-    layers = [layer for network in networks for layer in network.attentions]
+    layers = [layer for account in accounts for layer in account.attentions]
     assert all(layer.masked and not layer.causal for layer in layers)
     assert all(layer.head_dim % 8 == 0 and layer.heads % layer.kv_heads == 0 for layer in layers)
     with Plan(plan) as opened:
         manifest = opened.manifest
         files = [part.engine.file for part in (manifest, manifest.encoder) if part is not None and part.engine]
         size = sum(opened.size(name) for name in files)
-    assert len(networks) == len(files)
-    nodes = [node for graph in built.half_graphs.values() for node in graph.graph if node.op_type == "Attention"]
-    assert len(layers) == len(nodes)
-    assert sum(network.cache_updates for network in networks) == sum(item.kind == "kv" for item in manifest.state)
+    assert len(accounts) == len(files)
+    kinds = [[node.op_type for node in graph.graph] for graph in built.half_graphs.values()]
+    # Beside a Scan it is spelled out for TensorRT.
+    assert len(layers) == sum(graph.count("Attention") for graph in kinds if "Scan" not in graph)
+    assert sum(account.cache_updates for account in accounts) == sum(item.kind == "kv" for item in manifest.state)
     return EngineResult(seconds, size)
+
+
+def check_form(built: Built) -> float:
+    """TensorRT's passes over the portable graph compute what they should, in ONNX Runtime in float32."""
+    onnx = replace(TARGETS["onnx"], passes=TENSORRT)
+    with patch.dict("compiler.form.TARGETS", onnx=onnx):
+        folder = built.build_from(built.graphs, "form", "onnx", "float32")
+    form = copy(built)
+    for name in ("session", "encoder_session", "manifest"):
+        vars(form).pop(name, None)
+    vars(form)["portable"] = folder
+    return check_portable(form)
 
 
 def check_cuda(built: Built) -> None:

@@ -1,6 +1,7 @@
-"""The table of what builds for GPUs: python -m tests.families.targets_table [--write] [family ...].
+"""The table of what builds for GPUs: python -m tests.families.targets_table [--write | --forms] [family ...].
 
-It is printed, or written to docs/targets.md; with names, for those families alone.
+It is printed, or written to docs/targets.md; with names, for those families alone. With --forms, the engines of every
+other dtype and of fewer bits instead, a line each.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archspec.catalog import shipped
+from compiler.assemble import assemble
+from compiler.interface import DTYPES
+from compiler.model import meta_model
 from compiler.targets import TARGETS
 from tests.families import targets
 from tests.families.built import Built, for_tiny_models
 from tests.families.collection import cases_of
 from tests.families.decided import LEAD
 
+FORMS = [("float32", None), ("bfloat16", None), *(("float16", bits) for bits in ("int8", "int4", "fp8"))]
+FAILS = "**fails**"
 OUT = Path(__file__).parent.parent.parent / "docs" / "targets.md"
 HEAD = """# Targets
 
@@ -48,7 +54,9 @@ def main(arguments: list[str]) -> int:
     import tensorrt_rtx
 
     for_tiny_models()
-    families = [argument for argument in arguments if argument != "--write"] or list(shipped())
+    families = [argument for argument in arguments if not argument.startswith("--")] or list(shipped())
+    if "--forms" in arguments:
+        return int(sum(print_forms(family) for family in families) > 0)
     listed = "\n".join(
         f"- `{target.name}`: {target.description}; {', '.join(target.dtypes)}" for target in TARGETS.values()
     )
@@ -58,7 +66,7 @@ def main(arguments: list[str]) -> int:
         OUT.write_text(text, "utf-8")
     else:
         print(text, end="")
-    return int("**fails**" in text)
+    return int(FAILS in text)
 
 
 def row(family: str) -> str:
@@ -80,6 +88,25 @@ def row(family: str) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+def print_forms(family: str) -> int:
+    """Prints whether the engines of a family build in each form that the table is not about; how many do not."""
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        built = Built(family, cases_of(family)[0], Path(folder))
+        for dtype, quantize in FORMS:
+
+            def size(dtype: str = dtype, quantize: str | None = quantize) -> str:
+                half = dtype == "float16"
+                graphs = built.half_graphs if half else assemble(meta_model(built.bound, DTYPES[dtype]))
+                plan = built.build_from(graphs, "engine.plan", "tensorrt-rtx", dtype, quantize)
+                return f"{plan.stat().st_size:,} bytes"
+
+            said = cell(size)
+            failures += said == FAILS
+            print(f"{family:16} {dtype:8} {quantize or '':4} {said}", flush=True)
+    return failures
+
+
 def half(built: Built) -> str:
     """How far float16 is off, and how many prompts say nothing about it."""
     gap, undecided = targets.check_half(built)
@@ -93,7 +120,7 @@ def cell(check: Callable[[], str | None]) -> str:
     except Exception as error:
         reason = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")
         print(reason[:600], file=sys.stderr)
-        return "**fails**"
+        return FAILS
 
 
 if __name__ == "__main__":

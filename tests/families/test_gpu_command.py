@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.gpu import __main__ as command
+from tests.gpu import parity
 from tests.gpu.machine import Gpu, targets_here
 from tests.gpu.parity import Prepared, check, prepare
 
@@ -47,8 +50,8 @@ def test_a_right_engine_passes_and_a_wrong_one_fails(prepared: Prepared) -> None
 
 def test_what_cannot_be_built_or_loaded_is_a_row_of_its_own(prepared: Prepared, tmp_path: Path) -> None:
     (refused,) = check(prepared, ["nowhere"], ["float32"])
-    assert refused.passed
-    assert "'nowhere' is not known" in refused.refused
+    assert not refused.passed
+    assert "'nowhere' is not known" in refused.problem
     broken = tmp_path / "p"
     broken.write_bytes(b"no plan")
     (row,) = check(Prepared(**{**vars(prepared), "plans": {("ort-cpu", "float32"): broken}}), ["ort-cpu"], ["float32"])
@@ -57,3 +60,21 @@ def test_what_cannot_be_built_or_loaded_is_a_row_of_its_own(prepared: Prepared, 
     (row,) = check(prepare("nobody", ["ort-cpu"], ["float32"], tmp_path), ["ort-cpu"], ["float32"])
     assert not row.passed
     assert "IndexError" in row.problem
+
+
+def test_engines_are_for_the_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "device_capability", lambda: "7.5")
+    assert parity.engine_options("tensorrt-rtx", 2).compute_capabilities == ("7.5",)
+    assert parity.engine_options("tensorrt").compute_capabilities == ()
+
+
+def test_what_hangs_is_given_up() -> None:
+    """It ends with the whole process, so it has one of its own here."""
+    waiting = (
+        "import time; from tests.gpu import __main__ as command; "
+        "command._parity, command._GRACE = lambda *given: time.sleep(600), 1.0; "
+        "command.main('--targets ort-cpu --no-speed --budget 0'.split())"
+    )
+    done = subprocess.run([sys.executable, "-c", waiting], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "out of time: what runs now does not come to an end" in done.stdout

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from archspec.catalog import shipped
 from tests.families import targets, targets_table
 from tests.families.built import Built, for_tiny_models
+from tests.families.checks import TOLERANCE
 from tests.families.collection import cases_of
 from tests.families.covering import covering
 from tests.families.cuda_kernels import check_kernels
@@ -29,6 +30,10 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_engine(built: Built) -> None:
     result = targets.check_engine(built)
     assert result.bytes > 2**20, "an engine holds kernels"
+
+
+def test_form_for_tensorrt(built: Built) -> None:
+    assert targets.check_form(built) < TOLERANCE
 
 
 def test_cuda_kernels(built: Built) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 _BUFFER = 1 << 30  # bytes: far more than a GPU's cache
 
-_RTX = ("7.5", "8.6", "8.9", "12.0")  # what TensorRT for RTX runs on
+_RTX = ("7.5", "8.6", "8.9", "12.0", "12.1")  # what TensorRT for RTX runs on
 
 
 @dataclass(frozen=True)

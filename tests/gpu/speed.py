@@ -13,6 +13,7 @@ import numpy as np
 
 from compiler.build import build
 from runtime.engine import load
+from tests.gpu.parity import engine_options
 
 FAMILY, SIZE = "qwen2", "0.5b"
 _PROMPT, _NEW, _ROUNDS = 512, 128, 3
@@ -34,8 +35,9 @@ def measure(targets: Sequence[str], dtype: str, folder: Path, bandwidth: float |
     prompt = np.random.default_rng(0).integers(0, 150_000, _PROMPT).tolist()
     weights = 0
     for target in targets:
+        options = {"engine": engine_options(target)} if target.startswith("tensorrt") else {}
         plan = build(FAMILY, size=SIZE, random=0, out=folder / f"{target}.plan", target=target, dtype=dtype,
-                     max_seq_len=1024)  # fmt: skip
+                     max_seq_len=1024, **options)  # fmt: skip
         for graphs in (False, True):
             engine = load(plan, cuda_graph=graphs)
             weights = 2 * engine.manifest.parameters if dtype != "float32" else 4 * engine.manifest.parameters

@@ -80,6 +80,17 @@ def test_a_missing_tensorrt_for_rtx_says_what_to_install(cuda, write, monkeypatc
     refused(write(change), BackendError, r'TensorRT for RTX cannot be imported.*pip install "archc\[rtx\]"')
 
 
+def test_an_engine_for_other_rtx_gpus_says_which_one_to_name(cuda, write):
+    def change(manifest, described):
+        manifest["target"] = "tensorrt-rtx"
+        manifest["engine"]["builder"] = "tensorrt_rtx"
+
+    cuda.capability = (7, 5)
+    refused(
+        write(change, keep_graph=True), BackendError, r"has 7\.5: .* --target tensorrt-rtx --compute-capability 7\.5$"
+    )
+
+
 def test_another_version_says_how_to_rebuild(cuda, write):
     def change(manifest, described):
         manifest["engine"]["version"] = "11.3.0.1"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from compiler.build import build
 from compiler.errors import BuildError
 from compiler.passes.dequantized_weights import dequantized_weights
 from compiler.passes.fold_weights import fold_weights
-from compiler.signed_numbers import Form, Scheme, SignedScales, SignedValues, packed
+from compiler.signed_numbers import Form, Scheme, SignedMatrix, SignedScales, SignedValues, packed
 from compiler.tensorrt.plan import rebuild
 from compiler.tensorrt.sections import EngineOptions
 from compiler.weights import StackedWeight, Transposed, WeightTensor
@@ -128,29 +129,95 @@ def test_every_matrix_of_a_stack_has_scales_of_its_own(form: Form, most: float) 
         near(back_KN, matrix_NK.t().numpy(), 0, most)
 
 
+@EVERY_FORM
+@pytest.mark.parametrize("beside", ["loop", "layer", ""])
+def test_beside_a_loop_or_shared_weights_products_share_no_input(beside: str, form: Form, most: float) -> None:
+    graph = product("a", 6, 64)
+    x = graph.graph.inputs[0]
+    for slot in "bc":
+        other = product(slot, 6, 64).graph
+        for initializer in list(other.initializers.values()):
+            other.initializers.pop(initializer.name)
+            graph.graph.initializers.add(initializer)
+        (node,) = other
+        other.outputs.clear()
+        other.remove(node)
+        node.replace_input_with(0, x)
+        node.name = node.outputs[0].name = slot
+        graph.graph.append(node)
+        graph.graph.outputs.append(node.outputs[0])
+    products = list(graph.graph)
+    if beside == "layer":
+        # Another layer with the weights of two of them, in the other order.
+        z = ir.Node("", "Neg", [x], name="z")
+        made = [ir.Node("", "MatMul", [z.outputs[0], node.inputs[1]], name=f"{node.name}2") for node in products[1::-1]]
+        for node in made:
+            node.outputs[0].name, node.outputs[0].shape = node.name, products[0].outputs[0].shape
+            node.outputs[0].type = products[0].outputs[0].type
+        graph.graph.extend([z, *made])
+        graph.graph.outputs.extend([node.outputs[0] for node in made])
+    if beside == "loop":
+        row = value("row", ir.DataType.FLOAT, 64)
+        same = ir.Node("", "Identity", [row], name="same")
+        same.outputs[0].name, same.outputs[0].type, same.outputs[0].shape = "out", row.type, row.shape
+        body = ir.AttrGraph("body", ir.Graph([row], same.outputs, nodes=[same], name="body"))
+        graph.graph.append(ir.Node("", "Scan", [x], [body, ir.AttrInt64("num_scan_inputs", 1)], name="loop"))
+    assert dequantized_weights(form)(graph) == 3
+    read = [node.inputs[0] for node in products]
+    assert len(set(read)) == (3 if beside and form != "int4" else 1)
+    random = torch.Generator().manual_seed(4)
+    slots = {slot: torch.randn(6, 64, generator=random) for slot in "abc"}
+    backs = turned_back(graph, slots, {"x": np.eye(64, dtype=np.float32)})
+    wanted = [*slots.values(), *([-slots["b"], -slots["a"]] if beside == "layer" else [])]
+    for back, matrix_NK in zip(backs, wanted, strict=True):
+        near(back, matrix_NK.t().numpy(), 0, most)
+
+
 def test_integers_and_scales_by_hand() -> None:
     rows = torch.tensor([[7.0, -3.5, 0.9, 0.0], [0.0, 1.4, -2.8, 2.8]])
     scheme = Scheme("int4", 2)
     torch.testing.assert_close(scheme.scales(rows, torch.float32), torch.tensor([[1.0, 0.9 / 7], [0.2, 0.4]]))
-    assert scheme.numbers(rows, torch.float32).tolist() == [[7, -4, 7, 0], [0, 7, -7, 7]]
+    assert scheme.numbers(rows, scheme.scales(rows, torch.float32)).tolist() == [[7, -4, 7, 0], [0, 7, -7, 7]]
     assert packed(torch.tensor([[7, -4], [-1, 1]], dtype=torch.int8)).tolist() == [[0xC7], [0x1F]]
     whole = Scheme("int8", None)
     torch.testing.assert_close(whole.scales(rows, torch.float32), torch.tensor([[7 / 127], [2.8 / 127]]) * 1024)
 
 
 def test_scales_are_those_of_the_graph_s_dtype() -> None:
-    matrix = WeightTensor("w", (2, 64), ir.DataType.FLOAT16)
-    scheme = Scheme("int8", None)
+    matrix = SignedMatrix(WeightTensor("w", (2, 64), ir.DataType.FLOAT16), Scheme("int8", None))
     value_NK = torch.full((2, 64), 0.1)
-    (scales,) = SignedScales(matrix, scheme).blocks(value_NK, torch.float16)
-    (integers,) = SignedValues(matrix, scheme).blocks(value_NK, torch.int8)
+    (scales,) = SignedScales(matrix).blocks(value_NK, torch.float16)
+    (integers,) = SignedValues(matrix).blocks(value_NK, torch.int8)
     assert scales.dtype == torch.float16
     torch.testing.assert_close(integers.float() * scales.float() / 1024, value_NK.t(), rtol=1e-3, atol=0)
 
 
+def test_a_matrix_is_read_once() -> None:
+    read = []
+
+    class Counted(WeightTensor):
+        def blocks(self, value: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+            read.append(self.slot)
+            return super().blocks(value, dtype)
+
+    value_NK = torch.randn(6, 64, generator=torch.Generator().manual_seed(5))
+    matrix = SignedMatrix(Counted("w", (6, 64), ir.DataType.FLOAT), Scheme("int4", 32))
+    _ = [*SignedValues(matrix).blocks(value_NK, torch.uint8)]
+    (scales,) = SignedScales(matrix).blocks(value_NK, torch.float32)
+    assert read == ["w"]
+    (again,) = SignedScales(matrix).blocks(value_NK, torch.float32)  # where nothing was written before
+    torch.testing.assert_close(again, scales)
+    assert matrix.scales == [], "they are let go"
+
+
 @pytest.mark.parametrize(
     ("slot", "rows", "columns", "form"),
-    [("layers.0.mlp.router.projection.weight", 6, 64, "int8"), ("w", 6, 20, "int4"), ("w", 5, 64, "int4")],
+    [
+        ("layers.0.mlp.router.projection.weight", 6, 64, "int8"),
+        ("w", 6, 20, "int4"),
+        ("w", 5, 64, "int4"),
+        ("w", 1, 64, "int8"),
+    ],
 )
 def test_what_has_no_such_form_stays(slot: str, rows: int, columns: int, form: Form) -> None:
     kept = product(slot, rows, columns)
@@ -164,7 +231,10 @@ def test_float8_by_hand() -> None:
     torch.testing.assert_close(scheme.scales(rows, torch.float32), torch.tensor([[1.0], [0.5 / 448]]) * 4096)
     # 3 bits of mantissa: steps of 1/8 from 1 to 2, of 2 from 16 to 32 (17 lies between, and goes to the even one), of
     # 8 from 64 to 128.
-    assert scheme.numbers(rows, torch.float32).float().tolist() == [[448, -1.125, 0, 16], [-448, 224, 88, 0]]
+    assert scheme.numbers(rows, scheme.scales(rows, torch.float32)).float().tolist() == [
+        [448, -1.125, 0, 16],
+        [-448, 224, 88, 0],
+    ]
     assert scheme.dtype == ir.DataType.FLOAT8E4M3FN
 
 

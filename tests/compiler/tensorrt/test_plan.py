@@ -13,11 +13,12 @@ from compiler.build import build
 from compiler.errors import BuildError
 from compiler.tensorrt import plan as module
 from compiler.tensorrt.network import parse
-from compiler.tensorrt.plan import check_network, is_plan, rebuild
+from compiler.tensorrt.plan import check_account, is_plan, rebuild
 from compiler.tensorrt.sections import EngineOptions
 from runtime.errors import PlanError
 from runtime.plan import Plan
 
+HYBRID = Path(__file__).parents[3] / "examples" / "hybrid.yaml"
 SIZES = ["d_model=32", "d_ff=48", "num_layers=2", "num_heads=2", "vocab_size=60", "context_length=64"]
 
 
@@ -85,9 +86,9 @@ def test_a_build_that_fails_leaves_the_old_plan(tmp_path: Path, monkeypatch: pyt
     out.write_bytes(b"older")
 
     def failing(*arguments: object) -> None:
-        raise BuildError("TensorRT cannot build this engine: for a reason")
+        raise BuildError("TensorRT cannot build model.onnx: for a reason")
 
-    monkeypatch.setattr(module, "build", failing)
+    monkeypatch.setattr(module, "build_engine", failing)
     with pytest.raises(BuildError, match="for a reason"):
         build("small-lm", random=1, out=out, target="tensorrt-rtx", overrides=SIZES)
     assert out.read_bytes() == b"older"
@@ -113,17 +114,33 @@ def test_an_attention_without_its_mask_is_no_engine(tmp_path: Path, kept: Path) 
     node = helper.make_node("Attention", ["q", "k", "v"], ["y"], is_causal=1)
     shape = {"q": ["b", 4, "s", 16], "k": ["b", 2, "t", 16], "v": ["b", 2, "t", 16]}
     network = parse(tensorrt_rtx, graph(tmp_path / "model.onnx", node, **shape))
-    (layer,) = network.attentions
+    (layer,) = network.account.attentions
     assert (layer.heads, layer.kv_heads, layer.head_dim) == (4, 2, 16)
     assert layer.causal
     assert not layer.masked
     with Plan(kept) as plan:
         assert plan.manifest.engine is not None
         with pytest.raises(BuildError, match="causal or without its mask"):
-            check_network(network, plan.manifest.engine)
-        network.attentions.clear()
+            check_account(network.account, plan.manifest.engine)
+        network.account.attentions.clear()
         with pytest.raises(BuildError, match="keeps 0 caches in place where the plan has 4"):
-            check_network(network, plan.manifest.engine)
+            check_account(network.account, plan.manifest.engine)
+
+
+def test_attention_beside_a_recurrence_builds(tmp_path: Path) -> None:
+    sizes = ["hidden_size=64", "num_layers=4", "vocab_size=61", "num_experts=3"]
+    options = EngineOptions(compute_capabilities=("8.9",), keep_graph=True)
+    out = tmp_path / "engine.plan"
+    build(
+        HYBRID, random=1, out=out, target="tensorrt-rtx", quantize="int8", max_seq_len=64, engine=options,
+        overrides=sizes,
+    )  # fmt: skip
+    with Plan(out) as plan:
+        assert {state.kind for state in plan.manifest.state} == {"kv", "fixed"}
+        graph = onnx.load_model_from_string(plan.read("model.onnx"))
+    kinds = {node.op_type for node in graph.graph.node}
+    assert "Scan" in kinds
+    assert "Attention" not in kinds
 
 
 def test_a_plan_without_its_engine_is_refused(kept: Path, tmp_path: Path) -> None:

@@ -170,3 +170,5 @@ def test_options_that_make_no_sense() -> None:
         open_builder("tensorrt-rtx", EngineOptions(max_batch_size=0))
     with pytest.raises(BuildError, match="--timing-cache: tensorrt-rtx chooses its kernels at run time"):
         open_builder("tensorrt-rtx", EngineOptions(timing_cache=Path("cache")))
+    with pytest.raises(BuildError, match="--timing-cache nowhere/cache: its folder does not exist"):
+        open_builder("tensorrt", EngineOptions(timing_cache=Path("nowhere/cache")))
