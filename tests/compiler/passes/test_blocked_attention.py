@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from compiler.build import build
 from compiler.passes.blocked_attention import BLOCK, MANY, block_attention
 from compiler.passes.grouped_attention import group_attention
+from compiler.targets import TARGETS
+from runtime.engine import load
 from tests.compiler.graphs import attention, attention_feeds, model, operators, run, value
 
 FLOAT, BOOL = ir.DataType.FLOAT, ir.DataType.BOOL
@@ -153,3 +159,20 @@ def test_weights_that_are_read_elsewhere_stay() -> None:
     softmax.outputs[0].type = ir.TensorType(FLOAT)
     graph.graph.outputs.append(softmax.outputs[0])
     assert block_attention(graph) == 0
+
+
+def test_caches_of_8_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = Path(__file__).parents[3] / "examples" / "tiny-qwen2"
+    ids = np.random.default_rng(6).integers(0, 1000, (2, MANY + BLOCK + 1)).tolist()
+    found = {}
+    for name, passes in (("blocked", (block_attention,)), ("plain", ())):
+        monkeypatch.setitem(TARGETS, "ort-cpu", replace(TARGETS["ort-cpu"], last_passes=passes))
+        plan = build(example, out=tmp_path / f"{name}.plan", kv="int8")
+        engine = load(plan, threads=1)
+        found[name] = engine.logits(ids)
+        graph = ir.serde.deserialize_model(onnx.load_from_string(engine.plan.read("model.onnx")))
+        engine.close()
+        assert [node.op_type for node in graph.graph.all_nodes()].count("Loop") == (5 if passes else 0)
+        assert [node.op_type for node in graph.graph].count("MatMulInteger") == (0 if passes else 10)
+    # A query's integers have a scale of their call's, or of their block's.
+    assert np.abs(found["blocked"] - found["plain"]).max() < 0.01 * np.abs(found["plain"]).max()
