@@ -24,7 +24,7 @@ MODEL = "model.onnx"
 # Tensors start at multiples of this: a memory page for large ones, so that mapping touches no neighbour.
 _ALIGNMENT, _PAGE, _LARGE = 64, 4096, 65536
 _MANIFEST_ROOM = 2**20
-_ROWS = 4096
+_ROWS = 4096  # of a tensor at a time, where it is read again to say what is wrong with it
 _IR_DTYPES = {
     "float32": ir.DataType.FLOAT,
     "float16": ir.DataType.FLOAT16,
@@ -84,17 +84,12 @@ def place_weights(*models: ir.Model) -> list[Stored]:
     """Gives every weight of the graphs its place, and makes its initializers point there; equal ones share it."""
     stored, end = list[Stored](), 0
     places: dict[str, ir.ExternalTensor] = {}
-    weights = [
-        (value, value.const_value)
-        for model in models
-        for value in model.graph.initializers.values()
-        if isinstance(value.const_value, WeightTensor)
-    ]
     # What is made of the same slots lies together, so that what was found while one is written need not be kept long.
-    groups: dict[tuple[str, ...], int] = {}
-    for _, weight in weights:
-        groups.setdefault(_slots_of(weight), len(groups))
-    for value, weight in sorted(weights, key=lambda item: groups[_slots_of(item[1])]):
+    groups: dict[tuple[str, ...], list[tuple[ir.Value, WeightTensor]]] = {}
+    for value in (value for model in models for value in model.graph.initializers.values()):
+        if isinstance(weight := value.const_value, WeightTensor):
+            groups.setdefault(tuple(part.slot for part in weight.by_slot()), []).append((value, weight))
+    for value, weight in (found for group in groups.values() for found in group):
         if value.name in places:
             value.const_value = places[value.name]
             continue
@@ -111,10 +106,6 @@ def place_weights(*models: ir.Model) -> list[Stored]:
         stored.append(Stored(weight, Tensor.model_validate(tensor)))
         end = offset + size
     return stored
-
-
-def _slots_of(weight: WeightTensor) -> tuple[str, ...]:
-    return tuple(part.slot for part in weight.by_slot())
 
 
 def total_bytes(stored: list[Stored]) -> int:

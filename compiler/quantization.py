@@ -87,7 +87,8 @@ class Blocks:
         at = 0
         for rows in self.weight.blocks(value, torch.float32):
             here = slice(at, at + len(rows))
-            units[here] = row_units(rows, self.bits)
+            if self.in_units:
+                units[here] = row_units(rows, self.bits)
             integers, scales[here] = quantize_blocks(
                 rows, self.bits, self.block, dtype, units[here] if self.in_units else None
             )
@@ -96,7 +97,7 @@ class Blocks:
         self.scales, self.units = scales, units
 
     def made(self, value: Tensor | RowSource) -> tuple[Tensor, Tensor]:
-        """The scales and units, which are there where the integers were written before, as in a build."""
+        """The scales, and the units where they have them: there if the integers were written before, as in a build."""
         if self.scales is None:
             for _ in self.stream(value):
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from compiler.passes.weight_uses import drop_unused
 from compiler.weights import Offset, Stacked, Step, Transposed, WeightTensor
 
 
@@ -27,9 +28,7 @@ def fold_weights(model: ir.Model) -> int:
         ir.convenience.replace_all_uses_with(output, _initializer(graph, source.then(step)))
         graph.remove(node, safe=True)
         folded += 1
-    for name, value in list(graph.initializers.items()):
-        if isinstance(value.const_value, WeightTensor) and not value.uses():
-            del graph.initializers[name]
+    drop_unused(graph)
     return folded
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.operators import ATTENTION_METADATA
+from compiler.passes.nodes import fixed_size
 
 MICROSOFT = "com.microsoft"
 
@@ -31,7 +32,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     assert keys is not None
     assert values is not None
     assert mask is not None
-    heads, kv_heads, width = _size(query, 1), _size(keys, 1), _size(query, 3)
+    heads, kv_heads, width = fixed_size(query, 1), fixed_size(keys, 1), fixed_size(query, 3)
     tape = ir.tape.Tape()
 
     def op(op_type: str, *inputs: ir.Value, domain: str = "", **attributes: float) -> ir.Value:
@@ -57,7 +58,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
         weights = reshape(weights, 0, kv_heads, -1, 0)
     result = op("MatMul", weights, values)
     if grouped:
-        result = reshape(result, 0, heads, -1, _size(values, 3))
+        result = reshape(result, 0, heads, -1, fixed_size(values, 3))
 
     result.shape, result.type = node.outputs[0].shape, node.outputs[0].type
     for index, new in enumerate(tape.nodes):
@@ -90,10 +91,3 @@ def _constant(graph: ir.Graph, array: np.ndarray) -> ir.Value:
         value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
         graph.register_initializer(value)
     return graph.initializers[name]
-
-
-def _size(value: ir.Value, axis: int) -> int:
-    assert value.shape is not None
-    size = value.shape[axis]
-    assert isinstance(size, int), f"{value.name}: axis {axis} has no fixed size"
-    return size

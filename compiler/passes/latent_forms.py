@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compiler.operators import ATTENTION_METADATA
 from compiler.passes.grouped_attention import MICROSOFT, additive_mask
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, fixed_size
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def _expanding_is_cheaper(op: Tape, parts: _Parts) -> ir.Value:
     c multiplications make one token's keys and values, or draw k_up and v_up to one query, in all heads; d is how many
     more a pair of query and key takes in the absorbed form.
     """
-    heads, nope, latent = (_size(parts.k_up, axis) for axis in range(3))
-    value = _size(parts.v_up, 2)
+    heads, nope, latent = (fixed_size(parts.k_up, axis) for axis in range(3))
+    value = fixed_size(parts.v_up, 2)
     once = op.integers(heads * latent * (nope + value))
     a_pair = op.integers(heads * (2 * latent - nope - value))
     queries = op("Shape", parts.mask, start=2, end=3)
@@ -129,7 +129,7 @@ def _expanding_is_cheaper(op: Tape, parts: _Parts) -> ir.Value:
 
 def _expanded(op: Tape, parts: _Parts, additive: ir.Value) -> ir.Value:
     """softmax(scale · (q · (k_up · latentᵀ) + q_rotated · k_rotatedᵀ) + mask) · (latent · v_up): [B, H, S, V]."""
-    scale, end = parts.attention.attributes["scale"].as_float(), _size(parts.stored, 3)
+    scale, end = parts.attention.attributes["scale"].as_float(), fixed_size(parts.stored, 3)
     axis = op.integers(3)
     latent = op("Slice", parts.stored, op.integers(0), op.integers(parts.latent), axis)
     shared = op("Slice", parts.stored, op.integers(parts.latent), op.integers(end), axis)
@@ -139,10 +139,3 @@ def _expanded(op: Tape, parts: _Parts, additive: ir.Value) -> ir.Value:
     turned = op("FusedMatMul", parts.rotated, shared, domain=MICROSOFT, alpha=scale, transB=1)
     weights = op("Softmax", op("Add", op("Add", still, turned), additive), axis=-1)
     return op("MatMul", weights, op("MatMul", latent, parts.v_up))
-
-
-def _size(value: ir.Value, axis: int) -> int:
-    assert value.shape is not None
-    size = value.shape[axis]
-    assert isinstance(size, int), f"{value.name}: axis {axis} has no fixed size"
-    return size

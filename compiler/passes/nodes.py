@@ -44,3 +44,11 @@ class Tape:
     def scalar(self, number: int) -> ir.Value:
         """An int64 number without axes."""
         return self.constant(np.array(number, dtype=np.int64))
+
+
+def fixed_size(value: ir.Value, axis: int) -> int:
+    """How long an axis is that no call decides."""
+    assert value.shape is not None
+    size = value.shape[axis]
+    assert isinstance(size, int), f"{value.name}: axis {axis} has no fixed size"
+    return size

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, fixed_size
 
 
 def primitive_attention(model: ir.Model) -> int:
@@ -34,7 +34,7 @@ def _replace(graph: ir.Graph, node: ir.Node, added: dict[ir.Value, ir.Value]) ->
     assert values is not None
     assert mask is not None
     op = Tape(graph, f"{node.name}.primitive")
-    repeats = _size(query, 1) // _size(keys, 1)
+    repeats = fixed_size(query, 1) // fixed_size(keys, 1)
     scale = op.constant(np.array(node.attributes["scale"].as_float(), query.dtype.numpy()))
     turned = op("Transpose", _repeated(op, keys, repeats), perm=[0, 1, 3, 2])
     scores = _cast(op, op("MatMul", op("Mul", query, scale), turned), query.dtype, ir.DataType.FLOAT)
@@ -66,16 +66,9 @@ def _repeated(op: Tape, value: ir.Value, times: int) -> ir.Value:
         return value
     spread = op("Expand", op("Unsqueeze", value, op.integers(2)), op.integers(1, 1, times, 1, 1))
     # A zero copies that axis, −1 is what remains.
-    result: ir.Value = op("Reshape", spread, op.integers(0, times * _size(value, 1), -1, _size(value, 3)))
+    result: ir.Value = op("Reshape", spread, op.integers(0, times * fixed_size(value, 1), -1, fixed_size(value, 3)))
     return result
 
 
 def _cast(op: Tape, value: ir.Value, given: ir.DataType, wanted: ir.DataType) -> ir.Value:
     return value if given == wanted else op("Cast", value, to=wanted)
-
-
-def _size(value: ir.Value, axis: int) -> int:
-    assert value.shape is not None
-    size = value.shape[axis]
-    assert isinstance(size, int), f"{value.name}: axis {axis} has no fixed size"
-    return size
