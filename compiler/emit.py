@@ -11,6 +11,7 @@ from typing import Protocol
 
 import onnx_ir as ir
 import torch
+from msgspec import convert
 
 from compiler.checkpoint.names import SlotReader
 from compiler.checkpoint.reader import RandomWeights
@@ -18,6 +19,7 @@ from compiler.errors import BuildError
 from compiler.interface import DTYPES
 from compiler.weights import WeightTensor
 from runtime.plan import Manifest, PlanWriter, Tensor
+from runtime.plan.manifest import encode_manifest
 
 WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
@@ -103,7 +105,7 @@ def place_weights(*models: ir.Model) -> list[Stored]:
         )
         dtype = next(name for name, kind in _IR_DTYPES.items() if kind == weight.dtype)
         tensor = {"name": value.name, "shape": shape, "dtype": dtype, "offset": offset, "bytes": size}
-        stored.append(Stored(weight, Tensor.model_validate(tensor)))
+        stored.append(Stored(weight, convert(tensor, Tensor)))
         end = offset + size
     return stored
 
@@ -191,7 +193,7 @@ def write_folder(path: Path, content: Content, listener: Listener) -> Path:
         fill_folder(temporary, content, listener)
         with (temporary / WEIGHTS).open("rb") as weights:
             os.fsync(weights.fileno())
-        (temporary / "manifest.json").write_text(content.manifest.model_dump_json(indent=1), encoding="utf-8")
+        (temporary / "manifest.json").write_bytes(encode_manifest(content.manifest))
         for name, data in content.files.items():
             (temporary / name).write_bytes(data)
         if path.exists():

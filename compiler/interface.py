@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from msgspec import convert
 
 from archspec import vocabulary as words
 from archspec.binding import BoundSpec
@@ -83,7 +84,7 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
     wiring = wire(spec)
 
     def entry(name: str, role: str, kind: TensorType, mask: manifest.Mask | None = None) -> manifest.Input:
-        return manifest.Input.model_validate({"name": name, "role": role, "mask": mask, **_tensor(kind)})
+        return convert({"name": name, "role": role, "mask": mask, **_tensor(kind)}, manifest.Input)
 
     inputs = [entry("input_ids", "token_ids", TOKENS)]
     if wiring.positions or isinstance(spec.layers[0].position, words.Learned):
@@ -94,7 +95,7 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
         inputs.append(entry("token_type_ids", "token_types", TOKENS))
     for name, mask in wiring.masks.items():
         kind = "prefix" if mask.prefix else "causal" if mask.causal else "bidirectional"
-        described = manifest.Mask.model_validate({"kind": kind, "window": mask.window})
+        described = convert({"kind": kind, "window": mask.window}, manifest.Mask)
         inputs.append(entry(name, "mask", mask_type(mask), described))
     if spec.encoder is not None:
         source = manifest.Mask(kind="source")
@@ -112,7 +113,7 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
     """The call's results, state left out."""
 
     def entry(role: str, *shape: int | str) -> manifest.Output:
-        return manifest.Output.model_validate({"name": role, "role": role, **_tensor(TensorType(dtype, shape))})
+        return convert({"name": role, "role": role, **_tensor(TensorType(dtype, shape))}, manifest.Output)
 
     outputs = []
     if not isinstance(spec.head, words.NoHead):
@@ -128,7 +129,7 @@ def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output
     """What the encoder's graph gives: its hidden states, and what each of the decoder's layers keeps of them."""
     assert spec.encoder is not None
     crossed = [
-        manifest.Output.model_validate({"name": past_name(index, name), "role": "cross", **_tensor(of_source(state))})
+        convert({"name": past_name(index, name), "role": "cross", **_tensor(of_source(state))}, manifest.Output)
         for index in range(len(spec.layers))
         for name, state in layer_states(spec, index, dtype).items()
         if state.kind == "cross"
@@ -145,18 +146,20 @@ def graph_state(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.State]:
     """What the rotary tables keep, and every layer's state."""
     stretches = wire(spec).stretches if has_cache(spec) else {}
     return [
-        manifest.State.model_validate(
-            {"kind": "fixed", "input": past_stretch(name), "output": present_stretch(name), **_tensor(kind)}
+        convert(
+            {"kind": "fixed", "input": past_stretch(name), "output": present_stretch(name), **_tensor(kind)},
+            manifest.State,
         )
         for name, kind in stretches.items()
     ] + [
-        manifest.State.model_validate(
+        convert(
             {
                 "kind": state.kind,
                 "input": past_name(index, name),
                 "output": None if state.kind == "cross" else present_name(index, name),
                 **_tensor(state.tensor),
-            }
+            },
+            manifest.State,
         )
         for index in range(len(spec.layers))
         for name, state in layer_states(spec, index, dtype).items()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from archspec import vocabulary as words
 from archspec.binding import BoundSpec
@@ -50,7 +51,7 @@ class Rings:
         if item.name not in self.masks or item.mask is None:
             return item
         shape = tuple(_live(self.masks[item.name]) if size == "total" else size for size in item.shape)
-        return item.model_copy(update={"shape": shape, "mask": item.mask.model_copy(update={"ring": True})})
+        return replace(item, shape=shape, mask=replace(item.mask, ring=True))
 
     def state(self, item: manifest.State) -> manifest.State:
         """A state as the plan then describes it."""
@@ -58,7 +59,7 @@ class Rings:
         if window is None:
             return item
         shape = tuple(_ring(window) if size == "capacity" else size for size in item.shape)
-        return item.model_copy(update={"kind": "ring", "shape": shape, "window": window})
+        return replace(item, kind="ring", shape=shape, window=window)
 
 
 def longest_call(spec: BoundSpec) -> int | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from archc.commands.options import Json, Set, Size
 from archc.console import UsageError, columns, note, warn, write_error, write_json
@@ -121,7 +122,8 @@ def _list_manifest(manifest: Manifest, path: Path, more: dict[str, Any]) -> List
     except ArchspecError as error:
         bound = None
         warn(f"the plan's spec is not one that this archc reads, so only its tensors are shown: {error.problems[0]}")
-    own = manifest.model_dump(mode="json", exclude={"tensors", "family", "topology", "parameters", "flops_per_token"})
+    apart = {"tensors", "family", "topology", "parameters", "flops_per_token"}
+    own = {key: value for key, value in to_builtins(manifest).items() if key not in apart}
     return list_plan(manifest, bound, {"path": str(path), **own, **more})
 
 
@@ -211,5 +213,5 @@ def _shape(shape: list[int | str]) -> str:
 
 
 def _ids(value: int | list[int] | None) -> str:
-    ids = value if isinstance(value, list) else [] if value is None else [value]
+    ids = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
     return ",".join(map(str, ids)) or "none"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
+from msgspec import convert
 
 from compiler.passes.nodes import Tape
 from runtime.plan.manifest import Output
@@ -37,7 +38,7 @@ def find_next_token(model: ir.Model, outputs: Sequence[Output]) -> list[Output]:
         result.name, result.shape = name, ir.Shape(list(described.shape[:-1]))
         result.type = ir.TensorType(dtype)
         kind = described.dtype if name == LOGIT else np.dtype(np.int64).name
-        added.append(Output.model_validate({"name": name, "role": name, "dtype": kind, "shape": described.shape[:-1]}))
+        added.append(convert({"name": name, "role": name, "dtype": kind, "shape": described.shape[:-1]}, Output))
     graph.extend(tape.nodes)
     graph.outputs.extend(node.outputs[0] for node in tape.nodes if node.outputs[0].name in (TOKEN, LOGIT))
     return [*outputs, *reversed(added)]

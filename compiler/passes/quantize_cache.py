@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from compiler.operators import ATTENTION_METADATA
 from runtime.plan.manifest import State
@@ -197,9 +198,9 @@ def _quantize(graph: ir.Graph, state: State, cache: _Cache) -> list[State]:
     graph.remove(cache.scatter, safe=True)
 
     shape = (*sizes[:2], sizes[3], sizes[2]) if turned else tuple(sizes)
-    integer_state = state.model_copy(update={"dtype": "int8", "shape": shape})
+    integer_state = replace(state, dtype="int8", shape=shape)
     names = {"input": past_scale.name, "output": kept_scale.name}
-    return [integer_state, state.model_copy(update={**names, "shape": scale_shape})]
+    return [integer_state, replace(state, **names, shape=scale_shape)]
 
 
 def _plain(tape: _Tape, integers: ir.Value, scale: ir.Value, parts: Sequence[int]) -> ir.Value:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from runtime.plan.manifest import Input, State
 
@@ -44,7 +45,7 @@ def read_whole_caches(model: ir.Model, inputs: Sequence[Input], states: Sequence
             assert source is not None
             ir.convenience.replace_all_uses_with(node.outputs[0], source)
             graph.remove(node, safe=True)
-        changed.append(item.model_copy(update={"shape": (*item.shape[:-1], size)}))
+        changed.append(replace(item, shape=(*item.shape[:-1], size)))
     return changed
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
+from msgspec.structs import replace
+
 from compiler.emit import MODEL, WEIGHTS, Content, Listener, Progress, check_space, fill_folder
 from compiler.errors import BuildError
 from compiler.tensorrt.network import Account
@@ -95,7 +97,7 @@ def _compile(
             _move(folder / WEIGHTS, writer)
         for name, data in files.items():
             writer.add(f"tokenizer/{name}", data)
-        return writer.finish(manifest if keep else manifest.model_copy(update={"tensors": ()}))
+        return writer.finish(manifest if keep else replace(manifest, tensors=()))
 
 
 def _order(builder: EngineBuilder, folder: Path, graph: str, part: Manifest | Encoder, target: str) -> Order:

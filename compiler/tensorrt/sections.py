@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import convert
+from msgspec.structs import replace
+
 from compiler.errors import BuildError
 from compiler.tensorrt.devices import check_float8, choose_devices
 from compiler.tensorrt.package import PACKAGES, Package, load_package
@@ -50,7 +53,7 @@ class EngineBuilder:
         # TensorRT for RTX keeps weights twice where a profile is of single rows alone: in another order for those.
         loose = loose or self.package.ahead
         growing = any(CAPACITY in item.shape for item in state)
-        return Engine.model_validate({
+        section = {
             "file": file,
             "builder": self.package.module,
             "version": self.trt.__version__,
@@ -59,7 +62,8 @@ class EngineBuilder:
             "capacity": limits.max_seq_len if growing else None,
             "aliased": [(item.input, item.output) for item in state if item.kind == "kv"],
             "weight_streaming": self.options.weight_streaming,
-        })  # fmt: skip
+        }
+        return convert(section, Engine)
 
     def sections(
         self,
@@ -75,7 +79,7 @@ class EngineBuilder:
             return self.section("engine.trt", inputs, outputs, state, limits, loose=loose), None
         second = self.section("encoder.trt", encoder.inputs, encoder.outputs, (), encoder.limits)
         first = self.section("engine.trt", inputs, outputs, state, limits, encoder.limits.max_seq_len, loose)
-        return first, encoder.model_copy(update={"engine": second})
+        return first, replace(encoder, engine=second)
 
     def renewed(self, manifest: Manifest, target: str) -> Manifest:
         """The manifest of a plan whose engines are built again."""
@@ -84,9 +88,7 @@ class EngineBuilder:
         engine, encoder = self.sections(
             manifest.inputs, manifest.outputs, manifest.state, manifest.limits, manifest.encoder, loose
         )
-        return Manifest.model_validate(
-            dict(manifest) | {"engine": engine, "encoder": encoder, "target": target, "entries": {}}
-        )
+        return replace(manifest, engine=engine, encoder=encoder, target=target, entries={})
 
 
 def open_builder(target: str, options: EngineOptions, quantization: str | None = None) -> EngineBuilder:

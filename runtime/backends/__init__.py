@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from runtime.backends.base import Backend
 from runtime.backends.ort import PROVIDERS, OrtBackend
-from runtime.backends.tensorrt import TARGETS, TensorRtBackend
 from runtime.errors import BackendError
+from runtime.plan.engine_section import ENGINE_TARGETS
 from runtime.plan.reader import MODEL, Plan
 
 __all__ = ["Backend", "open_backend"]
@@ -21,9 +21,11 @@ def open_backend(
     target = plan.manifest.target
     if target in PROVIDERS:
         return OrtBackend(plan, threads, prepack, graph, bool(cuda_graph))
-    if target in TARGETS:
+    if target in ENGINE_TARGETS:
+        from runtime.backends.tensorrt import TensorRtBackend  # what other targets do not wait for
+
         return TensorRtBackend(plan, graph, cuda_graph is not False)
-    known = ", ".join((*PROVIDERS, *TARGETS))
+    known = ", ".join((*PROVIDERS, *ENGINE_TARGETS))
     raise BackendError(
         f"{plan.path}: no backend for target {target!r:.60}; this archc runs {known}: build for one of them"
     )

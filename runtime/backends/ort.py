@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module, metadata
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,6 @@ PROVIDERS = {
     "ort-cpu": ("CPUExecutionProvider", "cpu", "cpu"),
     "ort-cuda": ("CUDAExecutionProvider", "cuda", "gpu"),
 }
-_PACKAGES = {"onnxruntime": "cpu", "onnxruntime-gpu": "gpu"}
 _FEWEST_KEYS = 256
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector load
 
@@ -221,8 +222,13 @@ class OrtBackend:
 
 def import_onnxruntime(extra: str) -> Any:
     """Return the onnxruntime module; raise BackendError, saying what to install, if none or two packages are there."""
-    installed = [package for package in _PACKAGES if _is_installed(package)]
-    if len(installed) > 1:
+    spec = find_spec("onnxruntime")
+    # Looked for where pip puts it: importlib.metadata takes longer to import than all of this module.
+    folders = [Path(folder).parent for folder in spec.submodule_search_locations or ()] if spec is not None else []
+    if any(
+        any(folder.glob("onnxruntime_gpu-*.dist-info")) and any(folder.glob("onnxruntime-*.dist-info"))
+        for folder in folders
+    ):
         raise BackendError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
             f'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "archc[{extra}]"'
@@ -231,14 +237,6 @@ def import_onnxruntime(extra: str) -> Any:
         return import_module("onnxruntime")
     except ImportError as error:
         raise BackendError(f'ONNX Runtime cannot be imported ({error}): pip install "archc[{extra}]"') from None
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        metadata.distribution(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def check_graph(manifest: Manifest | Encoder, session: Any, where: str) -> None:

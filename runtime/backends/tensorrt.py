@@ -18,7 +18,6 @@ from runtime.errors import EngineError
 from runtime.plan.manifest import Encoder, Manifest
 from runtime.plan.reader import ENCODER, MODEL, Plan
 
-TARGETS = ("tensorrt", "tensorrt-rtx")
 _FEWEST_KEYS = 256
 _MOST_LENGTHS = 16
 

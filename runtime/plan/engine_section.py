@@ -5,50 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from msgspec import Meta, Struct
 
-AxisName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-AxisSize = Annotated[StrictInt, Field(ge=1, le=2**40)]
-Name = Annotated[StrictStr, Field(min_length=1, max_length=1024)]
+AxisName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
+AxisSize = Annotated[int, Meta(ge=1, le=2**40)]
+Name = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 ENGINE_TARGETS = ("tensorrt", "tensorrt-rtx")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the manifest: it cannot be changed, and has no other keys than those."""
 
 
-class Profile(_Strict):
+class Profile(Section, frozen=True):
     """One optimization profile: the least, the usual and the greatest size of each named axis."""
 
     name: Name
     axes: dict[AxisName, tuple[AxisSize, AxisSize, AxisSize]]
 
-    @model_validator(mode="after")
-    def _sizes_rise(self) -> Profile:
+    def __post_init__(self) -> None:
         for axis, (least, usual, greatest) in self.axes.items():
             if not least <= usual <= greatest:
                 raise ValueError(f"profile {self.name!r}: axis {axis!r} has the sizes {least}, {usual}, {greatest}")
-        return self
 
 
-class Engine(_Strict):
+class Engine(Section, frozen=True):
     """A serialized engine: who built it and for which devices, the sizes that a call may have, and which inputs and
     outputs share an address."""
 
     file: Literal["engine.trt", "encoder.trt"]
     builder: Literal["tensorrt", "tensorrt_rtx"]
-    version: Annotated[StrictStr, Field(pattern=r"^\d+(\.\d+)+$")]
+    version: Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)+\Z")]
     compute_capabilities: Annotated[
-        tuple[Annotated[StrictStr, Field(pattern=r"^\d+\.\d+$")], ...], Field(min_length=1, max_length=64)
+        tuple[Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]+\Z")], ...], Meta(min_length=1, max_length=64)
     ]
-    profiles: Annotated[tuple[Profile, ...], Field(min_length=1, max_length=16)]
+    profiles: Annotated[tuple[Profile, ...], Meta(min_length=1, max_length=16)]
     capacity: AxisSize | None = None
     aliased: tuple[tuple[Name, Name], ...] = ()
-    weight_streaming: StrictBool = False
+    weight_streaming: bool = False
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> Engine:
+    def __post_init__(self) -> None:
         if len({profile.name for profile in self.profiles}) != len(self.profiles):
             raise ValueError("two profiles of an engine have one name")
         if len({tuple(sorted(profile.axes)) for profile in self.profiles}) != 1:
@@ -56,7 +53,6 @@ class Engine(_Strict):
         names = [name for pair in self.aliased for name in pair]
         if len(set(names)) != len(names):
             raise ValueError("an input or output of an engine is aliased twice")
-        return self
 
     def check(self, file: str, shapes: Iterable[Sequence[int | str]]) -> None:
         """Raise ValueError unless this is the engine of that file and its axes are those that the shapes name."""

@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictInt, StrictStr, ValidationError, model_validator
-from pydantic_core import from_json
+import msgspec
+from msgspec import Meta, field
 
 from runtime.dtypes import DTYPES, DTypeName
 from runtime.errors import PlanError
-from runtime.plan.engine_section import ENGINE_TARGETS, Engine
+from runtime.plan.engine_section import ENGINE_TARGETS, Engine, Name, Section
 
 FORMAT = 1
 """The newest format version that this runtime reads, and the one that it writes."""
 
-Size = Annotated[StrictInt, Field(ge=0, le=2**48)]
-Name = Annotated[StrictStr, Field(min_length=1, max_length=1024)]
-Dim = Annotated[StrictInt, Field(ge=1, le=2**40)] | Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Size = Annotated[int, Meta(ge=0, le=2**48)]
+Dim = Annotated[int, Meta(ge=1, le=2**40)] | Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 Shape = tuple[Dim, ...]
 InputRole = Literal[
     "token_ids", "positions", "write_indices", "lengths", "block_positions", "mask", "logit_positions", "token_types"
@@ -27,27 +26,21 @@ InputRole = Literal[
 OutputRole = Literal["logits", "hidden_states", "pooled", "cross", "next_token", "next_logit"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Mask(_Strict):
+class Mask(Section, frozen=True):
     """Which keys a query may see: causal (none after it), prefix (also all of the prompt) or bidirectional (all of its
     row), perhaps in a window, or source: all of what the encoder read; with `ring`, the keys are those of that window's
     ring states, slot by slot."""
 
     kind: Literal["causal", "prefix", "bidirectional", "source"]
-    window: Annotated[StrictInt, Field(ge=1)] | None = None
+    window: Annotated[int, Meta(ge=1)] | None = None
     ring: bool = False
 
-    @model_validator(mode="after")
-    def _rings_are_windows(self) -> Mask:
+    def __post_init__(self) -> None:
         if self.ring and (self.kind != "causal" or self.window is None):
             raise ValueError("a mask over a ring is causal and has a window")
-        return self
 
 
-class Input(_Strict):
+class Input(Section, frozen=True):
     """One graph input, and the role that tells the runtime what to feed it."""
 
     name: Name
@@ -56,16 +49,14 @@ class Input(_Strict):
     shape: Shape
     mask: Mask | None = None
 
-    @model_validator(mode="after")
-    def _mask_is_described(self) -> Input:
+    def __post_init__(self) -> None:
         if (self.role == "mask") != (self.mask is not None):
             raise ValueError(f"input {self.name!r}: an input of role 'mask', and no other, has a mask description")
         if self.mask is not None and self.mask.kind == "source" and self.mask.window is not None:
             raise ValueError(f"input {self.name!r}: a source mask has no window")
-        return self
 
 
-class Output(_Strict):
+class Output(Section, frozen=True):
     """One graph output and its meaning."""
 
     name: Name
@@ -74,7 +65,7 @@ class Output(_Strict):
     shape: Shape
 
 
-class State(_Strict):
+class State(Section, frozen=True):
     """One tensor kept between calls: a graph input and output bound to the same buffer; a ring has its window. One
     without an output is only read, and the encoder's graph gives it under the same name."""
 
@@ -83,13 +74,11 @@ class State(_Strict):
     output: Name | None
     dtype: DTypeName
     shape: Shape
-    window: Annotated[StrictInt, Field(ge=1)] | None = None
+    window: Annotated[int, Meta(ge=1)] | None = None
 
-    @model_validator(mode="after")
-    def _rings_have_windows(self) -> State:
+    def __post_init__(self) -> None:
         if (self.kind == "ring") != (self.window is not None):
             raise ValueError(f"state {self.input!r}: a ring, and no other kind, has a window")
-        return self
 
 
 def ring_slots(window: int, longest_call: int | None) -> int:
@@ -101,53 +90,51 @@ def ring_slots(window: int, longest_call: int | None) -> int:
     return -(-(window + longest_call - 1) // 64) * 64
 
 
-class Tensor(_Strict):
+class Tensor(Section, frozen=True):
     """One weight: the initializer of that name in model.onnx, `bytes` bytes at `offset` in weights.bin."""
 
     name: Name
-    shape: tuple[Annotated[StrictInt, Field(ge=0, le=2**40)], ...]
+    shape: tuple[Annotated[int, Meta(ge=0, le=2**40)], ...]
     dtype: DTypeName
     offset: Size
     bytes: Size
 
-    @model_validator(mode="after")
-    def _size_is_true(self) -> Tensor:
+    def __post_init__(self) -> None:
         expected = DTYPES[self.dtype].nbytes(math.prod(self.shape))
         if self.bytes != expected:
             shape = list(self.shape)
             raise ValueError(f"tensor {self.name!r}: {self.dtype} {shape} takes {expected} bytes, not {self.bytes}")
-        return self
 
 
-class Limits(_Strict):
+class Limits(Section, frozen=True, kw_only=True):
     """The most tokens that a sequence, or a source, may hold, the most that one call takes in (null: any), and the
     number of token ids."""
 
-    max_seq_len: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
-    max_call: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)] | None = None
-    vocab_size: Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+    max_seq_len: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    max_call: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    vocab_size: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class Prefix(_Strict):
+class Prefix(Section, frozen=True):
     """Where a prompt that is read both ways ends: before the token `end`; `blanks` are the ids of the token at whose
     place the written part belongs."""
 
-    end: Annotated[StrictInt, Field(ge=0)]
-    blanks: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1)]
+    end: Annotated[int, Meta(ge=0)]
+    blanks: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)]
 
 
-class Tokens(_Strict):
+class Tokens(Section, frozen=True):
     """Ids of the special tokens that generation needs; `start` are those that an encoder-decoder's answer begins with,
     and `never` those that are not written."""
 
-    bos: Annotated[StrictInt, Field(ge=0)] | None = None
-    eos: tuple[Annotated[StrictInt, Field(ge=0)], ...] = ()
-    pad: Annotated[StrictInt, Field(ge=0)] | None = None
-    start: tuple[Annotated[StrictInt, Field(ge=0)], ...] = ()
-    never: tuple[Annotated[StrictInt, Field(ge=0)], ...] = ()
+    bos: Annotated[int, Meta(ge=0)] | None = None
+    eos: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    pad: Annotated[int, Meta(ge=0)] | None = None
+    start: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    never: tuple[Annotated[int, Meta(ge=0)], ...] = ()
 
 
-class Encoder(_Strict):
+class Encoder(Section, frozen=True):
     """The graph encoder.onnx, which reads a source once: its inputs, its outputs, and the limits of a source."""
 
     inputs: tuple[Input, ...]
@@ -155,8 +142,7 @@ class Encoder(_Strict):
     limits: Limits
     engine: Engine | None = None
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> Encoder:
+    def __post_init__(self) -> None:
         _unique("graph name of the encoder", [*(i.name for i in self.inputs), *(o.name for o in self.outputs)])
         _unique("input role of the encoder", [i.role for i in self.inputs if i.role != "mask"])
         _unique("output role of the encoder", [o.role for o in self.outputs if o.role != "cross"])
@@ -169,28 +155,27 @@ class Encoder(_Strict):
             raise ValueError("the encoder's masks are bidirectional")
         if {o.role for o in self.outputs} != {"hidden_states", "cross"}:
             raise ValueError("the encoder's outputs are hidden_states and cross")
-        return self
 
 
-class Entry(_Strict):
+class Entry(Section, frozen=True):
     """Size and hash of one entry of the file."""
 
     bytes: Size
-    sha256: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
-class Manifest(_Strict):
+class Manifest(Section, frozen=True, kw_only=True):
     """The whole of manifest.json.  `entries` is filled in by the writer."""
 
-    format: Annotated[StrictInt, Field(ge=1, le=FORMAT)] = FORMAT
-    archc: StrictStr
-    family: StrictStr
+    format: Annotated[int, Meta(ge=1, le=FORMAT)] = FORMAT
+    archc: str
+    family: str
     topology: Literal["decoder", "encoder", "encoder-decoder"]
-    spec: StrictStr
-    config: dict[StrictStr, JsonValue]
-    target: StrictStr
-    dtype: StrictStr
-    quantization: StrictStr | None = None
+    spec: str
+    config: dict[str, Any]
+    target: str
+    dtype: str
+    quantization: str | None = None
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     state: tuple[State, ...] = ()
@@ -201,12 +186,11 @@ class Manifest(_Strict):
     engine: Engine | None = None
     tensors: tuple[Tensor, ...] = ()
     parameters: Size
-    flops_per_token: Annotated[StrictInt, Field(ge=0)]
-    entries: dict[StrictStr, Entry] = {}
-    builder: dict[StrictStr, StrictStr] = {}
+    flops_per_token: Annotated[int, Meta(ge=0)]
+    entries: dict[str, Entry] = field(default_factory=dict)
+    builder: dict[str, str] = field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> Manifest:
+    def __post_init__(self) -> None:
         states = [name for state in self.state for name in (state.input, state.output) if name is not None]
         _unique("graph name", [*(i.name for i in self.inputs), *(o.name for o in self.outputs), *states])
         _unique("input role", [i.role for i in self.inputs if i.role != "mask"])
@@ -244,7 +228,6 @@ class Manifest(_Strict):
         logits = self.output("logits")
         if logits is not None and logits.shape[-1:] != (self.limits.vocab_size,):
             raise ValueError(f"logits are {list(logits.shape)}, but limits.vocab_size is {self.limits.vocab_size}")
-        return self
 
     def _check_choice(self) -> None:
         """Raise ValueError unless the likeliest token and its logit are there together, one for each row of logits."""
@@ -320,8 +303,8 @@ def _unique(what: str, names: Iterable[str]) -> None:
 def parse_manifest(data: bytes, where: str) -> Manifest:
     """Return the manifest in `data`; raise PlanError, naming `where`, for a newer format or anything unexpected."""
     try:
-        top = from_json(data)
-    except ValueError as error:
+        top = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise PlanError(f"{where}: manifest.json is not JSON: {error}; build the plan again") from None
     version = top.get("format") if isinstance(top, dict) else None
     if isinstance(version, int) and version > FORMAT:
@@ -330,11 +313,15 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
             f"{FORMAT}: install archc {top.get('archc')!s:.40} or newer, or build the plan again"
         )
     try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "top level"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        return msgspec.convert(top, Manifest)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `")
+        key = path.removeprefix("$.").rstrip("`") or "top level"
         raise PlanError(
-            f"{where}: manifest.json, {key:.200}: {first['msg']:.300}{more}; build the plan again with this archc"
+            f"{where}: manifest.json, {key:.200}: {problem:.300}; build the plan again with this archc"
         ) from None
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return manifest.json, one key a line."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from msgspec.structs import replace
+
 from runtime.errors import PlanError
 from runtime.plan import archive
 from runtime.plan.digests import Digests
-from runtime.plan.manifest import Entry, Manifest
+from runtime.plan.manifest import Entry, Manifest, encode_manifest, parse_manifest
 from runtime.plan.reader import MANIFEST, check_entries, check_tensors
 
 _VERSION = 45  # of the ZIP specification: the first with ZIP64
@@ -117,13 +119,15 @@ class PlanWriter:
     def finish(self, manifest: Manifest) -> Path:
         """Write `manifest` with the entries' sizes and hashes, flush to disk, and rename; return the plan's path."""
         entries = {name: Entry(bytes=entry.size, sha256=entry.sha256) for name, entry in sorted(self._entries.items())}
-        manifest = manifest.model_copy(update={"entries": entries})
+        manifest = replace(manifest, entries=entries)
         sizes = {name: entry.size for name, entry in self._entries.items()}
+        encoded = encode_manifest(manifest)
+        manifest = parse_manifest(encoded, str(self.path))
         check_entries(manifest, sizes, str(self.path))
         check_tensors(manifest, sizes, str(self.path))
         with self._disk_errors():
             for stream in self._write(MANIFEST):
-                stream.write(manifest.model_dump_json(indent=1).encode())
+                stream.write(encoded)
             self._write_directory()
             self._file.flush()
             os.fsync(self._file.fileno())

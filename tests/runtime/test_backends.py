@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import metadata
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import onnxruntime
@@ -16,22 +16,17 @@ from runtime.backends import ort
 from runtime.backends.threads import usable_cores
 
 
-def installed(monkeypatch, *names):
-    def distribution(name):
-        if name not in names:
-            raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(ort.metadata, "distribution", distribution)
-
-
-def test_two_packages_are_refused(monkeypatch, decoder_path):
-    installed(monkeypatch, "onnxruntime", "onnxruntime-gpu")
+def test_two_packages_are_refused(monkeypatch, decoder_path, tmp_path):
+    for name in ("onnxruntime", "onnxruntime-1.31.1.dist-info", "onnxruntime_gpu-1.31.1.dist-info"):
+        (tmp_path / name).mkdir()
+    found = ModuleSpec("onnxruntime", None, is_package=True)
+    found.submodule_search_locations.append(str(tmp_path / "onnxruntime"))
+    monkeypatch.setattr(ort, "find_spec", lambda name: found)
     with pytest.raises(BackendError, match=r'pip install "archc\[cpu\]"'):
         runtime.load(decoder_path)
 
 
 def test_no_package_says_what_to_install(monkeypatch, decoder_path):
-    installed(monkeypatch)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BackendError, match=r'pip install "archc\[cpu\]"'):
         runtime.load(decoder_path)

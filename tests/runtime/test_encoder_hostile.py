@@ -6,8 +6,8 @@ import json
 import re
 
 import pytest
+from msgspec import ValidationError, convert
 from onnx import TensorProto, helper
-from pydantic import ValidationError
 
 import runtime
 from runtime.plan import Plan, PlanError, PlanWriter
@@ -142,7 +142,7 @@ def state(manifest):
         ),
         (lambda m: m["tokens"].update(start=[60]), "tokens.start and tokens.never are ids of the vocabulary"),
         (lambda m: m["tokens"].update(never=[99]), "tokens.start and tokens.never are ids of the vocabulary"),
-        (lambda m: m["encoder"].update(more=1), "Extra inputs are not permitted"),
+        (lambda m: m["encoder"].update(more=1), "unknown field `more`"),
     ],
 )
 def test_a_manifest_whose_two_graphs_do_not_fit_is_refused(answering_path, change, said):
@@ -150,7 +150,7 @@ def test_a_manifest_whose_two_graphs_do_not_fit_is_refused(answering_path, chang
         manifest = json.loads(opened.read("manifest.json"))
     change(manifest)
     with pytest.raises(ValidationError, match=re.escape(said)):
-        Manifest.model_validate(manifest)
+        convert(manifest, Manifest)
 
 
 def test_a_cross_state_has_an_axis_of_the_source(answering_path, tmp_path, rewrite):
@@ -169,7 +169,7 @@ def test_the_second_graph_must_be_there_and_only_where_it_is_described(answering
     ):
         with Plan(plan) as opened:
             entries = {name: opened.read(name) for name in opened.names}
-        manifest = Manifest.model_validate(json.loads(entries.pop("manifest.json")))
+        manifest = convert(json.loads(entries.pop("manifest.json")), Manifest)
         entries.pop(ENCODER, None)
         if entry is not None:
             entries[ENCODER] = entry

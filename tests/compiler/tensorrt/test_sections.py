@@ -6,6 +6,8 @@ from types import ModuleType, SimpleNamespace
 
 import onnx_ir as ir
 import pytest
+from msgspec import convert
+from msgspec.structs import replace
 
 from compiler.errors import BuildError
 from compiler.tensorrt import devices
@@ -29,7 +31,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, name: str, version: str) -> Modul
 
 def decoder(max_call: int | None = 512) -> tuple[list[Input], list[Output], list[State], Limits]:
     def item(name: str, role: str, *shape: int | str, **more: object) -> Input:
-        return Input.model_validate({"name": name, "role": role, "dtype": "int64", "shape": shape, **more})
+        return convert({"name": name, "role": role, "dtype": "int64", "shape": shape, **more}, Input)
 
     mask = {"kind": "causal"}
     inputs = [
@@ -39,8 +41,8 @@ def decoder(max_call: int | None = 512) -> tuple[list[Input], list[Output], list
     ]
     output = {"name": "logits", "role": "logits", "dtype": "float16", "shape": ["batch", "asked", 100]}
     cache = {"kind": "kv", "input": "past", "output": "present", "dtype": "float16"}
-    state = State.model_validate({**cache, "shape": ["batch", 2, "capacity", 16]})
-    return inputs, [Output.model_validate(output)], [state], Limits(max_seq_len=4096, max_call=max_call, vocab_size=100)
+    state = convert({**cache, "shape": ["batch", 2, "capacity", 16]}, State)
+    return inputs, [convert(output, Output)], [state], Limits(max_seq_len=4096, max_call=max_call, vocab_size=100)
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +146,7 @@ def test_rtx_leaves_it_open_always() -> None:
 
 def test_what_keeps_nothing_has_one_profile() -> None:
     inputs, outputs, _, limits = decoder()
-    (profile,) = make_profiles(inputs[:1], outputs, (), limits.model_copy(update={"max_call": None}), batch=2)
+    (profile,) = make_profiles(inputs[:1], outputs, (), replace(limits, max_call=None), batch=2)
     assert profile.name == "encode"
     assert profile.axes == {"batch": (1, 1, 2), "seq": (1, 512, 4096), "asked": (1, 512, 4096)}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from msgspec import convert
 from onnx import TensorProto, helper, numpy_helper
 
 from runtime.plan import Manifest, PlanWriter
@@ -181,7 +182,7 @@ def engine_plan_of(folder: Path, path: Path, batch: int = 3) -> Path:
     with PlanWriter(path) as writer:
         for name, content in entries.items():
             writer.add(name, content)
-        return writer.finish(Manifest.model_validate(manifest))
+        return writer.finish(convert(manifest, Manifest))
 
 
 def plain_plan_of(folder: Path, path: Path, target: str) -> Path:
@@ -191,7 +192,7 @@ def plain_plan_of(folder: Path, path: Path, target: str) -> Path:
         for name in ("model.onnx", "encoder.onnx", "weights.bin"):
             if (folder / name).exists():
                 writer.add(name, (folder / name).read_bytes())
-        return writer.finish(Manifest.model_validate(manifest | {"target": target, "entries": {}}))
+        return writer.finish(convert(manifest | {"target": target, "entries": {}}, Manifest))
 
 
 def write_engine_plan(
@@ -223,4 +224,4 @@ def write_engine_plan(
             writer.add("weights.bin", data)
         for name, content in (files or {}).items():
             writer.add(name, content)
-        return writer.finish(Manifest.model_validate(manifest))
+        return writer.finish(convert(manifest, Manifest))
