@@ -45,13 +45,17 @@ class Options(TypedDict, total=False):
 
 
 def load(
-    path: str | os.PathLike[str], threads: int | None = None, prepack: bool = True, cuda_graph: bool | None = None
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    prepack: bool | None = True,
+    cuda_graph: bool | None = None,
 ) -> Engine:
     """Return an engine for the plan at `path`.
 
     `threads` is the CPU threads of one call, by default one for each physical core that this process may use.
     `prepack=False` computes on the weights as they lie in the file: loading is immediate, and processes share their
-    memory, but calls with a few tokens take about twice as long; not for plans of fewer bits.
+    memory, but calls with a few tokens take up to twice as long; not for plans of fewer bits. None does so where it
+    can.
     `cuda_graph` says whether a GPU's steps of one token are recorded and replayed whole: with TensorRT they are unless
     it is False, with ONNX Runtime only if it is True.
     Raises PlanError for a bad plan, BackendError if what runs it is missing.

@@ -12,7 +12,11 @@ __all__ = ["Backend", "open_backend"]
 
 
 def open_backend(
-    plan: Plan, threads: int | None = None, prepack: bool = True, graph: str = MODEL, cuda_graph: bool | None = None
+    plan: Plan,
+    threads: int | None = None,
+    prepack: bool | None = True,
+    graph: str = MODEL,
+    cuda_graph: bool | None = None,
 ) -> Backend:
     """Return the backend for the plan's target, one of its graphs loaded; raise BackendError for an unknown target.
 

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import archc as api
+import runtime.engine
 from tests.archc.conftest import Archc, sets
 
 GREEDY = ("--max-new-tokens", 8)
@@ -42,6 +44,22 @@ def test_json(archc: Archc, qwen: Path) -> None:
     assert result["text"] == engine.tokenizer.decode(result["output_ids"])
     assert result["finish"] == "length"
     assert result["timing"]["new_tokens"] == 8
+
+
+def test_only_long_answers_wait_for_weights_to_be_packed(
+    archc: Archc, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    load = runtime.engine.load
+
+    def watched(*arguments: Any, prepack: bool | None, **options: Any) -> runtime.Engine:
+        seen.append(prepack)
+        return load(*arguments, prepack=prepack, **options)
+
+    monkeypatch.setattr("runtime.engine.load", watched)
+    for new in ((), ("--max-new-tokens", 8), ("--max-new-tokens", 300)):
+        assert archc("run", small, "--ids", "1", *new).code == 0
+    assert seen == [None, None, True]
 
 
 def test_ids_without_a_tokenizer(archc: Archc, small: Path) -> None:

@@ -199,6 +199,14 @@ def test_a_plan_of_fewer_bits_is_not_run_from_the_file(tiny, tmp_path):
         runtime.load(plan, prepack=False)
 
 
+def test_only_plans_of_fewer_bits_are_packed_where_that_is_left_to_the_plan(tiny, tmp_path):
+    plan = tiny.write(tmp_path / "p")
+    assert not runtime.load(plan, prepack=None)._backend.prepacked
+    assert runtime.load(plan)._backend.prepacked
+    quantized = with_manifest(plan, lambda manifest: manifest.update(quantization="int4"))
+    assert runtime.load(quantized, prepack=None)._backend.prepacked
+
+
 def _least():
     return {
         "archc": "0", "family": "f", "topology": "encoder", "spec": "", "config": {}, "target": "t", "dtype": "float32",
