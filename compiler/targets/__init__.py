@@ -16,6 +16,7 @@ from compiler.passes.fold_weights import fold_weights
 from compiler.passes.fuse_norms import fuse_norms, norm_fusion
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.half_rotary import half_rotary
+from compiler.passes.join_branches import join_branches
 from compiler.passes.join_products import join_products
 from compiler.passes.latent_forms import choose_latent_form
 from compiler.passes.pad_heads import pad_heads
@@ -101,7 +102,10 @@ TARGETS: Mapping[str, Target] = {
             dtypes=("float32", "float16"),
             rings=True,
             whole_caches=True,
-            quantizations={"int8": (quantize(8),), "int4": (quantize(4), join_products, choose_product_form)},
+            quantizations={
+                "int8": (quantize(8),),
+                "int4": (quantize(4), join_products, choose_product_form, join_branches),
+            },
             quantized_dtypes=("float32",),
             caches=("int8",),
             last_passes=(block_attention,),
