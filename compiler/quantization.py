@@ -156,18 +156,18 @@ class BlockUnits(WeightTensor):
 
 
 class BlockCounts(WeightTensor):
-    """How many units each block's scale is, int8 [N, K/block]; written after the units, and the last of them."""
+    """How many units each block's scale is, int8 [N, K/block, 1]; written after the units, and the last of them."""
 
     def __init__(self, blocks: Blocks) -> None:
         rows, columns = map(int, blocks.weight.shape)
-        shape = (rows, columns // blocks.block)
+        shape = (rows, columns // blocks.block, 1)
         super().__init__(blocks.weight.slot, shape, ir.DataType.INT8, blocks.weight.steps, f".int{blocks.bits}.count")
         self.matrix = blocks
 
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """All of them as one block."""
         scales, units = self.matrix.made(value)
-        yield (scales / torch.where(units == 0, 1.0, units)).round_().to(torch.int8)
+        yield (scales / torch.where(units == 0, 1.0, units)).round_().to(torch.int8).unsqueeze(-1)
         self.matrix.forget()
 
 

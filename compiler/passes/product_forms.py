@@ -115,14 +115,11 @@ def _unpacked(op: Tape, product: ir.Node, shift: ir.Value, even: ir.Value, sizes
     # the shift and the bitwise ones, so the low half is what is left once the high one is taken away.
     high = op("BitShift", values, shift, direction="RIGHT")
     low = op("Sub", values, op("Mul", high, op.constant(np.array(16, np.uint8))))
-    # [2N, K/2]: shaped only now, for what is made of weights alone an optimizer would keep a copy of. Turned, two rows
-    # of Wᵀ are one after the other.
-    pairs = op("Reshape", op("Concat", low, high, axis=0), op.integers(2 * rows, columns // 2))
-    woven = op("Transpose", pairs, perm=[1, 0])
-    blocked = op("Reshape", woven, op.integers(columns // block, block, rows))
-    by_block = op("Unsqueeze", op("Transpose", counts, perm=[1, 0]), op.integers(1))
-    signed = op("Sub", op("Cast", blocked, to=ir.DataType.INT8.value), op.constant(np.array(8, np.int8)))
-    weight = op("Reshape", op("Mul", signed, by_block), op.integers(columns, rows))
+    halves = op("Reshape", op("Concat", low, high, axis=0), op.integers(2, rows, columns // block, block // 2))
+    signed = op("Sub", op("Cast", halves, to=ir.DataType.INT8.value), op.constant(np.array(8, np.int8)))
+    pairs = op("Reshape", op("Mul", signed, counts), op.integers(2 * rows, columns // 2))
+    # [K/2, 2N]: two rows of Wᵀ are one after the other.
+    weight = op("Reshape", op("Transpose", pairs, perm=[1, 0]), op.integers(columns, rows))
     if sizes is None:
         inputs = (even, weight, units) if bias is None else (even, weight, units, None, bias)
         return op("DynamicQuantizeMatMul", *inputs, domain=MICROSOFT)
