@@ -29,8 +29,8 @@ _GRAPH, _INITIALIZER, _OP_TYPE = 7, 5, 4
 _DIMS, _DATA_TYPE, _NAME, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 1, 2, 8, 9, 13, 14
 _DATA_FIELDS = {4, 5, 6, 7, _RAW_DATA, 10, 11}
 
-Field = tuple[int, int, int | memoryview, int, int]
-"""Field number, wire type, value (int, or the bytes), and where the field starts and ends in its message."""
+Field = tuple[int, int, int, int, int]
+"""Field number, wire type, where the field starts, and where its bytes start and end (of a number: it, and the end)."""
 
 
 def place_weights(model: bytes, tensors: Sequence[Tensor], location: str, base: int, where: str) -> bytes:
@@ -42,83 +42,88 @@ def place_weights(model: bytes, tensors: Sequence[Tensor], location: str, base: 
         location.encode()
     except UnicodeEncodeError:
         raise PlanError(f"{where}: the file's name is not valid Unicode; rename it") from None
-    return _Walk({tensor.name: tensor for tensor in tensors}, location, base, where).model(model)
+    return _Walk(model, {tensor.name: tensor for tensor in tensors}, location, base, where).model()
 
 
 class _Walk:
-    def __init__(self, tensors: dict[str, Tensor], location: str, base: int, where: str) -> None:
-        self.tensors, self.location, self.base, self.where = tensors, location, base, where
+    def __init__(self, data: bytes, tensors: dict[str, Tensor], location: str, base: int, where: str) -> None:
+        self.data, self.tensors, self.location, self.base, self.where = data, tensors, location, base, where
 
     def error(self, problem: str) -> PlanError:
         return PlanError(f"{self.where}: {problem}; do not trust this file, or build it again")
 
-    def model(self, model: bytes) -> bytes:
-        out: list[bytes | memoryview] = []
-        for number, wire, value, start, end in self.fields(memoryview(model)):
+    def model(self) -> bytes:
+        out: list[bytes] = []
+        for number, wire, start, first, end in self.fields(0, len(self.data)):
             if number == _GRAPH and wire == _BYTES:
-                assert isinstance(value, memoryview)
-                graph = self.graph(value)
+                graph = self.graph(first, end)
                 out += [_tag(_GRAPH, _BYTES), _varint(len(graph)), graph]
             else:
-                self.descend("model", number, wire, value, 0)
-                out.append(memoryview(model)[start:end])
+                self.field("model", number, wire, first, end, 0)
+                out.append(self.data[start:end])
         return b"".join(out)
 
-    def graph(self, graph: memoryview) -> bytes:
-        out: list[bytes | memoryview] = []
-        for number, wire, value, start, end in self.fields(graph):
+    def graph(self, at: int, end: int) -> bytes:
+        out: list[bytes] = []
+        for number, wire, start, first, last in self.fields(at, end):
             if number == _INITIALIZER and wire == _BYTES:
-                assert isinstance(value, memoryview)
-                tensor = self.initializer(value)
+                tensor = self.initializer(first, last)
                 out += [_tag(_INITIALIZER, _BYTES), _varint(len(tensor)), tensor]
             else:
-                self.descend("graph", number, wire, value, 1)
-                out.append(graph[start:end])
+                self.field("graph", number, wire, first, last, 1)
+                out.append(self.data[start:last])
         return b"".join(out)
 
-    def descend(self, kind: str, number: int, wire: int, value: int | memoryview, depth: int) -> None:
-        """Refuse external data in whatever a field holds, at any depth."""
-        if kind == "node" and number == _OP_TYPE and isinstance(value, memoryview) and bytes(value) == b"EPContext":
-            raise self.error("it has an EPContext node, which loads other files")
-        child = _CHILDREN.get(kind, {}).get(number)
-        if child is None or not isinstance(value, memoryview):
-            return
+    def field(self, kind: str, number: int, wire: int, at: int, end: int, depth: int) -> None:
+        """Refuse external data in whatever a field of a message holds, at any depth."""
+        child = _CHILDREN[kind].get(number)
+        if child is not None and wire == _BYTES:
+            self.message(child, at, end, depth + 1)
+
+    def message(self, kind: str, at: int, end: int, depth: int) -> None:
+        """Refuse external data in a message, at any depth; most of a model's time is spent here."""
         if depth > _MAX_DEPTH:
             raise self.error(f"it is nested deeper than {_MAX_DEPTH} levels")
-        for number, wire, inner, _, _ in self.fields(value):
-            if child == "tensor":
-                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and inner != 0):
+        if kind == "tensor":
+            for number, wire, _, first, _ in self.fields(at, end):
+                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and (wire != _VARINT or first != 0)):
                     raise self.error("a tensor that is not an initializer of the main graph has external data")
-            else:
-                self.descend(child, number, wire, inner, depth + 1)
+            return
+        children = _CHILDREN[kind]
+        for number, wire, _, first, last in self.fields(at, end):
+            if number in children:
+                if wire == _BYTES:
+                    self.message(children[number], first, last, depth + 1)
+            elif number == _OP_TYPE and kind == "node" and wire == _BYTES and self.data[first:last] == b"EPContext":
+                raise self.error("it has an EPContext node, which loads other files")
 
-    def initializer(self, data: memoryview) -> bytes | memoryview:
+    def initializer(self, at: int, end: int) -> bytes:
         """Return one TensorProto of the main graph, its external data checked and moved if it has any."""
         name, dtype, dims, inline = "", 0, list[int](), False
-        external: list[memoryview] = []
-        kept: list[memoryview] = []
+        external: list[tuple[int, int]] = []
+        kept: list[bytes] = []
         is_external = False
-        for number, _, value, start, end in self.fields(data):
-            if number == _EXTERNAL_DATA and isinstance(value, memoryview):
-                external.append(value)
+        for number, wire, start, first, last in self.fields(at, end):
+            if number == _EXTERNAL_DATA and wire == _BYTES:
+                external.append((first, last))
                 continue
-            if number == _DATA_LOCATION and isinstance(value, int):
-                if value not in (0, 1):
-                    raise self.error(f"an initializer's data location is {value}, which ONNX does not define")
-                is_external = value == 1
+            if number == _DATA_LOCATION and wire == _VARINT:
+                if first not in (0, 1):
+                    raise self.error(f"an initializer's data location is {first}, which ONNX does not define")
+                is_external = first == 1
                 continue
-            if number == _NAME and isinstance(value, memoryview):
-                name = self.text(value)
-            elif number == _DATA_TYPE and isinstance(value, int):
-                dtype = value
+            if number == _NAME and wire == _BYTES:
+                name = self.text(first, last)
+            elif number == _DATA_TYPE and wire == _VARINT:
+                dtype = first
             elif number == _DIMS:
-                dims += [value] if isinstance(value, int) else self.packed(value)
+                dims += [first] if wire == _VARINT else self.packed(first, last)
             inline = inline or number in _DATA_FIELDS
-            kept.append(data[start:end])
+            kept.append(self.data[start:last])
         if not is_external:
             if external:
                 raise self.error(f"initializer {name!r:.200} names external data but does not use it")
-            return data
+            return self.data[at:end]
         tensor = self.tensors.get(name)
         if tensor is None:
             raise self.error(f"initializer {name!r:.200} has external data, but the manifest lists no such tensor")
@@ -131,10 +136,10 @@ class _Walk:
         moved = [_bytes(_EXTERNAL_DATA, _bytes(1, k.encode()) + _bytes(2, v.encode())) for k, v in entries.items()]
         return b"".join([*kept, *moved, _tag(_DATA_LOCATION, _VARINT), b"\x01"])
 
-    def check_reference(self, tensor: Tensor, external: Sequence[memoryview]) -> None:
+    def check_reference(self, tensor: Tensor, external: Sequence[tuple[int, int]]) -> None:
         found: dict[str, str] = {}
-        for entry in external:
-            pair = {number: self.text(value) for number, _, value, _, _ in self.fields(entry)}
+        for at, end in external:
+            pair = {number: self.text(first, last, wire) for number, wire, _, first, last in self.fields(at, end)}
             if set(pair) - {1, 2} or pair.get(1, "") in found:
                 raise self.error(f"the external data of {tensor.name!r} is malformed")
             found[pair.get(1, "")] = pair.get(2, "")
@@ -148,25 +153,25 @@ class _Walk:
                     f"where the manifest gives {expected.get(key)!r}"
                 )
 
-    def text(self, value: int | memoryview) -> str:
-        if isinstance(value, int):
+    def text(self, at: int, end: int, wire: int = _BYTES) -> str:
+        if wire != _BYTES:
             raise self.error("a name is a number")
         try:
-            return str(value, "utf-8")
+            return self.data[at:end].decode()
         except UnicodeDecodeError:
             raise self.error("a name is not UTF-8 text") from None
 
-    def packed(self, value: memoryview) -> list[int]:
-        numbers, at = list[int](), 0
-        while at < len(value):
-            number, at = self.varint(value, at)
+    def packed(self, at: int, end: int) -> list[int]:
+        numbers = list[int]()
+        while at < end:
+            number, at = self.varint(at, end)
             numbers.append(number)
         return numbers
 
-    def varint(self, data: memoryview, at: int) -> tuple[int, int]:
+    def varint(self, at: int, end: int) -> tuple[int, int]:
         value = shift = 0
-        while at < len(data) and shift < 70:
-            byte = data[at]
+        while at < end and shift < 70:
+            byte = self.data[at]
             at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
@@ -174,26 +179,27 @@ class _Walk:
             shift += 7
         raise self.error("it is not a valid protobuf message")
 
-    def fields(self, data: memoryview) -> Iterator[Field]:
+    def fields(self, at: int, end: int) -> Iterator[Field]:
         """Yield the fields of one message; refuse what a lenient parser might read in another way."""
-        at = 0
-        while at < len(data):
+        data = self.data
+        while at < end:
             start = at
-            tag, at = self.varint(data, at)
+            tag = data[at]
+            at += 1
+            if tag > 0x7F:
+                tag, at = self.varint(start, end)
             number, wire = tag >> 3, tag & 7
-            value: int | memoryview = 0
-            if wire == _VARINT:
-                value, at = self.varint(data, at)
-            elif wire == _BYTES:
-                length, at = self.varint(data, at)
-                value = data[at : at + length]
-                at += length
-            elif wire in (_FIXED64, _FIXED32):
-                at += 8 if wire == _FIXED64 else 4
+            if wire == _BYTES:
+                length, first = (data[at], at + 1) if at < end and data[at] < 0x80 else self.varint(at, end)
+                at = first + length
+            elif wire == _VARINT:
+                first, at = self.varint(at, end)
+            else:
+                first, at = at, at + (8 if wire == _FIXED64 else 4)
             # C++ parsers cut a tag to 32 bits, so a larger one would mean another field to them.
-            if not 0 < number < 1 << 29 or wire in (3, 4, 6, 7) or at > len(data):
+            if not 0 < number < 1 << 29 or wire in (3, 4, 6, 7) or at > end:
                 raise self.error("it is not a valid protobuf message")
-            yield number, wire, value, start, at
+            yield number, wire, start, first, at
 
 
 def _varint(value: int) -> bytes:
