@@ -178,6 +178,7 @@ class OrtBackend:
         options.enable_mem_pattern = False  # a pattern is kept for each shape, and every step has its own
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(plan.path.parent))
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
+        options.add_session_config_entry("session.prepack.enable_parallel", "1")
         try:
             self._session = ort.InferenceSession(plan.model(graph), options, providers=providers)
         except EngineError:
