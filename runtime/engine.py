@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -65,13 +65,9 @@ def load(
     try:
         check_state(plan.manifest)
         encoder = None
-        # A large vocabulary takes a fifth of the time of a session, which ONNX Runtime makes without Python's lock.
-        with ThreadPoolExecutor(1) as beside:
-            tokenizer = beside.submit(Tokenizer.from_plan, plan)
-            if plan.manifest.encoder is not None:
-                encoder = SourceReader(plan.manifest.encoder, open_backend(plan, threads, prepack, ENCODER, cuda_graph))
-            backend = open_backend(plan, threads, prepack, cuda_graph=cuda_graph)
-        engine = Engine(plan, backend, tokenizer, encoder)
+        if plan.manifest.encoder is not None:
+            encoder = SourceReader(plan.manifest.encoder, open_backend(plan, threads, prepack, ENCODER, cuda_graph))
+        engine = Engine(plan, open_backend(plan, threads, prepack, cuda_graph=cuda_graph), encoder)
     except BaseException:
         plan.close()
         raise
@@ -82,10 +78,8 @@ def load(
 class Engine:
     """A loaded plan.  `timing` and `finish_reasons` tell about the latest `generate` or `stream`."""
 
-    def __init__(
-        self, plan: Plan, backend: Backend, tokenizer: Future[Tokenizer | None], encoder: SourceReader | None = None
-    ) -> None:
-        self.plan, self._tokenizer = plan, tokenizer
+    def __init__(self, plan: Plan, backend: Backend, encoder: SourceReader | None = None) -> None:
+        self.plan = plan
         self.manifest: Manifest = plan.manifest
         self._backend, self._encoder = backend, encoder
         self._feeder = Feeder(plan.manifest)
@@ -98,10 +92,13 @@ class Engine:
         """How many token ids there are; ids run from 0 to this, exclusive."""
         return self.manifest.limits.vocab_size
 
-    @property
+    @cached_property
     def tokenizer(self) -> Tokenizer | None:
-        """The plan's tokenizer, or None if it has none; raises PlanError if its files are damaged."""
-        return self._tokenizer.result()
+        """The plan's tokenizer, or None if it has none; read when it is first wanted, for a large one takes its time.
+
+        Raises PlanError if its files are damaged.
+        """
+        return Tokenizer.from_plan(self.plan)
 
     def close(self) -> None:
         """Close the plan's file."""
