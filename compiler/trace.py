@@ -16,6 +16,7 @@ import torch
 from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 
+from compiler.exporter import export
 from compiler.operators import OPSET
 from compiler.tensors import TensorType
 from compiler.translations import TRANSLATIONS
@@ -69,14 +70,10 @@ def trace(parts: Sequence[Part]) -> list[Piece]:
         # To decompose operators, torch traces the whole program twice more, which is most of an export's time. Nothing
         # is left to decompose: all that components call is in the exporter's list or in TRANSLATIONS.
         program.run_decompositions = lambda _: program
-        exported = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, custom_translation_table=TRANSLATIONS, optimize=False,
-            verbose=False,
-        )  # fmt: skip
-    assert exported is not None
+        model = export(program, OPSET, TRANSLATIONS)
     assert program.call_spec.out_spec is not None
     counts = [part.num_leaves for part in program.call_spec.out_spec.children()]
-    return _split(exported.model, bundle, parts, counts)
+    return _split(model, bundle, parts, counts)
 
 
 def _split(model: ir.Model, bundle: _Bundle, parts: Sequence[Part], outputs: Sequence[int]) -> list[Piece]:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from runtime.errors import PlanError
 from runtime.plan import archive
 from runtime.plan.digests import Digests
+from runtime.plan.flushing import EarlyFlush
 from runtime.plan.manifest import Entry, Manifest, encode_manifest, parse_manifest
 from runtime.plan.reader import MANIFEST, check_entries, check_tensors
 
@@ -31,19 +32,32 @@ class EntryStream:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._size = 0
-        self.digests = Digests()
+        self._flush = EarlyFlush(file)
+        self._digests = Digests()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append `data`, which stays as it is until the next call, to the entry; return its size in bytes."""
         view = memoryview(data).cast("B")
-        self.digests.update(view)
+        self._digests.update(view)
         self._file.write(view)
+        self._flush.wrote(len(view))
         self._size += len(view)
         return len(view)
 
     def tell(self) -> int:
         """Return how many bytes the entry has so far."""
         return self._size
+
+    def finish(self) -> tuple[int, str]:
+        """Return the entry's CRC-32, and its SHA-256 in hexadecimal; nothing more may be written."""
+        return self._digests.finish()
+
+    def close(self) -> None:
+        """End what works beside the writing; raise OSError if the disk refused something."""
+        try:
+            self._flush.close()
+        finally:
+            self._digests.close()
 
     def align(self, boundary: int) -> int:
         """Pad with zeros to a multiple of `boundary` bytes from the entry's start; return the offset reached."""
@@ -149,9 +163,9 @@ class PlanWriter:
         stream = EntryStream(file)
         try:
             yield stream
-            crc, sha256 = stream.digests.finish()
+            crc, sha256 = stream.finish()
         finally:
-            stream.digests.close()
+            stream.close()
         size = stream.tell()
         file.seek(header)
         file.write(
