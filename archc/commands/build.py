@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,10 +97,11 @@ def build(
     begin = time.perf_counter()
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from compiler.build import build as build_plan
-    from compiler.targets import TARGETS
-    from compiler.tensorrt.plan import is_plan, rebuild
-    from compiler.tensorrt.sections import EngineOptions
+    with _lasting():
+        from compiler.build import build as build_plan
+        from compiler.targets import TARGETS
+        from compiler.tensorrt.plan import is_plan, rebuild
+        from compiler.tensorrt.sections import EngineOptions
 
     engine = EngineOptions(max_batch_size, tuple(compute_capability or ()), weight_streaming, timing_cache, keep_graph)
     if is_plan(spec):
@@ -131,6 +135,17 @@ def build(
             max_seq_len=max_seq_len, engine=engine, overrides=overrides or (), progress=progress, warn=warn,
         )  # fmt: skip
     _report(path, begin)
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """What torch's modules make stays: to look through it for garbage, again and again, takes half a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _report(path: Path, begin: float) -> None:

@@ -7,7 +7,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from runtime.errors import PlanError
 from runtime.plan import archive
 from runtime.plan.digests import Digests
 from runtime.plan.flushing import EarlyFlush
+from runtime.plan.lane import Lane
 from runtime.plan.manifest import Entry, Manifest, encode_manifest, parse_manifest
 from runtime.plan.reader import MANIFEST, check_entries, check_tensors
 
@@ -27,42 +28,46 @@ _DATE = 0x21  # 1 January 1980: the same input gives the same bytes
 
 
 class EntryStream:
-    """A file to write one entry's bytes to, in order; hashes what passes through it."""
+    """A file to write one entry's bytes to, in order; hashes what passes through it.
+
+    Large pieces are written and hashed beside their caller, and what a disk refuses comes out of a later call.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._size = 0
-        self._flush = EarlyFlush(file)
-        self._digests = Digests()
+        self._digests, self._written, self._flush = Digests(), Lane("write"), EarlyFlush(file)
 
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append `data`, which stays as it is until the next call, to the entry; return its size in bytes."""
+    def write(self, data: bytes | memoryview) -> int:
+        """Append `data`, which stays as it is until the entry is closed; return its size in bytes."""
         view = memoryview(data).cast("B")
         self._digests.update(view)
-        self._file.write(view)
-        self._flush.wrote(len(view))
+        self._written.take(self._append, view)
         self._size += len(view)
         return len(view)
+
+    def _append(self, piece: memoryview) -> None:
+        self._file.write(piece)
+        self._flush.wrote(len(piece))
 
     def tell(self) -> int:
         """Return how many bytes the entry has so far."""
         return self._size
 
-    def finish(self) -> tuple[int, str]:
-        """Return the entry's CRC-32, and its SHA-256 in hexadecimal; nothing more may be written."""
-        return self._digests.finish()
-
-    def close(self) -> None:
-        """End what works beside the writing; raise OSError if the disk refused something."""
-        try:
-            self._flush.close()
-        finally:
-            self._digests.close()
-
     def align(self, boundary: int) -> int:
         """Pad with zeros to a multiple of `boundary` bytes from the entry's start; return the offset reached."""
         self.write(bytes(-self._size % boundary))
         return self._size
+
+    def finish(self) -> tuple[int, str]:
+        """Return the entry's CRC-32, and its SHA-256 in hexadecimal; nothing more may be written."""
+        self._written.wait()
+        return self._digests.finish()
+
+    def close(self) -> None:
+        """End what works beside the caller; raise OSError if the disk refused something."""
+        with closing(self._digests), closing(self._flush):
+            self._written.close()
 
 
 @dataclass(frozen=True)
