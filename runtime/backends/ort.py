@@ -178,7 +178,9 @@ class OrtBackend:
         options.enable_mem_pattern = False  # a pattern is kept for each shape, and every step has its own
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(plan.path.parent))
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
-        options.add_session_config_entry("session.prepack.enable_parallel", "1")
+        # In parallel, the file's pages stay until everything is packed: for a moment there are twice the weights.
+        in_parallel = plan.manifest.quantization is not None
+        options.add_session_config_entry("session.prepack.enable_parallel", "1" if in_parallel else "0")
         try:
             self._session = ort.InferenceSession(plan.model(graph), options, providers=providers)
         except EngineError:
