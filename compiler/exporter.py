@@ -36,7 +36,6 @@ class _OnDemand(ONNXRegistry):
         self._seen: set[str] = set()
         for known in get_torchlib_ops():
             self._register(known.fx_target, known)
-        self._cleanup_registry_based_on_opset_version()
         for target, function in translations.items():
             self.register_op(target, function)
 

@@ -212,6 +212,6 @@ def _shape(shape: list[int | str]) -> str:
     return "[" + ", ".join(map(str, shape)) + "]"
 
 
-def _ids(value: int | list[int] | None) -> str:
-    ids = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+def _ids(value: int | tuple[int, ...] | None) -> str:
+    ids = value if isinstance(value, tuple) else [] if value is None else [value]
     return ",".join(map(str, ids)) or "none"

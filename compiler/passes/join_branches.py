@@ -91,7 +91,7 @@ def _is_choice(node: ir.Node) -> bool:
     branches = [node.attributes[name].as_graph() for name in _BRANCHES]
     return all(
         not any(_graphs(inner) for inner in branch)
-        and all(result.producer() is not None and result.producer().graph is branch for result in branch.outputs)
+        and all((maker := result.producer()) is not None and maker.graph is branch for result in branch.outputs)
         for branch in branches
     )
 

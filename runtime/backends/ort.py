@@ -137,7 +137,7 @@ class OrtBackend:
 
     `prepack` lets the session keep weights in the layout that its kernels like best: a little faster for one token,
     twice as fast for a few, at the price of a private copy of the weights instead of a mapping of the file. Plans of
-    fewer bits cannot do without; None packs only theirs.
+    fewer bits cannot do without; on the CPU, None packs only theirs.
     `graph` is the entry that is loaded: what every call runs, or the encoder of an encoder-decoder. `cuda_graph` has
     the CUDA provider record the steps of one token; it refuses graphs of which it leaves parts to the CPU.
     Raises BackendError if the target's provider is not there, PlanError if the graph is not what the manifest says.
@@ -155,7 +155,7 @@ class OrtBackend:
         if threads is not None and threads < 1:
             raise EngineError(f"threads is {threads}; it must be at least 1, or None for every core")
         if prepack is None:
-            prepack = plan.manifest.quantization is not None
+            prepack = plan.manifest.quantization is not None or self.device != "cpu"
         self.prepacked = prepack
         if not prepack and plan.manifest.quantization is not None:
             raise EngineError(

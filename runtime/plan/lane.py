@@ -20,7 +20,7 @@ class Lane:
 
     def take(self, work: Callable[[memoryview], object], piece: memoryview) -> None:
         """Have `work` done on a piece, which stays as it is from now on; waits while there are two before it."""
-        while self._running and (len(self._running) > _WAITING - 1 or self._running[0].done()):
+        while self._running and (len(self._running) >= _WAITING or self._running[0].done()):
             self._running.popleft().result()
         if len(piece) < _LARGE and not self._running:
             work(piece)
