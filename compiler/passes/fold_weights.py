@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.passes.weight_uses import drop_unused
+from compiler.passes.weight_uses import drop_unused, register
 from compiler.weights import Offset, Stacked, Step, Transposed, WeightTensor
 
 
@@ -25,19 +25,11 @@ def fold_weights(model: ir.Model) -> int:
             continue
         source, step = found
         output = node.outputs[0]
-        ir.convenience.replace_all_uses_with(output, _initializer(graph, source.then(step)))
+        ir.convenience.replace_all_uses_with(output, register(graph, source.then(step)))
         graph.remove(node, safe=True)
         folded += 1
     drop_unused(graph)
     return folded
-
-
-def _initializer(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
-    assert tensor.name is not None
-    if tensor.name not in graph.initializers:
-        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        graph.register_initializer(value)
-    return graph.initializers[tensor.name]
 
 
 def _step(node: ir.Node) -> tuple[WeightTensor, Step] | None:

@@ -1,76 +1,135 @@
 """Projections of one activation into heads, queries, keys and values, as one product.
 
 A step of decoding reads little for each, so that what it costs to start a kernel and its threads counts. The rows of
-matrices in blocks lie one after another, and so may those of several matrices.
+matrices lie one after another, and so may those of several matrices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, fixed_size
 from compiler.passes.weight_uses import drop_unused, register
 from compiler.weights import JoinedRows, WeightTensor
 
-_SIZES = ("K", "bits", "block_size", "accuracy_level")
+# Inputs that hold a row, or a number, for each output.
+_ROWS = {"MatMulNBits": (1, 2, 5), "FusedMatMul": (1,)}
+
+
+@dataclass(frozen=True)
+class _Projection:
+    """A product, the addition of a bias after it if it has none of its own, and the cut into heads at its end."""
+
+    product: ir.Node
+    addition: ir.Node | None
+    bias: ir.Value | None
+    cut: ir.Node
+
+    @property
+    def heads(self) -> int:
+        """How many."""
+        return fixed_size(self.cut.outputs[0], 1)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What must be the same of products that can be one."""
+        given = {name: attribute.value for name, attribute in self.product.attributes.items() if name != "N"}
+        steps = tuple((place, _tensor(value).steps) for place, value in self.weights)
+        width = fixed_size(self.cut.outputs[0], 3)
+        return (self.product.inputs[0], self.product.op_type, steps, width, *sorted(given.items()))
+
+    @property
+    def weights(self) -> list[tuple[int | None, ir.Value]]:
+        """What is joined with the same of other products: the inputs' numbers, None for the bias after it."""
+        inputs = self.product.inputs
+        places = [i for i in _ROWS[self.product.op_type] if i < len(inputs)]
+        found: list[tuple[int | None, ir.Value]] = [(i, value) for i in places if (value := inputs[i]) is not None]
+        return found if self.bias is None else [*found, (None, self.bias)]
 
 
 def join_products(model: ir.Model) -> int:
-    """Joins MatMulNBits nodes that read one activation and whose results are cut into heads; returns how many."""
+    """Joins products with weights that read one activation and whose results are cut into heads; returns how many."""
     graph = model.graph
-    groups: dict[tuple[object, ...], list[tuple[ir.Node, ir.Node]]] = {}
+    groups: dict[tuple[object, ...], list[_Projection]] = {}
     for node in graph:
-        cut = _cut_into_heads(node) if node.op_type == "MatMulNBits" else None
-        if cut is not None and cut.outputs[0].shape is not None:
-            sizes = [node.attributes[name].as_int() for name in _SIZES]
-            kind = (node.inputs[0], len(node.inputs), cut.outputs[0].shape[3], *sizes)
-            groups.setdefault(kind, []).append((node, cut))
-    joined = [found for found in groups.values() if len(found) > 1]
-    for found in joined:
-        _join(graph, [product for product, _ in found], [cut for _, cut in found])
+        found = _projection(node) if node.op_type in _ROWS else None
+        if found is not None:
+            groups.setdefault(found.kind, []).append(found)
+    joined = [group for group in groups.values() if len(group) > 1]
+    # A weight that something else reads would be stored twice.
+    products = {part for group in joined for found in group for part in (found.product, found.addition)}
+    joined = [group for group in joined if all(_readers(found) <= products for found in group)]
+    for group in joined:
+        _join(graph, group)
     drop_unused(graph)
     return sum(map(len, joined))
 
 
-def _cut_into_heads(product: ir.Node) -> ir.Node | None:
-    """The Transpose that makes [B, heads, S, width] of a product's [B, S, heads · width], if nothing else reads it."""
-    node = product
-    for op_type in ("Reshape", "Transpose"):
-        uses = list(node.outputs[0].uses())
-        if len(uses) != 1 or uses[0].node.op_type != op_type or node.outputs[0].is_graph_output():
-            return None
-        node = uses[0].node
-    shape = node.outputs[0].shape
-    known = shape is not None and len(shape) == 4 and isinstance(shape[1], int) and isinstance(shape[3], int)
-    return node if known and list(node.attributes["perm"].as_ints()) == [0, 2, 1, 3] else None
+def _projection(product: ir.Node) -> _Projection | None:
+    after = _only_reader(product)
+    addition = bias = None
+    if after is not None and after.op_type == "Add":
+        addition = after
+        bias = next((value for value in after.inputs if value is not None and value is not product.outputs[0]), None)
+        after = _only_reader(addition)
+    cut = _only_reader(after) if after is not None and after.op_type == "Reshape" else None
+    if cut is None or cut.op_type != "Transpose" or list(cut.attributes["perm"].as_ints()) != [0, 2, 1, 3]:
+        return None
+    shape = cut.outputs[0].shape
+    if shape is None or len(shape) != 4 or not isinstance(shape[1], int) or not isinstance(shape[3], int):
+        return None
+    found = _Projection(product, addition, bias, cut)
+    if bias is not None and (bias.shape is None or len(bias.shape) != 1):
+        return None
+    return found if all(isinstance(value.const_value, WeightTensor) for _, value in found.weights) else None
 
 
-def _join(graph: ir.Graph, products: Sequence[ir.Node], cuts: Sequence[ir.Node]) -> None:
-    first = products[0]
-    inputs = [first.inputs[0], *(_joined(graph, [product.inputs[i] for product in products]) for i in (1, 2))]
-    if len(first.inputs) > 3:
-        inputs += [None, None, _joined(graph, [product.inputs[5] for product in products])]
+def _only_reader(node: ir.Node) -> ir.Node | None:
+    """What reads a node's result, if that is one node and nothing else does."""
+    uses = list(node.outputs[0].uses())
+    return uses[0].node if len(uses) == 1 and not node.outputs[0].is_graph_output() else None
+
+
+def _readers(found: _Projection) -> set[ir.Node | None]:
+    return {use.node for _, value in found.weights for use in value.uses()}
+
+
+def _join(graph: ir.Graph, group: Sequence[_Projection]) -> None:
+    first = group[0].product
+    inputs = list(first.inputs)
+    bias = None
+    for (place, _), values in zip(group[0].weights, zip(*(found.weights for found in group), strict=True), strict=True):
+        weight = register(graph, JoinedRows([_tensor(value) for _, value in values]))
+        if place is None:
+            bias = weight
+        else:
+            inputs[place] = weight
 
     op = Tape(graph, f"{first.name}.joined")
-    sizes = {name: first.attributes[name].as_int() for name in _SIZES}
-    outputs = sum(product.attributes["N"].as_int() for product in products)
-    rows = op("MatMulNBits", *inputs, domain=first.domain, N=outputs, **sizes)
+    attributes = {name: attribute.value for name, attribute in first.attributes.items()}
+    if "N" in attributes:
+        attributes["N"] = sum(found.product.attributes["N"].as_int() for found in group)
+    rows = op(first.op_type, *inputs, domain=first.domain, **attributes)
     op.nodes[-1].metadata_props.update(first.metadata_props)
-    heads = [int(cut.outputs[0].shape[1]) for cut in cuts if cut.outputs[0].shape is not None]
+    if bias is not None:
+        rows = op("Add", rows, bias)
+    heads = [found.heads for found in group]
     turned = op("Transpose", op("Reshape", rows, op.integers(0, 0, sum(heads), -1)), perm=[0, 2, 1, 3])
     parts = op("Split", turned, op.integers(*heads), outputs=len(heads), axis=1)
     graph.insert_before(first, op.nodes)
-    for product, cut, part in zip(products, cuts, parts, strict=True):
-        old = cut.outputs[0]
+    for found, part in zip(group, parts, strict=True):
+        old = found.cut.outputs[0]
         part.shape, part.type = old.shape, old.type
         ir.convenience.replace_all_uses_with(old, part, replace_graph_outputs=True)
         part.name, old.name = old.name, None
-        graph.remove([cut, *cut.predecessors(), product], safe=True)
+        reshape = found.cut.predecessors()
+        added = [] if found.addition is None else [found.addition]
+        graph.remove([found.cut, *reshape, *added, found.product], safe=True)
 
 
-def _joined(graph: ir.Graph, values: Sequence[ir.Value | None]) -> ir.Value:
-    weights = [value.const_value for value in values if value is not None]
-    assert all(isinstance(weight, WeightTensor) for weight in weights)
-    return register(graph, JoinedRows([weight for weight in weights if isinstance(weight, WeightTensor)]))
+def _tensor(value: ir.Value) -> WeightTensor:
+    assert isinstance(value.const_value, WeightTensor)
+    return value.const_value

@@ -16,7 +16,7 @@ from compiler.mixture import PERHAPS_EMPTY
 from compiler.passes import Pass
 from compiler.passes.even_rows import even_rows, has_even_rows
 from compiler.passes.nodes import Tape
-from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register
+from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register, rows_of
 from compiler.quantization import (
     Bits,
     Blocks,
@@ -26,7 +26,7 @@ from compiler.quantization import (
     ColumnValues,
     block_size,
 )
-from compiler.weights import Transposed, WeightTensor
+from compiler.weights import WeightTensor
 
 MICROSOFT = "com.microsoft"
 
@@ -73,7 +73,7 @@ def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits
         return 0
     if not all(is_product(*use) or is_shared_product(*use) or is_lookup(*use) for use in uses):
         return 0
-    rows = weight if all(node.op_type != "MatMul" for node, _ in uses) else _rows_of(weight)
+    rows = weight if all(node.op_type != "MatMul" for node, _ in uses) else rows_of(weight)
     if rows is None:
         return 0
     table = any(node.op_type == "Gather" for node, _ in uses)
@@ -90,14 +90,6 @@ def _quantize(graph: ir.Graph, value: ir.Value, weight: WeightTensor, bits: Bits
     assert value.name is not None
     del graph.initializers[value.name]
     return 1
-
-
-def _rows_of(weight: WeightTensor) -> WeightTensor | None:
-    """A transposed matrix before it was transposed: a row for each output."""
-    if not weight.steps or not isinstance(weight.steps[-1], Transposed):
-        return None
-    shape = tuple(int(size) for size in weight.shape)[::-1]
-    return WeightTensor(weight.slot, shape, weight.dtype, weight.steps[:-1])
 
 
 def _in_columns(graph: ir.Graph, nodes: list[ir.Node], rows: WeightTensor) -> None:

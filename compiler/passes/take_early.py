@@ -35,9 +35,20 @@ def take_early(model: ir.Model) -> int:
             continue
         later.append(node)
         wanted.update(value for value in node.inputs if value not in free)
+    _mark(take)
     if later:
         _move(graph, take, later, free)
     return len(later)
+
+
+def _mark(take: ir.Node) -> None:
+    """Notes on all that follows that a call may ask for no position at all."""
+    reached = [take]
+    while reached:
+        for node in reached.pop().successors():
+            if PERHAPS_EMPTY not in node.metadata_props:
+                node.metadata_props[PERHAPS_EMPTY] = "1"
+                reached.append(node)
 
 
 def _is_take(node: ir.Node) -> bool:
@@ -87,7 +98,7 @@ def _move(graph: ir.Graph, take: ir.Node, later: list[ir.Node], free: set[ir.Val
                 if value not in taken:
                     taken[value] = _take(graph, value, indices, places)
                 node.replace_input_with(index, taken[value])
-        node.metadata_props[PERHAPS_EMPTY] = "1"  # a call may ask for no position at all
+        node.metadata_props[PERHAPS_EMPTY] = "1"
         for output in node.outputs:
             if output.shape is not None:
                 output.shape = ir.Shape([output.shape[0], None, *output.shape[2:]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.weights import WeightTensor
+from compiler.weights import Transposed, WeightTensor
 
 
 def is_router(weight: WeightTensor) -> bool:
@@ -30,11 +30,21 @@ def is_lookup(node: ir.Node, index: int) -> bool:
     return node.op_type == "Gather" and index == 0 and node.attributes.get_int("axis", 0) == 0
 
 
+def rows_of(weight: WeightTensor) -> WeightTensor | None:
+    """A transposed matrix before it was transposed: a row for each output."""
+    if len(weight.shape) != 2 or not weight.steps or not isinstance(weight.steps[-1], Transposed):
+        return None
+    shape = tuple(int(size) for size in weight.shape)[::-1]
+    return WeightTensor(weight.slot, shape, weight.dtype, weight.steps[:-1])
+
+
 def register(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
-    """A new initializer of a graph."""
-    value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
+    """An initializer of a graph; of one name, which tells the bytes, there is one."""
+    assert tensor.name is not None
+    if tensor.name not in graph.initializers:
+        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        graph.register_initializer(value)
+    return graph.initializers[tensor.name]
 
 
 def drop_unused(graph: ir.Graph) -> None:

@@ -26,6 +26,7 @@ from compiler.passes.product_forms import choose_product_form
 from compiler.passes.quantize import CUDA as CUDA_KERNELS
 from compiler.passes.quantize import quantize
 from compiler.passes.routed_experts import route_experts
+from compiler.passes.rows_as_stored import rows_as_stored
 from compiler.passes.scanned_experts import scan_experts
 from compiler.passes.take_early import take_early
 
@@ -108,7 +109,7 @@ TARGETS: Mapping[str, Target] = {
             },
             quantized_dtypes=("float32",),
             caches=("int8",),
-            last_passes=(block_attention,),
+            last_passes=(rows_as_stored, join_products, block_attention),
         ),
         Target(
             name="ort-cuda",
