@@ -17,7 +17,7 @@ from compiler.checkpoint.names import SlotReader
 from compiler.checkpoint.reader import RandomWeights
 from compiler.errors import BuildError
 from compiler.interface import DTYPES
-from compiler.weights import WeightTensor
+from compiler.weights import WeightTensor, join_rows
 from runtime.plan import Manifest, PlanWriter, Tensor
 from runtime.plan.manifest import encode_manifest
 
@@ -90,7 +90,7 @@ def place_weights(*models: ir.Model) -> list[Stored]:
     groups: dict[tuple[str, ...], list[tuple[ir.Value, WeightTensor]]] = {}
     for value in (value for model in models for value in model.graph.initializers.values()):
         if isinstance(weight := value.const_value, WeightTensor):
-            groups.setdefault(tuple(part.slot for part in weight.by_slot()), []).append((value, weight))
+            groups.setdefault(weight.slots, []).append((value, weight))
     for value, weight in (found for group in groups.values() for found in group):
         if value.name in places:
             value.const_value = places[value.name]
@@ -127,14 +127,14 @@ def stream_weights(content: Content, sink: Sink, listener: Listener) -> None:
         listener.progress(item.tensor.name, position, total)
         sink.write(memoryview(bytes(item.tensor.offset - position)))
         position = item.tensor.offset
-        for part in item.weight.by_slot():
+        for part in item.weight.in_parts():
             for data in _numbers(part, item.tensor.dtype, content.slots, listener):
                 position += sink.write(data)
     listener.progress("", total, total)
 
 
 def _numbers(weight: WeightTensor, name: str, slots: Slots, listener: Listener) -> Iterator[memoryview]:
-    source = slots.open(weight.slot)
+    source = join_rows([slots.open(slot) for slot in weight.slots])
     dtype = _TORCH_DTYPES[name]
     finite = True
     for block in weight.blocks(source, dtype):

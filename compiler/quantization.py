@@ -178,6 +178,11 @@ class ColumnScales(WeightTensor):
         super().__init__(weight.slot, (int(weight.shape[0]),), ir.DataType.FLOAT, weight.steps, ".column.scale")
         self.weight = weight
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The matrix's."""
+        return self.weight.slots
+
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The scales, a block of rows at a time."""
         for rows in self.weight.blocks(value, torch.float32):
@@ -191,6 +196,11 @@ class ColumnValues(WeightTensor):
         rows, columns = map(int, weight.shape)
         super().__init__(weight.slot, (columns, rows), ir.DataType.INT8, weight.steps, ".column")
         self.weight = weight
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The matrix's."""
+        return self.weight.slots
 
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The transposed integers as one block; they are a quarter of the matrix in float32."""

@@ -148,7 +148,7 @@ class SignedStack(WeightTensor):
         super().__init__(name, (len(parts), *shape), parts[0].dtype)
         self.parts = tuple(parts)
 
-    def by_slot(self) -> tuple[WeightTensor, ...]:
+    def in_parts(self) -> tuple[WeightTensor, ...]:
         """One matrix's a slot."""
         return self.parts
 

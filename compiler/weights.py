@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import onnx_ir as ir
 import torch
@@ -80,6 +81,24 @@ class RowSource:
         return (self.read(start, min(start + rows, self.shape[0])) for start in range(0, self.shape[0], rows))
 
 
+def join_rows(sources: Sequence[Tensor | RowSource]) -> Tensor | RowSource:
+    """The rows of several tensors one after another, none of them read before it is asked for."""
+    if len(sources) == 1:
+        return sources[0]
+    ends = list(accumulate(source.shape[0] for source in sources))
+
+    def read(start: int, stop: int) -> Tensor:
+        parts = []
+        for source, end in zip(sources, ends, strict=True):
+            begin = end - source.shape[0]
+            first, last = max(start, begin) - begin, min(stop, end) - begin
+            if first < last:
+                parts.append(source.read(first, last) if isinstance(source, RowSource) else source[first:last])
+        return torch.cat(parts)
+
+    return RowSource((ends[-1], *sources[0].shape[1:]), read)
+
+
 class WeightTensor(ir.LazyTensor):
     """An initializer without bytes: slot `slot` of the model, through `steps`, in `dtype`."""
 
@@ -99,8 +118,13 @@ class WeightTensor(ir.LazyTensor):
         shape = step.shape(tuple(int(size) for size in self.shape))
         return WeightTensor(self.slot, shape, self.dtype, (*self.steps, step))
 
-    def by_slot(self) -> tuple[WeightTensor, ...]:
-        """The weights of one slot each that this one is made of, in the order of their bytes."""
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The slots whose rows, one after another, its numbers are made from."""
+        return (self.slot,)
+
+    def in_parts(self) -> tuple[WeightTensor, ...]:
+        """The weights that this one is made of, in the order of their bytes: of one slot each, where that can be."""
         return (self,)
 
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
@@ -143,14 +167,19 @@ class StackedWeight(WeightTensor):
         self, name: str, slots: Sequence[str], shape: Sequence[int], dtype: ir.DataType, steps: tuple[Step, ...] = ()
     ) -> None:
         super().__init__(name, shape, dtype, steps)
-        self.slots = tuple(slots)
+        self._slots = tuple(slots)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The slots, in order."""
+        return self._slots
 
     def then(self, step: Step) -> StackedWeight:
         """The same weights with one more step each."""
         count, *shape = (int(size) for size in self.shape)
         return StackedWeight(self.slot, self.slots, (count, *step.shape(tuple(shape))), self.dtype, (*self.steps, step))
 
-    def by_slot(self) -> tuple[WeightTensor, ...]:
+    def in_parts(self) -> tuple[WeightTensor, ...]:
         """One weight a slot."""
         shape = tuple(int(size) for size in self.shape)[1:]
         return tuple(WeightTensor(slot, shape, self.dtype, self.steps) for slot in self.slots)
@@ -160,12 +189,19 @@ class JoinedRows(WeightTensor):
     """The rows of several tensors one after another; `layers.0.q.weight` and `layers.0.k.weight` make `q+k`."""
 
     def __init__(self, parts: Sequence[WeightTensor]) -> None:
-        words = zip(*(str(part.name).split(".") for part in parts), strict=True)
-        name = ".".join("+".join(dict.fromkeys(choices)) for choices in words)
+        names = [str(part.name).split(".") for part in parts]
+        if len({len(words) for words in names}) > 1:
+            names = [[str(part.name)] for part in parts]
+        name = ".".join("+".join(dict.fromkeys(choices)) for choices in zip(*names, strict=True))
         first, *rest = (int(size) for size in parts[0].shape)
         super().__init__(name, (first + sum(int(part.shape[0]) for part in parts[1:]), *rest), parts[0].dtype)
         self.parts = tuple(parts)
 
-    def by_slot(self) -> tuple[WeightTensor, ...]:
+    @property
+    def slots(self) -> tuple[str, ...]:
         """Each tensor's, in order."""
-        return self.parts
+        return tuple(slot for part in self.parts for slot in part.slots)
+
+    def in_parts(self) -> tuple[WeightTensor, ...]:
+        """Each tensor's, in order."""
+        return tuple(inner for part in self.parts for inner in part.in_parts())

@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from compiler.passes.nodes import Tape, fixed_size
 from compiler.passes.weight_uses import drop_unused, register
+from compiler.quantization import ColumnValues
 from compiler.weights import JoinedRows, WeightTensor
 
-# Inputs that hold a row, or a number, for each output.
-_ROWS = {"MatMulNBits": (1, 2, 5), "FusedMatMul": (1,)}
+# Inputs that hold a row, a column or a number for each output.
+_OUTPUTS = {"MatMulNBits": (1, 2, 5), "DynamicQuantizeMatMul": (1, 2, 4), "FusedMatMul": (1,)}
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,15 @@ class _Projection:
     def kind(self) -> tuple[object, ...]:
         """What must be the same of products that can be one."""
         given = {name: attribute.value for name, attribute in self.product.attributes.items() if name != "N"}
-        steps = tuple((place, _tensor(value).steps) for place, value in self.weights)
+        places = tuple(place for place, _ in self.weights)
         width = fixed_size(self.cut.outputs[0], 3)
-        return (self.product.inputs[0], self.product.op_type, steps, width, *sorted(given.items()))
+        return (self.product.inputs[0], self.product.op_type, places, width, *sorted(given.items()))
 
     @property
     def weights(self) -> list[tuple[int | None, ir.Value]]:
         """What is joined with the same of other products: the inputs' numbers, None for the bias after it."""
         inputs = self.product.inputs
-        places = [i for i in _ROWS[self.product.op_type] if i < len(inputs)]
+        places = [i for i in _OUTPUTS[self.product.op_type] if i < len(inputs)]
         found: list[tuple[int | None, ir.Value]] = [(i, value) for i in places if (value := inputs[i]) is not None]
         return found if self.bias is None else [*found, (None, self.bias)]
 
@@ -55,7 +56,7 @@ def join_products(model: ir.Model) -> int:
     graph = model.graph
     groups: dict[tuple[object, ...], list[_Projection]] = {}
     for node in graph:
-        found = _projection(node) if node.op_type in _ROWS else None
+        found = _projection(node) if node.op_type in _OUTPUTS else None
         if found is not None:
             groups.setdefault(found.kind, []).append(found)
     joined = [group for group in groups.values() if len(group) > 1]
@@ -84,7 +85,8 @@ def _projection(product: ir.Node) -> _Projection | None:
     found = _Projection(product, addition, bias, cut)
     if bias is not None and (bias.shape is None or len(bias.shape) != 1):
         return None
-    return found if all(isinstance(value.const_value, WeightTensor) for _, value in found.weights) else None
+    weights = [value.const_value for _, value in found.weights]
+    return found if all(isinstance(weight, WeightTensor) and not weight.steps for weight in weights) else None
 
 
 def _only_reader(node: ir.Node) -> ir.Node | None:
@@ -102,7 +104,7 @@ def _join(graph: ir.Graph, group: Sequence[_Projection]) -> None:
     inputs = list(first.inputs)
     bias = None
     for (place, _), values in zip(group[0].weights, zip(*(found.weights for found in group), strict=True), strict=True):
-        weight = register(graph, JoinedRows([_tensor(value) for _, value in values]))
+        weight = register(graph, _joined([_tensor(value) for _, value in values]))
         if place is None:
             bias = weight
         else:
@@ -128,6 +130,11 @@ def _join(graph: ir.Graph, group: Sequence[_Projection]) -> None:
         reshape = found.cut.predecessors()
         added = [] if found.addition is None else [found.addition]
         graph.remove([found.cut, *reshape, *added, found.product], safe=True)
+
+
+def _joined(weights: Sequence[WeightTensor]) -> WeightTensor:
+    columns = [weight.weight for weight in weights if isinstance(weight, ColumnValues)]
+    return ColumnValues(JoinedRows(columns)) if columns else JoinedRows(weights)
 
 
 def _tensor(value: ir.Value) -> WeightTensor:

@@ -61,7 +61,7 @@ def _matrices(product: ir.Node) -> list[Blocks]:
     """The matrices whose rows a product multiplies with, one after another."""
     values = product.inputs[1].const_value if product.inputs[1] is not None else None
     assert isinstance(values, WeightTensor)
-    return [part.matrix for part in values.by_slot() if isinstance(part, BlockValues)]
+    return [part.matrix for part in values.in_parts() if isinstance(part, BlockValues)]
 
 
 @dataclass(frozen=True)

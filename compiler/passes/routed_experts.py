@@ -79,7 +79,7 @@ def _weights(graph: ir.Graph, given: dict[str, ir.Value], expert: int) -> dict[s
 
 def _part(stacked: ir.Value, expert: int) -> WeightTensor:
     assert isinstance(stacked.const_value, StackedWeight)
-    return stacked.const_value.by_slot()[expert]
+    return stacked.const_value.in_parts()[expert]
 
 
 def _initializer(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:

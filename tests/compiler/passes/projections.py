@@ -12,8 +12,8 @@ from compiler.passes.fold_weights import fold_weights
 from compiler.passes.quantize import quantize
 from compiler.passes.rows_as_stored import rows_as_stored
 from compiler.quantization import Bits
-from compiler.weights import WeightTensor
-from tests.compiler.graphs import model, value, weight
+from compiler.weights import WeightTensor, join_rows
+from tests.compiler.graphs import constant, model, value, weight
 
 FLOAT = ir.DataType.FLOAT
 DTYPES = {
@@ -31,13 +31,19 @@ def tables() -> dict[str, torch.Tensor]:
     return made | {"q.bias": torch.arange(24.0), "k.bias": torch.arange(8.0) / 3}
 
 
-def projections(bits: Bits | None, biased: Collection[str] = (), heads: bool = False, shared: bool = False) -> ir.Model:
+def projections(
+    bits: Bits | None, biased: Collection[str] = (), heads: bool = False, shared: bool = False, even: bool = False
+) -> ir.Model:
     """Two products of one activation as builds for the CPU make them, perhaps cut into heads of eight.
 
-    `shared` looks up rows of the first one's matrix as well.
+    `shared` looks up rows of the first one's matrix as well; with `even` the activation comes from a norm.
     """
     x = value("x", FLOAT, "batch", "seq", K)
-    nodes, outputs, weights, constants = [], [], [], []
+    inputs, nodes, outputs, weights, constants = [x], [], [], [], []
+    if even:
+        constants.append(constant("ones", np.ones(K, np.float32)))
+        nodes.append(ir.Node("", "RMSNormalization", [x, constants[0]], name="norm"))
+        x = nodes[0].outputs[0]
     for name, size in SIZES.items():
         table = weight(f"{name}.weight", size, K)
         turned = ir.Node("", "Transpose", [table], [ir.AttrInt64s("perm", [1, 0])], name=f"{name}.turn")
@@ -49,17 +55,13 @@ def projections(bits: Bits | None, biased: Collection[str] = (), heads: bool = F
             nodes.append(ir.Node("", "Add", [product.outputs[0], weights[-1]], name=f"{name}.add"))
         shape = ["batch", "seq", size]
         if heads:
-            sizes = ir.tensor(np.array([0, 0, size // 8, -1]), name=f"{name}.sizes")
-            constants.append(
-                ir.Value(name=sizes.name, shape=sizes.shape, type=ir.TensorType(sizes.dtype), const_value=sizes)
-            )
+            constants.append(constant(f"{name}.sizes", np.array([0, 0, size // 8, -1])))
             nodes.append(ir.Node("", "Reshape", [nodes[-1].outputs[0], constants[-1]], name=f"{name}.cut"))
             perm = [ir.AttrInt64s("perm", [0, 2, 1, 3])]
             nodes.append(ir.Node("", "Transpose", [nodes[-1].outputs[0]], perm, name=f"{name}.heads"))
             shape = ["batch", size // 8, "seq", 8]
         outputs.append(nodes[-1].outputs[0])
         outputs[-1].type, outputs[-1].shape = ir.TensorType(FLOAT), ir.Shape(shape)
-    inputs = [x]
     if shared:
         inputs.append(value("ids", ir.DataType.INT64, "rows"))
         nodes.append(ir.Node("", "Gather", [weights[0], inputs[1]], name="look"))
@@ -76,8 +78,9 @@ def filled(graph: ir.Model) -> ir.Model:
     slots = tables()
     for item in graph.graph.initializers.values():
         if isinstance(item.const_value, WeightTensor):
-            parts = item.const_value.by_slot()
-            data = torch.cat([rows for part in parts for rows in part.blocks(slots[part.slot], DTYPES[item.dtype])])
+            parts = item.const_value.in_parts()
+            values = [(part, join_rows([slots[slot] for slot in part.slots])) for part in parts]
+            data = torch.cat([rows for part, value in values for rows in part.blocks(value, DTYPES[item.dtype])])
             assert list(data.shape) == list(item.shape)
             item.const_value = ir.tensor(data.numpy(), name=item.name)
     return graph

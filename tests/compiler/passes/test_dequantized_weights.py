@@ -66,7 +66,7 @@ def turned_back(graph: ir.Model, slots: dict[str, torch.Tensor], feeds: dict[str
         if not isinstance(stored, WeightTensor):
             continue
         kind = torch.float32 if stored.dtype == ir.DataType.FLOAT else torch.int8
-        blocks = [block for part in stored.by_slot() for block in part.blocks(slots[part.slot], kind)]
+        blocks = [block for part in stored.in_parts() for block in part.blocks(slots[part.slot], kind)]
         data = b"".join(block.contiguous().numpy().tobytes() for block in blocks)
         assert len(data) == stored.nbytes
         proto = onnx.TensorProto(data_type=int(stored.dtype), dims=list(map(int, stored.shape)), raw_data=data)

@@ -75,7 +75,7 @@ def filled(made: ir.Model, weights: Mapping[str, torch.Tensor]) -> ir.Model:
             if not item.uses():
                 del made.graph.initializers[name]
                 continue
-            parts = [torch.cat(list(part.blocks(slots[part.slot], torch.float32))) for part in tensor.by_slot()]
+            parts = [torch.cat(list(part.blocks(slots[part.slot], torch.float32))) for part in tensor.in_parts()]
             numbers = torch.stack(parts).reshape(tuple(map(int, tensor.shape)))
             item.const_value = ir.tensor(numbers.numpy(), name=name)
     return made

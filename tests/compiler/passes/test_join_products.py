@@ -39,7 +39,17 @@ def test_products_of_float32_are_one_with_one_bias(biased: list[str]) -> None:
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("bits", [None, 4])
+@pytest.mark.parametrize("biased", [[], ["q", "k"]], ids=["plain", "biases"])
+def test_columns_of_8_bits_lie_side_by_side(biased: list[str]) -> None:
+    x = np.random.default_rng(7).standard_normal((2, 3, K)).astype(np.float32)
+    apart, together = (projections(8, biased, heads=True, even=True) for _ in range(2))
+    assert join_products(together) == 2
+    assert operators(together) == ["RMSNormalization", "DynamicQuantizeMatMul", "Reshape", "Transpose", "Split"]
+    for one, other in zip(run(filled(together), {"x": x}), run(filled(apart), {"x": x}), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [None, 4, 8])
 def test_products_stay_apart_that_one_cannot_be(bits: None) -> None:
     assert join_products(projections(bits, ["q"], heads=True)) == 0  # a bias for some of the outputs
     assert join_products(projections(bits)) == 0  # nothing cuts them into heads
@@ -65,7 +75,8 @@ def test_layers_that_share_weights_share_joined_ones(quantize: str | None, tmp_p
     spec.write_text(SHARED)
     engine = load(build(spec, random=3, size="tiny", out=tmp_path / "p.plan", quantize=quantize), threads=1)
     joined = [tensor.name for tensor in engine.manifest.tensors if "q+k+v.weight" in tensor.name]
-    assert len(joined) == {None: 1, "int8": 0, "int4": 2}[quantize]  # integers and scales
+    # Integers and scales; in int8 the first layer, which reads no norm, keeps its projections apart, and so all do.
+    assert len(joined) == {None: 1, "int8": 0, "int4": 2}[quantize]
     rows = [[5, 9, 2, 7]]
     plain = load(build(spec, random=3, size="tiny", out=tmp_path / "q.plan"), threads=1)
     for got, wanted in ((engine.encode(rows), plain.encode(rows)), (engine.logits(rows), plain.logits(rows))):
