@@ -16,6 +16,7 @@ import onnx_ir as ir
 from compiler.mixture import EXPERTS, PERHAPS_EMPTY, inputs_of, replace_experts
 from compiler.passes.nodes import Tape
 from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes
+from compiler.passes.weight_uses import register
 from compiler.weights import StackedWeight, Transposed, WeightTensor
 
 
@@ -47,6 +48,12 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     made = [expert_nodes(op, node, piece, parts, x.dtype) for piece, parts in zip(pieces, experts, strict=True)]
     for expert_node in op.nodes[first:]:
         expert_node.metadata_props[PERHAPS_EMPTY] = "1"
+        if expert_node.op_type == "MatMul":
+            rows, matrix = expert_node.inputs
+            assert rows is not None
+            assert matrix is not None
+            assert matrix.shape is not None
+            rows.shape = ir.Shape([None, matrix.shape[0]])
     y_RN = op("Concat", *made, axis=0)
 
     y_TAN = op("Gather", y_RN, places_TA, axis=0)
@@ -71,21 +78,15 @@ def _weights(graph: ir.Graph, given: dict[str, ir.Value], expert: int) -> dict[s
     parts = {}
     for name in PROJECTIONS:
         if name in given:
-            parts[name] = _initializer(graph, _part(given[name], expert).then(Transposed()))
+            parts[name] = register(graph, _part(given[name], expert).then(Transposed()))
         if f"{name}_bias" in given:
-            parts[f"{name}_bias"] = _initializer(graph, _part(given[f"{name}_bias"], expert))
+            parts[f"{name}_bias"] = register(graph, _part(given[f"{name}_bias"], expert))
     return parts
 
 
 def _part(stacked: ir.Value, expert: int) -> WeightTensor:
     assert isinstance(stacked.const_value, StackedWeight)
     return stacked.const_value.in_parts()[expert]
-
-
-def _initializer(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
-    value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
 
 
 def _count(stacked: ir.Value) -> int:

@@ -15,7 +15,7 @@ _DOMAIN = "com.microsoft"
 
 
 def rows_as_stored(model: ir.Model) -> int:
-    """Makes FusedMatMul of each MatMul with a transposed float32 matrix; returns how many."""
+    """Makes Gemm or FusedMatMul of each MatMul with a transposed float32 matrix; returns how many."""
     graph = model.graph
     changed = 0
     for value in list(graph.initializers.values()):
@@ -24,13 +24,37 @@ def rows_as_stored(model: ir.Model) -> int:
         if rows is None:
             continue
         for node, index in list(value.uses()):
-            if not is_product(node, index):
-                continue
-            node.domain, node.op_type = _DOMAIN, "FusedMatMul"
-            node.attributes["transB"] = ir.AttrInt64("transB", 1)
-            node.replace_input_with(index, register(graph, rows))
-            changed += 1
+            if is_product(node, index):
+                node.replace_input_with(index, register(graph, rows))
+                node.attributes["transB"] = ir.AttrInt64("transB", 1)
+                _rename(node)
+                changed += 1
     if changed:
         graph.opset_imports[_DOMAIN] = 1
         drop_unused(graph)
     return changed
+
+
+def _rename(product: ir.Node) -> None:
+    """Gemm takes activations of two axes, as an expert's tokens are, and adds their bias; FusedMatMul takes any."""
+    x = product.inputs[0]
+    if x is None or x.shape is None or len(x.shape) != 2:
+        product.domain, product.op_type = _DOMAIN, "FusedMatMul"
+        return
+    product.op_type = "Gemm"
+    result = product.outputs[0]
+    uses = list(result.uses())
+    addition = uses[0].node if len(uses) == 1 and not result.is_graph_output() else None
+    if addition is None or addition.op_type != "Add":
+        return
+    bias = next((value for value in addition.inputs if value is not result), None)
+    if bias is None or not bias.is_initializer() or bias.shape is None or len(bias.shape) != 1:
+        return
+    product.resize_inputs(3)
+    product.replace_input_with(2, bias)
+    ir.convenience.replace_all_uses_with(addition.outputs[0], result, replace_graph_outputs=True)
+    name = addition.outputs[0].name
+    addition.outputs[0].name = None
+    result.name, result.type, result.shape = name, addition.outputs[0].type, addition.outputs[0].shape
+    assert product.graph is not None
+    product.graph.remove(addition, safe=True)

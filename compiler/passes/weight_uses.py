@@ -48,7 +48,7 @@ def register(graph: ir.Graph, tensor: WeightTensor) -> ir.Value:
 
 
 def drop_unused(graph: ir.Graph) -> None:
-    """Drops weights that no node reads any more."""
+    """Drops weights and constants that nothing reads any more."""
     for name, value in list(graph.initializers.items()):
-        if isinstance(value.const_value, WeightTensor) and not value.uses():
+        if not value.uses() and not value.is_graph_output():
             del graph.initializers[name]

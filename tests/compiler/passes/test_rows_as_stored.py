@@ -10,7 +10,7 @@ import torch
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.rows_as_stored import rows_as_stored
 from compiler.weights import Transposed, WeightTensor
-from tests.compiler.graphs import model, operators, run, value, weight
+from tests.compiler.graphs import constant, model, operators, run, value, weight
 
 FLOAT = ir.DataType.FLOAT
 TABLE = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
@@ -35,7 +35,8 @@ def graph(dtype: ir.DataType = FLOAT, shared: bool = False) -> ir.Model:
 
 def filled(made: ir.Model) -> ir.Model:
     for item in made.graph.initializers.values():
-        assert isinstance(item.const_value, WeightTensor)
+        if not isinstance(item.const_value, WeightTensor):
+            continue
         data = torch.cat(list(item.const_value.blocks(TABLE, torch.float32)))
         item.const_value = ir.tensor(data.numpy(), name=item.name)
     return made
@@ -74,3 +75,22 @@ def test_what_the_kernel_does_not_take_stays(dtype: ir.DataType) -> None:
     assert operators(made) == ["MatMul"]
     (stored,) = made.graph.initializers.values()
     assert stored.const_value.steps == (Transposed(),)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_rows_of_two_axes_take_the_operator_that_adds_a_bias(biased: bool) -> None:
+    x, table, bias = value("x", FLOAT, "tokens", 4), weight("table", 6, 4), constant("bias", np.arange(6, dtype="f4"))
+    turned = ir.Node("", "Transpose", [table], [ir.AttrInt64s("perm", [1, 0])], name="turn")
+    nodes = [turned, ir.Node("", "MatMul", [x, turned.outputs[0]], name="product")]
+    if biased:
+        nodes.append(ir.Node("", "Add", [bias, nodes[-1].outputs[0]], name="add"))
+    nodes[-1].outputs[0].type, nodes[-1].outputs[0].shape = ir.TensorType(FLOAT), ir.Shape(["tokens", 6])
+    made = model([x], nodes, nodes[-1].outputs, [table, bias])
+    fold_weights(made)
+    assert rows_as_stored(made) == 1
+    assert operators(made) == ["Gemm"]
+    filled(made)
+    for count in (3, 1, 0):
+        rows = np.random.default_rng(2).standard_normal((count, 4)).astype(np.float32)
+        (got,) = run(made, {"x": rows})
+        np.testing.assert_allclose(got, rows @ TABLE.numpy().T + biased * np.arange(6), atol=1e-5)
