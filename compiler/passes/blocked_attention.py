@@ -68,7 +68,7 @@ def _cut(graph: ir.Graph, mask: ir.Value) -> _Blocks:
     found = (row, op("Add", row, op.integers(BLOCK)), first, end)
 
     none = Tape(graph, f"{name}.none")
-    nothing = [none("Identity", none.constant(np.zeros((1, 1), np.int64))) for _ in found]
+    nothing = [none("Constant", value=ir.tensor(np.zeros((1, 1), np.int64))) for _ in found]
     branches = {"then_branch": (op, found), "else_branch": (none, nothing)}
     attributes = [
         ir.AttrGraph(key, ir.Graph([], list(values), nodes=tape.nodes, name=tape.name))

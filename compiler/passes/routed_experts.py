@@ -53,7 +53,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
             assert rows is not None
             assert matrix is not None
             assert matrix.shape is not None
-            rows.shape = ir.Shape([None, matrix.shape[0]])
+            rows.shape, rows.type = ir.Shape([None, matrix.shape[0]]), x.type
     y_RN = op("Concat", *made, axis=0)
 
     y_TAN = op("Gather", y_RN, places_TA, axis=0)

@@ -14,6 +14,7 @@ from compiler.passes.clean import clean
 from compiler.passes.dequantized_weights import dequantized_weights
 from compiler.passes.fold_weights import fold_weights
 from compiler.passes.fuse_norms import fuse_norms, norm_fusion
+from compiler.passes.fuse_swish import fuse_swish
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.half_rotary import half_rotary
 from compiler.passes.join_branches import join_branches
@@ -99,7 +100,16 @@ TARGETS: Mapping[str, Target] = {
         Target(
             name="ort-cpu",
             description="ONNX Runtime on the CPU",
-            passes=(take_early, route_experts, fold_weights, choose_latent_form, group_attention, fuse_norms, clean),
+            passes=(
+                take_early,
+                route_experts,
+                fold_weights,
+                choose_latent_form,
+                group_attention,
+                fuse_norms,
+                fuse_swish,
+                clean,
+            ),
             dtypes=("float32", "float16"),
             rings=True,
             whole_caches=True,
