@@ -35,8 +35,9 @@ class OnnxParser:
         BODY
 """
 ORDERER = """
-import json, sys
+import json, signal, sys
 from compiler.tensorrt.process import Order, build_engine
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 build_engine(Order(**json.loads(sys.argv[1])))
 """
 
