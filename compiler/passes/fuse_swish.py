@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from compiler.passes.nodes import only_reader
 from compiler.weights import WeightTensor
 
 MICROSOFT = "com.microsoft"
@@ -20,7 +21,7 @@ def fuse_swish(model: ir.Model) -> int:
 
 def _fuse(sigmoid: ir.Node) -> bool:
     inner, gate = sigmoid.inputs[0], sigmoid.outputs[0]
-    product = _only_reader(gate)
+    product = only_reader(gate)
     if inner is None or product is None or product.op_type != "Mul" or product.graph is not sigmoid.graph:
         return False
     x = next((value for value in product.inputs if value is not gate), None)
@@ -40,11 +41,6 @@ def _fuse(sigmoid: ir.Node) -> bool:
     if scaling is not None and x is not inner and not inner.uses() and not inner.is_graph_output():
         graph.remove(scaling, safe=True)
     return True
-
-
-def _only_reader(value: ir.Value) -> ir.Node | None:
-    uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def _factor(node: ir.Node | None, x: ir.Value | None) -> float | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compiler.passes.nodes import Tape, fixed_size
+from compiler.passes.nodes import Tape, fixed_size, only_reader
 from compiler.passes.weight_uses import drop_unused, register
 from compiler.quantization import ColumnValues
 from compiler.weights import JoinedRows, WeightTensor
@@ -70,13 +70,13 @@ def join_products(model: ir.Model) -> int:
 
 
 def _projection(product: ir.Node) -> _Projection | None:
-    after = _only_reader(product)
+    after = only_reader(product.outputs[0])
     addition = bias = None
     if after is not None and after.op_type == "Add":
         addition = after
         bias = next((value for value in after.inputs if value is not None and value is not product.outputs[0]), None)
-        after = _only_reader(addition)
-    cut = _only_reader(after) if after is not None and after.op_type == "Reshape" else None
+        after = only_reader(addition.outputs[0])
+    cut = only_reader(after.outputs[0]) if after is not None and after.op_type == "Reshape" else None
     if cut is None or cut.op_type != "Transpose" or list(cut.attributes["perm"].as_ints()) != [0, 2, 1, 3]:
         return None
     shape = cut.outputs[0].shape
@@ -87,12 +87,6 @@ def _projection(product: ir.Node) -> _Projection | None:
         return None
     weights = [value.const_value for _, value in found.weights]
     return found if all(isinstance(weight, WeightTensor) and not weight.steps for weight in weights) else None
-
-
-def _only_reader(node: ir.Node) -> ir.Node | None:
-    """What reads a node's result, if that is one node and nothing else does."""
-    uses = list(node.outputs[0].uses())
-    return uses[0].node if len(uses) == 1 and not node.outputs[0].is_graph_output() else None
 
 
 def _readers(found: _Projection) -> set[ir.Node | None]:

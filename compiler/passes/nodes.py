@@ -52,3 +52,9 @@ def fixed_size(value: ir.Value, axis: int) -> int:
     size = value.shape[axis]
     assert isinstance(size, int), f"{value.name}: axis {axis} has no fixed size"
     return size
+
+
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """What reads a value, if that is one node and nothing else does."""
+    uses = list(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None

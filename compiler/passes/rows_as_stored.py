@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from compiler.passes.nodes import only_reader
 from compiler.passes.weight_uses import drop_unused, is_product, register, rows_of
 from compiler.weights import WeightTensor
 
@@ -43,8 +44,7 @@ def _rename(product: ir.Node) -> None:
         return
     product.op_type = "Gemm"
     result = product.outputs[0]
-    uses = list(result.uses())
-    addition = uses[0].node if len(uses) == 1 and not result.is_graph_output() else None
+    addition = only_reader(result)
     if addition is None or addition.op_type != "Add":
         return
     bias = next((value for value in addition.inputs if value is not result), None)
