@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.passes.nodes import only_reader
+from compiler.passes.nodes import only_reader, take_over
 from compiler.weights import WeightTensor
 
 MICROSOFT = "com.microsoft"
@@ -30,13 +30,10 @@ def _fuse(sigmoid: ir.Node) -> bool:
     if x is None or beta is None:
         return False
     fused = ir.Node(MICROSOFT, "QuickGelu", [x], [ir.AttrFloat32("alpha", beta)], name=product.name)
-    old, new = product.outputs[0], fused.outputs[0]
-    new.shape, new.type = old.shape, old.type
     graph = product.graph
     assert graph is not None
     graph.insert_before(product, fused)
-    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-    new.name, old.name = old.name, None
+    take_over(product.outputs[0], fused.outputs[0])
     graph.remove([product, sigmoid], safe=True)
     if scaling is not None and x is not inner and not inner.uses() and not inner.is_graph_output():
         graph.remove(scaling, safe=True)

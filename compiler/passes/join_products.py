@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compiler.passes.nodes import Tape, fixed_size, only_reader
+from compiler.passes.nodes import Tape, fixed_size, only_reader, take_over
 from compiler.passes.weight_uses import drop_unused, register
 from compiler.quantization import ColumnValues
 from compiler.weights import JoinedRows, WeightTensor
@@ -117,10 +117,7 @@ def _join(graph: ir.Graph, group: Sequence[_Projection]) -> None:
     parts = op("Split", turned, op.integers(*heads), outputs=len(heads), axis=1)
     graph.insert_before(first, op.nodes)
     for found, part in zip(group, parts, strict=True):
-        old = found.cut.outputs[0]
-        part.shape, part.type = old.shape, old.type
-        ir.convenience.replace_all_uses_with(old, part, replace_graph_outputs=True)
-        part.name, old.name = old.name, None
+        take_over(found.cut.outputs[0], part)
         reshape = found.cut.predecessors()
         added = [] if found.addition is None else [found.addition]
         graph.remove([found.cut, *reshape, *added, found.product], safe=True)

@@ -58,3 +58,10 @@ def only_reader(value: ir.Value) -> ir.Node | None:
     """What reads a value, if that is one node and nothing else does."""
     uses = list(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def take_over(old: ir.Value, new: ir.Value) -> None:
+    """Puts a value in place of another: its readers, its type and shape, and its name."""
+    new.shape, new.type = old.shape, old.type
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    new.name, old.name = old.name, None

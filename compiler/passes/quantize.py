@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compiler.mixture import PERHAPS_EMPTY
 from compiler.passes import Pass
 from compiler.passes.even_rows import even_rows, has_even_rows
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, take_over
 from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register, rows_of
 from compiler.quantization import (
     Bits,
@@ -153,11 +153,8 @@ def _replace(graph: ir.Graph, node: ir.Node, new: list[ir.Node], result: ir.Valu
     for made in new:
         for index, output in enumerate(made.outputs):
             output.name = output.name or f"{made.name}.{made.op_type}.{index}"
-    old = (last or node).outputs[0]
-    result.shape, result.type = old.shape, old.type
     graph.insert_before(node, new)
-    ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
-    result.name, old.name = old.name, None
+    take_over((last or node).outputs[0], result)
     if last is not None and last is not node:
         graph.remove(last, safe=True)
     graph.remove(node, safe=True)

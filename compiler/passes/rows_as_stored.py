@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.passes.nodes import only_reader
+from compiler.passes.nodes import only_reader, take_over
 from compiler.passes.weight_uses import drop_unused, is_product, register, rows_of
 from compiler.weights import WeightTensor
 
@@ -52,9 +52,6 @@ def _rename(product: ir.Node) -> None:
         return
     product.resize_inputs(3)
     product.replace_input_with(2, bias)
-    ir.convenience.replace_all_uses_with(addition.outputs[0], result, replace_graph_outputs=True)
-    name = addition.outputs[0].name
-    addition.outputs[0].name = None
-    result.name, result.type, result.shape = name, addition.outputs[0].type, addition.outputs[0].shape
+    take_over(addition.outputs[0], result)
     assert product.graph is not None
     product.graph.remove(addition, safe=True)

@@ -24,7 +24,7 @@ from archspec.catalog import shipped
 from compiler.build import build
 from runtime.engine import Engine, load
 from tests.families.built import Built, for_tiny_models
-from tests.families.checks import beginning_with, inputs_of, outputs_of
+from tests.families.checks import append_all, beginning_with, inputs_of, outputs_of
 from tests.families.collection import cases_of
 
 TIMES = 8
@@ -109,11 +109,8 @@ def everything(wide: Wide, engine: Engine) -> dict[str, NDArray[np.float32]]:
     ids, types, source = inputs_of(wide)
     outputs = dict(outputs_of(wide, ids, types, source))
     if wide.is_decoder:
-        sequences, steps, at = engine.sequences(2, 4, source), [], 0
-        for size in beginning_with(len(wide.case.lead), [wide.case.length - 3, 1, 2]):
-            steps.append(sequences.append(np.array(ids)[:, at : at + size], logits="all"))
-            at += size
-        outputs["steps"] = np.concatenate(steps, 1)
+        sizes = beginning_with(len(wide.case.lead), [wide.case.length - 3, 1, 2])
+        outputs["steps"] = append_all(engine.sequences(2, 4, source), ids, sizes)
     engine.close()
     return outputs
 
