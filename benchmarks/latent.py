@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,6 +23,8 @@ from compiler.latent_operators import latent_attention
 from compiler.passes.clean import clean
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.latent_forms import choose_latent_form
+from compiler.tensors import TensorType
+from compiler.trace import Part, record
 
 HEADS, NOPE, ROPE, VALUE, LATENT, LAYERS = 16, 128, 64, 128, 512, 27
 SCALE = (NOPE + ROPE) ** -0.5
@@ -60,24 +61,19 @@ def inputs(queries: int, live: int) -> dict[str, Tensor]:
     }
 
 
-def exported(module: torch.nn.Module, names: Sequence[str]) -> ir.Model:
+def traced(module: torch.nn.Module, names: Sequence[str]) -> ir.Model:
     """The portable graph of a module with these inputs."""
-    sizes = {name: torch.export.Dim(name) for name in ("queries", "live")}
-    axes = {"q": (2, "queries"), "rotated": (2, "queries"), "stored": (2, "live"), "k": (2, "live"), "v": (2, "live")}
-    shapes = {name: {axis: sizes[size]} for name, (axis, size) in axes.items() if name in names}
-    shapes["mask"] = {2: sizes["queries"], 3: sizes["live"]}
-    example = inputs(3, 7)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        given = tuple(example[name] for name in names)
-        program = torch.export.export(module, given, dynamic_shapes=tuple(shapes[name] for name in names))
-        result = torch.onnx.export(
-            program, dynamo=True, opset_version=ops.OPSET, custom_translation_table=ops.TRANSLATIONS, verbose=False
-        )
-    assert result is not None
-    for name, value in zip(names, result.model.graph.inputs, strict=True):
-        value.name = f"given.{name}"
-    return result.model
+    axes = {"q": "seq", "rotated": "seq", "stored": "total", "k": "total", "v": "total"}
+    types = {}
+    for name in names:
+        tensor = inputs(1, 1)[name]
+        shape: list[int | str] = list(tensor.shape)
+        if name == "mask":
+            shape[2:] = ["seq", "total"]
+        else:
+            shape[2] = axes[name]
+        types[f"given.{name}"] = TensorType(tensor.dtype, tuple(shape))
+    return record(Part(module, lambda given: [module(*given.values())], types))[0]
 
 
 def always_expanded(model: ir.Model) -> int:
@@ -122,8 +118,8 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=0.5, help="for each figure")
     given = options.parse_args()
 
-    latents = exported(OfLatents(), ("q", "rotated", "mask", "stored"))
-    heads = exported(OfHeads(), ("q", "rotated", "mask", "k", "v"))
+    latents = traced(OfLatents(), ("q", "rotated", "mask", "stored"))
+    heads = traced(OfHeads(), ("q", "rotated", "mask", "k", "v"))
     forms = {
         "chosen": session(latents, (choose_latent_form, group_attention, clean), given.threads),
         "absorbed": session(latents, (group_attention, clean), given.threads),

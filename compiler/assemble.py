@@ -17,15 +17,14 @@ from compiler.bodies import copy_attribute
 from compiler.components.cross_attention import CrossAttention
 from compiler.flows import given, taken
 from compiler.model import SINUSOIDS, Model, signals_of, stretch_name
-from compiler.operators import OPSET
+from compiler.opset import OPSET
 from compiler.slots import parameter_slots
 from compiler.tensors import TensorType
-from compiler.trace import Part, Piece, trace
+from compiler.trace import IR_VERSION, Part, Piece, trace
 from compiler.weights import StackedWeight, WeightTensor
 from compiler.wiring import REAL, mask_type, table_type
 from runtime.plan.manifest import Input, State
 
-IR_VERSION = 11
 MODEL, ENCODER = "model", "encoder"
 _IR_DTYPES = {
     torch.float32: ir.DataType.FLOAT,
@@ -236,8 +235,7 @@ def _signals(model: Model) -> list[Stage]:
         )  # fmt: skip
         return [tables[name] for name in wanted]
 
-    # On the CPU, not on meta: the tables' own constants are part of the trace.
-    return [Stage("signals", "signals", Part(model.signals, function, inputs, device="cpu"), tuple(inputs), outputs)]
+    return [Stage("signals", "signals", Part(model.signals, function, inputs), tuple(inputs), outputs)]
 
 
 def _score_biases(model: Model) -> list[Stage]:

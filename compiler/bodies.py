@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-OPSET = 24
+from compiler.opset import OPSET
 
 
 class Body:
@@ -69,7 +69,7 @@ class Body:
 def copy_attribute(attribute: ir.Attr, prefix: str) -> ir.Attr:
     """The attribute; a body, which belongs to one node, as a copy with names of its own.
 
-    The exporter's optimizer moves constants of bodies to the graph around them: the copy has them back.
+    The optimizer of traced parts moves constants of bodies to the graph around them: the copy has them back.
     """
     if attribute.type is not ir.AttributeType.GRAPH:
         return attribute

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from compiler.operators import ATTENTION_METADATA, TRANSLATIONS, op
+from compiler.operators import ATTENTION_METADATA, TRANSLATIONS
+from compiler.opset import ints, op
 
 
 @custom_op("archc::latent_attention", mutates_args=())
@@ -58,13 +59,13 @@ def _latent_attention(q: Any, q_rotated: Any, stored: Any, k_up: Any, v_up: Any,
     heads, latent = int(q.shape[1]), int(k_up.shape[1])
 
     def per_head(weight: Any) -> Any:
-        return op.Reshape(weight, op.Constant(value_ints=[heads, int(weight.shape[0]) // heads, latent]))
+        return op.Reshape(weight, ints(heads, int(weight.shape[0]) // heads, latent))
 
     query = op.Concat(op.MatMul(q, per_head(k_up)), q_rotated, axis=-1)
     # Keys serve as values too, for TensorRT's Attention wants both of one width; the rest of the result is cut off.
-    y = op.Attention(query, stored, stored, mask, scale=scale, is_causal=0, softmax_precision=1)[0]
+    y = op.Attention(query, stored, stored, mask, scale=scale, is_causal=0, softmax_precision=1)
     y.producer().metadata_props[ATTENTION_METADATA] = json.dumps({"scale": scale, "bias": False, "latent": latent})
-    mixed = op.Slice(y, op.Constant(value_ints=[0]), op.Constant(value_ints=[latent]), op.Constant(value_ints=[3]))
+    mixed = op.Slice(y, ints(0), ints(latent), ints(3))
     return op.MatMul(mixed, op.Transpose(per_head(v_up), perm=[0, 2, 1]))
 
 

@@ -13,12 +13,11 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnx.defs import OpSchema
-from onnxscript import values
 from torch import Tensor
 from torch.library import custom_op
 
 from compiler.activations import activation, gated
+from compiler.opset import Opset
 
 DOMAIN, EXPERTS = "archc", "Experts"
 # Metadata of nodes whose input may have no rows at all.
@@ -72,35 +71,6 @@ def _(x_BSN: Tensor, *_: object) -> Tensor:
     return torch.empty_like(x_BSN)
 
 
-def _schema() -> OpSchema:
-    """What the exporter asks of an operator that it does not know."""
-    optional = OpSchema.FormalParameterOption.Optional
-    needed = OpSchema.FormalParameterOption.Single
-    return OpSchema(
-        EXPERTS,
-        DOMAIN,
-        1,
-        inputs=[
-            OpSchema.FormalParameter(
-                name, "I" if name == "chosen" else "T", param_option=needed if index < 5 else optional
-            )
-            for index, name in enumerate(INPUTS)
-        ],
-        outputs=[OpSchema.FormalParameter("y", "T")],
-        type_constraints=[
-            ("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"], ""),
-            ("I", ["tensor(int64)"], ""),
-        ],
-        attributes=[
-            OpSchema.Attribute("function", OpSchema.AttrType.STRING),
-            *(OpSchema.Attribute(name, OpSchema.AttrType.FLOAT) for name in ("beta", "limit", "up_offset")),
-        ],
-    )
-
-
-_NODE = values.Op(values.Opset(DOMAIN, 1), EXPERTS, _schema())
-
-
 def experts_node(
     x: Any,
     chosen: Any,
@@ -117,7 +87,7 @@ def experts_node(
     up_offset: float = 0.0,
 ) -> Any:
     """The node of our own."""
-    return _NODE(
+    return Opset(DOMAIN).Experts(
         x, chosen, weights, up, down, gate, up_bias, down_bias, gate_bias,
         function=function, beta=beta, limit=limit, up_offset=up_offset,
     )  # fmt: skip

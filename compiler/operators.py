@@ -16,14 +16,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnxscript import values
 from torch import Tensor
 from torch.library import custom_op
 
 from compiler.mixture import experts_node
-
-OPSET = 24
-op = values.Opset("", OPSET)
+from compiler.opset import constant, ints, number, op
 
 # Where an Attention node carries its own description, for passes to read; see `attention`.
 ATTENTION_METADATA = "archc.attention"
@@ -61,12 +58,12 @@ def _(x_BPN: Tensor, weight_MN: Tensor) -> Tensor:
 
 def _embedding_logits(x: Any, weight: Any) -> Any:
     width = int(weight.shape[1])
-    rows = op.Reshape(x, op.Constant(value_ints=[-1, width]))
+    rows = op.Reshape(x, ints(-1, width))
     logits = op.Gemm(rows, weight, transB=1)
     # [B·P, M] back to [B, P, M]: the leading sizes come from x, and M is known.
     lead = op.Shape(x, start=0, end=2)
     # allowzero: a call may ask for no position at all.
-    return op.Reshape(logits, op.Concat(lead, op.Constant(value_ints=[int(weight.shape[0])]), axis=0), allowzero=1)
+    return op.Reshape(logits, op.Concat(lead, ints(int(weight.shape[0])), axis=0), allowzero=1)
 
 
 @custom_op("archc::split_heads", mutates_args=())
@@ -87,7 +84,7 @@ def _(x_BSM: Tensor, heads: int) -> Tensor:
 
 def _split_heads(x: Any, heads: int) -> Any:
     # A zero in Reshape's target copies that axis, so no arithmetic on shapes is left in the graph.
-    return op.Transpose(op.Reshape(x, op.Constant(value_ints=[0, 0, heads, -1])), perm=[0, 2, 1, 3])
+    return op.Transpose(op.Reshape(x, ints(0, 0, heads, -1)), perm=[0, 2, 1, 3])
 
 
 @custom_op("archc::merge_heads", mutates_args=())
@@ -104,7 +101,7 @@ def _(x_BHSD: Tensor) -> Tensor:
 
 def _merge_heads(x: Any) -> Any:
     width = int(x.shape[1]) * int(x.shape[3])
-    return op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), op.Constant(value_ints=[0, 0, width]))
+    return op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), ints(0, 0, width))
 
 
 @custom_op("archc::rms_norm", mutates_args=())
@@ -183,7 +180,7 @@ def _(cache_BKCD: Tensor, mask_B1ST: Tensor) -> Tensor:
 
 
 def _live(cache: Any, mask: Any) -> Any:
-    return op.Slice(cache, op.Constant(value_ints=[0]), op.Shape(mask, start=3, end=4), op.Constant(value_ints=[2]))
+    return op.Slice(cache, ints(0), op.Shape(mask, start=3, end=4), ints(2))
 
 
 @custom_op("archc::attention", mutates_args=())
@@ -240,13 +237,13 @@ def _attention(
     if bias is not None:
         # The lowest finite number, not −inf: a row with nothing to see must stay a number.
         attn_mask = op.Where(mask, bias, _lowest(bias.dtype))
-    y = op.Attention(q, k, v, attn_mask, scale=scale, is_causal=0, softmax_precision=1)[0]
+    y = op.Attention(q, k, v, attn_mask, scale=scale, is_causal=0, softmax_precision=1)
     y.producer().metadata_props[ATTENTION_METADATA] = json.dumps({"scale": scale, "bias": bias is not None})
     return y
 
 
 def _lowest(dtype: ir.DataType) -> Any:
-    return op.Constant(value=ir.tensor(np.array(dtype.min, dtype=dtype.numpy())))
+    return constant(np.array(dtype.min, dtype=dtype.numpy()))
 
 
 def _spelled_attention(q: Any, k: Any, v: Any, mask: Any, bias: Any, scale: float, softcap: float, sinks: Any) -> Any:
@@ -254,28 +251,24 @@ def _spelled_attention(q: Any, k: Any, v: Any, mask: Any, bias: Any, scale: floa
     heads, kv_heads, width = int(q.shape[1]), int(k.shape[1]), int(q.shape[3])
 
     def reshape(x: Any, *sizes: int) -> Any:
-        return op.Reshape(x, op.Constant(value_ints=list(sizes)))
-
-    def number(value: float) -> Any:
-        return op.Constant(value=ir.tensor(np.array(value, dtype=np.float32)))
+        return op.Reshape(x, ints(*sizes))
 
     rows = reshape(q, 0, kv_heads, -1, width)
     products = op.Cast(op.MatMul(rows, op.Transpose(k, perm=[0, 1, 3, 2])), to=ir.DataType.FLOAT)
+    products = op.Mul(products, number(scale / softcap if softcap else scale, ir.DataType.FLOAT))
     if softcap:
-        scaled = op.Mul(op.Tanh(op.Mul(products, number(scale / softcap))), number(softcap))
-    else:
-        scaled = op.Mul(products, number(scale))
-    scores = reshape(scaled, 0, heads, -1, 0)
+        products = op.Mul(op.Tanh(products), number(softcap, ir.DataType.FLOAT))
+    scores = reshape(products, 0, heads, -1, 0)
     if bias is not None:
         scores = op.Add(scores, op.Cast(bias, to=ir.DataType.FLOAT))
     seen = op.Where(mask, scores, _lowest(ir.DataType.FLOAT))
     if sinks is None:
         weights = op.Softmax(seen, axis=-1)
     else:
-        column = op.Concat(op.Shape(seen, start=0, end=3), op.Constant(value_ints=[1]), axis=0)
+        column = op.Concat(op.Shape(seen, start=0, end=3), ints(1), axis=0)
         sinks = op.Expand(op.Cast(reshape(sinks, 1, heads, 1, 1), to=ir.DataType.FLOAT), column)
         weights = op.Softmax(op.Concat(seen, sinks, axis=-1), axis=-1)
-        first, last, axis = (op.Constant(value_ints=[place]) for place in (0, -1, 3))
+        first, last, axis = (ints(place) for place in (0, -1, 3))
         weights = op.Slice(weights, first, last, axis)
     weights = reshape(op.CastLike(weights, v), 0, kv_heads, -1, 0)
     return reshape(op.MatMul(weights, v), 0, heads, -1, width)
@@ -293,7 +286,7 @@ def _(x_BSN: Tensor, positions_BP: Tensor) -> Tensor:
 
 
 def _take_positions(x: Any, positions: Any) -> Any:
-    return op.GatherND(x, op.Unsqueeze(positions, op.Constant(value_ints=[-1])), batch_dims=1)
+    return op.GatherND(x, op.Unsqueeze(positions, ints(-1)), batch_dims=1)
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {

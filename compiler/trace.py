@@ -1,38 +1,32 @@
-"""From torch modules to ONNX pieces: each distinct kind of part is exported once, with its weights as inputs.
+"""From torch modules to ONNX pieces: each distinct kind of part is traced once, with its weights as inputs.
 
 Weights stay on the meta device throughout, so a trace costs the same whatever the model's size.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import onnx_ir as ir
 import torch
 from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 
-from compiler.exporter import export
-from compiler.operators import OPSET
+from compiler.opset import OPSET, op
+from compiler.recorder import Recorder
 from compiler.tensors import TensorType
-from compiler.translations import TRANSLATIONS
+
+IR_VERSION = 11
 
 
 @dataclass(frozen=True)
 class Part:
-    """Something to trace: a function of named tensors over the weights of `owner`.
-
-    A part without weights may be traced on the CPU, so that constants it computes keep their numbers.
-    """
+    """Something to trace: a function of named tensors over the weights of `owner`."""
 
     owner: nn.Module
     function: Callable[[Mapping[str, Tensor]], Sequence[Tensor]]
     inputs: Mapping[str, TensorType]
-    device: str = "meta"
 
 
 @dataclass(frozen=True)
@@ -46,71 +40,72 @@ class Piece:
     outputs: tuple[ir.Value, ...]
 
 
-class _Bundle(nn.Module):
-    """Independent parts side by side: one export then serves them all, and its fixed cost is paid once."""
-
-    def __init__(self, parts: Sequence[Part]) -> None:
-        super().__init__()
-        self.owners = nn.ModuleList(part.owner for part in parts)
-        self.functions = [part.function for part in parts]
-
-    def forward(self, calls: list[dict[str, Tensor]]) -> list[list[Tensor]]:
-        return [list(function(call)) for function, call in zip(self.functions, calls, strict=True)]
-
-
 def trace(parts: Sequence[Part]) -> list[Piece]:
-    """Exports every part to ONNX, in one pass; none of them may read what another gives."""
-    bundle = _Bundle(parts)
-    calls = [{name: kind.example(part.device) for name, kind in part.inputs.items()} for part in parts]
-    # A scope for each part: with shared axes, one part would read its sizes off another's inputs.
-    dynamic = [{n: kind.dynamic(scope) for n, kind in part.inputs.items()} for scope, part in enumerate(parts)]
-    with warnings.catch_warnings(), _QuietLoggers("torch.onnx", "torch.export"):
-        warnings.simplefilter("ignore")
-        program = torch.export.export(bundle, (calls,), dynamic_shapes={"calls": dynamic}, strict=False)
-        # To decompose operators, torch traces the whole program twice more, which is most of an export's time. Nothing
-        # is left to decompose: all that components call is in the exporter's list or in TRANSLATIONS.
-        program.run_decompositions = lambda _: program
-        model = export(program, OPSET, TRANSLATIONS)
-    assert program.call_spec.out_spec is not None
-    counts = [part.num_leaves for part in program.call_spec.out_spec.children()]
-    return _split(model, bundle, parts, counts)
+    """Every part as ONNX nodes; parts know nothing of each other."""
+    return [_trace(part) for part in parts]
 
 
-def _split(model: ir.Model, bundle: _Bundle, parts: Sequence[Part], outputs: Sequence[int]) -> list[Piece]:
-    """Takes an exported bundle apart again."""
-    graph = model.graph
-    # Weights become inputs, so that the optimizer never asks for their values.
-    parameters = {}
-    for name, parameter in bundle.named_parameters(remove_duplicate=False):
-        value = graph.initializers.pop(name, None)
-        if value is not None:
-            value.const_value = None
-            graph.inputs.append(value)
-            parameters[value] = parameter
+def _trace(part: Part) -> Piece:
+    model, weights = record(part)
+    nodes, leaves = _reach(model.graph)
+    return Piece(
+        nodes=nodes,
+        inputs=tuple(model.graph.inputs[: len(part.inputs)]),
+        weights={weights[leaf]: leaf for leaf in leaves if leaf in weights},
+        constants=tuple(leaf for leaf in leaves if leaf.const_value is not None),
+        outputs=tuple(model.graph.outputs),
+    )
+
+
+def record(part: Part) -> tuple[ir.Model, dict[ir.Value, str]]:
+    """A part as a graph of its own, whose last inputs are the weights, and their names in the owner.
+
+    Raises NotImplementedError if it calls what has no translation, or does not compute the same for all sizes.
+    """
+    recorder = Recorder(part.inputs)
+    with torch.no_grad(), recorder:
+        results = part.function(recorder.inputs)
+    recorder.check_general()
+    names = {id(parameter): name for name, parameter in part.owner.named_parameters()}
+    weights = {value: names[id(parameter)] for value, parameter in recorder.parameters.items()}
+    # Weights are inputs, so that the optimizer never asks for their values.
+    graph = ir.Graph([*recorder.graph_inputs, *weights], [], nodes=[], opset_imports={"": OPSET}, name="part")
+    for result in results:
+        value = recorder.value(result)
+        # A value of its own for each output, also where it is an input or another output.
+        end = op.Identity(value)
+        end.type, end.shape = value.type, value.shape
+        graph.outputs.append(end)
+    graph.extend(_ordered(graph.outputs))
+    model = ir.Model(graph, ir_version=IR_VERSION)
     optimize_ir(model)
-    given, wanted = iter(graph.inputs), iter(graph.outputs)
-    pieces = []
-    for part, count in zip(parts, outputs, strict=True):
-        names = {id(parameter): name for name, parameter in part.owner.named_parameters()}
-        ends = tuple(islice(wanted, count))
-        nodes, leaves = _reach(graph, ends)
-        pieces.append(
-            Piece(
-                nodes=nodes,
-                inputs=tuple(islice(given, len(part.inputs))),
-                weights={names[id(parameters[leaf])]: leaf for leaf in leaves if leaf in parameters},
-                constants=tuple(leaf for leaf in leaves if leaf.const_value is not None),
-                outputs=ends,
-            )
-        )
-    return pieces
+    return model, weights
 
 
-def _reach(graph: ir.Graph, ends: Sequence[ir.Value]) -> tuple[tuple[ir.Node, ...], list[ir.Value]]:
-    """The nodes that the given values come from, in graph order, and the values that no node makes."""
+def _ordered(ends: Sequence[ir.Value]) -> list[ir.Node]:
+    """The nodes that the given values come from, each after those that it reads; named by their place."""
+    ordered: dict[ir.Node, None] = {}
+    stack = [node for value in reversed(ends) if (node := value.producer()) is not None]
+    while stack:
+        node = stack[-1]
+        before = [source.producer() for source in node.inputs if source is not None]
+        missing = [made for made in reversed(before) if made is not None and made not in ordered]
+        if missing:
+            stack += missing
+        else:
+            ordered.setdefault(stack.pop())
+    for index, node in enumerate(ordered):
+        node.name = f"{node.op_type}.{index}"
+        for place, value in enumerate(node.outputs):
+            value.name = f"{node.name}.{place}"
+    return list(ordered)
+
+
+def _reach(graph: ir.Graph) -> tuple[tuple[ir.Node, ...], list[ir.Value]]:
+    """The nodes that the outputs come from, in graph order, and the values that no node makes."""
     needed: set[ir.Node] = set()
     leaves: dict[ir.Value, None] = {}
-    stack = list(ends)
+    stack = list(graph.outputs)
     while stack:
         value = stack.pop()
         node = value.producer()
@@ -120,19 +115,3 @@ def _reach(graph: ir.Graph, ends: Sequence[ir.Value]) -> tuple[tuple[ir.Node, ..
             needed.add(node)
             stack += [source for source in node.inputs if source is not None]
     return tuple(node for node in graph if node in needed), list(leaves)
-
-
-class _QuietLoggers:
-    """Holds back the exporter's warnings about optional packages, which a user can do nothing with."""
-
-    def __init__(self, *names: str) -> None:
-        self.loggers = [logging.getLogger(name) for name in names]
-
-    def __enter__(self) -> None:
-        self.levels = [logger.level for logger in self.loggers]
-        for logger in self.loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self.loggers, self.levels, strict=True):
-            logger.setLevel(level)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.bodies import Body
-from compiler.operators import op
+from compiler.opset import constant, ints, op
 
 # Work grows with the chunk, and the number of steps shrinks: 8 and 16 measure alike, 4 and 32 worse.
 CHUNK = 8
@@ -21,10 +21,8 @@ CHUNK = 8
 
 def scan(body: Body, states: Sequence[Any], scanned: Sequence[Any], ranks: Sequence[int]) -> list[Any]:
     """A Scan node: the final states, then what each step gave, along a new first axis, of the given ranks."""
-    first = op.Scan(*states, *scanned, body=body.graph(), num_scan_inputs=len(scanned))
-    node = first.producer()
-    node.resize_outputs(len(states) + len(ranks))
-    outputs = list(node.outputs)
+    count = len(states) + len(ranks)
+    outputs = list(op.Scan(*states, *scanned, body=body.graph(), num_scan_inputs=len(scanned), outputs=count))
     for output, rank in zip(outputs, [*(len(state.shape) for state in states), *ranks], strict=True):
         output.type, output.shape = ir.TensorType(body.dtype), ir.Shape([None] * rank)
     return outputs
@@ -40,25 +38,25 @@ class Cut(NamedTuple):
 
 def cut(sequences: Sequence[Any], heads: int) -> Cut:
     """[B, S, heads · D] each → [n, B, heads, c, sum of D]; zeros fill the last chunk."""
-    parted = [op.Reshape(x, op.Constant(value_ints=[0, 0, heads, -1])) for x in sequences]
+    parted = [op.Reshape(x, ints(0, 0, heads, -1)) for x in sequences]
     width = sum(int(x.shape[-1]) // heads for x in sequences)
     joined = op.Concat(*parted, axis=-1)
     length = op.Shape(joined, start=1, end=2)
-    size = op.Min(length, op.Constant(value_ints=[CHUNK]))
-    count = op.Div(op.Sub(op.Add(length, size), op.Constant(value_ints=[1])), size)
+    size = op.Min(length, ints(CHUNK))
+    count = op.Div(op.Sub(op.Add(length, size), ints(1)), size)
     missing = op.Sub(op.Mul(count, size), length)
-    filler = op.Constant(value=ir.tensor(np.zeros((1, 1, 1, 1), sequences[0].dtype.numpy())))
-    shape = op.Concat(op.Shape(joined, start=0, end=1), missing, op.Constant(value_ints=[heads, width]), axis=0)
+    filler = constant(np.zeros((1, 1, 1, 1), sequences[0].dtype.numpy()))
+    shape = op.Concat(op.Shape(joined, start=0, end=1), missing, ints(heads, width), axis=0)
     whole = op.Concat(joined, op.Expand(filler, shape), axis=1)
-    cut_shape = op.Concat(op.Constant(value_ints=[0, -1]), size, op.Constant(value_ints=[heads, width]), axis=0)
+    cut_shape = op.Concat(ints(0, -1), size, ints(heads, width), axis=0)
     return Cut(op.Transpose(op.Reshape(whole, cut_shape), perm=[1, 0, 3, 2, 4]), length, heads)
 
 
 def uncut(y_nBHcE: Any, cut_: Cut, channels: int) -> Any:
     """[n, B, heads, c, E] → [B, S, channels]."""
     rows = op.Transpose(y_nBHcE, perm=[1, 0, 3, 2, 4])
-    whole = op.Reshape(rows, op.Constant(value_ints=[0, -1, channels]))
-    return op.Slice(whole, op.Constant(value_ints=[0]), cut_.length, op.Constant(value_ints=[1]))
+    whole = op.Reshape(rows, ints(0, -1, channels))
+    return op.Slice(whole, ints(0), cut_.length, ints(1))
 
 
 class Pairs:

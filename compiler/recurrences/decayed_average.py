@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from compiler.bodies import Body
-from compiler.operators import op
+from compiler.opset import constant, ints, number, op
 from compiler.recurrences.chunks import scan
 from compiler.recurrences.table import TRANSLATIONS
 
@@ -53,16 +53,16 @@ def _decayed_average(key: Any, newest_key: Any, log_decay: Any, v: Any, state: A
     """Token by token: the state is as small as a token, and pairs of tokens would be more work than they save."""
 
     def part(index: int) -> Any:
-        return op.Gather(state, op.Constant(value=ir.tensor(np.array(index))), axis=1)
+        return op.Gather(state, constant(np.array(index)), axis=1)
 
     dtype = state.dtype
-    zero, nothing = (op.Constant(value=ir.tensor(np.array(x, dtype.numpy()))) for x in (0.0, NOTHING))
+    zero, nothing = (number(x, dtype) for x in (0.0, NOTHING))
     states = [part(0), part(1), op.Where(op.Greater(part(1), zero), part(2), nothing)]
     for value in states:
         value.shape, value.type = ir.Shape([None, None]), ir.TensorType(dtype)
     scanned = [op.Transpose(x, perm=[1, 0, 2]) for x in (key, newest_key, log_decay, v)]
     *last, y = scan(_body(dtype), states, scanned, [3])
-    axis = op.Constant(value_ints=[1])
+    axis = ints(1)
     return op.Transpose(y, perm=[1, 0, 2]), op.Concat(*(op.Unsqueeze(x, axis) for x in last), axis=1)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from compiler.operators import op
+from compiler.opset import ints, op
 from compiler.recurrences.table import TRANSLATIONS
 
 
@@ -36,11 +36,11 @@ def _(x_BSHD: Tensor) -> Tensor:
 
 
 def _part_heads(x: Any, heads: int) -> Any:
-    return op.Reshape(x, op.Constant(value_ints=[0, 0, heads, -1]))
+    return op.Reshape(x, ints(0, 0, heads, -1))
 
 
 def _join_heads(x: Any) -> Any:
-    return op.Reshape(x, op.Constant(value_ints=[0, 0, int(x.shape[2]) * int(x.shape[3])]))
+    return op.Reshape(x, ints(0, 0, int(x.shape[2]) * int(x.shape[3])))
 
 
 TRANSLATIONS[torch.ops.archc.part_heads.default] = _part_heads

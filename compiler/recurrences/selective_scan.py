@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from compiler.bodies import Body
-from compiler.operators import op
+from compiler.opset import ints, op
 from compiler.recurrences.chunks import scan
 from compiler.recurrences.table import TRANSLATIONS
 
@@ -39,12 +39,12 @@ def _selective_scan(x: Any, step: Any, b: Any, c: Any, a: Any, state: Any) -> An
     """Token by token: pairs of positions would each need a number for every channel and every place of its state."""
 
     def sequence(value: Any, axis: int) -> Any:
-        return op.Unsqueeze(op.Transpose(value, perm=[1, 0, 2]), op.Constant(value_ints=[axis]))
+        return op.Unsqueeze(op.Transpose(value, perm=[1, 0, 2]), ints(axis))
 
     scanned = [sequence(step, 2), sequence(op.Mul(step, x), 2), sequence(b, 3), sequence(c, 2)]
     # A is a state that stays what it is: a body captures nothing.
     last, _, y = scan(_body(state.dtype), [state, a], scanned, [4])
-    return op.Transpose(op.Squeeze(y, op.Constant(value_ints=[2])), perm=[1, 0, 2]), last
+    return op.Transpose(op.Squeeze(y, ints(2)), perm=[1, 0, 2]), last
 
 
 def _body(dtype: ir.DataType) -> Body:

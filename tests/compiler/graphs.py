@@ -11,7 +11,8 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from compiler.operators import ATTENTION_METADATA, OPSET
+from compiler.operators import ATTENTION_METADATA
+from compiler.opset import OPSET
 from compiler.weights import WeightTensor
 
 Arrays = Mapping[str, NDArray[Any]]

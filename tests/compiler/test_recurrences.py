@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from compiler import recurrences
 from compiler.bodies import copy_attribute
-from compiler.operators import OPSET
 from compiler.recurrences.chunks import CHUNK
 from compiler.recurrences.decayed_average import NOTHING
 from compiler.tensors import TensorType
-from compiler.trace import Part, trace
+from compiler.trace import Part, record
 from tests.compiler.graphs import run
 
 CLOSE = 2e-5
@@ -139,26 +138,11 @@ def translated(operator: Callable[..., tuple[Tensor, Tensor]], example: Tensors)
         return TensorType(tensor.dtype, tuple(shape))
 
     inputs = {name: axes(name, tensor) for name, tensor in example.items()}
-    (piece,) = trace([Part(nn.Module(), lambda tensors: list(operator(*tensors.values())), inputs)])
-    for node in piece.nodes:
+    model, _ = record(Part(nn.Module(), lambda tensors: list(operator(*tensors.values())), inputs))
+    for node in model.graph:
         for attribute in list(node.attributes.values()):
             node.attributes[attribute.name] = copy_attribute(attribute, f"{node.name}.")
-    for value, name in zip(piece.inputs, inputs, strict=True):
-        value.name = name
-    for node in piece.nodes:
-        assert node.graph is not None
-        node.graph.remove(node)
-    for value in piece.constants:
-        assert value.graph is not None
-        value.graph.initializers.pop(value.name)
-    graph = ir.Graph([], [], nodes=piece.nodes, initializers=piece.constants, opset_imports={"": OPSET}, name="test")
-    for value in piece.inputs:
-        value.graph.inputs.remove(value)
-        graph.inputs.append(value)
-    for value in piece.outputs:
-        value.graph.outputs.remove(value) if value.graph is not None and value.graph is not graph else None
-        graph.outputs.append(value)
-    return ir.Model(graph, ir_version=11)
+    return model
 
 
 @pytest.mark.parametrize("name", OPERATORS)

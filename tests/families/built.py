@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -12,7 +12,6 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import torch
-from torch.onnx._internal.exporter import _registration as registration
 
 from archspec import BoundSpec, read_config
 from compiler.assemble import assemble
@@ -166,9 +165,5 @@ class Built:
 
 
 def for_tiny_models() -> None:
-    """One thread, which tiny models lose less by than they win; and torch's exporter lists its operators once, not at
-    every export, where that takes a quarter of a tiny model's time."""
+    """One thread, which tiny models lose less by than they win."""
     torch.set_num_threads(1)
-    apis = registration.onnxscript_apis
-    if not hasattr(apis.get_torchlib_ops, "cache_info"):
-        apis.get_torchlib_ops = cache(apis.get_torchlib_ops)

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from compiler.latent_operators import latent_attention
-from compiler.operators import OPSET, TRANSLATIONS
 from compiler.passes.clean import clean
 from compiler.passes.grouped_attention import group_attention
 from compiler.passes.latent_forms import choose_latent_form
+from compiler.tensors import TensorType
+from compiler.trace import Part, record
 from tests.compiler.graphs import attention, operators, run
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of torch.export, about itself
 
 HEADS, NOPE, ROPE, VALUE, LATENT = 3, 4, 2, 5, 12
 SCALE = 0.4
@@ -44,17 +43,16 @@ class Twice(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def exported() -> ir.Model:
-    batch, seq, total = (torch.export.Dim(name) for name in ("batch", "seq", "total"))
-    call = {0: batch, 2: seq}
-    shapes = (call, call, {0: batch, 2: total}, {}, {}, {0: batch, 2: seq, 3: total})
-    program = torch.export.export(Twice(), tuple(inputs(3, 7)), dynamic_shapes=shapes)
-    result = torch.onnx.export(
-        program, dynamo=True, opset_version=OPSET, custom_translation_table=TRANSLATIONS, verbose=False
-    )
-    assert result is not None
-    for name, given in zip(NAMES, result.model.graph.inputs, strict=True):
-        given.name = name
-    return result.model
+    def axes(*shape: int | str, dtype: torch.dtype = torch.float32) -> TensorType:
+        return TensorType(dtype, shape)
+
+    types = (
+        axes("batch", HEADS, "seq", NOPE), axes("batch", HEADS, "seq", ROPE),
+        axes("batch", 1, "total", LATENT + ROPE), axes(HEADS * NOPE, LATENT), axes(HEADS * VALUE, LATENT),
+        axes("batch", 1, "seq", "total", dtype=torch.bool),
+    )  # fmt: skip
+    twice = Twice()
+    return record(Part(twice, lambda given: [twice(*given.values())], dict(zip(NAMES, types, strict=True))))[0]
 
 
 def feeds(tensors: list[Tensor]) -> dict[str, np.ndarray]:
