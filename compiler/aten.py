@@ -208,6 +208,7 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
 
 ATEN: Mapping[Callable[..., Any], Translation] = {
     _aten.add.Tensor: _sum_of_two("Add"),
+    _aten.alias.default: _unary("Identity"),
     _aten.amax.default: _largest,
     _aten.any.dim: _any,
     _aten.arange.default: lambda end, **kind: _arange(0, end, **kind),

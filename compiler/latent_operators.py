@@ -7,13 +7,14 @@ V of a value, L of the latent, X = L + R what is stored of a token.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from compiler.operators import ATTENTION_METADATA, TRANSLATIONS
+from compiler.operators import ATTENTION_METADATA
 from compiler.opset import ints, op
 
 
@@ -69,4 +70,6 @@ def _latent_attention(q: Any, q_rotated: Any, stored: Any, k_up: Any, v_up: Any,
     return op.MatMul(mixed, op.Transpose(per_head(v_up), perm=[0, 2, 1]))
 
 
-TRANSLATIONS[torch.ops.archc.latent_attention.default] = _latent_attention
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.archc.latent_attention.default: _latent_attention
+}

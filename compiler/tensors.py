@@ -6,9 +6,16 @@ from dataclasses import dataclass
 
 import torch
 
-# The axes that vary from call to call, with their sizes for tracing: all different, none 0 or 1 (which the tracer
-# would take for constants). The same name is the same size everywhere in a call.
-SIZES = {"batch": 2, "seq": 3, "total": 5, "capacity": 7, "asked": 4, "source": 6}
+# The axes that vary from call to call, with their sizes in each of the runs that trace a part: now one is the larger,
+# now another, none is 0 or 1, and no product of them follows from another. The same name is the same size everywhere.
+SIZES = {
+    "batch": (7, 3, 5),
+    "seq": (5, 6, 9),
+    "total": (3, 8, 4),
+    "capacity": (13, 11, 2),
+    "asked": (4, 7, 8),
+    "source": (2, 10, 13),
+}
 
 
 @dataclass(frozen=True)

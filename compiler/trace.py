@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
-import torch
 from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 
 from compiler.opset import OPSET, op
-from compiler.recorder import Recorder
+from compiler.recorder import Recording
 from compiler.tensors import TensorType
 
 IR_VERSION = 11
@@ -60,18 +59,14 @@ def _trace(part: Part) -> Piece:
 def record(part: Part) -> tuple[ir.Model, dict[ir.Value, str]]:
     """A part as a graph of its own, whose last inputs are the weights, and their names in the owner.
 
-    Raises NotImplementedError if it calls what has no translation, or does not compute the same for all sizes.
+    Raises NotImplementedError if it calls what has no translation, or computes something else for other sizes.
     """
-    recorder = Recorder(part.inputs)
-    with torch.no_grad(), recorder:
-        results = part.function(recorder.inputs)
-    recorder.check_general()
+    recording = Recording(part.function, part.inputs)
     names = {id(parameter): name for name, parameter in part.owner.named_parameters()}
-    weights = {value: names[id(parameter)] for value, parameter in recorder.parameters.items()}
+    weights = {value: names[id(parameter)] for value, parameter in recording.parameters.items()}
     # Weights are inputs, so that the optimizer never asks for their values.
-    graph = ir.Graph([*recorder.graph_inputs, *weights], [], nodes=[], opset_imports={"": OPSET}, name="part")
-    for result in results:
-        value = recorder.value(result)
+    graph = ir.Graph([*recording.inputs, *weights], [], nodes=[], opset_imports={"": OPSET}, name="part")
+    for value in recording.outputs:
         # A value of its own for each output, also where it is an input or another output.
         end = op.Identity(value)
         end.type, end.shape = value.type, value.shape

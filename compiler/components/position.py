@@ -101,13 +101,13 @@ class RotaryTables(nn.Module):
                 return self.dynamic_frequencies(position_ids_BS, scaling)
             case words.LongRopeScaling() as scaling:
                 return self.longrope_frequencies(position_ids_BS, scaling)
-        return torch.tensor(self.frequencies, dtype=torch.float32, device=position_ids_BS.device)
+        return torch.tensor(self.frequencies, dtype=torch.float32).to(position_ids_BS.device)
 
     def longrope_frequencies(self, position_ids_BS: Tensor, scaling: words.LongRopeScaling) -> Tensor:
         """Frequencies over the long factors for rows that reach past the trained length, else over the short ones."""
         device = position_ids_BS.device
         plain, long, short = (
-            torch.tensor(numbers, dtype=torch.float32, device=device)
+            torch.tensor(numbers, dtype=torch.float32).to(device)
             for numbers in (self.frequencies, scaling.long_factor, scaling.short_factor)
         )
         outgrown_B1 = position_ids_BS.amax(dim=1, keepdim=True) >= scaling.original_max_position_embeddings
@@ -160,7 +160,7 @@ class BlockRotaryTables(nn.Module):
 
     def forward(self, positions_B2S: Tensor) -> tuple[Tensor, Tensor]:
         """Places in the text and in the block [B, 2, S] → cos, sin [B, 2, S, D/4] in the model's dtype."""
-        frequencies = torch.tensor(self.frequencies, dtype=torch.float32, device=positions_B2S.device)
+        frequencies = torch.tensor(self.frequencies, dtype=torch.float32).to(positions_B2S.device)
         angles_B2SR = positions_B2S[..., None].float() * frequencies
         return angles_B2SR.cos().to(self.dtype), angles_B2SR.sin().to(self.dtype)
 
@@ -194,7 +194,7 @@ class AlibiBias(nn.Module):
     def forward(self, mask_B1ST: Tensor) -> Tensor:
         """A mask, for its last size T → bias [1, H, 1, T] in the model's dtype."""
         device = mask_B1ST.device
-        slopes_H11 = torch.tensor(self.slopes, dtype=torch.float32, device=device)[:, None, None]
+        slopes_H11 = torch.tensor(self.slopes, dtype=torch.float32).to(device)[:, None, None]
         positions_T = torch.arange(mask_B1ST.shape[-1], device=device).float()
         if self.word.rounding == "bfloat16":
             slopes_H11, positions_T = (x.to(torch.bfloat16).float() for x in (slopes_H11, positions_T))
@@ -212,7 +212,7 @@ class Sinusoids(nn.Module):
 
     def forward(self, position_ids_BS: Tensor) -> Tensor:
         """Positions [B, S] → what is added to their tokens [B, S, width], in the model's dtype."""
-        frequencies = torch.tensor(self.frequencies, dtype=torch.float32, device=position_ids_BS.device)
+        frequencies = torch.tensor(self.frequencies, dtype=torch.float32).to(position_ids_BS.device)
         angles_BSR = position_ids_BS[:, :, None].float() * frequencies
         parts = [angles_BSR.sin(), angles_BSR.cos()]
         if self.word.layout == "halves":

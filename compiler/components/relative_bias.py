@@ -42,7 +42,7 @@ class RelativeBuckets(nn.Module):
         """Places of the queries [B, S], and how many keys there are, at the places from 0 on → int64 [B, S, T]."""
         device = query_BS.device
         distance_BST = torch.arange(keys, device=device) - query_BS[:, :, None]
-        table = torch.tensor(self.table, device=device)
+        table = torch.tensor(self.table).to(device)
         return table[distance_BST.clamp(-self.far, self.far) + self.far]
 
 

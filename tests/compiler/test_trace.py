@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from fractions import Fraction
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from torch.nn import functional
 import compiler.recorder
 from compiler.aten import ATEN
 from compiler.operators import rotary
-from compiler.tensors import TensorType
+from compiler.tensors import SIZES, TensorType
 from compiler.trace import Part, record
 from compiler.translations import TRANSLATIONS
 from tests.compiler.graphs import operators, run
@@ -63,6 +66,7 @@ CASES: Mapping[str, Function] = {
     "indexed": lambda t: TABLE[t["ids"]] + TABLE[:, 0][t["ids"]][..., None],
     "indexed along a later axis": lambda t: TABLE[:, t["ids"][0] - t["ids"][0]],
     "slices": lambda t: t["x"][1:, :-1, ::2],
+    "slice to its own size": lambda t: t["x"][:, : t["x"].shape[1]],
     "slice to a size": lambda t: t["x"].flatten(1)[:, t["x"].shape[1] :],
     "one place": lambda t: t["x"][:, -1] + t["x"].select(1, 0),
     "halves": lambda t: torch.cat(t["x"].chunk(2, dim=-1)[::-1], dim=-1),
@@ -71,6 +75,7 @@ CASES: Mapping[str, Function] = {
     "joined in the wider type": lambda t: torch.cat((t["ids"][..., None], t["x"]), dim=-1),
     "order of axes": lambda t: t["x"].permute(2, 0, -2),
     "flattened": lambda t: t["x"].flatten(0, 1),
+    "two rows": lambda t: t["x"].reshape(2, -1),
     "unflattened": lambda t: t["x"].unflatten(-1, (2, 4)).flatten(1, 2),
     "two sizes in one": lambda t: t["mask"].float().flatten(2),
     "half a size": lambda t: t["x"].flatten(1)[:, : t["x"].shape[1] * 8 // 2],
@@ -125,15 +130,27 @@ def test_every_translation_of_torchs_operators_is_among_the_cases(monkeypatch: p
 @pytest.mark.parametrize(
     "function",
     [
-        lambda t: t["x"] + 1 if t["x"].shape[1] == 3 else t["x"],
-        lambda t: t["x"] * 2 if t["x"].shape[1] < t["mask"].shape[3] else t["x"],
-        lambda t: t["x"].reshape(2, -1),
-        lambda t: t["x"][:, : int(t["x"].shape[1])],
+        lambda t: t["x"] + 1 if t["x"].shape[1] < t["mask"].shape[3] else t["x"],
+        lambda t: t["x"] + 1 if t["x"].shape[1] < t["mask"].shape[3] else t["x"] * 2,
+        lambda t: sum((t["x"][:, place] for place in range(t["x"].shape[1])), t["x"][:, 0]),
+        lambda t: t["x"] * t["x"].shape[1] ** 0.5,
+        lambda t: t["x"] * (t["x"].shape[1] % 7),
+        lambda t: t["x"] + torch.tensor(t["x"].shape[1]),
+        lambda t: t["x"].float() if t["x"].shape[1] < t["mask"].shape[3] else t["ids"],
     ],
-)  # fmt: skip
+)
 def test_what_holds_for_some_sizes_only_is_refused(function: Function) -> None:
     with pytest.raises(NotImplementedError, match="for some sizes only"):
         record(traced(function))
+
+
+def test_the_runs_tell_products_of_axes_apart() -> None:
+    chosen = [axes for count in (1, 2, 3) for axes in combinations_with_replacement(SIZES.values(), count)]
+    products = [[math.prod(sizes[run] for sizes in axes) for run in range(3)] for axes in chosen]
+    slopes = [Fraction(first - third, first - second) for first, second, third in products]
+    assert len(set(slopes)) == len(slopes), "one product is a multiple of another and a rest"
+    for one, other in combinations(SIZES.values(), 2):
+        assert len({a < b for a, b in zip(one, other, strict=True)}) == 2, "one axis is the longer in every run"
 
 
 def test_an_operator_without_a_translation_is_named() -> None:
