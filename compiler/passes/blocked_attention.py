@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.passes.attention_parts import KEYS, QUERIES, Attention, find_attention, seen_keys
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, take_over
 
 BLOCK = 64
 """Queries at a time."""
@@ -98,11 +98,9 @@ def _choose(graph: ir.Graph, name: str, attention: Attention, blocks: _Blocks) -
 
     attributes = [ir.AttrGraph("then_branch", branch)]
     choice = ir.Node("", "If", [blocks.many], attributes, num_outputs=1, name=f"{name}.form")
-    chosen = choice.outputs[0]
-    chosen.type, chosen.shape = result.type, result.shape
     owner.insert_after(attention.nodes[-1], choice)
-    ir.convenience.replace_all_uses_with(result, chosen, replace_graph_outputs=True)
-    chosen.name, result.name = result.name, f"{result.name}.plain"
+    take_over(result, choice.outputs[0])
+    result.name = f"{choice.outputs[0].name}.plain"
     owner.remove(attention.nodes)
     plain = ir.Graph([], [result], nodes=attention.nodes, name=f"{name}.plain")
     choice.attributes.add(ir.AttrGraph("else_branch", plain))

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.passes import Pass
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, take_over
 from compiler.passes.weight_uses import is_lookup, is_product, is_router, is_shared_product, register
 from compiler.quantization import block_size
 from compiler.signed_numbers import Form, Scheme, SignedMatrix, SignedScales, SignedStack, SignedValues
@@ -207,7 +207,6 @@ def _as_one_batch(graph: ir.Graph, node: ir.Node) -> None:
     turned = op("Transpose", table, perm=[1, 0])
     product = op("MatMul", op("Reshape", x, op.integers(1, -1, columns)), turned)
     y = op("Reshape", product, op.integers(-1, rows), allowzero=1)
-    y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
     graph.insert_before(node, op.nodes)
-    ir.convenience.replace_all_uses_with(node.outputs[0], y, replace_graph_outputs=True)
+    take_over(node.outputs[0], y)
     graph.remove(node, safe=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compiler.passes import Pass
+from compiler.passes.nodes import take_over
 
 MICROSOFT = "com.microsoft"
 _FUSED = {"RMSNormalization": "SkipSimplifiedLayerNormalization", "LayerNormalization": "SkipLayerNormalization"}
@@ -66,16 +67,11 @@ def _fuse(graph: ir.Graph, total: ir.Node, norm: ir.Node) -> None:
         num_outputs=_SUM + 1,
         name=norm.name,
     )
-    for old, index in ((norm.outputs[0], 0), (total.outputs[0], _SUM)):
-        new = fused.outputs[index]
-        new.shape, new.type = old.shape, old.type
     for index in (1, 2):
         fused.outputs[index].name = ""
     # At the sum's place: what reads the sum may come before the norm.
     graph.insert_before(total, fused)
     for old, index in ((norm.outputs[0], 0), (total.outputs[0], _SUM)):
-        new = fused.outputs[index]
-        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-        new.name, old.name = old.name, None
+        take_over(old, fused.outputs[index])
     graph.remove(norm, safe=True)
     graph.remove(total, safe=True)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.operators import ATTENTION_METADATA
-from compiler.passes.nodes import fixed_size
+from compiler.passes.nodes import fixed_size, take_over
 
 MICROSOFT = "com.microsoft"
 
@@ -68,8 +68,7 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     owner = node.graph
     assert isinstance(owner, ir.Graph)
     owner.insert_before(node, tape.nodes)
-    ir.convenience.replace_all_uses_with(node.outputs[0], result, replace_graph_outputs=True)
-    result.name, node.outputs[0].name = node.outputs[0].name, None
+    take_over(node.outputs[0], result)
     owner.remove(node, safe=True)
 
 

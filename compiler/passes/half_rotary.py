@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, take_over
 
 
 def half_rotary(model: ir.Model) -> int:
@@ -44,8 +44,6 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     y = reordered(turned, 2, rotated // 2)
     if rest is not None:
         y = op("Concat", y, rest, axis=3)
-    y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
     graph.insert_before(node, op.nodes)
-    ir.convenience.replace_all_uses_with(node.outputs[0], y, replace_graph_outputs=True)
-    y.name, node.outputs[0].name = node.outputs[0].name, None
+    take_over(node.outputs[0], y)
     graph.remove(node, safe=True)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
+from compiler.passes.nodes import take_over
+
 _BRANCHES = ("then_branch", "else_branch")
 
 
@@ -135,9 +137,8 @@ def _join(graph: ir.Graph, region: _Region) -> None:
     )
     graph.insert_after(region.nodes[-1], joined)
     for value, result in zip(results, joined.outputs, strict=True):
-        result.type, result.shape = value.type, value.shape
-        ir.convenience.replace_all_uses_with(value, result, replace_graph_outputs=True)
-        result.name, value.name = value.name, f"{value.name}.apart"
+        take_over(value, result)
+        value.name = f"{result.name}.apart"
     graph.remove(later)
     graph.insert_after(joined, later)
     for node in reversed(region.nodes):

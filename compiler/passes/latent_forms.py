@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compiler.operators import ATTENTION_METADATA
 from compiler.passes.grouped_attention import MICROSOFT, additive_mask
-from compiler.passes.nodes import Tape, fixed_size
+from compiler.passes.nodes import Tape, fixed_size, take_over
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,9 @@ def _choose(graph: ir.Graph, parts: _Parts) -> None:
     branch = ir.Graph([], [wide], nodes=expanded.nodes, name=f"{name}.expanded")
 
     choice = ir.Node("", "If", [condition], [ir.AttrGraph("then_branch", branch)], num_outputs=1, name=f"{name}.form")
-    chosen = choice.outputs[0]
-    chosen.type, chosen.shape = result.type, result.shape
     graph.insert_after(parts.expand, choice)
-    ir.convenience.replace_all_uses_with(result, chosen, replace_graph_outputs=True)
-    chosen.name, result.name = result.name, f"{result.name}.absorbed"
+    take_over(result, choice.outputs[0])
+    result.name = f"{choice.outputs[0].name}.absorbed"
 
     parts.attention.replace_input_with(3, additive)
     graph.remove(parts.nodes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compiler.passes.nodes import Tape, fixed_size
+from compiler.passes.nodes import Tape, fixed_size, take_over
 
 
 def primitive_attention(model: ir.Model) -> int:
@@ -42,10 +42,8 @@ def _replace(graph: ir.Graph, node: ir.Node, added: dict[ir.Value, ir.Value]) ->
         added[mask] = _numbers(op, mask)
     weights = _cast(op, op("Softmax", op("Add", scores, added[mask]), axis=-1), ir.DataType.FLOAT, query.dtype)
     y = op("MatMul", weights, _repeated(op, values, repeats))
-    y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
     graph.insert_before(node, op.nodes)
-    ir.convenience.replace_all_uses_with(node.outputs[0], y, replace_graph_outputs=True)
-    y.name, node.outputs[0].name = node.outputs[0].name, None
+    take_over(node.outputs[0], y)
     graph.remove(node, safe=True)
 
 

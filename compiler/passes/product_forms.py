@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from compiler.mixture import PERHAPS_EMPTY
 from compiler.passes.even_rows import even_rows, has_even_rows
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, take_over
 from compiler.passes.weight_uses import register
 from compiler.quantization import BlockCounts, Blocks, BlockUnits, BlockValues
 from compiler.weights import JoinedRows, WeightTensor
@@ -96,9 +96,8 @@ def _choose(graph: ir.Graph, x: ir.Value, products: Sequence[ir.Node], choice: _
     forms = ir.Node("", "If", [choice.many], attributes, num_outputs=len(products), name=f"{name}.form")
     graph.insert_after(products[0], forms)
     for chosen, result in zip(forms.outputs, results, strict=True):
-        chosen.type, chosen.shape = result.type, result.shape
-        ir.convenience.replace_all_uses_with(result, chosen, replace_graph_outputs=True)
-        chosen.name, result.name = result.name, f"{result.name}.packed"
+        take_over(result, chosen)
+        result.name = f"{chosen.name}.packed"
     graph.remove(products)
     packed = ir.Graph([], results, nodes=products, name=f"{name}.packed")
     forms.attributes.add(ir.AttrGraph("else_branch", packed))

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.mixture import EXPERTS, PERHAPS_EMPTY, inputs_of, replace_experts
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, take_over
 from compiler.passes.scanned_experts import PROJECTIONS, expert_nodes
 from compiler.passes.weight_uses import register
 from compiler.weights import StackedWeight, Transposed, WeightTensor
@@ -59,9 +59,8 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     y_TAN = op("Gather", y_RN, places_TA, axis=0)
     weights_T1A = op("Reshape", weights, op.integers(-1, 1, _last(chosen)))
     y = op("Reshape", op("MatMul", weights_T1A, y_TAN), op("Shape", x))
-    y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
     graph.insert_before(node, op.nodes)
-    ir.convenience.replace_all_uses_with(node.outputs[0], y, replace_graph_outputs=True)
+    take_over(node.outputs[0], y)
     graph.remove(node, safe=True)
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from compiler.activations import activation_nodes, gated_nodes
 from compiler.mixture import EXPERTS, inputs_of, replace_experts
-from compiler.passes.nodes import Tape
+from compiler.passes.nodes import Tape, take_over
 from compiler.passes.weight_uses import register
 from compiler.weights import StackedWeight, Transposed
 
@@ -44,9 +44,8 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
     zero = op("Expand", op.constant(np.zeros((), x.dtype.numpy())), op("Shape", x))
     body = _body(graph, node, x, scanned)
     y = op("Scan", zero, *scanned.values(), body=body, num_scan_inputs=len(scanned))
-    y.shape, y.type = node.outputs[0].shape, node.outputs[0].type
     graph.insert_before(node, op.nodes)
-    ir.convenience.replace_all_uses_with(node.outputs[0], y, replace_graph_outputs=True)
+    take_over(node.outputs[0], y)
     graph.remove(node, safe=True)
 
 
