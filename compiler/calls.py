@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from compiler.errors import TraceError
+
 # Arguments that say where and how a tensor lies, which a graph does not.
 _PLACEMENT = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
 
@@ -90,7 +92,7 @@ def _shaped(function: Any, given: list[Any], named: dict[str, Any]) -> Any:
     its compiler.
     """
     if function._schema.is_mutable:
-        raise NotImplementedError(f"{function} changes a tensor in place, which ONNX has no word for")
+        raise TraceError(f"{function} changes a tensor in place, which ONNX has no word for")
     if function.namespace != "aten":
         return function(*map_leaves(_without_numbers, given), **map_leaves(_without_numbers, named))
     return map_leaves(_without_numbers, function(*map_leaves(_zeros, given), **map_leaves(_zeros, named)))

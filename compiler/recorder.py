@@ -16,6 +16,7 @@ from onnx_ir.tensor_adapters import TorchTensor, from_torch_dtype
 from torch import Tensor, nn
 
 from compiler.calls import Call, Place, Run, is_numberless, leaves, map_leaves
+from compiler.errors import TraceError
 from compiler.opset import op
 from compiler.sizes import RUNS, Size, Sizes
 from compiler.tensors import SIZES, TensorType
@@ -27,7 +28,7 @@ Function = Callable[[Mapping[str, Tensor]], Sequence[Tensor]]
 class Recording:
     """A function of named tensors as nodes: its inputs, the parameters that it reads, and its outputs, as values.
 
-    Raises NotImplementedError if it calls what has no translation, or computes something else for other sizes.
+    Raises TraceError if it calls what has no translation, or computes something else for other sizes.
     """
 
     def __init__(self, function: Function, inputs: Mapping[str, TensorType]) -> None:
@@ -75,7 +76,7 @@ class Recording:
             self._known |= {place: self._runs[0].tensors[place.index] for place in results}
             return
         if function not in TRANSLATIONS:
-            raise NotImplementedError(f"{function} has no translation to ONNX")
+            raise TraceError(f"{function} has no translation to ONNX")
         translated = TRANSLATIONS[function](*map_leaves(self._argument, args), **map_leaves(self._argument, kwargs))
         values = translated if isinstance(translated, (list, tuple)) else [translated]
         for place, value in zip(results, values, strict=True):
@@ -91,13 +92,13 @@ class Recording:
             elif all(seen[0].dtype == other.dtype and torch.equal(seen[0], other) for other in seen):
                 self._known[leaf] = seen[0]
             else:
-                raise NotImplementedError("the trace holds for some sizes only: numbers from outside change with them")
+                raise TraceError("the trace holds for some sizes only: numbers from outside change with them")
         return leaf in self._known if isinstance(leaf, Place) else not isinstance(leaf, Size)
 
     def _parameter(self, place: Place, seen: Sequence[Tensor]) -> None:
         parameter = seen[0]
         if not isinstance(parameter, nn.Parameter):
-            raise NotImplementedError("a tensor without numbers comes from outside the trace and is no parameter")
+            raise TraceError("a tensor without numbers comes from outside the trace and is no parameter")
         _same(seen, "parameters")
         self.parameters[self._assign(place, ir.Value())] = parameter
 
@@ -140,8 +141,8 @@ def _together(runs: Sequence[Sequence[Any]], what: str) -> Iterator[tuple[Any, .
 
 
 def _same(runs: Sequence[Any], what: str) -> Any:
-    """What all runs have. Raises NotImplementedError if they differ."""
+    """What all runs have. Raises TraceError if they differ."""
     first = runs[0]
     if any(other is not first and (isinstance(first, Tensor) or other != first) for other in runs[1:]):
-        raise NotImplementedError(f"the trace holds for some sizes only: {what} change with them")
+        raise TraceError(f"the trace holds for some sizes only: {what} change with them")
     return first

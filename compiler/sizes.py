@@ -10,6 +10,7 @@ from math import prod
 
 import onnx_ir as ir
 
+from compiler.errors import TraceError
 from compiler.opset import ints, op
 from compiler.tensors import SIZES
 
@@ -38,7 +39,7 @@ class Sizes:
             self._axes[SIZES[axis]] = Size(op.Shape(value, start=index, end=index + 1), axis)
 
     def find(self, wanted: tuple[int, ...]) -> Size:
-        """A size as factor · product of axes + rest. Raises NotImplementedError if it is none."""
+        """A size as factor · product of axes + rest. Raises TraceError if it is none."""
         if wanted not in self._found:
             self._found[wanted] = self._axes[wanted] if wanted in self._axes else self._affine(wanted)
         return self._found[wanted]
@@ -51,7 +52,7 @@ class Sizes:
                 rest = wanted[0] - factor * products[0]
                 if not remains and all(factor * p + rest == n for p, n in zip(products, wanted, strict=True)):
                     return _affine([self._axes[sizes] for sizes in chosen], factor, rest)
-        raise NotImplementedError(f"the trace holds for some sizes only: no formula gives {wanted}")
+        raise TraceError(f"the trace holds for some sizes only: no formula gives {wanted}")
 
 
 def _affine(axes: Sequence[Size], factor: int, rest: int) -> Size:

@@ -59,7 +59,7 @@ def _trace(part: Part) -> Piece:
 def record(part: Part) -> tuple[ir.Model, dict[ir.Value, str]]:
     """A part as a graph of its own, whose last inputs are the weights, and their names in the owner.
 
-    Raises NotImplementedError if it calls what has no translation, or computes something else for other sizes.
+    Raises TraceError if it calls what has no translation, or computes something else for other sizes.
     """
     recording = Recording(part.function, part.inputs)
     names = {id(parameter): name for name, parameter in part.owner.named_parameters()}
