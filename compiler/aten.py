@@ -8,6 +8,7 @@ of onnx_ir, and all else as it is. Sizes are vectors of one number, named by the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from itertools import pairwise
 from math import log
 from typing import Any
@@ -34,17 +35,16 @@ def _binary(op_type: str) -> Translation:
     return translate
 
 
-def _of_one_type(*operands: Any) -> list[ir.Value]:
-    """Tensors and numbers in the dtype in which torch computes with them."""
-    examples = [
-        torch.empty([1] * len(x.shape), dtype=to_torch_dtype(x.dtype)) if isinstance(x, ir.Value) else _plain(x)
-        for x in operands
-    ]
-    dtype = from_torch_dtype(torch.result_type(*examples))
-    return [_as(x, dtype) for x in operands]
+def _of_one_type(x: Any, y: Any) -> tuple[Any, Any]:
+    """Two tensors, or a tensor and a number, in the dtype in which torch computes with them."""
+    dtype = from_torch_dtype(torch.result_type(_example(x), _example(y)))
+    return _as(x, dtype), _as(y, dtype)
 
 
-def _plain(x: Any) -> Any:
+def _example(x: Any) -> Any:
+    """What decides on the dtype of a result: a number, or a tensor's dtype and whether it has axes."""
+    if isinstance(x, ir.Value):
+        return torch.empty([1] * len(x.shape or ()), dtype=to_torch_dtype(x.dtype))
     return x if isinstance(x, (bool, int, float)) else 1
 
 
@@ -194,7 +194,8 @@ def _stack(tensors: Sequence[Any], axis: int = 0) -> Any:
 
 
 def _concat(tensors: Sequence[Any], axis: int = 0) -> Any:
-    return op.Concat(*_of_one_type(*tensors), axis=axis)
+    widest = from_torch_dtype(reduce(torch.promote_types, (to_torch_dtype(x.dtype) for x in tensors)))
+    return op.Concat(*(_as(x, widest) for x in tensors), axis=axis)
 
 
 def _arange(start: Any, end: Any, step: Any = 1, dtype: ir.DataType | None = None) -> Any:

@@ -74,6 +74,8 @@ CASES: Mapping[str, Function] = {
     "parts": lambda t: torch.stack([part.sum(-1) for part in t["x"].split([1, 3, 4], dim=-1)], dim=1),
     "one part": lambda t: t["x"].split([8], dim=-1)[0],
     "joined in the wider type": lambda t: torch.cat((t["ids"][..., None], t["x"]), dim=-1),
+    "three joined": lambda t: torch.cat((t["ids"], t["ids"].half(), t["x"][..., 0]), dim=1),
+    "one joined": lambda t: torch.cat((t["x"],), dim=1),
     "order of axes": lambda t: t["x"].permute(2, 0, -2),
     "flattened": lambda t: t["x"].flatten(0, 1),
     "two rows": lambda t: t["x"].reshape(2, -1),
