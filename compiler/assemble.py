@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 import torch
+from onnx_ir.tensor_adapters import from_torch_dtype
 from torch import Tensor, nn
 
 from compiler import interface
@@ -26,13 +27,6 @@ from compiler.wiring import REAL, mask_type, table_type
 from runtime.plan.manifest import Input, State
 
 MODEL, ENCODER = "model", "encoder"
-_IR_DTYPES = {
-    torch.float32: ir.DataType.FLOAT,
-    torch.float16: ir.DataType.FLOAT16,
-    torch.bfloat16: ir.DataType.BFLOAT16,
-    torch.int64: ir.DataType.INT64,
-    torch.bool: ir.DataType.BOOL,
-}
 
 
 @dataclass(frozen=True)
@@ -63,14 +57,14 @@ class Assembler:
 
     def add_input(self, name: str, kind: TensorType) -> None:
         """A new graph input."""
-        value = ir.Value(name=name, shape=ir.Shape(kind.shape), type=ir.TensorType(_IR_DTYPES[kind.dtype]))
+        value = ir.Value(name=name, shape=ir.Shape(kind.shape), type=ir.TensorType(from_torch_dtype(kind.dtype)))
         self.graph.inputs.append(value)
         self.define(name, kind, value)
 
     def define(self, name: str, kind: TensorType, value: ir.Value) -> None:
         """Gives a tensor its name in this graph."""
         value.name = name
-        value.shape, value.type = ir.Shape(kind.shape), ir.TensorType(_IR_DTYPES[kind.dtype])
+        value.shape, value.type = ir.Shape(kind.shape), ir.TensorType(from_torch_dtype(kind.dtype))
         self.values[name] = value
 
     def instantiate(self, piece: Piece, stage: Stage) -> None:
@@ -91,7 +85,7 @@ class Assembler:
         """The initializer of a parameter of the model."""
         name = self.names[id(parameter)]
         if name not in self.graph.initializers:
-            dtype, shape, slots = _IR_DTYPES[parameter.dtype], tuple(parameter.shape), self.slots[name]
+            dtype, shape, slots = from_torch_dtype(parameter.dtype), tuple(parameter.shape), self.slots[name]
             alone = slots == (name,)
             tensor = WeightTensor(name, shape, dtype) if alone else StackedWeight(name, slots, shape, dtype)
             value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)

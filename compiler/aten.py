@@ -125,11 +125,10 @@ def _power(x: Any, exponent: Any) -> Any:
 
 
 def _clamp(x: Any, least: float | None = None, most: float | None = None) -> Any:
-    if most is None:
-        return op.Max(x, number(least or 0, x.dtype))
-    if least is None:
-        return op.Min(x, number(most, x.dtype))
-    return op.Clip(x, number(least, x.dtype), number(most, x.dtype))
+    bounds = [None if bound is None else number(bound, x.dtype) for bound in (least, most)]
+    if None not in bounds:
+        return op.Clip(x, *bounds)
+    return op.Max(x, bounds[0]) if most is None else op.Min(x, bounds[1])
 
 
 def _layer_norm(x: Any, shape: Sequence[int], weight: Any, bias: Any, eps: float) -> Any:
