@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archspec import ArchspecError
-    from compiler.build import build
-    from compiler.errors import BuildError
-    from runtime import Engine, EngineError, load
+    from archc.archspec import ArchspecError
+    from archc.compiler.build import build
+    from archc.compiler.errors import BuildError
+    from archc.runtime import Engine, EngineError, load
 
     __version__: str
     errors: tuple[type[ArchspecError], type[BuildError], type[EngineError]]
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["ArchspecError", "BuildError", "Engine", "EngineError", "__version__", "build", "errors", "load"]
 
 _HOMES = {
-    "ArchspecError": "archspec.errors",
-    "BuildError": "compiler.errors",
-    "Engine": "runtime.engine",
-    "EngineError": "runtime.errors",
-    "build": "compiler.build",
-    "load": "runtime.engine",
+    "ArchspecError": "archc.archspec.errors",
+    "BuildError": "archc.compiler.errors",
+    "Engine": "archc.runtime.engine",
+    "EngineError": "archc.runtime.errors",
+    "build": "archc.compiler.build",
+    "load": "archc.runtime.engine",
 }
 _ERRORS = ("ArchspecError", "BuildError", "EngineError")
 
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module, metadata
 
     if name == "__version__":
-        value: Any = metadata.version("archc")
+        value: Any = metadata.version("archc-compiler")
     elif name == "errors":
         value = tuple(getattr(import_module(_HOMES[error]), error) for error in _ERRORS)
     elif name in _HOMES:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archc.report import Row, describe, module_tree, tensor_table, tree_lines
-from runtime.dtypes import DTYPES
-from runtime.plan.manifest import ring_slots
+from archc.cli.report import Row, describe, module_tree, tensor_table, tree_lines
+from archc.plan.dtypes import DTYPES
+from archc.plan.manifest import ring_slots
 
 if TYPE_CHECKING:
-    from archspec import BoundSpec, Spec
-    from archspec.vocabulary import GroupedQueryAttention, LatentAttention
-    from runtime.plan import Manifest, State
+    from archc.archspec import BoundSpec, Spec
+    from archc.archspec.vocabulary import GroupedQueryAttention, LatentAttention
+    from archc.plan import Manifest, State
 
 _SHOWN_DTYPES = ("float32", "float16")
 
@@ -157,13 +157,13 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
 
     Raises WeightsError and BuildError where the checkpoint does not fill the model.
     """
-    from compiler.checkpoint.names import map_checkpoint
-    from compiler.checkpoint.reader import Checkpoint
-    from compiler.cost import flops_per_token, parameter_count
-    from compiler.interface import DTYPES as COMPILER_DTYPES
-    from compiler.interface import graph_state
-    from compiler.model import meta_model
-    from compiler.slots import slot_shapes
+    from archc.compiler.contract.inputs_outputs import DTYPES as COMPILER_DTYPES
+    from archc.compiler.contract.inputs_outputs import graph_state
+    from archc.compiler.modules.cost import flops_per_token, parameter_count
+    from archc.compiler.modules.model import meta_model
+    from archc.compiler.weights.checkpoint.names import map_checkpoint
+    from archc.compiler.weights.checkpoint.reader import Checkpoint
+    from archc.compiler.weights.slots import slot_shapes
 
     model = meta_model(bound)
     sources: dict[str, str] = {}
@@ -217,14 +217,14 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
 
 def bind_plan(manifest: Manifest, where: str) -> BoundSpec:
     """The spec that a plan carries, at its sizes. Raises ArchspecError where this archc cannot read it."""
-    from archspec import load_spec_text
+    from archc.archspec import load_spec_text
 
     return load_spec_text(manifest.spec, f"{where}: spec").bind(manifest.config, source=f"{where}: config")
 
 
 def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
     """Slots that the spec's weight table has no entry for, those of all layers and experts as one."""
-    from archspec.weights import generic_key
+    from archc.archspec.weights.resolve import generic_key
 
     missing = {generic_key(name): None for name in names if bound.weights.find(name) is None}
     return list(missing)

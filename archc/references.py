@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
-from compiler.build import load_torch, open_slots
-from compiler.checkpoint.folder import read_folder_config
-from compiler.interface import DTYPES
-from compiler.model import Model, Outputs, meta_model
-from runtime.masks import build_mask
-from runtime.plan import Input, Manifest
+from archc.archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
+from archc.compiler.build import load_torch, open_slots
+from archc.compiler.contract.inputs_outputs import DTYPES
+from archc.compiler.modules.model import Model, Outputs, meta_model
+from archc.compiler.weights.checkpoint.folder import read_folder_config
+from archc.plan import Input, Manifest
+from archc.runtime.inputs.masks import build_mask
 
 Floats = NDArray[np.float32]
 

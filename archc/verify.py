@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from archc.archspec import BoundSpec
+from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.folder import find_checkpoint
 from archc.models import bind_plan
+from archc.plan import Manifest
 from archc.references import Floats, Reference, TorchReference, choose_reference
-from archspec import BoundSpec
-from compiler.checkpoint.folder import find_checkpoint
-from compiler.errors import BuildError
-from runtime.engine import Engine
-from runtime.errors import EngineError, PromptError
-from runtime.plan import Manifest
+from archc.runtime.engine import Engine
+from archc.runtime.errors import EngineError, PromptError
 
 Progress = Callable[[str, int, int], None]
 

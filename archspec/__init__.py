@@ -4,15 +4,15 @@ A spec is a YAML file. `load_spec` checks it, `Spec.bind` gives it the sizes of 
 resulting `BoundSpec` is all that a compiler needs to know.
 """
 
-from archspec.binding import BoundSpec
-from archspec.catalog import Listed, detect_spec, find_spec, list_specs, specs_dir
-from archspec.config_json import parse_config, read_config
-from archspec.errors import ArchspecError, ConfigError, Problem, SpecError, WeightsError
-from archspec.loading import load_spec, load_spec_text
-from archspec.schema import json_schema
-from archspec.spec import Spec
-from archspec.vocabulary.verbs import Concat, Normalize, Reshape, Select, Split, Stack, Step, Transpose
-from archspec.weights import BoundWeights, Resolution, Source
+from archc.archspec.binding.binding import BoundSpec
+from archc.archspec.binding.spec import Spec
+from archc.archspec.config.reader import parse_config, read_config
+from archc.archspec.docs.json_schema import json_schema
+from archc.archspec.errors import ArchspecError, ConfigError, Problem, SpecError, WeightsError
+from archc.archspec.source.catalog import Listed, detect_spec, find_spec, list_specs, specs_dir
+from archc.archspec.source.loading import load_spec, load_spec_text
+from archc.archspec.vocabulary.verbs import Concat, Normalize, Reshape, Select, Split, Stack, Step, Transpose
+from archc.archspec.weights.resolve import BoundWeights, Resolution, Source
 
 __all__ = [
     "ArchspecError",

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from archc.error import Error
+
 _LONGEST_VALUE = 60
 _LONGEST_WORD = 100  # difflib is quadratic in the length of what it compares
 
@@ -28,7 +30,7 @@ class Problem:
         return printable(": ".join(part for part in (place, self.path, text) if part))
 
 
-class ArchspecError(Exception):
+class ArchspecError(Error):
     """Base of every error that archspec raises for a fault in its input; `problems` holds all that were found."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

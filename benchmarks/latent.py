@@ -18,13 +18,13 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from compiler import operators as ops
-from compiler.latent_operators import latent_attention
-from compiler.passes.clean import clean
-from compiler.passes.grouped_attention import group_attention
-from compiler.passes.latent_forms import choose_latent_form
-from compiler.tensors import TensorType
-from compiler.trace import Part, record
+from archc.compiler.contract.types import TensorType
+from archc.compiler.ops import operators as ops
+from archc.compiler.ops.latent_attention import latent_attention
+from archc.compiler.passes.attention.grouped_attention import group_attention
+from archc.compiler.passes.attention.latent_forms import choose_latent_form
+from archc.compiler.passes.clean import clean
+from archc.compiler.tracing.parts import Part, record
 
 HEADS, NOPE, ROPE, VALUE, LATENT, LAYERS = 16, 128, 64, 128, 512, 27
 SCALE = (NOPE + ROPE) ** -0.5

@@ -15,8 +15,8 @@ import numpy as np
 from limits import memory_bandwidth
 
 import archc
-from runtime.dtypes import DTYPES
-from runtime.plan.manifest import State
+from archc.plan.dtypes import DTYPES
+from archc.plan.manifest import State
 
 
 def state_bytes(state: State, length: int) -> int:

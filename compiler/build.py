@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archspec import BoundSpec, detect_spec, load_spec
-from compiler import interface
-from compiler.checkpoint.folder import find_checkpoint, read_folder_config, special_tokens, tokenizer_files
-from compiler.checkpoint.names import map_checkpoint, tied_slots
-from compiler.checkpoint.reader import Checkpoint, RandomWeights
-from compiler.description import describe
-from compiler.emit import (
+from archc.archspec import BoundSpec, detect_spec, load_spec
+from archc.compiler.contract import inputs_outputs
+from archc.compiler.errors import BuildError
+from archc.compiler.lower import lower
+from archc.compiler.modules.model import Model, meta_model
+from archc.compiler.options import Form, choose_form
+from archc.compiler.output.manifest import describe
+from archc.compiler.output.tensorrt.plan import write_engine_plan
+from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
+from archc.compiler.output.writing import (
     Content,
     Listener,
     Progress,
@@ -27,13 +30,15 @@ from compiler.emit import (
     write_folder,
     write_plan,
 )
-from compiler.errors import BuildError
-from compiler.form import Form, choose_form
-from compiler.lowering import lower
-from compiler.model import Model, meta_model
-from compiler.slots import parameter_slots, slot_shapes
-from compiler.tensorrt.plan import write_engine_plan
-from compiler.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
+from archc.compiler.weights.checkpoint.folder import (
+    find_checkpoint,
+    read_folder_config,
+    special_tokens,
+    tokenizer_files,
+)
+from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
+from archc.compiler.weights.checkpoint.reader import Checkpoint, RandomWeights
+from archc.compiler.weights.slots import parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
 
@@ -69,7 +74,7 @@ def build(
     config = read_folder_config(folder) if folder is not None else None
     bound = bind(spec, config, size, overrides)
     longest = choose_length(bound, max_seq_len)
-    model = meta_model(bound, interface.DTYPES[form.dtype])
+    model = meta_model(bound, inputs_outputs.DTYPES[form.dtype])
     slots = open_slots(bound, model, folder if random is None else None, random)
 
     lowered = lower(model, form, longest)

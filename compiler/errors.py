@@ -1,11 +1,13 @@
-"""What can go wrong in a build."""
+"""Errors of a build."""
 
 from __future__ import annotations
 
+from archc.error import Error
 
-class BuildError(Exception):
-    """A checkpoint, target or place to write that a build cannot use; the message says where and what to do."""
+
+class BuildError(Error):
+    """A checkpoint, target, option or output path that a build cannot use; the message gives place and remedy."""
 
 
 class TraceError(Exception):
-    """A component computes what no graph can say for every size: a fault of archc, whatever the input."""
+    """A component cannot be traced for every size: a fault of archc, whatever the input."""

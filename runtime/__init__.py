@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import BackendError, EngineError, PlanError, PromptError
+from archc.runtime.errors import BackendError, EngineError, PlanError, PromptError
 
 if TYPE_CHECKING:
-    from runtime.engine import Engine, load
-    from runtime.generate import Sequences
+    from archc.runtime.engine import Engine, load
+    from archc.runtime.generation.generate import Sequences
 
 __all__ = ["BackendError", "Engine", "EngineError", "PlanError", "PromptError", "Sequences", "load"]
 
-_HOMES = {"Engine": "runtime.engine", "load": "runtime.engine", "Sequences": "runtime.generate"}
+_HOMES = {
+    "Engine": "archc.runtime.engine",
+    "load": "archc.runtime.engine",
+    "Sequences": "archc.runtime.generation.generate",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,20 +11,20 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import open_backend
-from runtime.backends.base import Backend
-from runtime.dtypes import to_float32
-from runtime.errors import PromptError
-from runtime.feeds import Feeder
-from runtime.generate import Finish, Floats, Row, Sequences, decode
-from runtime.outputs import empty_output
-from runtime.plan.manifest import Manifest, OutputRole
-from runtime.plan.reader import ENCODER, Plan
-from runtime.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
-from runtime.sampling import Sampler, Sampling, is_integer
-from runtime.source import SourceReader, check_answers
-from runtime.state import check_state
-from runtime.text import Tokenizer
+from archc.plan.dtypes import to_float32
+from archc.plan.manifest import Manifest, OutputRole
+from archc.plan.reader import ENCODER, Plan
+from archc.runtime.backends import open_backend
+from archc.runtime.backends.base import Backend
+from archc.runtime.errors import PromptError
+from archc.runtime.generation.generate import Finish, Floats, Row, Sequences, decode
+from archc.runtime.generation.sampling import Sampler, Sampling, is_integer
+from archc.runtime.inputs.feeds import Feeder
+from archc.runtime.inputs.outputs import empty_output
+from archc.runtime.inputs.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
+from archc.runtime.state.encoder import SourceReader, check_answers
+from archc.runtime.state.state import check_state
+from archc.runtime.text.tokenizer import Tokenizer
 
 
 class Options(TypedDict, total=False):

@@ -1,17 +1,15 @@
-"""What can go wrong, by whose mistake it is.  Every message says what was found, where, and what to do."""
+"""Errors of the runtime; those of plan files are in `archc.plan.errors`."""
 
+from __future__ import annotations
 
-class EngineError(Exception):
-    """Any failure of the runtime; catch this one to catch them all."""
+from archc.plan.errors import EngineError, PlanError
 
-
-class PlanError(EngineError):
-    """The plan file is damaged, hostile, too new, or cannot be written."""
+__all__ = ["BackendError", "EngineError", "PlanError", "PromptError"]
 
 
 class PromptError(EngineError):
-    """The caller's ids, text, messages or options cannot be used with this plan."""
+    """The ids, text, messages or options of a call do not fit the plan."""
 
 
 class BackendError(EngineError):
-    """The package, execution provider or device that the plan's target needs is missing or wrong."""
+    """The package, execution provider or device that the plan's target needs is missing or unsuitable."""

@@ -1,8 +1,8 @@
 """The vocabulary: one class for each thing that a spec can say, in the field's own terms."""
 
-from archspec.vocabulary.base import DefaultKind, Size, Word
-from archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
-from archspec.vocabulary.mixer import (
+from archc.archspec.vocabulary.base import DefaultKind, Size, Word
+from archc.archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
+from archc.archspec.vocabulary.mixer import (
     Attention,
     CrossAttention,
     GroupedQueryAttention,
@@ -11,7 +11,7 @@ from archspec.vocabulary.mixer import (
     LocalizedFilter,
     ProjectionBias,
 )
-from archspec.vocabulary.mlp import (
+from archc.archspec.vocabulary.mlp import (
     Activation,
     ChannelMixing,
     DenseMlp,
@@ -22,7 +22,7 @@ from archspec.vocabulary.mlp import (
     PlainMlp,
     Router,
 )
-from archspec.vocabulary.model import (
+from archc.archspec.vocabulary.model import (
     PER_LAYER,
     Embedding,
     EmbeddingProjection,
@@ -34,7 +34,7 @@ from archspec.vocabulary.model import (
     Skip,
     differs_by_layer,
 )
-from archspec.vocabulary.norm import (
+from archc.archspec.vocabulary.norm import (
     LayerNorm,
     NoNorm,
     Norm,
@@ -46,7 +46,7 @@ from archspec.vocabulary.norm import (
     RmsNorm,
     Stretch,
 )
-from archspec.vocabulary.position import (
+from archc.archspec.vocabulary.position import (
     Alibi,
     BlockRope,
     DynamicScaling,
@@ -64,7 +64,7 @@ from archspec.vocabulary.position import (
     Sinusoidal,
     YarnScaling,
 )
-from archspec.vocabulary.recurrence import (
+from archc.archspec.vocabulary.recurrence import (
     DecayedAverage,
     DeltaRule,
     DynamicShift,

@@ -16,7 +16,7 @@ class Word(BaseModel):
 
     The classes of this package describe *bound* values: plain numbers, booleans and words. In a YAML file any of these
     values may also be an expression over `config:` names, or, in a section that belongs to a layer, a list that repeats
-    over the layers; `archspec.checking` and `archspec.binding` take those forms away before a Word is made.
+    over the layers; `checking.checker` and `archspec.binding` take those forms away before a Word is made.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archspec.vocabulary.base import Word
-from archspec.vocabulary.mlp import Activation
-from archspec.vocabulary.norm import Norm
+from archc.archspec.vocabulary.base import Word
+from archc.archspec.vocabulary.mlp import Activation
+from archc.archspec.vocabulary.norm import Norm
 
 
 class LmHead(Word):

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archspec.vocabulary.base import DefaultKind, Size, Word
-from archspec.vocabulary.norm import NoNorm, Norm, QkNorm
+from archc.archspec.vocabulary.base import DefaultKind, Size, Word
+from archc.archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 
 
 class ProjectionBias(Word):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat
 
-from archspec.vocabulary.base import Size, Word
+from archc.archspec.vocabulary.base import Size, Word
 
 # Spellings that checkpoints use for the same function.
 ACTIVATION_ALIASES = {

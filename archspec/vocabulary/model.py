@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from archspec.vocabulary.base import Size, Word
-from archspec.vocabulary.head import Head, NoPooler, Pooler
-from archspec.vocabulary.mixer import Attention, CrossAttention
-from archspec.vocabulary.mlp import Mlp
-from archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
-from archspec.vocabulary.position import Position
-from archspec.vocabulary.recurrence import Recurrence
+from archc.archspec.vocabulary.base import Size, Word
+from archc.archspec.vocabulary.head import Head, NoPooler, Pooler
+from archc.archspec.vocabulary.mixer import Attention, CrossAttention
+from archc.archspec.vocabulary.mlp import Mlp
+from archc.archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
+from archc.archspec.vocabulary.position import Position
+from archc.archspec.vocabulary.recurrence import Recurrence
 
 
 class EmbeddingProjection(Word):

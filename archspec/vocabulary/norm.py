@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archspec.vocabulary.base import Word
+from archc.archspec.vocabulary.base import Word
 
 
 class RmsNorm(Word):

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archspec.vocabulary.base import Size, Word
-from archspec.vocabulary.mlp import Activation
-from archspec.vocabulary.norm import NoNorm, Norm
+from archc.archspec.vocabulary.base import Size, Word
+from archc.archspec.vocabulary.mlp import Activation
+from archc.archspec.vocabulary.norm import NoNorm, Norm
 
 
 class StaticShift(Word):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat
 
-from archspec.vocabulary.base import Size, Word
+from archc.archspec.vocabulary.base import Size, Word
 
 
 class Transpose(Word):

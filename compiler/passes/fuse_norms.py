@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.passes import Pass
-from compiler.passes.nodes import take_over
+from archc.compiler.graph.nodes import take_over
+from archc.compiler.passes import Pass
 
 MICROSOFT = "com.microsoft"
 _FUSED = {"RMSNormalization": "SkipSimplifiedLayerNormalization", "LayerNormalization": "SkipLayerNormalization"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.passes.nodes import only_reader, take_over
-from compiler.weights import WeightTensor
+from archc.compiler.graph.nodes import only_reader, take_over
+from archc.compiler.weights.lazy import WeightTensor
 
 MICROSOFT = "com.microsoft"
 

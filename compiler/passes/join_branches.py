@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
-from compiler.passes.nodes import take_over
+from archc.compiler.graph.nodes import take_over
 
 _BRANCHES = ("then_branch", "else_branch")
 

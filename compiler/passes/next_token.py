@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from msgspec import convert
 
-from compiler.passes.nodes import Tape
-from runtime.plan.manifest import Output
+from archc.compiler.graph.nodes import Tape
+from archc.plan.manifest import Output
 
 TOKEN, LOGIT = "next_token", "next_logit"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compiler.mixture import PERHAPS_EMPTY
-from compiler.passes.nodes import Tape
+from archc.compiler.graph.nodes import Tape
+from archc.compiler.ops.experts import PERHAPS_EMPTY
 
 _ASKED = "logit_positions"
 _ELEMENTWISE = frozenset({

@@ -7,29 +7,29 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from compiler.passes import Pass
-from compiler.passes.batched_experts import batch_experts
-from compiler.passes.blocked_attention import block_attention
-from compiler.passes.clean import clean
-from compiler.passes.dequantized_weights import dequantized_weights
-from compiler.passes.fold_weights import fold_weights
-from compiler.passes.fuse_norms import fuse_norms, norm_fusion
-from compiler.passes.fuse_swish import fuse_swish
-from compiler.passes.grouped_attention import group_attention
-from compiler.passes.half_rotary import half_rotary
-from compiler.passes.join_branches import join_branches
-from compiler.passes.join_products import join_products
-from compiler.passes.latent_forms import choose_latent_form
-from compiler.passes.pad_heads import pad_heads
-from compiler.passes.plain_attention import plain_attention
-from compiler.passes.primitive_attention import primitive_attention
-from compiler.passes.product_forms import choose_product_form
-from compiler.passes.quantize import CUDA as CUDA_KERNELS
-from compiler.passes.quantize import quantize
-from compiler.passes.routed_experts import route_experts
-from compiler.passes.rows_as_stored import rows_as_stored
-from compiler.passes.scanned_experts import scan_experts
-from compiler.passes.take_early import take_early
+from archc.compiler.passes import Pass
+from archc.compiler.passes.attention.blocked_attention import block_attention
+from archc.compiler.passes.attention.grouped_attention import group_attention
+from archc.compiler.passes.attention.half_rotary import half_rotary
+from archc.compiler.passes.attention.latent_forms import choose_latent_form
+from archc.compiler.passes.attention.pad_heads import pad_heads
+from archc.compiler.passes.attention.plain_attention import plain_attention
+from archc.compiler.passes.attention.primitive_attention import primitive_attention
+from archc.compiler.passes.clean import clean
+from archc.compiler.passes.experts.batched_experts import batch_experts
+from archc.compiler.passes.experts.routed_experts import route_experts
+from archc.compiler.passes.experts.scanned_experts import scan_experts
+from archc.compiler.passes.fuse_norms import fuse_norms, norm_fusion
+from archc.compiler.passes.fuse_swish import fuse_swish
+from archc.compiler.passes.join_branches import join_branches
+from archc.compiler.passes.products.dequantized_weights import dequantized_weights
+from archc.compiler.passes.products.fold_weights import fold_weights
+from archc.compiler.passes.products.join_products import join_products
+from archc.compiler.passes.products.product_forms import choose_product_form
+from archc.compiler.passes.products.quantize import CUDA as CUDA_KERNELS
+from archc.compiler.passes.products.quantize import quantize
+from archc.compiler.passes.products.rows_as_stored import rows_as_stored
+from archc.compiler.passes.take_early import take_early
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from runtime.backends.base import Backend
-from runtime.backends.ort import PROVIDERS, OrtBackend
-from runtime.errors import BackendError
-from runtime.plan.engine_section import ENGINE_TARGETS
-from runtime.plan.reader import MODEL, Plan
+from archc.plan.engine_section import ENGINE_TARGETS
+from archc.plan.reader import MODEL, Plan
+from archc.runtime.backends.base import Backend
+from archc.runtime.backends.ort import PROVIDERS, OrtBackend
+from archc.runtime.errors import BackendError
 
 __all__ = ["Backend", "open_backend"]
 
@@ -26,7 +26,7 @@ def open_backend(
     if target in PROVIDERS:
         return OrtBackend(plan, threads, prepack, graph, bool(cuda_graph))
     if target in ENGINE_TARGETS:
-        from runtime.backends.tensorrt import TensorRtBackend  # what other targets do not wait for
+        from archc.runtime.backends.tensorrt.backend import TensorRtBackend  # what other targets do not wait for
 
         return TensorRtBackend(plan, graph, cuda_graph is not False)
     known = ", ".join((*PROVIDERS, *ENGINE_TARGETS))

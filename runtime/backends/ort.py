@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import ort_cuda
-from runtime.backends.base import Binding, Buffer
-from runtime.backends.threads import usable_cores
-from runtime.dtypes import DTYPES
-from runtime.errors import BackendError, EngineError, PlanError
-from runtime.plan.manifest import Encoder, Manifest, Shape
-from runtime.plan.reader import ENCODER, MODEL, Plan
+from archc.plan.dtypes import DTYPES
+from archc.plan.manifest import Encoder, Manifest, Shape
+from archc.plan.reader import ENCODER, MODEL, Plan
+from archc.runtime.backends import ort_cuda
+from archc.runtime.backends.base import Binding, Buffer
+from archc.runtime.backends.threads import usable_cores
+from archc.runtime.errors import BackendError, EngineError, PlanError
 
 # Target: execution provider, device, the archc extra that installs it.
 PROVIDERS = {

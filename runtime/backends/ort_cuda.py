@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.base import Binding
-from runtime.dtypes import DTYPES
+from archc.plan.dtypes import DTYPES
+from archc.runtime.backends.base import Binding
 
 _NOT_RECORDED = -1
 _IDS = count(1)  # graphs of one session are told apart by these

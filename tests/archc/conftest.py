@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from archc.cli import main
+from archc.cli.app import main
 
 TINY = Path(__file__).parent.parent.parent / "examples" / "tiny-qwen2"
 SMALL = ["d_model=32", "num_heads=2", "d_ff=48", "vocab_size=60", "num_layers=2", "context_length=40"]

@@ -98,8 +98,8 @@ def test_a_failed_build_leaves_the_old_plan(archc: Archc, hot: Path, tmp_path: P
 
 
 def test_help_names_every_target(archc: Archc) -> None:
-    from compiler.interface import DTYPES
-    from compiler.targets import TARGETS
+    from archc.compiler.contract.inputs_outputs import DTYPES
+    from archc.compiler.targets import TARGETS
 
     text = archc("build", "--help").out
     assert all(name in text for name in (*TARGETS, *DTYPES))
@@ -162,7 +162,7 @@ def test_an_engine_for_rtx_and_the_same_anew(archc: Archc, tmp_path: Path) -> No
 
 
 def test_targets_are_listed(archc: Archc) -> None:
-    from compiler.targets import TARGETS
+    from archc.compiler.targets import TARGETS
 
     text = archc("list", "--targets").out
     assert all(re.search(rf"^{name} +\S", text, re.MULTILINE) for name in TARGETS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import archc as api
-from archc import cli
+from archc.cli import app
 from tests.archc.conftest import Archc
 
 HEAVY = "{'torch', 'transformers', 'onnx_ir', 'onnxscript'}"
@@ -46,7 +46,9 @@ def test_usage_errors(archc: Archc) -> None:
 )
 def test_what_imports_no_torch(small: Path, arguments: list[str]) -> None:
     words = [str(small) if word == "PLAN" else word for word in arguments]
-    out = python(f"import sys; from archc.cli import main; main({words!r}); print(sorted({HEAVY} & set(sys.modules)))")
+    out = python(
+        f"import sys; from archc.cli.app import main; main({words!r}); print(sorted({HEAVY} & set(sys.modules)))"
+    )
     assert out.endswith("\n[]\n")
 
 
@@ -98,7 +100,7 @@ def test_exit_codes(
     def fail(arguments: list[str]) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "_call", fail)
+    monkeypatch.setattr(app, "_call", fail)
     result = archc("list")
     assert result.code == code
     if message is None:

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import GenerationConfig
 
-from archc.cli import main
+from archc.cli.app import main
 from tests.archc.conftest import Archc
 from tests.reference.bart import bart, published
 from tests.reference.from_transformers import FromTransformers

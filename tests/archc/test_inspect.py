@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archspec import find_spec
+from archc.archspec import find_spec
 from tests.archc.conftest import SMALL, TINY, Archc, sets
 
 SPEC_KEYS = {
@@ -115,7 +115,7 @@ def test_check_of_a_plan(archc: Archc, small: Path, tmp_path: Path) -> None:
     data = bytearray(small.read_bytes())
     data[data.index(b"\0" * 64, 9000) - 1] ^= 1
     place = tmp_path / "bad.plan"
-    from runtime.plan import Plan
+    from archc.plan import Plan
 
     with Plan(small) as plan:
         start = plan.offset("weights.bin")
@@ -131,7 +131,7 @@ def test_check_of_a_plan(archc: Archc, small: Path, tmp_path: Path) -> None:
 
 
 def test_a_plan_whose_spec_is_from_elsewhere(archc: Archc, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import archspec
+    from archc import archspec
 
     def refuse(*arguments: object) -> None:
         raise archspec.SpecError([archspec.Problem("spec", 1, 1, "layer", "unknown word")])
@@ -212,7 +212,7 @@ def test_list_and_schema(archc: Archc) -> None:
 def test_list_with_a_spec_at_fault(archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(find_spec("small-lm"), tmp_path)
     (tmp_path / "bad.yaml").write_text("family: [\n")
-    monkeypatch.setattr("archspec.catalog.specs_dir", lambda: tmp_path)
+    monkeypatch.setattr("archc.archspec.source.catalog.specs_dir", lambda: tmp_path)
     text = archc("list")
     assert text.code == 0
     assert "small-lm" in text.out

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import archc as api
-import runtime.engine
+from archc.runtime import engine
 from tests.archc.conftest import Archc, sets
 
 GREEDY = ("--max-new-tokens", 8)
@@ -39,22 +39,22 @@ def test_text_is_what_the_engine_writes(archc: Archc, qwen: Path) -> None:
 def test_json(archc: Archc, qwen: Path) -> None:
     result = archc("run", qwen, "--prompt", "Once upon", *GREEDY, "--json").json
     assert set(result) == {"prompt_ids", "output_ids", "text", "finish", "timing"}
-    engine = api.load(qwen)
-    assert result["output_ids"] == engine.generate(result["prompt_ids"], max_new_tokens=8)[0]
-    assert result["text"] == engine.tokenizer.decode(result["output_ids"])
+    loaded = api.load(qwen)
+    assert result["output_ids"] == loaded.generate(result["prompt_ids"], max_new_tokens=8)[0]
+    assert result["text"] == loaded.tokenizer.decode(result["output_ids"])
     assert result["finish"] == "length"
     assert result["timing"]["new_tokens"] == 8
 
 
 def test_only_weights_of_fewer_bits_are_packed(archc: Archc, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
-    load = runtime.engine.load
+    load = engine.load
 
-    def watched(*arguments: Any, prepack: bool | None, **options: Any) -> runtime.Engine:
+    def watched(*arguments: Any, prepack: bool | None, **options: Any) -> engine.Engine:
         seen.append(prepack)
         return load(*arguments, prepack=prepack, **options)
 
-    monkeypatch.setattr("runtime.engine.load", watched)
+    monkeypatch.setattr("archc.runtime.engine.load", watched)
     assert archc("run", small, "--ids", "1", *GREEDY).code == 0
     assert seen == [None]
 

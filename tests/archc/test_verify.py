@@ -14,7 +14,7 @@ from tests.archc.conftest import TINY, Archc
 
 def changed(plan: Path, out: Path) -> Path:
     """The plan with one of its weights made larger."""
-    from runtime.plan import Plan
+    from archc.plan import Plan
 
     with Plan(plan) as opened:
         tensor = next(t for t in opened.manifest.tensors if t.name == "layers.1.mixer_norm.weight")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from archspec import Spec, load_spec
+from archc.archspec import Spec, load_spec
 
 HERE = Path(__file__).parent
 SOUND = HERE / "wrong" / "sound" / "base.yaml"  # a small sound spec, which the wrong ones extend

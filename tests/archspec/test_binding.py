@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from archspec import ArchspecError, ConfigError, Spec, SpecError, load_spec, load_spec_text
-from archspec.vocabulary import LinearScaling, NoPosition, NoScaling, Rope
+from archc.archspec import ArchspecError, ConfigError, Spec, SpecError, load_spec, load_spec_text
+from archc.archspec.vocabulary import LinearScaling, NoPosition, NoScaling, Rope
 
 DATA = Path(__file__).parent / "data"
 Load = Callable[..., Spec]

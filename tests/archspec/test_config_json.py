@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from archspec import ConfigError, parse_config, read_config
-from archspec.config_json import canonical_config, is_neutral
+from archc.archspec import ConfigError, parse_config, read_config
+from archc.archspec.config.reader import canonical_config, is_neutral
 
 
 def test_reads_a_file_or_its_folder(tmp_path: Path) -> None:

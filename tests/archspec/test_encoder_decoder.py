@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from archspec import SpecError, load_spec_text
-from archspec.binding import BoundSpec
-from archspec.vocabulary import CrossAttention, LayerNorm, NoPosition, RelativeBuckets, Rope
+from archc.archspec import SpecError, load_spec_text
+from archc.archspec.binding.binding import BoundSpec
+from archc.archspec.vocabulary import CrossAttention, LayerNorm, NoPosition, RelativeBuckets, Rope
 
 SPEC = """
 family: both

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archspec.expressions import FUNCTIONS, Expression, ExpressionError, parse
+from archc.archspec.checking.expressions import FUNCTIONS, Expression, ExpressionError, parse
 
 NAMES = {
     "n": 4,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archspec import ArchspecError, Spec, load_spec, load_spec_text, parse_config
+from archc.archspec import ArchspecError, Spec, load_spec, load_spec_text, parse_config
 
 DATA = Path(__file__).parent / "data"
 TEXTS = [path.read_text() for path in sorted((Path(__file__).parent).glob("data/*.yaml"))]

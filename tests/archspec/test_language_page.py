@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from archspec import json_schema, load_spec_text
-from archspec.expressions import FUNCTIONS
-from archspec.header import META_KEYS
-from archspec.vocabulary.verbs import VERBS
+from archc.archspec import json_schema, load_spec_text
+from archc.archspec.checking.expressions import FUNCTIONS
+from archc.archspec.source.header import META_KEYS
+from archc.archspec.vocabulary.verbs import VERBS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "language.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from archspec import Spec, SpecError, load_spec, load_spec_text
-from archspec.vocabulary import Alibi, GatedMlp, LayerNorm, NoPosition, PlainMlp, Rope
-from archspec.vocabulary.norm import PlacedLayerNorm, PlacedRmsNorm
+from archc.archspec import Spec, SpecError, load_spec, load_spec_text
+from archc.archspec.vocabulary import Alibi, GatedMlp, LayerNorm, NoPosition, PlainMlp, Rope
+from archc.archspec.vocabulary.norm import PlacedLayerNorm, PlacedRmsNorm
 
 Load = Callable[..., Spec]
 Write = Callable[..., Path]

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from archspec import ArchspecError, BoundWeights, Concat, Select, Source, Split, Transpose, WeightsError, load_spec
+from archc.archspec import (
+    ArchspecError,
+    BoundWeights,
+    Concat,
+    Select,
+    Source,
+    Split,
+    Transpose,
+    WeightsError,
+    load_spec,
+)
 
 GROUPS = "mlp.router.groups={count: %d, chosen: %d, by: %s}"
 

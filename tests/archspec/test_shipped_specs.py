@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from archspec import (
+from archc.archspec import (
     ConfigError,
     SpecError,
     detect_spec,
@@ -18,7 +18,7 @@ from archspec import (
     load_spec_text,
     specs_dir,
 )
-from archspec.yaml_tree import parse_tree, read_tree, to_python
+from archc.archspec.source.yaml_tree import parse_tree, read_tree, to_python
 
 SPECS = [listed.path for listed in list_specs()]
 DATA = sorted((Path(__file__).parent / "data").glob("*.yaml"))
@@ -122,7 +122,7 @@ def with_faulty_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "c.yaml").write_text("family: c\nmatch: {model_type: tiny, architectures: 5}\n")
     (tmp_path / "d.yaml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "e.yaml").mkdir()
-    monkeypatch.setattr("archspec.catalog.specs_dir", lambda: tmp_path)
+    monkeypatch.setattr("archc.archspec.source.catalog.specs_dir", lambda: tmp_path)
     return tmp_path
 
 
@@ -148,6 +148,6 @@ def test_where_no_spec_fits_the_faults_of_the_others_are_told() -> None:
 def test_several_specs_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text(f"family: {name}\nmatch: {{model_type: twin}}\n")
-    monkeypatch.setattr("archspec.catalog.specs_dir", lambda: tmp_path)
+    monkeypatch.setattr("archc.archspec.source.catalog.specs_dir", lambda: tmp_path)
     with pytest.raises(ConfigError, match="model_type 'twin' fits several specs: one, two; name one of them"):
         detect_spec({"model_type": "twin"})

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archspec.vocabulary_page import vocabulary_page
+from archc.archspec.docs.vocabulary_page import vocabulary_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "vocabulary.md"
 
 
 def test_the_page_is_what_the_classes_say() -> None:
-    command = "python -m archspec.vocabulary_page > docs/vocabulary.md"
+    command = "python -m archc.archspec.docs.vocabulary_page > docs/vocabulary.md"
     assert PAGE.read_text("utf-8") == vocabulary_page(), f"regenerate it: {command}"
 
 

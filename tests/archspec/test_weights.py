@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from archspec import BoundWeights, Concat, Normalize, Select, Source, Spec, Split, Stack, Transpose, WeightsError
+from archc.archspec import BoundWeights, Concat, Normalize, Select, Source, Spec, Split, Stack, Transpose, WeightsError
 
 Load = Callable[..., Spec]
 MATRIX, VECTOR = (8, 8), (8,)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from archspec import ArchspecError, load_spec
+from archc.archspec import ArchspecError, load_spec
 
 WRONG = Path(__file__).parent / "wrong"
 BLOCKS = [block.splitlines() for block in (WRONG / "messages.txt").read_text("utf-8").split("\n\n")]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from archspec import SpecError
-from archspec.yaml_tree import MAX_BYTES, Scalar, Table, dump, parse_tree, read_tree, to_python
+from archc.archspec import SpecError
+from archc.archspec.source.yaml_tree import MAX_BYTES, Scalar, Table, dump, parse_tree, read_tree, to_python
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from compiler.operators import ATTENTION_METADATA
-from compiler.opset import OPSET
-from compiler.weights import WeightTensor
+from archc.compiler.graph.opset import OPSET
+from archc.compiler.ops.operators import ATTENTION_METADATA
+from archc.compiler.weights.lazy import WeightTensor
 
 Arrays = Mapping[str, NDArray[Any]]
 

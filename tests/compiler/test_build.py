@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import compiler.assemble
-import compiler.emit
-from compiler.build import build
-from compiler.errors import BuildError
-from compiler.trace import Part, Piece, trace
-from runtime.engine import load
-from runtime.errors import PlanError
+import archc.compiler.output.writing
+import archc.compiler.tracing.stitch
+from archc.compiler.build import build
+from archc.compiler.errors import BuildError
+from archc.compiler.tracing.parts import Part, Piece, trace
+from archc.runtime.engine import load
+from archc.runtime.errors import PlanError
 from tests.reference.small_lm import SmallLm
 
 
@@ -57,7 +57,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[list[Part]]:
         calls.append(list(parts))
         return trace(parts)
 
-    monkeypatch.setattr(compiler.assemble, "trace", counting)
+    monkeypatch.setattr(archc.compiler.tracing.stitch, "trace", counting)
     return calls
 
 
@@ -162,7 +162,7 @@ def test_a_disk_that_fills_up_keeps_what_was_there(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiler.emit, "stream_weights", full)
+    monkeypatch.setattr(archc.compiler.output.writing, "stream_weights", full)
     with pytest.raises((BuildError, PlanError), match=r"No space left|disk is full"):
         build("small-lm", checkpoint, out=out, target=target)
     assert content(out) == before

@@ -13,13 +13,13 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 
-from archspec import BoundSpec, read_config
-from compiler.assemble import assemble
-from compiler.build import bind, build, load_torch, open_slots
-from compiler.interface import graph_outputs
-from compiler.model import Model, meta_model
-from compiler.tensorrt.sections import EngineOptions
-from runtime.engine import Engine, load
+from archc.archspec import BoundSpec, read_config
+from archc.compiler.build import bind, build, load_torch, open_slots
+from archc.compiler.contract.inputs_outputs import graph_outputs
+from archc.compiler.modules.model import Model, meta_model
+from archc.compiler.output.tensorrt.sections import EngineOptions
+from archc.compiler.tracing.stitch import assemble
+from archc.runtime.engine import Engine, load
 from tests.families.case import Case, Reference
 
 
@@ -77,7 +77,7 @@ class Built:
         self, graphs: dict[str, ir.Model], name: str, target: str, dtype: str, quantize: str | None = None
     ) -> Path:
         """A build that starts from these graphs: targets share one trace, which is most of a build's time."""
-        with patch("compiler.lowering.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
+        with patch("archc.compiler.lower.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
             return build(
                 self.spec, self.checkpoint, out=self.folder / name, target=target, dtype=dtype, quantize=quantize,
                 engine=EngineOptions(compute_capabilities=("8.9", "12.0")) if quantize == "fp8" else EngineOptions(),

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compiler.cost import parameter_count
-from compiler.model import Model, meta_model
-from compiler.wiring import SOURCE_MASK
+from archc.compiler.contract.shared_inputs import SOURCE_MASK
+from archc.compiler.modules.cost import parameter_count
+from archc.compiler.modules.model import Model, meta_model
 from tests.families.built import Built
 from tests.families.case import Ids, Outputs
 from tests.families.portable import block_places, run_encoder, run_portable

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from archspec.catalog import shipped
+from archc.archspec.source.catalog import shipped
 from tests.families.case import Case
 
 REFERENCES = Path(__file__).parent.parent / "reference"

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from archspec import load_spec
-from archspec.catalog import shipped
+from archc.archspec import load_spec
+from archc.archspec.source.catalog import shipped
 
 # What a spec says about checkpoints and sizes is no computation.
 _APART = (

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compiler.components.experts import Router
+from archc.compiler.modules.mlp.experts import Router
 from tests.families.built import Built
 from tests.families.case import Ids
 from tests.families.checks import torch_outputs

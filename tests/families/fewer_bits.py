@@ -19,10 +19,10 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from archspec import BoundSpec, load_spec, read_config
-from archspec.catalog import shipped
-from compiler.build import build
-from runtime.engine import Engine, load
+from archc.archspec import BoundSpec, load_spec, read_config
+from archc.archspec.source.catalog import shipped
+from archc.compiler.build import build
+from archc.runtime.engine import Engine, load
 from tests.families.built import Built, for_tiny_models
 from tests.families.checks import append_all, beginning_with, inputs_of, outputs_of
 from tests.families.collection import cases_of
@@ -64,8 +64,10 @@ class Wide(Built):
     def in_form(self, form: Form) -> Engine:
         """The plan for the CPU in one form, loaded."""
         with (
-            patch("compiler.lowering.assemble", lambda _: {name: graph.clone() for name, graph in self.graphs.items()}),
-            patch("compiler.build.bind", lambda *_: self.bound),
+            patch(
+                "archc.compiler.lower.assemble", lambda _: {name: graph.clone() for name, graph in self.graphs.items()}
+            ),
+            patch("archc.compiler.build.bind", lambda *_: self.bound),
         ):
             out = self.folder / f"{form.quantize}.{form.kv}.plan"
             return load(build(self.family, random=1, out=out, quantize=form.quantize, kv=form.kv), threads=1)

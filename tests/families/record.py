@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from archspec.catalog import shipped
+from archc.archspec.source.catalog import shipped
 from tests.families.built import Built, for_tiny_models
 from tests.families.collection import cases_of
 from tests.families.golden import golden_file, record

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from archspec.catalog import shipped
+from archc.archspec.source.catalog import shipped
 from tests.families import checks
 from tests.families.built import Built, for_tiny_models
 from tests.families.collection import cases_of, module_name

@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-import compiler.tensorrt.plan
-from compiler.targets import TARGETS, TENSORRT
-from compiler.tensorrt.network import Account
-from runtime.plan import Engine, Plan
+import archc.compiler.output.tensorrt.plan
+from archc.compiler.output.tensorrt.network import Account
+from archc.compiler.targets import TARGETS, TENSORRT
+from archc.plan import Engine, Plan
 from tests.families.built import Built
 from tests.families.checks import check_portable, expected, inputs_of
 from tests.families.cuda_kernels import check_kernels
@@ -40,14 +40,14 @@ class EngineResult:
 def check_engine(built: Built) -> EngineResult:
     """TensorRT for RTX parses and builds every graph; its attention layers, read back, are masked and not causal."""
     accounts: list[Account] = []
-    check = compiler.tensorrt.plan.check_account
+    check = archc.compiler.output.tensorrt.plan.check_account
 
     def recording(account: Account, engine: Engine) -> None:
         accounts.append(account)
         check(account, engine)
 
     begin = time.perf_counter()
-    with patch("compiler.tensorrt.plan.check_account", recording):
+    with patch("archc.compiler.output.tensorrt.plan.check_account", recording):
         plan = built.half("engine.plan", "tensorrt-rtx")
     seconds = time.perf_counter() - begin
     layers = [layer for account in accounts for layer in account.attentions]
@@ -68,7 +68,7 @@ def check_engine(built: Built) -> EngineResult:
 def check_form(built: Built) -> float:
     """TensorRT's passes over the portable graph compute what they should, in ONNX Runtime in float32."""
     onnx = replace(TARGETS["onnx"], passes=TENSORRT)
-    with patch.dict("compiler.form.TARGETS", onnx=onnx):
+    with patch.dict("archc.compiler.options.TARGETS", onnx=onnx):
         folder = built.build_from(built.graphs, "form", "onnx", "float32")
     form = copy(built)
     for name in ("session", "encoder_session", "manifest"):

@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from archspec.catalog import shipped
-from compiler.assemble import assemble
-from compiler.interface import DTYPES
-from compiler.model import meta_model
-from compiler.targets import TARGETS
+from archc.archspec.source.catalog import shipped
+from archc.compiler.contract.inputs_outputs import DTYPES
+from archc.compiler.modules.model import meta_model
+from archc.compiler.targets import TARGETS
+from archc.compiler.tracing.stitch import assemble
 from tests.families import targets
 from tests.families.built import Built, for_tiny_models
 from tests.families.collection import cases_of

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from transformers import CONFIG_MAPPING
 
-from archspec import BoundSpec, ConfigError, load_spec, read_config
-from archspec.catalog import shipped
-from compiler.build import build
+from archc.archspec import BoundSpec, ConfigError, load_spec, read_config
+from archc.archspec.source.catalog import shipped
+from archc.compiler.build import build
 from tests.families.collection import cases_of
 
 

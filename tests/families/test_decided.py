@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from archspec import vocabulary as words
-from compiler.components.experts import Router
+from archc.archspec import vocabulary as words
+from archc.compiler.modules.mlp.experts import Router
 from tests.families.decided import least_lead
 
 EXPERT = words.PlainMlp(width=2, activation="relu")

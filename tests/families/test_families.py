@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from archspec.catalog import shipped
+from archc.archspec.source.catalog import shipped
 from tests.families import checks
 from tests.families.built import Built, for_tiny_models
 from tests.families.case import Case

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compiler.build import bind, build
-from runtime.engine import Engine, load
+from archc.compiler.build import bind, build
+from archc.runtime.engine import Engine, load
 from tests.families.built import Built
 from tests.families.checks import append_all, difference
 from tests.families.collection import cases_of

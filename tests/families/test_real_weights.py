@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertModel
 
-from compiler.build import build
-from runtime.engine import load
+from archc.compiler.build import build
+from archc.runtime.engine import load
 from tests.families.checks import TOLERANCE, difference
 
 SENTENCES = [

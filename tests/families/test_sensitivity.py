@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from archspec import BoundSpec
-from archspec.vocabulary import Router
-from compiler.build import load_torch, open_slots
-from compiler.model import meta_model
+from archc.archspec import BoundSpec
+from archc.archspec.vocabulary import Router
+from archc.compiler.build import load_torch, open_slots
+from archc.compiler.modules.model import meta_model
 from tests.families.built import Built
 from tests.families.checks import TOLERANCE, difference, expected, inputs_of, torch_outputs
 from tests.families.test_families import built, every_case

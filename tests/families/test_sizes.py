@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from archspec import load_spec
-from compiler.cost import parameter_count
-from compiler.model import meta_model
+from archc.archspec import load_spec
+from archc.compiler.modules.cost import parameter_count
+from archc.compiler.modules.model import meta_model
 
 # From the models' cards or papers, counted exactly by transformers' classes on the meta device where the cards round.
 PUBLISHED = [

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from archspec.catalog import shipped
+from archc.archspec.source.catalog import shipped
 from tests.families import targets, targets_table
 from tests.families.built import Built, for_tiny_models
 from tests.families.checks import TOLERANCE

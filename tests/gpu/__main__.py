@@ -17,7 +17,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from threading import Timer
 
-from archspec.catalog import shipped
+from archc.archspec.source.catalog import shipped
 from tests.gpu.machine import bandwidth, find_gpu, targets_here
 
 _SPEED_TAKES = 150.0  # seconds that are left for it

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.build import build
-from compiler.errors import BuildError
-from compiler.tensorrt.devices import device_capability
-from compiler.tensorrt.package import PACKAGES
-from compiler.tensorrt.sections import EngineOptions
-from runtime import EngineError
-from runtime.engine import Engine, load
+from archc.compiler.build import build
+from archc.compiler.errors import BuildError
+from archc.compiler.output.tensorrt.devices import device_capability
+from archc.compiler.output.tensorrt.package import PACKAGES
+from archc.compiler.output.tensorrt.sections import EngineOptions
+from archc.runtime import EngineError
+from archc.runtime.engine import Engine, load
 from tests.families.built import Built, for_tiny_models
 from tests.families.case import Case, Ids, Outputs
 from tests.families.checks import TOLERANCE, expected, inputs_of

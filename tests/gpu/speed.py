@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.build import build
-from runtime.engine import load
+from archc.compiler.build import build
+from archc.runtime.engine import load
 from tests.gpu.parity import engine_options
 
 FAMILY, SIZE = "qwen2", "0.5b"

@@ -14,8 +14,8 @@ import tokenizers
 from msgspec import convert
 from onnx import TensorProto, helper
 
-import runtime
-from runtime.plan import Manifest, Plan, PlanWriter
+from archc import runtime
+from archc.plan import Manifest, Plan, PlanWriter
 
 HIDDEN, HEADS, HEAD_DIM = 16, 2, 8
 TEMPLATE = (
@@ -282,7 +282,7 @@ def encoder(encoder_path: Path) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def answering_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an encoder-decoder's plan, compiled with random weights; not to be changed."""
-    from compiler.build import build
+    from archc.compiler.build import build
 
     folder = tmp_path_factory.mktemp("answering")
     sizes = {"vocab_size": 60, "d_model": 24, "d_kv": 6, "d_ff": 32, "num_layers": 2, "num_heads": 4}

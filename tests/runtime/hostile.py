@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import zipfile
 
-from runtime.plan import Plan
-from runtime.plan.archive import CENTRAL
+from archc.plan import Plan
+from archc.plan.archive import CENTRAL
 
 
 def patched(plan, edit):

@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-import runtime
-from runtime import BackendError, EngineError
-from runtime.backends import ort
-from runtime.backends.threads import usable_cores
+from archc import runtime
+from archc.runtime import BackendError, EngineError
+from archc.runtime.backends import ort
+from archc.runtime.backends.threads import usable_cores
 
 
 def test_two_packages_are_refused(monkeypatch, decoder_path, tmp_path):
@@ -74,8 +74,8 @@ def test_an_absurd_state_is_an_error_and_not_a_crash(decoder):
 
 def test_importing_the_runtime_loads_nothing_heavy():
     code = (
-        "import sys, runtime, runtime.engine\n"
-        "assert runtime.load is runtime.engine.load and 'Engine' in runtime.__all__\n"
+        "import sys, runtime, archc.runtime.engine\n"
+        "assert runtime.load is archc.runtime.engine.load and 'Engine' in runtime.__all__\n"
         "heavy = {'onnxruntime', 'tokenizers', 'jinja2', 'torch', 'onnx', 'compiler', 'archspec', 'archc'}\n"
         "bad = heavy & set(sys.modules)\n"
         "assert not bad, bad"

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from runtime import PromptError, chat
+from archc.runtime import PromptError
+from archc.runtime.text import chat
 
 HELLO = [{"role": "user", "content": "hello"}]
 

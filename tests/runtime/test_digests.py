@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from runtime.plan.digests import Digests
+from archc.plan.digests import Digests
 
 
 @pytest.mark.parametrize("sizes", [(), (0,), (3, 5), (3 << 20, 1, 2 << 20, 2 << 20, 7)])

@@ -9,9 +9,9 @@ import pytest
 from msgspec import ValidationError, convert
 from onnx import TensorProto, helper
 
-import runtime
-from runtime.plan import Plan, PlanError, PlanWriter
-from runtime.plan.manifest import Manifest
+from archc import runtime
+from archc.plan import Plan, PlanError, PlanWriter
+from archc.plan.manifest import Manifest
 
 ENCODER = "encoder.onnx"
 

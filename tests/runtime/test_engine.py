@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import runtime
-from runtime import PlanError, PromptError
+from archc import runtime
+from archc.plan import Plan
+from archc.runtime import PlanError, PromptError
 
 
 def test_logits_are_those_of_plain_numpy(decoder, tiny):
@@ -189,7 +190,7 @@ def test_a_plan_without_tokenizer_takes_ids_only(tiny, tmp_path):
 def test_overflowed_logits_are_an_error_and_not_a_token(tiny, tmp_path):
     plan = tiny.write(tmp_path / "p")
     data = bytearray(plan.read_bytes())
-    with runtime.plan.Plan(plan) as opened:
+    with Plan(plan) as opened:
         head = next(t for t in opened.manifest.tensors if t.name == "head")
         at = opened.offset("weights.bin") + head.offset
     data[at : at + head.bytes] = np.full(head.shape, np.nan, np.float32).tobytes()

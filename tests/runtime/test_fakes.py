@@ -8,7 +8,7 @@ import pytest
 import tensorrt_rtx as real_trt
 from cuda.bindings import runtime as real_cuda
 
-from runtime.backends.trt_engine import PACKAGES, Log
+from archc.runtime.backends.tensorrt.engine import PACKAGES, Log
 from tests.runtime.fakes import trt
 from tests.runtime.fakes.cuda import FakeCuda, cudaDeviceAttr, cudaError_t, cudaMemcpyKind, cudaStreamCaptureMode
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from runtime import PlanError
-from runtime.plan import PlanWriter, flushing
+from archc.plan import PlanWriter, flushing
+from archc.runtime import PlanError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-import runtime
-from compiler.build import build
+from archc import runtime
+from archc.compiler.build import build
 from tests.runtime.fakes.cuda import FakeCuda
 from tests.runtime.fakes.ort import FakeOrt
 from tests.runtime.fakes.plans import engine_plan_of, plain_plan_of, summing

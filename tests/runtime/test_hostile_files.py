@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import runtime
-from runtime.plan import Plan, PlanError
-from runtime.plan.archive import CENTRAL, PAGE
+from archc import runtime
+from archc.plan import Plan, PlanError
+from archc.plan.archive import CENTRAL, PAGE
 from tests.runtime.hostile import central, patched, rename, rezipped, with_manifest
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from onnx import TensorProto, helper
 
-import runtime
-from runtime.plan import PlanError
-from runtime.plan.onnx_external import place_weights
+from archc import runtime
+from archc.plan import PlanError
+from archc.plan.onnx_external import place_weights
 
 
 def located(key, value):

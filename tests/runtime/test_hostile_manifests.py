@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.plan import Plan, PlanError
+from archc.plan import Plan, PlanError
 from tests.runtime.hostile import patched, rename, with_manifest
 
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from runtime.plan import lane
-from runtime.plan.lane import Lane
+from archc.plan import lane
+from archc.plan.lane import Lane
 
 
 @pytest.fixture(autouse=True)

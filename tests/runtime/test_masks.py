@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.masks import build_mask
-from runtime.plan import Mask
+from archc.plan import Mask
+from archc.runtime.inputs.masks import build_mask
 
 
 @given(

@@ -7,8 +7,8 @@ import gc
 import numpy as np
 import pytest
 
-import runtime
-from runtime import BackendError
+from archc import runtime
+from archc.runtime import BackendError
 from tests.runtime.fakes.ort import FakeOrt
 from tests.runtime.fakes.plans import greedy
 
@@ -55,7 +55,7 @@ def test_caches_stay_on_the_device_and_a_greedy_step_reads_a_token(ort, cuda_pat
 
 
 def test_growth_doubles_since_it_goes_through_the_host(ort, cuda_path, monkeypatch):
-    monkeypatch.setattr("runtime.state._ROUND", 4)
+    monkeypatch.setattr("archc.runtime.state.state._ROUND", 4)
     engine = runtime.load(cuda_path)
     sequences, capacities = engine.sequences(1), []
     for token in range(40):
@@ -65,7 +65,7 @@ def test_growth_doubles_since_it_goes_through_the_host(ort, cuda_path, monkeypat
 
 
 def test_recorded_steps_are_replayed_and_let_go(ort, cuda_path, monkeypatch):
-    monkeypatch.setattr("runtime.backends.ort._FEWEST_KEYS", 16)
+    monkeypatch.setattr("archc.runtime.backends.ort._FEWEST_KEYS", 16)
     engine = runtime.load(cuda_path, cuda_graph=True)
     engine.generate([[5, 6, 7]], 24, ignore_eos=True)
     gc.collect()

@@ -14,9 +14,9 @@ import onnxruntime
 import pytest
 from msgspec import convert
 
-import runtime
-from runtime import EngineError
-from runtime.plan import Manifest, Plan, PlanError, PlanWriter
+from archc import runtime
+from archc.plan import Manifest, Plan, PlanError, PlanWriter
+from archc.runtime import EngineError
 from tests.runtime.hostile import with_manifest
 
 
@@ -178,7 +178,7 @@ def test_streams_align_and_count(tmp_path):
 
 
 def test_the_size_of_a_model_is_bounded_when_read(tiny, tmp_path, monkeypatch):
-    from runtime.plan import reader
+    from archc.plan import reader
 
     monkeypatch.setitem(reader._LIMITS, "model.onnx", 10)
     with Plan(tiny.write(tmp_path / "p")) as opened, pytest.raises(PlanError, match="at most 10"):

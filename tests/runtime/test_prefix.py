@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.errors import PromptError
-from runtime.masks import build_mask
-from runtime.plan import Mask, Prefix
-from runtime.prefix import PrefixTracker
+from archc.plan import Mask, Prefix
+from archc.runtime.errors import PromptError
+from archc.runtime.inputs.masks import build_mask
+from archc.runtime.inputs.prefix_lm import PrefixTracker
 
 END, GAP, SPAN = 9, 7, 8
 PREFIX = Prefix(end=END, blanks=(GAP, SPAN))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from runtime import EngineError, PromptError
-from runtime.sampling import Sampler, Sampling, distribution, penalize
+from archc.runtime import EngineError, PromptError
+from archc.runtime.generation.sampling import Sampler, Sampling, distribution, penalize
 
 logits_arrays = npst.arrays(np.float32, st.integers(1, 40), elements=st.floats(-30, 30, width=32))
 options = st.builds(

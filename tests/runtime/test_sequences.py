@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime import PromptError
+from archc.runtime import PromptError
 
 
 @settings(max_examples=25, deadline=None)
@@ -50,7 +50,7 @@ def test_the_cache_is_one_buffer_for_past_and_present_until_it_grows(decoder):
 
 
 def test_capacity_is_hardly_more_than_what_is_held_and_stays_under_the_limit(tiny, tmp_path):
-    import runtime
+    from archc import runtime
 
     def change(model, manifest):
         manifest["limits"]["max_seq_len"] = 1000

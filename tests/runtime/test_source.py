@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import runtime
-from runtime.errors import PromptError
-from runtime.masks import build_mask
-from runtime.plan.manifest import Mask
+from archc import runtime
+from archc.plan.manifest import Mask
+from archc.runtime.errors import PromptError
+from archc.runtime.inputs.masks import build_mask
 
 SOURCES = [[4, 9, 33, 2, 51], [8], [12, 12, 40]]
 ANSWERS = [[7, 3], [7, 9, 22, 14], [7]]

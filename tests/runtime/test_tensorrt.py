@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-import runtime
-from runtime import EngineError
+from archc import runtime
+from archc.runtime import EngineError
 from tests.runtime.fakes.cuda import FakeCuda, cudaError_t
 from tests.runtime.fakes.plans import greedy, write_engine_plan
 from tests.runtime.fakes.trt import FakeTensorRt
@@ -127,11 +127,11 @@ def test_the_host_waits_for_the_stream_before_it_reads(gpu, engine_path):
 
 
 def test_long_sequences_go_through_masks_of_several_lengths(gpu, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("runtime.backends.tensorrt._FEWEST_KEYS", 16)
+    monkeypatch.setattr("archc.runtime.backends.tensorrt.backend._FEWEST_KEYS", 16)
     model, manifest, data = tiny.model()
     greedy(model, manifest)
     plan = write_engine_plan(tmp_path / "p", model, manifest, data)
-    monkeypatch.setattr("runtime.backends.tensorrt._MOST_LENGTHS", 64)
+    monkeypatch.setattr("archc.runtime.backends.tensorrt.backend._MOST_LENGTHS", 64)
     engine = runtime.load(plan)
     tokens = [5, 6, 7]
     for token in engine.generate([[5, 6, 7]], tiny.limit - 3, ignore_eos=True)[0]:

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-import runtime
-from runtime import BackendError, PlanError
-from runtime.plan import Plan
+from archc import runtime
+from archc.plan import Plan
+from archc.runtime import BackendError, PlanError
 from tests.runtime.fakes.cuda import FakeCuda, cudaError_t
 from tests.runtime.fakes.plans import greedy, write_engine_plan
 from tests.runtime.fakes.trt import FakeTensorRt

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import runtime
-from runtime import PlanError, PromptError
-from runtime.generate import Row
-from runtime.sampling import Sampler, Sampling
-from runtime.streaming import StopMatcher, TextStream
+from archc import runtime
+from archc.runtime import PlanError, PromptError
+from archc.runtime.generation.generate import Row
+from archc.runtime.generation.sampling import Sampler, Sampling
+from archc.runtime.generation.streaming import StopMatcher, TextStream
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -96,7 +96,7 @@ def test_a_damaged_tokenizer_is_a_plan_error(tiny, tmp_path):
 
 
 def test_a_huge_tokenizer_is_refused_before_it_is_read(tiny, tmp_path, monkeypatch):
-    from runtime.plan import reader
+    from archc.plan import reader
 
     monkeypatch.setattr(reader, "_TOKENIZER_LIMIT", 100)
     engine = runtime.load(tiny.write(tmp_path / "p"), threads=1)

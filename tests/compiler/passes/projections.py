@@ -8,11 +8,11 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from compiler.passes.fold_weights import fold_weights
-from compiler.passes.quantize import quantize
-from compiler.passes.rows_as_stored import rows_as_stored
-from compiler.quantization import Bits
-from compiler.weights import WeightTensor, join_rows
+from archc.compiler.passes.products.fold_weights import fold_weights
+from archc.compiler.passes.products.quantize import quantize
+from archc.compiler.passes.products.rows_as_stored import rows_as_stored
+from archc.compiler.weights.lazy import WeightTensor, join_rows
+from archc.compiler.weights.quantization import Bits
 from tests.compiler.graphs import constant, model, value, weight
 
 FLOAT = ir.DataType.FLOAT

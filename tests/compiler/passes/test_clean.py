@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compiler.passes.clean import clean
+from archc.compiler.passes.clean import clean
 from tests.compiler.graphs import model, operators, run, value
 
 X = ("x", ir.DataType.FLOAT, "batch", 3)

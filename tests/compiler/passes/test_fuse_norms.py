@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compiler.passes.fuse_norms import fuse_norms
+from archc.compiler.passes.fuse_norms import fuse_norms
 from tests.compiler.graphs import constant, model, operators, run, value
 
 FLOAT = ir.DataType.FLOAT

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compiler.passes.fuse_swish import fuse_swish
+from archc.compiler.passes.fuse_swish import fuse_swish
 from tests.compiler.graphs import constant, model, operators, run, value
 
 FLOAT = ir.DataType.FLOAT

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from compiler.passes.join_branches import join_branches
+from archc.compiler.passes.join_branches import join_branches
 from tests.compiler.graphs import constant, model, operators, run, value
 
 FLOAT = ir.DataType.FLOAT

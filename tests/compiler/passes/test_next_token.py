@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compiler.passes.next_token import find_next_token
-from runtime.plan.manifest import Output
+from archc.compiler.passes.next_token import find_next_token
+from archc.plan.manifest import Output
 from tests.compiler.graphs import model, run, value
 
 SHAPE = ("batch", "asked", 6)

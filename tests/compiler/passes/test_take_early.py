@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compiler.build import build
-from compiler.passes.take_early import take_early
-from runtime.engine import load
+from archc.compiler.build import build
+from archc.compiler.passes.take_early import take_early
+from archc.runtime.engine import load
 from tests.compiler.graphs import constant, model, operators, run, value
 
 FLOAT, INT64 = ir.DataType.FLOAT, ir.DataType.INT64

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from runtime.dtypes import DTYPES
+from archc.plan.dtypes import DTYPES
 
 STORAGE = {dtype.onnx: dtype.storage for dtype in DTYPES.values()}
 CUDA = "CUDAExecutionProvider"

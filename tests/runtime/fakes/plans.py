@@ -12,7 +12,7 @@ import onnx
 from msgspec import convert
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.plan import Manifest, PlanWriter
+from archc.plan import Manifest, PlanWriter
 from tests.runtime.fakes.trt import pack
 
 Change = Callable[[dict[str, Any], dict[str, Any]], object]

@@ -1,0 +1,28 @@
+"""`archc unpack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archc.cli.commands.options import Plan
+
+
+def unpack(
+    plan: Plan,
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="DIR", help="Where to; made where it is not there.", show_default=False),
+    ],
+) -> None:
+    """Write the entries of a plan as files.
+
+    Checks every SHA-256 first, and prints the names of the files.
+    """
+    from archc.plan import Plan as PlanFile
+
+    with PlanFile(plan) as opened:
+        for path in sorted(opened.unpack(out)):
+            print(path)

@@ -1,0 +1,310 @@
+"""Arithmetic over config names, as a spec writes it: `hidden_size // num_attention_heads`.
+
+Python's own parser reads the text; only the node types listed here are let through, and an interpreter of our own
+walks them. Nothing is ever passed to `eval`. Length, depth and the size of every number are bounded, so that an
+expression ends at once whatever it says.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archc.archspec.errors import clipped, did_you_mean, hints, listed, shown
+
+MAX_LENGTH = 1000
+MAX_DEPTH = 50
+MAX_INTEGER = 2**63
+_MAX_DIGITS = 30  # for round(): what a double can distinguish, and more
+
+CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
+
+
+class ExpressionError(ValueError):
+    """Text that is not an expression of the language, or one whose evaluation fails; `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ExpressionError(f"{shown(value)} where a number is needed")
+    return value
+
+
+def _truth(value: object) -> bool:
+    if isinstance(value, str):
+        raise ExpressionError(f"the text {shown(value)} is neither true nor false")
+    return bool(value)
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise ExpressionError("the result is larger than 2**63")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ExpressionError("the result is not a finite number")
+    return value
+
+
+def _numbers(arguments: tuple[Any, ...]) -> list[int | float]:
+    values = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], list | tuple) else arguments
+    if not values:
+        raise ExpressionError("min and max need at least one number")
+    return [_number(value) for value in values]
+
+
+def _round(value: Any, digits: Any = None) -> int | float:
+    if digits is None:
+        return round(_number(value))
+    if isinstance(digits, bool) or not isinstance(digits, int) or abs(digits) > _MAX_DIGITS:
+        raise ExpressionError(f"round to {shown(digits)} digits; a whole number up to {_MAX_DIGITS} is needed")
+    return round(_number(value), digits)
+
+
+def _make_divisible(value: Any, divisor: Any) -> int:
+    """The multiple of a divisor nearest to a width, at least one, and never a tenth less (Sandler et al. 2018)."""
+    if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
+        raise ExpressionError(f"{shown(divisor)} where a whole number from 1 is needed")
+    multiple = max(divisor, int(_number(value) + divisor / 2) // divisor * divisor)
+    return multiple if multiple >= 0.9 * value else multiple + divisor
+
+
+def _length(value: Any) -> int:
+    if not isinstance(value, list | tuple):
+        raise ExpressionError(f"len of {shown(value)}, which is not a list")
+    return len(value)
+
+
+@dataclass(frozen=True)
+class _Function:
+    call: Callable[..., Any]
+    fewest: int
+    most: int
+
+
+FUNCTIONS: Mapping[str, _Function] = {
+    "min": _Function(lambda *xs: min(_numbers(xs)), 1, 16),
+    "max": _Function(lambda *xs: max(_numbers(xs)), 1, 16),
+    "abs": _Function(lambda x: abs(_number(x)), 1, 1),
+    "sqrt": _Function(lambda x: math.sqrt(_number(x)), 1, 1),
+    "ceil": _Function(lambda x: math.ceil(_number(x)), 1, 1),
+    "floor": _Function(lambda x: math.floor(_number(x)), 1, 1),
+    "round": _Function(_round, 1, 2),
+    "log": _Function(lambda x: math.log(_number(x)), 1, 1),
+    "log2": _Function(lambda x: math.log2(_number(x)), 1, 1),
+    "int": _Function(lambda x: int(_number(x)), 1, 1),
+    "float": _Function(lambda x: float(_number(x)), 1, 1),
+    "len": _Function(_length, 1, 1),
+    "make_divisible": _Function(_make_divisible, 2, 2),
+}
+
+# Words of expressions, which therefore cannot name anything else.
+RESERVED = (
+    frozenset(CONSTANTS) | frozenset(FUNCTIONS) | {"layer", "layers", "and", "or", "not", "in", "is", "if", "else"}
+)
+
+_BINARY: Mapping[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+}  # fmt: skip
+_ORDER: Mapping[type[ast.AST], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+}  # fmt: skip
+_EQUALITY: tuple[type[ast.AST], ...] = (ast.Eq, ast.NotEq)
+_MEMBERSHIP: tuple[type[ast.AST], ...] = (ast.In, ast.NotIn)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed expression: its text, the names it reads, and `evaluate`."""
+
+    text: str
+    names: frozenset[str]
+    tree: ast.expr
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it is one bare name."""
+        return isinstance(self.tree, ast.Name) and bool(self.names)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is one bare literal."""
+        return isinstance(self.tree, ast.Constant)
+
+    def evaluate(self, names: Mapping[str, Any]) -> Any:
+        """The value with these names. Raises ExpressionError for what cannot be computed."""
+        try:
+            return _evaluate(self.tree, names)
+        except ExpressionError:
+            raise
+        except ZeroDivisionError:
+            raise ExpressionError("division by zero") from None
+        except (ArithmeticError, ValueError) as error:
+            raise ExpressionError(f"cannot be computed: {error}") from None
+
+
+def parse(text: str) -> Expression:
+    """Text as an expression. Raises ExpressionError for anything outside the language."""
+    if len(text) > MAX_LENGTH:
+        raise ExpressionError(f"an expression of more than {MAX_LENGTH} characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise ExpressionError(f"not an expression: {clipped(error.msg)}") from None
+    except (ValueError, MemoryError, RecursionError):
+        raise ExpressionError("not an expression that can be read") from None
+    names: set[str] = set()
+    _check(tree, 0, names)
+    return Expression(text.strip(), frozenset(names), tree)
+
+
+def _check(node: ast.expr, depth: int, names: set[str]) -> None:
+    """Lets through the language's own node types; collects the names that are read."""
+    if depth > MAX_DEPTH:
+        raise ExpressionError(f"an expression more than {MAX_DEPTH} levels deep")
+    children: list[ast.expr] = []
+    match node:
+        case ast.Constant(value=value):
+            if value is not None and not isinstance(value, bool | int | float | str):
+                raise ExpressionError(f"the literal {clipped(str(value))} is not part of the language")
+            _bounded(value)
+        case ast.Name(id=name):
+            if name in FUNCTIONS:
+                raise ExpressionError(f"the function {name} without its arguments")
+            if name not in CONSTANTS:
+                names.add(name)
+        case ast.BinOp(left=left, op=op, right=right):
+            if isinstance(op, ast.Pow):
+                raise ExpressionError("'**' is not part of the language", "multiply, or use sqrt")
+            if type(op) not in _BINARY:
+                raise ExpressionError("an operator that is not part of the language", "allowed: + - * / // %")
+            children = [left, right]
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not(), operand=operand):
+            children = [operand]
+        case ast.BoolOp(values=values):
+            children = values
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            if any(type(op) not in (*_ORDER, *_EQUALITY, *_MEMBERSHIP) for op in ops):
+                raise ExpressionError("'is' is not part of the language", "compare with ==")
+            children = [left, *comparators]
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            children = [test, body, orelse]
+        case ast.List(elts=elements) | ast.Tuple(elts=elements):
+            children = elements
+        case ast.Subscript(value=value, slice=index) if not isinstance(index, ast.Slice):
+            children = [value, index]
+        case ast.Call(func=function, args=arguments, keywords=keywords):
+            _check_call(function, len(arguments), bool(keywords))
+            children = arguments
+        case _:
+            raise ExpressionError(f"{_spelled(node)} is not part of the language")
+    for child in children:
+        _check(child, depth + 1, names)
+
+
+def _check_call(function: ast.expr, count: int, keywords: bool) -> None:
+    name = function.id if isinstance(function, ast.Name) else ""
+    if name not in FUNCTIONS:
+        hint = hints(did_you_mean(name, FUNCTIONS), f"functions: {listed(sorted(FUNCTIONS))}")
+        raise ExpressionError(
+            f"there is no function '{clipped(name)}'" if name else "a call of something computed", hint
+        )
+    known = FUNCTIONS[name]
+    if keywords or not known.fewest <= count <= known.most:
+        expected = f"{known.fewest}" if known.fewest == known.most else f"{known.fewest} to {known.most}"
+        raise ExpressionError(f"{name} takes {expected} argument{'' if expected == '1' else 's'}")
+
+
+def _spelled(node: ast.expr) -> str:
+    names = {
+        ast.Attribute: "an attribute (a.b)", ast.Lambda: "lambda", ast.JoinedStr: "an f-string", ast.Dict: "a mapping",
+        ast.Subscript: "a slice", ast.Starred: "'*'", ast.Set: "a set", ast.NamedExpr: "':='", ast.UnaryOp: "'~'",
+    }  # fmt: skip
+    return names.get(type(node), "a construct")
+
+
+def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name):
+            return CONSTANTS[name] if name in CONSTANTS else _named(name, names)
+        case ast.BinOp(left=left, op=op, right=right):
+            a, b = _number(_evaluate(left, names)), _number(_evaluate(right, names))
+            return _bounded(_BINARY[type(op)](a, b))
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not _truth(_evaluate(operand, names))
+        case ast.UnaryOp(op=op, operand=operand):
+            value = _number(_evaluate(operand, names))
+            return -value if isinstance(op, ast.USub) else value
+        case ast.BoolOp(op=op, values=values):
+            result: Any = None
+            for item in values:
+                result = _evaluate(item, names)
+                if _truth(result) is isinstance(op, ast.Or):
+                    break
+            return result
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            a = _evaluate(left, names)
+            for operation, right in zip(ops, comparators, strict=True):
+                b = _evaluate(right, names)
+                if not _compare(operation, a, b):
+                    return False
+                a = b
+            return True
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return _evaluate(body if _truth(_evaluate(test, names)) else orelse, names)
+        case ast.List(elts=elements) | ast.Tuple(elts=elements):
+            return [_evaluate(element, names) for element in elements]
+        case ast.Subscript(value=container, slice=index):
+            return _item(_evaluate(container, names), _evaluate(index, names))
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return _bounded(FUNCTIONS[name].call(*(_evaluate(argument, names) for argument in arguments)))
+    raise ExpressionError("not an expression of the language")
+
+
+def _named(name: str, names: Mapping[str, Any]) -> Any:
+    if name not in names:
+        raise ExpressionError(f"the name '{clipped(name)}' has no value")
+    return names[name]
+
+
+def _compare(operation: ast.cmpop, a: Any, b: Any) -> bool:
+    if isinstance(operation, ast.Eq | ast.NotEq):
+        return _equal(a, b) is isinstance(operation, ast.Eq)
+    if isinstance(operation, ast.In | ast.NotIn):
+        if not isinstance(b, list | tuple | Mapping):
+            raise ExpressionError(f"'in' looks into a list or a mapping, and {shown(b)} is neither")
+        return any(_equal(a, item) for item in b) is isinstance(operation, ast.In)
+    return _ORDER[type(operation)](_number(a), _number(b))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equality that does not take true for 1."""
+    return isinstance(a, bool) is isinstance(b, bool) and bool(a == b)
+
+
+def _item(container: Any, index: Any) -> Any:
+    if isinstance(container, list | tuple):
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise ExpressionError(f"{shown(index)} as an index of a list")
+        if not 0 <= index < len(container):
+            raise ExpressionError(f"index {index} of a list of {len(container)}")
+        return container[index]
+    if isinstance(container, Mapping):
+        if not isinstance(index, str):
+            raise ExpressionError(f"{shown(index)} as a key of a mapping")
+        if index not in container:
+            raise ExpressionError(f"no key {shown(index)} in {shown(dict(container))}")
+        return container[index]
+    raise ExpressionError(f"an index into {shown(container)}, which is not a list")

@@ -1,0 +1,1 @@
+"""Generated references of the language: the JSON Schema for editors and the vocabulary page."""

@@ -1,0 +1,1 @@
+"""Reading YAML: positions, `extends`, variants, `--set`, and the folder of shipped specs."""

@@ -1,0 +1,120 @@
+"""Sliding windows in rings: a cache that holds a window and one call, whatever the sequence's length.
+
+A ring differs from a growing cache in one attribute of the graph: new entries that reach its end go on at its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+from msgspec.structs import replace
+
+from archc.archspec import vocabulary as words
+from archc.archspec.binding.binding import BoundSpec
+from archc.compiler.contract import inputs_outputs
+from archc.compiler.contract.shared_inputs import wire
+from archc.plan import manifest
+from archc.plan.manifest import ring_slots
+
+# Longer prompts are cut into calls of this many tokens: enough for the arithmetic units, and what a call needs beside
+# the weights (the scores of every head) stays bounded.
+LONGEST_CALL = 512
+_SHORTEST = 64
+
+
+@dataclass(frozen=True)
+class Rings:
+    """The layers whose windows are kept in rings: each layer's window, and the names of masks and states."""
+
+    windows: dict[int, int] = field(default_factory=dict)
+    masks: dict[str, int] = field(default_factory=dict)
+    states: dict[str, int] = field(default_factory=dict)
+
+    def apply(self, graph: ir.Model) -> None:
+        """Turns the caches of these layers into rings."""
+        for value in graph.graph.inputs:
+            assert value.name is not None
+            if value.name in self.masks:
+                _rename(value, "total", _live(self.masks[value.name]))
+            if value.name in self.states:
+                window = self.states[value.name]
+                _rename(value, "capacity", _ring(window))
+                for node, _ in value.uses():
+                    assert node.op_type == "TensorScatter", node
+                    node.attributes["mode"] = ir.AttrString("mode", "circular")
+                    _rename(node.outputs[0], "capacity", _ring(window))
+
+    def input(self, item: manifest.Input) -> manifest.Input:
+        """A graph input as the plan then describes it."""
+        if item.name not in self.masks or item.mask is None:
+            return item
+        shape = tuple(_live(self.masks[item.name]) if size == "total" else size for size in item.shape)
+        return replace(item, shape=shape, mask=replace(item.mask, ring=True))
+
+    def state(self, item: manifest.State) -> manifest.State:
+        """A state as the plan then describes it."""
+        window = self.states.get(item.input)
+        if window is None:
+            return item
+        shape = tuple(_ring(window) if size == "capacity" else size for size in item.shape)
+        return replace(item, kind="ring", shape=shape, window=window)
+
+
+def longest_call(spec: BoundSpec) -> int | None:
+    """How many tokens one call takes in; None where a prompt must come whole.
+
+    It must where its length changes how its tokens are turned or seen.
+    """
+    by_length = (words.DynamicScaling, words.PromptNtkScaling, words.LongRopeScaling)
+    if not inputs_outputs.has_cache(spec) or spec.prefix is not None:
+        return None
+    if any(isinstance(getattr(layer.position, "scaling", None), by_length) for layer in spec.layers):
+        return None
+    windows = [window for layer in spec.layers if (window := _window(layer)) is not None]
+    # A ring has room for a window and a call: a call much longer than the window would be most of it.
+    return min([LONGEST_CALL, *(max(_SHORTEST, window) for window in windows)])
+
+
+def find_rings(spec: BoundSpec, longest: int) -> Rings:
+    """The layers whose window and one call take fewer slots than the longest sequence."""
+    call = longest_call(spec)
+    if call is None:
+        return Rings()
+    # Layers of one window share a mask, and biases by distance count a mask's keys as positions.
+    by_distance = (words.Alibi, words.RelativeBuckets)
+    counted = {_window(layer) for layer in spec.layers if isinstance(layer.position, by_distance)}
+    windows = {
+        index: window
+        for index, layer in enumerate(spec.layers)
+        if (window := _window(layer)) is not None and window not in counted and ring_slots(window, call) < longest
+    }
+    wires = wire(spec).wires
+    masks = {mask: window for index, window in windows.items() if (mask := wires[index].mask) is not None}
+    return Rings(windows, masks, dict(_states(spec, windows)))
+
+
+def _window(layer: words.Layer) -> int | None:
+    """The window of a layer's attention, where it has one."""
+    return getattr(layer.attention, "window", None)
+
+
+def _states(spec: BoundSpec, windows: dict[int, int]) -> Iterator[tuple[str, int]]:
+    for index, window in windows.items():
+        for name, state in inputs_outputs.layer_states(spec, index, inputs_outputs.DTYPES["float32"]).items():
+            if state.kind == "kv":
+                yield inputs_outputs.past_name(index, name), window
+
+
+def _ring(window: int) -> str:
+    return f"ring_{window}"
+
+
+def _live(window: int) -> str:
+    return f"live_{window}"
+
+
+def _rename(value: ir.Value, old: str, new: str) -> None:
+    assert value.shape is not None
+    value.shape = ir.Shape([new if str(size) == old else size for size in value.shape])

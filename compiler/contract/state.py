@@ -1,0 +1,74 @@
+"""What a layer keeps between calls, by name: its kind, which the runtime obeys, and its tensor's type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from archc.archspec import vocabulary as words
+from archc.compiler.contract.types import TensorType
+
+CROSS_KEY, CROSS_VALUE = "cross.key", "cross.value"
+
+State = Mapping[str, Tensor]
+"""A layer's state by name: what a component reads of it, and what it gives back; empty without a cache."""
+
+
+@dataclass(frozen=True)
+class StateType:
+    """kv: grows by a slot a token, written in place. fixed: replaced by every call, zero before the first. cross: made
+    of the source before the first call, and only read."""
+
+    kind: Literal["kv", "fixed", "cross"]
+    tensor: TensorType
+
+
+def layer_state(layer: words.Layer, width: int, dtype: torch.dtype) -> dict[str, StateType]:
+    """What one layer of a residual stream of that width keeps between calls."""
+    states: dict[str, StateType] = {}
+    if layer.attention is not None:
+        states |= attention_state(layer.attention, width, dtype)
+    if layer.recurrence is not None:
+        states |= recurrence_state(layer.recurrence, width, dtype)
+    cross = layer.cross_attention
+    if cross is not None:
+        kept = StateType("cross", TensorType(dtype, ("batch", cross.kv_heads, "source", cross.head_dim)))
+        states |= {CROSS_KEY: kept, CROSS_VALUE: kept}
+    if isinstance(layer.mlp, words.ChannelMixing):
+        states["mlp.shift"] = fixed(dtype, 1, width)
+    return states
+
+
+def fixed(dtype: torch.dtype, *shape: int) -> StateType:
+    """A state of that shape for each sequence."""
+    return StateType("fixed", TensorType(dtype, ("batch", *shape)))
+
+
+def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) -> dict[str, StateType]:
+    """A latent, or keys and values and the tails of a localized filter."""
+    if isinstance(attention, words.LatentAttention):
+        # One key/value head that all query heads share: the latent, and after it the rotating part of the key.
+        stored = attention.latent + attention.rope_dim
+        return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}
+    cache = StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", attention.head_dim)))
+    states = {"key": cache, "value": cache}
+    if attention.filter is not None:
+        # The last input of each of the two convolutions.
+        states["filter.input"] = fixed(dtype, 1, width)
+        states["filter.inner"] = fixed(dtype, 1, attention.filter.width)
+    return states
+
+
+def recurrence_state(word: words.Recurrence, width: int, dtype: torch.dtype) -> dict[str, StateType]:
+    """The recurrence's own numbers, in float32 since errors add up in them, and the inputs that it looks back to."""
+    if isinstance(word, words.SelectiveScan):
+        inputs = fixed(dtype, word.kernel - 1, word.width)
+        return {"recurrence.input": inputs, "recurrence.state": fixed(torch.float32, word.state, word.width)}
+    states = {"recurrence.shift": fixed(dtype, 1, width)}
+    if isinstance(word, words.DecayedAverage):
+        return {**states, "recurrence.state": fixed(torch.float32, 3, word.width)}
+    return {**states, "recurrence.state": fixed(torch.float32, word.heads, word.head_dim, word.head_dim)}

@@ -1,0 +1,1 @@
+"""Building and reading onnx_ir graphs."""

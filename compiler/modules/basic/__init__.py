@@ -1,0 +1,1 @@
+"""Modules that every architecture shares: linear, norm, embedding, head."""

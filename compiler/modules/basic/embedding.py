@@ -1,0 +1,70 @@
+"""From token ids to the residual stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.norm import make_norm
+
+
+class Table(nn.Module):
+    """Rows looked up by index."""
+
+    def __init__(self, rows: int, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width, dtype=dtype))
+
+    def forward(self, index: Tensor) -> Tensor:
+        """int64 [...] → [..., width]."""
+        return nn.functional.embedding(index, self.weight)
+
+
+class Embedding(nn.Module):
+    """norm(scale · projection(tokens) + positions + token types), the parts that the spec asks for.
+
+    Where the projection comes after the norm, all that is inside has the token table's width.
+
+    `tokens` is the table of another stack, where the two share one.
+    """
+
+    def __init__(
+        self, word: words.Embedding, positions: words.Learned | None, dtype: torch.dtype, tokens: Table | None = None
+    ) -> None:
+        super().__init__()
+        self.scale, self.projected_last = word.scale, word.projection.after == "norm"
+        table_width = word.table_width or word.width
+        width = table_width if self.projected_last else word.width
+        self.tokens = tokens if tokens is not None else Table(word.vocab, table_width, dtype)
+        self.projection = (
+            Linear(table_width, word.width, word.projection.bias, dtype) if word.table_width else nn.Identity()
+        )
+        self.offset = positions.offset if positions else 0
+        rows = (positions.size or 0) + positions.offset if positions else 0
+        self.positions = Table(rows, width, dtype) if positions else None
+        self.token_types = Table(word.token_types, width, dtype) if word.token_types else None
+        self.norm = make_norm(word.norm, width, dtype)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None,
+        token_type_ids: Tensor | None,
+        sinusoids: Tensor | None = None,
+    ) -> Tensor:
+        """int64 [B, S] each, None where the spec has no such table, and what is added to tokens → [B, S, width]."""
+        x = self.tokens(input_ids)
+        if not self.projected_last:
+            x = self.projection(x)
+        if self.scale is not None:
+            x = x * self.scale
+        if self.token_types is not None:
+            x = x + self.token_types(token_type_ids)
+        if self.positions is not None:
+            x = x + self.positions(position_ids if not self.offset else position_ids + self.offset)  # type: ignore[operator]
+        if sinusoids is not None:
+            x = x + sinusoids
+        x = self.norm(x)
+        return self.projection(x) if self.projected_last else x

@@ -1,0 +1,21 @@
+"""The affine projection that every other component is made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from archc.compiler.ops import operators as ops
+
+
+class Linear(nn.Module):
+    """x · weightᵀ + bias, with weight [outputs, inputs]; parameters are left unset until a checkpoint fills them."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] → [..., outputs]."""
+        return ops.linear(x, self.weight, self.bias)

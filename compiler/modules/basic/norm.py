@@ -1,0 +1,77 @@
+"""Normalisations; one module a kind of `archc.archspec.vocabulary.norm`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from archc.archspec import vocabulary as words
+from archc.compiler.ops import operators as ops
+
+
+class RmsNorm(nn.Module):
+    """x · rsqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019); with a unit offset, · (1 + weight)."""
+
+    def __init__(self, word: words.RmsNorm, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word = word
+        self.weight = nn.Parameter(torch.empty(width, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] → [..., width]."""
+        weight = self.weight + 1.0 if self.word.unit_offset else self.weight
+        return ops.rms_norm(x, weight, self.word.eps)
+
+
+class LayerNorm(nn.Module):
+    """(x − mean) · rsqrt(var + eps) · weight + bias (Ba et al. 2016), the parts that the spec asks for."""
+
+    def __init__(self, word: words.LayerNorm, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word, self.width = word, width
+        self.weight = nn.Parameter(torch.empty(width, dtype=dtype)) if word.affine else None
+        self.bias = nn.Parameter(torch.empty(width, dtype=dtype)) if word.bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] → [..., width]."""
+        weight = self.weight + 1.0 if self.word.unit_offset and self.weight is not None else self.weight
+        return nn.functional.layer_norm(x, (self.width,), weight, self.bias, self.word.eps)
+
+
+class PerHead(nn.Module):
+    """A norm on each head, times a weight of the head's own."""
+
+    def __init__(self, word: words.QkRmsNorm | words.QkLayerNorm, heads: int, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word = word
+        self.weight = nn.Parameter(torch.empty(heads, width, dtype=dtype))
+
+    def forward(self, x_BHSD: Tensor) -> Tensor:
+        """[B, H, S, D] → [B, H, S, D]."""
+        width = self.weight.shape[-1:]
+        if self.word.kind == "rmsnorm":
+            normed = ops.rms_norm(x_BHSD, torch.ones(width, dtype=x_BHSD.dtype, device=x_BHSD.device), self.word.eps)
+        else:
+            normed = nn.functional.layer_norm(x_BHSD, width, None, None, self.word.eps)
+        weight_HD = self.weight + 1.0 if self.word.unit_offset else self.weight
+        return normed * weight_HD[:, None, :]
+
+
+def make_norm(word: words.Norm | words.PlacedNorm | words.QkNorm, width: int, dtype: torch.dtype) -> nn.Module:
+    """The module of a norm word; the identity where the word is `none`."""
+    match word:
+        case words.RmsNorm():
+            return RmsNorm(word, width, dtype)
+        case words.LayerNorm():
+            return LayerNorm(word, width, dtype)
+        case words.NoNorm():
+            return nn.Identity()
+
+
+def make_qk_norm(word: words.QkNorm, heads: int, head_dim: int, dtype: torch.dtype) -> nn.Module:
+    """The module of a norm on queries or keys of that many heads."""
+    if isinstance(word, words.NoNorm):
+        return nn.Identity()
+    if word.weights == "per-head":
+        return PerHead(word, heads, head_dim, dtype)
+    return make_norm(word, head_dim if word.over == "head" else heads * head_dim, dtype)

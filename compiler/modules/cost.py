@@ -1,0 +1,40 @@
+"""What a model costs: parameters, and arithmetic for one more token."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from archc.compiler.modules.attention.cross_attention import CrossAttention
+from archc.compiler.modules.basic.head import Projection
+from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.mlp.experts import Experts
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers the model has; shared ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _modules(module: nn.Module | None) -> list[nn.Module]:
+    return list(module.modules()) if module is not None else []
+
+
+def flops_per_token(model: nn.Module) -> int:
+    """Floating-point operations of one token: two for each weight that a projection reads, of experts those that it
+    uses, and a recurrence's own.
+
+    Attention's own products come on top, for each live position and layer. What an encoder-decoder does once with its
+    source is left out.
+    """
+    once = set(_modules(getattr(model, "encoder", None)))
+    for module in model.modules():
+        if isinstance(module, CrossAttention):
+            once |= {module.k, module.v}
+    # Modules that several layers share work once in each.
+    modules = [module for _, module in model.named_modules(remove_duplicate=False) if module not in once]
+    projections = [module for module in modules if isinstance(module, Linear | Projection)]
+    experts = [module for module in modules if isinstance(module, Experts)]
+    stacks = [(module, stack) for module in experts for stack in (module.gate, module.up, module.down) if stack]
+    recurrent = sum(getattr(module, "flops", 0) for module in modules)
+    dense = sum(2 * module.weight.numel() for module in projections)
+    return dense + recurrent + sum(2 * stack.weight[0].numel() * module.per_token for module, stack in stacks)

@@ -1,0 +1,1 @@
+"""Feed-forward modules: plain and gated MLPs, experts, channel mixing."""

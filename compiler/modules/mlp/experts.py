@@ -1,0 +1,98 @@
+"""A mixture of experts: a router that chooses a few for each token, the experts, and what every token passes.
+
+Shape suffixes as in `archc.compiler.ops.operators`, and: E experts, A experts a token uses, G groups of experts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.ops import experts
+
+# Keeps the sum that weights are divided by from being zero. DeepSeek-V3's code adds it, which for any other sum is the
+# same number.
+_LEAST_SUM = 1e-20
+
+
+class Router(nn.Module):
+    """Which experts a token uses, and with what weights, computed in float32."""
+
+    def __init__(self, word: words.MoeMlp, width: int) -> None:
+        super().__init__()
+        self.word, self.experts, self.per_token = word.router, word.experts, word.per_token
+        # A choice is where rounding shows most: the router's few numbers stay in float32, whatever the model's dtype
+        # (Fedus et al. 2022, section 2.4).
+        self.projection = Linear(width, word.experts, word.router.bias, torch.float32)
+        bias = torch.empty(word.experts, dtype=torch.float32) if word.router.selection_bias else None
+        self.selection_bias = nn.Parameter(bias) if bias is not None else None
+
+    def forward(self, x_BSN: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, S, N] → the chosen experts, int64 [B, S, A], and their weights in x's dtype [B, S, A]."""
+        logits_BSE = self.projection(x_BSN.float())
+        if self.word.over == "chosen":
+            best_BSA, chosen_BSA = logits_BSE.topk(self.per_token, dim=-1)
+            weights_BSA = self.scored(best_BSA)
+        else:
+            scores_BSE = self.scored(logits_BSE)
+            choice_BSE = self.choice(scores_BSE)
+            best_BSA, chosen_BSA = choice_BSE.topk(self.per_token, dim=-1)
+            weights_BSA = best_BSA if choice_BSE is scores_BSE else scores_BSE.gather(-1, chosen_BSA)
+        if self.word.renormalize:
+            weights_BSA = weights_BSA / weights_BSA.sum(dim=-1, keepdim=True).clamp(min=_LEAST_SUM)
+        if self.word.scale is not None:
+            weights_BSA = weights_BSA * self.word.scale
+        return chosen_BSA, weights_BSA.to(x_BSN.dtype)
+
+    def scored(self, logits: Tensor) -> Tensor:
+        """Logits [..., E or A] as scores."""
+        return logits.softmax(dim=-1) if self.word.score == "softmax" else logits.sigmoid()
+
+    def choice(self, scores_BSE: Tensor) -> Tensor:
+        """What is compared to choose: scores, biased, without those of groups that lost (DeepSeek-V3 2024, eq. 16)."""
+        if self.selection_bias is not None:
+            scores_BSE = scores_BSE + self.selection_bias
+        groups = self.word.groups
+        if groups is None:
+            return scores_BSE
+        grouped_BSGE = scores_BSE.unflatten(-1, (groups.count, self.experts // groups.count))
+        best = grouped_BSGE.topk(1 if groups.by == "max" else 2, dim=-1).values.sum(dim=-1)
+        chosen_BSG = best.topk(groups.chosen, dim=-1).indices
+        numbers_G = torch.arange(groups.count, device=scores_BSE.device)
+        kept_BSG = (chosen_BSG[..., None] == numbers_G).any(dim=-2)
+        return torch.where(kept_BSG[..., None], grouped_BSGE, torch.finfo(torch.float32).min).flatten(-2)
+
+
+class Stacked(nn.Module):
+    """The same projection of every expert: weight [E, M, N], bias [E, M]."""
+
+    def __init__(self, count: int, inputs: int, outputs: int, bias: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, outputs, inputs, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(count, outputs, dtype=dtype)) if bias else None
+
+
+class Experts(nn.Module):
+    """Every routed expert; their weights are stacked, so that a trace costs the same for any number of them."""
+
+    def __init__(self, word: words.MoeMlp, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.count, self.per_token, self.word = word.experts, word.per_token, word.expert
+        inner, bias = word.expert.width, word.expert.bias
+        gated = isinstance(word.expert, words.GatedMlp)
+        self.gate = Stacked(word.experts, width, inner, bias, dtype) if gated else None
+        self.up = Stacked(word.experts, width, inner, bias, dtype)
+        self.down = Stacked(word.experts, inner, width, bias, dtype)
+
+    def forward(self, x_BSN: Tensor, chosen_BSA: Tensor, weights_BSA: Tensor) -> Tensor:
+        """[B, S, N], a token's experts and their weights [B, S, A] → the weighted sum [B, S, N]."""
+        word, gate = self.word, self.gate
+        beta, limit, up_offset = (getattr(word, name, None) or 0.0 for name in ("beta", "limit", "up_offset"))
+        y_BSN: Tensor = experts.experts(
+            x_BSN, chosen_BSA, weights_BSA, self.up.weight, self.down.weight,
+            None if gate is None else gate.weight, self.up.bias, self.down.bias, None if gate is None else gate.bias,
+            word.activation, beta, limit, up_offset,
+        )  # fmt: skip
+        return y_BSN

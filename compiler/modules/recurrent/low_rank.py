@@ -1,0 +1,29 @@
+"""Two small projections with a function between them, for numbers that depend on the data a little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from archc.compiler.modules.basic.linear import Linear
+
+
+class LowRank(nn.Module):
+    """up(function(down(x)))."""
+
+    def __init__(
+        self, inputs: int, rank: int, outputs: int, bias: bool, dtype: torch.dtype,
+        function: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.down = Linear(inputs, rank, False, dtype)
+        self.up = Linear(rank, outputs, bias, dtype)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] → [..., outputs]."""
+        inner = self.down(x)
+        y: Tensor = self.up(inner if self.function is None else self.function(inner))
+        return y

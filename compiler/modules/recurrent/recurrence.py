@@ -1,0 +1,25 @@
+"""Recurrent mixers by their words."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from archc.archspec import vocabulary as words
+from archc.compiler.modules.recurrent.decayed_average import DecayedAverage
+from archc.compiler.modules.recurrent.delta_rule import DeltaRule
+from archc.compiler.modules.recurrent.linear_attention import LinearAttention
+from archc.compiler.modules.recurrent.selective_scan import SelectiveScan
+
+
+def make_recurrence(word: words.Recurrence, width: int, dtype: torch.dtype) -> nn.Module:
+    """The module of a recurrence word for a residual stream of the given width."""
+    match word:
+        case words.DecayedAverage():
+            return DecayedAverage(word, width, dtype)
+        case words.LinearAttention():
+            return LinearAttention(word, width, dtype)
+        case words.DeltaRule():
+            return DeltaRule(word, width, dtype)
+        case words.SelectiveScan():
+            return SelectiveScan(word, width, dtype)

@@ -1,0 +1,1 @@
+"""Custom torch operators: eager body, meta body and meaning in the graph."""

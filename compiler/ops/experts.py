@@ -1,0 +1,107 @@
+"""The experts of a mixture as one operator: in torch, and as one node of our own, `archc.Experts`.
+
+No standard operator says it, and what a runtime makes of it best differs: each target has a pass that replaces the node
+(`compiler.passes.experts`). So no plan and no ONNX folder has it.
+
+Shape suffixes as in `archc.compiler.ops.operators`, and: E experts, A experts a token uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from archc.compiler.graph.opset import Opset
+from archc.compiler.ops.activations import activation, gated
+
+DOMAIN, EXPERTS = "archc", "Experts"
+# Metadata of nodes whose input may have no rows at all.
+PERHAPS_EMPTY = "archc.perhaps_empty"
+# Inputs of the node, in order; absent ones are empty.
+INPUTS = ("x", "chosen", "weights", "up", "down", "gate", "up_bias", "down_bias", "gate_bias")
+
+
+@custom_op("archc::experts", mutates_args=())
+def experts(
+    x_BSN: Tensor,
+    chosen_BSA: Tensor,
+    weights_BSA: Tensor,
+    up_EMN: Tensor,
+    down_ENM: Tensor,
+    gate_EMN: Tensor | None,
+    up_bias_EM: Tensor | None,
+    down_bias_EN: Tensor | None,
+    gate_bias_EM: Tensor | None,
+    function: str,
+    beta: float,
+    limit: float,
+    up_offset: float,
+) -> Tensor:
+    """Σ weight · down(act(gate(x)) · up(x)) over the experts that each token has chosen → [B, S, N].
+
+    Without a gate an expert is down(act(up(x))). `function`, `beta`, `limit` and `up_offset` are those of
+    `archc.compiler.ops.activations`. Only the rows that chose an expert pass through it.
+    """
+    y_BSN = torch.zeros_like(x_BSN)
+    for expert in chosen_BSA.unique().tolist():
+        places = (chosen_BSA == expert).nonzero(as_tuple=True)
+        rows = x_BSN[places[:2]]
+        inner = _projected(rows, up_EMN, up_bias_EM, expert)
+        if gate_EMN is None:
+            inner = activation(function)(inner)
+        else:
+            gate = _projected(rows, gate_EMN, gate_bias_EM, expert)
+            inner = gated(gate, inner, function, beta, limit, up_offset)
+        outer = _projected(inner, down_ENM, down_bias_EN, expert) * weights_BSA[places][:, None]
+        y_BSN.index_put_(places[:2], outer, accumulate=True)
+    return y_BSN
+
+
+def _projected(x: Tensor, weight_EMN: Tensor, bias_EM: Tensor | None, expert: int) -> Tensor:
+    return torch.nn.functional.linear(x, weight_EMN[expert], None if bias_EM is None else bias_EM[expert])
+
+
+@experts.register_fake
+def _(x_BSN: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(x_BSN)
+
+
+def experts_node(
+    x: Any,
+    chosen: Any,
+    weights: Any,
+    up: Any,
+    down: Any,
+    gate: Any = None,
+    up_bias: Any = None,
+    down_bias: Any = None,
+    gate_bias: Any = None,
+    function: str = "silu",
+    beta: float = 0.0,
+    limit: float = 0.0,
+    up_offset: float = 0.0,
+) -> Any:
+    """The node of our own."""
+    return Opset(DOMAIN).Experts(
+        x, chosen, weights, up, down, gate, up_bias, down_bias, gate_bias,
+        function=function, beta=beta, limit=limit, up_offset=up_offset,
+    )  # fmt: skip
+
+
+def inputs_of(node: ir.Node) -> dict[str, ir.Value]:
+    """The inputs that an Experts node has, by the names of `INPUTS`."""
+    return {name: value for name, value in zip(INPUTS, node.inputs, strict=False) if value is not None}
+
+
+def replace_experts(model: ir.Model, replace: Callable[[ir.Graph, ir.Node], None]) -> int:
+    """Has every Experts node replaced, and the domain gone; returns how many there were."""
+    nodes = [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, EXPERTS)]
+    for node in nodes:
+        replace(model.graph, node)
+    model.graph.opset_imports.pop(DOMAIN, None)
+    return len(nodes)

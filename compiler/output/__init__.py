@@ -1,0 +1,1 @@
+"""Writing plans and ONNX folders: manifest, files, serialized engines."""

@@ -1,0 +1,71 @@
+"""What a plan says about itself: its manifest."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from archc.archspec import BoundSpec
+from archc.compiler.contract import inputs_outputs
+from archc.compiler.lower import Lowered
+from archc.compiler.modules.cost import flops_per_token, parameter_count
+from archc.compiler.modules.model import Model
+from archc.compiler.options import Form
+from archc.compiler.output.tensorrt.profiles import is_loose
+from archc.compiler.output.tensorrt.sections import EngineBuilder
+from archc.compiler.weights.checkpoint.folder import SpecialTokens
+from archc.plan import Encoder, Limits, Manifest, Prefix, Tokens
+from archc.plan.manifest import Tensor
+
+_PACKAGES = ("torch", "onnx-ir", "onnxscript")
+
+
+def describe(
+    model: Model,
+    form: Form,
+    lowered: Lowered,
+    tensors: Sequence[Tensor],
+    tokens: SpecialTokens,
+    builder: EngineBuilder | None = None,
+) -> Manifest:
+    """The manifest of a plan with these graphs and tensors; `builder` is what builds its engines, where it has any."""
+    spec = model.spec
+    engine, encoder = None, _describe_encoder(spec, model)
+    if builder is not None:
+        ends = lowered.inputs, lowered.outputs, lowered.state, lowered.limits
+        engine, encoder = builder.sections(*ends, encoder, is_loose(lowered.main))
+    return Manifest(
+        archc=version("archc-compiler"),
+        family=spec.family,
+        topology=spec.topology,
+        spec=spec.text,
+        config=dict(spec.config),
+        target=form.target.name,
+        dtype=form.dtype,
+        quantization=form.quantization,
+        inputs=lowered.inputs,
+        outputs=lowered.outputs,
+        state=lowered.state,
+        encoder=encoder,
+        engine=engine,
+        limits=lowered.limits,
+        prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
+        tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
+        tensors=tuple(tensors),
+        parameters=parameter_count(model),
+        flops_per_token=flops_per_token(model),
+        builder={"python": platform.python_version(), "platform": platform.platform(terse=True)}
+        | {name: version(name) for name in _PACKAGES},
+    )
+
+
+def _describe_encoder(spec: BoundSpec, model: Model) -> Encoder | None:
+    """What the plan says about the graph that reads a source, where there is one."""
+    if spec.encoder is None:
+        return None
+    return Encoder(
+        inputs=tuple(inputs_outputs.graph_inputs(spec.encoder)),
+        outputs=tuple(inputs_outputs.encoder_outputs(spec, model.dtype)),
+        limits=Limits(max_seq_len=spec.encoder.context, vocab_size=spec.encoder.embedding.vocab),
+    )

@@ -1,0 +1,1 @@
+"""Passes that expand mixtures of experts for a target."""

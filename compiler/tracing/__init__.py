@@ -1,0 +1,1 @@
+"""Tracing torch modules into graph pieces, without torch.export."""

@@ -1,0 +1,1 @@
+"""Weights: checkpoints, parameter slots, lazy tensors and stored formats."""

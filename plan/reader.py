@@ -1,0 +1,208 @@
+"""Reading a plan: everything is checked before a byte of it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+from archc.plan.archive import Span, read_directory
+from archc.plan.errors import PlanError
+from archc.plan.manifest import Manifest, parse_manifest
+from archc.plan.onnx_external import place_weights
+
+MANIFEST, MODEL, ENCODER, WEIGHTS = "manifest.json", "model.onnx", "encoder.onnx", "weights.bin"
+_LIMITS = {MANIFEST: 64 << 20, MODEL: 1 << 30, ENCODER: 1 << 30}
+_TOKENIZER_LIMIT = 256 << 20
+_CHUNK = 1 << 20
+
+
+class Plan:
+    """An open plan file whose structure has been checked; the contents of entries only by `verify_hashes`.
+
+    Raises PlanError if the file cannot be opened or is not exactly what `docs/plan-format.md` describes.
+    """
+
+    manifest: Manifest
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            self.path = Path(os.path.realpath(path))  # a link's own folder and name are not where the weights are
+            self._file = self.path.open("rb")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise PlanError(f"{os.fspath(path)!r:.300}: the plan cannot be opened: {reason}") from None
+        try:
+            self._reading = Lock()  # a file has one position
+            self._spans = read_directory(self._file, str(self.path))
+            self.manifest = parse_manifest(self.read(MANIFEST), str(self.path))
+            sizes = {name: span.size for name, span in self._spans.items() if name != MANIFEST}
+            check_entries(self.manifest, sizes, str(self.path))
+            check_tensors(self.manifest, sizes, str(self.path))
+        except OSError as error:
+            self._file.close()
+            raise PlanError(f"{self.path}: the plan cannot be read: {error.strerror}") from None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all entries, the manifest among them."""
+        return list(self._spans)
+
+    def offset(self, name: str) -> int:
+        """Return where the entry's bytes start in the file; raise PlanError if there is no such entry."""
+        return self._span(name).offset
+
+    def size(self, name: str) -> int:
+        """Return the entry's size in bytes; raise PlanError if there is no such entry."""
+        return self._span(name).size
+
+    def read(self, name: str) -> bytes:
+        """Return a whole entry; raise PlanError if there is none, or it is larger than an entry of its kind may be."""
+        span = self._span(name)
+        limit = _TOKENIZER_LIMIT if name.startswith("tokenizer/") else _LIMITS.get(name, span.size)
+        if span.size > limit:
+            raise PlanError(f"{self.path}: {name} has {span.size} bytes; at most {limit} are accepted")
+        with self._reading:
+            self._file.seek(span.offset)
+            data = self._file.read(span.size)
+        if len(data) != span.size:
+            raise PlanError(f"{self.path}: {name} ends early: the file was cut while it was open")
+        return data
+
+    def model(self, name: str = MODEL) -> bytes:
+        """Return a graph with every weight's location moved to this very file, for a runtime to map in place."""
+        spans = self._spans
+        offset = spans[WEIGHTS].offset if WEIGHTS in spans else 0
+        return place_weights(self.read(name), self.manifest.tensors, self.path.name, offset, f"{self.path}: {name}")
+
+    @contextmanager
+    def mapped(self, name: str) -> Iterator[memoryview]:
+        """Give an entry's bytes where they lie in the file, for as long as the block lasts."""
+        span = self._span(name)
+        if not span.size:
+            raise PlanError(f"{self.path}: {name} is empty; build the plan again")
+        skipped = span.offset % mmap.ALLOCATIONGRANULARITY
+        with (
+            mmap.mmap(
+                self._file.fileno(), skipped + span.size, access=mmap.ACCESS_READ, offset=span.offset - skipped
+            ) as pages,
+            memoryview(pages) as view,
+            view[skipped:] as data,
+        ):
+            yield data
+
+    def verify_hashes(self) -> None:
+        """Read the whole file and raise PlanError for the first entry that does not have its SHA-256."""
+        for name, entry in self.manifest.entries.items():
+            digest = hashlib.sha256()
+            self._copy(name, digest.update)
+            if digest.hexdigest() != entry.sha256:
+                raise PlanError(
+                    f"{self.path}: {name} is damaged: its SHA-256 is not the manifest's; copy or build it again"
+                )
+
+    def unpack(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Check every hash, then write each entry under `folder` and return the files; never writes outside of it."""
+        self.verify_hashes()
+        root = Path(folder)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            return [self._unpack_entry(name, root.resolve()) for name in self._spans]
+        except OSError as error:
+            raise PlanError(f"{root}: the plan cannot be unpacked there: {error.strerror}") from None
+
+    def check_unchanged(self) -> None:
+        """Raise PlanError if the path now names another file than the one that was opened and checked."""
+        try:
+            now = self.path.stat()
+        except OSError as error:
+            raise PlanError(f"{self.path}: the plan went away while it was loaded: {error.strerror}") from None
+        then = os.fstat(self._file.fileno())
+        if (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
+            raise PlanError(f"{self.path}: the plan was replaced while it was loaded; load it again")
+
+    def _span(self, name: str) -> Span:
+        if name not in self._spans:
+            raise PlanError(f"{self.path}: not a complete engine.plan: it has no entry {name!r}")
+        return self._spans[name]
+
+    def _copy(self, name: str, sink: Callable[[bytes], object]) -> None:
+        span = self._span(name)
+        self._file.seek(span.offset)
+        left = span.size
+        while left:
+            chunk = self._file.read(min(left, _CHUNK))
+            if not chunk:
+                raise PlanError(f"{self.path}: {name} ends early: the file was cut while it was open")
+            sink(chunk)
+            left -= len(chunk)
+
+    def _unpack_entry(self, name: str, root: Path) -> Path:
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A folder that was there before may be a link to elsewhere.
+        if not target.parent.resolve().is_relative_to(root):
+            raise PlanError(f"{target}: its folder is a link that leaves {root}; unpack into an empty folder")
+        temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                self._copy(name, file.write)
+            temporary.replace(target)  # replaces a link of that name instead of writing through it
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+
+def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:
+    """Raise PlanError unless the manifest lists exactly the entries of `sizes` (bytes by name), with those sizes."""
+    graphs = [MODEL, *([ENCODER] if manifest.encoder is not None else [])]
+    sections = (manifest.engine, manifest.encoder.engine if manifest.encoder is not None else None)
+    engines = [section.file for section in sections if section is not None]
+    # Beside engines, the graphs that they were made of may be there, all of them.
+    kept = graphs if not engines or any(name in sizes for name in graphs) else []
+    for name in (*engines, *kept):
+        if name not in sizes:
+            raise PlanError(f"{where}: not a complete engine.plan: it has no entry {name!r}")
+    if manifest.encoder is None and ENCODER in sizes:
+        raise PlanError(f"{where}: it has an entry {ENCODER!r}, but its manifest has no encoder; build the plan again")
+    for name in ("engine.trt", "encoder.trt"):
+        if name in sizes and name not in engines:
+            raise PlanError(f"{where}: it has an entry {name!r}, but its manifest has no such engine; build it again")
+    if odd := sorted(set(sizes) ^ set(manifest.entries)):
+        raise PlanError(f"{where}: entry {odd[0]!r} is in only one of the file and its manifest; build the plan again")
+    for name, entry in manifest.entries.items():
+        if entry.bytes != sizes[name]:
+            raise PlanError(f"{where}: {name} has {sizes[name]} bytes, but the manifest says {entry.bytes}")
+
+
+def check_tensors(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:
+    """Raise PlanError if a tensor of the manifest lies outside weights.bin."""
+    room = sizes.get(WEIGHTS, 0)
+    for tensor in manifest.tensors:
+        if tensor.offset + tensor.bytes > room:
+            raise PlanError(
+                f"{where}: tensor {tensor.name!r} ends at byte {tensor.offset + tensor.bytes} of weights.bin, "
+                f"which has {room}; build the plan again"
+            )

@@ -1,0 +1,1 @@
+"""Generation: decoding loop, sampling and streamed text."""

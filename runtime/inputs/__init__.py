@@ -1,0 +1,1 @@
+"""Inputs of a call: checked prompts, masks, positions and feeds."""

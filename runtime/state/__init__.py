@@ -1,0 +1,1 @@
+"""State of sequences between calls, and the encoder's output."""

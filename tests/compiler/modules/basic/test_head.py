@@ -1,0 +1,46 @@
+"""Heads against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.head import MlmHead
+
+EMBEDDING = words.Embedding(vocab=3, width=2)
+
+
+def head(**options: bool) -> MlmHead:
+    word = words.MlmHead(activation="relu", norm=words.NoNorm(), **options)
+    made = MlmHead(word, EMBEDDING, torch.nn.Parameter(torch.tensor([[1.0, 0], [0, 1], [1, 1]])), torch.float32)
+    with torch.no_grad():
+        made.dense.weight.copy_(torch.tensor([[2.0, 0], [0, 3]]))
+        for bias, value in ((made.dense.bias, [1.0, 10]), (made.bias, [0.5, 0.25, 0])):
+            if bias is not None:
+                bias.copy_(torch.tensor(value))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("options", "logits"),
+    [
+        # relu(2·1 + 1, 3·(−2) + 10) = (3, 4), and (2, 0) without that bias.
+        ({}, [3.5, 4.25, 7.0]),
+        ({"dense_bias": False}, [2.5, 0.25, 2.0]),
+        ({"bias": False}, [3.0, 4.0, 7.0]),
+        ({"dense_bias": False, "bias": False}, [2.0, 0.0, 2.0]),
+    ],
+)
+def test_biases_of_a_masked_language_model_head(options: dict[str, bool], logits: list[float]) -> None:
+    assert head(**options)(torch.tensor([[[1.0, -2.0]]]))[0, 0].tolist() == pytest.approx(logits)
+
+
+def test_a_masked_language_model_head_goes_back_to_the_width_of_the_table() -> None:
+    word = words.MlmHead(activation="relu", norm=words.NoNorm(), bias=False, dense_bias=False)
+    table = torch.nn.Parameter(torch.tensor([[1.0], [2.0], [-1.0]]))
+    made = MlmHead(word, words.Embedding(vocab=3, width=2, table_width=1), table, torch.float32)
+    with torch.no_grad():
+        made.dense.weight.copy_(torch.tensor([[3.0, 1.0]]))
+    # relu(3·2 + 1·(−1)) = 5.
+    assert made(torch.tensor([[[2.0, -1.0]]]))[0, 0].tolist() == [5.0, 10.0, -5.0]

@@ -1,0 +1,150 @@
+"""Routers against numbers worked out by hand, and a mixture against its own formula."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from archc.archspec import vocabulary as words
+from archc.compiler.modules.cost import flops_per_token, parameter_count
+from archc.compiler.modules.mlp.experts import Router
+from archc.compiler.modules.mlp.mlp import GatedMlp, MoeMlp
+from archc.compiler.weights.slots import slot_shapes
+
+EXPERT = words.GatedMlp(width=3, activation="silu")
+
+
+def route(logits: list[float], per_token: int, bias: list[float] | None = None, **options: Any) -> dict[int, float]:
+    """The experts of one token and their weights, given the router's logits."""
+    word = words.MoeMlp(experts=len(logits), per_token=per_token, router=words.Router(**options), expert=EXPERT)
+    router = Router(word, 1)
+    with torch.no_grad():
+        router.projection.weight.copy_(torch.tensor(logits)[:, None])
+        if bias is not None:
+            router.selection_bias.copy_(torch.tensor(bias))
+        chosen, weights = router(torch.ones(1, 1, 1))
+    return dict(zip(chosen.flatten().tolist(), weights.flatten().tolist(), strict=True))
+
+
+def logs(*numbers: float) -> list[float]:
+    return [math.log(number) for number in numbers]
+
+
+def odds(*numbers: float) -> list[float]:
+    """Logits whose sigmoids are these."""
+    return [math.log(number / (1 - number)) for number in numbers]
+
+
+SOFTMAX = logs(1, 4, 2, 3)  # 0.1, 0.4, 0.2, 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, {1: 0.4, 3: 0.3}),
+        ({"renormalize": True}, {1: 4 / 7, 3: 3 / 7}),
+        ({"scale": 2.5}, {1: 1.0, 3: 0.75}),
+        ({"renormalize": True, "scale": 7.0}, {1: 4.0, 3: 3.0}),
+        ({"over": "chosen"}, {1: 4 / 7, 3: 3 / 7}),
+    ],
+    ids=str,
+)
+def test_softmax(options: dict[str, Any], wanted: dict[int, float]) -> None:
+    assert route(SOFTMAX, 2, **options) == pytest.approx(wanted)
+
+
+def test_sigmoid() -> None:
+    scores = odds(0.2, 0.9, 0.5, 0.6)
+    assert route(scores, 2, score="sigmoid") == pytest.approx({1: 0.9, 3: 0.6})
+    assert route(scores, 2, score="sigmoid", renormalize=True) == pytest.approx({1: 0.6, 3: 0.4})
+    assert route(scores, 1, score="sigmoid", over="chosen") == pytest.approx({1: 0.9})
+
+
+def test_a_selection_bias_chooses_and_does_not_weigh() -> None:
+    scores = odds(0.2, 0.9, 0.5, 0.6)
+    biased = route(scores, 2, [0.75, 0.0, 0.0, 0.0], score="sigmoid", selection_bias=True)
+    assert biased == pytest.approx({0: 0.2, 1: 0.9})
+
+
+def test_groups_by_their_best() -> None:
+    # 0.1, 0.4 | 0.2, 0.3: the first group has the best expert.
+    groups = words.ExpertGroups(count=2, chosen=1, by="max")
+    assert route(SOFTMAX, 2, groups=groups) == pytest.approx({0: 0.1, 1: 0.4})
+
+
+def test_groups_by_their_best_two() -> None:
+    # 0.9 + 0.1 < 0.6 + 0.5, and 0.05 is left out of either.
+    scores = odds(0.9, 0.1, 0.05, 0.6, 0.5, 0.05)
+    groups = words.ExpertGroups(count=2, chosen=1, by="top-2")
+    assert route(scores, 2, score="sigmoid", groups=groups) == pytest.approx({3: 0.6, 4: 0.5})
+    # The bias counts in the groups' scores too: 0.9 + 0.1 + 0.5 > 0.6 + 0.5.
+    bias = [0.0, 0.5, 0.0, 0.0, 0.0, 0.0]
+    biased = route(scores, 2, bias, score="sigmoid", selection_bias=True, groups=groups)
+    assert biased == pytest.approx({0: 0.9, 1: 0.1})
+
+
+def test_negative_scores_of_chosen_groups_win_over_those_left_out() -> None:
+    scores, bias = odds(0.9, 0.8, 0.2, 0.1), [0.0, 0.0, -5.0, -5.0]
+    groups = words.ExpertGroups(count=2, chosen=1, by="max")
+    negative = [value - 10 for value in bias]
+    assert set(route(scores, 2, negative, score="sigmoid", selection_bias=True, groups=groups)) == {0, 1}
+
+
+def mixture(**options: Any) -> tuple[MoeMlp, Tensor]:
+    expert = words.GatedMlp(width=3, activation="silu", bias=True, beta=1.7, limit=0.9, up_offset=1.0)
+    word = words.MoeMlp(experts=5, per_token=2, router=words.Router(renormalize=True), expert=expert, **options)
+    torch.manual_seed(0)
+    module = MoeMlp(word, 4, torch.float32)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    return module, torch.randn(2, 3, 4)
+
+
+def test_a_mixture_is_the_weighted_sum_of_gated_mlps() -> None:
+    module, x = mixture(shared=words.PlainMlp(width=6, activation="relu"), shared_gate=True)
+    chosen, weights = module.router(x)
+    alone = []
+    for index in range(5):
+        expert = GatedMlp(module.experts.word, 4, torch.float32)
+        for name in ("gate", "up", "down"):
+            stack, projection = getattr(module.experts, name), getattr(expert, name)
+            projection.weight.data, projection.bias.data = stack.weight.data[index], stack.bias.data[index]
+        alone.append(expert)
+    wanted = torch.zeros_like(x)
+    for b in range(2):
+        for s in range(3):
+            for expert_index, share in zip(chosen[b, s].tolist(), weights[b, s], strict=True):
+                wanted[b, s] += share * alone[expert_index](x[b, s])
+            gate = torch.sigmoid(x[b, s] @ module.shared_gate.weight[0])
+            wanted[b, s] += gate * module.shared(x[b, s])
+    torch.testing.assert_close(module(x), wanted)
+
+
+def test_the_clamped_gate_by_hand() -> None:
+    word = words.GatedMlp(width=1, activation="silu", beta=2.0, limit=3.0, up_offset=1.0)
+    module = GatedMlp(word, 1, torch.float32)
+    for name, value in {"gate": 5.0, "up": -4.0, "down": 1.0}.items():
+        getattr(module, name).weight.data.fill_(value)
+    # The gate is cut to 3, the branch to −3: 3 · sigmoid(2 · 3) · (−3 + 1).
+    assert module(torch.ones(1, 1)).item() == pytest.approx(-6 / (1 + math.exp(-6)))
+    # Below, only the branch is: −5 · sigmoid(2 · −5) · (3 + 1).
+    assert module(-torch.ones(1, 1)).item() == pytest.approx(-20 / (1 + math.exp(10)))
+
+
+def test_experts_are_slots_of_their_own() -> None:
+    module, _ = mixture()
+    shapes = slot_shapes(torch.nn.ModuleDict({"mlp": module}))
+    assert shapes["mlp.router.projection.weight"] == (5, 4)
+    assert shapes["mlp.experts.4.down.weight"] == (4, 3)
+    assert shapes["mlp.experts.0.up.bias"] == (3,)
+    assert len(shapes) == 1 + 5 * 6
+
+
+def test_a_token_costs_the_experts_that_it_uses() -> None:
+    module, _ = mixture()
+    assert flops_per_token(module) == 2 * (5 * 4 + 2 * 3 * (3 * 4))
+    assert parameter_count(module) == 5 * 4 + 5 * (3 * 12 + 3 + 3 + 4)
