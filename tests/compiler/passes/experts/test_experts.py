@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from archc.compiler.ops import experts
+from archc.compiler.ops import experts as mixture
 from archc.compiler.passes import Pass
 from archc.compiler.passes.experts.batched_experts import batch_experts, stack_size
 from archc.compiler.passes.experts.routed_experts import route_experts
@@ -55,14 +55,14 @@ def graph(weights: Mapping[str, torch.Tensor], per_token: int, options: tuple[st
         tensor = StackedWeight(name, [f"{name}.{i}" for i in range(len(numbers))], numbers.shape, ir.DataType.FLOAT)
         kind = ir.TensorType(ir.DataType.FLOAT)
         initializers[name] = ir.Value(name=name, shape=tensor.shape, type=kind, const_value=tensor)
-    given = [*inputs, *(initializers.get(name) for name in experts.INPUTS[3:])]
+    given = [*inputs, *(initializers.get(name) for name in mixture.INPUTS[3:])]
     names = ("function", "beta", "limit", "up_offset")
     attributes = [ir.convenience.convert_attribute(*pair) for pair in zip(names, options, strict=True)]
-    node = ir.Node(experts.DOMAIN, experts.EXPERTS, given, attributes, num_outputs=1, name="experts")
+    node = ir.Node(mixture.DOMAIN, mixture.EXPERTS, given, attributes, num_outputs=1, name="experts")
     node.outputs[0].name, node.outputs[0].type = "y", ir.TensorType(ir.DataType.FLOAT)
     node.outputs[0].shape = ir.Shape(["batch", "seq", WIDTH])
     made = model(inputs, [node], node.outputs, list(initializers.values()))
-    made.graph.opset_imports[experts.DOMAIN] = 1
+    made.graph.opset_imports[mixture.DOMAIN] = 1
     return made
 
 
@@ -95,8 +95,8 @@ def wanted(
     weights: Mapping[str, torch.Tensor], given: Mapping[str, NDArray[Any]], options: tuple[str, float, float, float]
 ) -> NDArray[np.float32]:
     arguments = [torch.from_numpy(given[name]) for name in ("x", "chosen", "weights")]
-    result: NDArray[np.float32] = experts.experts(
-        *arguments, *(weights.get(name) for name in experts.INPUTS[3:]), *options
+    result: NDArray[np.float32] = mixture.experts(
+        *arguments, *(weights.get(name) for name in mixture.INPUTS[3:]), *options
     ).numpy()
     return result
 
@@ -110,7 +110,7 @@ def test_equals_the_operator(
     weights = stacks(experts, gated, biased)
     made = graph(weights, per_token, options)
     assert graph_pass(made) == 1
-    assert experts.EXPERTS not in operators(made)
+    assert mixture.EXPERTS not in operators(made)
     assert list(made.graph.opset_imports) == [""]
     made = filled(made, weights)
     for batch, seq in ((1, 1), (2, 7)):
