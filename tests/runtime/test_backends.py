@@ -77,7 +77,8 @@ def test_importing_the_runtime_loads_nothing_heavy():
         "import sys, archc.runtime.engine\n"
         "from archc import runtime\n"
         "assert runtime.load is archc.runtime.engine.load and 'Engine' in runtime.__all__\n"
-        "heavy = {'onnxruntime', 'tokenizers', 'jinja2', 'torch', 'onnx', 'archc.compiler', 'archc.archspec', 'archc.cli'}\n"
+        "heavy = {'onnxruntime', 'tokenizers', 'jinja2', 'torch', 'onnx'}\n"
+        "heavy |= {'archc.compiler', 'archc.archspec', 'archc.cli'}\n"
         "bad = heavy & set(sys.modules)\n"
         "assert not bad, bad"
     )

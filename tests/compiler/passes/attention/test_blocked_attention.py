@@ -162,7 +162,7 @@ def test_weights_that_are_read_elsewhere_stay() -> None:
 
 
 def test_caches_of_8_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = Path(__file__).parents[3] / "examples" / "tiny-qwen2"
+    example = Path(__file__).parents[4] / "examples" / "tiny-qwen2"
     ids = np.random.default_rng(6).integers(0, 1000, (2, MANY + BLOCK + 1)).tolist()
     found = {}
     for name, passes in (("blocked", (block_attention,)), ("plain", ())):

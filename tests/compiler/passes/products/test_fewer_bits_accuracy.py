@@ -16,7 +16,7 @@ from archc.compiler.build import build
 from archc.compiler.targets import TARGETS
 from archc.runtime.engine import Engine, load
 
-EXAMPLES = Path(__file__).parent.parent.parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 TINY = EXAMPLES / "tiny-qwen2"
 SUMS = 200
 
