@@ -1,10 +1,10 @@
-"""From a spec to a plan: the whole compiler on one page."""
+"""The compiler as one pipeline: spec and checkpoint → model → graphs → engine.plan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from archc.compiler.contract import inputs_outputs
 from archc.compiler.errors import BuildError
 from archc.compiler.lower import lower
 from archc.compiler.modules.model import Model, meta_model
-from archc.compiler.options import Form, choose_form
+from archc.compiler.options import BuildOptions, choose_options
 from archc.compiler.output.manifest import describe
 from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
@@ -23,7 +23,7 @@ from archc.compiler.output.writing import (
     Listener,
     Progress,
     Slots,
-    check_place,
+    check_destination,
     check_space,
     place_weights,
     serialize,
@@ -60,87 +60,106 @@ def build(
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Path:
-    """Builds a plan from a spec (a name or a file; or a checkpoint's folder) and writes it to `out`.
+    """Build a plan, or an ONNX folder, from a spec and a checkpoint; return its path.
 
-    `dtype` is by default the first that the target has; `engine` is for the targets that want an engine.
+    `spec` is a shipped spec's name, a YAML file, or a checkpoint folder, whose config.json selects the spec. `weights`
+    is a checkpoint folder or a hub id; without one, `random` is the seed of random weights. `dtype` defaults to the
+    first that the target supports. `engine` configures TensorRT targets. An existing `out` is replaced only if archc
+    wrote it, and after any error it is unchanged.
 
-    Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, target or place to
-    write, and PlanError where the plan cannot be written. On any of them, what was at `out` before stays.
+    Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
+    and PlanError if the plan cannot be written.
     """
-    form = choose_form(target, dtype, quantize, kv)
-    check_place(Path(out), form.target.folder)
-    builder = open_engine_builder(form, engine)
-    folder = choose_checkpoint(spec, weights, random)
-    config = read_folder_config(folder) if folder is not None else None
+    path = Path(out)
+    options = choose_options(target, dtype, quantize, kv)
+    check_destination(path, options.target.folder, (spec, weights))
+    builder = open_engine_builder(options, engine)
+
+    checkpoint = choose_checkpoint(spec, weights, random)
+    config = read_folder_config(checkpoint) if checkpoint is not None else None
     bound = bind(spec, config, size, overrides)
-    longest = choose_length(bound, max_seq_len)
-    model = meta_model(bound, inputs_outputs.DTYPES[form.dtype])
-    slots = open_slots(bound, model, folder if random is None else None, random)
+    length = choose_length(bound, max_seq_len)
+    model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
+    slots = open_slots(bound, model, checkpoint if random is None else None, random)
 
-    lowered = lower(model, form, longest)
+    lowered = lower(model, options, length)
     stored = place_weights(*lowered.graphs.values())
-    serialized = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
-    tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
-    manifest = describe(model, form, lowered, [item.tensor for item in stored], tokens, builder)
+    graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
+    tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
+    manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
 
-    content = Content(serialized, stored, slots, tokenizer_files(folder), manifest)
-    check_space(Path(out), content.bytes)
+    content = Content(graphs, stored, slots, tokenizer_files(checkpoint), manifest)
+    check_space(path, content.bytes)
     listener = Listener(progress, warn)
     if builder is not None:
-        return write_engine_plan(builder, Path(out), content, listener)
-    return (write_folder if form.target.folder else write_plan)(Path(out), content, listener)
+        return write_engine_plan(builder, path, content, listener)
+    return (write_folder if options.target.folder else write_plan)(path, content, listener)
 
 
-def open_engine_builder(form: Form, options: EngineOptions) -> EngineBuilder | None:
-    """What builds the target's engine, where it wants one. Raises BuildError where that is missing."""
-    if form.target.engine:
-        return open_builder(form.target.name, options, form.quantization)
-    refuse_options(form.target.name, options)
+def open_engine_builder(options: BuildOptions, engine: EngineOptions) -> EngineBuilder | None:
+    """Return the engine builder of a TensorRT target, or None for other targets.
+
+    Raises BuildError if TensorRT is missing, or engine options were set for another target.
+    """
+    if options.target.engine:
+        return open_builder(options.target.name, engine, options.quantization)
+    refuse_options(options.target.name, engine)
     return None
 
 
 def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:
-    """The checkpoint's folder: what `weights` names, or the spec argument itself where that is a folder."""
+    """Return the checkpoint folder: `weights`, or `spec` if that is a folder; None for random weights.
+
+    Raises BuildError if there are both a checkpoint and a seed, or neither.
+    """
     if weights is None and Path(spec).is_dir():
         weights = spec
     if weights is not None and random is not None and weights != spec:
-        raise BuildError("--weights and --random contradict each other: give one")
+        raise BuildError("--weights and --random contradict each other; remove one")
     if weights is not None:
         return find_checkpoint(weights)
     if random is None:
-        raise BuildError("no weights: name a checkpoint with --weights, or build with --random SEED")
+        raise BuildError("no weights; name a checkpoint with --weights, or use random weights with --random SEED")
     return None
 
 
 def bind(spec: str | Path, config: dict[str, Any] | None, size: str | None, overrides: Sequence[str]) -> BoundSpec:
-    """The spec with its sizes known; a checkpoint's folder in place of a spec finds its spec by itself."""
+    """Return the spec with its sizes bound; a checkpoint folder's spec is detected from its config."""
     name = spec
     if Path(spec).is_dir():
         if config is None:
-            raise BuildError(f"{spec}: no config.json, so the family cannot be told: name a spec and use --weights")
+            raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
         name = detect_spec(config, str(Path(spec) / "config.json"))
     return load_spec(name, overrides).bind(config, size)
 
 
 def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:
-    """The most tokens that the plan will take. Raises BuildError for more than the model is meant for."""
+    """Return the maximum sequence length of the plan. Raises BuildError if it exceeds the model's context length."""
     if max_seq_len is not None and not 1 <= max_seq_len <= spec.context:
-        raise BuildError(f"--max-seq-len {max_seq_len}: this model takes 1 to {spec.context} tokens")
+        raise BuildError(f"--max-seq-len {max_seq_len}: expected 1 to {spec.context}, the context length of this model")
     return max_seq_len or spec.context
 
 
 def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int | None) -> Slots:
-    """The model's weights: a checkpoint's, or random ones."""
+    """Return the source of the model's weights: a checkpoint, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
     return map_checkpoint(spec, model, Checkpoint(folder), folder)
 
 
-def load_torch(model: Model, slots: Slots) -> Model:
-    """Fills a model on the meta device with real weights, so that it runs in torch."""
+class SlotReader(Protocol):
+    """A source of weights by slot name."""
+
+    def read(self, name: str, /) -> Tensor:
+        """Return one slot's tensor."""
+        ...
+
+
+def load_torch(model: Model, slots: SlotReader) -> Model:
+    """Load weights into a model on the meta device, so that it runs in torch; return it in eval mode."""
     ties = tied_slots(model)
     weights = {
-        name: _whole(name, parts, slots).to(model.get_parameter(name).dtype)
+        name: _read_parameter(name, parts, slots).to(model.get_parameter(name).dtype)
         for name, parts in parameter_slots(model).items()
     }
     weights |= {name: weights[slot] for name, slot in ties.items()}
@@ -151,6 +170,6 @@ def load_torch(model: Model, slots: Slots) -> Model:
     return model.eval()
 
 
-def _whole(name: str, parts: Sequence[str], slots: Slots) -> Tensor:
-    """A parameter's numbers: its slot's, or its experts' stacked."""
+def _read_parameter(name: str, parts: Sequence[str], slots: SlotReader) -> Tensor:
+    """Return a parameter's tensor: its slot, or its experts' slots stacked."""
     return slots.read(name) if parts == (name,) else torch.stack([slots.read(part) for part in parts])

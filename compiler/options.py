@@ -1,7 +1,8 @@
-"""What a plan is built for, and how numbers are stored in it: checked before any work is done."""
+"""Build options: target, compute dtype, weight and KV cache quantization; validated before the build starts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from archc.compiler.errors import BuildError
@@ -9,8 +10,8 @@ from archc.compiler.targets import TARGETS, Target
 
 
 @dataclass(frozen=True)
-class Form:
-    """A target, the dtype it computes in, the quantisation of weights and of the cache where there is one."""
+class BuildOptions:
+    """The target of a build, its compute dtype, and the quantization of its weights and its KV cache."""
 
     target: Target
     dtype: str
@@ -18,29 +19,37 @@ class Form:
     cache: str | None = None
 
 
-def choose_form(target: str, dtype: str | None, quantization: str | None, cache: str | None) -> Form:
-    """The form of these names; the dtype is by default the first that the target has.
+Form = BuildOptions  # the former name, until compiler/lower.py imports the new one
 
-    Raises BuildError where one is unknown, or the target has it not.
+
+def choose_options(target: str, dtype: str | None, quantization: str | None, cache: str | None) -> BuildOptions:
+    """Return the build options of these names; `dtype` defaults to the first that the target supports.
+
+    Raises BuildError if a name is unknown or not supported by the target.
     """
     if target not in TARGETS:
-        raise BuildError(f"target '{target}' is not known; this archc builds {', '.join(TARGETS)}")
-    place = TARGETS[target]
-    if dtype is not None and dtype not in place.dtypes:
-        raise BuildError(f"target '{target}' does not run {dtype}: choose {' or '.join(place.dtypes)}")
-    form = Form(place, dtype or place.dtypes[0], quantization, cache)
-    if quantization is not None and quantization not in place.quantizations:
-        known = " or ".join(place.quantizations)
-        raise BuildError(
-            f"target '{target}' has no quantisation '{quantization}'" + (f": choose {known}" if known else "")
-        )
-    if quantization is not None and form.dtype not in place.quantized_dtypes:
-        raise BuildError(
-            f"--quantize {quantization} computes in float32 beside the integers: leave out --dtype {dtype}"
-        )
-    if cache is not None and cache not in place.caches:
-        known = " or ".join(place.caches)
-        raise BuildError(f"target '{target}' has no --kv '{cache}'" + (f": choose {known}" if known else ""))
-    if cache is not None and form.dtype != "float32":
-        raise BuildError(f"--kv {cache} computes in float32 beside the integers: leave out --dtype {dtype}")
-    return form
+        raise BuildError(f"target '{target}' is unknown; choose {_either(TARGETS)}")
+    chosen = TARGETS[target]
+    if dtype is not None:
+        _check("dtype", dtype, chosen.dtypes, target)
+    options = BuildOptions(chosen, dtype or chosen.dtypes[0], quantization, cache)
+    if quantization is not None:
+        _check("quantize", quantization, chosen.quantizations, target)
+        if options.dtype not in chosen.quantized_dtypes:
+            raise BuildError(f"--quantize {quantization} requires float32 activations; remove --dtype {dtype}")
+    if cache is not None:
+        _check("kv", cache, chosen.caches, target)
+        if options.dtype != "float32":
+            raise BuildError(f"--kv {cache} requires float32 activations; remove --dtype {dtype}")
+    return options
+
+
+def _check(option: str, value: str, supported: Iterable[str], target: str) -> None:
+    if value not in supported:
+        names = _either(supported)
+        advice = f"choose {names}" if names else f"remove --{option}"
+        raise BuildError(f"--{option} {value} is not supported by target '{target}'; {advice}")
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(names)

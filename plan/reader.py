@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ from archc.plan.archive import Span, read_directory
 from archc.plan.errors import PlanError
 from archc.plan.manifest import Manifest, parse_manifest
 from archc.plan.onnx_external import place_weights
+from archc.plan.ownership import check_folder_path
+from archc.plan.replacing import new_folder
 
 MANIFEST, MODEL, ENCODER, WEIGHTS = "manifest.json", "model.onnx", "encoder.onnx", "weights.bin"
 _LIMITS = {MANIFEST: 64 << 20, MODEL: 1 << 30, ENCODER: 1 << 30}
@@ -124,14 +125,22 @@ class Plan:
                 )
 
     def unpack(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Check every hash, then write each entry under `folder` and return the files; never writes outside of it."""
-        self.verify_hashes()
+        """Check every hash, write the entries into a new folder, and return the files.
+
+        An older folder is replaced only where archc wrote all of it; see `ownership`.
+        """
         root = Path(folder)
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            return [self._unpack_entry(name, root.resolve()) for name in self._spans]
+            if os.path.lexists(root):
+                check_folder_path(root, [self.path])
+            self.verify_hashes()
+            root.absolute().parent.mkdir(parents=True, exist_ok=True)
+            with new_folder(root, [self.path]) as temporary:
+                for name in self._spans:
+                    self._unpack_entry(name, temporary / name)
         except OSError as error:
             raise PlanError(f"{root}: the plan cannot be unpacked there: {error.strerror}") from None
+        return [root.resolve() / name for name in self._spans]
 
     def check_unchanged(self) -> None:
         """Raise PlanError if the path now names another file than the one that was opened and checked."""
@@ -159,20 +168,10 @@ class Plan:
             sink(chunk)
             left -= len(chunk)
 
-    def _unpack_entry(self, name: str, root: Path) -> Path:
-        target = root / name
+    def _unpack_entry(self, name: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A folder that was there before may be a link to elsewhere.
-        if not target.parent.resolve().is_relative_to(root):
-            raise PlanError(f"{target}: its folder is a link that leaves {root}; unpack into an empty folder")
-        temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                self._copy(name, file.write)
-            temporary.replace(target)  # replaces a link of that name instead of writing through it
-        finally:
-            temporary.unlink(missing_ok=True)
-        return target
+        with target.open("xb") as file:
+            self._copy(name, file.write)
 
 
 def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:

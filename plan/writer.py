@@ -21,7 +21,9 @@ from archc.plan.errors import PlanError
 from archc.plan.flushing import EarlyFlush
 from archc.plan.lane import Lane
 from archc.plan.manifest import Entry, Manifest, encode_manifest, parse_manifest
+from archc.plan.ownership import check_plan_path
 from archc.plan.reader import MANIFEST, check_entries, check_tensors
+from archc.plan.replacing import replace_plan
 
 _VERSION = 45  # of the ZIP specification: the first with ZIP64
 _DATE = 0x21  # 1 January 1980: the same input gives the same bytes
@@ -94,6 +96,7 @@ class PlanWriter:
         self._temporary = self.path.with_name(f".{self.path.name[:80]}.{secrets.token_hex(6)}.tmp")
 
     def __enter__(self) -> Self:
+        check_plan_path(self.path)
         with self._disk_errors():
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
             self._file: BinaryIO = os.fdopen(os.open(self._temporary, flags, 0o666), "w+b")
@@ -151,7 +154,7 @@ class PlanWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            self._temporary.replace(self.path)
+            replace_plan(self._temporary, self.path)
             self._finished = True
             _sync_folder(self.path.parent)
         return self.path

@@ -1,10 +1,9 @@
-"""Writes what a build made: the graph, the weights as they stream by, and the files that text needs."""
+"""Writing the output of a build: graphs, streamed weights, tokenizer files, manifest."""
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,18 +14,19 @@ from msgspec import convert
 
 from archc.compiler.contract.inputs_outputs import DTYPES
 from archc.compiler.errors import BuildError
+from archc.compiler.output.folder_writer import FolderWriter
 from archc.compiler.weights.checkpoint.names import SlotReader
 from archc.compiler.weights.checkpoint.reader import RandomWeights
 from archc.compiler.weights.lazy import WeightTensor, join_rows
-from archc.plan import Manifest, PlanWriter, Tensor
-from archc.plan.manifest import encode_manifest
+from archc.plan import Manifest, PlanError, PlanWriter, Tensor
+from archc.plan.ownership import check_folder_path, check_plan_path
 
 WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
-# Tensors start at multiples of this: a memory page for large ones, so that mapping touches no neighbour.
+# Tensors start at multiples of this; large ones at a memory page, so that mapping one touches no other.
 _ALIGNMENT, _PAGE, _LARGE = 64, 4096, 65536
 _MANIFEST_ROOM = 2**20
-_ROWS = 4096  # of a tensor at a time, where it is read again to say what is wrong with it
+_ROWS = 4096  # rows at a time, where a tensor is read again for an error message
 _IR_DTYPES = {
     "float32": ir.DataType.FLOAT,
     "float16": ir.DataType.FLOAT16,
@@ -40,19 +40,19 @@ _TORCH_DTYPES = {**DTYPES, "uint8": torch.uint8, "int8": torch.int8, "int4": tor
 
 Slots = SlotReader | RandomWeights
 Progress = Callable[[str, int, int], None]
-"""Called with the tensor at work, the bytes written so far, and the bytes to write in all."""
+"""Called with the name of the current tensor, the bytes written so far, and the total bytes to write."""
 
 
 class Sink(Protocol):
-    """Where bytes go, in order."""
+    """A file, or a stream, that bytes are appended to."""
 
     def write(self, data: memoryview, /) -> int:
-        """Appends bytes."""
+        """Append bytes; return how many."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One weight's place in weights.bin."""
+    """A weight and its location in weights.bin."""
 
     weight: WeightTensor
     tensor: Tensor
@@ -60,7 +60,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Content:
-    """All that goes into a plan: graphs as bytes, weights with where they come from, the tokenizer's files."""
+    """The content of a plan: serialized graphs, weights and their source, tokenizer files, manifest."""
 
     graphs: Mapping[str, bytes]
     stored: list[Stored]
@@ -70,23 +70,23 @@ class Content:
 
     @property
     def bytes(self) -> int:
-        """About how many bytes a plan of it has."""
+        """The approximate size of the plan in bytes."""
         return total_bytes(self.stored) + sum(map(len, (*self.graphs.values(), *self.files.values()))) + _MANIFEST_ROOM
 
 
 @dataclass(frozen=True)
 class Listener:
-    """What is told while a plan is written: how far it is, and what a user should know of the weights."""
+    """Callbacks while a plan is written: progress, and warnings about weights."""
 
     progress: Progress = lambda name, done, total: None
     warn: Callable[[str], None] = lambda message: None
 
 
 def place_weights(*models: ir.Model) -> list[Stored]:
-    """Gives every weight of the graphs its place, and makes its initializers point there; equal ones share it."""
+    """Assign every weight a location in weights.bin and point its initializers there; equal weights share one."""
     stored, end = list[Stored](), 0
     places: dict[str, ir.ExternalTensor] = {}
-    # What is made of the same slots lies together, so that what was found while one is written need not be kept long.
+    # Tensors from the same slots are adjacent, so that scales computed while one is written are held only briefly.
     groups: dict[tuple[str, ...], list[tuple[ir.Value, WeightTensor]]] = {}
     for value in (value for model in models for value in model.graph.initializers.values()):
         if isinstance(weight := value.const_value, WeightTensor):
@@ -111,17 +111,20 @@ def place_weights(*models: ir.Model) -> list[Stored]:
 
 
 def total_bytes(stored: list[Stored]) -> int:
-    """The size of weights.bin."""
+    """Return the size of weights.bin."""
     return stored[-1].tensor.offset + stored[-1].tensor.bytes if stored else 0
 
 
 def serialize(model: ir.Model) -> bytes:
-    """The bytes of a graph's file, its weights left outside."""
+    """Return a graph as the bytes of its file, without its weights."""
     return ir.serde.serialize_model(model).SerializeToString()
 
 
 def stream_weights(content: Content, sink: Sink, listener: Listener) -> None:
-    """Writes every weight at its place, reading one at a time. Raises BuildError for a number that the dtype lacks."""
+    """Write every weight at its location, reading one at a time.
+
+    Raises BuildError for a value outside the range of the weight's dtype.
+    """
     position, total = 0, total_bytes(content.stored)
     for item in content.stored:
         listener.progress(item.tensor.name, position, total)
@@ -139,76 +142,68 @@ def _numbers(weight: WeightTensor, name: str, slots: Slots, listener: Listener) 
     finite = True
     for block in weight.blocks(source, dtype):
         finite = finite and _all_finite(block)
-        # Flat first: of a single row or column, torch keeps a stride that no other dtype can be seen through.
+        # Flat first: a single row or column keeps a stride that torch cannot view in another dtype.
         yield block.reshape(-1).view(torch.uint8).numpy().data
     if finite:
         return
     if all(bool(torch.isfinite(rows).all()) for rows in source.split(_ROWS)):
         largest = max(float(rows.float().abs().max()) for rows in source.split(_ROWS))
-        raise BuildError(f"{weight.slot}: holds {largest:g}, which {name} cannot: build with --dtype float32")
-    listener.warn(f"{weight.slot}: the checkpoint holds NaN or infinite numbers here")
+        raise BuildError(f"{weight.slot}: {largest:g} exceeds the range of {name}; build with --dtype float32")
+    listener.warn(f"{weight.slot}: the checkpoint contains NaN or infinite values here")
 
 
 def _all_finite(block: torch.Tensor) -> bool:
-    """Whether no number is infinite or none at all: their sum says so, read once, unless it overflows by itself."""
+    """Return whether all values are finite: their sum is, which reads them once, unless it overflows by itself."""
     return bool(block.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(block).all())
 
 
-def check_place(path: Path, folder: bool) -> None:
-    """Raises BuildError where a plan, or an ONNX folder, cannot be put at a path: before any work is done."""
-    if not path.absolute().parent.is_dir():
-        raise BuildError(f"{path}: its folder does not exist; make it first")
-    if not folder and path.is_dir():
-        raise BuildError(f"{path}: there is a folder of that name; give a file name with -o")
-    if folder and path.exists() and not (path / MODEL).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise BuildError(f"{path}: is there already and is not an ONNX folder: name another with -o")
+def check_destination(path: Path, folder: bool, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raise BuildError if a plan, or a folder, must not be written to a path; `inputs` are what the build reads.
+
+    An existing path is replaced only if archc wrote it; see `archc.plan.ownership`.
+    """
+    read = [Path(item) for item in inputs if item is not None and Path(item).exists()]
+    try:
+        (check_folder_path if folder else check_plan_path)(path, read)
+    except PlanError as error:
+        raise BuildError(str(error)) from None
 
 
 def check_space(path: Path, needed: int) -> None:
-    """Raises BuildError where the disk has less room than a build will write."""
+    """Raise BuildError if the disk has less free space than a build needs."""
     free = shutil.disk_usage(path.absolute().parent).free
     if needed > free:
         raise BuildError(
-            f"{path}: {needed:,} bytes are needed and {free:,} are free: make room, or name another disk with -o"
+            f"{path}: {needed:,} bytes are required and {free:,} are free; "
+            "free some space, or name a path on another disk with -o"
         )
 
 
 def write_plan(path: Path, content: Content, listener: Listener) -> Path:
-    """Writes an engine.plan; on any failure the old file, if there was one, stays."""
+    """Write an engine.plan; after any error an older plan is unchanged."""
     with PlanWriter(path) as writer:
-        for name, graph in content.graphs.items():
-            writer.add(name, graph)
-        with writer.stream(WEIGHTS) as sink:
-            stream_weights(content, sink, listener)
-        for name, data in content.files.items():
-            writer.add(f"tokenizer/{name}", data)
-        return writer.finish(content.manifest)
+        return _write(writer, content, listener, "tokenizer/")
 
 
 def write_folder(path: Path, content: Content, listener: Listener) -> Path:
-    """Writes a plain ONNX folder, whole or not at all; see `check_place` for what it may replace."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir()
-        fill_folder(temporary, content, listener)
-        with (temporary / WEIGHTS).open("rb") as weights:
-            os.fsync(weights.fileno())
-        (temporary / "manifest.json").write_bytes(encode_manifest(content.manifest))
-        for name, data in content.files.items():
-            (temporary / name).write_bytes(data)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    except OSError as error:
-        raise BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary.exists():
-            shutil.rmtree(temporary)
-    return path
+    """Write an ONNX folder; after any error an older folder is unchanged."""
+    with FolderWriter(path) as writer:
+        return _write(writer, content, listener, "")
+
+
+def _write(writer: PlanWriter | FolderWriter, content: Content, listener: Listener, tokenizer: str) -> Path:
+    """Write graphs, weights, tokenizer files (their names prefixed with `tokenizer`) and the manifest."""
+    for name, graph in content.graphs.items():
+        writer.add(name, graph)
+    with writer.stream(WEIGHTS) as sink:
+        stream_weights(content, sink, listener)
+    for name, data in content.files.items():
+        writer.add(f"{tokenizer}{name}", data)
+    return writer.finish(content.manifest)
 
 
 def fill_folder(folder: Path, content: Content, listener: Listener) -> None:
-    """Writes graphs and weights into a folder."""
+    """Write graphs and weights into a folder, for an engine builder to read."""
     for name, graph in content.graphs.items():
         (folder / name).write_bytes(graph)
     with (folder / WEIGHTS).open("wb") as sink:

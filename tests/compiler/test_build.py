@@ -188,16 +188,32 @@ def test_a_folder_that_does_not_exist(checkpoint: Path, tmp_path: Path) -> None:
         build("small-lm", checkpoint, out=tmp_path / "nowhere" / "engine.plan")
 
 
-def test_an_onnx_folder_replaces_its_older_self_and_nothing_else(checkpoint: Path, tmp_path: Path) -> None:
-    out = build("small-lm", checkpoint, out=tmp_path / "result", target="onnx")
-    (out / "stale").write_text("old", "utf-8")
+def test_an_onnx_folder_replaces_an_older_export(checkpoint: Path, tmp_path: Path) -> None:
+    out = build("small-lm", random=1, size="tiny", overrides=SMALL, out=tmp_path / "result", target="onnx")
+    before = content(out)
     build("small-lm", checkpoint, out=out, target="onnx")
-    assert not (out / "stale").exists()
-    assert json.loads((out / "manifest.json").read_text("utf-8"))["family"] == "small-lm"
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    (precious / "thesis.txt").write_text("mine", "utf-8")
-    with pytest.raises(BuildError, match="not an ONNX folder"):
-        build("small-lm", checkpoint, out=precious, target="onnx")
-    assert content(precious) == {"thesis.txt": b"mine"}
-    assert leftovers(tmp_path, "result", "precious") == []
+    assert content(out).keys() == before.keys() == {"manifest.json", "model.onnx", "weights.bin"}
+    assert all(content(out)[name] != before[name] for name in ("manifest.json", "weights.bin"))
+    assert leftovers(tmp_path, "result") == []
+
+
+def test_a_file_of_the_users_in_an_onnx_folder_keeps_all_of_it(checkpoint: Path, tmp_path: Path) -> None:
+    out = build("small-lm", checkpoint, out=tmp_path / "result", target="onnx")
+    (out / "notes").mkdir()
+    (out / "notes" / "mine.txt").write_text("mine", "utf-8")
+    (out / "tokenizer.json").write_text("mine too: this export has no tokenizer", "utf-8")
+    before = tree(out)
+    with pytest.raises(BuildError, match=r"archc did not write \(notes/mine\.txt, tokenizer\.json\); move them away"):
+        build("small-lm", checkpoint, out=out, target="onnx")
+    assert tree(out) == before
+    assert leftovers(tmp_path, "result") == []
+
+
+def test_an_onnx_folder_lists_its_files(checkpoint: Path, tmp_path: Path) -> None:
+    out = build("small-lm", checkpoint, out=tmp_path / "result", target="onnx")
+    manifest = parse_manifest((out / "manifest.json").read_bytes(), "result")
+    assert {name: (entry.bytes, entry.sha256) for name, entry in manifest.entries.items()} == {
+        name: (len(data), hashlib.sha256(data).hexdigest())
+        for name, data in content(out).items()
+        if name != "manifest.json"
+    }

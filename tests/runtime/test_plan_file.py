@@ -70,7 +70,7 @@ def test_unpack_writes_every_entry(decoder_path, tmp_path):
 
 def test_unpack_into_a_file_is_explained(decoder_path, tmp_path):
     (tmp_path / "file").write_text("")
-    with Plan(decoder_path) as opened, pytest.raises(PlanError, match="cannot be unpacked"):
+    with Plan(decoder_path) as opened, pytest.raises(PlanError, match="is not a folder"):
         opened.unpack(tmp_path / "file")
 
 
@@ -79,9 +79,9 @@ def test_the_same_input_gives_the_same_bytes(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt()])
-def test_an_exception_leaves_the_old_file(tmp_path, error):
-    path = tmp_path / "engine.plan"
-    path.write_bytes(b"old")
+def test_an_exception_leaves_the_old_file(tiny, tmp_path, error):
+    path = tiny.write(tmp_path / "engine.plan")
+    old = path.read_bytes()
 
     def interrupted():
         with PlanWriter(path) as writer, writer.stream("weights.bin") as stream:
@@ -90,7 +90,7 @@ def test_an_exception_leaves_the_old_file(tmp_path, error):
 
     with pytest.raises(type(error)):
         interrupted()
-    assert path.read_bytes() == b"old"
+    assert path.read_bytes() == old
     assert left_over(tmp_path) == []
 
 

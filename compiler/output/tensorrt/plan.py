@@ -16,7 +16,16 @@ from archc.compiler.output.tensorrt.package import PACKAGES
 from archc.compiler.output.tensorrt.process import Order, build_engine
 from archc.compiler.output.tensorrt.profiles import CAPACITY, sizes_of
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder
-from archc.compiler.output.writing import MODEL, WEIGHTS, Content, Listener, Progress, check_space, fill_folder
+from archc.compiler.output.writing import (
+    MODEL,
+    WEIGHTS,
+    Content,
+    Listener,
+    Progress,
+    check_destination,
+    check_space,
+    fill_folder,
+)
 from archc.plan import Encoder, Engine, Manifest, Plan, PlanWriter
 
 ENCODER = "encoder.onnx"
@@ -59,6 +68,7 @@ def rebuild(
     """
     if target not in PACKAGES:
         raise BuildError(f"{plan}: only engines are built from a plan: choose --target {' or '.join(PACKAGES)}")
+    check_destination(out, folder=False)
     with Plan(plan) as old, _work_folder(out) as folder:
         if old.manifest.engine is None:
             raise BuildError(

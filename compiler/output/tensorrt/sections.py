@@ -16,6 +16,7 @@ from archc.compiler.output.tensorrt.package import PACKAGES, Package, load_packa
 from archc.compiler.output.tensorrt.profiles import CAPACITY, make_profiles
 from archc.plan import Encoder, Engine, Manifest
 from archc.plan.manifest import Input, Limits, Output, State
+from archc.plan.ownership import check_file_path
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def open_builder(target: str, options: EngineOptions, quantization: str | None =
         raise BuildError(f"--timing-cache: {target} chooses its kernels at run time and has none: leave it out")
     if options.timing_cache is not None and not options.timing_cache.absolute().parent.is_dir():
         raise BuildError(f"--timing-cache {options.timing_cache}: its folder does not exist; make it first")
+    if options.timing_cache is not None:
+        check_file_path(options.timing_cache, "--timing-cache")
     trt = load_package(target)
     capabilities = choose_devices(target, trt, options.compute_capabilities)
     if quantization == "fp8":

@@ -82,8 +82,8 @@ def test_what_has_no_engine_is_not_rebuilt(tmp_path: Path) -> None:
 
 
 def test_a_build_that_fails_leaves_the_old_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "engine.plan"
-    out.write_bytes(b"older")
+    out = build("small-lm", random=1, out=tmp_path / "engine.plan", overrides=SIZES)
+    older = out.read_bytes()
 
     def failing(*arguments: object) -> None:
         raise BuildError("TensorRT cannot build model.onnx: for a reason")
@@ -91,7 +91,7 @@ def test_a_build_that_fails_leaves_the_old_plan(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(module, "build_engine", failing)
     with pytest.raises(BuildError, match="for a reason"):
         build("small-lm", random=1, out=out, target="tensorrt-rtx", overrides=SIZES)
-    assert out.read_bytes() == b"older"
+    assert out.read_bytes() == older
     assert [path.name for path in tmp_path.iterdir()] == ["engine.plan"]
 
 

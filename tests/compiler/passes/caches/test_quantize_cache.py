@@ -88,12 +88,15 @@ def test_a_cache_holds_each_token_within_half_a_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kv": "int4"}, "--kv 'int4': choose int8"),
-        ({"kv": "int8", "target": "onnx"}, "target 'onnx' has no --kv 'int8'"),
-        ({"kv": "int8", "dtype": "float16"}, "leave out --dtype float16"),
-        ({"quantize": "int2"}, "no quantisation 'int2': choose int8 or int4"),
-        ({"quantize": "int8", "target": "onnx"}, "target 'onnx' has no quantisation 'int8'"),
-        ({"quantize": "int8", "dtype": "float16"}, "leave out --dtype float16"),
+        ({"kv": "int4"}, "--kv int4 is not supported by target 'ort-cpu'; choose int8"),
+        ({"kv": "int8", "target": "onnx"}, "--kv int8 is not supported by target 'onnx'; remove --kv"),
+        ({"kv": "int8", "dtype": "float16"}, "remove --dtype float16"),
+        ({"quantize": "int2"}, "--quantize int2 is not supported by target 'ort-cpu'; choose int8 or int4"),
+        (
+            {"quantize": "int8", "target": "onnx"},
+            "--quantize int8 is not supported by target 'onnx'; remove --quantize",
+        ),
+        ({"quantize": "int8", "dtype": "float16"}, "remove --dtype float16"),
     ],
 )
 def test_what_a_target_does_not_have(options, message, tmp_path: Path) -> None:

@@ -193,5 +193,5 @@ def test_cuda_has_kernels_for_all_of_it(bits: str, dtype: str, tmp_path: Path) -
 
 
 def test_fewer_bits_beside_float16_are_not_for_the_cpu(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="computes in float32 beside the integers: leave out --dtype float16"):
+    with pytest.raises(BuildError, match="requires float32 activations; remove --dtype float16"):
         build("qwen2", random=1, out=tmp_path / "engine.plan", quantize="int4", dtype="float16")
