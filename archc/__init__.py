@@ -1,17 +1,18 @@
-"""archc: compile model-family specs to engine.plan, and run plans.
-
-Names are imported when they are first used, so that loading and running a plan never imports torch:
+"""archc: compile model-family specs to engine.plan files, and run them.
 
     plan = archc.build("qwen2", weights="checkpoint", out="engine.plan")
     engine = archc.load(plan)
     engine.generate([[1, 2, 3]], max_new_tokens=16)
 
-`except archc.errors` catches whatever is wrong with a spec, a checkpoint, a plan or a prompt.
+Names are imported on first use, so loading and running a plan never imports torch. `archc.Error` is the base class of
+every error about a spec, checkpoint, plan, prompt or option: ArchspecError, BuildError, EngineError, their subclasses.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from archc.error import Error
 
 if TYPE_CHECKING:
     from archc.archspec import ArchspecError
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from archc.runtime import Engine, EngineError, load
 
     __version__: str
-    errors: tuple[type[ArchspecError], type[BuildError], type[EngineError]]
 
-__all__ = ["ArchspecError", "BuildError", "Engine", "EngineError", "__version__", "build", "errors", "load"]
+__all__ = ["ArchspecError", "BuildError", "Engine", "EngineError", "Error", "__version__", "build", "errors", "load"]
+
+errors = (Error,)
+"""For `except archc.errors`, which predates `except archc.Error`."""
 
 _HOMES = {
     "ArchspecError": "archc.archspec.errors",
@@ -32,17 +35,14 @@ _HOMES = {
     "build": "archc.compiler.build",
     "load": "archc.runtime.engine",
 }
-_ERRORS = ("ArchspecError", "BuildError", "EngineError")
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name from its home on first use."""
+    """Import a public name on first use."""
     from importlib import import_module, metadata
 
     if name == "__version__":
         value: Any = metadata.version("archc-compiler")
-    elif name == "errors":
-        value = tuple(getattr(import_module(_HOMES[error]), error) for error in _ERRORS)
     elif name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
     else:

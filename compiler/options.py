@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from archc.compiler.errors import BuildError
@@ -44,12 +44,12 @@ def choose_options(target: str, dtype: str | None, quantization: str | None, cac
     return options
 
 
-def _check(option: str, value: str, supported: Iterable[str], target: str) -> None:
+def _check(option: str, value: str, supported: Collection[str], target: str) -> None:
     if value not in supported:
-        names = _either(supported)
-        advice = f"choose {names}" if names else f"remove --{option}"
+        advice = f"choose {_either(supported)}" if supported else f"remove --{option}"
         raise BuildError(f"--{option} {value} is not supported by target '{target}'; {advice}")
 
 
 def _either(names: Iterable[str]) -> str:
-    return " or ".join(names)
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

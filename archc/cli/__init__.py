@@ -1,1 +1,1 @@
-"""The command line."""
+"""The `archc` command line: one module for each command, error reporting, and the report of `archc inspect`."""

@@ -1,8 +1,8 @@
-"""The command line: `archc COMMAND`.
+"""The entry point of the command line: exit codes, and errors as one line each.
 
 Exit codes: 0 ok · 1 a check failed (verify, inspect --check) · 2 bad usage or input · 3 a fault of archc itself, with
-its traceback · 130 interrupted · 141 the reader of stdout went away.  Results go to stdout, everything else to stderr.
-With --json, stdout is exactly one JSON object, for an error too: {"error": text, "problems": [...]}.
+a traceback · 130 interrupted · 141 the reader of stdout is gone. Results go to stdout, everything else to stderr. With
+--json, stdout is exactly one JSON object, for errors too: {"error": text, "problems": [...]}.
 """
 
 from __future__ import annotations
@@ -13,84 +13,32 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from archc.cli.commands.build import build
-from archc.cli.commands.check import check
-from archc.cli.commands.inspect import inspect
-from archc.cli.commands.run import run
-from archc.cli.commands.specs import list_specs, schema
-from archc.cli.commands.unpack import unpack
-from archc.cli.commands.verify import verify
-from archc.cli.console import UsageError, write_error, write_json
+from archc.cli.console import write_error, write_json
+from archc.error import Error, install_hint
 
 OK, CHECK_FAILED, BAD_INPUT, FAULT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
-# Looked up among the modules that are loaded already: an error of a module that nobody imported was not raised.
-_ERRORS = {
-    "archc.archspec.errors": "ArchspecError",
-    "archc.compiler.errors": "BuildError",
-    "archc.runtime.errors": "EngineError",
-}
+# The extra of the distribution that installs a package.
 _EXTRAS = {
-    **dict.fromkeys(("torch", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub"), "build"),
+    **dict.fromkeys(("typer", "rich", "yaml", "pydantic"), "cli"),
+    **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub", "isal"), "build"),
     "onnxruntime": "cpu",
 }
 
-app = typer.Typer(
-    name="archc",
-    help="Compile model-family specs to engine.plan, and run plans.",
-    epilog="Exit codes: 0 ok, 1 a check failed, 2 bad usage or input, 130 interrupted.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        import archc
-
-        print(f"archc {archc.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _archc(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Compile model-family specs to engine.plan, and run plans."""
-
-
-for _name, _command in (
-    ("build", build),
-    ("run", run),
-    ("verify", verify),
-    ("inspect", inspect),
-    ("check", check),
-    ("list", list_specs),
-    ("schema", schema),
-    ("unpack", unpack),
-):
-    app.command(_name)(_command)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line and returns its exit code; raises nothing."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command line and return its exit code; never raises."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
-        # Text that the terminal's encoding lacks is shown escaped; it is no reason to stop.
+        # Text that the terminal's encoding lacks is escaped instead of raising UnicodeEncodeError.
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # those of libraries, which tell a user of archc nothing
-    code = _guarded(given or ["--help"])
-    return code if given else BAD_INPUT
+        warnings.simplefilter("ignore")  # warnings of libraries, which a user of archc cannot act on
+    code = _guarded(words or ["--help"])
+    return code if words else BAD_INPUT
 
 
 def _guarded(arguments: list[str]) -> int:
@@ -99,7 +47,7 @@ def _guarded(arguments: list[str]) -> int:
             code = _call(arguments)
             sys.stdout.flush()
         except Exception as error:
-            code = _failed(error, "--json" in arguments)
+            code = _report(error, "--json" in arguments)
             sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -114,18 +62,16 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def _call(arguments: list[str]) -> int:
-    command = typer.main.get_command(app)
-    try:
-        # A copy, for the parser empties the list that it gets.
-        with command.make_context("archc", list(arguments)) as context:
-            command.invoke(context)
-    except typer.Exit as end:
-        return end.exit_code
-    return OK
+    from archc.cli.parser import parse_and_run  # it needs the `cli` extra, and this module must report a missing one
+
+    return parse_and_run(arguments)
 
 
-def _failed(error: Exception, as_json: bool) -> int:
-    """Tells the user what is wrong; an error that is no user's mistake gets its traceback. Raises BrokenPipeError."""
+def _report(error: Exception, as_json: bool) -> int:
+    """Write an error to stderr, with a traceback if it is no user's mistake; return the exit code.
+
+    Raises BrokenPipeError.
+    """
     if isinstance(error, BrokenPipeError):
         raise error
     message = _message(error)
@@ -144,35 +90,33 @@ def _failed(error: Exception, as_json: bool) -> int:
 
 
 def _message(error: Exception) -> str | None:
-    """What to tell the user, or None where the error is not about their input or machine."""
-    if isinstance(error, UsageError) or any(
-        home in sys.modules and isinstance(error, getattr(sys.modules[home], name)) for home, name in _ERRORS.items()
-    ):
+    """Return the text for the user, or None if the error is not about their input or machine."""
+    if isinstance(error, Error):
         return str(error)
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
-        name = (error.name or "").partition(".")[0]
-        return f'this needs {name}, which is not installed: pip install "archc[{_EXTRAS[name]}]"'
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        return f"{package} is not installed; {install_hint(_EXTRAS[package])}" if package in _EXTRAS else None
     # torch has no class of its own for a failed allocation on the CPU.
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
-        return "there is not enough memory for this"
+        return "not enough memory"
     if isinstance(error, OSError):
-        named = isinstance(error.filename, str | bytes)
-        place = f"{os.fsdecode(error.filename)}: " if named else "reading or writing failed: "
+        has_path = isinstance(error.filename, str | bytes)
+        place = f"{os.fsdecode(error.filename)}: " if has_path else "reading or writing failed: "
         return f"{place}{error.strerror or error}"
     # The parser's errors; their base class has moved from click into typer.
-    told = getattr(error, "format_message", None)
-    if told is not None:
+    format_message = getattr(error, "format_message", None)
+    if format_message is not None:
         context = getattr(error, "ctx", None)
-        return f"{told()} (see {context.command_path} --help)" if context is not None else str(told())
+        return f"{format_message()} (see {context.command_path} --help)" if context is not None else format_message()
     return None
 
 
 def _abandon_stdout() -> None:
-    """Lets the interpreter's last flush go nowhere, where it would fail once more."""
+    """Redirect stdout to /dev/null, because the interpreter's last flush would fail once more."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
-        return  # not a file, so there is nothing to flush into
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+        return  # not a file, so there is nothing to flush
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

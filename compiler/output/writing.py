@@ -23,10 +23,10 @@ from archc.plan.ownership import check_folder_path, check_plan_path
 
 WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
-# Tensors start at multiples of this; large ones at a memory page, so that mapping one touches no other.
+# Tensors start at multiples of this: a memory page for large ones, so that mapping touches no neighbour.
 _ALIGNMENT, _PAGE, _LARGE = 64, 4096, 65536
 _MANIFEST_ROOM = 2**20
-_ROWS = 4096  # rows at a time, where a tensor is read again for an error message
+_ROWS = 4096  # of a tensor at a time, where it is read again to say what is wrong with it
 _IR_DTYPES = {
     "float32": ir.DataType.FLOAT,
     "float16": ir.DataType.FLOAT16,
@@ -40,19 +40,19 @@ _TORCH_DTYPES = {**DTYPES, "uint8": torch.uint8, "int8": torch.int8, "int4": tor
 
 Slots = SlotReader | RandomWeights
 Progress = Callable[[str, int, int], None]
-"""Called with the name of the current tensor, the bytes written so far, and the total bytes to write."""
+"""Called with the tensor at work, the bytes written so far, and the bytes to write in all."""
 
 
 class Sink(Protocol):
-    """A file, or a stream, that bytes are appended to."""
+    """Where bytes go, in order."""
 
     def write(self, data: memoryview, /) -> int:
-        """Append bytes; return how many."""
+        """Appends bytes."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A weight and its location in weights.bin."""
+    """One weight's place in weights.bin."""
 
     weight: WeightTensor
     tensor: Tensor
@@ -60,7 +60,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a plan: serialized graphs, weights and their source, tokenizer files, manifest."""
+    """All that goes into a plan: graphs as bytes, weights with where they come from, the tokenizer's files."""
 
     graphs: Mapping[str, bytes]
     stored: list[Stored]
@@ -70,23 +70,23 @@ class Content:
 
     @property
     def bytes(self) -> int:
-        """The approximate size of the plan in bytes."""
+        """About how many bytes a plan of it has."""
         return total_bytes(self.stored) + sum(map(len, (*self.graphs.values(), *self.files.values()))) + _MANIFEST_ROOM
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Callbacks while a plan is written: progress, and warnings about weights."""
+    """What is told while a plan is written: how far it is, and what a user should know of the weights."""
 
     progress: Progress = lambda name, done, total: None
     warn: Callable[[str], None] = lambda message: None
 
 
 def place_weights(*models: ir.Model) -> list[Stored]:
-    """Assign every weight a location in weights.bin and point its initializers there; equal weights share one."""
+    """Gives every weight of the graphs its place, and makes its initializers point there; equal ones share it."""
     stored, end = list[Stored](), 0
     places: dict[str, ir.ExternalTensor] = {}
-    # Tensors from the same slots are adjacent, so that scales computed while one is written are held only briefly.
+    # What is made of the same slots lies together, so that what was found while one is written need not be kept long.
     groups: dict[tuple[str, ...], list[tuple[ir.Value, WeightTensor]]] = {}
     for value in (value for model in models for value in model.graph.initializers.values()):
         if isinstance(weight := value.const_value, WeightTensor):
@@ -111,20 +111,17 @@ def place_weights(*models: ir.Model) -> list[Stored]:
 
 
 def total_bytes(stored: list[Stored]) -> int:
-    """Return the size of weights.bin."""
+    """The size of weights.bin."""
     return stored[-1].tensor.offset + stored[-1].tensor.bytes if stored else 0
 
 
 def serialize(model: ir.Model) -> bytes:
-    """Return a graph as the bytes of its file, without its weights."""
+    """The bytes of a graph's file, its weights left outside."""
     return ir.serde.serialize_model(model).SerializeToString()
 
 
 def stream_weights(content: Content, sink: Sink, listener: Listener) -> None:
-    """Write every weight at its location, reading one at a time.
-
-    Raises BuildError for a value outside the range of the weight's dtype.
-    """
+    """Writes every weight at its place, reading one at a time. Raises BuildError for a number that the dtype lacks."""
     position, total = 0, total_bytes(content.stored)
     for item in content.stored:
         listener.progress(item.tensor.name, position, total)
@@ -142,18 +139,18 @@ def _numbers(weight: WeightTensor, name: str, slots: Slots, listener: Listener) 
     finite = True
     for block in weight.blocks(source, dtype):
         finite = finite and _all_finite(block)
-        # Flat first: a single row or column keeps a stride that torch cannot view in another dtype.
+        # Flat first: of a single row or column, torch keeps a stride that no other dtype can be seen through.
         yield block.reshape(-1).view(torch.uint8).numpy().data
     if finite:
         return
     if all(bool(torch.isfinite(rows).all()) for rows in source.split(_ROWS)):
         largest = max(float(rows.float().abs().max()) for rows in source.split(_ROWS))
-        raise BuildError(f"{weight.slot}: {largest:g} exceeds the range of {name}; build with --dtype float32")
-    listener.warn(f"{weight.slot}: the checkpoint contains NaN or infinite values here")
+        raise BuildError(f"{weight.slot}: holds {largest:g}, which {name} cannot: build with --dtype float32")
+    listener.warn(f"{weight.slot}: the checkpoint holds NaN or infinite numbers here")
 
 
 def _all_finite(block: torch.Tensor) -> bool:
-    """Return whether all values are finite: their sum is, which reads them once, unless it overflows by itself."""
+    """Whether no number is infinite or none at all: their sum says so, read once, unless it overflows by itself."""
     return bool(block.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(block).all())
 
 

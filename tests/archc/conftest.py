@@ -1,4 +1,4 @@
-"""Plans and checkpoints that the tests of the command line share; each is made once."""
+"""Plans and checkpoints shared by the tests of the command line; each is built once a session."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Result:
 
     @property
     def errors(self) -> list[str]:
-        """What follows `archc: error: `, line by line; fails where stderr holds a traceback."""
+        """The lines of stderr after `archc: error: `; fails on a traceback."""
         assert "Traceback" not in self.err
         return [line.removeprefix("archc: error: ") for line in self.err.splitlines() if "archc: error: " in line]
 
@@ -48,7 +48,7 @@ Archc = Callable[..., Result]
 
 @pytest.fixture
 def archc(capsys: pytest.CaptureFixture[str]) -> Archc:
-    """Runs one command line in this process."""
+    """Return a function that runs one command line in this process."""
 
     def call(*arguments: object) -> Result:
         capsys.readouterr()
@@ -67,25 +67,25 @@ def _built(folder: Path, *arguments: object) -> Path:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A plan without a tokenizer."""
+    """Return a plan without a tokenizer."""
     return _built(tmp_path_factory.mktemp("small"), "small-lm", "--random", 0, *sets(SMALL))
 
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An encoder's plan."""
+    """Return an encoder's plan."""
     return _built(tmp_path_factory.mktemp("bert"), "bert", "--random", 0, *sets(SMALL_BERT))
 
 
 @pytest.fixture(scope="session")
 def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plan of the trained example, with its tokenizer and chat template."""
+    """Return the plan of the trained example, with its tokenizer and chat template."""
     return _built(tmp_path_factory.mktemp("qwen"), TINY)
 
 
 @pytest.fixture(scope="session")
 def hot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example's checkpoint with an MLP whose numbers leave float16's range."""
+    """Return the example's checkpoint with an MLP that overflows float16."""
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path_factory.mktemp("hot") / "checkpoint"

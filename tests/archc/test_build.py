@@ -1,9 +1,10 @@
-"""`archc build`, and `unpack` of what it wrote."""
+"""`archc build` and `archc unpack`."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -46,29 +47,34 @@ def test_onnx_is_a_folder_that_inspect_reads(archc: Archc, tmp_path: Path, monke
     assert archc("run", "engine-onnx", "--ids", "1").code == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["small-lm"], "no weights"),
-        (["small-lm", "--random", "1", "--weights", str(TINY)], "--weights and --random contradict each other"),
-        (["smal-lm", "--random", "1"], "did you mean 'small-lm'?"),
-        (["small-lm", "--random", "-1"], "--random"),
-        (["small-lm", "--random", "1", "--target", "abacus"], "target 'abacus' is not known"),
-        (["small-lm", "--random", "1", "--dtype", "float8"], "choose float32 or float16"),
-        (["small-lm", "--random", "1", "--set", "layer.norm.placement=psot"], "did you mean 'post'?"),
-        (["small-lm", "--random", "1", "--set", "nothing"], "'nothing' is not path=value"),
-        (["llama", "--random", "1"], "vocab_size"),
-        (["llama", "--random", "1", "--size", "9t"], "there is no size '9t'"),
-        ([str(TINY), "--size", "7b"], "one is enough"),
-        (["small-lm", "--weights", "nowhere"], "no such folder"),
-        (["small-lm", "--random", "1", "-o", "nowhere/engine.plan"], "its folder does not exist"),
-        (["small-lm", "--random", "1", "-o", "."], "is a folder"),
-    ],
-)
-def test_bad_input(
-    archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
-) -> None:
+BAD_INPUT: dict[str, tuple[list[str], str]] = {
+    "no-weights": (["small-lm"], "no weights"),
+    "two-kinds-of-weights": (
+        ["small-lm", "--random", "1", "--weights", str(TINY)],
+        "--weights and --random contradict each other",
+    ),
+    "unknown-spec": (["smal-lm", "--random", "1"], "did you mean 'small-lm'?"),
+    "negative-seed": (["small-lm", "--random", "-1"], "--random"),
+    "unknown-target": (["small-lm", "--random", "1", "--target", "abacus"], "target 'abacus' is unknown"),
+    "unknown-dtype": (["small-lm", "--random", "1", "--dtype", "float8"], "choose float32 or float16"),
+    "bad-override": (
+        ["small-lm", "--random", "1", "--set", "layer.norm.placement=psot"],
+        "did you mean 'post'?",
+    ),
+    "override-without-value": (["small-lm", "--random", "1", "--set", "nothing"], "'nothing' is not path=value"),
+    "unbound-size": (["llama", "--random", "1"], "vocab_size"),
+    "unknown-size": (["llama", "--random", "1", "--size", "9t"], "there is no size '9t'"),
+    "size-and-config": ([str(TINY), "--size", "7b"], "one is enough"),
+    "no-checkpoint": (["small-lm", "--weights", "nowhere"], "no such folder"),
+    "no-output-folder": (["small-lm", "--random", "1", "-o", "nowhere/engine.plan"], "parent folder does not exist"),
+    "output-is-a-folder": (["small-lm", "--random", "1", "-o", "."], "expected the name of a file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input(archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     monkeypatch.chdir(tmp_path)
+    arguments, message = BAD_INPUT[case]
     small = sets(SMALL) if arguments[0] == "small-lm" else []
     result = archc("build", *arguments, *small)
     assert (result.code, result.out) == (2, "")
@@ -82,11 +88,11 @@ def test_every_problem_is_a_line(archc: Archc) -> None:
     assert len(result.errors) >= 2
 
 
-def test_a_failed_build_leaves_the_old_plan(archc: Archc, hot: Path, tmp_path: Path) -> None:
+def test_a_failed_build_leaves_the_old_plan(archc: Archc, hot: Path, small: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     plan = tmp_path / "engine.plan"
-    plan.write_text("the old plan")
+    shutil.copy(small, plan)
     tensors = load_file(hot / "model.safetensors")
     name = "model.layers.0.mlp.up_proj.weight"
     save_file({**tensors, name: tensors[name].float() * 1e9}, tmp_path / "model.safetensors")
@@ -94,7 +100,7 @@ def test_a_failed_build_leaves_the_old_plan(archc: Archc, hot: Path, tmp_path: P
     result = archc("build", tmp_path, "--dtype", "float16", "-o", plan)
     assert result.code == 2
     assert "build with --dtype float32" in result.errors[-1]
-    assert plan.read_text() == "the old plan"
+    assert plan.read_bytes() == small.read_bytes()
 
 
 def test_help_names_every_target(archc: Archc) -> None:
@@ -138,7 +144,7 @@ def test_an_engine_for_rtx_and_the_same_anew(archc: Archc, tmp_path: Path) -> No
     assert engine["compute_capabilities"] == ["8.9"]
     assert [profile["name"] for profile in engine["profiles"]] == ["prefill", "decode"]
     assert re.search(
-        r"^weights: [\d,]+ bytes beside the graph, and again inside engine\.trt", archc("inspect", plan).out, re.M
+        r"^weights: [\d,]+ bytes next to the graph, and again inside engine\.trt", archc("inspect", plan).out, re.M
     )
     result = archc("build", plan, "--target", "tensorrt-rtx", "--max-batch-size", 2, "-o", again)
     assert result.code == 0, result.err
@@ -152,13 +158,13 @@ def test_an_engine_for_rtx_and_the_same_anew(archc: Archc, tmp_path: Path) -> No
     assert re.search(
         rf"^engine\.trt: {size} by tensorrt_rtx 1\.7\.\S+ for compute capability 8\.6, 8\.9, 12\.0, ", text, re.M
     )
-    assert "with the weights in float16\n  prefill: " in text
+    assert ", weights in float16\n  prefill: " in text
     pairs = [f"past_key_values.0.{part} as present.0.{part}" for part in ("key", "value")]
-    assert f"\n  in place, 2 caches of 40 slots: {', '.join(pairs)}\n" in text
+    assert f"\n  in place: 2 caches of 40 slots: {', '.join(pairs)}\n" in text
     for option in (["--dtype", "float32"], ["--random", "1"], ["--max-seq-len", "8"]):
         result = archc("build", plan, "--target", "tensorrt-rtx", *option, "-o", again)
         assert result.code == 2
-        assert "a plan's graph and weights are as they were built: leave it out" in result.err
+        assert "has no effect on a plan, which has its graph and weights; remove it" in result.err
 
 
 def test_targets_are_listed(archc: Archc) -> None:

@@ -13,6 +13,9 @@ from archc.cli import app
 from tests.archc.conftest import Archc
 
 HEAVY = "{'torch', 'transformers', 'onnx_ir', 'onnxscript'}"
+# The packages of the extras `cli` and `build`.
+CLI = ("typer", "rich", "yaml", "pydantic", "pydantic_core")
+BUILD = ("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub", "isal", "transformers")
 
 
 def python(code: str) -> str:
@@ -42,9 +45,11 @@ def test_usage_errors(archc: Archc) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "PLAN", "--ids", "1,2"], ["inspect", "PLAN"], ["list"], ["schema"]]
+    "arguments",
+    [["--help"], ["run", "PLAN", "--ids", "1,2"], ["inspect", "PLAN"], ["list"], ["schema"]],
+    ids=lambda arguments: arguments[0].strip("-"),
 )
-def test_what_imports_no_torch(small: Path, arguments: list[str]) -> None:
+def test_commands_that_import_no_torch(small: Path, arguments: list[str]) -> None:
     words = [str(small) if word == "PLAN" else word for word in arguments]
     out = python(
         f"import sys; from archc.cli.app import main; main({words!r}); print(sorted({HEAVY} & set(sys.modules)))"
@@ -61,6 +66,36 @@ def test_the_api_imports_no_torch(small: Path) -> None:
     assert out.endswith("\nFalse False\n")
 
 
+def without(packages: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process where the packages are not installed."""
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({packages!r}))"
+    return subprocess.run([sys.executable, "-c", f"{blocked}\n{code}"], capture_output=True, text=True, check=False)
+
+
+def test_the_api_needs_a_backend_alone(small: Path) -> None:
+    code = f"import archc; print(archc.load({str(small)!r}).generate([[1, 2]], max_new_tokens=3))"
+    done = without((*CLI, *BUILD), code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{api.load(small).generate([[1, 2]], max_new_tokens=3)}\n"
+
+
+def test_run_needs_the_command_line_alone(archc: Archc, small: Path) -> None:
+    words = ["run", str(small), "--ids", "1,2", "--max-new-tokens", "3"]
+    done = without(BUILD, f"from archc.cli.app import main; sys.exit(main({words!r}))")
+    assert (done.returncode, done.stdout, done.stderr) == (0, archc(*words).out, "")
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_the_script_without_the_command_line_says_what_to_install(package: str) -> None:
+    done = without((package,), "from archc.cli.app import main; sys.exit(main(['list']))")
+    if package == "rich":  # of progress bars alone
+        assert done.returncode == 0, done.stderr
+        return
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"archc: error: typer is not installed; {install('cli')}")
+    assert done.stderr.count("\n") == 1
+
+
 def test_module_and_script(small: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "archc", "run", small, "--ids", "99"], capture_output=True, text=True, check=False
@@ -73,30 +108,43 @@ def test_api(small: Path, tmp_path: Path) -> None:
     assert set(api.__all__) <= set(dir(api))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = api.nothing
-    for call in (lambda: api.load(tmp_path / "none"), lambda: api.build("none", random=1), lambda: api.build("llama")):
-        with pytest.raises(api.errors):
+    for call, kind in (
+        (lambda: api.load(tmp_path / "none"), api.EngineError),
+        (lambda: api.build("none", random=1), api.ArchspecError),
+        (lambda: api.build("llama"), api.BuildError),
+    ):
+        with pytest.raises(api.errors) as caught:
             call()
+        assert isinstance(caught.value, kind)
+        assert issubclass(kind, api.Error)
     assert api.load(small).vocab_size == 60
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (MemoryError(), 2, "not enough memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 2, "not enough memory"),
-        (ModuleNotFoundError("no", name="torch"), 2, 'pip install "archc[build]"'),
-        (ModuleNotFoundError("no", name="onnx_ir.passes"), 2, 'pip install "archc[build]"'),
-        (ModuleNotFoundError("no", name="onnxruntime"), 2, 'pip install "archc[cpu]"'),
-        (PermissionError(13, "Permission denied", "/x"), 2, "/x: Permission denied"),
-        (OSError(28, "No space left on device"), 2, "No space left on device"),
-        (KeyboardInterrupt(), 130, None),
-        (BrokenPipeError(), 141, None),
-        (KeyError("x"), 3, "this is a fault of archc"),
-    ],
-)
-def test_exit_codes(
-    archc: Archc, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str | None
-) -> None:
+def install(extra: str) -> str:
+    return f'from a clone of the repository: pip install ".[{extra}]" (from a package index: pip install "archc-compiler'
+
+
+EXIT_CODES: dict[str, tuple[BaseException, int, str | None]] = {
+    "memory": (MemoryError(), 2, "not enough memory"),
+    "torch-memory": (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 2, "not enough memory"),
+    "no-torch": (ModuleNotFoundError("no", name="torch"), 2, f"torch is not installed; {install('build')}"),
+    "no-onnx-ir": (ModuleNotFoundError("no", name="onnx_ir.passes"), 2, f"onnx_ir is not installed; {install('build')}"),
+    "no-onnxruntime": (ModuleNotFoundError("no", name="onnxruntime"), 2, install("cpu")),
+    "no-typer": (ModuleNotFoundError("no", name="typer"), 2, install("cli")),
+    "no-permission": (PermissionError(13, "Permission denied", "/x"), 2, "/x: Permission denied"),
+    "no-space": (OSError(28, "No space left on device"), 2, "No space left on device"),
+    "own-error": (api.Error("spec.yaml: wrong; fix it"), 2, "archc: error: spec.yaml: wrong; fix it"),
+    "interrupted": (KeyboardInterrupt(), 130, None),
+    "closed-pipe": (BrokenPipeError(), 141, None),
+    "fault": (KeyError("x"), 3, "this is a fault of archc"),
+    "own-module-missing": (ModuleNotFoundError("no", name="archc.nothing"), 3, "this is a fault of archc"),
+}
+
+
+@pytest.mark.parametrize("case", EXIT_CODES)
+def test_exit_codes(archc: Archc, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    error, code, message = EXIT_CODES[case]
+
     def fail(arguments: list[str]) -> int:
         raise error
 

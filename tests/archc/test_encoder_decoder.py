@@ -1,4 +1,4 @@
-"""Every command takes an encoder-decoder as it takes a decoder: a small Marian with a tokenizer that ends a source."""
+"""Every command with an encoder-decoder: a small Marian whose tokenizer appends an end token to the source."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def reference() -> FromTransformers:
-    """The class whose weights the checkpoint has."""
+    """Return the class whose weights the checkpoint has."""
     return marian(1)
 
 
 @pytest.fixture(scope="session")
 def checkpoint(reference: FromTransformers, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the hub has it: the pad token starts every answer and is never written."""
+    """Return a checkpoint folder as on the hub: the pad token starts every answer and is never generated."""
     folder = tmp_path_factory.mktemp("marian") / "checkpoint"
     reference.save(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -52,7 +52,7 @@ def checkpoint(reference: FromTransformers, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def plan(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint's plan."""
+    """Return the checkpoint's plan."""
     out = tmp_path_factory.mktemp("plan") / "engine.plan"
     assert main(["build", str(checkpoint), "-o", str(out)]) == 0
     return out
@@ -132,10 +132,10 @@ def test_verify_falls_back_on_torch_where_a_plan_was_changed(archc: Archc, check
 def test_inspect_shows_both_stacks_and_what_a_source_costs(archc: Archc, plan: Path) -> None:
     text = archc("inspect", plan, "--check").out
     # Keys and values of 36 numbers in three layers.
-    assert "cross-attention: 864 bytes for each token of the source" in text
-    assert "cache: 864 bytes for each token\n" in text
-    assert f"an answer begins with {PAD}, and never holds {PAD}" in text
-    assert "checked: every entry has its SHA-256" in text
+    assert "cross-attention: 864 bytes per source token" in text
+    assert "cache: 864 bytes per token\n" in text
+    assert f"decoder start {PAD}, never generated {PAD}" in text
+    assert "checked: the SHA-256 of every entry matches" in text
     shown = archc("inspect", plan, "--json").json
     assert shown["state_bytes_per_source_token"] == {"float32": 864}
     assert (len(shown["layers"]), len(shown["encoder_layers"])) == (3, 2)

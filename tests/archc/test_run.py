@@ -1,4 +1,4 @@
-"""`archc run`, in this process and as a user starts it."""
+"""`archc run`, in this process and in one of its own."""
 
 from __future__ import annotations
 
@@ -107,32 +107,36 @@ def test_encoder_shows_its_outputs(archc: Archc, bert: Path) -> None:
     assert len(result["pooled"]) == 32
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "no prompt"),
-        (["--prompt", "a", "--ids", "1"], "--prompt and --ids are both given"),
-        (["--ids", "1", "--chat"], "--chat has no effect on --ids"),
-        (["--ids", ""], "--ids is empty"),
-        (["--ids", "1,x"], "'x' is not a token id"),
-        (["--ids", "-1"], "'-1' is not a token id"),
-        (["--ids", "9" * 30], "is not a token id"),
-        (["--ids", "60"], "this plan's ids run from 0 to 59"),
-        (["--ids", ",".join(["1"] * 40)], "no room for more"),
-        (["--prompt", "a"], "this plan has no tokenizer"),
-        (["--prompt", "a\udcffb"], "--prompt: byte 0xff at 1 is not valid UTF-8"),
-        (["--prompt", "a\ud800b"], "at character 1 is half of a pair"),
-        (["--ids", "1", "--top-k", "3"], "--top-k has no effect on greedy decoding: add --temperature"),
-        (["--ids", "1", "--temperature", "0", "--seed", "3"], "--seed has no effect on greedy decoding"),
-        (["--ids", "1", "--temperature", "-1"], "temperature is -1.0; it must be"),
-        (["--ids", "1", "--temperature", "nan"], "temperature is nan; it must be"),
-        (["--ids", "1", "--stop", "a"], "this plan has no tokenizer"),
-        (["--ids", "1", "--max-new-tokens", "0"], "--max-new-tokens"),
-        (["--ids", "1", "--threads", "0"], "--threads"),
-        (["--ids", "1", "--no-such"], "--no-such"),
-    ],
-)
-def test_bad_arguments(archc: Archc, small: Path, arguments: list[str], message: str) -> None:
+BAD_ARGUMENTS: dict[str, tuple[list[str], str]] = {
+    "no-prompt": ([], "no prompt"),
+    "two-prompts": (["--prompt", "a", "--ids", "1"], "--prompt and --ids contradict each other"),
+    "chat-of-ids": (["--ids", "1", "--chat"], "--chat has no effect on --ids"),
+    "empty-ids": (["--ids", ""], "--ids is empty"),
+    "word-for-an-id": (["--ids", "1,x"], "'x' is not a token id"),
+    "negative-id": (["--ids", "-1"], "'-1' is not a token id"),
+    "huge-id": (["--ids", "9" * 30], "is not a token id"),
+    "id-past-the-vocabulary": (["--ids", "60"], "this plan's ids run from 0 to 59"),
+    "prompt-fills-the-plan": (["--ids", ",".join(["1"] * 40)], "no room for more"),
+    "text-without-a-tokenizer": (["--prompt", "a"], "this plan has no tokenizer"),
+    "prompt-not-utf-8": (["--prompt", "a\udcffb"], "--prompt: byte 0xff at 1 is not valid UTF-8"),
+    "half-of-a-pair": (["--prompt", "a\ud800b"], "at character 1 is half of a surrogate pair"),
+    "top-k-of-greedy": (["--ids", "1", "--top-k", "3"], "--top-k has no effect on greedy decoding; add --temperature"),
+    "seed-of-greedy": (
+        ["--ids", "1", "--temperature", "0", "--seed", "3"],
+        "--seed has no effect on greedy decoding",
+    ),
+    "negative-temperature": (["--ids", "1", "--temperature", "-1"], "temperature is -1.0; it must be"),
+    "nan-temperature": (["--ids", "1", "--temperature", "nan"], "temperature is nan; it must be"),
+    "stop-without-a-tokenizer": (["--ids", "1", "--stop", "a"], "this plan has no tokenizer"),
+    "no-new-tokens": (["--ids", "1", "--max-new-tokens", "0"], "--max-new-tokens"),
+    "no-threads": (["--ids", "1", "--threads", "0"], "--threads"),
+    "unknown-option": (["--ids", "1", "--no-such"], "--no-such"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARGUMENTS)
+def test_bad_arguments(archc: Archc, small: Path, case: str) -> None:
+    arguments, message = BAD_ARGUMENTS[case]
     result = archc("run", small, *arguments)
     assert (result.code, result.out) == (2, "")
     assert len(result.errors) == 1
@@ -182,6 +186,7 @@ def test_stdin(archc: Archc, qwen: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (b"a" * 10**6, "but this plan takes at most 512"),
         (b"", "the prompt is empty"),
     ],
+    ids=["not-utf-8", "too-long", "empty"],
 )
 def test_bad_stdin(archc: Archc, qwen: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, message: str) -> None:
     read_from(monkeypatch, data)

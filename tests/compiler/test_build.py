@@ -1,8 +1,8 @@
-"""What a build promises whatever the family: equal bytes twice, a kind of layer traced once, no half-written files."""
+"""Builds of any family: reproducible bytes, one trace for each kind of layer, no half-written output."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,9 +19,12 @@ import archc.compiler.tracing.stitch
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.compiler.tracing.parts import Part, Piece, trace
+from archc.plan.manifest import parse_manifest
 from archc.runtime.engine import load
 from archc.runtime.errors import PlanError
 from tests.reference.small_lm import SmallLm
+
+SIZES = ["d_model=16", "d_ff=20", "num_layers=1", "num_heads=2", "vocab_size=61"]
 
 
 @pytest.fixture
@@ -71,9 +74,8 @@ def test_two_builds_give_the_same_bytes(checkpoint: Path, tmp_path: Path) -> Non
 
 
 def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
-    sizes = ["d_model=16", "d_ff=20", "num_layers=1", "num_heads=2", "vocab_size=61"]
     plans = [
-        build("small-lm", random=seed, out=tmp_path / f"{index}.plan", overrides=sizes).read_bytes()
+        build("small-lm", random=seed, out=tmp_path / f"{index}.plan", overrides=SIZES).read_bytes()
         for index, seed in enumerate((4, 4, 5))
     ]
     assert plans[0] == plans[1] != plans[2]
@@ -170,8 +172,10 @@ def test_a_disk_that_fills_up_keeps_what_was_there(
 
 
 def content(path: Path) -> dict[str, bytes]:
-    files = path.iterdir() if path.is_dir() else [path]
-    return {file.name: file.read_bytes() for file in files}
+    """Return the bytes of a file, or of every file in a folder, by relative name."""
+    if path.is_file():
+        return {path.name: path.read_bytes()}
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
 def test_too_small_a_disk_is_told_before_anything_is_written(
@@ -189,7 +193,7 @@ def test_a_folder_that_does_not_exist(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_an_onnx_folder_replaces_an_older_export(checkpoint: Path, tmp_path: Path) -> None:
-    out = build("small-lm", random=1, size="tiny", overrides=SMALL, out=tmp_path / "result", target="onnx")
+    out = build("small-lm", random=1, overrides=SIZES, out=tmp_path / "result", target="onnx")
     before = content(out)
     build("small-lm", checkpoint, out=out, target="onnx")
     assert content(out).keys() == before.keys() == {"manifest.json", "model.onnx", "weights.bin"}
@@ -202,10 +206,10 @@ def test_a_file_of_the_users_in_an_onnx_folder_keeps_all_of_it(checkpoint: Path,
     (out / "notes").mkdir()
     (out / "notes" / "mine.txt").write_text("mine", "utf-8")
     (out / "tokenizer.json").write_text("mine too: this export has no tokenizer", "utf-8")
-    before = tree(out)
+    before = content(out)
     with pytest.raises(BuildError, match=r"archc did not write \(notes/mine\.txt, tokenizer\.json\); move them away"):
         build("small-lm", checkpoint, out=out, target="onnx")
-    assert tree(out) == before
+    assert content(out) == before
     assert leftovers(tmp_path, "result") == []
 
 

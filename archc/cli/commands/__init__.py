@@ -1,1 +1,1 @@
-"""One module a command; what is heavy is imported inside the functions, so that each command pays for itself alone."""
+"""The commands of the command line, one module each; heavy modules are imported inside the functions that use them."""

@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from archc.plan import Manifest
 
 
-def build(
+def build_command(
     spec: Spec,
     weights: Annotated[
         str | None,
-        typer.Option(
-            "--weights", metavar="DIR|HUB_ID", help="A checkpoint's folder, or owner/name[@revision] on the hub."
-        ),
+        typer.Option("--weights", metavar="DIR|HUB_ID", help="Checkpoint folder, or owner/name[@revision] on the hub."),
     ] = None,
     size: Size = None,
     random: Annotated[
@@ -35,7 +33,10 @@ def build(
     out: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--out", metavar="FILE", help="Where to write: engine.plan, or the folder engine-onnx.",
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Output path. Default: engine.plan, or the folder engine-onnx. Replaces only outputs of archc.",
             show_default=False,
         ),
     ] = None,
@@ -48,78 +49,83 @@ def build(
     dtype: Annotated[
         str | None,
         typer.Option(
-            "--dtype", metavar="float32|float16|bfloat16",
-            help="The numbers of the weights: by default float32, and float16 on GPUs.", show_default=False,
+            "--dtype",
+            metavar="float32|float16|bfloat16",
+            help="Compute dtype. Default: float32 (ort-cpu, onnx), float16 (GPU targets).",
+            show_default=False,
         ),
     ] = None,
     quantize: Annotated[
         str | None,
         typer.Option(
-            "--quantize", metavar="int8|int4|fp8",
-            help="Weights in fewer bits: smaller, faster, not the same. fp8 is for TensorRT.",
+            "--quantize",
+            metavar="int8|int4|fp8",
+            help="Weight quantization: int8, int4, or fp8 (TensorRT only).",
         ),
     ] = None,
     kv: Annotated[
-        str | None, typer.Option("--kv", metavar="int8", help="Keys and values in fewer bits, for long contexts.")
+        str | None, typer.Option("--kv", metavar="int8", help="KV cache quantization (ort-cpu only).")
     ] = None,
     max_seq_len: Annotated[
         int | None,
-        typer.Option("--max-seq-len", min=1, metavar="N", help="Longest sequence; by default the model's context."),
+        typer.Option("--max-seq-len", min=1, metavar="N", help="Maximum sequence length. Default: the context length."),
     ] = None,
     max_batch_size: Annotated[
-        int, typer.Option("--max-batch-size", min=1, metavar="N", help="Most rows of a call (TensorRT).")
+        int, typer.Option("--max-batch-size", min=1, metavar="N", help="Maximum batch size (TensorRT).")
     ] = 1,
     compute_capability: Annotated[
         list[str] | None,
         typer.Option(
-            "--compute-capability", metavar="X.Y", help="A device that the engine is for (tensorrt-rtx). Repeatable."
+            "--compute-capability", metavar="X.Y", help="Compute capability to build for (tensorrt-rtx). Repeatable."
         ),
     ] = None,
     weight_streaming: Annotated[
-        bool, typer.Option("--weight-streaming", help="Let weights stay in host memory (TensorRT).")
+        bool, typer.Option("--weight-streaming", help="Allow streaming weights from host memory (TensorRT).")
     ] = False,
     timing_cache: Annotated[
         Path | None,
-        typer.Option("--timing-cache", metavar="FILE", help="Kernel timings of earlier builds (tensorrt)."),
+        typer.Option("--timing-cache", metavar="FILE", help="Timing cache to read and update (tensorrt)."),
     ] = None,
     keep_graph: Annotated[
-        bool, typer.Option("--keep-graph", help="Keep graph and weights beside the engine, to build it again.")
+        bool, typer.Option("--keep-graph", help="Store graph and weights with the engine, to rebuild it elsewhere.")
     ] = False,
     overrides: Set = None,
-) -> None:  # fmt: skip
-    """Build a plan from a spec and a checkpoint, or the engine of a plan anew from the graph that it kept.
+) -> None:
+    """Build a plan from a spec and a checkpoint, or rebuild the engine of a plan that stores its graph.
 
-    Prints one line: path, bytes, target, dtype, parameters, seconds. Whatever goes wrong, an older plan of that name
-    stays as it was.
+    Prints one line: path, bytes, target, dtype, parameters, seconds. An existing output is replaced only if archc wrote
+    it, and is unchanged after any error.
     """
-    if weights is not None and random is not None:
-        raise UsageError("--weights and --random contradict each other: give one")
     begin = time.perf_counter()
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    with _lasting():
-        from archc.compiler.build import build as build_plan
+    with _collector_paused():
+        from archc.compiler.build import build
         from archc.compiler.output.tensorrt.plan import is_plan, rebuild
         from archc.compiler.output.tensorrt.sections import EngineOptions
         from archc.compiler.targets import TARGETS
 
     engine = EngineOptions(max_batch_size, tuple(compute_capability or ()), weight_streaming, timing_cache, keep_graph)
     if is_plan(spec):
-        given = {
-            "--weights": weights, "--random": random, "--size": size, "--dtype": dtype, "--quantize": quantize,
-            "--kv": kv, "--max-seq-len": max_seq_len, "--set": overrides,
-        }  # fmt: skip
-        for option, value in given.items():
+        fixed = {
+            "--weights": weights,
+            "--random": random,
+            "--size": size,
+            "--dtype": dtype,
+            "--quantize": quantize,
+            "--kv": kv,
+            "--max-seq-len": max_seq_len,
+            "--set": overrides,
+        }
+        for option, value in fixed.items():
             if value is not None:
-                raise UsageError(f"{option}: a plan's graph and weights are as they were built: leave it out")
+                raise UsageError(f"{option} has no effect on a plan, which has its graph and weights; remove it")
         with progress_bar(of_bytes=True) as bar:
             path = rebuild(Path(spec), out or Path(spec), target, engine, bar)
         _report(path, begin)
         return
-    folder = target in TARGETS and TARGETS[target].folder
-    place = out or Path("engine-onnx" if folder else "engine.plan")
-    if place.is_dir() and not folder:
-        raise UsageError(f"{place}: is a folder; give a file's name with -o")
+    is_folder = target in TARGETS and TARGETS[target].folder
+    place = out or Path("engine-onnx" if is_folder else "engine.plan")
     with progress_bar(of_bytes=True) as bar:
         announced = False
 
@@ -130,16 +136,28 @@ def build(
                 announced = True
             bar(name, done, total)
 
-        path = build_plan(
-            spec, weights, out=place, target=target, dtype=dtype, quantize=quantize, kv=kv, size=size, random=random,
-            max_seq_len=max_seq_len, engine=engine, overrides=overrides or (), progress=progress, warn=warn,
-        )  # fmt: skip
+        path = build(
+            spec,
+            weights,
+            out=place,
+            target=target,
+            dtype=dtype,
+            quantize=quantize,
+            kv=kv,
+            size=size,
+            random=random,
+            max_seq_len=max_seq_len,
+            engine=engine,
+            overrides=overrides or (),
+            progress=progress,
+            warn=warn,
+        )
     _report(path, begin)
 
 
 @contextmanager
-def _lasting() -> Iterator[None]:
-    """What torch's modules make stays: to look through it for garbage, again and again, takes half a second."""
+def _collector_paused() -> Iterator[None]:
+    """Pause garbage collection: scanning the objects of torch's modules, which all stay, takes half a second."""
     gc.disable()
     try:
         yield
@@ -149,16 +167,15 @@ def _lasting() -> Iterator[None]:
 
 
 def _report(path: Path, begin: float) -> None:
-    """The one line that a build prints."""
-    manifest, written = _measure(path)
+    manifest, size = _measure(path)
     print(
-        f"{path}: {written:,} bytes, {manifest.target}, {manifest.dtype}, {manifest.parameters:,} parameters, "
+        f"{path}: {size:,} bytes, {manifest.target}, {manifest.dtype}, {manifest.parameters:,} parameters, "
         f"{time.perf_counter() - begin:.1f} s"
     )
 
 
 def _measure(path: Path) -> tuple[Manifest, int]:
-    """The manifest of what was written, and its size in bytes."""
+    """Return the manifest of a plan or an ONNX folder, and its size in bytes."""
     from archc.plan import Plan
     from archc.plan.manifest import parse_manifest
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from archc.archspec import BoundSpec
 
 
-def check(
+def check_command(
     specs: Annotated[
         list[str],
         typer.Argument(metavar="SPEC...", help="Names of shipped specs, or YAML files.", show_default=False),
@@ -22,51 +22,51 @@ def check(
 ) -> None:
     """Check specs for mistakes.
 
-    Each must load, bind at every size, and say where a checkpoint has each tensor. Prints `ok` and what was
-    checked, or every problem that there is.
+    Loads each spec, binds it at every size, and checks that its weight table names every tensor. Prints `ok` and a
+    summary, or every problem.
     """
     from archc.archspec import ArchspecError
 
-    faulty = False
+    failed = False
     for spec in specs:
         try:
             lines = _check(spec, overrides or [])
         except (ArchspecError, UsageError) as error:
             write_error(str(error))
-            faulty = True
+            failed = True
         else:
             print("\n".join(lines))
-    if faulty:
+    if failed:
         raise typer.Exit(2)
 
 
 def _check(name: str, overrides: list[str]) -> list[str]:
     from archc.archspec import load_spec
-    from archc.models import required_names
+    from archc.cli.inspect.collect import required_names
 
     spec = load_spec(name, overrides)
     required = required_names(spec)
-    ways = [] if required else [("by its defaults", spec.bind())]
-    ways += [(f"size {size}", spec.bind(size=size)) for size in spec.sizes]
+    sizes = [] if required else [("default size", spec.bind())]
+    sizes += [(f"size {size}", spec.bind(size=size)) for size in spec.sizes]
     lines = [f"ok: {spec.family} ({spec.file})"]
-    lines += [f"  {way}: {_measure(bound, name)}" for way, bound in ways]
-    if not ways:
-        lines.append(f"  loads; it has no sizes, so a checkpoint's config has to give {', '.join(required)}")
+    lines += [f"  {size}: {_summarize(bound, name)}" for size, bound in sizes]
+    if not sizes:
+        lines.append(f"  no sizes; a checkpoint's config must set {', '.join(required)}")
     return lines
 
 
-def _measure(bound: BoundSpec, name: str) -> str:
-    """What a bound spec amounts to. Raises UsageError where its weight table lacks an entry."""
+def _summarize(bound: BoundSpec, name: str) -> str:
+    """Return a bound spec's counts. Raises UsageError if its weight table lacks an entry."""
+    from archc.cli.inspect.collect import missing_entries
     from archc.compiler.modules.cost import parameter_count
     from archc.compiler.modules.model import meta_model
     from archc.compiler.weights.slots import slot_shapes
-    from archc.models import missing_entries
 
     model = meta_model(bound)
     names = list(slot_shapes(model))
-    table = "no weight table, so it builds with --random only"
+    table = "no weight table (builds with --random only)"
     if bound.weights.entries:
         if missing := missing_entries(bound, names):
-            raise UsageError("\n".join(f"{name}: weights: no entry for '{slot}'" for slot in missing))
+            raise UsageError("\n".join(f"{name}: weights: no entry for '{slot}'; add one" for slot in missing))
         table = "each with an entry in the weight table"
     return f"{len(bound.layers)} layers, {parameter_count(model):,} parameters in {len(names)} tensors, {table}"

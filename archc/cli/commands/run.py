@@ -19,74 +19,83 @@ _STDIN_LIMIT = 64 << 20
 _SAMPLING = ("top_k", "top_p", "min_p", "seed")
 
 
-def run(
+def run_command(
     plan: Plan,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", metavar="TEXT", help="Text to continue; - reads stdin (one last newline is dropped)."),
+        typer.Option("--prompt", metavar="TEXT", help="Prompt; - reads stdin (without one trailing newline)."),
     ] = None,
-    ids: Annotated[str | None, typer.Option("--ids", metavar="1,2,3", help="Token ids to continue.")] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message in the chat template.")] = False,
+    ids: Annotated[str | None, typer.Option("--ids", metavar="1,2,3", help="Prompt as token ids.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Apply the chat template to the prompt.")] = False,
     max_new_tokens: Annotated[
         int | None,
-        typer.Option(
-            "--max-new-tokens", min=1, metavar="N", help=f"Most tokens to write; by default {NEW_TOKENS}.",
-        ),
+        typer.Option("--max-new-tokens", min=1, metavar="N", help=f"Maximum new tokens. Default: {NEW_TOKENS}."),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", metavar="T", help="0, the default, is greedy; above it, drawn.")
+        float | None,
+        typer.Option("--temperature", metavar="T", help="Sampling temperature; 0 (default) is greedy decoding."),
     ] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", metavar="K", help="Draw from the K likeliest only.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="K", help="Top-k sampling: the K most probable tokens.")
+    ] = None,
     top_p: Annotated[
-        float | None, typer.Option("--top-p", metavar="P", help="Draw from the likeliest that hold P together.")
+        float | None,
+        typer.Option("--top-p", metavar="P", help="Nucleus sampling: smallest set of tokens with total probability P."),
     ] = None,
     min_p: Annotated[
-        float | None, typer.Option("--min-p", metavar="P", help="Draw from those at least P times the likeliest.")
+        float | None,
+        typer.Option("--min-p", metavar="P", help="Keep tokens with probability ≥ P × the maximum."),
     ] = None,
     repetition_penalty: Annotated[
-        float | None, typer.Option("--repetition-penalty", metavar="R", help="Above 1, used tokens become less likely.")
+        float | None,
+        typer.Option("--repetition-penalty", metavar="R", help="Repetition penalty; above 1 penalizes used tokens."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Makes drawing repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Seed of sampling.")] = None,
     stop: Annotated[
-        list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text. Repeatable.")
+        list[str] | None,
+        typer.Option("--stop", metavar="TEXT", help="Stop sequence (not included in the output). Repeatable."),
     ] = None,
     stop_token: Annotated[
-        list[int] | None, typer.Option("--stop-token", metavar="ID", help="End before this token. Repeatable.")
+        list[int] | None,
+        typer.Option("--stop-token", metavar="ID", help="Stop token (not included in the output). Repeatable."),
     ] = None,
-    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Write on past the end tokens.")] = False,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop at end-of-sequence tokens.")] = False,
     decoder_ids: Annotated[
         str | None,
-        typer.Option("--decoder-ids", metavar="1,2,3", help="What the answer of an encoder-decoder begins with."),
+        typer.Option("--decoder-ids", metavar="1,2,3", help="Decoder prompt for encoder-decoder models."),
     ] = None,
     threads: Threads = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Continue a prompt with a plan, or answer it with an encoder-decoder's.
+) -> None:
+    """Generate text from a prompt.
 
-    The text is printed as it is written. A plan without a tokenizer takes --ids and prints ids. An encoder's plan
-    prints a summary of its outputs. With --json: prompt_ids, output_ids, text (null without a tokenizer), finish,
-    timing; and for an encoder, which writes nothing, also hidden_states, logits and pooled, those that the plan
-    has.
+    Streams the text to stdout. A plan without a tokenizer requires --ids and prints ids. An encoder's plan prints a
+    summary of its outputs. --json prints prompt_ids, output_ids, text (null without a tokenizer), finish and timing;
+    for an encoder also hidden_states, logits and pooled, as far as the plan has them.
     """
     options: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "seed": seed, "stop": stop, "stop_token_ids": stop_token,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+        "stop": [check_text(text, "--stop") for text in stop or ()],
+        "stop_token_ids": stop_token,
         "ignore_eos": ignore_eos or None,
-    }  # fmt: skip
-    if decoder_ids is not None:
-        options["decoder_ids"] = parse_ids(decoder_ids, "--decoder-ids")
+        "decoder_ids": parse_ids(decoder_ids, "--decoder-ids") if decoder_ids is not None else None,
+    }
     options = {name: value for name, value in options.items() if value not in (None, [])}
     _check_options(prompt, ids, chat, options)
-    given = parse_ids(ids) if ids is not None else None
+    parsed_ids = parse_ids(ids) if ids is not None else None
     text = None if prompt is None else _read_stdin() if prompt == "-" else check_text(prompt, "--prompt")
-    if stop:
-        options["stop"] = [check_text(value, "--stop") for value in stop]
 
     from archc.runtime.engine import load
 
-    # Of float32, packing takes as long as it wins while some 3,000 tokens are read; writing is as fast without it.
+    # Packing float32 weights pays off only after some 3,000 prompt tokens; decoding is as fast without.
     engine = load(plan, threads, prepack=None)
-    prompt_ids = given if given is not None else _encode(engine, text or "", chat)
+    prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine, text or "", chat)
     if engine.manifest.topology == "encoder":
         _run_encoder(engine, prompt_ids, options, as_json)
         return
@@ -100,23 +109,24 @@ def run(
 
 
 def _check_options(prompt: str | None, ids: str | None, chat: bool, options: dict[str, Any]) -> None:
+    """Raise UsageError for options that contradict each other or have no effect."""
     if prompt is not None and ids is not None:
-        raise UsageError("--prompt and --ids are both given: give one")
+        raise UsageError("--prompt and --ids contradict each other; remove one")
     if prompt is None and ids is None:
-        raise UsageError("no prompt: give --prompt TEXT (- for stdin) or --ids 1,2,3")
+        raise UsageError("no prompt; pass --prompt TEXT (- for stdin) or --ids 1,2,3")
     if chat and ids is not None:
-        raise UsageError("--chat has no effect on --ids: give the message with --prompt")
+        raise UsageError("--chat has no effect on --ids; pass the message with --prompt")
     if not options.get("temperature"):
         for name in _SAMPLING:
             if name in options:
-                raise UsageError(f"--{name.replace('_', '-')} has no effect on greedy decoding: add --temperature 1")
+                raise UsageError(f"--{name.replace('_', '-')} has no effect on greedy decoding; add --temperature 1")
 
 
 def _read_stdin() -> str:
-    """The text of stdin without its last newline, which `echo` adds. Raises UsageError for what is not text."""
+    """Return the text of stdin without one trailing newline. Raises UsageError if it is too long or not UTF-8."""
     data = sys.stdin.buffer.read(_STDIN_LIMIT + 1)
     if len(data) > _STDIN_LIMIT:
-        raise UsageError(f"stdin has more than {_STDIN_LIMIT >> 20} MiB, which no model takes as one prompt")
+        raise UsageError(f"stdin: larger than {_STDIN_LIMIT >> 20} MiB, the maximum size of a prompt; shorten it")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -127,8 +137,8 @@ def _read_stdin() -> str:
 def _encode(engine: Engine, text: str, chat: bool) -> list[int]:
     if engine.tokenizer is None:
         raise UsageError(
-            "this plan has no tokenizer, so it takes no text: give --ids, or build it from a checkpoint's folder that "
-            "has tokenizer.json"
+            "this plan has no tokenizer, so it cannot read text; pass --ids, or build it from a checkpoint folder with "
+            "tokenizer.json"
         )
     return engine.tokenizer.chat_ids([{"role": "user", "content": text}]) if chat else engine.tokenizer.encode(text)
 
@@ -145,42 +155,44 @@ def _stream(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> N
         raise
     if not last.endswith("\n"):
         write_text("\n")
-    _tell_speed(engine)
+    _note_speed(engine)
 
 
 def _stream_ids(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> None:
-    written = 0
+    count = 0
 
-    def show(row: int, token: int) -> None:
-        nonlocal written
-        write_text(f"{',' if written else ''}{token}")
-        written += 1
+    def show(_row: int, token: int) -> None:
+        nonlocal count
+        write_text(f"{',' if count else ''}{token}")
+        count += 1
 
     try:
         engine.generate(prompt_ids, on_token=show, **options)
     except (KeyboardInterrupt, EngineError):
-        if written:
+        if count:
             write_text("\n")
         raise
     write_text("\n")
-    _tell_speed(engine)
+    _note_speed(engine)
 
 
-def _tell_speed(engine: Engine) -> None:
+def _note_speed(engine: Engine) -> None:
+    """Write token counts and decoding speed to stderr if that is a terminal."""
     if not sys.stderr.isatty():
         return
     timing = engine.timing
-    # The first token comes with the prefill.
+    # The first token comes from the prefill.
     rate = f", {(timing['new_tokens'] - 1) / timing['decode_s']:.1f} tokens/s" if timing["new_tokens"] > 1 else ""
-    ending = {"eos": "end token", "stop": "stop", "length": "limit"}[engine.finish_reasons[0] or "length"]
-    note(f"{timing['prompt_tokens']} + {timing['new_tokens']} tokens{rate}, ended by {ending}")
+    reason = {"eos": "end-of-sequence token", "stop": "stop sequence", "length": "maximum length"}
+    finish = reason[engine.finish_reasons[0] or "length"]
+    note(f"{timing['prompt_tokens']} + {timing['new_tokens']} tokens{rate}, finished by {finish}")
 
 
 def _generate(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> dict[str, Any]:
     text, output_ids = None, list[int]()
     if engine.tokenizer is not None:
-        text = "".join(engine.stream(prompt_ids, on_token=lambda row, token: output_ids.append(token), **options))
-        del output_ids[engine.timing["new_tokens"] :]  # a stop text takes back the tokens that hold nothing else
+        text = "".join(engine.stream(prompt_ids, on_token=lambda _, token: output_ids.append(token), **options))
+        del output_ids[engine.timing["new_tokens"] :]  # tokens of the stop sequence
     else:
         output_ids = engine.generate(prompt_ids, **options)[0]
     return {
@@ -195,7 +207,7 @@ def _generate(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) ->
 def _run_encoder(engine: Engine, prompt_ids: list[int], options: dict[str, Any], as_json: bool) -> None:
     for name in options:
         option = "stop-token" if name == "stop_token_ids" else name.replace("_", "-")
-        raise UsageError(f"{engine.manifest.family} is an encoder and writes no tokens: --{option} has no effect")
+        raise UsageError(f"--{option} has no effect, because {engine.manifest.family} is an encoder; remove it")
     functions = {"hidden_states": engine.encode, "logits": engine.logits, "pooled": engine.pooled}
     results = {output.role: functions[output.role](prompt_ids)[0] for output in engine.manifest.outputs}
     if as_json:

@@ -10,8 +10,8 @@ from archc.cli.commands.options import Json
 from archc.cli.console import columns, warn, write_json
 
 
-def list_specs(
-    targets: Annotated[bool, typer.Option("--targets", help="List what plans can be built for, instead.")] = False,
+def list_command(
+    targets: Annotated[bool, typer.Option("--targets", help="List the targets instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the shipped specs and their sizes, or the targets."""
@@ -26,7 +26,7 @@ def list_specs(
         try:
             listed.append((entry, list(archspec.load_spec(entry.name).sizes)))
         except archspec.ArchspecError as error:
-            # One spec at fault hides no other.
+            # A faulty spec does not hide the others.
             faults[entry.name] = str(error.problems[0])
             warn(f"{error.problems[0]} (see archc check {entry.name})")
             listed.append((entry, []))
@@ -48,11 +48,15 @@ def _list_targets(as_json: bool) -> None:
     if as_json:
         listed = [
             {
-                "name": target.name, "description": target.description, "dtypes": list(target.dtypes),
-                "quantizations": list(target.quantizations), "engine": target.engine, "folder": target.folder,
+                "name": target.name,
+                "description": target.description,
+                "dtypes": list(target.dtypes),
+                "quantizations": list(target.quantizations),
+                "engine": target.engine,
+                "folder": target.folder,
             }
             for target in TARGETS.values()
-        ]  # fmt: skip
+        ]
         write_json({"targets": listed})
         return
     rows = [
@@ -60,10 +64,10 @@ def _list_targets(as_json: bool) -> None:
         for target in TARGETS.values()
     ]
     print("\n".join(columns(("TARGET", "DESCRIPTION", "DTYPES", "QUANTIZE"), rows)))
-    print("\nEvery shipped spec builds for every target: docs/targets.md has the table.")
+    print("\nEvery shipped spec builds for every target; see docs/targets.md.")
 
 
-def schema() -> None:
+def schema_command() -> None:
     """Print the JSON Schema of spec files."""
     from archc import archspec
 

@@ -10,16 +10,22 @@ import typer
 from archc.cli.commands.options import Plan
 
 
-def unpack(
+def unpack_command(
     plan: Plan,
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", metavar="DIR", help="Where to; made where it is not there.", show_default=False),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="DIR",
+            help="Output folder: new, empty, or written by archc, and then replaced.",
+            show_default=False,
+        ),
     ],
 ) -> None:
-    """Write the entries of a plan as files.
+    """Write the entries of a plan as files into a folder.
 
-    Checks every SHA-256 first, and prints the names of the files.
+    Checks every SHA-256 first, and prints the paths of the files.
     """
     from archc.plan import Plan as PlanFile
 

@@ -12,46 +12,49 @@ from archc.cli.console import UsageError, progress_bar, warn, write_json
 
 if TYPE_CHECKING:
     from archc.runtime import Engine
-    from archc.verify import Difference, Divergence, Report
+    from archc.verify.report import Difference, Divergence, Report, WeightCheck
 
 NEW_TOKENS = 16
 
 
-def verify(
+def verify_command(
     plan: Plan,
     weights: Annotated[
         str,
-        typer.Option("--weights", metavar="DIR", help="The plan's own checkpoint.", show_default=False),
+        typer.Option("--weights", metavar="DIR", help="Checkpoint that the plan was built from.", show_default=False),
     ],
     prompts: Annotated[
-        list[str] | None, typer.Option("--prompt", metavar="TEXT", help="A prompt to compare on. Repeatable.")
+        list[str] | None, typer.Option("--prompt", metavar="TEXT", help="Prompt to compare on. Repeatable.")
     ] = None,
     ids: Annotated[
-        list[str] | None, typer.Option("--ids", metavar="1,2,3", help="A prompt as token ids. Repeatable.")
+        list[str] | None, typer.Option("--ids", metavar="1,2,3", help="Prompt as token ids. Repeatable.")
     ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            "--tolerance", metavar="X",
-            help="Largest difference; by default 1e-4, and for other dtypes than float32 2% of the largest number.",
+            "--tolerance",
+            metavar="X",
+            help="Maximum absolute difference. Default: 1e-4 (float32), 2% of the largest reference value (float16, "
+            "bfloat16), or relative limits that the output states (quantized).",
         ),
     ] = None,
     new_tokens: Annotated[
         int | None,
-        typer.Option("--new-tokens", min=1, metavar="N", help=f"Greedy tokens to compare; by default {NEW_TOKENS}."),
+        typer.Option("--new-tokens", min=1, metavar="N", help=f"Greedy tokens to compare. Default: {NEW_TOKENS}."),
     ] = None,
     threads: Threads = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Compare a plan with a reference.
 
-    Exits 1 where the plan differs by more than the tolerance. The reference is the transformers class that the
-    checkpoint's config.json names, in float32, or else archc's own torch graph; the first line says which. All
-    prompts go through the plan as one ragged batch, and through the reference one by one. A greedy token may differ
-    only where the two best logits are a tie within the tolerance.
+    Exits 1 if the plan differs by more than the tolerance. The reference is the transformers class that the
+    checkpoint's config.json names, in float32, or else archc's own torch graph; the first line says which. For a
+    quantized plan, it is archc's torch graph with the plan's own weights, dequantized; that graph is compared with
+    transformers, and every stored weight with the checkpoint. All prompts go through the plan as one ragged batch, and
+    through the reference one by one. A greedy token may differ only where the two best logits are a tie.
     """
     if tolerance is not None and not 0 <= tolerance < float("inf"):
-        raise UsageError(f"--tolerance {tolerance}: give a number of at least 0")
+        raise UsageError(f"--tolerance {tolerance}: expected a number of at least 0")
     rows = [parse_ids(text) for text in ids or ()]
     texts = [check_text(text, "--prompt") for text in prompts or ()]
 
@@ -59,12 +62,12 @@ def verify(
 
     engine = load(plan, threads)
     if new_tokens is not None and engine.manifest.topology == "encoder":
-        raise UsageError(f"{engine.manifest.family} is an encoder and writes no tokens: --new-tokens has no effect")
+        raise UsageError(f"--new-tokens has no effect, because {engine.manifest.family} is an encoder; remove it")
     rows += _encode(engine, texts)
-    from archc.verify import verify as compare
+    from archc.verify.compare import verify
 
     with progress_bar() as progress:
-        report = compare(engine, weights, rows, tolerance, new_tokens or NEW_TOKENS, progress)
+        report = verify(engine, weights, rows, tolerance, new_tokens or NEW_TOKENS, progress)
     for text in report.notes:
         warn(text)
     if as_json:
@@ -77,7 +80,7 @@ def verify(
 
 def _encode(engine: Engine, texts: list[str]) -> list[list[int]]:
     if texts and engine.tokenizer is None:
-        raise UsageError("this plan has no tokenizer, so it takes no text: give prompts with --ids")
+        raise UsageError("this plan has no tokenizer, so it cannot read text; pass prompts with --ids")
     return [engine.tokenizer.encode(text) for text in texts] if engine.tokenizer is not None else []
 
 
@@ -85,7 +88,11 @@ def _as_json(report: Report) -> dict[str, object]:
     return {
         "ok": report.ok,
         "reference": report.reference,
+        "tolerance": report.tolerance,
         "notes": list(report.notes),
+        "weights": {**asdict(report.weights), "ok": report.weights.ok} if report.weights is not None else None,
+        "graph_reference": report.graph_reference,
+        "graph_differences": [{**asdict(item), "ok": item.ok} for item in report.graph],
         "prompts": [list(row) for row in report.prompts],
         "differences": [{**asdict(item), "ok": item.ok} for item in report.differences],
         "new_tokens": report.new_tokens,
@@ -96,24 +103,40 @@ def _as_json(report: Report) -> dict[str, object]:
 
 def _lines(report: Report) -> list[str]:
     lengths = ", ".join(str(len(row)) for row in report.prompts)
-    lines = [f"reference: {report.reference}", f"prompts: {len(report.prompts)}, of {lengths} tokens"]
+    lines = [f"reference: {report.reference}", f"tolerance: {report.tolerance}"]
+    lines.append(f"prompts: {len(report.prompts)}, of {lengths} tokens")
+    lines += [f"torch graph against {report.graph_reference}: {_difference(item)}" for item in report.graph]
+    lines += [_weights(report.weights)] if report.weights is not None else []
     lines += map(_difference, report.differences)
     if report.not_finite is not None:
         lines.append(f"not finite: {report.not_finite}")
     elif report.new_tokens:
         lines += map(_divergence, report.divergences)
         if not report.divergences:
-            lines.append(f"greedy: {report.new_tokens} new tokens of each prompt are the reference's")
+            lines.append(f"greedy: {report.new_tokens} new tokens of each prompt equal the reference's")
     lines.append("ok" if report.ok else "FAILED")
     return lines
 
 
+def _weights(item: WeightCheck) -> str:
+    others = "equal" if item.unequal is None else f"{item.unequal} differs"
+    return (
+        f"weights: {item.matrices} quantized, largest error {item.largest:.3g} of a quantization step "
+        f"({_limit(item.largest, item.allowed)}), in {item.tensor}; {item.others} others: {others}"
+    )
+
+
 def _difference(item: Difference) -> str:
     place = f"prompt {item.prompt}" + ("" if item.output == "pooled" else f", position {item.position}")
+    rms = f", root mean square {item.rms:.2%} ({_limit(item.rms, item.rms_allowed, '.0%')})" if item.rms_allowed else ""
     return (
-        f"{item.output}: largest difference {item.largest:.3g} ({'within' if item.ok else 'past'} {item.allowed:.3g}), "
+        f"{item.output}: largest difference {item.largest:.3g} ({_limit(item.largest, item.allowed)}){rms}, "
         f"at {place}, index {item.index}: {item.plan:.6g} against {item.reference:.6g}"
     )
+
+
+def _limit(value: float, allowed: float | None, form: str = ".3g") -> str:
+    return "" if allowed is None else f"{'within' if value <= allowed else 'past'} {allowed:{form}}"
 
 
 def _divergence(item: Divergence) -> str:

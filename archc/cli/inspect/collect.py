@@ -1,0 +1,121 @@
+"""Listings from a bound spec, by way of the compiler's meta model, and from a plan's manifest, without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archc.cli.inspect.listing import Listing
+from archc.cli.inspect.module_tree import TensorRow
+from archc.plan.dtypes import DTYPES
+from archc.plan.manifest import ring_slots
+
+if TYPE_CHECKING:
+    from archc.archspec import BoundSpec, Spec
+    from archc.plan import Manifest, State
+
+_SHOWN_DTYPES = ("float32", "float16")
+
+
+def required_names(spec: Spec) -> list[str]:
+    """Return the config names without a value in the spec, which a size or a checkpoint must set."""
+    overridden = spec.overrides.config
+    return [
+        name for name, entry in spec.names.config.items() if entry.required and name in spec.read - overridden.keys()
+    ]
+
+
+def bind_some_size(spec: Spec, size: str | None) -> BoundSpec:
+    """Bind a spec at `size`, or without one by its defaults, or else at the first of its sizes.
+
+    Raises ArchspecError if it has neither.
+    """
+    if size is None and spec.sizes and required_names(spec):
+        size = next(iter(spec.sizes))
+    return spec.bind(size=size)
+
+
+def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
+    """Return the slots without an entry in the spec's weight table, those of all layers and experts as one."""
+    from archc.archspec.weights.resolve import generic_key
+
+    missing = {generic_key(name): None for name in names if bound.weights.find(name) is None}
+    return list(missing)
+
+
+def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
+    """Return the listing of a bound spec; with a checkpoint folder, its tensors have their names there.
+
+    Raises WeightsError or BuildError if the checkpoint does not fill the model.
+    """
+    from archc.compiler.contract.inputs_outputs import DTYPES as COMPILER_DTYPES
+    from archc.compiler.contract.inputs_outputs import graph_state
+    from archc.compiler.modules.cost import flops_per_token, parameter_count
+    from archc.compiler.modules.model import meta_model
+    from archc.compiler.weights.checkpoint.names import map_checkpoint
+    from archc.compiler.weights.checkpoint.reader import Checkpoint
+    from archc.compiler.weights.slots import slot_shapes
+
+    model = meta_model(bound)
+    sources: dict[str, str] = {}
+    if checkpoint is not None:
+        resolution = map_checkpoint(bound, model, Checkpoint(checkpoint), checkpoint).resolution
+        sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
+    parameters = parameter_count(model)
+    return Listing(
+        kind="spec",
+        family=bound.family,
+        description=bound.description,
+        topology=bound.topology,
+        context=bound.context,
+        size=bound.size,
+        rows=tuple(TensorRow(name, shape, source=sources.get(name)) for name, shape in slot_shapes(model).items()),
+        parameters=parameters,
+        weight_bytes={name: parameters * DTYPES[name].nbytes(1) for name in _SHOWN_DTYPES},
+        **_state_bytes({name: graph_state(bound, COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}),
+        source_context=bound.encoder.context if bound.encoder is not None else 0,
+        flops_per_token=flops_per_token(model),
+        bound=bound,
+    )
+
+
+def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any]) -> Listing:
+    """Return the listing of a plan, from its manifest alone."""
+    return Listing(
+        kind="plan",
+        family=manifest.family,
+        description=bound.description if bound is not None else "",
+        topology=manifest.topology,
+        context=manifest.limits.max_seq_len,
+        size=None,
+        rows=tuple(TensorRow(tensor.name, tensor.shape, tensor.dtype) for tensor in manifest.tensors),
+        parameters=manifest.parameters,
+        weight_bytes={manifest.dtype: sum(tensor.bytes for tensor in manifest.tensors)} if manifest.tensors else {},
+        engines={
+            part.engine.file: manifest.entries[part.engine.file].bytes
+            for part in (manifest, manifest.encoder)
+            if part is not None and part.engine is not None and part.engine.file in manifest.entries
+        },
+        **_state_bytes({manifest.dtype: manifest.state}, manifest.limits.max_call),
+        source_context=manifest.encoder.limits.max_seq_len if manifest.encoder is not None else 0,
+        flops_per_token=manifest.flops_per_token,
+        bound=bound,
+        more=more,
+    )
+
+
+def _state_bytes(by_dtype: Mapping[str, Iterable[State]], max_call: int | None = None) -> dict[str, dict[str, int]]:
+    """Return bytes of state by the model's dtype: per token, per source token, and fixed; a ring at its maximum."""
+    sums = {name: dict.fromkeys(by_dtype, 0) for name in ("state_per_token", "state_per_source_token", "state_fixed")}
+    for dtype, states in by_dtype.items():
+        for state in states:
+            name = "state_per_token" if "capacity" in state.shape else "state_fixed"
+            if "source" in state.shape:
+                name = "state_per_source_token"
+            elements = math.prod(size for size in state.shape if isinstance(size, int))
+            if state.window is not None:
+                elements *= ring_slots(state.window, max_call)
+            sums[name][dtype] += DTYPES[state.dtype].nbytes(elements)
+    return sums

@@ -1,0 +1,66 @@
+"""The command-line parser: the table of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from archc.cli.commands.build import build_command
+from archc.cli.commands.check import check_command
+from archc.cli.commands.inspect import inspect_command
+from archc.cli.commands.run import run_command
+from archc.cli.commands.specs import list_command, schema_command
+from archc.cli.commands.unpack import unpack_command
+from archc.cli.commands.verify import verify_command
+
+app = typer.Typer(
+    name="archc",
+    help="Compile model-family specs to engine.plan files, and run them.",
+    epilog="Exit codes: 0 ok, 1 a check failed, 2 bad usage or input, 3 a fault of archc, 130 interrupted.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _name, _command in (
+    ("build", build_command),
+    ("run", run_command),
+    ("verify", verify_command),
+    ("inspect", inspect_command),
+    ("check", check_command),
+    ("list", list_command),
+    ("schema", schema_command),
+    ("unpack", unpack_command),
+):
+    app.command(_name)(_command)
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        import archc
+
+        print(f"archc {archc.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _archc(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compile model-family specs to engine.plan files, and run them."""
+
+
+def parse_and_run(arguments: list[str]) -> int:
+    """Run one command line; return its exit code. Raises the parser's and the command's errors."""
+    command = typer.main.get_command(app)
+    try:
+        # A copy, because the parser empties its list.
+        with command.make_context("archc", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0

@@ -1,0 +1,61 @@
+"""The choice of a reference: the checkpoint's transformers class if it computes the same, else archc's torch graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from archc.archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
+from archc.compiler.weights.checkpoint.folder import read_folder_config
+from archc.plan import Manifest
+from archc.verify.references import Reference
+from archc.verify.torch_reference import TorchReference
+from archc.verify.transformers_reference import TransformersReference, find_class
+
+
+def choose_reference(bound: BoundSpec, manifest: Manifest, folder: Path) -> tuple[Reference, list[str]]:
+    """Return the transformers class that config.json names, if it is installed and computes what the plan does.
+
+    Otherwise return archc's torch graph in float32, and a note with the reason.
+    """
+    config = read_folder_config(folder) or {}
+    notes: list[str] = []
+    model_class = find_class(config)
+    if model_class is not None and not _is_unchanged(bound, manifest, config):
+        notes.append(
+            "the plan differs from the checkpoint's config (by --set, or --size), so "
+            f"{model_class.__name__} of transformers is not a reference for it"
+        )
+        model_class = None
+    if model_class is not None:
+        try:
+            return TransformersReference(model_class, folder), notes
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            notes.append(f"{model_class.__name__} of transformers cannot load this checkpoint: {reason:.300}")
+    return TorchReference(bound, manifest, folder, "float32"), notes
+
+
+def _is_unchanged(bound: BoundSpec, manifest: Manifest, config: dict[str, Any]) -> bool:
+    """Return whether the plan's spec is what its family's spec is for the checkpoint's config."""
+    own = load_spec_text(manifest.spec, "the plan's spec")
+    try:
+        shipped = load_spec(detect_spec(config)).bind(config)
+    except ArchspecError:
+        shipped = None
+    try:
+        if shipped is None or shipped.family != bound.family:
+            shipped = own.bind(config)  # a user's own spec, without an original to compare with
+    except ArchspecError:
+        return False
+    return _is_equal(shipped, bound)
+
+
+def _is_equal(first: BoundSpec, second: BoundSpec) -> bool:
+    """Return whether two specs compute the same."""
+    parts = ("topology", "embedding", "layers", "final_norm", "head", "pooler", "ties_encoder")
+    if any(getattr(first, part) != getattr(second, part) for part in parts):
+        return False
+    if first.encoder is None or second.encoder is None:
+        return first.encoder is second.encoder
+    return _is_equal(first.encoder, second.encoder)

@@ -1,0 +1,31 @@
+"""The interface of a reference: a model that is compared with the plan, prompt by prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class Reference(Protocol):
+    """A model with the outputs of one prompt at a time."""
+
+    name: str
+
+    def outputs(self, ids: Sequence[int], answer: Sequence[int] | None = None) -> dict[str, Floats]:
+        """Return float32 outputs of one prompt alone by role, [seq, …]; `pooled` is [hidden].
+
+        An encoder-decoder's prompt is its source: hidden_states are of the source, logits of the `answer`.
+        """
+        ...
+
+
+def to_numpy(value: torch.Tensor) -> Floats:
+    """Return the first row of a batch as float32."""
+    array: Floats = value[0].float().numpy()
+    return array

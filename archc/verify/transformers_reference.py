@@ -1,0 +1,65 @@
+"""A class of transformers as a reference; code of a checkpoint is never run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archc.verify.references import Floats, to_numpy
+
+
+class TransformersReference:
+    """A class of transformers in float32 with eager attention, loaded from a checkpoint folder."""
+
+    def __init__(self, model_class: Any, folder: Path) -> None:
+        import transformers
+
+        model, loaded = model_class.from_pretrained(
+            folder,
+            config=model_class.config_class.from_pretrained(folder, local_files_only=True),
+            dtype=torch.float32,
+            attn_implementation="eager",
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        if missing := sorted(loaded["missing_keys"]):
+            raise ValueError(f"weight {missing[0]} is missing")
+        self.name = f"transformers {transformers.__version__}, {model_class.__name__} in float32"
+        self._model = model.eval()
+
+    @torch.no_grad()
+    def outputs(self, ids: Sequence[int], answer: Sequence[int] | None = None) -> dict[str, Floats]:
+        """Return the float32 outputs of one prompt alone, by role."""
+        tokens = torch.tensor([ids])
+        mask = torch.ones_like(tokens)
+        if answer is not None:
+            decoder_ids = torch.tensor([list(answer)])
+            result = self._model(input_ids=tokens, attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False)
+            return {"logits": to_numpy(result.logits), "hidden_states": to_numpy(result.encoder_last_hidden_state)}
+        result = self._model(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
+        values = {
+            "logits": getattr(result, "logits", getattr(result, "prediction_logits", None)),
+            "hidden_states": result.hidden_states[-1] if result.hidden_states else None,
+            "pooled": getattr(result, "pooler_output", None),
+        }
+        return {role: to_numpy(value) for role, value in values.items() if value is not None}
+
+
+def find_class(config: dict[str, Any]) -> Any:
+    """Return the class that a config's `architectures` names, or None without transformers, or such a class."""
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        return None
+    try:
+        import transformers
+    except ImportError:
+        return None
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    found = getattr(transformers, names[0], None)
+    is_model = isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
+    return found if is_model and getattr(found, "config_class", None) is not None else None
