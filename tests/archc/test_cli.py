@@ -121,14 +121,20 @@ def test_api(small: Path, tmp_path: Path) -> None:
 
 
 def install(extra: str) -> str:
-    return f'from a clone of the repository: pip install ".[{extra}]" (from a package index: pip install "archc-compiler'
+    return (
+        f'from a clone of the repository: pip install ".[{extra}]" (from a package index: pip install "archc-compiler'
+    )
 
 
 EXIT_CODES: dict[str, tuple[BaseException, int, str | None]] = {
     "memory": (MemoryError(), 2, "not enough memory"),
     "torch-memory": (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 2, "not enough memory"),
     "no-torch": (ModuleNotFoundError("no", name="torch"), 2, f"torch is not installed; {install('build')}"),
-    "no-onnx-ir": (ModuleNotFoundError("no", name="onnx_ir.passes"), 2, f"onnx_ir is not installed; {install('build')}"),
+    "no-onnx-ir": (
+        ModuleNotFoundError("no", name="onnx_ir.passes"),
+        2,
+        f"onnx_ir is not installed; {install('build')}",
+    ),
     "no-onnxruntime": (ModuleNotFoundError("no", name="onnxruntime"), 2, install("cpu")),
     "no-typer": (ModuleNotFoundError("no", name="typer"), 2, install("cli")),
     "no-permission": (PermissionError(13, "Permission denied", "/x"), 2, "/x: Permission denied"),

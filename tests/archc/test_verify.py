@@ -1,4 +1,4 @@
-"""`archc verify`: plans that are right, wrong, changed, and too hot for float16."""
+"""`archc verify` of float32 and float16 plans: right, wrong, of another checkpoint, and with an overflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.archc.conftest import TINY, Archc
 
 
 def changed(plan: Path, out: Path) -> Path:
-    """The plan with one of its weights made larger."""
+    """Return a copy of a plan with one of its weights doubled."""
     from archc.plan import Plan
 
     with Plan(plan) as opened:
@@ -28,12 +28,13 @@ def changed(plan: Path, out: Path) -> Path:
 def test_against_transformers(archc: Archc, qwen: Path) -> None:
     result = archc("verify", qwen, "--weights", TINY)
     assert result.code == 0, result.err
-    first, prompts, logits, greedy, last = result.out.splitlines()
+    first, tolerance, prompts, logits, greedy, last = result.out.splitlines()
     assert first.startswith("reference: transformers ")
     assert "Qwen2ForCausalLM in float32" in first
+    assert tolerance == "tolerance: 0.0001 (float32)"
     assert prompts == "prompts: 3, of 1, 7, 16 tokens"
     assert logits.startswith("logits: largest difference ")
-    assert greedy == "greedy: 16 new tokens of each prompt are the reference's"
+    assert greedy == "greedy: 16 new tokens of each prompt equal the reference's"
     assert last == "ok"
 
 
@@ -41,9 +42,21 @@ def test_json_on_given_prompts(archc: Archc, qwen: Path) -> None:
     result = archc("verify", qwen, "--weights", TINY, "--prompt", "Once", "--ids", "1,2", "--new-tokens", 2, "--json")
     found = result.json
     assert set(found) == {
-        "ok", "reference", "notes", "prompts", "differences", "new_tokens", "divergences", "not_finite",
-    }  # fmt: skip
+        "ok",
+        "reference",
+        "tolerance",
+        "notes",
+        "weights",
+        "graph_reference",
+        "graph_differences",
+        "prompts",
+        "differences",
+        "new_tokens",
+        "divergences",
+        "not_finite",
+    }
     assert found["ok"] is True
+    assert (found["weights"], found["graph_reference"], found["graph_differences"]) == (None, None, [])
     assert [1, 2] in found["prompts"]
     assert len(found["prompts"]) == 2
     assert found["new_tokens"] == 2
@@ -59,19 +72,19 @@ def test_a_changed_plan_fails(archc: Archc, qwen: Path, tmp_path: Path) -> None:
 
 
 def test_the_first_greedy_token_that_differs() -> None:
-    from archc.verify import _divergence
+    from archc.verify.differences import find_divergence
 
     class Fixed:
         name = "fixed"
 
-        def outputs(self, ids: list[int]) -> dict[str, np.ndarray]:
+        def outputs(self, ids: list[int], answer: list[int] | None = None) -> dict[str, np.ndarray]:
             return {"logits": np.array([[0.0, 3.0, 1.0], [5.0, 0.0, 4.9], [0.0, 0.0, 1.0]], np.float32)[: len(ids)]}
 
-    assert _divergence(0, Fixed(), [7], [1, 0, 2], 1e-4) is None
-    wrong = _divergence(4, Fixed(), [7], [1, 2, 2], 1e-4)
+    assert find_divergence(0, Fixed(), [7], [1, 0, 2], 1e-4) is None
+    wrong = find_divergence(4, Fixed(), [7], [1, 2, 2], 1e-4)
     assert wrong is not None
     assert (wrong.prompt, wrong.token, wrong.plan, wrong.reference, wrong.is_tie) == (4, 1, 2, 0, False)
-    tie = _divergence(0, Fixed(), [7], [1, 2, 2], 0.06)
+    tie = find_divergence(0, Fixed(), [7], [1, 2, 2], 0.06)
     assert tie is not None
     assert tie.is_tie
 
@@ -80,6 +93,7 @@ def test_tolerance_decides(archc: Archc, qwen: Path) -> None:
     result = archc("verify", qwen, "--weights", TINY, "--tolerance", 0, "--json")
     assert result.code == 1
     assert result.json["ok"] is False
+    assert result.json["tolerance"] == "0, as requested"
     assert archc("verify", qwen, "--weights", TINY, "--tolerance", "nan").code == 2
 
 
@@ -142,24 +156,23 @@ def test_float16_that_overflows_is_named(archc: Archc, hot: Path, tmp_path: Path
     assert "float16" in result["not_finite"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--weights"),
-        (["--weights", "nowhere"], "no such folder"),
-        (["--weights", TINY.parent], "no config.json"),
-        (["--weights", TINY, "--ids", "1,x"], "is not a token id"),
-        (["--weights", TINY, "--prompt", "a"], "this plan has no tokenizer"),
-        (["--weights", TINY, "--new-tokens", 0], "--new-tokens"),
-        (["--weights", TINY, "--ids", ",".join(["1"] * 40)], "leaves no room"),
-    ],
-)
-def test_bad_arguments(archc: Archc, small: Path, arguments: list[object], message: str) -> None:
+BAD_ARGUMENTS: dict[str, tuple[list[object], str]] = {
+    "no-weights": ([], "--weights"),
+    "no-such-folder": (["--weights", "nowhere"], "no such folder"),
+    "folder-without-a-checkpoint": (["--weights", TINY.parent], "no model.safetensors"),
+    "word-for-an-id": (["--weights", TINY, "--ids", "1,x"], "is not a token id"),
+    "text-without-a-tokenizer": (["--weights", TINY, "--prompt", "a"], "this plan has no tokenizer"),
+    "no-new-tokens": (["--weights", TINY, "--new-tokens", 0], "--new-tokens"),
+    "prompt-fills-the-plan": (["--weights", TINY, "--ids", ",".join(["1"] * 40)], "leaves no room"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARGUMENTS)
+def test_bad_arguments(archc: Archc, small: Path, case: str) -> None:
+    arguments, message = BAD_ARGUMENTS[case]
     result = archc("verify", small, *arguments)
     assert result.code == 2
-    if message != "no config.json":
-        assert message in result.errors[0]
-    assert result.errors
+    assert message in result.errors[0]
 
 
 def test_another_models_checkpoint(archc: Archc, small: Path) -> None:
