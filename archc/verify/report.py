@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def ok(self) -> bool:
-        """Whether the difference is within the tolerance; NaN never is."""
+        """True if the difference is within the tolerance; NaN never is."""
         return self.largest <= self.allowed and (self.rms_allowed is None or self.rms <= self.rms_allowed)
 
 
@@ -54,13 +54,13 @@ class WeightCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether every weight rounds to what is stored."""
+        """True if every weight rounds to its stored integer."""
         return self.largest <= self.allowed and self.unequal is None
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was compared, and every difference; `graph` is archc's torch graph against `graph_reference`."""
+    """The prompts, and every difference; `graph` is archc's torch graph against `graph_reference`."""
 
     reference: str
     tolerance: str
@@ -76,7 +76,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all outputs and weights are within the tolerance, and all greedy tokens equal except ties."""
+        """True if all outputs and weights are within the tolerance, and all greedy tokens equal except ties."""
         outputs = all(item.ok for item in (*self.graph, *self.differences))
         tokens = all(item.is_tie for item in self.divergences)
         return outputs and tokens and self.not_finite is None and (self.weights is None or self.weights.ok)

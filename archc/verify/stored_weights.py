@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ _FLOATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 # A weight is rounded by half a step at most, and clipped by another half where the largest integer has no opposite.
 # Scales of 16 bits are rounded themselves.
 _MOST_STEPS, _MOST_STEPS_HALF = 1.01, 1.5
+_MOST_JOINED = 4096  # layers times projections of one tensor
 _VIEWS = ("Unsqueeze", "Squeeze", "Reshape", "Identity")
 
 Slots = Mapping[str, torch.Tensor]
@@ -169,12 +170,11 @@ def _find_slots(name: str, slots: Slots) -> list[str]:
 
 
 def _join_names(name: str) -> list[str]:
-    """Return the names that a joined one stands for: `a.q.weight` and `a.k.weight` for `a.q+k.weight`."""
+    """Return the names that a joined one stands for: `0.q.w`, `0.k.w`, `1.q.w` and `1.k.w` for `0+1.q+k.w`."""
     words = [word.split("+") for word in name.split(".")]
-    count = max(map(len, words))
-    if any(len(choices) not in (1, count) for choices in words):
+    if math.prod(map(len, words)) > _MOST_JOINED:
         return [name]
-    return [".".join(choices[index] if len(choices) > 1 else choices[0] for choices in words) for index in range(count)]
+    return [".".join(choice) for choice in product(*words)]
 
 
 def _find_slot(name: str, slots: Slots) -> str:
@@ -185,7 +185,10 @@ def _find_slot(name: str, slots: Slots) -> str:
 
 def _largest_error(tensors: _Tensors, use: _Use, slots: Sequence[torch.Tensor]) -> float | None:
     """Return the largest error of a stored matrix in its quantization steps; None if its shape is not the slots'."""
-    values, steps = tensors.dequantize(use)
+    try:
+        values, steps = tensors.dequantize(use)
+    except ValueError:  # integers and scales whose shapes do not fit
+        return None
     if any(slot.ndim != 2 for slot in slots) or values.shape != tuple(torch.cat([*slots]).shape):
         return None
     errors = np.abs(values - torch.cat([*slots]).float().numpy())

@@ -10,8 +10,8 @@ ABSOLUTE = 1e-4  # float32
 RELATIVE = 0.02  # float16 and bfloat16, of the largest reference value
 # Quantized plans, where the reference has the plan's own dequantized weights, or none are quantized: what remains is
 # that int8 products round activations, and int8 caches keys and values. Of the families of specs/, none differs by more
-# than 5% and 2%. Of the largest reference value; root mean square of the reference.
-_ROUNDED = (0.15, 0.04)
+# than 5% and 4%. Of the largest reference value; root mean square of the reference.
+_ROUNDED = (0.15, 0.06)
 # Quantized plans against the checkpoint's own weights: the rounding of weights is part of the difference. int4 of
 # random weights, which is the worst case, differs by 22% and 24%.
 _QUANTIZED = {"int8": (0.25, 0.1), "fp8": (0.4, 0.2), "int4": (0.5, 0.4)}
