@@ -1,6 +1,6 @@
-"""The table of what is proven: python -m tests.families.table [--write] [family ...].
+"""The table of verified families: python -m tests.families.table [--write] [family ...].
 
-It is printed, or written to docs/families.md; with names, for those families alone.
+Prints the table, or writes it to docs/families.md; with names, for those families alone.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tests.families.graph_rules import check_graph
 OUT = Path(__file__).parent.parent.parent / "docs" / "families.md"
 HEAD = """# Families
 
-Every spec of `specs/`, and how it is proven: on tiny random checkpoints with nonzero biases and spread norms, archc's
-float32 outputs are compared with an independent reference. The numbers are the largest absolute differences; a test
-fails at {tolerance:g}.
+Every spec of `specs/` with its verification: on tiny random checkpoints with nonzero biases and non-trivial norms,
+archc's float32 outputs are compared with an independent reference. The numbers are the largest absolute differences;
+a test fails at {tolerance:g}.
 
 - **plan**: the plan for ONNX Runtime on the CPU, whole sequences. **torch**: the same model in torch.
-  **portable**: the portable ONNX graph in plain ONNX Runtime, a prefill and then single tokens.
-- **cache**: the plan fed in steps of 1, of 3 and of random sizes. **ragged**: rows of several lengths in one batch,
-  each against the reference alone.
-- **golden**: a decoder's greedy tokens equal the recorded ones; an encoder's recorded numbers are met.
-- **graph**: the portable graph holds standard operators only, explicit masks, and its cache in place.
+  **portable**: the portable ONNX graph in plain ONNX Runtime, prefill and then single tokens.
+- **cache**: the plan in steps of 1, 3 and random numbers of tokens. **ragged**: rows of several lengths in one batch,
+  each compared with the reference alone.
+- **golden**: a decoder's greedy tokens equal the recorded ones; an encoder's outputs match the recorded ones.
+- **graph**: the portable graph has standard operators only, explicit masks, and an in-place cache.
 
 Written by `python -m tests.families.table --write`.
 

@@ -1,7 +1,7 @@
-"""The table of what builds for GPUs: python -m tests.families.targets_table [--write | --forms] [family ...].
+"""The table of builds for each target: python -m tests.families.targets_table [--write | --forms] [family ...].
 
-It is printed, or written to docs/targets.md; with names, for those families alone. With --forms, the engines of every
-other dtype and of fewer bits instead, a line each.
+Prints the table, or writes it to docs/targets.md; with names, for those families alone. With --forms, the engines of
+every other dtype and quantization instead, a line each.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ HEAD = """# Targets
 
 {targets}
 
-What has run on which hardware is in README.md. This page says what *builds*, on a machine without a GPU: the first tiny
-case of every family, in float16.
+This page lists the builds that succeed on a machine without a GPU: the first tiny case of every family, in float16.
+The GPU targets are experimental; `docs/gpu.md` lists what has been run on which hardware.
 
-- **graph**: the portable graph holds allowed operators, opset and types only, its masks are explicit, its cache is in
-  place. **float16**: it runs in plain ONNX Runtime on the CPU; the largest difference from the float32 reference, as a
-  part of the output's largest number (a test fails at {tolerance:g}). Prompts on which a router finds two experts'
-  scores within {lead:g} of each other are left out and counted as undecided: there rounding may take either.
+- **graph**: the portable graph has only allowed operators, opset and types, explicit masks, and an in-place cache.
+  **float16**: it runs in plain ONNX Runtime on the CPU; the largest difference from the float32 reference, relative to
+  the output's largest value (a test fails at {tolerance:g}). Prompts on which two router scores are within {lead:g} of
+  each other are excluded and counted as undecided, because rounding may select either expert.
 - **tensorrt-rtx**: TensorRT for RTX {version} parses and builds it, with profiles for prompts and for single tokens,
-  for compute capabilities 8.6, 8.9 and 12.0; seconds of the whole build (tracing left out), and the engine's bytes. Its
-  attention layers, read back from the parsed network, have a mask and no causal flag. TensorRT itself is not there to
-  be built with without a GPU; its parser and API are nearly the same.
-- **CUDA kernels**: ONNX Runtime 1.31.1 has a CUDA kernel for every node of the graph for `ort-cuda`, with its types.
+  for compute capabilities 8.6, 8.9 and 12.0; seconds of the whole build (without tracing), and the engine's bytes. Its
+  attention layers, read back from the parsed network, have a mask and no causal flag. TensorRT itself cannot build
+  without a GPU; its parser and API are nearly the same.
+- **CUDA kernels**: ONNX Runtime 1.31.1 has a CUDA kernel for every node of the `ort-cuda` graph, with its types.
 
 Written by `python -m tests.families.targets_table --write`.
 
@@ -108,7 +108,7 @@ def print_forms(family: str) -> int:
 
 
 def half(built: Built) -> str:
-    """How far float16 is off, and how many prompts say nothing about it."""
+    """Return the difference of float16, and the number of undecided prompts."""
     gap, undecided = targets.check_half(built)
     return f"{gap:.0e}" + (f", {undecided} undecided" if undecided else "")
 

@@ -1,0 +1,73 @@
+"""The examples of README.md and docs/gpu.md run, and name only commands, options and extras that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from archc.cli.parser import app
+from tests.archc.conftest import Archc
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {"README": README, "gpu": (ROOT / "docs" / "gpu.md").read_text("utf-8")}
+_COMMENT = re.compile(r"\s+#.*|\s+→.*")
+COMMANDS = [
+    _COMMENT.sub("", line).strip().removeprefix("$ ")
+    for line in README.splitlines()
+    if re.match(r"    (\$ )?archc ", line)
+]
+
+
+def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out) > 80
+    assert (tmp_path / "engine.plan").is_file()
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=[re.sub(r"\W+", "-", line)[:60] for line in COMMANDS])
+def test_every_command_line_parses(line: str) -> None:
+    _, name, *words = shlex.split(line.partition(" > ")[0])
+    group = typer.main.get_command(app)
+    group.commands[name].make_context(name, words)  # type: ignore[attr-defined]
+
+
+def test_the_family_of_the_examples(archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in COMMANDS if "examples/my-family" in line or "mine.plan" in line]
+    assert len(lines) == 3
+    for line in lines:
+        result = archc(*shlex.split(line)[1:])
+        assert result.code == 0, result.err
+    assert len((ROOT / "examples" / "my-family.yaml").read_text("utf-8").splitlines()) < 30
+
+
+def test_the_answer_of_the_quick_start(archc: Archc, qwen: Path) -> None:
+    assert '$ archc run engine.plan --prompt "37+85="\n    122\n' in README
+    assert archc("run", qwen, "--prompt", "37+85=").out == "122\n"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_extras_exist(page: str) -> None:
+    known = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"])
+    named = re.findall(r'pip install "(?:\.|archc-compiler)\[([\w,]+)\]"', PAGES[page])
+    named += re.findall(r'"\.\[([\w,]+)\]"', PAGES[page])
+    assert len(named) >= 3
+    assert {extra for extras in named for extra in extras.split(",")} <= known | {"cli"}
+    assert "archc[" not in PAGES[page]
+
+
+def test_every_target_is_listed(archc: Archc) -> None:
+    for target in archc("list", "--targets", "--json").json["targets"]:
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{target['name']}`"))
+        assert row.endswith(f"| {', '.join(target['dtypes'])} |")
+        assert ("experimental" in row) == (target["name"] not in ("ort-cpu", "onnx"))
