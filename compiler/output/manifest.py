@@ -33,7 +33,8 @@ def describe(
     spec = model.spec
     engine, encoder = None, _describe_encoder(spec, model)
     if builder is not None:
-        ends = lowered.inputs, lowered.outputs, lowered.state, lowered.limits
+        contract = lowered.contract
+        ends = contract.inputs, contract.outputs, contract.state, lowered.limits
         engine, encoder = builder.sections(*ends, encoder, is_loose(lowered.main))
     return Manifest(
         archc=version("archc-compiler"),
@@ -44,9 +45,9 @@ def describe(
         target=form.target.name,
         dtype=form.dtype,
         quantization=form.quantization,
-        inputs=lowered.inputs,
-        outputs=lowered.outputs,
-        state=lowered.state,
+        inputs=lowered.contract.inputs,
+        outputs=lowered.contract.outputs,
+        state=lowered.contract.state,
         encoder=encoder,
         engine=engine,
         limits=lowered.limits,

@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from archc.compiler.contract import inputs_outputs
 from archc.compiler.contract.cross_layer import given, taken
+from archc.compiler.contract.ports import mark_inputs, mark_outputs, mark_state
 from archc.compiler.contract.shared_inputs import REAL, mask_type, table_type
 from archc.compiler.contract.types import TensorType
-from archc.compiler.graph.opset import OPSET
+from archc.compiler.graph.builder import intern_constant, register_initializer
+from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
 from archc.compiler.graph.subgraph import copy_attribute
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.model import SINUSOIDS, Model, signals_of, stretch_name
-from archc.compiler.tracing.parts import IR_VERSION, Part, Piece, trace
+from archc.compiler.tracing.parts import Part, Piece, trace
 from archc.compiler.weights.lazy import StackedWeight, WeightTensor
 from archc.compiler.weights.slots import parameter_slots
 from archc.plan.manifest import Input, State
@@ -51,9 +53,8 @@ class Assembler:
         self.dtype = model.dtype
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.slots = parameter_slots(model)
-        self.graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="archc")
+        self.graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET, ARCHC: 1}, name="archc")
         self.values: dict[str, ir.Value] = {}
-        self._constants: dict[tuple[object, ...], ir.Value] = {}
 
     def add_input(self, name: str, kind: TensorType) -> None:
         """A new graph input."""
@@ -75,7 +76,7 @@ class Assembler:
         for name, theirs in piece.weights.items():
             mapping[theirs] = self.weight(stage.part.owner.get_parameter(name))
         for theirs in piece.constants:
-            mapping[theirs] = self.constant(theirs)
+            mapping[theirs] = intern_constant(self.graph, theirs.const_value)
         for node in piece.nodes:
             self.graph.append(_copy_node(node, mapping, f"{stage.name}."))
         for theirs, (name, kind) in zip(piece.outputs, stage.outputs.items(), strict=True):
@@ -84,25 +85,10 @@ class Assembler:
     def weight(self, parameter: nn.Parameter) -> ir.Value:
         """The initializer of a parameter of the model."""
         name = self.names[id(parameter)]
-        if name not in self.graph.initializers:
-            dtype, shape, slots = from_torch_dtype(parameter.dtype), tuple(parameter.shape), self.slots[name]
-            alone = slots == (name,)
-            tensor = WeightTensor(name, shape, dtype) if alone else StackedWeight(name, slots, shape, dtype)
-            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
-            self.graph.register_initializer(value)
-        return self.graph.initializers[name]
-
-    def constant(self, theirs: ir.Value) -> ir.Value:
-        """An initializer with the same few numbers; equal ones are shared."""
-        array = theirs.const_value.numpy()
-        key = (str(array.dtype), array.shape, array.tobytes())
-        if key not in self._constants:
-            name = f"constant.{len(self._constants)}"
-            tensor = ir.tensor(array, dtype=theirs.const_value.dtype, name=name)
-            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-            self.graph.register_initializer(value)
-            self._constants[key] = value
-        return self._constants[key]
+        dtype, shape, slots = from_torch_dtype(parameter.dtype), tuple(parameter.shape), self.slots[name]
+        alone = slots == (name,)
+        tensor = WeightTensor(name, shape, dtype) if alone else StackedWeight(name, slots, shape, dtype)
+        return register_initializer(self.graph, tensor)
 
     def output(self, name: str) -> None:
         """Makes a tensor a graph output."""
@@ -124,8 +110,7 @@ def _copy_node(node: ir.Node, mapping: dict[ir.Value, ir.Value], prefix: str) ->
     for old, new in zip(node.outputs, copy.outputs, strict=True):
         new.name = f"{prefix}{old.name}"
         new.type = old.type
-        # Axis names of a trace mean nothing outside it; ranks and fixed sizes do.
-        new.shape = None if old.shape is None else ir.Shape([d if isinstance(d, int) else None for d in old.shape])
+        new.shape = None if old.shape is None else ir.Shape(list(old.shape))
         mapping[old] = new
     return copy
 
@@ -149,8 +134,22 @@ def assemble(model: Model) -> dict[str, ir.Model]:
             build.instantiate(pieces[name, stage.kind], stage)
         for wanted in outputs:
             build.output(wanted)
+        _mark_ports(build.graph, model, name)
         graphs[name] = ir.Model(build.graph, ir_version=IR_VERSION, producer_name="archc")
     return graphs
+
+
+def _mark_ports(graph: ir.Graph, model: Model, name: str) -> None:
+    """Write on the ends of a graph what they are."""
+    spec = model.spec
+    if name == ENCODER:
+        assert spec.encoder is not None
+        mark_inputs(graph, inputs_outputs.graph_inputs(spec.encoder))
+        mark_outputs(graph, inputs_outputs.encoder_outputs(spec, model.dtype))
+        return
+    mark_inputs(graph, inputs_outputs.graph_inputs(spec))
+    mark_outputs(graph, inputs_outputs.graph_outputs(spec, model.dtype))
+    mark_state(graph, inputs_outputs.graph_state(spec, model.dtype))
 
 
 def _stages(model: Model) -> list[Stage]:

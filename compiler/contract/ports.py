@@ -1,0 +1,115 @@
+"""Roles of a graph's inputs, outputs and state, kept on the values themselves.
+
+A port is a JSON object in `ir.Value.metadata_props`. Names, dtypes and shapes are those of the value, so that a pass
+which replaces a value or renames an axis changes the contract with it; `describe` reads the manifest's records off the
+graph at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+from msgspec import convert, to_builtins
+
+from archc.compiler.graph.values import dtype_of, shape_of
+from archc.plan import manifest
+from archc.plan.dtypes import DTYPES, DTypeName
+
+PORT = "archc.port"
+_STATE = "state"
+_NAMES = {dtype.onnx: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The manifest's records of one graph's inputs, outputs and state."""
+
+    inputs: tuple[manifest.Input, ...]
+    outputs: tuple[manifest.Output, ...]
+    state: tuple[manifest.State, ...]
+
+
+def mark_inputs(graph: ir.Graph, inputs: Sequence[manifest.Input]) -> None:
+    """Write the role, and the mask if it has one, of each input on its value."""
+    values = {value.name: value for value in graph.inputs}
+    for item in inputs:
+        facts: dict[str, Any] = {"role": item.role}
+        if item.mask is not None:
+            facts["mask"] = to_builtins(item.mask)
+        mark(values[item.name], facts)
+
+
+def mark_outputs(graph: ir.Graph, outputs: Sequence[manifest.Output]) -> None:
+    """Write the role of each output on its value."""
+    values = {value.name: value for value in graph.outputs}
+    for item in outputs:
+        mark(values[item.name], {"role": item.role})
+
+
+def mark_state(graph: ir.Graph, states: Sequence[manifest.State]) -> None:
+    """Write the kind of each state on its input, and on its output that it is a state's."""
+    inputs, outputs = ({value.name: value for value in values} for values in (graph.inputs, graph.outputs))
+    for state in states:
+        mark_state_input(inputs[state.input], state.kind, state.output, state.window)
+        if state.output is not None:
+            mark(outputs[state.output], {_STATE: state.kind})
+
+
+def mark_state_input(value: ir.Value, kind: str, output: str | None, window: int | None = None) -> None:
+    """Write on an input that it holds a state of a kind, which the named output replaces."""
+    mark(value, {_STATE: kind, "output": output} | ({} if window is None else {"window": window}))
+
+
+def mark(value: ir.Value, facts: dict[str, Any]) -> None:
+    """Replace the port of a value."""
+    value.metadata_props[PORT] = json.dumps(facts)
+
+
+def port(value: ir.Value) -> dict[str, Any]:
+    """Return the port of a value; empty without one."""
+    facts: dict[str, Any] = json.loads(value.metadata_props.get(PORT, "{}"))
+    return facts
+
+
+def state_kind(value: ir.Value) -> str | None:
+    """Return the kind of state that a value holds, or None."""
+    kind: str | None = port(value).get(_STATE)
+    return kind
+
+
+def is_mask(value: ir.Value) -> bool:
+    """Return whether a value is an attention mask among the graph's inputs."""
+    return port(value).get("role") == "mask"
+
+
+def dtype_name(dtype: ir.DataType) -> DTypeName:
+    """Return the manifest's name of an element type."""
+    return _NAMES[dtype.value]  # type: ignore[return-value]
+
+
+def describe(graph: ir.Graph) -> Contract:
+    """Return the manifest's records of a graph whose values carry their ports."""
+    inputs = [(value, port(value)) for value in graph.inputs]
+    outputs = [(value, port(value)) for value in graph.outputs]
+    return Contract(
+        inputs=tuple(convert(_record(value, facts), manifest.Input) for value, facts in inputs if "role" in facts),
+        outputs=tuple(convert(_record(value, facts), manifest.Output) for value, facts in outputs if "role" in facts),
+        state=tuple(_state(value, facts) for value, facts in inputs if _STATE in facts),
+    )
+
+
+def _record(value: ir.Value, facts: dict[str, Any]) -> dict[str, Any]:
+    return {"name": value.name, "dtype": dtype_name(dtype_of(value)), "shape": _sizes(value), **facts}
+
+
+def _state(value: ir.Value, facts: dict[str, Any]) -> manifest.State:
+    record = _record(value, {"output": facts["output"], "window": facts.get("window"), "kind": facts[_STATE]})
+    return convert({"input": record.pop("name"), **record}, manifest.State)
+
+
+def _sizes(value: ir.Value) -> list[int | str]:
+    return [size if isinstance(size, int) else str(size) for size in shape_of(value)]
