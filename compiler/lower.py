@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from archc.compiler.contract.ports import Contract, describe
+from archc.compiler.contract.ports import MODEL, Contract, describe
 from archc.compiler.contract.rings import find_rings, longest_call
 from archc.compiler.modules.model import Model
 from archc.compiler.options import Form
 from archc.compiler.targets import Choices
-from archc.compiler.tracing.stitch import MODEL, assemble
+from archc.compiler.tracing.stitch import assemble
 from archc.plan import Limits
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """Graphs by name, the contract of the main one, and its limits."""
+    """Graphs by name, the contract of each, and the limits of the main one."""
 
     graphs: dict[str, ir.Model]
-    contract: Contract
+    contracts: dict[str, Contract]
     limits: Limits
 
     @property
@@ -33,7 +33,7 @@ def lower(model: Model, form: Form, longest: int) -> Lowered:
     """Trace a model and run the target's passes on its graphs; `longest` is the most tokens of a sequence."""
     spec = model.spec
     choices = Choices(
-        rings=find_rings(spec, longest),
+        rings=find_rings(spec, model.wiring, longest),
         slots=longest,
         decodes=spec.topology != "encoder",
         quantization=form.quantization,
@@ -43,4 +43,4 @@ def lower(model: Model, form: Form, longest: int) -> Lowered:
     for graph in graphs.values():
         ir.passes.Sequential(*form.target.passes(choices))(graph)
     limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
-    return Lowered(graphs, describe(graphs[MODEL].graph), limits)
+    return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits)

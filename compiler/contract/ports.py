@@ -19,6 +19,9 @@ from archc.compiler.graph.values import dtype_of, shape_of
 from archc.plan import manifest
 from archc.plan.dtypes import DTYPES, DTypeName
 
+MODEL, ENCODER = "model", "encoder"
+"""Names of graphs: the one that every call runs, and an encoder-decoder's encoder, which runs once a sequence."""
+
 PORT = "archc.port"
 _STATE = "state"
 _NAMES = {dtype.onnx: name for name, dtype in DTYPES.items()}
@@ -28,32 +31,20 @@ _NAMES = {dtype.onnx: name for name, dtype in DTYPES.items()}
 class Contract:
     """The manifest's records of one graph's inputs, outputs and state."""
 
-    inputs: tuple[manifest.Input, ...]
-    outputs: tuple[manifest.Output, ...]
-    state: tuple[manifest.State, ...]
+    inputs: Sequence[manifest.Input]
+    outputs: Sequence[manifest.Output]
+    state: Sequence[manifest.State]
 
 
-def mark_inputs(graph: ir.Graph, inputs: Sequence[manifest.Input]) -> None:
-    """Write the role, and the mask if it has one, of each input on its value."""
-    values = {value.name: value for value in graph.inputs}
-    for item in inputs:
-        facts: dict[str, Any] = {"role": item.role}
-        if item.mask is not None:
-            facts["mask"] = to_builtins(item.mask)
-        mark(values[item.name], facts)
-
-
-def mark_outputs(graph: ir.Graph, outputs: Sequence[manifest.Output]) -> None:
-    """Write the role of each output on its value."""
-    values = {value.name: value for value in graph.outputs}
-    for item in outputs:
-        mark(values[item.name], {"role": item.role})
-
-
-def mark_state(graph: ir.Graph, states: Sequence[manifest.State]) -> None:
-    """Write the kind of each state on its input, and on its output that it is a state's."""
+def mark_ports(graph: ir.Graph, contract: Contract) -> None:
+    """Write roles, masks and kinds of state on the values that a contract names."""
     inputs, outputs = ({value.name: value for value in values} for values in (graph.inputs, graph.outputs))
-    for state in states:
+    for item in contract.inputs:
+        mask = {} if item.mask is None else {"mask": to_builtins(item.mask)}
+        mark(inputs[item.name], {"role": item.role, **mask})
+    for output in contract.outputs:
+        mark(outputs[output.name], {"role": output.role})
+    for state in contract.state:
         mark_state_input(inputs[state.input], state.kind, state.output, state.window)
         if state.output is not None:
             mark(outputs[state.output], {_STATE: state.kind})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from archc.archspec import vocabulary as words
 from archc.archspec.binding.binding import BoundSpec
 from archc.compiler.contract import inputs_outputs
-from archc.compiler.contract.shared_inputs import wire
+from archc.compiler.contract.shared_inputs import Wiring
 from archc.plan.manifest import ring_slots
 
 # Longer prompts are cut into calls of this many tokens: enough for the arithmetic units, and what a call needs beside
@@ -44,7 +44,7 @@ def longest_call(spec: BoundSpec) -> int | None:
     return min([LONGEST_CALL, *(max(_SHORTEST, window) for window in windows)])
 
 
-def find_rings(spec: BoundSpec, longest: int) -> Rings:
+def find_rings(spec: BoundSpec, wiring: Wiring, longest: int) -> Rings:
     """The layers whose window and one call take fewer slots than the longest sequence."""
     call = longest_call(spec)
     if call is None:
@@ -57,7 +57,7 @@ def find_rings(spec: BoundSpec, longest: int) -> Rings:
         for index, layer in enumerate(spec.layers)
         if (window := _window(layer)) is not None and window not in counted and ring_slots(window, call) < longest
     }
-    wires = wire(spec).wires
+    wires = wiring.wires
     masks = {mask: window for index, window in windows.items() if (mask := wires[index].mask) is not None}
     return Rings(windows, masks, dict(_states(spec, windows)))
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from archc.compiler.contract import inputs_outputs
 from archc.compiler.contract.cross_layer import given, taken
-from archc.compiler.contract.ports import mark_inputs, mark_outputs, mark_state
+from archc.compiler.contract.inputs_outputs import encoder_outputs, graph_inputs, graph_outputs, graph_state
+from archc.compiler.contract.ports import ENCODER, MODEL, Contract, mark_ports
 from archc.compiler.contract.shared_inputs import REAL, mask_type, table_type
 from archc.compiler.contract.types import TensorType
 from archc.compiler.graph.builder import intern_constant, register_initializer
@@ -27,8 +28,6 @@ from archc.compiler.tracing.parts import Part, Piece, trace
 from archc.compiler.weights.lazy import StackedWeight, WeightTensor
 from archc.compiler.weights.slots import parameter_slots
 from archc.plan.manifest import Input, State
-
-MODEL, ENCODER = "model", "encoder"
 
 
 @dataclass(frozen=True)
@@ -126,62 +125,42 @@ def assemble(model: Model) -> dict[str, ir.Model]:
     distinct = {(name, stage.kind): stage.part for name in stages for stage in reversed(stages[name])}
     pieces = dict(zip(distinct, trace(list(distinct.values())), strict=True))
     graphs = {}
-    for name, (inputs, outputs) in _signatures(model).items():
+    for name, ends in _contracts(model).items():
         build = Assembler(model)
-        for wanted, kind in inputs.items():
-            build.add_input(wanted, kind)
+        for item in ends.inputs:
+            build.add_input(item.name, _type(item))
+        for state in ends.state:
+            build.add_input(state.input, _type(state))
         for stage in stages[name]:
             build.instantiate(pieces[name, stage.kind], stage)
-        for wanted in outputs:
-            build.output(wanted)
-        _mark_ports(build.graph, model, name)
+        for output in (*(item.name for item in ends.outputs), *(state.output for state in ends.state)):
+            if output is not None:
+                build.output(output)
+        mark_ports(build.graph, ends)
         graphs[name] = ir.Model(build.graph, ir_version=IR_VERSION, producer_name="archc")
     return graphs
 
 
-def _mark_ports(graph: ir.Graph, model: Model, name: str) -> None:
-    """Write on the ends of a graph what they are."""
-    spec = model.spec
-    if name == ENCODER:
-        assert spec.encoder is not None
-        mark_inputs(graph, inputs_outputs.graph_inputs(spec.encoder))
-        mark_outputs(graph, inputs_outputs.encoder_outputs(spec, model.dtype))
-        return
-    mark_inputs(graph, inputs_outputs.graph_inputs(spec))
-    mark_outputs(graph, inputs_outputs.graph_outputs(spec, model.dtype))
-    mark_state(graph, inputs_outputs.graph_state(spec, model.dtype))
+def _contracts(model: Model) -> dict[str, Contract]:
+    """Return the inputs, outputs and state of each graph before any pass."""
+    spec, encoder = model.spec, model.encoder
+    inputs, outputs = graph_inputs(spec, model.wiring), graph_outputs(spec, model.dtype)
+    contracts = {MODEL: Contract(inputs, outputs, graph_state(spec, model.wiring, model.dtype))}
+    if encoder is not None:
+        inputs, outputs = graph_inputs(encoder.spec, encoder.wiring), encoder_outputs(spec, model.dtype)
+        contracts[ENCODER] = Contract(inputs, outputs, ())
+    return contracts
+
+
+def _type(item: Input | State) -> TensorType:
+    dtype = getattr(torch, item.dtype)
+    assert isinstance(dtype, torch.dtype)
+    return TensorType(dtype, item.shape)
 
 
 def _stages(model: Model) -> list[Stage]:
     """The steps through one stack."""
     return [*_signals(model), *_score_biases(model), _embedding(model), *_layers(model), _ending(model)]
-
-
-def _signatures(model: Model) -> dict[str, tuple[dict[str, TensorType], list[str]]]:
-    """Each graph's inputs with their types, and the names of its outputs."""
-
-    def typed(item: Input | State, name: str) -> tuple[str, TensorType]:
-        return name, TensorType(_torch_dtype(item.dtype), item.shape)
-
-    spec, states = model.spec, inputs_outputs.graph_state(model.spec, model.dtype)
-    inputs = [typed(item, item.name) for item in inputs_outputs.graph_inputs(spec)]
-    inputs += [typed(state, state.input) for state in states]
-    outputs = [output.name for output in inputs_outputs.graph_outputs(spec, model.dtype)]
-    outputs += [state.output for state in states if state.output is not None]
-    signatures = {MODEL: (dict(inputs), outputs)}
-    if spec.encoder is not None:
-        given = [typed(item, item.name) for item in inputs_outputs.graph_inputs(spec.encoder)]
-        signatures[ENCODER] = (
-            dict(given),
-            [output.name for output in inputs_outputs.encoder_outputs(spec, model.dtype)],
-        )
-    return signatures
-
-
-def _torch_dtype(name: str) -> torch.dtype:
-    dtype = getattr(torch, name)
-    assert isinstance(dtype, torch.dtype)
-    return dtype
 
 
 def _hidden(model: Model) -> TensorType:
@@ -334,10 +313,7 @@ def _layer_function(
 
 
 def _ending(model: Model) -> Stage:
-    outputs = {
-        output.name: TensorType(model.dtype, output.shape)
-        for output in inputs_outputs.graph_outputs(model.spec, model.dtype)
-    }
+    outputs = {output.name: TensorType(model.dtype, output.shape) for output in graph_outputs(model.spec, model.dtype)}
     asked = {"logit_positions": inputs_outputs.ASKED} if "logits" in outputs else {}
     inputs = {"hidden": _hidden(model), **asked}
 
