@@ -41,6 +41,7 @@ def lower(model: Model, form: Form, longest: int) -> Lowered:
     )
     graphs = assemble(model)
     for graph in graphs.values():
-        ir.passes.Sequential(*form.target.passes(choices))(graph)
+        for graph_pass in form.target.passes(choices):
+            graph_pass(graph)
     limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
     return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits)
