@@ -9,7 +9,7 @@ import onnx_ir as ir
 from archc.compiler.contract.ports import MODEL, Contract, describe
 from archc.compiler.contract.rings import find_rings, longest_call
 from archc.compiler.modules.model import Model
-from archc.compiler.options import Form
+from archc.compiler.options import BuildOptions
 from archc.compiler.targets import Choices
 from archc.compiler.tracing.stitch import assemble
 from archc.plan import Limits
@@ -29,19 +29,19 @@ class Lowered:
         return self.graphs[MODEL]
 
 
-def lower(model: Model, form: Form, longest: int) -> Lowered:
+def lower(model: Model, options: BuildOptions, longest: int) -> Lowered:
     """Trace a model and run the target's passes on its graphs; `longest` is the most tokens of a sequence."""
     spec = model.spec
     choices = Choices(
         rings=find_rings(spec, model.wiring, longest),
         slots=longest,
         decodes=spec.topology != "encoder",
-        quantization=form.quantization,
-        cache=form.cache,
+        quantization=options.quantization,
+        cache=options.cache,
     )
     graphs = assemble(model)
     for graph in graphs.values():
-        for graph_pass in form.target.passes(choices):
+        for graph_pass in options.target.passes(choices):
             graph_pass(graph)
     limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
     return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits)

@@ -19,9 +19,6 @@ class BuildOptions:
     cache: str | None = None
 
 
-Form = BuildOptions  # the former name, until compiler/lower.py imports the new one
-
-
 def choose_options(target: str, dtype: str | None, quantization: str | None, cache: str | None) -> BuildOptions:
     """Return the build options of these names; `dtype` defaults to the first that the target supports.
 

@@ -1,4 +1,4 @@
-"""What a plan says about itself: its manifest."""
+"""The manifest of a plan, derived from its graphs, its model and the build options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archc.compiler.contract.ports import ENCODER, MODEL
 from archc.compiler.lower import Lowered
 from archc.compiler.modules.cost import flops_per_token, parameter_count
 from archc.compiler.modules.model import Model
-from archc.compiler.options import Form
+from archc.compiler.options import BuildOptions
 from archc.compiler.output.tensorrt.profiles import is_loose
 from archc.compiler.output.tensorrt.sections import EngineBuilder
 from archc.compiler.weights.checkpoint.folder import SpecialTokens
@@ -23,13 +23,13 @@ _PACKAGES = ("torch", "onnx-ir", "onnxscript")
 
 def describe(
     model: Model,
-    form: Form,
+    options: BuildOptions,
     lowered: Lowered,
     tensors: Sequence[Tensor],
     tokens: SpecialTokens,
     builder: EngineBuilder | None = None,
 ) -> Manifest:
-    """The manifest of a plan with these graphs and tensors; `builder` is what builds its engines, where it has any."""
+    """Return the manifest of a plan with these graphs and tensors, and the engines of `builder`, if there is one."""
     spec = model.spec
     contract = lowered.contracts[MODEL]
     engine, encoder = None, _describe_encoder(spec, lowered)
@@ -42,9 +42,9 @@ def describe(
         topology=spec.topology,
         spec=spec.text,
         config=dict(spec.config),
-        target=form.target.name,
-        dtype=form.dtype,
-        quantization=form.quantization,
+        target=options.target.name,
+        dtype=options.dtype,
+        quantization=options.quantization,
         inputs=tuple(contract.inputs),
         outputs=tuple(contract.outputs),
         state=tuple(contract.state),
@@ -62,7 +62,7 @@ def describe(
 
 
 def _describe_encoder(spec: BoundSpec, lowered: Lowered) -> Encoder | None:
-    """What the plan says about the graph that reads a source, where there is one."""
+    """Return the manifest's section on the encoder graph, or None without one."""
     if spec.encoder is None:
         return None
     contract = lowered.contracts[ENCODER]
