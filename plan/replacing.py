@@ -102,10 +102,10 @@ def _delete(old: Path, files: Iterable[str], path: Path) -> None:
         for folder in sorted(folders, reverse=True):  # those inside first
             folder.rmdir()
     except OSError:
-        kept = path.with_name(f"{path.name}.old-{secrets.token_hex(3)}")
-        old.rename(kept)
+        leftover = path.with_name(f"{path.name}.old-{secrets.token_hex(3)}")
+        old.rename(leftover)
         raise PlanError(
-            f"{path}: is written, but files were added to the older folder meanwhile; they are in {kept}"
+            f"{path}: is written, but files were added to the older folder meanwhile; they are in {leftover}"
         ) from None
 
 

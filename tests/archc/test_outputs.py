@@ -217,7 +217,22 @@ def test_a_users_file_in_an_own_folder_keeps_all_of_it(archc: Archc, small: Path
     assert snapshot(tmp_path) == before
 
 
-def test_a_file_that_appears_while_a_folder_is_written_stays(
+def test_a_file_that_appears_while_a_folder_is_written_keeps_the_old_one(
+    archc: Archc, small: Path, qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    assert archc("unpack", small, "-o", folder).code == 0
+    before = snapshot(tmp_path)
+    monkeypatch.setattr(replacing, "_sync_tree", lambda _: (folder / "thesis.txt").write_text("mine"))
+    result = archc("unpack", qwen, "-o", folder)
+    assert result.code == 2
+    assert "contains files that archc did not write (thesis.txt)" in result.errors[0]
+    after = snapshot(tmp_path)
+    assert after.pop("folder/thesis.txt")[2] == b"mine"
+    assert after == before
+
+
+def test_a_file_that_appears_in_the_last_moment_is_kept_with_the_old_folder(
     archc: Archc, small: Path, qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "folder"

@@ -8,7 +8,7 @@ from archc.cli.console import columns
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
-    """Return the lines of a plan's manifest, given as built-in types; none for a spec, which has no manifest."""
+    """Return the lines of a plan's manifest, as built-in types; none for a spec, which has no manifest."""
     if not plan:
         return []
     tokens, limits = plan["tokens"], plan["limits"]
