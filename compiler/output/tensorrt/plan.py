@@ -16,7 +16,8 @@ from archc.compiler.output.tensorrt.package import PACKAGES
 from archc.compiler.output.tensorrt.process import Order, build_engine
 from archc.compiler.output.tensorrt.profiles import CAPACITY, sizes_of
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder
-from archc.compiler.output.writing import MODEL, WEIGHTS, Content, Listener, Progress, check_space, fill_folder
+from archc.compiler.output.weights_file import WEIGHTS, Listener, Progress
+from archc.compiler.output.writing import MODEL, Content, check_space, fill_folder
 from archc.plan import Encoder, Engine, Manifest, Plan, PlanWriter
 
 ENCODER = "encoder.onnx"
