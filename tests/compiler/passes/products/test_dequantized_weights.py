@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -190,24 +189,6 @@ def test_scales_are_those_of_the_graph_s_dtype() -> None:
     (integers,) = SignedValues(matrix).blocks(value_NK, torch.int8)
     assert scales.dtype == torch.float16
     torch.testing.assert_close(integers.float() * scales.float() / 1024, value_NK.t(), rtol=1e-3, atol=0)
-
-
-def test_a_matrix_is_read_once() -> None:
-    read = []
-
-    class Counted(WeightTensor):
-        def blocks(self, value: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-            read.append(self.slot)
-            return super().blocks(value, dtype)
-
-    value_NK = torch.randn(6, 64, generator=torch.Generator().manual_seed(5))
-    matrix = SignedMatrix(Counted("w", (6, 64), ir.DataType.FLOAT), Scheme("int4", 32))
-    _ = [*SignedValues(matrix).blocks(value_NK, torch.uint8)]
-    (scales,) = SignedScales(matrix).blocks(value_NK, torch.float32)
-    assert read == ["w"]
-    (again,) = SignedScales(matrix).blocks(value_NK, torch.float32)  # where nothing was written before
-    torch.testing.assert_close(again, scales)
-    assert matrix.scales == [], "they are let go"
 
 
 @pytest.mark.parametrize(
