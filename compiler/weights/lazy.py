@@ -1,4 +1,4 @@
-"""Lazy weights: initializers that name the slots of the model they are made of, and read them when a plan is written."""
+"""Lazy weights: initializers that name the slots they are computed from; bytes are read when a plan is written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from archc.compiler.contract.dtypes import torch_dtype
 from archc.compiler.weights.steps import Offset as Offset
 from archc.compiler.weights.steps import Step as Step
-from archc.compiler.weights.steps import Transpose, Unflatten, is_rowwise, step_name
+from archc.compiler.weights.steps import Steps, Transpose, Unflatten, apply_steps, is_rowwise, step_name
 
 # Bytes of a converted weight that are in memory at once.
 BLOCK_BYTES = 16 * 2**20
@@ -38,16 +38,9 @@ class RowSource:
         start, stop, _ = rows.indices(self.shape[0])
         return RowSource((stop - start, *self.shape[1:]), lambda first, last: self.read(start + first, start + last))
 
-    def map(self, steps: Sequence[Step]) -> RowSource:
+    def map(self, steps: Steps) -> RowSource:
         """Return the source of the same rows after rowwise steps."""
-
-        def read(start: int, stop: int) -> Tensor:
-            rows = self.read(start, stop)
-            for step in steps:
-                rows = step.apply(rows)
-            return rows
-
-        return RowSource(self.shape, read) if steps else self
+        return RowSource(self.shape, lambda start, stop: apply_steps([self.read(start, stop)], steps))
 
 
 def join_rows(sources: Sequence[Tensor | RowSource]) -> Tensor | RowSource:
@@ -78,14 +71,11 @@ class WeightTensor(ir.LazyTensor):
         name = ".".join([slot, *map(step_name, steps)]) + suffix
         super().__init__(self._refuse, dtype=dtype, shape=ir.Shape(shape), name=name)
         self.slot, self.steps = slot, steps
+        #: The shape as integers: every axis of a weight has a fixed size.
+        self.sizes = tuple(shape)
 
     def _refuse(self) -> ir.TensorProtocol:
         raise RuntimeError(f"{self.name} has no bytes yet: weights are streamed when the plan is written")
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The shape as integers: every axis of a weight has a fixed size."""
-        return tuple(int(size) for size in self.shape)
 
     def then(self, step: Step) -> WeightTensor:
         """Return the same weight after one more step."""
@@ -112,8 +102,7 @@ class WeightTensor(ir.LazyTensor):
             else:
                 value = value.read(0, value.shape[0])
         if isinstance(value, Tensor):
-            for step in self.steps:
-                value = step.apply(value)
+            value = apply_steps([value], self.steps)
         # A checkpoint's dtype is no wider than the plan's: fewer bytes are moved if rows are made contiguous first.
         for block in value.split(rows_within(BLOCK_BYTES, value.shape, dtype)):
             yield block.contiguous().to(dtype)

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import archc.compiler.output.tensorrt.plan
-from archc.compiler.output.tensorrt.network import Account
+from archc.compiler.output.tensorrt.network import NetworkReport
 from archc.compiler.targets import TARGETS, TENSORRT
 from archc.plan import Engine, Plan
 from tests.families.built import Built
@@ -39,29 +39,29 @@ class EngineResult:
 
 def check_engine(built: Built) -> EngineResult:
     """TensorRT for RTX parses and builds every graph; its attention layers, read back, are masked and not causal."""
-    accounts: list[Account] = []
-    check = archc.compiler.output.tensorrt.plan.check_account
+    reports: list[NetworkReport] = []
+    check = archc.compiler.output.tensorrt.plan.check_report
 
-    def recording(account: Account, engine: Engine) -> None:
-        accounts.append(account)
-        check(account, engine)
+    def recording(report: NetworkReport, engine: Engine) -> None:
+        reports.append(report)
+        check(report, engine)
 
     begin = time.perf_counter()
-    with patch("archc.compiler.output.tensorrt.plan.check_account", recording):
+    with patch("archc.compiler.output.tensorrt.plan.check_report", recording):
         plan = built.half("engine.plan", "tensorrt-rtx")
     seconds = time.perf_counter() - begin
-    layers = [layer for account in accounts for layer in account.attentions]
+    layers = [layer for report in reports for layer in report.attentions]
     assert all(layer.masked and not layer.causal for layer in layers)
     assert all(layer.head_dim % 8 == 0 and layer.heads % layer.kv_heads == 0 for layer in layers)
     with Plan(plan) as opened:
         manifest = opened.manifest
         files = [part.engine.file for part in (manifest, manifest.encoder) if part is not None and part.engine]
         size = sum(opened.size(name) for name in files)
-    assert len(accounts) == len(files)
+    assert len(reports) == len(files)
     kinds = [[node.op_type for node in graph.graph] for graph in built.half_graphs.values()]
     # Beside a Scan it is spelled out for TensorRT.
     assert len(layers) == sum(graph.count("Attention") for graph in kinds if "Scan" not in graph)
-    assert sum(account.cache_updates for account in accounts) == sum(item.kind == "kv" for item in manifest.state)
+    assert sum(report.cache_updates for report in reports) == sum(item.kind == "kv" for item in manifest.state)
     return EngineResult(seconds, size)
 
 

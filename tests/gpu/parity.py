@@ -93,7 +93,7 @@ def prepare(family: str, targets: Sequence[str], dtypes: Sequence[str], folder: 
 
 def engine_options(target: str, batch: int = 1) -> EngineOptions:
     """An engine for the GPU here alone, where the target can build for others too."""
-    here = device_capability() if PACKAGES[target].ahead else None
+    here = device_capability() if PACKAGES[target].ahead_of_time else None
     return EngineOptions(max_batch_size=batch, compute_capabilities=(here,) if here is not None else ())
 
 

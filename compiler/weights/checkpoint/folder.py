@@ -103,7 +103,9 @@ def _banned(sources: list[tuple[str, Mapping[str, Any]]], vocab: int) -> tuple[i
         if words is None:
             continue
         if not isinstance(words, list) or not all(isinstance(word, list) for word in words):
-            raise BuildError(f"{file}: bad_words_ids: expected a list of lists of token ids, got {words!r:.60}; correct it")
+            raise BuildError(
+                f"{file}: bad_words_ids: expected a list of lists of token ids, got {words!r:.60}; correct it"
+            )
         single = [word[0] for word in words if len(word) == 1]
         return _ids([(file, {"bad_words_ids": single})], "bad_words_ids", vocab)
     return ()

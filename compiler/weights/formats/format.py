@@ -139,5 +139,5 @@ class QuantizedStack(WeightTensor):
 
 
 def pack(integers: Tensor, bits: Bits) -> Tensor:
-    """Return uint8 [..., K · bits / 8] of uint8 [..., K]: of two 4-bit integers, the first is the low half of a byte."""
+    """Return uint8 [..., K · bits / 8] of uint8 [..., K]; the first of two 4-bit integers is the low half of a byte."""
     return integers if bits == 8 else integers[..., 0::2] | (integers[..., 1::2] << 4)

@@ -142,7 +142,7 @@ def test_scales_of_quantized_weights_are_checked_too() -> None:
     tensors = ChannelFormat().tensors(plain("a", 8, 32)).values()
     write(graph(*tensors), one_bad(float("inf")), Listener(warn=warnings.append))
     assert warnings == ["a: the checkpoint has NaN or infinite values"]
-    with pytest.raises(BuildError, match="a: the value .* overflows float16"):
+    with pytest.raises(BuildError, match=r"a: the value .* overflows float16"):
         write(graph(*BlockFormat(4, 32).tensors(plain("a", 8, 32, dtype=HALF)).values()), one_bad(1e8))
 
 

@@ -82,7 +82,9 @@ def test_a_head_that_differs_from_the_table_it_is_tied_to(change: float, tmp_pat
 
 
 def test_a_shape_is_checked_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=r"slot: the spec expects shape \[3, 2\], but 'a' \[2, 3\] .* becomes \[2, 3\]"):
+    with pytest.raises(
+        BuildError, match=r"slot: the spec expects shape \[3, 2\], but 'a' \[2, 3\] .* becomes \[2, 3\]"
+    ):
         reader({"a": torch.ones(2, 3)}, Source(("a",)), (3, 2))
     assert reader({"a": torch.ones(2, 3)}, Source(("a",), (Transpose(),)), (3, 2)).weights.places == []  # type: ignore[attr-defined]
 
@@ -181,6 +183,7 @@ def test_a_file_with_more_experts_than_the_config(tmp_path: Path) -> None:
     tensors[name] = tensors[name][:5].contiguous()
     save_file(tensors, file)
     with pytest.raises(
-        BuildError, match=r"experts\.5\.down\.weight: cannot apply the weight-table steps to .*: index \[5\] is out of bounds"
+        BuildError,
+        match=r"experts\.5\.down\.weight: cannot apply the weight-table steps to .*: index \[5\] is out of bounds",
     ):
         build(tmp_path, out=tmp_path / "engine.plan")
