@@ -14,7 +14,7 @@ from torch import Tensor
 from archc.compiler.contract.dtypes import torch_dtype
 from archc.compiler.weights.steps import Offset as Offset
 from archc.compiler.weights.steps import Step as Step
-from archc.compiler.weights.steps import Steps, Transpose, Unflatten, apply_steps, is_rowwise, step_name
+from archc.compiler.weights.steps import Transpose, Unflatten, apply_steps, is_rowwise, shape_after, step_name
 
 # Bytes of a converted weight that are in memory at once.
 BLOCK_BYTES = 16 * 2**20
@@ -38,7 +38,7 @@ class RowSource:
         start, stop, _ = rows.indices(self.shape[0])
         return RowSource((stop - start, *self.shape[1:]), lambda first, last: self.read(start + first, start + last))
 
-    def map(self, steps: Steps) -> RowSource:
+    def map(self, steps: Sequence[Step]) -> RowSource:
         """Return the source of the same rows after rowwise steps."""
         return RowSource(self.shape, lambda start, stop: apply_steps([self.read(start, stop)], steps))
 
@@ -79,7 +79,7 @@ class WeightTensor(ir.LazyTensor):
 
     def then(self, step: Step) -> WeightTensor:
         """Return the same weight after one more step."""
-        return WeightTensor(self.slot, step.shape(self.sizes), self.dtype, (*self.steps, step))
+        return WeightTensor(self.slot, shape_after([self.sizes], [step]), self.dtype, (*self.steps, step))
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -142,8 +142,8 @@ class StackedWeight(WeightTensor):
 
     def then(self, step: Step) -> StackedWeight:
         """Return the same weights after one more step each."""
-        count, *shape = self.sizes
-        return StackedWeight(self.slot, self.slots, (count, *step.shape(tuple(shape))), self.dtype, (*self.steps, step))
+        shape = (self.sizes[0], *shape_after([self.sizes[1:]], [step]))
+        return StackedWeight(self.slot, self.slots, shape, self.dtype, (*self.steps, step))
 
     def in_parts(self) -> tuple[WeightTensor, ...]:
         """Return one weight per slot."""
@@ -187,4 +187,12 @@ class JoinedRows(WeightTensor):
 
 
 # Former names of steps, for passes that still use them.
-Transposed, Stacked = Transpose, Unflatten
+Transposed = Transpose
+
+
+class Stacked(Unflatten):
+    """See Unflatten."""
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the result."""
+        return (self.count, shape[0] // self.count, *shape[1:])

@@ -15,7 +15,7 @@ from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.reader import Weights
 from archc.compiler.weights.lazy import RowSource
 from archc.compiler.weights.slots import slot_shapes
-from archc.compiler.weights.steps import Select, Steps, apply_steps, is_rowwise, shape_after, steps_of
+from archc.compiler.weights.steps import Select, apply_steps, is_rowwise, shape_after
 
 # Tensors of more bytes are read a range of rows at a time.
 _LARGE = 128 * 2**20
@@ -42,28 +42,26 @@ class SlotReader:
 
     def open(self, name: str) -> Tensor | RowSource:
         """Return a slot's tensor, or the source of its rows if it is large and its steps are rowwise."""
-        source, steps = self.resolution.sources[name], self._steps(name)
+        source = self.resolution.sources[name]
         first = source.names[0]
-        if not is_rowwise(steps) or self.weights.bytes(first) <= _LARGE:
+        if not is_rowwise(source.steps) or self.weights.bytes(first) <= _LARGE:
             return self.read(name)
         rows = RowSource(self.slots[name], lambda start, stop: self.weights.read(first, (slice(start, stop),)))
-        return rows.map(steps)
+        return rows.map(source.steps)
 
     def read(self, name: str) -> Tensor:
         """Return a slot's tensor; of a stacked tensor that holds it at an index, only that part is read."""
-        names, steps = self.resolution.sources[name].names, self._steps(name)
+        source = self.resolution.sources[name]
+        names, steps = source.names, source.steps
         if steps and isinstance(first := steps[0], Select) and first.axis == 0:
             return apply_steps([self.weights.read(tensor, first.index) for tensor in names], steps[1:])
         return apply_steps([self.weights.read(tensor) for tensor in names], steps)
 
-    def _steps(self, name: str) -> Steps:
-        return steps_of(self.resolution.sources[name].steps)
-
     def _check_shape(self, name: str) -> None:
-        names, expected = self.resolution.sources[name].names, list(self.slots[name])
-        tensors = ", ".join(f"'{tensor}' {list(self.weights.shape(tensor))}" for tensor in names)
+        source, expected = self.resolution.sources[name], list(self.slots[name])
+        tensors = ", ".join(f"'{tensor}' {list(self.weights.shape(tensor))}" for tensor in source.names)
         try:
-            shape = list(shape_after([self.weights.shape(tensor) for tensor in names], self._steps(name)))
+            shape = list(shape_after([self.weights.shape(tensor) for tensor in source.names], source.steps))
         except ValueError as error:
             raise BuildError(f"{name}: cannot apply the weight-table steps to {tensors}: {error}") from None
         if shape != expected:
@@ -111,7 +109,7 @@ def _check_selected(resolution: Resolution, weights: Weights, where: Path) -> No
     selected: dict[str, set[tuple[int, ...]]] = {}
     axes: dict[str, int] = {}
     for source in resolution.sources.values():
-        first = next(iter(steps_of(source.steps)), None)
+        first = next(iter(source.steps), None)
         if isinstance(first, Select):
             for name in source.names:
                 selected.setdefault(name, set()).add(first.index)

@@ -40,7 +40,7 @@ def test_rows_are_read_in_blocks_of_bounded_size(monkeypatch: pytest.MonkeyPatch
     ("steps", "whole"),
     [
         pytest.param((Offset(1.0),), False, id="offset"),
-        pytest.param((Normalize(1e-6), Offset(1.0)), False, id="two-rowwise-steps"),
+        pytest.param((Normalize(eps=1e-6), Offset(1.0)), False, id="two-rowwise-steps"),
         pytest.param((Transpose(),), False, id="transpose"),
         pytest.param((Unflatten(3), Transpose()), True, id="transposed-heads"),
     ],
