@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from archc.archspec import BoundSpec
-from archc.compiler.contract import inputs_outputs
+from archc.compiler.contract.ports import ENCODER, MODEL
 from archc.compiler.lower import Lowered
 from archc.compiler.modules.cost import flops_per_token, parameter_count
 from archc.compiler.modules.model import Model
@@ -31,10 +31,12 @@ def describe(
 ) -> Manifest:
     """Return the manifest of a plan with these graphs and tensors; `builder` builds its engines, if it has any."""
     spec = model.spec
-    engine, encoder = None, _describe_encoder(spec, model)
+    contract = lowered.contracts[MODEL]
+    engine, encoder = None, _describe_encoder(spec, lowered)
     if builder is not None:
-        interface = lowered.inputs, lowered.outputs, lowered.state, lowered.limits
-        engine, encoder = builder.sections(*interface, encoder, needs_two_tokens(lowered.main))
+        tensors_of_call = tuple(contract.inputs), tuple(contract.outputs), tuple(contract.state)
+        two_tokens = needs_two_tokens(lowered.main)
+        engine, encoder = builder.sections(*tensors_of_call, lowered.limits, encoder, two_tokens)
     return Manifest(
         archc=version("archc-compiler"),
         family=spec.family,
@@ -44,9 +46,9 @@ def describe(
         target=form.target.name,
         dtype=form.dtype,
         quantization=form.quantization,
-        inputs=lowered.inputs,
-        outputs=lowered.outputs,
-        state=lowered.state,
+        inputs=tuple(contract.inputs),
+        outputs=tuple(contract.outputs),
+        state=tuple(contract.state),
         encoder=encoder,
         engine=engine,
         limits=lowered.limits,
@@ -60,12 +62,13 @@ def describe(
     )
 
 
-def _describe_encoder(spec: BoundSpec, model: Model) -> Encoder | None:
+def _describe_encoder(spec: BoundSpec, lowered: Lowered) -> Encoder | None:
     """Return the manifest of the encoder graph of an encoder-decoder, otherwise None."""
     if spec.encoder is None:
         return None
+    contract = lowered.contracts[ENCODER]
     return Encoder(
-        inputs=tuple(inputs_outputs.graph_inputs(spec.encoder)),
-        outputs=tuple(inputs_outputs.encoder_outputs(spec, model.dtype)),
+        inputs=tuple(contract.inputs),
+        outputs=tuple(contract.outputs),
         limits=Limits(max_seq_len=spec.encoder.context, vocab_size=spec.encoder.embedding.vocab),
     )
