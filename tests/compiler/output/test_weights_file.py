@@ -15,7 +15,6 @@ from archc.compiler.weights.formats.blocks import BlockFormat
 from archc.compiler.weights.formats.channels import ChannelFormat
 from archc.compiler.weights.lazy import WeightTensor
 from archc.compiler.weights.steps import Transpose
-from tests.compiler.graphs import constant, model
 from tests.compiler.weights.formats.written import matrix
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -53,7 +52,7 @@ def graph(*tensors: WeightTensor) -> ir.Model:
         ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
         for tensor in tensors
     ]
-    return model([], [], [], values)
+    return ir.Model(ir.Graph([], [], nodes=[], initializers=values, name="test"), ir_version=11)
 
 
 def plain(slot: str, *shape: int, dtype: ir.DataType = FLOAT) -> WeightTensor:
@@ -95,7 +94,7 @@ def test_tensors_of_one_slot_are_neighbors_and_read_once() -> None:
 
 def test_what_is_not_a_weight_stays_in_the_graph() -> None:
     made = graph(plain("a", 3))
-    number = constant("one", matrix(1).numpy())
+    number = ir.Value(name="one", const_value=ir.tensor(matrix(1).numpy(), name="one"))
     made.graph.register_initializer(number)
     assert [item.tensor.name for item in assign_offsets(made)] == ["a"]
     assert not isinstance(number.const_value, ir.ExternalTensor)

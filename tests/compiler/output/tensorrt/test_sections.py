@@ -19,7 +19,6 @@ from archc.compiler.output.tensorrt.profiles import make_profiles, needs_two_tok
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.plan import Limits
 from archc.plan.manifest import Input, Output, State
-from tests.compiler.graphs import model, value
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, name: str, version: str) -> ModuleType:
@@ -139,9 +138,10 @@ def test_a_decoding_step_may_allow_two_tokens() -> None:
     ],
 )
 def test_loops_and_8_bit_weights_need_two_tokens(op_type: str, stored: ir.DataType, two_tokens: bool) -> None:
-    x = value("x", stored, 2)
+    x = ir.Value(name="x", shape=ir.Shape([2]), type=ir.TensorType(stored))
     node = ir.Node("", op_type, [x, x], num_outputs=1, name="node")
-    assert needs_two_tokens(model([x], [node], node.outputs)) == two_tokens
+    graph = ir.Graph([x], node.outputs, nodes=[node], name="test")
+    assert needs_two_tokens(ir.Model(graph, ir_version=11)) == two_tokens
 
 
 def test_rtx_always_allows_two_tokens() -> None:
