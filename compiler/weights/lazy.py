@@ -67,7 +67,7 @@ class WeightTensor(ir.LazyTensor):
     def __init__(
         self, slot: str, shape: Sequence[int], dtype: ir.DataType, steps: tuple[Step, ...] = (), suffix: str = ""
     ) -> None:
-        # Initializers of one name share their bytes, so the name says how they differ from the slot's.
+        # Initializers of one name share their bytes, so the name includes the steps.
         name = ".".join([slot, *map(step_name, steps)]) + suffix
         super().__init__(self._refuse, dtype=dtype, shape=ir.Shape(shape), name=name)
         self.slot, self.steps = slot, steps

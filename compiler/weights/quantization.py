@@ -14,9 +14,20 @@ from archc.compiler.weights.formats.format import Bits, QuantizedMatrix, Quantiz
 from archc.compiler.weights.lazy import WeightTensor
 
 __all__ = [
-    "MOST_UNITS", "Bits", "BlockCounts", "BlockScales", "BlockUnits", "BlockValues", "Blocks", "ColumnScales",
-    "ColumnValues", "block_size", "pack", "quantize_blocks", "row_units",
-]  # fmt: skip
+    "MOST_UNITS",
+    "Bits",
+    "BlockCounts",
+    "BlockScales",
+    "BlockUnits",
+    "BlockValues",
+    "Blocks",
+    "ColumnScales",
+    "ColumnValues",
+    "block_size",
+    "pack",
+    "quantize_blocks",
+    "row_units",
+]
 
 
 def quantize_blocks(

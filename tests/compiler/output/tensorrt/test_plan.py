@@ -136,9 +136,15 @@ def test_attention_beside_a_recurrence_builds(tmp_path: Path) -> None:
     options = EngineOptions(compute_capabilities=("8.9",), keep_graph=True)
     out = tmp_path / "engine.plan"
     build(
-        HYBRID, random=1, out=out, target="tensorrt-rtx", quantize="int8", max_seq_len=64, engine=options,
+        HYBRID,
+        random=1,
+        out=out,
+        target="tensorrt-rtx",
+        quantize="int8",
+        max_seq_len=64,
+        engine=options,
         overrides=sizes,
-    )  # fmt: skip
+    )
     with Plan(out) as plan:
         assert {state.kind for state in plan.manifest.state} == {"kv", "fixed"}
         graph = onnx.load_model_from_string(plan.read("model.onnx"))

@@ -185,8 +185,9 @@ def test_it_ends_with_its_parent(end: signal.Signals, tmp_path: Path) -> None:
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, json.dumps(asdict(request(tmp_path, body)))],
-        env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": paths},
+        stderr=subprocess.DEVNULL,
+    )
     until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text() != "")
     child = int((tmp_path / "pid").read_text())
     assert alive(child)
