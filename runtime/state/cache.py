@@ -1,4 +1,4 @@
-"""What a sequence leaves behind between calls, by kind of state."""
+"""State tensors of a batch of sequences: KV caches, ring buffers, recurrent state, cross-attention keys and values."""
 
 from __future__ import annotations
 
@@ -7,46 +7,51 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from archc.plan.manifest import Limits, Manifest, State, ring_slots
+from archc.plan.axes import CAPACITY, SOURCE, ring_axis, ring_slots
+from archc.plan.manifest import Limits, Manifest, State
 from archc.runtime.backends.base import Backend, Binding, Buffer, Call
 from archc.runtime.errors import EngineError, PlanError
 
-GROWING, RING, SOURCE = "capacity", "ring", "source"
-_ROUND = 64  # slots
-# The named axes of each kind: `kv` grows by a slot a token and is updated in place; so is `ring`, which stops growing
-# where its window and one call have room and starts over; `fixed`, zero at first, is replaced by every call; `cross` is
-# made of the source before the first call, and only read.
-_AXES = {"kv": ("batch", GROWING), "ring": ("batch", RING), "fixed": ("batch",), "cross": ("batch", SOURCE)}
+_CAPACITY_STEP = 64  # slots
+# The axis that each kind has next to `batch`. `kv` has one slot per token and is updated in place. `ring` is too, until
+# it has room for its window and one call; then it wraps around. `fixed` starts at zero and is replaced by every call.
+# `cross` is computed from the source before the first call and never changes.
+_AXES: Mapping[str, str | None] = {"kv": CAPACITY, "ring": "ring", "fixed": None, "cross": SOURCE}
 
 
 def check_state(manifest: Manifest) -> None:
-    """Raise PlanError for a state tensor of a kind or shape that this runtime does not know."""
+    """Raise PlanError for a state tensor of an unsupported kind or shape."""
     for state in manifest.state:
         if state.kind not in _AXES:
             raise PlanError(
-                f"state {state.input!r} is of kind {state.kind!r:.60}; this archc knows {', '.join(_AXES)}: "
-                "install a newer one"
+                f"state {state.input!r}: kind {state.kind!r:.60} is not supported, expected {', '.join(_AXES)}; "
+                "install a newer archc"
             )
-        # Rings of several windows have several sizes, which the graph tells apart by name.
-        symbols = [RING if dim == f"{RING}_{state.window}" else dim for dim in state.shape if isinstance(dim, str)]
-        if sorted(symbols) != sorted(_AXES[state.kind]) or state.shape[0] != "batch":
-            axes = " and ".join(f"one {axis!r}" for axis in _AXES[state.kind])
+        axis = ring_axis(state.window) if state.window is not None else _AXES[state.kind]
+        expected = ["batch"] if axis is None else ["batch", axis]
+        if sorted(dim for dim in state.shape if isinstance(dim, str)) != sorted(expected) or state.shape[0] != "batch":
             raise PlanError(
-                f"state {state.input!r}: shape {list(state.shape)}: a {state.kind} state has {axes}, 'batch' first"
+                f"state {state.input!r}: expected the named axes {' and '.join(map(repr, expected))}, 'batch' first, "
+                f"for kind {state.kind!r}, got {list(state.shape)}; build the plan again"
             )
 
 
 class Cache:
-    """The state of `batch` sequences.
+    """The state tensors of `batch` sequences.
 
-    kv and ring buffers grow a little ahead of what is in them, since every call computes over all of them; fixed ones
-    come in pairs, of which each call reads one and fills the other. `source` are the cross ones by name, filled.
+    KV caches and ring buffers are slightly larger than their contents, because every call computes over all slots.
+    Fixed states are pairs of buffers: each call reads one and fills the other. `source` has the cross states by name.
     """
 
     def __init__(
-        self, backend: Backend, states: Sequence[State], batch: int, limits: Limits, capacity: int = 0,
+        self,
+        backend: Backend,
+        states: Sequence[State],
+        batch: int,
+        limits: Limits,
+        capacity: int = 0,
         source: Mapping[str, Buffer] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._backend, self._states, self._batch = backend, states, batch
         self._limit, self._longest_call = limits.max_seq_len, limits.max_call
         self._source = source or {}
@@ -57,32 +62,35 @@ class Cache:
             self.reserve(capacity)
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
-        """Execute the graph and advance the state; see `Call.run`."""
+        """Run the graph and advance the state; see `Call.run`."""
         self._calls[0].run(feeds, outputs)
         if len(self._calls) > 1:
             self._calls = self._calls[::-1]
             self.bindings = [_swapped(binding) for binding in self.bindings]
 
     def reserve(self, slots: int) -> None:
-        """Make room for at least `slots` tokens a row, keeping what is cached.
+        """Grow to at least `slots` slots per row, and keep the contents.
 
-        Beyond the plan's limit there is room only if `slots` itself goes there, as the padding of a ragged call may.
+        The capacity exceeds the plan's limit only if `slots` does, as the padding of a ragged call may.
         """
         if slots <= self.capacity:
             return
         if (fixed := self._backend.capacity) is not None:
             if slots > fixed:
-                raise EngineError(f"{slots} tokens a row: the caches of this plan hold {fixed}")
+                raise EngineError(
+                    f"cache: expected at most {fixed} tokens per row, got {slots}; use shorter sequences, or build "
+                    "with a larger --max-seq-len"
+                )
             self._resize(fixed)
             return
-        ahead = int(self.capacity * self._backend.growth)
-        wanted = min(-(-max(slots, ahead) // _ROUND) * _ROUND, self._limit)
-        self._resize(max(slots, wanted))
+        grown = max(slots, int(self.capacity * self._backend.growth))
+        rounded = min(-(-grown // _CAPACITY_STEP) * _CAPACITY_STEP, self._limit)
+        self._resize(max(slots, rounded))
 
     def _resize(self, capacity: int) -> None:
         old: list[Binding | None] = [*self.bindings] or [None] * len(self._states)
         bindings = [self._binding(state, binding, capacity) for state, binding in zip(self._states, old, strict=True)]
-        # Only now let the old ones go: if there was no memory for all of them, the sequences are as they were.
+        # The old buffers are replaced only now: if memory was insufficient, the sequences are unchanged.
         self.bindings, self.capacity = bindings, capacity
         self._calls = (self._backend.bind(bindings),)
         if any(binding.target is not None for binding in bindings):
@@ -101,7 +109,7 @@ class Cache:
         slots = self._slots(state, capacity)
         if old.buffer.shape[axis] == slots:
             return old
-        # A ring that still grows has not come round yet: its slots are absolute positions.
+        # A ring buffer that still grows has not wrapped around: its slots are absolute positions.
         return Binding(state.input, state.output, self._backend.grown(old.buffer, axis, slots))
 
     def _slots(self, state: State, capacity: int) -> int:
@@ -110,8 +118,10 @@ class Cache:
         return min(ring_slots(state.window, self._longest_call), capacity)
 
     def _allocate(self, state: State, capacity: int) -> Buffer:
-        sizes = {"batch": self._batch, GROWING: capacity, f"{RING}_{state.window}": self._slots(state, capacity)}
-        shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in state.shape)
+        sizes = {"batch": self._batch}
+        shape = tuple(
+            sizes.get(dim, self._slots(state, capacity)) if isinstance(dim, str) else dim for dim in state.shape
+        )
         return self._backend.allocate(shape, state.dtype)
 
 
