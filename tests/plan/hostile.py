@@ -1,4 +1,4 @@
-"""Ways to spoil a plan."""
+"""Helpers that damage a plan file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from archc.plan.archive import CENTRAL
 
 
 def patched(plan, edit):
-    """Let `edit` change the plan's bytes, and return the path."""
+    """Apply `edit` to the plan's bytes, and return the path."""
     data = bytearray(plan.read_bytes())
     edit(data)
     plan.write_bytes(data)
@@ -29,12 +29,12 @@ def rename(old, new):
 
 
 def central(data, name):
-    """Return where the directory's record of an entry starts."""
+    """Return the offset of an entry's record in the directory."""
     return data.rindex(name) - CENTRAL.size
 
 
 def rezipped(plan, out, compression=zipfile.ZIP_STORED, **changed):
-    """Write the plan's entries again with an ordinary zip tool."""
+    """Write the plan's entries again with the zipfile module."""
     with zipfile.ZipFile(plan) as old, zipfile.ZipFile(out, "w", compression) as new:
         for name in old.namelist():
             new.writestr(name, changed.get(name, old.read(name)))
@@ -42,7 +42,7 @@ def rezipped(plan, out, compression=zipfile.ZIP_STORED, **changed):
 
 
 def with_manifest(plan, change):
-    """Change the manifest in place, keeping its length, so that every other byte of the file stays true."""
+    """Change the manifest in place and keep its length, so that the rest of the file stays valid."""
     with Plan(plan) as opened:
         at, size = opened.offset("manifest.json"), opened.size("manifest.json")
     raw = bytearray(plan.read_bytes())

@@ -1,4 +1,4 @@
-"""Sampling: each knob against its definition."""
+"""Sampling: each option against its definition."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from archc.runtime import EngineError, PromptError
-from archc.runtime.generation.sampling import Sampler, Sampling, distribution, penalize
+from archc.runtime import NonFiniteLogitsError, SamplingOptions
+from archc.runtime.generation.sampling import Sampler, distribution, penalize
 
 logits_arrays = npst.arrays(np.float32, st.integers(1, 40), elements=st.floats(-30, 30, width=32))
 options = st.builds(
-    Sampling,
+    SamplingOptions,
     temperature=st.floats(0.05, 5),
     top_k=st.integers(0, 50),
     top_p=st.floats(0.01, 1),
@@ -56,24 +56,27 @@ def test_the_distribution_is_that_of_the_definitions(logits, sampling):
 
 @given(logits_arrays)
 def test_greedy_takes_the_largest(logits):
-    assert Sampler(Sampling(), len(logits), []).choose(logits) == logits.argmax()
+    assert Sampler(SamplingOptions(), len(logits), []).choose(logits) == logits.argmax()
 
 
 @given(logits_arrays, options)
-def test_one_seed_gives_one_sequence_and_rows_draw_apart(logits, sampling):
-    draws = [[Sampler(sampling, len(logits), [], row).choose(logits) for _ in range(3)] for row in (0, 0, 1)]
-    assert draws[0] == draws[1]
+def test_one_seed_gives_the_same_tokens_again(logits, sampling):
+    def draw():
+        sampler = Sampler(sampling, len(logits), [], row=3)
+        return [sampler.choose(logits) for _ in range(5)]
+
+    assert draw() == draw()
 
 
-def test_rows_of_one_seed_are_not_copies_of_each_other():
+def test_rows_of_one_seed_draw_different_tokens():
     logits = np.zeros(1000, np.float32)
-    rows = [Sampler(Sampling(temperature=1, seed=7), 1000, [], row).choose(logits) for row in range(20)]
+    rows = [Sampler(SamplingOptions(temperature=1, seed=7), 1000, [], row).choose(logits) for row in range(20)]
     assert len(set(rows)) > 15
 
 
 def test_draws_follow_the_probabilities():
     logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], np.float32))
-    sampler = Sampler(Sampling(temperature=1, seed=3), 4, [])
+    sampler = Sampler(SamplingOptions(temperature=1, seed=3), 4, [])
     counts = np.bincount([sampler.choose(logits) for _ in range(4000)], minlength=4) / 4000
     assert np.abs(counts - np.exp(logits)).max() < 0.03
 
@@ -81,8 +84,8 @@ def test_draws_follow_the_probabilities():
 def test_each_filter_keeps_what_it_should():
     logits = np.log(np.array([0.05, 0.5, 0.3, 0.15], np.float32))
 
-    def kept(**knobs):
-        return set(distribution(logits, Sampling(temperature=1, **knobs))[0].tolist())
+    def kept(**options):
+        return set(distribution(logits, SamplingOptions(temperature=1, **options))[0].tolist())
 
     assert kept() == {0, 1, 2, 3}
     assert kept(top_k=2) == {1, 2}
@@ -97,27 +100,47 @@ def test_each_filter_keeps_what_it_should():
 def test_repetition_penalty_makes_prompt_and_new_tokens_less_likely():
     logits = np.array([2.0, 1.9, -1.0], np.float32)
     assert penalize(logits, np.array([True, False, True]), 2.0).tolist() == [1.0, np.float32(1.9), -2.0]
-    sampler = Sampler(Sampling(repetition_penalty=2.0), 3, [0])
+    sampler = Sampler(SamplingOptions(repetition_penalty=2.0), 3, [0])
     assert [sampler.choose(logits) for _ in range(2)] == [1, 0]
     assert logits.tolist() == [2.0, np.float32(1.9), -1.0]
 
 
-@pytest.mark.parametrize("bad", [[np.nan, 1.0], [np.inf, 1.0], [-np.inf, -np.inf]])
-def test_logits_without_a_number_to_choose_are_an_error(bad):
-    for sampling in (Sampling(), Sampling(temperature=1)):
-        with pytest.raises(EngineError, match="overflowed"):
-            Sampler(sampling, 2, []).choose(np.array(bad, np.float32))
+@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(temperature=1)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("bad", [[np.nan, 1.0], [np.inf, 1.0], [-np.inf, -np.inf]], ids=["nan", "inf", "all -inf"])
+def test_logits_without_a_finite_maximum_are_an_error(bad, options):
+    with pytest.raises(NonFiniteLogitsError, match=r"expected finite values, got .*; rebuild with --dtype float32"):
+        Sampler(options, 2, []).choose(np.array(bad, np.float32))
 
 
-def test_a_forbidden_token_is_never_drawn():
+@pytest.mark.parametrize("logit", [np.nan, np.inf, -np.inf], ids=str)
+def test_an_argmax_of_the_graph_without_a_finite_logit_is_an_error(logit):
+    with pytest.raises(NonFiniteLogitsError):
+        Sampler(SamplingOptions(), 2, []).choose_argmax(1, float(logit))
+
+
+def test_a_token_with_the_logit_minus_infinity_is_never_drawn():
     logits = np.array([0.0, -np.inf, 0.0], np.float32)
-    sampler = Sampler(Sampling(temperature=5, seed=0), 3, [])
+    sampler = Sampler(SamplingOptions(temperature=5, seed=0), 3, [])
     assert 1 not in {sampler.choose(logits) for _ in range(200)}
 
 
+def test_excluded_tokens_are_neither_chosen_nor_drawn():
+    logits = np.array([0.0, 9.0, 1.0], np.float32)
+    assert Sampler(SamplingOptions(), 3, [], excluded=[1]).choose(logits) == 2
+    sampler = Sampler(SamplingOptions(temperature=5, seed=0), 3, [], excluded=[1])
+    assert {sampler.choose(logits) for _ in range(200)} == {0, 2}
+
+
 @pytest.mark.parametrize(
-    "knobs", [{"top_k": 1.5}, {"top_k": True}, {"seed": 0.5}, {"temperature": None}, {"top_p": float("inf")}]
+    ("options", "excluded", "is_argmax"),
+    [
+        ({}, [], True),
+        ({"seed": 1, "top_k": 3}, [], True),
+        ({"temperature": 0.5}, [], False),
+        ({"repetition_penalty": 1.1}, [], False),
+        ({}, [1], False),
+    ],
+    ids=["greedy", "greedy with unused options", "temperature", "penalty", "excluded token"],
 )
-def test_values_of_the_wrong_kind_are_refused(knobs):
-    with pytest.raises(PromptError):
-        Sampling(**knobs)
+def test_only_plain_greedy_decoding_is_an_argmax(options, excluded, is_argmax):
+    assert Sampler(SamplingOptions(**options), 3, [], excluded=excluded).is_argmax == is_argmax
