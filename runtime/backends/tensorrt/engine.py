@@ -94,9 +94,8 @@ class Log:
         except EngineError:
             raise
         except Exception as error:  # pybind11 raises several of Python's classes
-            raise kind(
-                f"{what}: {(str(error).splitlines() or [type(error).__name__])[0]:.300}; {self.take()}"
-            ) from None
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise kind(f"{what}: {line:.300} ({self.take()}); build the plan again") from None
 
 
 class OpenEngine:
@@ -115,7 +114,7 @@ class OpenEngine:
             self.runtime = trt.Runtime(self.log.logger)
             self.engine = self.runtime.deserialize_cuda_engine(data)
         if self.engine is None:
-            raise PlanError(f"{where}: {self.log.take()}; {rebuild_hint(plan)}")
+            raise PlanError(f"{where} ({self.log.take()}); {rebuild_hint(plan)}")
         if section.weight_streaming:
             self.engine.weight_streaming_budget_v2 = self.engine.get_weight_streaming_automatic_budget()
 
@@ -130,14 +129,16 @@ class OpenEngine:
                 config.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             context = self.engine.create_execution_context(config)
             if context is None:
-                raise EngineError(f"TensorRT cannot create an execution context: {self.log.take()}")
+                raise EngineError(
+                    f"TensorRT cannot create an execution context ({self.log.take()}); use fewer or shorter sequences"
+                )
             self.need(context.set_optimization_profile_async(profile, stream), f"optimization profile {profile}")
         return context
 
     def need(self, ok: bool, what: str) -> None:
         """Raise EngineError with the logged messages unless `ok`."""
         if not ok:
-            raise EngineError(f"TensorRT rejects {what}: {self.log.take()}")
+            raise EngineError(f"TensorRT rejects {what} ({self.log.take()}); build the plan again")
 
 
 def check_engine(opened: OpenEngine, manifest: Manifest | Encoder, section: Engine, where: str) -> None:

@@ -1,4 +1,4 @@
-"""The fakes have nothing that the packages themselves lack, so that what runs on them has a chance to run on a GPU."""
+"""The fakes have only functions, attributes and values of the real packages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def public(kind):
     return {name for name, _ in inspect.getmembers(kind) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("fake", "real", "own"), PAIRS)
+@pytest.mark.parametrize(("fake", "real", "own"), PAIRS, ids=[fake.__name__ for fake, _, _ in PAIRS])
 def test_methods_of_tensorrts_classes_exist(fake, real, own):
     assert public(fake) - own <= public(real)
 
@@ -67,7 +67,7 @@ def test_the_log_hears_tensorrts_own_errors():
     builder = real_trt.Builder(log.logger)
     network = builder.create_network(0)
     parser = real_trt.OnnxParser(network, log.logger)
-    assert log.take() == "it gave no reason"
+    assert log.take() == "no reason was logged"
     assert not parser.parse(b"no graph")
     assert "ONNX" in log.take()
     log.logger.log(real_trt.ILogger.Severity.ERROR, "two\n  lines")

@@ -1,4 +1,4 @@
-"""Every kind of state through the GPU's backends, on one that is not there: compiled graphs against the CPU."""
+"""Every kind of state in the GPU backends, on a fake GPU: compiled graphs compared with the CPU."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_calls_of_any_length_are_those_of_the_cpu(gpu, plans):
     engine.close()
 
 
-@pytest.mark.parametrize("cuda_graph", [False, True])
+@pytest.mark.parametrize("cuda_graph", [False, True], ids=["plain", "CUDA graphs"])
 def test_generations_of_the_cuda_provider_are_those_of_the_cpu(plans, monkeypatch, cuda_graph):
     cpu = runtime.load(plans[0])
     options = {"decoder_ids": [[7]] * 3} if cpu.manifest.encoder is not None else {}

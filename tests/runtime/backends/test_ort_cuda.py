@@ -1,4 +1,4 @@
-"""The CUDA provider's side of the ONNX Runtime backend, on a GPU that is not there."""
+"""The CUDA provider in the ONNX Runtime backend, on a fake GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROMPTS = [[5, 6, 7], [9], [7, 8, 200, 3]]
 
 @pytest.fixture(scope="module")
 def cuda_path(tiny, tmp_path_factory):
-    """The tiny decoder for ort-cuda, whose graph finds the likeliest token."""
+    """The tiny decoder for ort-cuda, with the argmax in its graph."""
 
     def change(model, manifest):
         manifest["target"] = "ort-cuda"
@@ -31,7 +31,7 @@ def ort(monkeypatch):
     return FakeOrt(monkeypatch)
 
 
-@pytest.mark.parametrize("cuda_graph", [None, True])
+@pytest.mark.parametrize("cuda_graph", [None, True], ids=["default", "CUDA graphs"])
 def test_tokens_are_those_of_the_cpu(decoder, cuda_path, monkeypatch, cuda_graph):
     expected = decoder.generate(PROMPTS, 12, ignore_eos=True), decoder.logits(PROMPTS[2])
     ort = FakeOrt(monkeypatch)
@@ -54,8 +54,8 @@ def test_caches_stay_on_the_device_and_a_greedy_step_reads_a_token(ort, cuda_pat
     assert max(nbytes for way, nbytes in ort.crossed if way == "up") < 64
 
 
-def test_growth_doubles_since_it_goes_through_the_host(ort, cuda_path, monkeypatch):
-    monkeypatch.setattr("archc.runtime.state.state._ROUND", 4)
+def test_capacity_doubles_because_a_copy_goes_through_the_host(ort, cuda_path, monkeypatch):
+    monkeypatch.setattr("archc.runtime.state.cache._CAPACITY_STEP", 4)
     engine = runtime.load(cuda_path)
     sequences, capacities = engine.sequences(1), []
     for token in range(40):
@@ -64,8 +64,8 @@ def test_growth_doubles_since_it_goes_through_the_host(ort, cuda_path, monkeypat
     assert sorted(set(capacities)) == [4, 8, 16, 32, 64]
 
 
-def test_recorded_steps_are_replayed_and_let_go(ort, cuda_path, monkeypatch):
-    monkeypatch.setattr("archc.runtime.backends.ort._FEWEST_KEYS", 16)
+def test_captured_steps_are_replayed_and_released(ort, cuda_path, monkeypatch):
+    monkeypatch.setattr("archc.runtime.backends.ort.backend._MASK_STEP", 16)
     engine = runtime.load(cuda_path, cuda_graph=True)
     engine.generate([[5, 6, 7]], 24, ignore_eos=True)
     gc.collect()
@@ -91,5 +91,5 @@ def test_steps_that_ask_for_nothing(ort, cuda_path, tiny, tmp_path):
 
 def test_a_fallback_to_the_cpu_is_loud(monkeypatch, cuda_path):
     FakeOrt(monkeypatch, falls_back=True)
-    with pytest.raises(BackendError, match=r"needs CUDAExecutionProvider, but the session fell back to CPU"):
+    with pytest.raises(BackendError, match=r"expected CUDAExecutionProvider, but the session fell back to CPU"):
         runtime.load(cuda_path)

@@ -1,4 +1,4 @@
-"""The TensorRT backend on a GPU that is not there: whole generations, and what it does to memory on the way."""
+"""The TensorRT backend on a fake GPU: complete generations, and their use of memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from archc import runtime
-from archc.runtime import EngineError
+from archc.runtime import EngineError, NonFiniteLogitsError
 from tests.runtime.fakes.cuda import FakeCuda, cudaError_t
 from tests.runtime.fakes.plans import greedy, write_engine_plan
 from tests.runtime.fakes.trt import FakeTensorRt
@@ -25,7 +25,7 @@ class Gpu:
         monkeypatch.setitem(sys.modules, "tensorrt_rtx" if rtx else "tensorrt", self.trt.module)
 
     def check(self):
-        """Nothing was misused, and what is left over is nothing."""
+        """Check that memory was used correctly and is free."""
         gc.collect()
         assert self.cuda.violations == []
         assert self.cuda.memory == {}
@@ -39,7 +39,7 @@ def gpu(monkeypatch):
 
 @pytest.fixture(scope="session")
 def engine_path(tiny, tmp_path_factory):
-    """A plan of the tiny decoder whose graph finds the likeliest token."""
+    """A plan of the tiny decoder with the argmax in its graph."""
     model, manifest, data = tiny.model()
     greedy(model, manifest)
     return write_engine_plan(tmp_path_factory.mktemp("trt") / "engine.plan", model, manifest, data)
@@ -66,7 +66,9 @@ def test_logits_are_those_of_plain_numpy(gpu, engine_path, tiny):
     gpu.check()
 
 
-@pytest.mark.parametrize("options", [{"temperature": 0.8, "seed": 5}, {"repetition_penalty": 1.5}])
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.8, "seed": 5}, {"repetition_penalty": 1.5}], ids=["sampling", "penalty"]
+)
 def test_sampling_and_penalties_read_whole_logits(gpu, engine_path, decoder, options):
     engine = runtime.load(engine_path)
     got = engine.generate(PROMPTS, 9, ignore_eos=True, **options)
@@ -107,10 +109,10 @@ def test_the_profile_is_that_of_the_calls_length(gpu, engine_path):
     assert gpu.cuda.calls.count("cudaGraphInstantiate") == 1
 
 
-def test_a_step_that_cannot_be_recorded_runs_all_the_same_and_says_so(monkeypatch, engine_path, decoder):
+def test_a_step_that_cannot_be_captured_runs_with_a_warning(monkeypatch, engine_path, decoder):
     gpu = Gpu(monkeypatch, captures=False)
     engine = runtime.load(engine_path)
-    with pytest.warns(RuntimeWarning, match=r"cannot be recorded.*not permitted when stream is capturing"):
+    with pytest.warns(RuntimeWarning, match=r"cannot be captured.*not permitted when stream is capturing"):
         got = engine.generate(PROMPTS, 8, ignore_eos=True)
     assert got == decoder.generate(PROMPTS, 8, ignore_eos=True)
     assert gpu.cuda.launches == 0
@@ -127,11 +129,11 @@ def test_the_host_waits_for_the_stream_before_it_reads(gpu, engine_path):
 
 
 def test_long_sequences_go_through_masks_of_several_lengths(gpu, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("archc.runtime.backends.tensorrt.backend._FEWEST_KEYS", 16)
+    monkeypatch.setattr("archc.runtime.backends.tensorrt.backend._MIN_MASK_STEP", 16)
     model, manifest, data = tiny.model()
     greedy(model, manifest)
     plan = write_engine_plan(tmp_path / "p", model, manifest, data)
-    monkeypatch.setattr("archc.runtime.backends.tensorrt.backend._MOST_LENGTHS", 64)
+    monkeypatch.setattr("archc.runtime.backends.tensorrt.backend._MAX_MASK_LENGTHS", 64)
     engine = runtime.load(plan)
     tokens = [5, 6, 7]
     for token in engine.generate([[5, 6, 7]], tiny.limit - 3, ignore_eos=True)[0]:
@@ -145,7 +147,7 @@ def test_long_sequences_go_through_masks_of_several_lengths(gpu, tiny, tmp_path,
 
 
 def test_ragged_calls_at_the_end_of_the_cache(gpu, engine_path, decoder, tiny):
-    """Padding must not be written past the end: neither a full row's, nor that beside a long one."""
+    """Padding must not be written past the end: neither that of a full row, nor that of a row next to a long one."""
     rows = [list(range(1, tiny.limit - 1)), [3, 4]]
     parts = [
         [rows[0], rows[1]],
@@ -162,7 +164,7 @@ def test_ragged_calls_at_the_end_of_the_cache(gpu, engine_path, decoder, tiny):
             if new:
                 assert np.abs(got[row] - expected[row]).max() < 1e-4
     assert ours.lengths.tolist() == theirs.lengths.tolist() == [tiny.limit, 12]
-    with pytest.raises(EngineError, match="takes 64"):
+    with pytest.raises(EngineError, match="expected at most 64 tokens, got 65"):
         ours.append([[1], [1]])
     del engine, ours
     gpu.check()
@@ -170,21 +172,21 @@ def test_ragged_calls_at_the_end_of_the_cache(gpu, engine_path, decoder, tiny):
 
 def test_more_rows_than_the_engine_takes_name_the_option(gpu, engine_path):
     engine = runtime.load(engine_path)
-    with pytest.raises(EngineError, match=r"4 sequences at once; this plan takes 3: build it with --max-batch-size 4"):
+    with pytest.raises(EngineError, match=r"expected at most 3 sequences, got 4; build with --max-batch-size 4"):
         engine.generate([[1]] * 4, 2)
 
 
 def test_room_for_more_than_the_engine_has_is_refused(gpu, engine_path):
     engine = runtime.load(engine_path)
     assert engine.sequences(1, capacity=2).capacity == 64
-    with pytest.raises(EngineError, match="hold 64"):
+    with pytest.raises(EngineError, match="expected at most 64 tokens per row, got 65"):
         engine.sequences(1, capacity=65)
 
 
 def test_no_memory_on_the_device_is_explained_and_nothing_leaks(gpu, engine_path):
     engine = runtime.load(engine_path)
     gpu.cuda.room = 20_000
-    with pytest.raises(EngineError, match=r"the GPU has no .* MiB left for a state of \[3, 2, 64, 8\]"):
+    with pytest.raises(EngineError, match=r"not enough GPU memory: .* MiB for a state of \[3, 2, 64, 8\]"):
         engine.generate(PROMPTS, 4)
     gpu.cuda.room = 1 << 20
     engine.generate(PROMPTS, 4)
@@ -202,13 +204,13 @@ def test_a_failing_call_names_itself_and_leaves_nothing(gpu, engine_path, name):
     gpu.check()
 
 
-def test_overflowed_logits_are_noticed_without_reading_them(gpu, tiny, tmp_path):
+def test_non_finite_logits_are_an_error_without_a_copy_of_the_logits(gpu, tiny, tmp_path):
     model, manifest, data = tiny.model()
     head = next(item for item in manifest["tensors"] if item["name"] == "head")
     data = data[: head["offset"]] + np.full(head["bytes"] // 4, np.nan, np.float32).tobytes()
     greedy(model, manifest)
     engine = runtime.load(write_engine_plan(tmp_path / "p", model, manifest, data))
-    with pytest.raises(EngineError, match="logits hold nan"):
+    with pytest.raises(NonFiniteLogitsError, match="got nan"):
         engine.generate([[1, 2]], 3)
 
 
@@ -217,7 +219,7 @@ def test_plans_without_an_argmax_copy_the_last_logits(gpu, tiny, tmp_path, decod
     assert engine.generate(PROMPTS, 9, ignore_eos=True) == decoder.generate(PROMPTS, 9, ignore_eos=True)
 
 
-def test_tensorrt_for_rtx_records_by_itself(monkeypatch, tiny, tmp_path, decoder):
+def test_tensorrt_for_rtx_captures_graphs_itself(monkeypatch, tiny, tmp_path, decoder):
     gpu = Gpu(monkeypatch, rtx=True, version="1.7.1.116")
 
     def change(manifest, described):
@@ -234,8 +236,8 @@ def test_tensorrt_for_rtx_records_by_itself(monkeypatch, tiny, tmp_path, decoder
     gpu.check()
 
 
-@pytest.mark.parametrize("rtx", [False, True])
-def test_steps_are_not_recorded_where_nobody_wants_it(monkeypatch, tiny, tmp_path, decoder, rtx):
+@pytest.mark.parametrize("rtx", [False, True], ids=["tensorrt", "tensorrt-rtx"])
+def test_steps_are_not_captured_with_cuda_graph_false(monkeypatch, tiny, tmp_path, decoder, rtx):
     gpu = Gpu(monkeypatch, rtx=rtx)
 
     def change(manifest, described):

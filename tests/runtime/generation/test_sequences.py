@@ -1,4 +1,4 @@
-"""Live sequences: cached calls equal one full call, however they are cut, and the cache grows in place."""
+"""Sequences: cached calls of any lengths equal one full call, and the cache grows with its contents."""
 
 from __future__ import annotations
 
@@ -98,21 +98,21 @@ def test_a_full_row_may_wait_while_another_goes_on(decoder, tiny):
     last = sequences.append([[], [6]])
     assert np.abs(last[1] - tiny.expected([4, 5, 6])[2]).max() < 1e-4
     assert sequences.lengths.tolist() == [tiny.limit, 3]
-    with pytest.raises(PromptError, match="sequence 0 would have 65"):
+    with pytest.raises(PromptError, match="sequence 0: expected at most 64 tokens, got 65"):
         sequences.append([[1], [1]])
 
 
-@pytest.mark.parametrize(
-    ("ids", "logits", "said"),
-    [
-        ([[1]], "last", "these are 2 sequences"),
-        ([[], []], "last", "need a new token"),
-        ([[1], [2]], "some", "'last', 'all' or 'none'"),
-        ([[1], [264]], "last", "id 264"),
-    ],
-)
-def test_bad_calls_are_explained_and_leave_the_rows_alone(decoder, ids, logits, said):
+CALLS = {
+    "too few rows": ([[1]], "last", r"ids: expected 2 rows with at least one new token, got shape \[1, 1\]"),
+    "no tokens": ([[], []], "last", r"ids: expected 2 rows with at least one new token, got shape \[2, 0\]"),
+    "unknown logits": ([[1], [2]], "some", "logits: expected 'last', 'all' or 'none', got 'some'"),
+    "outside of the vocabulary": ([[1], [264]], "last", "got id 264"),
+}
+
+
+@pytest.mark.parametrize(("ids", "logits", "message"), CALLS.values(), ids=CALLS)
+def test_bad_calls_are_explained_and_change_nothing(decoder, ids, logits, message):
     sequences = decoder.sequences(2)
-    with pytest.raises(PromptError, match=said):
+    with pytest.raises(PromptError, match=message):
         sequences.append(ids, logits=logits)
     assert sequences.lengths.tolist() == [0, 0]

@@ -1,3 +1,5 @@
+"""Prefix-LM prompts: position ids, and the visible keys of the prompt."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -19,7 +21,7 @@ def rows(*ids: list[int]) -> np.ndarray:
 
 def test_places_of_a_prompt_and_its_answer() -> None:
     tracker = PrefixTracker(PREFIX, 2)
-    tracker.see(rows([1, GAP, 2, END, 3], [SPAN, END]), np.zeros(2, np.int64))
+    tracker.add(rows([1, GAP, 2, END, 3], [SPAN, END]), np.zeros(2, np.int64))
     assert tracker.lengths.tolist() == [3, 1]
     text, block = tracker.positions(np.zeros(2, np.int64), 5).swapaxes(0, 1)
     assert text.tolist() == [[0, 1, 2, 1, 1], [0, 0, 0, 0, 0]]
@@ -28,21 +30,23 @@ def test_places_of_a_prompt_and_its_answer() -> None:
 
 def test_places_go_on_in_the_next_call() -> None:
     tracker = PrefixTracker(PREFIX, 1)
-    tracker.see(rows([1, GAP, END]), np.array([0]))
-    tracker.see(rows([END]), np.array([3]))  # an end token in the answer begins nothing
+    tracker.add(rows([1, GAP, END]), np.array([0]))
+    tracker.add(rows([END]), np.array([3]))  # an end token in the answer begins nothing
     assert tracker.positions(np.array([3]), 2).tolist() == [[[1, 1], [2, 3]]]
 
 
 def test_the_first_kind_of_blank_wins() -> None:
     tracker = PrefixTracker(PREFIX, 1)
-    tracker.see(rows([SPAN, GAP, END, GAP]), np.array([0]))
+    tracker.add(rows([SPAN, GAP, END, GAP]), np.array([0]))
     assert tracker.blanks.tolist() == [1]
 
 
-@pytest.mark.parametrize("ids", [[1, 2, 3], [1, END, GAP], [GAP, 1]])
+@pytest.mark.parametrize(
+    "ids", [[1, 2, 3], [1, END, GAP], [GAP, 1]], ids=["neither token", "blank after the end", "no end token"]
+)
 def test_a_prompt_without_its_marks_is_refused(ids: list[int]) -> None:
-    with pytest.raises(PromptError, match=r"row 0: no token .* a prompt of this model holds it"):
-        PrefixTracker(PREFIX, 1).see(rows(ids), np.array([0]))
+    with pytest.raises(PromptError, match=r"row 0: token .* not found; append the whole prompt"):
+        PrefixTracker(PREFIX, 1).add(rows(ids), np.array([0]))
 
 
 def test_the_prompt_is_seen_by_all() -> None:

@@ -1,4 +1,4 @@
-"""Encoder-decoders: a source is read once, whatever is written after it, and rows of different lengths stay apart."""
+"""Encoder-decoders: the source is encoded once, and rows of different lengths are independent."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def test_answers_begin_with_the_plans_tokens(answering):
     start = answering.logits(SOURCES)
     np.testing.assert_array_equal(start, answering.logits(SOURCES, decoder_ids=[[7]] * 3))
     assert answering.generate(SOURCES, 5) == answering.generate(SOURCES, 5, decoder_ids=[[7]] * 3)
-    assert answering.generate(SOURCES[0], 5) == answering.generate([SOURCES[0]], 5)
-    assert answering.timing["prompt_tokens"] == 5
+    result = answering.run(SOURCES[0], max_new_tokens=5)
+    assert result.ids == answering.generate([SOURCES[0]], 5)
+    assert result.timing["prompt_tokens"] == 5
 
 
 def test_greedy_tokens_are_the_likeliest_after_what_came_before(answering):
@@ -68,53 +69,59 @@ def test_greedy_tokens_are_the_likeliest_after_what_came_before(answering):
         assert logits.argmax(-1).tolist() == tokens
 
 
-def test_tokens_that_are_never_written_are_not(answering):
+def test_excluded_tokens_are_not_generated(answering):
     drawn = answering.generate([SOURCES[0]] * 8, 30, temperature=50.0, seed=3, ignore_eos=True)
     assert {token for row in drawn for token in row} > {4, 6}
     assert not any(5 in row for row in drawn)
 
 
-def test_the_room_for_an_answer_is_the_decoders(answering):
-    (tokens,) = answering.generate([[3] * 200], 500, ignore_eos=True)
-    assert len(tokens) == 199
-    assert answering.finish_reasons == ["length"]
+def test_the_output_is_limited_by_the_decoder_and_not_by_the_source(answering):
+    result = answering.run([[3] * 200], max_new_tokens=500, ignore_eos=True)
+    assert len(result.ids[0]) == 199
+    assert result.finish_reasons == ["length"]
 
 
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        (lambda e: e.logits([[60]]), "ids run from 0 to 59"),
-        (lambda e: e.logits([[1] * 201]), "has 201 tokens, but this plan takes at most 200"),
-        (lambda e: e.logits([[1]], decoder_ids=[[7], [7]]), "decoder_ids have 2 rows, and ids have 1"),
-        (lambda e: e.logits([[1]], decoder_ids=[[60]]), "ids run from 0 to 59"),
-        (lambda e: e.generate([[1]], decoder_ids=[[7] * 200]), "no room for more"),
-        (lambda e: e.generate([[]]), "empty"),
-        (lambda e: e.sequences(1), "answers a source: give source=ids"),
-        (lambda e: e.sequences(2, source=[[1]]), "batch is 2, and the source has 1 rows"),
-        (lambda e: e.pooled([[1]]), "is no encoder alone and has no pooled"),
-        (lambda e: e.encode([[1]], [[0]]), "takes no token_type_ids"),
-    ],
-)  # fmt: skip
-def test_what_does_not_fit_is_refused(answering, call, said):
-    with pytest.raises(PromptError, match=said):
+CALLS = {
+    "source outside of the vocabulary": (lambda e: e.logits([[60]]), "expected an id from 0 to 59 .*, got id 60"),
+    "long source": (lambda e: e.logits([[1] * 201]), "expected at most 200 tokens, got 201"),
+    "rows of decoder_ids": (
+        lambda e: e.logits([[1]], decoder_ids=[[7], [7]]),
+        "decoder_ids: expected one row for each source, 1, got 2",
+    ),
+    "decoder_ids outside of the vocabulary": (lambda e: e.logits([[1]], decoder_ids=[[60]]), "got id 60"),
+    "long decoder_ids": (lambda e: e.generate([[1]], decoder_ids=[[7] * 200]), "expected fewer than 200 tokens"),
+    "empty source": (lambda e: e.generate([[]]), "is empty"),
+    "no source": (lambda e: e.sequences(1), "source: required by t5"),
+    "rows of the source": (
+        lambda e: e.sequences(2, source=[[1]]),
+        "source: expected one row for each sequence, got 1 rows for a batch of 2",
+    ),
+    "pooled output": (lambda e: e.pooled([[1]]), "pooled is not supported for topology 'encoder-decoder'"),
+    "token types": (lambda e: e.encode([[1]], [[0]]), "token_type_ids is not supported"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS.values(), ids=CALLS)
+def test_inputs_that_do_not_fit_are_refused(answering, call, message):
+    with pytest.raises(PromptError, match=message):
         call(answering)
 
 
-def test_others_take_no_source_and_no_answers(decoder, encoder):
+def test_source_and_decoder_ids_are_refused_without_an_encoder(decoder, encoder):
     for engine in (decoder, encoder):
-        with pytest.raises(PromptError, match="takes no decoder_ids"):
+        with pytest.raises(PromptError, match="decoder_ids: not supported by tiny"):
             engine.logits([[1]], decoder_ids=[[1]])
-    with pytest.raises(PromptError, match="takes no source"):
+    with pytest.raises(PromptError, match="source: not supported by tiny"):
         decoder.sequences(1, source=[[1]])
-    with pytest.raises(PromptError, match="takes no decoder_ids"):
+    with pytest.raises(PromptError, match="decoder_ids: not supported by tiny"):
         decoder.generate([[1]], decoder_ids=[[1]])
 
 
-def test_a_plan_without_a_start_token_says_so(answering_path, tmp_path, rewrite):
+def test_a_plan_without_a_start_token_requires_decoder_ids(answering_path, tmp_path, rewrite):
     def forget(graphs, manifest):
         manifest["tokens"]["start"] = []
 
     engine = runtime.load(rewrite(answering_path, tmp_path / "p", forget), threads=1)
-    with pytest.raises(PromptError, match="does not say which token its answers begin with"):
+    with pytest.raises(PromptError, match="decoder_ids: the plan has no start token"):
         engine.generate([[1]])
     assert len(engine.generate([[1]], 3, decoder_ids=[[7]], ignore_eos=True)[0]) == 3
