@@ -173,8 +173,8 @@ def test_each_weight_is_stored_once(plan: Path, archc: Archc) -> None:
 
 def test_ids_that_do_not_fit(archc: Archc, plan: Path, small: Path) -> None:
     for arguments, said in (
-        (("--ids", "97"), "ids run from 0 to 96"),
-        (("--ids", "1", "--decoder-ids", "97"), "ids run from 0 to 96"),
+        (("--ids", "97"), "expected an id from 0 to 96"),
+        (("--ids", "1", "--decoder-ids", "97"), "expected an id from 0 to 96"),
         (("--ids", "1", "--decoder-ids", "x"), "is not a token id"),
     ):
         result = archc("run", plan, *arguments)
