@@ -84,5 +84,5 @@ class Backend(Protocol):
         ...
 
     def bind(self, state: Sequence[Binding]) -> Call:
-        """Return a call that keeps its state in the given buffers."""
+        """Return a call that keeps its state in these buffers."""
         ...

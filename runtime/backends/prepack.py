@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Prepack(StrEnum):
-    """Whether ONNX Runtime copies the weights into the layout of its kernels.
+    """Packing of weights into the layout of the kernels of ONNX Runtime.
 
     Packed weights are up to twice as fast for calls of a few tokens, but loading takes time and a private copy of the
     weights. Mapped weights load immediately and are shared between processes. Quantized weights must be packed.

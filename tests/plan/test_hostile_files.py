@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archc import runtime
-from archc.plan import Plan, PlanError
+from archc.plan import Plan, PlanError, archive
 from archc.plan.archive import CENTRAL, PAGE
 from tests.plan.hostile import central, patched, rename, rezipped, with_manifest
 
@@ -76,8 +76,8 @@ def test_overlapping_entries_are_refused(plan):
     """Both records of an entry have a size that extends into the next entry."""
 
     def edit(data):
-        with zipfile.ZipFile(plan) as archive:
-            info = archive.getinfo("model.onnx")
+        with zipfile.ZipFile(plan) as zipped:
+            info = zipped.getinfo("model.onnx")
         longer = struct.pack("<QQ", info.file_size + 2 * PAGE, info.file_size + 2 * PAGE)
         data[:] = data.replace(struct.pack("<QQ", info.file_size, info.file_size), longer)
 
@@ -106,21 +106,53 @@ def test_a_wrong_size_in_the_directory_is_refused(plan):
 
 def test_a_wrong_size_in_both_records_is_refused(plan):
     def edit(data):
-        with zipfile.ZipFile(plan) as archive:
-            size = archive.getinfo("manifest.json").file_size
+        with zipfile.ZipFile(plan) as zipped:
+            size = zipped.getinfo("manifest.json").file_size
         data[:] = data.replace(struct.pack("<QQ", size, size), struct.pack("<QQ", 1 << 60, 1 << 60))
 
     with pytest.raises(PlanError, match="ends outside the file"):
         Plan(patched(plan, edit))
 
 
-def test_a_wrong_entry_count_is_refused(plan):
-    def edit(data):
-        at = data.rindex(b"PK\x06\x06")
-        struct.pack_into("<QQ", data, at + 24, 1 << 50, 1 << 50)
+def put(layout, signature, at, *values):
+    """Return an edit that writes values into the last record with a signature."""
+    return lambda data: struct.pack_into(layout, data, data.rindex(signature) + at, *values)
 
-    with pytest.raises(PlanError, match="directory"):
+
+def put_in_entry(layout, at, *values):
+    """Return an edit that writes values into the directory's record of weights.bin, `at` bytes after its name."""
+    name = b"weights.bin"
+    return lambda data: struct.pack_into(layout, data, central(data, name) + CENTRAL.size + len(name) + at, *values)
+
+
+ENTRIES = 3
+DAMAGE = {
+    "entries in the end record": (put("<H", b"PK\x05\x06", 8, 7), "the end record is missing"),
+    "disks in the ZIP64 locator": (put("<I", b"PK\x06\x07", 16, 2), "the ZIP64 locator is wrong"),
+    "size of the ZIP64 end record": (put("<Q", b"PK\x06\x06", 4, 45), "the ZIP64 end record is wrong"),
+    "absurd number of entries": (put("<QQ", b"PK\x06\x06", 24, 1 << 50, 1 << 50), "not at its recorded offset"),
+    "offset of the directory": (put("<Q", b"PK\x06\x06", 48, 4096), "not at its recorded offset"),
+    "one entry fewer": (put("<QQ", b"PK\x06\x06", 24, ENTRIES - 1, ENTRIES - 1), "the directory has .* unused bytes"),
+    "one entry more": (put("<QQ", b"PK\x06\x06", 24, ENTRIES + 1, ENTRIES + 1), "the directory ends within an entry"),
+    "signature of an entry": (put("<H", b"PK\x01\x02", 0, 0), "the directory is damaged at byte"),
+    "length of the extra field": (put_in_entry("<H", 2, 23), "the extra field is damaged"),
+    "no ZIP64 sizes": (put_in_entry("<H", 0, 2), "the ZIP64 sizes are missing"),
+    "offset of an entry": (put_in_entry("<Q", 20, 1 << 40), "starts outside the file"),
+}
+
+
+@pytest.mark.parametrize(("edit", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_directory_is_refused(plan, edit, message):
+    with Plan(plan) as opened:
+        assert len(opened.names) == ENTRIES
+    with pytest.raises(PlanError, match=message):
         Plan(patched(plan, edit))
+
+
+def test_the_size_of_the_directory_is_bounded(plan, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_ENTRIES", ENTRIES - 1)
+    with pytest.raises(PlanError, match=r"the directory has 3 entries in \d+ bytes, expected at most 2"):
+        Plan(plan)
 
 
 def test_an_encrypted_entry_is_refused(plan):

@@ -103,7 +103,7 @@ class OrtBackend:
         return OrtBuffer(host, buffer.dtype, self.device)
 
     def bind(self, state: Sequence[Binding]) -> OrtCall:
-        """Return a call that keeps its state in the given buffers."""
+        """Return a call that keeps its state in these buffers."""
         if self._captures:
             return cuda.CapturedCall(self._session, state, self._dtypes, self._ids)
         return OrtCall(self._session, state, self._dtypes)

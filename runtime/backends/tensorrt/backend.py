@@ -78,7 +78,7 @@ class TensorRtBackend:
         )
 
     def bind(self, state: Sequence[Binding]) -> TensorRtCall:
-        """Return a call that keeps its state in the given buffers."""
+        """Return a call that keeps its state in these buffers."""
         return TensorRtCall(self, state)
 
     def context(self, profile: int, repeated: bool) -> Any:
