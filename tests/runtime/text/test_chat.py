@@ -60,40 +60,40 @@ def test_what_templates_use_is_there(template, expected):
     assert chat.render(template, {"messages": HELLO, "tools": None}) == expected
 
 
-@pytest.mark.parametrize(
-    ("template", "said"),
-    [
-        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
-        ("{% for %}", "TemplateSyntaxError.*line 1"),
-        ("{{ messages[7].content.x }}", "UndefinedError"),
-        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
-        ("{{ raise_exception.__globals__.keys() }}", "SecurityError"),
-        ("{{ messages.append(1) }}", "SecurityError"),
-        ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "SecurityError|UndefinedError"),
-        ("{{ '{0.__class__.x}'.format(1) }}", "SecurityError"),
-        ("{% include 'x' %}", "TypeError"),
-        ("{% for i in range(999999999) %}{% endfor %}", "OverflowError"),
-        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion too deep"),
-        ("{{ ('a' * 4000000000) | length }}", "more than 1024 MiB of memory used"),
-        ("{% for i in range(99999) %}{{ 'a' * 1000 }}{% endfor %}", "characters"),
-        ("{{ 1 / 0 }}", "ZeroDivisionError"),
-        ("{% set x = ['a' * 99] %}" + "{% set x = [x, x] %}" * 60 + "{{ x }}", "MiB|seconds"),
-        ("{{ 'a'.center(99999999999) }}", "MiB|OverflowError|seconds"),
-    ],
-)
-def test_attacks_and_mistakes_become_errors(template, said):
-    with pytest.raises(PromptError, match=said):
+REFUSED = {
+    "error of the template": ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+    "syntax error": ("{% for %}", "TemplateSyntaxError.*line 1"),
+    "missing message": ("{{ messages[7].content.x }}", "UndefinedError"),
+    "classes of Python": ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
+    "globals of a function": ("{{ raise_exception.__globals__.keys() }}", "SecurityError"),
+    "change of an input": ("{{ messages.append(1) }}", "SecurityError"),
+    "shell command": ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "SecurityError|UndefinedError"),
+    "format string": ("{{ '{0.__class__.x}'.format(1) }}", "SecurityError"),
+    "include": ("{% include 'x' %}", "TypeError"),
+    "long range": ("{% for i in range(999999999) %}{% endfor %}", "OverflowError"),
+    "recursion": ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion too deep"),
+    "large string": ("{{ ('a' * 4000000000) | length }}", "more than 1024 MiB of memory used"),
+    "long output": ("{% for i in range(99999) %}{{ 'a' * 1000 }}{% endfor %}", "more than [0-9]+ characters"),
+    "division by zero": ("{{ 1 / 0 }}", "ZeroDivisionError"),
+    "exponential list": ("{% set x = ['a' * 99] %}" + "{% set x = [x, x] %}" * 60 + "{{ x }}", "MiB|seconds"),
+    "padded string": ("{{ 'a'.center(99999999999) }}", "MiB|OverflowError|seconds"),
+}
+
+
+@pytest.mark.parametrize(("template", "message"), REFUSED.values(), ids=REFUSED)
+def test_attacks_and_mistakes_become_errors(template, message):
+    with pytest.raises(PromptError, match=message):
         chat.render(template, {"messages": HELLO}, seconds=2)
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
-        "{{ 9 ** (9 ** 9) }}",
-    ],
-)
+ENDLESS = {
+    "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "fan-out": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "power tower": "{{ 9 ** (9 ** 9) }}",
+}
+
+
+@pytest.mark.parametrize("template", ENDLESS.values(), ids=ENDLESS)
 def test_endless_templates_are_terminated(template):
     begin = time.perf_counter()
     with pytest.raises(PromptError, match=r"chat template: terminated after more than 0\.5 seconds"):
