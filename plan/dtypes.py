@@ -9,9 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 DTypeName = Literal[
-    "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "bool", "float16", "float64", "uint32", "uint64",
-    "bfloat16", "float8e4m3fn", "float8e5m2", "uint4", "int4", "float4e2m1",
-]  # fmt: skip
+    "float32",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "int32",
+    "int64",
+    "bool",
+    "float16",
+    "float64",
+    "uint32",
+    "uint64",
+    "bfloat16",
+    "float8e4m3fn",
+    "float8e5m2",
+    "uint4",
+    "int4",
+    "float4e2m1",
+]
 
 
 @dataclass(frozen=True)

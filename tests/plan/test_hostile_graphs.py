@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from archc import runtime
-from archc.plan import Plan, PlanError
+from archc.plan import Plan, PlanError, Tensor
 from archc.plan.onnx_external import relocate_weights
 
 
@@ -148,6 +148,22 @@ def test_an_unknown_data_location_is_refused():
     graph = b"\x2a" + bytes([len(other)]) + other
     with pytest.raises(PlanError, match="data location 2 of an initializer is not supported"):
         relocate_weights(b"\x3a" + bytes([len(graph)]) + graph, [], "p", 0, "p")
+
+
+RECORDS = {
+    "key is a number": (b"\x08\x01", "a string field is a number"),
+    "key is not UTF-8": (b"\x0a\x01\xff", "a string field is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("record", "message"), RECORDS.values(), ids=RECORDS)
+def test_a_malformed_record_is_refused(record, message):
+    tensor = TensorProto(name="x", data_type=1, dims=[1], data_location=TensorProto.EXTERNAL).SerializeToString()
+    tensor += b"\x6a" + bytes([len(record)]) + record  # field 13: external_data
+    graph = b"\x2a" + bytes([len(tensor)]) + tensor
+    listed = Tensor(name="x", shape=(1,), dtype="float32", offset=0, bytes=4)
+    with pytest.raises(PlanError, match=message):
+        relocate_weights(b"\x3a" + bytes([len(graph)]) + graph, [listed], "p", 0, "p")
 
 
 def test_a_tag_that_parsers_read_differently_is_refused():

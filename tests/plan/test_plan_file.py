@@ -191,6 +191,14 @@ def test_streams_accept_arrays_and_count_bytes(tmp_path):
         assert opened.read("weights.bin") == array.tobytes()
 
 
+def test_an_entry_is_mapped_where_it_is_in_the_file(tiny, tmp_path):
+    with Plan(tiny.write(tmp_path / "p", extra={"empty": b""})) as opened:
+        with opened.mapped("weights.bin") as data:
+            assert bytes(data) == opened.read("weights.bin")
+        with pytest.raises(PlanError, match="empty is empty; build the plan again"), opened.mapped("empty"):
+            pass
+
+
 def test_the_size_of_a_model_is_bounded_when_read(tiny, tmp_path, monkeypatch):
     from archc.plan import reader
 

@@ -140,11 +140,14 @@ class Tiny:
             {"name": "input_ids", "role": "token_ids", "dtype": "int64", "shape": ["batch", "seq"]},
             {"name": "position_ids", "role": "positions", "dtype": "int64", "shape": ["batch", "seq"]},
             {
-                "name": "attn_mask", "role": "mask", "dtype": "bool", "shape": ["batch", 1, "seq", "total"],
+                "name": "attn_mask",
+                "role": "mask",
+                "dtype": "bool",
+                "shape": ["batch", 1, "seq", "total"],
                 "mask": {"kind": "bidirectional" if encoder else "causal", "window": window},
             },
             {"name": "logit_positions", "role": "logit_positions", "dtype": "int64", "shape": ["batch", "n"]},
-        ]  # fmt: skip
+        ]
         outs = [{"name": "logits", "role": "logits", "dtype": "float32", "shape": ["batch", "n", self.vocab]}]
         state: list[dict[str, Any]] = []
         if encoder:
@@ -169,11 +172,14 @@ class Tiny:
             ins.append({"name": "write_indices", "role": "write_indices", "dtype": "int64", "shape": ["batch"]})
             state = [
                 {
-                    "kind": "kv", "input": f"past_key_values.0.{what}", "output": f"present.0.{what}",
-                    "dtype": "float32", "shape": ["batch", HEADS, "capacity", HEAD_DIM],
+                    "kind": "kv",
+                    "input": f"past_key_values.0.{what}",
+                    "output": f"present.0.{what}",
+                    "dtype": "float32",
+                    "shape": ["batch", HEADS, "capacity", HEAD_DIM],
                 }
                 for what in ("key", "value")
-            ]  # fmt: skip
+            ]
         onnx_type = {"int64": int64, "bool": TensorProto.BOOL, "float32": TensorProto.FLOAT}
         graph = helper.make_graph(
             nodes,
@@ -186,14 +192,26 @@ class Tiny:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
         manifest = {
-            "format": 1, "archc": "0.1.0", "family": "tiny", "topology": "encoder" if encoder else "decoder",
-            "spec": "family: tiny\n", "config": {"hidden_size": HIDDEN}, "target": "ort-cpu", "dtype": "float32",
-            "quantization": None, "inputs": ins, "outputs": outs, "state": state,
+            "format": 1,
+            "archc": "0.1.0",
+            "family": "tiny",
+            "topology": "encoder" if encoder else "decoder",
+            "spec": "family: tiny\n",
+            "config": {"hidden_size": HIDDEN},
+            "target": "ort-cpu",
+            "dtype": "float32",
+            "quantization": None,
+            "inputs": ins,
+            "outputs": outs,
+            "state": state,
             "limits": {"max_seq_len": self.limit, "vocab_size": self.vocab},
-            "tokens": {"bos": None, "eos": [258], "pad": None}, "tensors": listed,
-            "parameters": sum(self.weights[name].size for name in names), "flops_per_token": 1, "entries": {},
+            "tokens": {"bos": None, "eos": [258], "pad": None},
+            "tensors": listed,
+            "parameters": sum(self.weights[name].size for name in names),
+            "flops_per_token": 1,
+            "entries": {},
             "builder": {"python": "3"},
-        }  # fmt: skip
+        }
         return model, manifest, data
 
     def tokenizer_files(self) -> dict[str, bytes]:

@@ -20,15 +20,27 @@ PROMPTS = [[5, 6, 7, 11, 2], [9], [7, 8, 20]]
 FAMILIES = {
     # kv in place, and fixed states of the filter that change places
     "yuan2": {
-        "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 24, "max_position_embeddings": 64, "tie_word_embeddings": "false",
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": "false",
     },
     # kv, cross, and a second graph
     "t5": {
-        "vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 4, "n_positions": 64,
-        "relative_attention_max_distance": 20, "tie_word_embeddings": "false",
+        "vocab_size": 50,
+        "d_model": 16,
+        "d_kv": 4,
+        "d_ff": 24,
+        "num_layers": 2,
+        "num_heads": 4,
+        "n_positions": 64,
+        "relative_attention_max_distance": 20,
+        "tie_word_embeddings": "false",
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", params=[*FAMILIES, "summing"])
