@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archc.cli.report import Row, describe, module_tree, tensor_table, tree_lines
+from archc.plan.axes import ring_slots
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import ring_slots
 
 if TYPE_CHECKING:
     from archc.archspec import BoundSpec, Spec

@@ -15,7 +15,7 @@ from archc.models import bind_plan
 from archc.plan import Manifest
 from archc.references import Floats, Reference, TorchReference, choose_reference
 from archc.runtime.engine import Engine
-from archc.runtime.errors import EngineError, PromptError
+from archc.runtime.errors import NonFiniteLogitsError, PromptError
 
 Progress = Callable[[str, int, int], None]
 
@@ -205,11 +205,7 @@ def _plan_tokens(
             rows, max_new_tokens=new_tokens, ignore_eos=True, on_token=lambda row, token: written[row].append(token),
             decoder_ids=[start] * len(rows) if start is not None else None,
         )  # fmt: skip
-    except PromptError:
-        raise
-    except EngineError as error:
-        if "overflowed" not in str(error):
-            raise
+    except NonFiniteLogitsError:
         return written, True
     return written, False
 

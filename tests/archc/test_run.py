@@ -50,13 +50,13 @@ def test_only_weights_of_fewer_bits_are_packed(archc: Archc, small: Path, monkey
     seen: list[object] = []
     load = engine.load
 
-    def watched(*arguments: Any, prepack: bool | None, **options: Any) -> engine.Engine:
+    def watched(*arguments: Any, prepack: str, **options: Any) -> engine.Engine:
         seen.append(prepack)
         return load(*arguments, prepack=prepack, **options)
 
     monkeypatch.setattr("archc.runtime.engine.load", watched)
     assert archc("run", small, "--ids", "1", *GREEDY).code == 0
-    assert seen == [None]
+    assert seen == ["auto"]
 
 
 def test_ids_without_a_tokenizer(archc: Archc, small: Path) -> None:
@@ -117,16 +117,16 @@ def test_encoder_shows_its_outputs(archc: Archc, bert: Path) -> None:
         (["--ids", "1,x"], "'x' is not a token id"),
         (["--ids", "-1"], "'-1' is not a token id"),
         (["--ids", "9" * 30], "is not a token id"),
-        (["--ids", "60"], "this plan's ids run from 0 to 59"),
-        (["--ids", ",".join(["1"] * 40)], "no room for more"),
+        (["--ids", "60"], "expected an id from 0 to 59"),
+        (["--ids", ",".join(["1"] * 40)], "expected fewer than 40 tokens"),
         (["--prompt", "a"], "this plan has no tokenizer"),
         (["--prompt", "a\udcffb"], "--prompt: byte 0xff at 1 is not valid UTF-8"),
         (["--prompt", "a\ud800b"], "at character 1 is half of a pair"),
         (["--ids", "1", "--top-k", "3"], "--top-k has no effect on greedy decoding: add --temperature"),
         (["--ids", "1", "--temperature", "0", "--seed", "3"], "--seed has no effect on greedy decoding"),
-        (["--ids", "1", "--temperature", "-1"], "temperature is -1.0; it must be"),
-        (["--ids", "1", "--temperature", "nan"], "temperature is nan; it must be"),
-        (["--ids", "1", "--stop", "a"], "this plan has no tokenizer"),
+        (["--ids", "1", "--temperature", "-1"], "temperature: expected a number of at least 0 (0 is greedy), got -1.0"),
+        (["--ids", "1", "--temperature", "nan"], "temperature: expected a number of at least 0 (0 is greedy), got nan"),
+        (["--ids", "1", "--stop", "a"], "the plan has no tokenizer"),
         (["--ids", "1", "--max-new-tokens", "0"], "--max-new-tokens"),
         (["--ids", "1", "--threads", "0"], "--threads"),
         (["--ids", "1", "--no-such"], "--no-such"),
@@ -179,7 +179,7 @@ def test_stdin(archc: Archc, qwen: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ("data", "message"),
     [
         (b"a\xffb", "stdin: byte 0xff at 1 is not valid UTF-8"),
-        (b"a" * 10**6, "but this plan takes at most 512"),
+        (b"a" * 10**6, "expected at most 512 tokens"),
         (b"", "the prompt is empty"),
     ],
 )

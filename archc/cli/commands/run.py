@@ -13,6 +13,8 @@ from archc.runtime.errors import EngineError
 
 if TYPE_CHECKING:
     from archc.runtime import Engine
+    from archc.runtime.generation.result import Timing
+    from archc.runtime.generation.row import FinishReason
 
 NEW_TOKENS = 128
 _STDIN_LIMIT = 64 << 20
@@ -85,7 +87,7 @@ def run(
     from archc.runtime.engine import load
 
     # Of float32, packing takes as long as it wins while some 3,000 tokens are read; writing is as fast without it.
-    engine = load(plan, threads, prepack=None)
+    engine = load(plan, threads, prepack="auto")
     prompt_ids = given if given is not None else _encode(engine, text or "", chat)
     if engine.manifest.topology == "encoder":
         _run_encoder(engine, prompt_ids, options, as_json)
@@ -145,7 +147,7 @@ def _stream(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> N
         raise
     if not last.endswith("\n"):
         write_text("\n")
-    _tell_speed(engine)
+    _tell_speed(pieces.timing, pieces.finish_reason)
 
 
 def _stream_ids(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> None:
@@ -157,39 +159,33 @@ def _stream_ids(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) 
         written += 1
 
     try:
-        engine.generate(prompt_ids, on_token=show, **options)
+        result = engine.run(prompt_ids, on_token=show, **options)
     except (KeyboardInterrupt, EngineError):
         if written:
             write_text("\n")
         raise
     write_text("\n")
-    _tell_speed(engine)
+    _tell_speed(result.timing, result.finish_reasons[0])
 
 
-def _tell_speed(engine: Engine) -> None:
+def _tell_speed(timing: Timing, finish_reason: FinishReason | None) -> None:
     if not sys.stderr.isatty():
         return
-    timing = engine.timing
     # The first token comes with the prefill.
     rate = f", {(timing['new_tokens'] - 1) / timing['decode_s']:.1f} tokens/s" if timing["new_tokens"] > 1 else ""
-    ending = {"eos": "end token", "stop": "stop", "length": "limit"}[engine.finish_reasons[0] or "length"]
+    ending = {"eos": "end token", "stop": "stop", "length": "limit"}[finish_reason or "length"]
     note(f"{timing['prompt_tokens']} + {timing['new_tokens']} tokens{rate}, ended by {ending}")
 
 
 def _generate(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> dict[str, Any]:
-    text, output_ids = None, list[int]()
     if engine.tokenizer is not None:
-        text = "".join(engine.stream(prompt_ids, on_token=lambda row, token: output_ids.append(token), **options))
-        del output_ids[engine.timing["new_tokens"] :]  # a stop text takes back the tokens that hold nothing else
+        stream = engine.stream(prompt_ids, **options)
+        text: str | None = "".join(stream)
+        output_ids, finish, timing = stream.ids, stream.finish_reason, stream.timing
     else:
-        output_ids = engine.generate(prompt_ids, **options)[0]
-    return {
-        "prompt_ids": prompt_ids,
-        "output_ids": output_ids,
-        "text": text,
-        "finish": engine.finish_reasons[0],
-        "timing": engine.timing,
-    }
+        result = engine.run(prompt_ids, **options)
+        text, output_ids, finish, timing = None, result.ids[0], result.finish_reasons[0], result.timing
+    return {"prompt_ids": prompt_ids, "output_ids": output_ids, "text": text, "finish": finish, "timing": timing}
 
 
 def _run_encoder(engine: Engine, prompt_ids: list[int], options: dict[str, Any], as_json: bool) -> None:
