@@ -17,6 +17,7 @@ from archc.compiler.graph.domains import ARCHC
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
+from archc.compiler.weights.lazy import WeightTensor
 from tests.compiler.graphs import build, typed, value
 
 FLOAT, FLOAT16, BOOL, INT64 = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BOOL, ir.DataType.INT64
@@ -76,7 +77,7 @@ class Attention:
                 attributes = {"scale": self.scale, "softcap": self.softcap, "cached": 0}
                 result = op.Attention(result, *inputs[1:], *options, **attributes, domain=ARCHC)
                 typed(result, f"y.{layer}", self.dtype, "batch", heads, "seq", value_width)
-            return [result, *([_scan(op, items)] if scan else [])]
+            return [result, *([sum_by_scan(op, items)] if scan else [])]
 
         ends = [*inputs, *(item for item in options if item is not None), *([items] if scan else [])]
         return build(ends, make)
@@ -115,7 +116,7 @@ class Attention:
         return y.numpy()
 
 
-def _scan(op: GraphBuilder, items: ir.Value) -> ir.Value:
+def sum_by_scan(op: GraphBuilder, items: ir.Value) -> ir.Value:
     """Return the sum of the numbers of `items`, by a Scan."""
     total, item = value("total", FLOAT), value("item", FLOAT)
     body = GraphBuilder(op.graph, "body", closed=True)
@@ -206,3 +207,15 @@ def only(model: ir.Model, op_type: str) -> ir.Node:
     """Return the one node of a type among the nodes of the main graph."""
     (node,) = (node for node in model.graph if node.op_type == op_type)
     return node
+
+
+def fill(model: ir.Model, **numbers: NDArray[Any]) -> ir.Model:
+    """Give the initializers that are streamed their numbers, by the slot's name."""
+    for initializer in model.graph.initializers.values():
+        tensor = initializer.const_value
+        if isinstance(tensor, WeightTensor):
+            weight = torch.from_numpy(numbers[tensor.slot])
+            for step in tensor.steps:
+                weight = step.apply(weight)
+            initializer.const_value = ir.tensor(weight.contiguous().numpy(), name=initializer.name)
+    return model
