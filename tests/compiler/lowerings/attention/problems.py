@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from archc.compiler.contract.ports import mark
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
+from archc.compiler.lowerings.attention.blocks import QueryBlocks
+from archc.compiler.lowerings.attention.grouped import Problem
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
@@ -153,15 +155,15 @@ class LatentAttention:
         )
 
         def make(op: GraphBuilder) -> Sequence[ir.Value]:
-            query = q
+            query = y = q
             for layer in range(self.layers):
                 if layer:
-                    part = op.Slice(result, op.ints(0), op.ints(self.nope), op.ints(3))
+                    part = op.Slice(y, op.ints(0), op.ints(self.nope), op.ints(3))
                     query = typed(op.Add(q, part), f"q.{layer}", FLOAT, "batch", self.heads, "seq", self.nope)
                 attributes = {"scale": self.scale, "cached": 0}
-                result = op.LatentAttention(query, rotated, stored, k_up, v_up, mask, **attributes, domain=ARCHC)
-                typed(result, f"y.{layer}", FLOAT, "batch", self.heads, "seq", self.value)
-            return [result]
+                y = op.LatentAttention(query, rotated, stored, k_up, v_up, mask, **attributes, domain=ARCHC)
+                typed(y, f"y.{layer}", FLOAT, "batch", self.heads, "seq", self.value)
+            return [y]
 
         return build([*inputs, *([] if weights else [k_up, v_up])], make, weights)
 
@@ -186,13 +188,29 @@ class LatentAttention:
         """Return the result of the torch operator."""
         tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
         names = ("rotated", "stored", "k_up", "v_up", "mask")
-        query = tensors["q"]
+        query = y = tensors["q"]
         for layer in range(self.layers):
             if layer:
-                query = tensors["q"] + result[..., : self.nope]
-            result = latent_attention(query, *(tensors[name] for name in names), self.scale)
-        expected: NDArray[np.float32] = result.numpy()
+                query = tensors["q"] + y[..., : self.nope]
+            y = latent_attention(query, *(tensors[name] for name in names), self.scale)
+        expected: NDArray[np.float32] = y.numpy()
         return expected
+
+
+class PlainForm(QueryBlocks):
+    """Builds the form of a decoding step alone."""
+
+    def build(
+        self,
+        op: GraphBuilder,
+        mask: ir.Value,
+        result: ir.Value,
+        problem: Problem,
+        attention: Callable[[GraphBuilder, Problem], ir.Value],
+        outer: GraphBuilder | None = None,
+    ) -> ir.Value:
+        """Build attention of all queries at once."""
+        return attention(op, problem)
 
 
 def lower(model: ir.Model, standard: Mapping[str, Lowering] | None = None, **table: Lowering) -> ir.Model:

@@ -12,14 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from archc.compiler.build import build
-from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.lowerings.attention.blocks import BLOCK, MANY, QueryBlocks
 from archc.compiler.lowerings.attention.caches import FloatCaches
 from archc.compiler.lowerings.attention.grouped import GroupedAttention
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
 from archc.runtime.engine import load
 from tests.compiler.graphs import operators, run
-from tests.compiler.lowerings.attention.problems import FLOAT16, Attention, MaskKind, lower
+from tests.compiler.lowerings.attention.problems import FLOAT16, Attention, MaskKind, PlainForm, lower
 
 TOTAL = MANY + 90
 KINDS: list[MaskKind] = ["causal", "window", "prefix", "all", "nothing"]
@@ -142,13 +141,6 @@ def test_a_mask_that_broadcasts_is_not_cut(axis: int) -> None:
     np.testing.assert_allclose(*(array[attends] for array in by_query), rtol=0, atol=2e-6)
 
 
-def _plain(
-    blocks: QueryBlocks, op: GraphBuilder, mask: ir.Value, result: ir.Value, problem: Any, attention: Any, outer: Any = None
-) -> ir.Value:
-    built: ir.Value = attention(op, problem)
-    return built
-
-
 def test_int8_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt of the example checkpoint, in blocks and at once, over int8 caches."""
     ids = np.random.default_rng(6).integers(0, 1000, (2, MANY + BLOCK + 1)).tolist()
@@ -163,7 +155,7 @@ def test_int8_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return result
 
     blocks = logits("blocks", loops=5, products=0)
-    monkeypatch.setattr(QueryBlocks, "build", _plain)
+    monkeypatch.setattr(QueryBlocks, "build", PlainForm.build)
     plain = logits("plain", loops=0, products=10)
     # Queries are quantized with one scale for a call, or for a block.
     assert np.abs(blocks - plain).max() < 0.01 * np.abs(plain).max()

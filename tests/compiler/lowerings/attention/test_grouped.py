@@ -12,7 +12,7 @@ from archc.compiler.lowerings.attention.grouped import GroupedAttention
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
 from archc.compiler.lowerings.driver import Lower
 from tests.compiler.graphs import operators, run
-from tests.compiler.lowerings.attention.problems import FLOAT, FLOAT16, Attention, lower
+from tests.compiler.lowerings.attention.problems import FLOAT, FLOAT16, Attention, PlainForm, lower
 
 HEADS = [
     pytest.param(6, 6, id="mha"),
@@ -33,13 +33,6 @@ OPTIONS = {
     "sinks": {"sinks": True},
     "everything": {"bias": "alibi", "softcap": 1.5, "sinks": True},
 }
-
-
-class PlainForm(QueryBlocks):
-    """Builds the form of a decoding step alone."""
-
-    def build(self, op, mask, result, problem, attention, outer=None):
-        return attention(op, problem)
 
 
 def grouped(problem: Attention) -> ir.Model:

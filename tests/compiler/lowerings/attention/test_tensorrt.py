@@ -101,9 +101,7 @@ def test_softcap_and_sinks_are_written_out_without_a_scan_as_well(options: str) 
     np.testing.assert_allclose(run(model, feeds)[0], problem.expected(feeds), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "casts"), [(FLOAT, []), (FLOAT16, [FLOAT, FLOAT16])], ids=["float32", "float16"]
-)
+@pytest.mark.parametrize(("dtype", "casts"), [(FLOAT, []), (FLOAT16, [FLOAT, FLOAT16])], ids=["float32", "float16"])
 def test_next_to_a_scan_the_softmax_is_in_float32(dtype: ir.DataType, casts: list[ir.DataType]) -> None:
     problem = Attention(width=16, dtype=dtype)
     model = tensorrt(problem, scan=True)
