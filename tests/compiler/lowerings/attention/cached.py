@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 from archc.compiler.contract.ports import mark, mark_state_input
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
+from archc.compiler.lowerings.attention.blocks import QueryBlocks
+from archc.compiler.lowerings.attention.caches import FloatCaches
+from archc.compiler.lowerings.attention.grouped import GroupedAttention
+from archc.compiler.lowerings.attention.latent import GroupedLatentAttention
+from archc.compiler.lowerings.attention.masks import AdditiveMasks
+from archc.compiler.lowerings.attention.portable import StandardAttention
+from archc.compiler.lowerings.attention.tensorrt import TensorRtAttention
+from archc.compiler.lowerings.driver import Lowering
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
 from tests.compiler.graphs import build, typed, value
-from tests.compiler.lowerings.attention.problems import BATCH, BOOL, FLOAT, INT64, Arrays
+from tests.compiler.lowerings.attention.problems import BATCH, BOOL, FLOAT, INT64, Arrays, lower
 
 CAPACITY, SEQ = 11, 3
 INDICES = np.array([4, 1])
@@ -164,3 +172,15 @@ class CachedLatent(CachedAttention):
         )
         stored = torch.from_numpy(presents["latent"])
         return latent_attention(q, rotated, stored, k_up, v_up, mask, self.scale, True).numpy()
+
+
+def lower_float(model: ir.Model, target: str = "ort-cpu") -> ir.Model:
+    """Return the model after a target's lowerings, with caches in float."""
+    caches = FloatCaches()
+    if target == "ort-cpu":
+        attention: Lowering = GroupedAttention(caches, QueryBlocks(), AdditiveMasks())
+        latent: Lowering = GroupedLatentAttention(caches, QueryBlocks(), AdditiveMasks())
+    else:
+        standard = StandardAttention() if target == "portable" else TensorRtAttention()
+        attention, latent = standard.attention, standard.latent
+    return lower(model, Attention=attention, LatentAttention=latent, UpdateCache=caches.update)

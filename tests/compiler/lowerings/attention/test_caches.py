@@ -6,13 +6,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from archc.compiler.lowerings.attention.blocks import QueryBlocks
-from archc.compiler.lowerings.attention.caches import FloatCaches
-from archc.compiler.lowerings.attention.grouped import GroupedAttention
-from archc.compiler.lowerings.attention.latent import GroupedLatentAttention
-from archc.compiler.lowerings.attention.masks import AdditiveMasks
-from archc.compiler.lowerings.attention.portable import StandardAttention
-from archc.compiler.lowerings.attention.tensorrt import TensorRtAttention
 from tests.compiler.graphs import operators, run
 from tests.compiler.lowerings.attention.cached import (
     CAPACITY,
@@ -21,22 +14,16 @@ from tests.compiler.lowerings.attention.cached import (
     TOTAL,
     CachedAttention,
     CachedLatent,
+    lower_float,
 )
-from tests.compiler.lowerings.attention.problems import FLOAT, FLOAT16, lower
+from tests.compiler.lowerings.attention.problems import FLOAT, FLOAT16
 
 PROBLEMS = {"keys-and-values": CachedAttention(), "latents": CachedLatent()}
 TARGETS = ["ort-cpu", "portable", "tensorrt"]
 
 
 def lowered(problem: CachedAttention, target: str = "ort-cpu") -> ir.Model:
-    caches = FloatCaches()
-    if target == "ort-cpu":
-        attention = GroupedAttention(caches, QueryBlocks(), AdditiveMasks())
-        latent = GroupedLatentAttention(caches, QueryBlocks(), AdditiveMasks())
-    else:
-        standard = StandardAttention() if target == "portable" else TensorRtAttention()
-        attention, latent = standard.attention, standard.latent
-    return lower(problem.model(), Attention=attention, LatentAttention=latent, UpdateCache=caches.update)
+    return lower_float(problem.model(), target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
