@@ -1,18 +1,16 @@
-"""Small graphs for the passes' tests, and what ONNX Runtime makes of them."""
+"""Small graphs for the tests of lowerings and passes, and their results in ONNX Runtime."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from archc.compiler.graph.opset import OPSET
-from archc.compiler.ops.operators import ATTENTION_METADATA
+from archc.compiler.graph.builder import GraphBuilder
+from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
 from archc.compiler.weights.lazy import WeightTensor
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -66,42 +64,21 @@ def run(graph_model: ir.Model, feeds: Arrays) -> list[NDArray[Any]]:
     return results
 
 
-def attention(heads: int, kv_heads: int, width: int, scale: float, mask: ir.DataType) -> ir.Model:
-    """One Attention node as the compiler writes it: a mask, a scale, no flag of causality."""
-    inputs = [
-        value("q", ir.DataType.FLOAT, "batch", heads, "seq", width),
-        value("k", ir.DataType.FLOAT, "batch", kv_heads, "total", width),
-        value("v", ir.DataType.FLOAT, "batch", kv_heads, "total", width),
-        value("mask", mask, "batch", 1 if mask == ir.DataType.BOOL else heads, "seq", "total"),
-    ]
-    attributes = {
-        "scale": ir.AttrFloat32("scale", scale),
-        "is_causal": ir.AttrInt64("is_causal", 0),
-        "softmax_precision": ir.AttrInt64("softmax_precision", 1),
-    }
-    node = ir.Node("", "Attention", inputs, attributes.values(), num_outputs=1, name="attention")
-    node.metadata_props[ATTENTION_METADATA] = json.dumps({"scale": scale, "bias": mask != ir.DataType.BOOL})
-    output = node.outputs[0]
-    output.name, output.type = "y", ir.TensorType(ir.DataType.FLOAT)
-    output.shape = ir.Shape(["batch", heads, "seq", width])
-    return model(inputs, [node], [output])
+def typed(result: ir.Value, name: str, dtype: ir.DataType, *shape: int | str | None) -> ir.Value:
+    """Name a value and write its dtype and shape on it, as the tracer does."""
+    result.name, result.type, result.shape = name, ir.TensorType(dtype), ir.Shape(shape)
+    return result
 
 
-def attention_feeds(heads: int, kv_heads: int, width: int, mask: ir.DataType, seq: int = 3, total: int = 7) -> Arrays:
-    """Random queries, keys and values; a causal mask, of booleans or of slopes over the key's position."""
-    random = np.random.default_rng(heads * 100 + kv_heads)
-
-    def normal(*shape: int) -> NDArray[np.float32]:
-        return random.standard_normal(shape).astype(np.float32)
-
-    seen = np.arange(total) <= np.arange(seq)[:, None] + total - seq
-    feeds = {
-        "q": normal(2, heads, seq, width),
-        "k": normal(2, kv_heads, total, width),
-        "v": normal(2, kv_heads, total, width),
-    }
-    if mask == ir.DataType.BOOL:
-        return feeds | {"mask": np.broadcast_to(seen, (2, 1, seq, total)).copy()}
-    slopes = np.arange(1, heads + 1, dtype=np.float32)[:, None, None] / heads
-    bias = np.where(seen, slopes * np.arange(total, dtype=np.float32), np.finfo(np.float32).min)
-    return feeds | {"mask": np.broadcast_to(bias, (2, heads, seq, total)).astype(np.float32)}
+def build(
+    inputs: Sequence[ir.Value],
+    make: Callable[[GraphBuilder], Sequence[ir.Value]],
+    initializers: Sequence[ir.Value] = (),
+) -> ir.Model:
+    """Return a graph of the nodes that `make` builds; it returns the graph's outputs, with types and shapes."""
+    graph = ir.Graph(inputs, [], nodes=[], initializers=initializers, opset_imports={"": OPSET, ARCHC: 1}, name="test")
+    op = GraphBuilder(graph, "test")
+    outputs = make(op)
+    graph.extend(op.nodes)
+    graph.outputs.extend(outputs)
+    return ir.Model(graph, ir_version=IR_VERSION)
