@@ -64,7 +64,7 @@ UNSOUND: Mapping[str, tuple[Function, str]] = {
         DIFFERS + "the tensors",
     ),
     "a branch between kinds of arguments": (
-        lambda t: t["x"].clamp(0, 1 if t["x"].shape[1] > 1 else None),
+        lambda t: t["x"].clamp(0 if t["x"].shape[1] > 1 else None, 1),
         DIFFERS + "the types of arguments",
     ),
     "a loop over positions": (lambda t: sum((t["x"][:, i] for i in range(t["x"].shape[1])), t["x"][:, 0]), NUMBER),
