@@ -50,7 +50,7 @@ class DeltaRule(nn.Module):
         return 9 * self.word.heads * self.word.head_dim**2
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, S, N] → [B, S, N]; then values for later layers, if it has any, and the new state, if `state` is not empty."""
+        """[B, S, N] → [B, S, N], and values for later layers; with the new state, if `state` is not empty."""
         heads, width = self.word.heads, self.word.head_dim
         shifted = self.shift(x_BSN, state.get("recurrence.shift"))
         present = tail_state(x_BSN, state, "recurrence.shift", inputs.lengths_B)
