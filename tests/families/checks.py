@@ -167,7 +167,7 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
     if module.encoder is not None:
         hidden = torch_outputs(module.encoder, source, None)
         with torch.no_grad():
-            states = module.crossed(torch.from_numpy(hidden["hidden_states"]))
+            states = module.encoder_kv(torch.from_numpy(hidden["hidden_states"]))
         masks[SOURCE_MASK] = torch.ones(len(source), 1, len(ids[0]), len(source[0]), dtype=torch.bool)
     tokens = torch.tensor(ids)
     batch, seq = tokens.shape

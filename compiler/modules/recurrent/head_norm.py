@@ -1,4 +1,4 @@
-"""A norm of each head by itself over channels that stay in place."""
+"""Group norm over the channels of each head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from archc.compiler.ops import recurrences
 
 
 class HeadNorm(nn.Module):
-    """Layer norm of each head, then a weight and a bias for each channel: the group norm of Wu & He 2018."""
+    """Layer norm of each head, then one weight and bias for each channel: the group norm of Wu & He 2018."""
 
     def __init__(self, word: words.HeadNorm, heads: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class HeadNorm(nn.Module):
         self.bias = nn.Parameter(torch.empty(width, dtype=dtype))
 
     def forward(self, x_BSM: Tensor) -> Tensor:
-        """[B, S, M] → [B, S, M]."""
-        parted = recurrences.part_heads(x_BSM, self.heads)
-        normed = nn.functional.layer_norm(parted, (self.head_dim,), None, None, self.eps)
-        return recurrences.join_heads(normed) * self.weight + self.bias
+        """[B, S, M] → [B, S, M], M the channels of all heads."""
+        x_BSHD = recurrences.part_heads(x_BSM, self.heads)
+        normed_BSHD = nn.functional.layer_norm(x_BSHD, (self.head_dim,), None, None, self.eps)
+        return recurrences.join_heads(normed_BSHD) * self.weight + self.bias
