@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 from msgspec.structs import replace
 
+from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.archspec.binding.binding import BoundSpec
 from archc.compiler.contract import inputs_outputs
 from archc.compiler.contract.shared_inputs import wire
 from archc.plan import manifest

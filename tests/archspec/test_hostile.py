@@ -19,11 +19,18 @@ TEXTS.append((Path(__file__).parent / "wrong" / "sound" / "base.yaml").read_text
 LLAMA = load_spec(DATA / "llama.yaml")
 FALCON = load_spec(DATA / "falcon.yaml")
 CONFIG: dict[str, Any] = {
-    "vocab_size": 100, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "rope_theta": 1e4, "rope_scaling": {"type": "linear", "factor": 2.0},
-    "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}, "alibi": False,
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rope_theta": 1e4,
+    "rope_scaling": {"type": "linear", "factor": 2.0},
+    "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
+    "alibi": False,
     "hidden_act": "silu",
-}  # fmt: skip
+}
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 SOON = 5.0
 
@@ -35,11 +42,45 @@ def check(error: ArchspecError) -> None:
 
 
 _SCRAPS = st.sampled_from(
-    ["{", "}", "[", "]", ":", "- ", "\n", "  ", "\t", "#", "&a ", "*a", "!!int ", "'", '"', "|", "null", "none",
-     "9**9**9",
-     "layer", "layers", "{layer}", "{a,b}", "kind", "rope", "1e999", "-1", "0", "true", "yes", "@", "%", "\0", "é",
-     "~", "?"]
-)  # fmt: skip
+    [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        "- ",
+        "\n",
+        "  ",
+        "\t",
+        "#",
+        "&a ",
+        "*a",
+        "!!int ",
+        "'",
+        '"',
+        "|",
+        "null",
+        "none",
+        "9**9**9",
+        "layer",
+        "layers",
+        "{layer}",
+        "{a,b}",
+        "kind",
+        "rope",
+        "1e999",
+        "-1",
+        "0",
+        "true",
+        "yes",
+        "@",
+        "%",
+        "\0",
+        "é",
+        "~",
+        "?",
+    ]
+)
 
 
 @st.composite
@@ -67,11 +108,15 @@ def test_damaged_specs(text: str, data: st.DataObject) -> None:
 
 
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
     | st.sampled_from([0, -1, 1, 2, 3, 10**4, 10**12, "silu", "yarn", "none", "linear"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "a\n\ud800"]), inner),
     max_leaves=5,
-)  # fmt: skip
+)
 
 
 @given(st.dictionaries(st.sampled_from([*CONFIG, "unknown", "rope_type"]), _VALUES, max_size=4))

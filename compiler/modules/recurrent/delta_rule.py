@@ -36,7 +36,7 @@ class DeltaRule(nn.Module):
         self.rate = LowRank(width, word.rate_rank, channels, True, dtype)
         self.gate = LowRank(width, word.gate_rank, channels, False, dtype, torch.sigmoid)
         taken = word.value_residual
-        rank = taken.rank if isinstance(taken, words.TakeValues) else None
+        rank = taken.rank if isinstance(taken, words.ValueMix) else None
         self.value_gate = LowRank(width, rank, channels, True, dtype) if rank is not None else None
         self.key_scale = nn.Parameter(torch.empty(channels, dtype=dtype))
         self.key_rate = nn.Parameter(torch.empty(channels, dtype=dtype))
@@ -56,7 +56,7 @@ class DeltaRule(nn.Module):
         r, k, v = self.r(inputs["r"]), self.k(inputs["k"]), self.v(inputs["v"])
         if self.value_gate is not None:
             v = v + (signals.given[VALUES] - v) * self.value_gate(inputs["v"]).sigmoid()
-        if isinstance(self.word.value_residual, words.GiveValues):
+        if isinstance(self.word.value_residual, words.ValueSource):
             present[VALUES] = v
         rate = self.rate(inputs["a"]).sigmoid()
         direction = self.directions((k * self.key_scale).float())

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from archc.archspec.binding.binding import BoundSpec
+from archc.archspec import BoundSpec
 from archc.archspec.vocabulary.verbs import Select
 from archc.archspec.weights.resolve import Resolution
 from archc.compiler.errors import BuildError

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from archc.archspec.errors import clipped
+from archc.archspec.errors import clip as clipped
 from archc.compiler.errors import BuildError
 
 SINGLE = "model.safetensors"
