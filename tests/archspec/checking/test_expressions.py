@@ -81,7 +81,7 @@ def test_names_are_known_before_evaluation() -> None:
         "n := 3",
         "max",
         "1 if",
-        "",
+        pytest.param("", id="empty"),
         "a b",
         "n; n",
         "n is 3",
@@ -100,12 +100,12 @@ def test_names_are_known_before_evaluation() -> None:
         "{1}",
         "await n",
         "yield",
-        "(" * 300 + "n" + ")" * 300,
-        "-" * 900 + "n",
-        "not " * 200 + "n",
-        "n" * 2000,
-        "\0",
-        "9" * 500,
+        pytest.param("(" * 300 + "n" + ")" * 300, id="nested parentheses"),
+        pytest.param("-" * 900 + "n", id="many signs"),
+        pytest.param("not " * 200 + "n", id="many nots"),
+        pytest.param("n" * 2000, id="long name"),
+        pytest.param("\0", id="NUL"),
+        pytest.param("9" * 500, id="long number"),
         "1e999",
     ],
 )
@@ -155,7 +155,6 @@ def test_expressions_without_a_value(text: str, message: str) -> None:
 
 
 _ATOMS = st.sampled_from([*NAMES, "0", "1", "7", "2.5", "'a'", "none", "true", "9223372036854775807", "1e308"])
-
 
 _TEXTS = st.recursive(
     _ATOMS,

@@ -11,7 +11,6 @@ from archc.archspec import (
 
 GROUPS = "mlp.router.groups={count: %d, chosen: %d, by: %s}"
 
-
 FAULTS = {
     "too many experts per token": (["mlp.per_token=9"], "mlp.per_token: 9 experts per token of 8 experts"),
     "renormalized softmax": (

@@ -11,13 +11,8 @@ from archc.archspec.source.header import META_KEYS
 from archc.archspec.vocabulary.verbs import VERBS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "language.md").read_text()
-
-
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-
-
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-
 
 CONFIG = {
     "vocab_size": 100,
