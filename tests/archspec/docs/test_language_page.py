@@ -1,3 +1,5 @@
+"""Every example of docs/language.md is valid."""
+
 from __future__ import annotations
 
 import re
@@ -5,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archc.archspec import json_schema, load_spec_text
+from archc.archspec import SpecError, json_schema, load_spec_text
 from archc.archspec.checking.expressions import FUNCTIONS
 from archc.archspec.source.header import META_KEYS
 from archc.archspec.vocabulary.verbs import VERBS
@@ -35,12 +37,18 @@ def test_example_loads_and_binds(text: str) -> None:
         assert spec.bind(size=size).size == size
 
 
-@pytest.mark.parametrize("text", PROGRAMS)
+def test_the_error_message_is_exact() -> None:
+    with pytest.raises(SpecError) as raised:
+        load_spec_text("family: x\nextends: llama\n\n\nlayer: {norm: {epz: 1}}\n", "my-model.yaml")
+    assert str(raised.value) in PAGE
+
+
+@pytest.mark.parametrize("text", PROGRAMS, ids=["python"])
 def test_program_runs(text: str) -> None:
     exec(compile(text, "language.md", "exec"), {})
 
 
-def test_nothing_is_left_out() -> None:
+def test_every_key_function_and_verb_is_on_the_page() -> None:
     assert len(EXAMPLES) >= 6
     for word in (*META_KEYS, *FUNCTIONS, *VERBS, *json_schema()["$defs"]["Split"]["properties"]):
         assert f"`{word}" in PAGE or f"{word}:" in PAGE, word
