@@ -213,7 +213,9 @@ def _check(node: ast.expr, depth: int, names: set[str]) -> None:
             _check_call(function, len(arguments), bool(keywords))
             children = arguments
         case _:
-            raise ExpressionError(f"{_construct(node)} is not supported", "supported: names, literals, operators, indexing and functions")
+            raise ExpressionError(
+                f"{_construct(node)} is not supported", "supported: names, literals, operators, indexing and functions"
+            )
     for child in children:
         _check(child, depth + 1, names)
 

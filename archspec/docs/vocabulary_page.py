@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from archc.archspec.errors import format_list
 from archc.archspec.vocabulary import Model, Section, differs_by_layer
@@ -31,8 +31,9 @@ def vocabulary_page() -> str:
     return "".join(parts)
 
 
-def _chapter(path: str, schema: SectionSchema, depth: int) -> Iterator[str]:
-    yield f"\n{'#' * depth} `{path}`{_layer_sign(path)}\n"
+def _chapter(path: str, schema: SectionSchema, depth: int, owner: str = "") -> Iterator[str]:
+    """Yield the chapter of a section; `owner` is the kind that it belongs to, if another kind has one as well."""
+    yield f"\n{'#' * depth} `{path}`{owner}{_layer_sign(path)}\n"
     if schema.kinds:
         default = f". Default: `{schema.default_kind}`" if schema.default_kind is not None else ""
         yield f"\nKinds: {format_list(f'`{kind}`' for kind in schema.kinds)}{default}.\n"
@@ -42,13 +43,17 @@ def _chapter(path: str, schema: SectionSchema, depth: int) -> Iterator[str]:
         if keys_of(section):
             yield "\n"
             yield from _table(section, path)
-    documented: set[str] = set()
-    for section in schema.classes.values():
+    documented: dict[str, list[Mapping[str | None, type[Section]]]] = {}
+    for kind, section in schema.classes.items():
         for name, key in keys_of(section).items():
             # The sections of an encoder are those of the model, which have chapters already.
-            if isinstance(key.schema, SectionSchema) and name not in documented and path != "encoder":
-                documented.add(name)
-                yield from _chapter(f"{path}.{name}", key.schema, min(depth + 1, 5))
+            if not isinstance(key.schema, SectionSchema) or path == "encoder":
+                continue
+            chapters = documented.setdefault(name, [])
+            if key.schema.classes not in chapters:
+                owner = f" of `{kind}`" if chapters else ""
+                chapters.append(key.schema.classes)
+                yield from _chapter(f"{path}.{name}", key.schema, min(depth + 1, 5), owner)
 
 
 def _table(section: type[Section], parent: str) -> Iterator[str]:
