@@ -34,7 +34,7 @@ def sections(section: type[Section], seen: set[type[Section]]) -> Iterator[type[
                 yield from sections(inner, seen)
 
 
-@pytest.mark.parametrize("section", sections(Model, set()), ids=lambda section: section.__name__)
+@pytest.mark.parametrize("section", list(sections(Model, set())), ids=lambda section: section.__name__)
 def test_every_key_of_a_section_is_on_the_page(section: type[Section]) -> None:
     rows = vocabulary_page().splitlines()
     for name, key in keys_of(section).items():
