@@ -1,4 +1,4 @@
-"""Binds a checked spec to a config: values, variants, layers, weight table, and the rules for the whole model."""
+"""Binding of a checked spec to a config: values, variants, layers, weight table, and the rules for the model."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class EvaluationError(Exception):
 
 @dataclass
 class Evaluator:
-    """Evaluates checked nodes to values and sections; appends problems to `problems`, one per place."""
+    """Evaluator of checked nodes; appends problems to `problems`, one per place."""
 
     values: Values
     problems: list[Problem]

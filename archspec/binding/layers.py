@@ -1,4 +1,4 @@
-"""Binds a stack of layers: its sections, and one Layer per index."""
+"""Binding of a stack of layers: its sections, and one Layer per index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checker: compares a YAML tree with the schemas of the vocabulary and reports every problem."""
+"""The checker of YAML trees against the schemas of the vocabulary; it reports every problem."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BOOLEAN_SPELLINGS = {"yes": "true", "on": "true", "y": "true", "no": "false", "
 
 
 class Checker:
-    """Checks YAML trees; appends problems to `problems`.
+    """Checker of YAML trees; appends problems to `problems`.
 
     `names` are the names that expressions may read. Without names (None) the tree is a value of a config.json, in which
     a string is never an expression.

@@ -146,7 +146,7 @@ class Expression:
         return isinstance(self.tree, ast.Constant)
 
     def evaluate(self, names: Mapping[str, Any]) -> Any:
-        """Return the value for the given values of names. Raises ExpressionError if it has none."""
+        """Return the value, with `names` as the values of names. Raises ExpressionError if it has none."""
         try:
             return _evaluate(self.tree, names)
         except ExpressionError:
@@ -226,9 +226,9 @@ def _check_call(function: ast.expr, count: int, keywords: bool) -> None:
         hint = join_hints(did_you_mean(name, FUNCTIONS), f"functions: {format_list(sorted(FUNCTIONS))}")
         message = f"unknown function '{clip(name)}'" if name else "a call of a computed function is not supported"
         raise ExpressionError(message, hint)
-    known = FUNCTIONS[name]
-    if keywords or not known.min_args <= count <= known.max_args:
-        expected = f"{known.min_args}" if known.min_args == known.max_args else f"{known.min_args} to {known.max_args}"
+    least, most = FUNCTIONS[name].min_args, FUNCTIONS[name].max_args
+    if keywords or not least <= count <= most:
+        expected = f"{least}" if least == most else f"{least} to {most}"
         plural = "" if expected == "1" else "s"
         actual = "keyword arguments" if keywords else str(count)
         raise ExpressionError(f"{name} expects {expected} argument{plural}, got {actual}")

@@ -1,4 +1,4 @@
-"""Reads a config.json: strict JSON within limits."""
+"""Reader of config.json: strict JSON within limits."""
 
 from __future__ import annotations
 

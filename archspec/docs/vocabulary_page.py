@@ -1,4 +1,4 @@
-"""Generates the vocabulary page: python -m archc.archspec.docs.vocabulary_page > docs/vocabulary.md."""
+"""Generator of the vocabulary page: python -m archc.archspec.docs.vocabulary_page > docs/vocabulary.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads YAML text as a tree of nodes, within limits that make any input safe.
+"""YAML reader: text to a tree of nodes, within limits that make any input safe.
 
 PyYAML's safe loader scans and composes. Plain scalars are resolved here by the core schema of YAML 1.2, because YAML
 1.1 reads `1e-6` as a string and `no` as a boolean. Tags, nested aliases, deep nesting and large files are rejected
@@ -125,7 +125,7 @@ class _Composer(yaml.SafeLoader):
 
 
 class _Builder:
-    """Converts PyYAML's nodes. Aliases are expanded, so the number of nodes is limited here once more."""
+    """Converter of PyYAML's nodes. Aliases are expanded, so the number of nodes is limited here once more."""
 
     def __init__(self, file: str) -> None:
         self.file = file

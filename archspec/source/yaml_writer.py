@@ -1,4 +1,4 @@
-"""Writes a tree of nodes as YAML text."""
+"""YAML writer: a tree of nodes to text."""
 
 from __future__ import annotations
 
