@@ -159,6 +159,7 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
     """
     from archc.compiler.contract.inputs_outputs import DTYPES as COMPILER_DTYPES
     from archc.compiler.contract.inputs_outputs import graph_state
+    from archc.compiler.contract.shared_inputs import wire
     from archc.compiler.modules.cost import flops_per_token, parameter_count
     from archc.compiler.modules.model import meta_model
     from archc.compiler.weights.checkpoint.names import map_checkpoint
@@ -172,7 +173,7 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
     rows = tuple(Row(name, shape, source=sources.get(name)) for name, shape in slot_shapes(model).items())
     parameters = parameter_count(model)
-    states_by_dtype = {name: graph_state(bound, COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}
+    states_by_dtype = {name: graph_state(bound, wire(bound), COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}
     return Listing(
         kind="spec",
         family=bound.family,

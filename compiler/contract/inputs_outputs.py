@@ -7,7 +7,7 @@ from msgspec import convert
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.shared_inputs import SOURCE_MASK, SOURCE_MASK_TYPE, mask_type, wire
+from archc.compiler.contract.shared_inputs import SOURCE_MASK, SOURCE_MASK_TYPE, Wiring, mask_type
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, StateType, layer_state
 from archc.compiler.contract.types import TensorType
 from archc.plan import manifest
@@ -26,10 +26,10 @@ def has_cache(spec: BoundSpec) -> bool:
     return spec.topology != "encoder"
 
 
-def has_positions(spec: BoundSpec) -> bool:
+def has_positions(spec: BoundSpec, wiring: Wiring) -> bool:
     """Whether layers keep slots by position, so that a call must say where it writes."""
     growing = any(layer.attention is not None for layer in spec.layers)
-    return has_cache(spec) and (growing or bool(wire(spec).stretches))
+    return has_cache(spec) and (growing or bool(wiring.stretches))
 
 
 def layer_states(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict[str, StateType]:
@@ -79,9 +79,8 @@ def _tensor(kind: TensorType) -> dict[str, object]:
     return {"dtype": _NAMES[kind.dtype], "shape": list(kind.shape)}
 
 
-def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
+def graph_inputs(spec: BoundSpec, wiring: Wiring) -> list[manifest.Input]:
     """The call's inputs, state left out; an input that no part reads is not there."""
-    wiring = wire(spec)
 
     def entry(name: str, role: str, kind: TensorType, mask: manifest.Mask | None = None) -> manifest.Input:
         return convert({"name": name, "role": role, "mask": mask, **_tensor(kind)}, manifest.Input)
@@ -100,7 +99,7 @@ def graph_inputs(spec: BoundSpec) -> list[manifest.Input]:
     if spec.encoder is not None:
         source = manifest.Mask(kind="source")
         inputs.append(entry(SOURCE_MASK, "mask", SOURCE_MASK_TYPE, source))
-    if has_positions(spec):
+    if has_positions(spec, wiring):
         inputs.append(entry("write_indices", "write_indices", ROWS))
     if needs_lengths(spec):
         inputs.append(entry("lengths", "lengths", ROWS))
@@ -142,9 +141,9 @@ def of_source(state: StateType) -> TensorType:
     return TensorType(state.tensor.dtype, tuple("seq" if axis == "source" else axis for axis in state.tensor.shape))
 
 
-def graph_state(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.State]:
+def graph_state(spec: BoundSpec, wiring: Wiring, dtype: torch.dtype) -> list[manifest.State]:
     """What the rotary tables keep, and every layer's state."""
-    stretches = wire(spec).stretches if has_cache(spec) else {}
+    stretches = wiring.stretches if has_cache(spec) else {}
     return [
         convert(
             {"kind": "fixed", "input": past_stretch(name), "output": present_stretch(name), **_tensor(kind)},

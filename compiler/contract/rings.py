@@ -8,14 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import onnx_ir as ir
-from msgspec.structs import replace
-
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract import inputs_outputs
-from archc.compiler.contract.shared_inputs import wire
-from archc.plan import manifest
+from archc.compiler.contract.shared_inputs import Wiring
 from archc.plan.manifest import ring_slots
 
 # Longer prompts are cut into calls of this many tokens: enough for the arithmetic units, and what a call needs beside
@@ -31,35 +27,6 @@ class Rings:
     windows: dict[int, int] = field(default_factory=dict)
     masks: dict[str, int] = field(default_factory=dict)
     states: dict[str, int] = field(default_factory=dict)
-
-    def apply(self, graph: ir.Model) -> None:
-        """Turns the caches of these layers into rings."""
-        for value in graph.graph.inputs:
-            assert value.name is not None
-            if value.name in self.masks:
-                _rename(value, "total", _live(self.masks[value.name]))
-            if value.name in self.states:
-                window = self.states[value.name]
-                _rename(value, "capacity", _ring(window))
-                for node, _ in value.uses():
-                    assert node.op_type == "TensorScatter", node
-                    node.attributes["mode"] = ir.AttrString("mode", "circular")
-                    _rename(node.outputs[0], "capacity", _ring(window))
-
-    def input(self, item: manifest.Input) -> manifest.Input:
-        """A graph input as the plan then describes it."""
-        if item.name not in self.masks or item.mask is None:
-            return item
-        shape = tuple(_live(self.masks[item.name]) if size == "total" else size for size in item.shape)
-        return replace(item, shape=shape, mask=replace(item.mask, ring=True))
-
-    def state(self, item: manifest.State) -> manifest.State:
-        """A state as the plan then describes it."""
-        window = self.states.get(item.input)
-        if window is None:
-            return item
-        shape = tuple(_ring(window) if size == "capacity" else size for size in item.shape)
-        return replace(item, kind="ring", shape=shape, window=window)
 
 
 def longest_call(spec: BoundSpec) -> int | None:
@@ -77,7 +44,7 @@ def longest_call(spec: BoundSpec) -> int | None:
     return min([LONGEST_CALL, *(max(_SHORTEST, window) for window in windows)])
 
 
-def find_rings(spec: BoundSpec, longest: int) -> Rings:
+def find_rings(spec: BoundSpec, wiring: Wiring, longest: int) -> Rings:
     """The layers whose window and one call take fewer slots than the longest sequence."""
     call = longest_call(spec)
     if call is None:
@@ -90,7 +57,7 @@ def find_rings(spec: BoundSpec, longest: int) -> Rings:
         for index, layer in enumerate(spec.layers)
         if (window := _window(layer)) is not None and window not in counted and ring_slots(window, call) < longest
     }
-    wires = wire(spec).wires
+    wires = wiring.wires
     masks = {mask: window for index, window in windows.items() if (mask := wires[index].mask) is not None}
     return Rings(windows, masks, dict(_states(spec, windows)))
 
@@ -105,16 +72,3 @@ def _states(spec: BoundSpec, windows: dict[int, int]) -> Iterator[tuple[str, int
         for name, state in inputs_outputs.layer_states(spec, index, inputs_outputs.DTYPES["float32"]).items():
             if state.kind == "kv":
                 yield inputs_outputs.past_name(index, name), window
-
-
-def _ring(window: int) -> str:
-    return f"ring_{window}"
-
-
-def _live(window: int) -> str:
-    return f"live_{window}"
-
-
-def _rename(value: ir.Value, old: str, new: str) -> None:
-    assert value.shape is not None
-    value.shape = ir.Shape([new if str(size) == old else size for size in value.shape])

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from archc.compiler.ops.operators import swish
+
 Node = Callable[..., Any]
 """Adds a node and gives its output: op(op_type, *inputs, **attributes)."""
 
@@ -14,7 +16,7 @@ Node = Callable[..., Any]
 def activation(name: str, beta: float = 0.0) -> Callable[[Tensor], Tensor]:
     """The function of an `Activation` word (Hendrycks & Gimpel 2016 for the GELUs); a beta of 0 is none."""
     if beta:
-        return lambda x: x * (beta * x).sigmoid()
+        return lambda x: swish(x, beta)
     functions: dict[str, Callable[[Tensor], Tensor]] = {
         "silu": nn.functional.silu,
         "relu": nn.functional.relu,

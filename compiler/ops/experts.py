@@ -8,7 +8,6 @@ Shape suffixes as in `archc.compiler.ops.operators`, and: E experts, A experts a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
@@ -16,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from archc.compiler.graph.opset import Opset
+from archc.compiler.graph.builder import op
+from archc.compiler.graph.domains import ARCHC
 from archc.compiler.ops.activations import activation, gated
+from archc.compiler.ops.registry import translates
 
-DOMAIN, EXPERTS = "archc", "Experts"
-# Metadata of nodes whose input may have no rows at all.
-PERHAPS_EMPTY = "archc.perhaps_empty"
 # Inputs of the node, in order; absent ones are empty.
 INPUTS = ("x", "chosen", "weights", "up", "down", "gate", "up_bias", "down_bias", "gate_bias")
 
@@ -71,7 +69,8 @@ def _(x_BSN: Tensor, *_: object) -> Tensor:
     return torch.empty_like(x_BSN)
 
 
-def experts_node(
+@translates(torch.ops.archc.experts.default)
+def _experts(
     x: Any,
     chosen: Any,
     weights: Any,
@@ -86,22 +85,10 @@ def experts_node(
     limit: float = 0.0,
     up_offset: float = 0.0,
 ) -> Any:
-    """The node of our own."""
-    return Opset(DOMAIN).Experts(
-        x, chosen, weights, up, down, gate, up_bias, down_bias, gate_bias,
-        function=function, beta=beta, limit=limit, up_offset=up_offset,
-    )  # fmt: skip
+    inputs = (x, chosen, weights, up, down, gate, up_bias, down_bias, gate_bias)
+    return op.Experts(*inputs, function=function, beta=beta, limit=limit, up_offset=up_offset, domain=ARCHC)
 
 
 def inputs_of(node: ir.Node) -> dict[str, ir.Value]:
-    """The inputs that an Experts node has, by the names of `INPUTS`."""
+    """Return the inputs that an Experts node has, by the names of `INPUTS`."""
     return {name: value for name, value in zip(INPUTS, node.inputs, strict=False) if value is not None}
-
-
-def replace_experts(model: ir.Model, replace: Callable[[ir.Graph, ir.Node], None]) -> int:
-    """Has every Experts node replaced, and the domain gone; returns how many there were."""
-    nodes = [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, EXPERTS)]
-    for node in nodes:
-        replace(model.graph, node)
-    model.graph.opset_imports.pop(DOMAIN, None)
-    return len(nodes)

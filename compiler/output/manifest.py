@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from archc.archspec import BoundSpec
-from archc.compiler.contract import inputs_outputs
+from archc.compiler.contract.ports import ENCODER, MODEL
 from archc.compiler.lower import Lowered
 from archc.compiler.modules.cost import flops_per_token, parameter_count
 from archc.compiler.modules.model import Model
@@ -31,9 +31,10 @@ def describe(
 ) -> Manifest:
     """The manifest of a plan with these graphs and tensors; `builder` is what builds its engines, where it has any."""
     spec = model.spec
-    engine, encoder = None, _describe_encoder(spec, model)
+    contract = lowered.contracts[MODEL]
+    engine, encoder = None, _describe_encoder(spec, lowered)
     if builder is not None:
-        ends = lowered.inputs, lowered.outputs, lowered.state, lowered.limits
+        ends = tuple(contract.inputs), tuple(contract.outputs), tuple(contract.state), lowered.limits
         engine, encoder = builder.sections(*ends, encoder, is_loose(lowered.main))
     return Manifest(
         archc=version("archc-compiler"),
@@ -44,9 +45,9 @@ def describe(
         target=form.target.name,
         dtype=form.dtype,
         quantization=form.quantization,
-        inputs=lowered.inputs,
-        outputs=lowered.outputs,
-        state=lowered.state,
+        inputs=tuple(contract.inputs),
+        outputs=tuple(contract.outputs),
+        state=tuple(contract.state),
         encoder=encoder,
         engine=engine,
         limits=lowered.limits,
@@ -60,12 +61,13 @@ def describe(
     )
 
 
-def _describe_encoder(spec: BoundSpec, model: Model) -> Encoder | None:
+def _describe_encoder(spec: BoundSpec, lowered: Lowered) -> Encoder | None:
     """What the plan says about the graph that reads a source, where there is one."""
     if spec.encoder is None:
         return None
+    contract = lowered.contracts[ENCODER]
     return Encoder(
-        inputs=tuple(inputs_outputs.graph_inputs(spec.encoder)),
-        outputs=tuple(inputs_outputs.encoder_outputs(spec, model.dtype)),
+        inputs=tuple(contract.inputs),
+        outputs=tuple(contract.outputs),
         limits=Limits(max_seq_len=spec.encoder.context, vocab_size=spec.encoder.embedding.vocab),
     )

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from archc.compiler.graph.nodes import take_over
-from archc.compiler.passes import Pass
+from archc.compiler.graph.domains import MICROSOFT
+from archc.compiler.graph.values import replace_value
 
-MICROSOFT = "com.microsoft"
 _FUSED = {"RMSNormalization": "SkipSimplifiedLayerNormalization", "LayerNormalization": "SkipLayerNormalization"}
 _SUM = 3  # the output of a fused node that is the sum itself
 
 
-def norm_fusion(*dtypes: ir.DataType) -> Pass:
-    """A pass for streams of these dtypes: those that a provider's fused kernels have."""
+class FuseNorms(ir.passes.InPlacePass):
+    """Replaces Add → norm by ONNX Runtime's fused node, for streams of the dtypes that a provider has kernels for."""
 
-    def run(model: ir.Model) -> int:
-        """Replaces Add → norm by ONNX Runtime's fused node; returns how many pairs there were."""
-        graph = model.graph
-        fused = 0
+    def __init__(self, *dtypes: ir.DataType) -> None:
+        super().__init__()
+        self.dtypes = dtypes
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Fuse every pair."""
+        graph, fused = model.graph, False
         for node in list(graph):
             total = node.inputs[0].producer() if node.op_type in _FUSED and node.inputs[0] is not None else None
-            if total is None or total.op_type != "Add" or not _is_residual(total, dtypes) or not _is_plain(node):
+            if total is None or total.op_type != "Add" or not _is_residual(total, self.dtypes) or not _is_plain(node):
                 continue
             _fuse(graph, total, node)
-            fused += 1
+            fused = True
         if fused:
             graph.opset_imports[MICROSOFT] = 1
-        return fused
-
-    return run
-
-
-fuse_norms = norm_fusion(ir.DataType.FLOAT)
+        return ir.passes.PassResult(model, modified=fused)
 
 
 def _is_residual(node: ir.Node, dtypes: tuple[ir.DataType, ...]) -> bool:
@@ -72,6 +69,6 @@ def _fuse(graph: ir.Graph, total: ir.Node, norm: ir.Node) -> None:
     # At the sum's place: what reads the sum may come before the norm.
     graph.insert_before(total, fused)
     for old, index in ((norm.outputs[0], 0), (total.outputs[0], _SUM)):
-        take_over(old, fused.outputs[index])
+        replace_value(old, fused.outputs[index])
     graph.remove(norm, safe=True)
     graph.remove(total, safe=True)

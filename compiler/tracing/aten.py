@@ -242,7 +242,7 @@ ATEN: Mapping[Callable[..., Any], Translation] = {
     _aten.rsub.Scalar: lambda x, y: _binary("Sub")(y, x),
     _aten.select.int: _select,
     _aten.sigmoid.default: _unary("Sigmoid"),
-    _aten.silu.default: lambda x: op.Mul(x, op.Sigmoid(x)),
+    _aten.silu.default: lambda x: op.Swish(x),
     _aten.sin.default: _unary("Sin"),
     _aten.slice.Tensor: _slice,
     _aten._softmax.default: _softmax,

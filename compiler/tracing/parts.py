@@ -13,10 +13,9 @@ from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 
 from archc.compiler.contract.types import TensorType
-from archc.compiler.graph.opset import OPSET, op
+from archc.compiler.graph.builder import op
+from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
 from archc.compiler.tracing.tracer import Recording
-
-IR_VERSION = 11
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def record(part: Part) -> tuple[ir.Model, dict[ir.Value, str]]:
     names = {id(parameter): name for name, parameter in part.owner.named_parameters()}
     weights = {value: names[id(parameter)] for value, parameter in recording.parameters.items()}
     # Weights are inputs, so that the optimizer never asks for their values.
-    graph = ir.Graph([*recording.inputs, *weights], [], nodes=[], opset_imports={"": OPSET}, name="part")
+    graph = ir.Graph([*recording.inputs, *weights], [], nodes=[], opset_imports={"": OPSET, ARCHC: 1}, name="part")
     for value in recording.outputs:
         # A value of its own for each output, also where it is an input or another output.
         end = op.Identity(value)

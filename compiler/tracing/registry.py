@@ -1,16 +1,13 @@
-"""The ONNX translation of every torch operator that components call."""
+"""The translation of every torch operator that components call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from archc.compiler.ops import latent_attention, operators, recurrences
+from archc.compiler.ops import experts, latent_attention, operators, recurrences
+from archc.compiler.ops.registry import TRANSLATIONS
 from archc.compiler.tracing.aten import ATEN
 
-TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
-    **ATEN,
-    **operators.TRANSLATIONS,
-    **latent_attention.TRANSLATIONS,
-    **recurrences.TRANSLATIONS,
-}
+# Importing an operator's module registers its translation.
+OPERATORS = (experts, latent_attention, operators, recurrences)
+TRANSLATIONS.update({**ATEN, **recurrences.TRANSLATIONS})
+
+__all__ = ["OPERATORS", "TRANSLATIONS"]

@@ -15,18 +15,19 @@ from torch import Tensor, nn
 
 from archc.compiler.contract import inputs_outputs
 from archc.compiler.contract.cross_layer import given, taken
+from archc.compiler.contract.inputs_outputs import encoder_outputs, graph_inputs, graph_outputs, graph_state
+from archc.compiler.contract.ports import ENCODER, MODEL, Contract, mark_ports
 from archc.compiler.contract.shared_inputs import REAL, mask_type, table_type
 from archc.compiler.contract.types import TensorType
-from archc.compiler.graph.opset import OPSET
+from archc.compiler.graph.builder import intern_constant, register_initializer
+from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
 from archc.compiler.graph.subgraph import copy_attribute
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.model import SINUSOIDS, Model, signals_of, stretch_name
-from archc.compiler.tracing.parts import IR_VERSION, Part, Piece, trace
+from archc.compiler.tracing.parts import Part, Piece, trace
 from archc.compiler.weights.lazy import StackedWeight, WeightTensor
 from archc.compiler.weights.slots import parameter_slots
 from archc.plan.manifest import Input, State
-
-MODEL, ENCODER = "model", "encoder"
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ class Assembler:
         self.dtype = model.dtype
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.slots = parameter_slots(model)
-        self.graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="archc")
+        self.graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET, ARCHC: 1}, name="archc")
         self.values: dict[str, ir.Value] = {}
-        self._constants: dict[tuple[object, ...], ir.Value] = {}
 
     def add_input(self, name: str, kind: TensorType) -> None:
         """A new graph input."""
@@ -75,7 +75,7 @@ class Assembler:
         for name, theirs in piece.weights.items():
             mapping[theirs] = self.weight(stage.part.owner.get_parameter(name))
         for theirs in piece.constants:
-            mapping[theirs] = self.constant(theirs)
+            mapping[theirs] = intern_constant(self.graph, theirs.const_value)
         for node in piece.nodes:
             self.graph.append(_copy_node(node, mapping, f"{stage.name}."))
         for theirs, (name, kind) in zip(piece.outputs, stage.outputs.items(), strict=True):
@@ -84,25 +84,10 @@ class Assembler:
     def weight(self, parameter: nn.Parameter) -> ir.Value:
         """The initializer of a parameter of the model."""
         name = self.names[id(parameter)]
-        if name not in self.graph.initializers:
-            dtype, shape, slots = from_torch_dtype(parameter.dtype), tuple(parameter.shape), self.slots[name]
-            alone = slots == (name,)
-            tensor = WeightTensor(name, shape, dtype) if alone else StackedWeight(name, slots, shape, dtype)
-            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
-            self.graph.register_initializer(value)
-        return self.graph.initializers[name]
-
-    def constant(self, theirs: ir.Value) -> ir.Value:
-        """An initializer with the same few numbers; equal ones are shared."""
-        array = theirs.const_value.numpy()
-        key = (str(array.dtype), array.shape, array.tobytes())
-        if key not in self._constants:
-            name = f"constant.{len(self._constants)}"
-            tensor = ir.tensor(array, dtype=theirs.const_value.dtype, name=name)
-            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-            self.graph.register_initializer(value)
-            self._constants[key] = value
-        return self._constants[key]
+        dtype, shape, slots = from_torch_dtype(parameter.dtype), tuple(parameter.shape), self.slots[name]
+        alone = slots == (name,)
+        tensor = WeightTensor(name, shape, dtype) if alone else StackedWeight(name, slots, shape, dtype)
+        return register_initializer(self.graph, tensor)
 
     def output(self, name: str) -> None:
         """Makes a tensor a graph output."""
@@ -124,8 +109,7 @@ def _copy_node(node: ir.Node, mapping: dict[ir.Value, ir.Value], prefix: str) ->
     for old, new in zip(node.outputs, copy.outputs, strict=True):
         new.name = f"{prefix}{old.name}"
         new.type = old.type
-        # Axis names of a trace mean nothing outside it; ranks and fixed sizes do.
-        new.shape = None if old.shape is None else ir.Shape([d if isinstance(d, int) else None for d in old.shape])
+        new.shape = None if old.shape is None else ir.Shape(list(old.shape))
         mapping[old] = new
     return copy
 
@@ -141,48 +125,42 @@ def assemble(model: Model) -> dict[str, ir.Model]:
     distinct = {(name, stage.kind): stage.part for name in stages for stage in reversed(stages[name])}
     pieces = dict(zip(distinct, trace(list(distinct.values())), strict=True))
     graphs = {}
-    for name, (inputs, outputs) in _signatures(model).items():
+    for name, ends in _contracts(model).items():
         build = Assembler(model)
-        for wanted, kind in inputs.items():
-            build.add_input(wanted, kind)
+        for item in ends.inputs:
+            build.add_input(item.name, _type(item))
+        for state in ends.state:
+            build.add_input(state.input, _type(state))
         for stage in stages[name]:
             build.instantiate(pieces[name, stage.kind], stage)
-        for wanted in outputs:
-            build.output(wanted)
+        for output in (*(item.name for item in ends.outputs), *(state.output for state in ends.state)):
+            if output is not None:
+                build.output(output)
+        mark_ports(build.graph, ends)
         graphs[name] = ir.Model(build.graph, ir_version=IR_VERSION, producer_name="archc")
     return graphs
+
+
+def _contracts(model: Model) -> dict[str, Contract]:
+    """Return the inputs, outputs and state of each graph before any pass."""
+    spec, encoder = model.spec, model.encoder
+    inputs, outputs = graph_inputs(spec, model.wiring), graph_outputs(spec, model.dtype)
+    contracts = {MODEL: Contract(inputs, outputs, graph_state(spec, model.wiring, model.dtype))}
+    if encoder is not None:
+        inputs, outputs = graph_inputs(encoder.spec, encoder.wiring), encoder_outputs(spec, model.dtype)
+        contracts[ENCODER] = Contract(inputs, outputs, ())
+    return contracts
+
+
+def _type(item: Input | State) -> TensorType:
+    dtype = getattr(torch, item.dtype)
+    assert isinstance(dtype, torch.dtype)
+    return TensorType(dtype, item.shape)
 
 
 def _stages(model: Model) -> list[Stage]:
     """The steps through one stack."""
     return [*_signals(model), *_score_biases(model), _embedding(model), *_layers(model), _ending(model)]
-
-
-def _signatures(model: Model) -> dict[str, tuple[dict[str, TensorType], list[str]]]:
-    """Each graph's inputs with their types, and the names of its outputs."""
-
-    def typed(item: Input | State, name: str) -> tuple[str, TensorType]:
-        return name, TensorType(_torch_dtype(item.dtype), item.shape)
-
-    spec, states = model.spec, inputs_outputs.graph_state(model.spec, model.dtype)
-    inputs = [typed(item, item.name) for item in inputs_outputs.graph_inputs(spec)]
-    inputs += [typed(state, state.input) for state in states]
-    outputs = [output.name for output in inputs_outputs.graph_outputs(spec, model.dtype)]
-    outputs += [state.output for state in states if state.output is not None]
-    signatures = {MODEL: (dict(inputs), outputs)}
-    if spec.encoder is not None:
-        given = [typed(item, item.name) for item in inputs_outputs.graph_inputs(spec.encoder)]
-        signatures[ENCODER] = (
-            dict(given),
-            [output.name for output in inputs_outputs.encoder_outputs(spec, model.dtype)],
-        )
-    return signatures
-
-
-def _torch_dtype(name: str) -> torch.dtype:
-    dtype = getattr(torch, name)
-    assert isinstance(dtype, torch.dtype)
-    return dtype
 
 
 def _hidden(model: Model) -> TensorType:
@@ -335,10 +313,7 @@ def _layer_function(
 
 
 def _ending(model: Model) -> Stage:
-    outputs = {
-        output.name: TensorType(model.dtype, output.shape)
-        for output in inputs_outputs.graph_outputs(model.spec, model.dtype)
-    }
+    outputs = {output.name: TensorType(model.dtype, output.shape) for output in graph_outputs(model.spec, model.dtype)}
     asked = {"logit_positions": inputs_outputs.ASKED} if "logits" in outputs else {}
     inputs = {"hidden": _hidden(model), **asked}
 

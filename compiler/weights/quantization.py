@@ -119,6 +119,11 @@ class BlockValues(WeightTensor):
         super().__init__(blocks.weight.slot, shape, ir.DataType.UINT8, blocks.weight.steps, f".int{blocks.bits}")
         self.matrix = blocks
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The matrix's."""
+        return self.matrix.weight.slots
+
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """Bytes, a block of rows at a time."""
         return self.matrix.stream(value)
@@ -135,6 +140,11 @@ class BlockScales(WeightTensor):
         )
         self.matrix = blocks
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The matrix's."""
+        return self.matrix.weight.slots
+
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The scales that were found while the integers were written."""
         yield self.matrix.made(value)[0]
@@ -150,6 +160,11 @@ class BlockUnits(WeightTensor):
         super().__init__(blocks.weight.slot, shape, ir.DataType.FLOAT, blocks.weight.steps, f".int{blocks.bits}.unit")
         self.matrix = blocks
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The matrix's."""
+        return self.matrix.weight.slots
+
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """The units that were found while the integers were written."""
         yield self.matrix.made(value)[1].squeeze(-1)
@@ -163,6 +178,11 @@ class BlockCounts(WeightTensor):
         shape = (rows, columns // blocks.block, 1)
         super().__init__(blocks.weight.slot, shape, ir.DataType.INT8, blocks.weight.steps, f".int{blocks.bits}.count")
         self.matrix = blocks
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The matrix's."""
+        return self.matrix.weight.slots
 
     def blocks(self, value: Tensor | RowSource, dtype: torch.dtype) -> Iterator[Tensor]:
         """All of them as one block."""

@@ -50,10 +50,10 @@ class LatentAttention(nn.Module):
         stored_B1TX = torch.cat((self.kv_norm(latent_BSL).unsqueeze(1), k_B1SR), dim=-1)
         if state:
             present["latent"] = ops.update_cache(state["latent"], stored_B1TX, signals.write_indices_B)
-            stored_B1TX = ops.live(present["latent"], signals.mask_B1ST)
+            stored_B1TX = present["latent"]
         q_BHSR = self.rotate(q_BHSR, signals)
         k_up, v_up = self.k_up.weight, self.v_up.weight
-        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, signals.mask_B1ST, self.scale)
+        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, signals.mask_B1ST, self.scale, bool(state))
         return self.o(ops.merge_heads(y_BHSV)), present
 
     def rotate(self, x_BHSR: Tensor, signals: Signals) -> Tensor:

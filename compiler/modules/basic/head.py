@@ -17,16 +17,12 @@ class Projection(nn.Module):
 
     def __init__(self, vocab: int, width: int, tied: nn.Parameter | None, bias: bool, dtype: torch.dtype) -> None:
         super().__init__()
-        self.tied = tied is not None
         self.weight = tied if tied is not None else nn.Parameter(torch.empty(vocab, width, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(vocab, dtype=dtype)) if bias else None
 
     def forward(self, x_BPN: Tensor) -> Tensor:
         """[B, P, width] → [B, P, vocab]."""
-        if not self.tied:
-            return ops.linear(x_BPN, self.weight, self.bias)
-        logits = ops.embedding_logits(x_BPN, self.weight)
-        return logits if self.bias is None else logits + self.bias
+        return ops.linear(x_BPN, self.weight, self.bias)
 
 
 class LmHead(Projection):

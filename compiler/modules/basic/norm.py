@@ -19,8 +19,7 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] → [..., width]."""
-        weight = self.weight + 1.0 if self.word.unit_offset else self.weight
-        return ops.rms_norm(x, weight, self.word.eps)
+        return ops.rms_norm(x, self.weight, self.word.eps, float(self.word.unit_offset))
 
 
 class LayerNorm(nn.Module):
@@ -34,8 +33,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] → [..., width]."""
-        weight = self.weight + 1.0 if self.word.unit_offset and self.weight is not None else self.weight
-        return nn.functional.layer_norm(x, (self.width,), weight, self.bias, self.word.eps)
+        return ops.layer_norm(x, self.weight, self.bias, self.word.eps, float(self.word.unit_offset))
 
 
 class PerHead(nn.Module):
@@ -52,7 +50,7 @@ class PerHead(nn.Module):
         if self.word.kind == "rmsnorm":
             normed = ops.rms_norm(x_BHSD, torch.ones(width, dtype=x_BHSD.dtype, device=x_BHSD.device), self.word.eps)
         else:
-            normed = nn.functional.layer_norm(x_BHSD, width, None, None, self.word.eps)
+            normed = ops.layer_norm(x_BHSD, None, None, self.word.eps)
         weight_HD = self.weight + 1.0 if self.word.unit_offset else self.weight
         return normed * weight_HD[:, None, :]
 

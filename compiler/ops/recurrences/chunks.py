@@ -22,7 +22,7 @@ CHUNK = 8
 def scan(body: Body, states: Sequence[Any], scanned: Sequence[Any], ranks: Sequence[int]) -> list[Any]:
     """A Scan node: the final states, then what each step gave, along a new first axis, of the given ranks."""
     count = len(states) + len(ranks)
-    outputs = list(op.Scan(*states, *scanned, body=body.graph(), num_scan_inputs=len(scanned), outputs=count))
+    outputs = list(op.Scan(*states, *scanned, body=body.body(), num_scan_inputs=len(scanned), outputs=count))
     for output, rank in zip(outputs, [*(len(state.shape) for state in states), *ranks], strict=True):
         output.type, output.shape = ir.TensorType(body.dtype), ir.Shape([None] * rank)
     return outputs

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from archc.compiler.build import bind, build, load_torch, open_slots
 from archc.compiler.contract.rings import find_rings, longest_call
+from archc.compiler.contract.shared_inputs import wire
 from archc.compiler.modules.model import meta_model
 from archc.runtime.engine import Engine, load
 
@@ -121,7 +122,7 @@ def test_the_last_logits_of_rows_that_end_in_different_calls(engine, rows, wante
 def test_what_may_be_a_ring(spec: Path, change: tuple[str, ...], call: int | None, windows: dict[int, int]) -> None:
     bound = bind(spec, None, "tiny", change)
     assert longest_call(bound) == call
-    assert find_rings(bound, bound.context).windows == windows
+    assert find_rings(bound, wire(bound), bound.context).windows == windows
 
 
 def test_the_portable_graph_has_growing_caches(spec: Path, tmp_path: Path) -> None:

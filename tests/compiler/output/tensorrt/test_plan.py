@@ -18,7 +18,7 @@ from archc.compiler.output.tensorrt.sections import EngineOptions
 from archc.plan import Plan
 from archc.runtime.errors import PlanError
 
-HYBRID = Path(__file__).parents[3] / "examples" / "hybrid.yaml"
+HYBRID = Path(__file__).parents[4] / "examples" / "hybrid.yaml"
 SIZES = ["d_model=32", "d_ff=48", "num_layers=2", "num_heads=2", "vocab_size=60", "context_length=64"]
 
 

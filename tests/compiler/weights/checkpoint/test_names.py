@@ -55,7 +55,7 @@ def test_of_stacked_experts_only_a_part_is_read_at_a_time(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("quantize", [None, "int8", "int4"])
 def test_large_tensors_are_read_by_rows(quantize: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = Path(__file__).parents[3] / "examples" / "tiny-qwen2"
+    example = Path(__file__).parents[4] / "examples" / "tiny-qwen2"
     whole = build(example, out=tmp_path / "whole.plan", quantize=quantize).read_bytes()
     monkeypatch.setattr(names, "_LARGE", 30_000)
     monkeypatch.setattr(lazy, "BLOCK_BYTES", 10_000)

@@ -1,0 +1,106 @@
+"""Roles of a graph's inputs, outputs and state, kept on the values themselves.
+
+A port is a JSON object in `ir.Value.metadata_props`. Names, dtypes and shapes are those of the value, so that a pass
+which replaces a value or renames an axis changes the contract with it; `describe` reads the manifest's records off the
+graph at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+from msgspec import convert, to_builtins
+
+from archc.compiler.graph.values import dtype_of, shape_of
+from archc.plan import manifest
+from archc.plan.dtypes import DTYPES, DTypeName
+
+MODEL, ENCODER = "model", "encoder"
+"""Names of graphs: the one that every call runs, and an encoder-decoder's encoder, which runs once a sequence."""
+
+PORT = "archc.port"
+_STATE = "state"
+_NAMES = {dtype.onnx: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The manifest's records of one graph's inputs, outputs and state."""
+
+    inputs: Sequence[manifest.Input]
+    outputs: Sequence[manifest.Output]
+    state: Sequence[manifest.State]
+
+
+def mark_ports(graph: ir.Graph, contract: Contract) -> None:
+    """Write roles, masks and kinds of state on the values that a contract names."""
+    inputs, outputs = ({value.name: value for value in values} for values in (graph.inputs, graph.outputs))
+    for item in contract.inputs:
+        mask = {} if item.mask is None else {"mask": to_builtins(item.mask)}
+        mark(inputs[item.name], {"role": item.role, **mask})
+    for output in contract.outputs:
+        mark(outputs[output.name], {"role": output.role})
+    for state in contract.state:
+        mark_state_input(inputs[state.input], state.kind, state.output, state.window)
+        if state.output is not None:
+            mark(outputs[state.output], {_STATE: state.kind})
+
+
+def mark_state_input(value: ir.Value, kind: str, output: str | None, window: int | None = None) -> None:
+    """Write on an input that it holds a state of a kind, which the named output replaces."""
+    mark(value, {_STATE: kind, "output": output} | ({} if window is None else {"window": window}))
+
+
+def mark(value: ir.Value, facts: dict[str, Any]) -> None:
+    """Replace the port of a value."""
+    value.metadata_props[PORT] = json.dumps(facts)
+
+
+def port(value: ir.Value) -> dict[str, Any]:
+    """Return the port of a value; empty without one."""
+    facts: dict[str, Any] = json.loads(value.metadata_props.get(PORT, "{}"))
+    return facts
+
+
+def state_kind(value: ir.Value) -> str | None:
+    """Return the kind of state that a value holds, or None."""
+    kind: str | None = port(value).get(_STATE)
+    return kind
+
+
+def is_mask(value: ir.Value) -> bool:
+    """Return whether a value is an attention mask among the graph's inputs."""
+    return port(value).get("role") == "mask"
+
+
+def dtype_name(dtype: ir.DataType) -> DTypeName:
+    """Return the manifest's name of an element type."""
+    return _NAMES[dtype.value]  # type: ignore[return-value]
+
+
+def describe(graph: ir.Graph) -> Contract:
+    """Return the manifest's records of a graph whose values carry their ports."""
+    inputs = [(value, port(value)) for value in graph.inputs]
+    outputs = [(value, port(value)) for value in graph.outputs]
+    return Contract(
+        inputs=tuple(convert(_record(value, facts), manifest.Input) for value, facts in inputs if "role" in facts),
+        outputs=tuple(convert(_record(value, facts), manifest.Output) for value, facts in outputs if "role" in facts),
+        state=tuple(_state(value, facts) for value, facts in inputs if _STATE in facts),
+    )
+
+
+def _record(value: ir.Value, facts: dict[str, Any]) -> dict[str, Any]:
+    return {"name": value.name, "dtype": dtype_name(dtype_of(value)), "shape": _sizes(value), **facts}
+
+
+def _state(value: ir.Value, facts: dict[str, Any]) -> manifest.State:
+    record = _record(value, {"output": facts["output"], "window": facts.get("window"), "kind": facts[_STATE]})
+    return convert({"input": record.pop("name"), **record}, manifest.State)
+
+
+def _sizes(value: ir.Value) -> list[int | str]:
+    return [size if isinstance(size, int) else str(size) for size in shape_of(value)]

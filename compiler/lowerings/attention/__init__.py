@@ -1,0 +1,1 @@
+"""Lowerings of attention and of the KV cache."""

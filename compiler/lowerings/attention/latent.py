@@ -1,0 +1,176 @@
+"""Latent attention: absorbed, or in the form that costs less for the call (DeepSeek-V2 2024, section 2.1).
+
+Absorbed, every query head works on the latents themselves: k_up is applied to the queries and v_up to the result, so
+that a decoding step reads the cache and nothing else. Expanded, the latents become the keys and values of every head
+first, which are narrower than a latent: that is cheaper where many queries share them, as in a prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from archc.compiler.graph.builder import GraphBuilder
+from archc.compiler.graph.values import dtype_of, fixed_size, required
+from archc.compiler.lowerings.attention.blocks import QueryBlocks
+from archc.compiler.lowerings.attention.caches import FloatCaches, mask_of
+from archc.compiler.lowerings.attention.grouped import Problem, grouped_attention
+from archc.compiler.lowerings.attention.int8_caches import Int8Caches
+from archc.compiler.lowerings.attention.masks import AdditiveMasks
+from archc.compiler.lowerings.attention.operands import FloatKeys, FloatValues
+from archc.compiler.weights.lazy import Stacked, Transposed, WeightTensor
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The operands of an `archc.LatentAttention` node: queries [B, H, S, N] and their rotated part [B, H, S, R], stored
+    latents and rotated keys [B, 1, T, L + R], k_up [H, N, L] and v_up [H, L, V]."""
+
+    query: ir.Value
+    rotated: ir.Value
+    stored: ir.Value
+    k_up: ir.Value
+    v_up: ir.Value
+    scale: float
+
+    @property
+    def heads(self) -> int:
+        """The number of query heads."""
+        return fixed_size(self.k_up, 0)
+
+    @property
+    def width(self) -> int:
+        """The width of a latent."""
+        return fixed_size(self.k_up, 2)
+
+
+def latent_of(node: ir.Node, op: GraphBuilder, stored: ir.Value) -> Latent:
+    """Return the operands of a node, with its weights cut into heads."""
+    query, rotated, _, k_up, v_up = map(required, node.inputs[:5])
+    heads = fixed_size(query, 1)
+    return Latent(
+        query,
+        rotated,
+        stored,
+        _by_head(op, k_up, heads, transposed=False),
+        _by_head(op, v_up, heads, transposed=True),
+        node.attributes["scale"].as_float(),
+    )
+
+
+def _by_head(op: GraphBuilder, weight: ir.Value, heads: int, transposed: bool) -> ir.Value:
+    """Return a matrix [H · M, L] as [H, M, L], or as [H, L, M] if `transposed`."""
+    tensor = weight.const_value
+    if isinstance(tensor, WeightTensor):
+        stacked = tensor.then(Stacked(heads))
+        return op.initializer(stacked.then(Transposed()) if transposed else stacked)
+    rows, width = fixed_size(weight, 0) // heads, fixed_size(weight, 1)
+    value: ir.Value = op.Reshape(weight, op.ints(heads, rows, width))
+    value.type, value.shape = weight.type, ir.Shape([heads, rows, width])
+    if transposed:
+        value = op.Transpose(value, perm=[0, 2, 1])
+        value.type, value.shape = weight.type, ir.Shape([heads, width, rows])
+    return value
+
+
+def absorbed_query(op: GraphBuilder, latent: Latent) -> ir.Value:
+    """Build the query of the absorbed form, [B, H, S, L + R]: k_up applied to the query, and the rotated part."""
+    query: ir.Value = op.Concat(op.MatMul(latent.query, latent.k_up), latent.rotated, axis=-1)
+    assert latent.query.shape is not None
+    query.type = latent.query.type
+    query.shape = ir.Shape([*latent.query.shape[:3], latent.width + fixed_size(latent.rotated, 3)])
+    return query
+
+
+def absorbed_result(op: GraphBuilder, latent: Latent, mixed: ir.Value) -> ir.Value:
+    """Apply v_up to the weighted sums of what is stored, [B, H, S, L + R] → [B, H, S, V]."""
+    latents = op.Slice(mixed, op.ints(0), op.ints(latent.width), op.ints(3))
+    result: ir.Value = op.MatMul(latents, latent.v_up)
+    return result
+
+
+class GroupedLatentAttention:
+    """Lowers `archc.LatentAttention` for ONNX Runtime's CPU provider: an If on the call's lengths with both forms."""
+
+    def __init__(self, caches: FloatCaches | Int8Caches, blocks: QueryBlocks, masks: AdditiveMasks) -> None:
+        self.caches, self.blocks, self.masks = caches, blocks, masks
+
+    def __call__(self, node: ir.Node, op: GraphBuilder) -> ir.Value:
+        """Build both forms over one cache; both read the same weights."""
+        mask, result = mask_of(node), node.outputs[0]
+        stored = self.caches.live(op, node, required(node.inputs[2]))
+        latent = latent_of(node, op, stored)
+        additive = self.masks.additive(op, mask, None, dtype_of(latent.query))
+        expanding = _expanding_is_cheaper(op, mask, latent)
+        expanded, absorbed = op.nested("expanded"), op.nested("absorbed")
+        wide = self.blocks.build(
+            expanded, mask, result, _expanded(expanded, latent, additive), grouped_attention, outer=op
+        )
+        narrow = self._absorbed(absorbed, op, latent, mask, additive, result)
+        for value in (wide, narrow):
+            value.type, value.shape = result.type, result.shape
+        chosen: ir.Value = op.If(
+            expanding, then_branch=expanded.subgraph([wide]), else_branch=absorbed.subgraph([narrow])
+        )
+        return chosen
+
+    def _absorbed(
+        self,
+        op: GraphBuilder,
+        outer: GraphBuilder,
+        latent: Latent,
+        mask: ir.Value,
+        additive: ir.Value,
+        result: ir.Value,
+    ) -> ir.Value:
+        """Build attention of all heads over one key/value head, the stored latents."""
+        query = absorbed_query(op, latent)
+        width = fixed_size(query, 3)
+        problem = Problem(
+            operands=[(query, FloatKeys(latent.stored))],
+            values=FloatValues(latent.stored),
+            mask=additive,
+            heads=latent.heads,
+            kv_heads=1,
+            value_width=width,
+            scale=latent.scale,
+        )
+        assert result.shape is not None
+        like = ir.Value(type=result.type, shape=ir.Shape([*result.shape[:3], width]))
+        mixed = self.blocks.build(op, mask, like, problem, grouped_attention, outer=outer)
+        return absorbed_result(op, latent, mixed)
+
+
+def _expanding_is_cheaper(op: GraphBuilder, mask: ir.Value, latent: Latent) -> ir.Value:
+    """Build T · c < S · c + S · T · d, bool [1].
+
+    c multiplications make one token's keys and values, or apply k_up and v_up to one query, in all heads; d is how many
+    more a pair of query and key takes in the absorbed form.
+    """
+    heads, nope, width = (fixed_size(latent.k_up, axis) for axis in range(3))
+    value = fixed_size(latent.v_up, 2)
+    once = op.ints(heads * width * (nope + value))
+    a_pair = op.ints(heads * (2 * width - nope - value))
+    queries, keys = op.Shape(mask, start=2, end=3), op.Shape(mask, start=3, end=4)
+    extra = op.Mul(op.Sub(keys, queries), once)
+    cheaper: ir.Value = op.Less(extra, op.Mul(op.Mul(queries, keys), a_pair))
+    return cheaper
+
+
+def _expanded(op: GraphBuilder, latent: Latent, additive: ir.Value) -> Problem:
+    """Build keys and values of all heads: scores are scale · (q · (k_up · latentᵀ) + q_rotated · k_rotatedᵀ)."""
+    axis, end = op.ints(3), latent.width + fixed_size(latent.rotated, 3)
+    latents = op.Slice(latent.stored, op.ints(0), op.ints(latent.width), axis)
+    shared = op.Slice(latent.stored, op.ints(latent.width), op.ints(end), axis)
+    # Keys are built transposed, as the scores read them, so that both forms read k_up as it is stored.
+    keys = op.MatMul(latent.k_up, op.Transpose(latents, perm=[0, 1, 3, 2]))
+    return Problem(
+        operands=[(latent.query, FloatKeys(keys, transposed=True)), (latent.rotated, FloatKeys(shared))],
+        values=FloatValues(op.MatMul(latents, latent.v_up)),
+        mask=additive,
+        heads=latent.heads,
+        kv_heads=latent.heads,
+        value_width=fixed_size(latent.v_up, 2),
+        scale=latent.scale,
+    )

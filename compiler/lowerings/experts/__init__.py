@@ -1,0 +1,1 @@
+"""Lowerings of `archc.Experts`, the routed experts of a mixture."""

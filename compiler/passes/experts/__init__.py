@@ -1,1 +1,0 @@
-"""Passes that expand mixtures of experts for a target."""

@@ -1,1 +1,0 @@
-"""Passes over matrix products and their weights."""

@@ -1,0 +1,55 @@
+"""ONNX Runtime on NVIDIA GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from archc.compiler.lowerings.activations import swish
+from archc.compiler.lowerings.attention.portable import CACHES, StandardAttention
+from archc.compiler.lowerings.driver import Lower, Lowering
+from archc.compiler.lowerings.experts.scanned import scanned_experts
+from archc.compiler.lowerings.heads import split_heads, take_positions
+from archc.compiler.lowerings.linear import portable
+from archc.compiler.lowerings.linear.quantized import CUDA, QuantizedWeights
+from archc.compiler.lowerings.norm import standard_norm
+from archc.compiler.passes.clean import Clean, DropInnerAxisNames
+from archc.compiler.passes.fuse_norms import FuseNorms
+from archc.compiler.passes.greedy_output import GreedyOutput
+from archc.compiler.targets.target import Choices, Target
+
+
+def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
+    """Return the passes of a build."""
+    attention = StandardAttention()
+    lowerings: dict[str, Lowering] = {
+        "Attention": attention.attention,
+        "Experts": scanned_experts,
+        "LatentAttention": attention.latent,
+        "Linear": portable.linear,
+        "Norm": standard_norm,
+        "SplitHeads": split_heads,
+        "TakePositions": take_positions,
+        "UpdateCache": CACHES.update,
+    }
+    standard: dict[str, Lowering] = {"Swish": swish}
+    if choices.quantization is not None:
+        weights = QuantizedWeights(8 if choices.quantization == "int8" else 4, CUDA, portable.linear)
+        lowerings["Linear"], standard["Gather"] = weights.linear, weights.lookup
+    return (
+        Lower(lowerings, standard),
+        FuseNorms(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
+        *((GreedyOutput(),) if choices.decodes else ()),
+        Clean(),
+        DropInnerAxisNames(),
+    )
+
+
+TARGET = Target(
+    name="ort-cuda",
+    description="ONNX Runtime on NVIDIA GPUs",
+    passes=passes,
+    dtypes=("float16", "bfloat16", "float32"),
+    quantizations=("int8", "int4"),
+)

@@ -1,0 +1,57 @@
+"""What a target is: the options it has, and the passes that turn a traced graph into its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
+
+from archc.compiler.contract.rings import Rings
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The options of one build that passes depend on."""
+
+    #: Windowed layers whose caches may be rings.
+    rings: Rings
+    #: The most tokens of a sequence.
+    slots: int
+    #: Whether the model generates tokens.
+    decodes: bool
+    #: Weight quantization: one of the target's `quantizations`, or None.
+    quantization: str | None = None
+    #: KV-cache quantization: one of the target's `caches`, or None.
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A runtime, or a form for several, that plans are built for."""
+
+    name: str
+    description: str
+    #: The passes of a build, in order.
+    passes: Callable[[Choices], Sequence[ir.passes.PassBase]]
+    #: Compute dtypes; the first is the default.
+    dtypes: tuple[str, ...]
+    #: A plan that holds graphs, a folder of ONNX files, or a plan that holds a serialized engine.
+    output: Literal["plan", "folder", "engine"] = "plan"
+    #: Forms of weight quantization.
+    quantizations: tuple[str, ...] = ()
+    #: Compute dtypes that quantized weights can be combined with.
+    quantized_dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32")
+    #: Forms of KV-cache quantization.
+    caches: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> bool:
+        """Whether a build writes a folder."""
+        return self.output == "folder"
+
+    @property
+    def engine(self) -> bool:
+        """Whether a build serializes an engine."""
+        return self.output == "engine"
