@@ -32,7 +32,8 @@ def test_a_checkpoint_that_fits_several_specs_names_them(archc: Archc, tmp_path:
     result = archc("build", checkpoint, "-o", tmp_path / "engine.plan")
     assert result.code == 2
     (error,) = result.errors
-    assert "model_type 'baichuan' matches several specs: baichuan-13b, baichuan2-13b, baichuan2; pass the name of one of them" in error
+    names = "baichuan-13b, baichuan2-13b, baichuan2"
+    assert f"model_type 'baichuan' matches several specs: {names}; pass the name of one of them" in error
     assert archc("build", "baichuan2", "--weights", checkpoint, "-o", tmp_path / "engine.plan").code == 0
 
 
