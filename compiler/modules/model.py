@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.archspec.binding.binding import BoundSpec
 from archc.compiler.contract.cross_layer import given
 from archc.compiler.contract.shared_inputs import SOURCE_MASK, Wire, wire
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State

@@ -37,7 +37,7 @@ class DeltaRule(nn.Module):
         self.rate = LowRank(width, word.rate_rank, channels, True, dtype)
         self.gate = LowRank(width, word.gate_rank, channels, False, dtype, torch.sigmoid)
         residual = word.value_residual
-        rank = residual.rank if isinstance(residual, words.TakeValues) else None
+        rank = residual.rank if isinstance(residual, words.ValueMix) else None
         self.value_gate = LowRank(width, rank, channels, True, dtype) if rank is not None else None
         self.key_scale = nn.Parameter(torch.empty(channels, dtype=dtype))
         self.key_rate = nn.Parameter(torch.empty(channels, dtype=dtype))
@@ -57,7 +57,7 @@ class DeltaRule(nn.Module):
         r, k, v = self.r(shifted["r"]), self.k(shifted["k"]), self.v(shifted["v"])
         if self.value_gate is not None:
             v = v + (inputs.cross_layer[VALUES] - v) * self.value_gate(shifted["v"]).sigmoid()
-        if isinstance(self.word.value_residual, words.GiveValues):
+        if isinstance(self.word.value_residual, words.ValueSource):
             present[VALUES] = v
         rate = self.rate(shifted["a"]).sigmoid()
         unit_key = self.unit_keys((k * self.key_scale).float())

@@ -15,7 +15,7 @@ from typing import Protocol
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from archc.archspec.errors import clipped
+from archc.archspec.errors import clip as clipped
 from archc.compiler.errors import BuildError
 from archc.plan.dtypes import DTYPES
 
