@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 
+from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.opset import OPSET
-from archc.compiler.ops.operators import ATTENTION_METADATA
-from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.weights.lazy import WeightTensor, join_rows
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -45,7 +46,8 @@ def model(
     for node in nodes:
         for index, output in enumerate(node.outputs):
             output.name = output.name or f"{node.name}.{index}"
-    graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, opset_imports={"": OPSET}, name="test")
+    imports = {"": OPSET} | {node.domain: 1 for node in nodes if node.domain}
+    graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, opset_imports=imports, name="test")
     return ir.Model(graph, ir_version=11)
 
 
@@ -80,7 +82,6 @@ def attention(heads: int, kv_heads: int, width: int, scale: float, mask: ir.Data
         "softmax_precision": ir.AttrInt64("softmax_precision", 1),
     }
     node = ir.Node("", "Attention", inputs, attributes.values(), num_outputs=1, name="attention")
-    node.metadata_props[ATTENTION_METADATA] = json.dumps({"scale": scale, "bias": mask != ir.DataType.BOOL})
     output = node.outputs[0]
     output.name, output.type = "y", ir.TensorType(ir.DataType.FLOAT)
     output.shape = ir.Shape(["batch", heads, "seq", width])
@@ -105,3 +106,56 @@ def attention_feeds(heads: int, kv_heads: int, width: int, mask: ir.DataType, se
     slopes = np.arange(1, heads + 1, dtype=np.float32)[:, None, None] / heads
     bias = np.where(seen, slopes * np.arange(total, dtype=np.float32), np.finfo(np.float32).min)
     return feeds | {"mask": np.broadcast_to(bias, (2, heads, seq, total)).astype(np.float32)}
+
+
+def semantic(
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    name: str,
+    shape: Sequence[int | str],
+    dtype: ir.DataType = ir.DataType.FLOAT,
+    **attributes: Any,
+) -> ir.Node:
+    """A node of the domain archc, named like its one output, whose type and shape are known."""
+    node = ir.Node(
+        ARCHC, op_type, inputs, [ir.convenience.convert_attribute(*pair) for pair in attributes.items()], name=name
+    )
+    describe(node, name, shape, dtype)
+    return node
+
+
+def describe(node: ir.Node, name: str, shape: Sequence[int | str], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
+    """The first output of a node, with a name, a type and a shape."""
+    output = node.outputs[0]
+    output.name, output.type, output.shape = name, ir.TensorType(dtype), ir.Shape(shape)
+    return output
+
+
+_FLOATS = {
+    ir.DataType.FLOAT: torch.float32,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+}
+
+
+def filled(graph_model: ir.Model, slots: Mapping[str, torch.Tensor]) -> ir.Model:
+    """The model with the bytes of its weights, as a plan stores them, from the tensors of these slots."""
+    for item in graph_model.graph.initializers.values():
+        stored = item.const_value
+        if not isinstance(stored, WeightTensor):
+            continue
+        dtype = _FLOATS.get(stored.dtype, torch.uint8)
+        parts = [(part, join_rows([slots[slot] for slot in part.slots])) for part in stored.in_parts()]
+        blocks = [block for part, rows in parts for block in part.blocks(rows, dtype)]
+        data = b"".join(block.contiguous().view(torch.uint8).numpy().tobytes() for block in blocks)
+        assert len(data) == stored.nbytes
+        dims = [int(size) for size in stored.shape]
+        proto = onnx.TensorProto(name=item.name, data_type=int(stored.dtype), dims=dims, raw_data=data)
+        item.const_value = ir.serde.deserialize_tensor(proto)
+    return graph_model
+
+
+def weights_of(graph_model: ir.Model) -> dict[str, WeightTensor]:
+    """The streamed weights by name."""
+    tensors = {item.name: item.const_value for item in graph_model.graph.initializers.values()}
+    return {str(name): tensor for name, tensor in tensors.items() if isinstance(tensor, WeightTensor)}
