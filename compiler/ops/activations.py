@@ -41,20 +41,8 @@ ACTIVATIONS: dict[str, Activation] = {
 def activation(name: str, beta: float = 0.0) -> Callable[[Tensor], Tensor]:
     """Return an activation as a torch function; a beta makes silu x · sigmoid(beta · x) (Ramachandran et al. 2017)."""
     if beta:
-<<<<<<< HEAD
-        return lambda x: x * (beta * x).sigmoid()
-    return ACTIVATIONS[name].torch
-=======
         return lambda x: swish(x, beta)
-    functions: dict[str, Callable[[Tensor], Tensor]] = {
-        "silu": nn.functional.silu,
-        "relu": nn.functional.relu,
-        "gelu": nn.functional.gelu,
-        "relu2": lambda x: nn.functional.relu(x).square(),
-        "gelu_tanh": lambda x: nn.functional.gelu(x, approximate="tanh"),
-    }
-    return functions[name]
->>>>>>> main
+    return ACTIVATIONS[name].torch
 
 
 def gated(gate: Tensor, up: Tensor, name: str, beta: float, limit: float, up_offset: float) -> Tensor:

@@ -23,14 +23,9 @@ from archc.compiler.graph.builder import intern_constant, register_initializer
 from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
 from archc.compiler.graph.subgraph import copy_attribute
 from archc.compiler.modules.attention.cross_attention import CrossAttention
-<<<<<<< HEAD
 from archc.compiler.modules.model import Model, layer_inputs
 from archc.compiler.modules.position.shared_tensors import SINUSOIDS, ntk_scale_name
-from archc.compiler.tracing.parts import IR_VERSION, Part, Piece, trace
-=======
-from archc.compiler.modules.model import SINUSOIDS, Model, signals_of, stretch_name
 from archc.compiler.tracing.parts import Part, Piece, trace
->>>>>>> main
 from archc.compiler.weights.lazy import StackedWeight, WeightTensor
 from archc.compiler.weights.slots import parameter_slots
 from archc.plan.manifest import Input, State

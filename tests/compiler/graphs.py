@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+
 def attention(heads: int, kv_heads: int, width: int, scale: float, mask: ir.DataType) -> ir.Model:
     """One Attention node as the compiler writes it: a mask, a scale, no flag of causality."""
     inputs = [

@@ -50,23 +50,13 @@ class Attention(nn.Module):
         q, k, v = self.project(source_BSN, x_BSN)
         q, k = self.rotate(q, inputs), self.rotate(k, inputs)
         if "key" in state:
-<<<<<<< HEAD
             present["key"] = ops.update_cache(state["key"], k, inputs.write_indices_B)
             present["value"] = ops.update_cache(state["value"], v, inputs.write_indices_B)
-            k, v = (ops.live(present[name], inputs.mask_B1ST) for name in ("key", "value"))
+            k, v = present["key"], present["value"]
         if inputs.logn_B1S1 is not None:
             q = q * inputs.logn_B1S1
         bias, softcap = self.score_bias(inputs), self.word.softcap
-        y_BHSD = ops.attention(q, k, v, inputs.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks)
-=======
-            present["key"] = ops.update_cache(state["key"], k, signals.write_indices_B)
-            present["value"] = ops.update_cache(state["value"], v, signals.write_indices_B)
-            k, v = present["key"], present["value"]
-        if signals.logn_B1S1 is not None:
-            q = q * signals.logn_B1S1
-        bias, softcap = self.score_bias(signals), self.word.softcap
-        y_BHSD = ops.attention(q, k, v, signals.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks, "key" in state)
->>>>>>> main
+        y_BHSD = ops.attention(q, k, v, inputs.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks, "key" in state)
         return self.o(ops.merge_heads(y_BHSD)), present
 
     def project(self, source_BSN: Tensor, x_BSN: Tensor) -> tuple[Tensor, Tensor, Tensor]:

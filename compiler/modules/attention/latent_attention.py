@@ -52,19 +52,11 @@ class LatentAttention(nn.Module):
         k_B1SR = self.rotate(k_BSR.unsqueeze(1), inputs)
         stored_B1TX = torch.cat((self.kv_norm(latent_BSL).unsqueeze(1), k_B1SR), dim=-1)
         if state:
-<<<<<<< HEAD
             present["latent"] = ops.update_cache(state["latent"], stored_B1TX, inputs.write_indices_B)
-            stored_B1TX = ops.live(present["latent"], inputs.mask_B1ST)
+            stored_B1TX = present["latent"]
         q_BHSR = self.rotate(q_BHSR, inputs)
         k_up, v_up = self.k_up.weight, self.v_up.weight
-        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, inputs.mask_B1ST, self.scale)
-=======
-            present["latent"] = ops.update_cache(state["latent"], stored_B1TX, signals.write_indices_B)
-            stored_B1TX = present["latent"]
-        q_BHSR = self.rotate(q_BHSR, signals)
-        k_up, v_up = self.k_up.weight, self.v_up.weight
-        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, signals.mask_B1ST, self.scale, bool(state))
->>>>>>> main
+        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, inputs.mask_B1ST, self.scale, bool(state))
         return self.o(ops.merge_heads(y_BHSV)), present
 
     def rotate(self, x_BHSR: Tensor, inputs: LayerInputs) -> Tensor:

@@ -9,12 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD
-from archc.archspec.binding.binding import BoundSpec
-=======
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary.verbs import Select
->>>>>>> h-spec
 from archc.archspec.weights.resolve import Resolution
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.reader import Weights
