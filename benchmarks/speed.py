@@ -33,9 +33,9 @@ def main() -> None:
     rows = np.random.default_rng(0).integers(0, engine.vocab_size, (given.batch, given.prompt)).tolist()
     prefill, decode = [], []
     for _ in range(given.rounds + 1):
-        engine.generate(rows, max_new_tokens=given.new + 1, ignore_eos=True)
-        prefill.append(given.batch * given.prompt / engine.timing["prefill_s"])
-        decode.append(given.batch * given.new / engine.timing["decode_s"])
+        timing = engine.run(rows, max_new_tokens=given.new + 1, ignore_eos=True).timing
+        prefill.append(given.batch * given.prompt / timing["prefill_s"])
+        decode.append(given.batch * given.new / timing["decode_s"])
 
     threads = engine.timing["threads"]
     manifest = engine.manifest

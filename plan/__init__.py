@@ -1,4 +1,8 @@
-"""engine.plan: its manifest, its reader and its writer.  The format is described in docs/plan-format.md."""
+"""The engine.plan file format: manifest, reader and writer. docs/plan-format.md describes the format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from archc.plan.engine_section import Engine, Profile
 from archc.plan.errors import PlanError
@@ -17,7 +21,10 @@ from archc.plan.manifest import (
     Tokens,
 )
 from archc.plan.reader import Plan
-from archc.plan.writer import EntryStream, PlanWriter
+
+if TYPE_CHECKING:
+    from archc.plan.pipeline import EntryStream
+    from archc.plan.writer import PlanWriter
 
 __all__ = [
     "FORMAT",
@@ -39,3 +46,16 @@ __all__ = [
     "Tensor",
     "Tokens",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the writer when it is first used, because reading a plan does not need its packages."""
+    if name == "PlanWriter":
+        from archc.plan.writer import PlanWriter
+
+        return PlanWriter
+    if name == "EntryStream":
+        from archc.plan.pipeline import EntryStream
+
+        return EntryStream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

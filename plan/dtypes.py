@@ -1,4 +1,4 @@
-"""Element types by the plan's names: how wide they are, and how numpy and ONNX call them."""
+"""The table of element types: names of the manifest, ONNX and TensorRT, width in bits, and numpy type."""
 
 from __future__ import annotations
 
@@ -9,52 +9,85 @@ import numpy as np
 from numpy.typing import NDArray
 
 DTypeName = Literal[
-    "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "bool", "float16", "float64", "uint32", "uint64",
-    "bfloat16", "float8e4m3fn", "float8e5m2", "uint4", "int4", "float4e2m1",
-]  # fmt: skip
+    "float32",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "int32",
+    "int64",
+    "bool",
+    "float16",
+    "float64",
+    "uint32",
+    "uint64",
+    "bfloat16",
+    "float8e4m3fn",
+    "float8e5m2",
+    "uint4",
+    "int4",
+    "float4e2m1",
+]
 
 
 @dataclass(frozen=True)
 class DType:
-    """One element type: its ONNX number, its width in bits, and the numpy type that can hold its bits."""
+    """One element type.
 
+    `storage` is the numpy type that holds its bits: the type itself where numpy has it, otherwise an unsigned integer
+    of that width, or of two elements. `tensorrt` is None for types that no engine has as an input or output.
+    """
+
+    name: DTypeName
     onnx: int
+    onnx_name: str
     bits: int
     storage: np.dtype[Any]
+    tensorrt: str | None
+
+    @property
+    def ort(self) -> str:
+        """Return the name of a tensor of this type in ONNX Runtime, such as `tensor(float)`."""
+        return f"tensor({self.onnx_name.lower()})"
 
     def nbytes(self, count: int) -> int:
-        """Return the bytes that `count` elements take, four-bit types packed in pairs."""
+        """Return the size in bytes of `count` elements; two 4-bit elements share one byte."""
         return (count * self.bits + 7) // 8
 
 
-def _dtype(onnx: int, bits: int, storage: type) -> DType:
-    return DType(onnx, bits, np.dtype(storage))
-
+_ROWS: tuple[tuple[DTypeName, int, str, int, type, str | None], ...] = (
+    ("float32", 1, "FLOAT", 32, np.float32, "FLOAT"),
+    ("uint8", 2, "UINT8", 8, np.uint8, "UINT8"),
+    ("int8", 3, "INT8", 8, np.int8, "INT8"),
+    ("uint16", 4, "UINT16", 16, np.uint16, None),
+    ("int16", 5, "INT16", 16, np.int16, None),
+    ("int32", 6, "INT32", 32, np.int32, "INT32"),
+    ("int64", 7, "INT64", 64, np.int64, "INT64"),
+    ("bool", 9, "BOOL", 8, np.bool_, "BOOL"),
+    ("float16", 10, "FLOAT16", 16, np.float16, "HALF"),
+    ("float64", 11, "DOUBLE", 64, np.float64, None),
+    ("uint32", 12, "UINT32", 32, np.uint32, None),
+    ("uint64", 13, "UINT64", 64, np.uint64, None),
+    ("bfloat16", 16, "BFLOAT16", 16, np.uint16, "BF16"),
+    ("float8e4m3fn", 17, "FLOAT8E4M3FN", 8, np.uint8, None),
+    ("float8e5m2", 19, "FLOAT8E5M2", 8, np.uint8, None),
+    ("uint4", 21, "UINT4", 4, np.uint8, None),
+    ("int4", 22, "INT4", 4, np.uint8, None),
+    ("float4e2m1", 23, "FLOAT4E2M1", 4, np.uint8, None),
+)
 
 DTYPES: dict[str, DType] = {
-    "float32": _dtype(1, 32, np.float32),
-    "uint8": _dtype(2, 8, np.uint8),
-    "int8": _dtype(3, 8, np.int8),
-    "uint16": _dtype(4, 16, np.uint16),
-    "int16": _dtype(5, 16, np.int16),
-    "int32": _dtype(6, 32, np.int32),
-    "int64": _dtype(7, 64, np.int64),
-    "bool": _dtype(9, 8, np.bool_),
-    "float16": _dtype(10, 16, np.float16),
-    "float64": _dtype(11, 64, np.float64),
-    "uint32": _dtype(12, 32, np.uint32),
-    "uint64": _dtype(13, 64, np.uint64),
-    "bfloat16": _dtype(16, 16, np.uint16),  # numpy has no bfloat16: its bits travel as uint16
-    "float8e4m3fn": _dtype(17, 8, np.uint8),
-    "float8e5m2": _dtype(19, 8, np.uint8),
-    "uint4": _dtype(21, 4, np.uint8),
-    "int4": _dtype(22, 4, np.uint8),
-    "float4e2m1": _dtype(23, 4, np.uint8),
+    name: DType(name, onnx, onnx_name, bits, np.dtype(storage), tensorrt)
+    for name, onnx, onnx_name, bits, storage, tensorrt in _ROWS
 }
+"""Element types by their name in the manifest."""
+
+DTYPES_BY_ONNX: dict[int, DType] = {dtype.onnx: dtype for dtype in DTYPES.values()}
+"""Element types by their number in ONNX."""
 
 
 def to_float32(values: NDArray[Any], dtype: str) -> NDArray[np.float32]:
-    """Return `values`, stored as `dtype` stores its bits, as float32."""
+    """Return `values`, stored as the storage type of `dtype`, as float32."""
     if dtype == "bfloat16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""manifest.json's `engine`: what a runtime must know about a serialized TensorRT engine before it opens it."""
+"""The `engine` section of manifest.json: requirements and shapes of a serialized TensorRT engine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+from archc.plan.axes import CAPACITY
 
 AxisName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 AxisSize = Annotated[int, Meta(ge=1, le=2**40)]
@@ -15,24 +17,30 @@ ENGINE_TARGETS = ("tensorrt", "tensorrt-rtx")
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of the manifest: it cannot be changed, and has no other keys than those."""
+    """A section of the manifest: immutable, and unknown keys are errors."""
 
 
 class Profile(Section, frozen=True):
-    """One optimization profile: the least, the usual and the greatest size of each named axis."""
+    """One optimization profile: the minimum, optimum and maximum size of each named axis."""
 
     name: Name
     axes: dict[AxisName, tuple[AxisSize, AxisSize, AxisSize]]
 
     def __post_init__(self) -> None:
-        for axis, (least, usual, greatest) in self.axes.items():
-            if not least <= usual <= greatest:
-                raise ValueError(f"profile {self.name!r}: axis {axis!r} has the sizes {least}, {usual}, {greatest}")
+        for axis, (minimum, optimum, maximum) in self.axes.items():
+            if not minimum <= optimum <= maximum:
+                raise ValueError(
+                    f"profile {self.name!r}: axis {axis!r}: expected minimum ≤ optimum ≤ maximum, "
+                    f"got {minimum}, {optimum}, {maximum}"
+                )
 
 
 class Engine(Section, frozen=True):
-    """A serialized engine: who built it and for which devices, the sizes that a call may have, and which inputs and
-    outputs share an address."""
+    """A serialized engine: its builder and devices, optimization profiles, cache capacity, and aliased state.
+
+    `aliased` are pairs of an input and an output that share one address. With `weight_streaming`, TensorRT may keep
+    weights in host memory.
+    """
 
     file: Literal["engine.trt", "encoder.trt"]
     builder: Literal["tensorrt", "tensorrt_rtx"]
@@ -47,18 +55,20 @@ class Engine(Section, frozen=True):
 
     def __post_init__(self) -> None:
         if len({profile.name for profile in self.profiles}) != len(self.profiles):
-            raise ValueError("two profiles of an engine have one name")
+            raise ValueError("engine: expected distinct profile names")
         if len({tuple(sorted(profile.axes)) for profile in self.profiles}) != 1:
-            raise ValueError("an engine's profiles have the same axes")
+            raise ValueError("engine: expected the same axes in every profile")
         names = [name for pair in self.aliased for name in pair]
         if len(set(names)) != len(names):
-            raise ValueError("an input or output of an engine is aliased twice")
+            raise ValueError("engine: an input or output is aliased twice")
 
-    def check(self, file: str, shapes: Iterable[Sequence[int | str]]) -> None:
-        """Raise ValueError unless this is the engine of that file and its axes are those that the shapes name."""
+    def check(self, file: str, target: str, shapes: Iterable[Sequence[int | str]]) -> None:
+        """Raise ValueError unless file, target and the axes of `shapes` are those of this engine."""
         if self.file != file:
-            raise ValueError(f"the engine is in {self.file}, where {file} belongs")
+            raise ValueError(f"engine: expected the file {file}, got {self.file}")
+        if target != self.builder.replace("_", "-"):
+            raise ValueError(f"engine.builder: {self.builder} does not match target {target!r:.60}")
         axes = {axis for shape in shapes for axis in shape if isinstance(axis, str)}
-        known = {*self.profiles[0].axes, *(["capacity"] if self.capacity is not None else [])}
-        if odd := sorted(axes ^ known):
-            raise ValueError(f"the axis {odd[0]!r} is in only one of {file}'s profiles and the plan's shapes")
+        profiled = {*self.profiles[0].axes, *([CAPACITY] if self.capacity is not None else [])}
+        if mismatched := sorted(axes ^ profiled):
+            raise ValueError(f"axis {mismatched[0]!r}: expected in both the profiles of {file} and the plan's shapes")

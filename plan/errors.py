@@ -1,4 +1,4 @@
-"""Errors of plan files, below those of the runtime that reads them."""
+"""Errors of the plan format; `archc.runtime.errors` has those of the runtime."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from archc.error import Error
 
 
 class EngineError(Error):
-    """Base class of every error raised while a plan is opened, written or run."""
+    """Base class of every error of opening, writing or running a plan."""
 
 
 class PlanError(EngineError):
-    """The plan file is damaged, hostile, too new, or cannot be written."""
+    """The plan file is damaged or malicious, has a newer format, or cannot be written."""

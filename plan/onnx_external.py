@@ -1,7 +1,8 @@
-"""Moving a model's weight references into the plan file, by walking the protobuf wire format.
+"""External-data references of an ONNX model: validated, and relocated into the plan file, in the protobuf wire format.
 
-The onnx package is not needed for that, and nothing is taken on trust: a tensor outside the main graph's initializers
-may not refer to a file at all, and an initializer may refer only to `weights.bin`, where the manifest says it is.
+Only initializers of the main graph may have external data: in `weights.bin`, with the offset and size of the manifest.
+The references are relocated because ONNX Runtime maps external data only from a file path: its in-memory interfaces
+copy every weight. The onnx package is not needed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from archc.plan.manifest import Tensor
 _MAX_DEPTH = 64
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
-# Which fields of a message hold messages that can lead to a tensor (onnx.proto, IR version 11).
+# Fields with nested messages that may contain a tensor (onnx.proto, IR version 11).
 _CHILDREN: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -30,29 +31,33 @@ _DIMS, _DATA_TYPE, _NAME, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 1, 2, 8, 9
 _DATA_FIELDS = {4, 5, 6, 7, _RAW_DATA, 10, 11}
 
 Field = tuple[int, int, int, int, int]
-"""Field number, wire type, where the field starts, and where its bytes start and end (of a number: it, and the end)."""
+"""Field number, wire type, offset of the field, then start and end of its bytes (for a varint: its value and end)."""
 
 
-def place_weights(model: bytes, tensors: Sequence[Tensor], location: str, base: int, where: str) -> bytes:
-    """Return `model` with each external tensor at `base` plus its offset in the file called `location`.
+def relocate_weights(model: bytes, tensors: Sequence[Tensor], location: str, base: int, where: str) -> bytes:
+    """Return `model` with each external tensor in the file `location`, at `base` plus its offset in weights.bin.
 
-    Raises PlanError, naming `where`, for damaged protobuf and for any reference that the manifest does not list.
+    Raises PlanError with the place `where` for damaged protobuf and for references that are not in `tensors`.
     """
     try:
         location.encode()
     except UnicodeEncodeError:
-        raise PlanError(f"{where}: the file's name is not valid Unicode; rename it") from None
-    return _Walk(model, {tensor.name: tensor for tensor in tensors}, location, base, where).model()
+        raise PlanError(f"{where}: the file name is not valid Unicode; rename the file") from None
+    return _Rewriter(model, {tensor.name: tensor for tensor in tensors}, location, base, where).model()
 
 
-class _Walk:
+class _Rewriter:
+    """A recursive walk over a serialized ModelProto that copies it with new external-data records."""
+
     def __init__(self, data: bytes, tensors: dict[str, Tensor], location: str, base: int, where: str) -> None:
         self.data, self.tensors, self.location, self.base, self.where = data, tensors, location, base, where
 
     def error(self, problem: str) -> PlanError:
-        return PlanError(f"{self.where}: {problem}; do not trust this file, or build it again")
+        """Return a PlanError for an invalid or malicious model."""
+        return PlanError(f"{self.where}: {problem}; do not trust this file, or build the plan again")
 
     def model(self) -> bytes:
+        """Return the whole model, rewritten."""
         out: list[bytes] = []
         for number, wire, start, first, end in self.fields(0, len(self.data)):
             if number == _GRAPH and wire == _BYTES:
@@ -64,6 +69,7 @@ class _Walk:
         return b"".join(out)
 
     def graph(self, at: int, end: int) -> bytes:
+        """Return the main GraphProto, rewritten."""
         out: list[bytes] = []
         for number, wire, start, first, last in self.fields(at, end):
             if number == _INITIALIZER and wire == _BYTES:
@@ -75,19 +81,21 @@ class _Walk:
         return b"".join(out)
 
     def field(self, kind: str, number: int, wire: int, at: int, end: int, depth: int) -> None:
-        """Refuse external data in whatever a field of a message holds, at any depth."""
+        """Raise PlanError for external data anywhere in one field of a message."""
         child = _CHILDREN[kind].get(number)
         if child is not None and wire == _BYTES:
             self.message(child, at, end, depth + 1)
 
     def message(self, kind: str, at: int, end: int, depth: int) -> None:
-        """Refuse external data in a message, at any depth; most of a model's time is spent here."""
+        """Raise PlanError for external data anywhere in a message; this takes most of the time for a model."""
         if depth > _MAX_DEPTH:
-            raise self.error(f"it is nested deeper than {_MAX_DEPTH} levels")
+            raise self.error(f"the model is nested deeper than {_MAX_DEPTH} levels")
         if kind == "tensor":
             for number, wire, _, first, _ in self.fields(at, end):
                 if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and (wire != _VARINT or first != 0)):
-                    raise self.error("a tensor that is not an initializer of the main graph has external data")
+                    raise self.error(
+                        "external data is not supported for a tensor that is not an initializer of the main graph"
+                    )
             return
         children = _CHILDREN[kind]
         for number, wire, _, first, last in self.fields(at, end):
@@ -95,13 +103,13 @@ class _Walk:
                 if wire == _BYTES:
                     self.message(children[number], first, last, depth + 1)
             elif number == _OP_TYPE and kind == "node" and wire == _BYTES and self.data[first:last] == b"EPContext":
-                raise self.error("it has an EPContext node, which loads other files")
+                raise self.error("an EPContext node is not supported, because it loads other files")
 
     def initializer(self, at: int, end: int) -> bytes:
-        """Return one TensorProto of the main graph, its external data checked and moved if it has any."""
+        """Return one initializer of the main graph, with validated and relocated external data."""
         name, dtype, dims, inline = "", 0, list[int](), False
         external: list[tuple[int, int]] = []
-        kept: list[bytes] = []
+        copied: list[bytes] = []
         is_external = False
         for number, wire, start, first, last in self.fields(at, end):
             if number == _EXTERNAL_DATA and wire == _BYTES:
@@ -109,7 +117,7 @@ class _Walk:
                 continue
             if number == _DATA_LOCATION and wire == _VARINT:
                 if first not in (0, 1):
-                    raise self.error(f"an initializer's data location is {first}, which ONNX does not define")
+                    raise self.error(f"the data location {first} of an initializer is not supported")
                 is_external = first == 1
                 continue
             if number == _NAME and wire == _BYTES:
@@ -119,49 +127,55 @@ class _Walk:
             elif number == _DIMS:
                 dims += [first] if wire == _VARINT else self.packed(first, last)
             inline = inline or number in _DATA_FIELDS
-            kept.append(self.data[start:last])
+            copied.append(self.data[start:last])
         if not is_external:
             if external:
-                raise self.error(f"initializer {name!r:.200} names external data but does not use it")
+                raise self.error(
+                    f"initializer {name!r:.200} has external-data records, but its data location is internal"
+                )
             return self.data[at:end]
         tensor = self.tensors.get(name)
         if tensor is None:
-            raise self.error(f"initializer {name!r:.200} has external data, but the manifest lists no such tensor")
+            raise self.error(f"initializer {name!r:.200} has external data, but is not in the manifest's tensors")
         if inline or dims != list(tensor.shape) or dtype != DTYPES[tensor.dtype].onnx:
             raise self.error(
-                f"initializer {name!r:.200} is not the {tensor.dtype} {list(tensor.shape)} of the manifest"
+                f"initializer {name!r:.200}: expected {tensor.dtype} {list(tensor.shape)} and no inline data, "
+                "as in the manifest"
             )
         self.check_reference(tensor, external)
         entries = {"location": self.location, "offset": str(self.base + tensor.offset), "length": str(tensor.bytes)}
         moved = [_bytes(_EXTERNAL_DATA, _bytes(1, k.encode()) + _bytes(2, v.encode())) for k, v in entries.items()]
-        return b"".join([*kept, *moved, _tag(_DATA_LOCATION, _VARINT), b"\x01"])
+        return b"".join([*copied, *moved, _tag(_DATA_LOCATION, _VARINT), b"\x01"])
 
     def check_reference(self, tensor: Tensor, external: Sequence[tuple[int, int]]) -> None:
-        found: dict[str, str] = {}
+        """Raise PlanError unless the external-data records are those of the manifest's tensor."""
+        records: dict[str, str] = {}
         for at, end in external:
             pair = {number: self.text(first, last, wire) for number, wire, _, first, last in self.fields(at, end)}
-            if set(pair) - {1, 2} or pair.get(1, "") in found:
+            if set(pair) - {1, 2} or pair.get(1, "") in records:
                 raise self.error(f"the external data of {tensor.name!r} is malformed")
-            found[pair.get(1, "")] = pair.get(2, "")
+            records[pair.get(1, "")] = pair.get(2, "")
         expected = {"location": "weights.bin", "offset": str(tensor.offset), "length": str(tensor.bytes)}
-        found.setdefault("offset", "0")
-        found.setdefault("length", str(tensor.bytes))
-        for key in found.keys() | expected.keys():
-            if found.get(key) != expected.get(key):
+        records.setdefault("offset", "0")
+        records.setdefault("length", str(tensor.bytes))
+        for key in records.keys() | expected.keys():
+            if records.get(key) != expected.get(key):
                 raise self.error(
-                    f"the external data of {tensor.name!r} has {key[:40]!r} = {found.get(key, '')[:80]!r}, "
-                    f"where the manifest gives {expected.get(key)!r}"
+                    f"the external data of {tensor.name!r}: expected {key[:40]!r} = {expected.get(key)!r}, "
+                    f"got {records.get(key, '')[:80]!r}"
                 )
 
     def text(self, at: int, end: int, wire: int = _BYTES) -> str:
+        """Return a string field."""
         if wire != _BYTES:
-            raise self.error("a name is a number")
+            raise self.error("a string field is a number")
         try:
             return self.data[at:end].decode()
         except UnicodeDecodeError:
-            raise self.error("a name is not UTF-8 text") from None
+            raise self.error("a string field is not UTF-8") from None
 
     def packed(self, at: int, end: int) -> list[int]:
+        """Return a packed field of varints."""
         numbers = list[int]()
         while at < end:
             number, at = self.varint(at, end)
@@ -169,6 +183,7 @@ class _Walk:
         return numbers
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
+        """Return the varint at an offset, and the offset after it."""
         value = shift = 0
         while at < end and shift < 70:
             byte = self.data[at]
@@ -177,10 +192,10 @@ class _Walk:
             if byte < 0x80:
                 return value, at
             shift += 7
-        raise self.error("it is not a valid protobuf message")
+        raise self.error("invalid protobuf message")
 
     def fields(self, at: int, end: int) -> Iterator[Field]:
-        """Yield the fields of one message; refuse what a lenient parser might read in another way."""
+        """Yield the fields of one message; raise PlanError for encodings that parsers read differently."""
         data = self.data
         while at < end:
             start = at
@@ -196,9 +211,9 @@ class _Walk:
                 first, at = self.varint(at, end)
             else:
                 first, at = at, at + (8 if wire == _FIXED64 else 4)
-            # C++ parsers cut a tag to 32 bits, so a larger one would mean another field to them.
+            # C++ parsers truncate a tag to 32 bits, so a larger one would be another field there.
             if not 0 < number < 1 << 29 or wire in (3, 4, 6, 7) or at > end:
-                raise self.error("it is not a valid protobuf message")
+                raise self.error("invalid protobuf message")
             yield number, wire, start, first, at
 
 

@@ -1,4 +1,4 @@
-"""Reading a plan: everything is checked before a byte of it is used."""
+"""The reader of plan files: checks the whole structure before any content is used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Self
 from archc.plan.archive import Span, read_directory
 from archc.plan.errors import PlanError
 from archc.plan.manifest import Manifest, parse_manifest
-from archc.plan.onnx_external import place_weights
+from archc.plan.onnx_external import relocate_weights
 from archc.plan.ownership import check_folder_path
 from archc.plan.replacing import new_folder
 
@@ -26,22 +26,24 @@ _CHUNK = 1 << 20
 
 
 class Plan:
-    """An open plan file whose structure has been checked; the contents of entries only by `verify_hashes`.
+    """An open plan file with a valid structure; only `verify_hashes` checks the contents of all entries.
 
-    Raises PlanError if the file cannot be opened or is not exactly what `docs/plan-format.md` describes.
+    Raises PlanError if the file cannot be opened or deviates from docs/plan-format.md.
     """
 
     manifest: Manifest
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
-            self.path = Path(os.path.realpath(path))  # a link's own folder and name are not where the weights are
+            self.path = Path(os.path.realpath(path))  # the weights are next to the target of a link
             self._file = self.path.open("rb")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise PlanError(f"{os.fspath(path)!r:.300}: the plan cannot be opened: {reason}") from None
+            raise PlanError(
+                f"{os.fspath(path)!r:.300}: the plan cannot be opened: {reason}; check the path and its permissions"
+            ) from None
         try:
-            self._reading = Lock()  # a file has one position
+            self._lock = Lock()  # threads share one file position
             self._spans = read_directory(self._file, str(self.path))
             self.manifest = parse_manifest(self.read(MANIFEST), str(self.path))
             sizes = {name: span.size for name, span in self._spans.items() if name != MANIFEST}
@@ -49,7 +51,9 @@ class Plan:
             check_tensors(self.manifest, sizes, str(self.path))
         except OSError as error:
             self._file.close()
-            raise PlanError(f"{self.path}: the plan cannot be read: {error.strerror}") from None
+            raise PlanError(
+                f"{self.path}: the plan cannot be read: {error.strerror}; check the disk, or copy the plan again"
+            ) from None
         except BaseException:
             self._file.close()
             raise
@@ -68,11 +72,11 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Names of all entries, the manifest among them."""
+        """Return the names of all entries, including the manifest."""
         return list(self._spans)
 
     def offset(self, name: str) -> int:
-        """Return where the entry's bytes start in the file; raise PlanError if there is no such entry."""
+        """Return the entry's offset in the file in bytes; raise PlanError if there is no such entry."""
         return self._span(name).offset
 
     def size(self, name: str) -> int:
@@ -80,27 +84,29 @@ class Plan:
         return self._span(name).size
 
     def read(self, name: str) -> bytes:
-        """Return a whole entry; raise PlanError if there is none, or it is larger than an entry of its kind may be."""
+        """Return a whole entry; raise PlanError if it is missing or exceeds the size limit of its kind."""
         span = self._span(name)
         limit = _TOKENIZER_LIMIT if name.startswith("tokenizer/") else _LIMITS.get(name, span.size)
         if span.size > limit:
-            raise PlanError(f"{self.path}: {name} has {span.size} bytes; at most {limit} are accepted")
-        with self._reading:
+            raise PlanError(
+                f"{self.path}: {name}: expected at most {limit} bytes, got {span.size}; build the plan again"
+            )
+        with self._lock:
             self._file.seek(span.offset)
             data = self._file.read(span.size)
         if len(data) != span.size:
-            raise PlanError(f"{self.path}: {name} ends early: the file was cut while it was open")
+            raise self._truncated(name)
         return data
 
     def model(self, name: str = MODEL) -> bytes:
-        """Return a graph with every weight's location moved to this very file, for a runtime to map in place."""
+        """Return a graph whose external data points into this file, so that a runtime can map the weights in place."""
         spans = self._spans
         offset = spans[WEIGHTS].offset if WEIGHTS in spans else 0
-        return place_weights(self.read(name), self.manifest.tensors, self.path.name, offset, f"{self.path}: {name}")
+        return relocate_weights(self.read(name), self.manifest.tensors, self.path.name, offset, f"{self.path}: {name}")
 
     @contextmanager
     def mapped(self, name: str) -> Iterator[memoryview]:
-        """Give an entry's bytes where they lie in the file, for as long as the block lasts."""
+        """Map an entry's bytes into memory for the duration of the block."""
         span = self._span(name)
         if not span.size:
             raise PlanError(f"{self.path}: {name} is empty; build the plan again")
@@ -115,13 +121,13 @@ class Plan:
             yield data
 
     def verify_hashes(self) -> None:
-        """Read the whole file and raise PlanError for the first entry that does not have its SHA-256."""
+        """Read the whole file and raise PlanError for the first entry with a wrong SHA-256."""
         for name, entry in self.manifest.entries.items():
             digest = hashlib.sha256()
             self._copy(name, digest.update)
             if digest.hexdigest() != entry.sha256:
                 raise PlanError(
-                    f"{self.path}: {name} is damaged: its SHA-256 is not the manifest's; copy or build it again"
+                    f"{self.path}: {name} is damaged: its SHA-256 is not the manifest's; copy or build the plan again"
                 )
 
     def unpack(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -143,18 +149,23 @@ class Plan:
         return [root.resolve() / name for name in self._spans]
 
     def check_unchanged(self) -> None:
-        """Raise PlanError if the path now names another file than the one that was opened and checked."""
+        """Raise PlanError if the path no longer refers to the file that was opened and checked."""
         try:
             now = self.path.stat()
         except OSError as error:
-            raise PlanError(f"{self.path}: the plan went away while it was loaded: {error.strerror}") from None
+            raise PlanError(
+                f"{self.path}: the plan file was deleted during loading: {error.strerror}; load it again"
+            ) from None
         then = os.fstat(self._file.fileno())
         if (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
-            raise PlanError(f"{self.path}: the plan was replaced while it was loaded; load it again")
+            raise PlanError(f"{self.path}: the plan file was replaced during loading; load it again")
+
+    def _truncated(self, name: str) -> PlanError:
+        return PlanError(f"{self.path}: {name} ends early: the file was truncated while it was open; copy it again")
 
     def _span(self, name: str) -> Span:
         if name not in self._spans:
-            raise PlanError(f"{self.path}: not a complete engine.plan: it has no entry {name!r}")
+            raise PlanError(f"{self.path}: incomplete engine.plan: entry {name!r} not found; build the plan again")
         return self._spans[name]
 
     def _copy(self, name: str, sink: Callable[[bytes], object]) -> None:
@@ -164,7 +175,7 @@ class Plan:
         while left:
             chunk = self._file.read(min(left, _CHUNK))
             if not chunk:
-                raise PlanError(f"{self.path}: {name} ends early: the file was cut while it was open")
+                raise self._truncated(name)
             sink(chunk)
             left -= len(chunk)
 
@@ -175,33 +186,40 @@ class Plan:
 
 
 def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:
-    """Raise PlanError unless the manifest lists exactly the entries of `sizes` (bytes by name), with those sizes."""
+    """Raise PlanError unless `sizes` (bytes by entry name) are the entries of the manifest and fit its sections."""
     graphs = [MODEL, *([ENCODER] if manifest.encoder is not None else [])]
     sections = (manifest.engine, manifest.encoder.engine if manifest.encoder is not None else None)
     engines = [section.file for section in sections if section is not None]
-    # Beside engines, the graphs that they were made of may be there, all of them.
-    kept = graphs if not engines or any(name in sizes for name in graphs) else []
-    for name in (*engines, *kept):
+    # A plan with engines may also have the graphs that they were built from: all of them, or none.
+    required = [*engines, *(graphs if not engines or any(name in sizes for name in graphs) else [])]
+    for name in required:
         if name not in sizes:
-            raise PlanError(f"{where}: not a complete engine.plan: it has no entry {name!r}")
+            raise PlanError(f"{where}: incomplete engine.plan: entry {name!r} not found; build the plan again")
     if manifest.encoder is None and ENCODER in sizes:
-        raise PlanError(f"{where}: it has an entry {ENCODER!r}, but its manifest has no encoder; build the plan again")
+        raise PlanError(f"{where}: unexpected entry {ENCODER!r}: the manifest has no `encoder`; build the plan again")
     for name in ("engine.trt", "encoder.trt"):
         if name in sizes and name not in engines:
-            raise PlanError(f"{where}: it has an entry {name!r}, but its manifest has no such engine; build it again")
-    if odd := sorted(set(sizes) ^ set(manifest.entries)):
-        raise PlanError(f"{where}: entry {odd[0]!r} is in only one of the file and its manifest; build the plan again")
+            raise PlanError(
+                f"{where}: unexpected entry {name!r}: the manifest has no such `engine`; build the plan again"
+            )
+    if mismatched := sorted(set(sizes) ^ set(manifest.entries)):
+        raise PlanError(
+            f"{where}: entry {mismatched[0]!r}: expected in both the file and its manifest; build the plan again"
+        )
     for name, entry in manifest.entries.items():
         if entry.bytes != sizes[name]:
-            raise PlanError(f"{where}: {name} has {sizes[name]} bytes, but the manifest says {entry.bytes}")
+            raise PlanError(
+                f"{where}: {name}: expected {entry.bytes} bytes as in the manifest, got {sizes[name]}; "
+                "build the plan again"
+            )
 
 
 def check_tensors(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:
-    """Raise PlanError if a tensor of the manifest lies outside weights.bin."""
-    room = sizes.get(WEIGHTS, 0)
+    """Raise PlanError if a tensor of the manifest is outside of weights.bin."""
+    size = sizes.get(WEIGHTS, 0)
     for tensor in manifest.tensors:
-        if tensor.offset + tensor.bytes > room:
+        if tensor.offset + tensor.bytes > size:
             raise PlanError(
-                f"{where}: tensor {tensor.name!r} ends at byte {tensor.offset + tensor.bytes} of weights.bin, "
-                f"which has {room}; build the plan again"
+                f"{where}: tensor {tensor.name!r} ends at byte {tensor.offset + tensor.bytes} of {WEIGHTS}, "
+                f"which has {size} bytes; build the plan again"
             )

@@ -1,4 +1,4 @@
-"""Writing a plan: beside its final name, flushed to disk, then renamed, so that a crash leaves the old file or none."""
+"""The writer of plan files. A crash leaves the old file or none: a temporary file is flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,64 +16,21 @@ from typing import BinaryIO, Self
 from msgspec.structs import replace
 
 from archc.plan import archive
-from archc.plan.digests import Digests
 from archc.plan.errors import PlanError
-from archc.plan.flushing import EarlyFlush
-from archc.plan.lane import Lane
 from archc.plan.manifest import Entry, Manifest, encode_manifest, parse_manifest
 from archc.plan.ownership import check_plan_path
+from archc.plan.pipeline import EntryStream
 from archc.plan.reader import MANIFEST, check_entries, check_tensors
 from archc.plan.replacing import replace_plan
 
 _VERSION = 45  # of the ZIP specification: the first with ZIP64
-_DATE = 0x21  # 1 January 1980: the same input gives the same bytes
-
-
-class EntryStream:
-    """A file to write one entry's bytes to, in order; hashes what passes through it.
-
-    Large pieces are written and hashed beside their caller, and what a disk refuses comes out of a later call.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._size = 0
-        self._digests, self._written, self._flush = Digests(), Lane("write"), EarlyFlush(file)
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Append `data`, which stays as it is until the entry is closed; return its size in bytes."""
-        view = memoryview(data).cast("B")
-        self._digests.update(view)
-        self._written.take(self._append, view)
-        self._size += len(view)
-        return len(view)
-
-    def _append(self, piece: memoryview) -> None:
-        self._file.write(piece)
-        self._flush.wrote(len(piece))
-
-    def tell(self) -> int:
-        """Return how many bytes the entry has so far."""
-        return self._size
-
-    def align(self, boundary: int) -> int:
-        """Pad with zeros to a multiple of `boundary` bytes from the entry's start; return the offset reached."""
-        self.write(bytes(-self._size % boundary))
-        return self._size
-
-    def finish(self) -> tuple[int, str]:
-        """Return the entry's CRC-32, and its SHA-256 in hexadecimal; nothing more may be written."""
-        self._written.wait()
-        return self._digests.finish()
-
-    def close(self) -> None:
-        """End what works beside the caller; raise OSError if the disk refused something."""
-        with closing(self._digests), closing(self._flush):
-            self._written.close()
+_DATE = 0x21  # 1 January 1980, so that builds are deterministic
 
 
 @dataclass(frozen=True)
 class _Written:
+    """The directory's record of one entry."""
+
     name: bytes
     header: int
     size: int
@@ -82,10 +39,10 @@ class _Written:
 
 
 class PlanWriter:
-    """Writes a plan entry by entry: `add` or `stream` each, then `finish`, inside a `with` block.
+    """A plan that is written entry by entry inside a `with` block: `add` or `stream` for each, then `finish`.
 
-    Leaving the block without `finish`, or by any exception, removes the unfinished file and leaves the old one alone.
-    Raises PlanError for a full disk, a missing permission, a bad or repeated name, and a manifest that does not fit.
+    Leaving the block without `finish`, or by an exception, deletes the temporary file and keeps an older plan.
+    Raises PlanError for a full disk, a missing permission, an invalid or repeated name, or an inconsistent manifest.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -107,7 +64,7 @@ class PlanWriter:
     ) -> None:
         if self._finished:
             return
-        # Closing flushes, which fails again on a full disk; the file goes either way.
+        # Closing flushes, which fails again on a full disk; the file is deleted in any case.
         try:
             self._file.close()
         except OSError as failure:
@@ -116,7 +73,7 @@ class PlanWriter:
         finally:
             self._temporary.unlink(missing_ok=True)
         if error is None:
-            raise PlanError(f"{self.path}: the plan was not finished: call finish(manifest) before leaving the block")
+            raise PlanError(f"{self.path}: the plan is unfinished; call finish(manifest) before the end of the block")
         if isinstance(error, OSError) and error.errno in _REASONS:
             raise self._explain(error) from None
 
@@ -127,14 +84,16 @@ class PlanWriter:
 
     @contextmanager
     def stream(self, name: str) -> Iterator[EntryStream]:
-        """Open one entry for writing in pieces; its size need not be known beforehand."""
+        """Open one entry for writing in chunks."""
         problem = archive.check_name(name)
         if problem:
-            raise PlanError(f"{self.path}: the entry name {name!r} {problem}")
+            raise PlanError(f"{self.path}: the entry name {name!r} {problem}; use a plain relative path")
         if name == MANIFEST or name in self._entries:
-            raise PlanError(f"{self.path}: entry {name!r} is written twice, or is the manifest: give that to finish()")
+            raise PlanError(
+                f"{self.path}: entry {name!r} already exists or is the manifest; pass the manifest to finish()"
+            )
         if self._open_entry is not None or self._finished:
-            raise PlanError(f"{self.path}: entry {name!r}: finish the entry {self._open_entry!r} first")
+            raise PlanError(f"{self.path}: entry {name!r}: entry {self._open_entry!r} is still open; close it first")
         with self._disk_errors():
             yield from self._write(name)
 
@@ -160,11 +119,11 @@ class PlanWriter:
         return self.path
 
     def _write(self, name: str) -> Iterator[EntryStream]:
-        """Write one entry around what the caller puts into the stream, with room in the header for its size."""
+        """Write one entry: yield its stream, then fill in the header, which has a fixed size."""
         self._open_entry = name
         file, raw = self._file, name.encode()
         header = file.seek(0, os.SEEK_END)
-        # Local header, then two extra fields: ZIP64 sizes, and padding in the form that Android's zipalign made known.
+        # Local header, then two extra fields: ZIP64 sizes, and padding in the format of Android's zipalign.
         fixed = archive.LOCAL.size + len(raw) + 20 + 6
         padding = -(header + fixed) % archive.PAGE
         file.write(bytes(fixed + padding))
@@ -178,13 +137,22 @@ class PlanWriter:
         file.seek(header)
         file.write(
             archive.LOCAL.pack(
-                archive.LOCAL_MAGIC, _VERSION, archive.UTF8_FLAG, 0, 0, _DATE, crc,
-                archive.MAX32, archive.MAX32, len(raw), 26 + padding,
+                archive.LOCAL_MAGIC,
+                _VERSION,
+                archive.UTF8_FLAG,
+                0,
+                0,
+                _DATE,
+                crc,
+                archive.MAX32,
+                archive.MAX32,
+                len(raw),
+                26 + padding,
             )
             + raw
             + struct.pack("<HHQQ", archive.ZIP64_EXTRA, 16, size, size)
             + struct.pack("<HHH", archive.ALIGNMENT_EXTRA, 2 + padding, archive.PAGE)
-        )  # fmt: skip
+        )
         file.seek(0, os.SEEK_END)
         self._entries[name] = _Written(raw, header, size, crc, sha256)
         self._open_entry = None
@@ -196,17 +164,42 @@ class PlanWriter:
             extra = struct.pack("<HHQQQ", archive.ZIP64_EXTRA, 24, entry.size, entry.size, entry.header)
             file.write(
                 archive.CENTRAL.pack(
-                    archive.CENTRAL_MAGIC, 3 << 8 | _VERSION, _VERSION, archive.UTF8_FLAG, 0, 0, _DATE, entry.crc,
-                    archive.MAX32, archive.MAX32, len(entry.name), len(extra), 0, 0, 0, 0o100644 << 16, archive.MAX32,
+                    archive.CENTRAL_MAGIC,
+                    3 << 8 | _VERSION,
+                    _VERSION,
+                    archive.UTF8_FLAG,
+                    0,
+                    0,
+                    _DATE,
+                    entry.crc,
+                    archive.MAX32,
+                    archive.MAX32,
+                    len(entry.name),
+                    len(extra),
+                    0,
+                    0,
+                    0,
+                    0o100644 << 16,
+                    archive.MAX32,
                 )
                 + entry.name
                 + extra
-            )  # fmt: skip
+            )
         end, count = file.tell(), len(self._entries)
-        file.write(archive.END64.pack(
-            archive.END64_MAGIC, archive.END64.size - 12, 3 << 8 | _VERSION, _VERSION, 0, 0,
-            count, count, end - start, start,
-        ))  # fmt: skip
+        file.write(
+            archive.END64.pack(
+                archive.END64_MAGIC,
+                archive.END64.size - 12,
+                3 << 8 | _VERSION,
+                _VERSION,
+                0,
+                0,
+                count,
+                count,
+                end - start,
+                start,
+            )
+        )
         file.write(archive.LOCATOR64.pack(archive.LOCATOR64_MAGIC, 0, end, 1))
         file.write(archive.END.pack(archive.END_MAGIC, 0, 0, count, count, end - start, archive.MAX32, 0))
 
@@ -223,20 +216,20 @@ class PlanWriter:
 
 
 _REASONS = {
-    errno.ENOSPC: "the disk is full; free some space or give another folder with -o",
-    errno.EDQUOT: "your disk quota is used up; free some space or give another folder with -o",
-    errno.EACCES: "no permission to write in its folder; give another folder with -o",
-    errno.EPERM: "no permission to write in its folder; give another folder with -o",
-    errno.EROFS: "its folder is read-only; give another folder with -o",
-    errno.ENOENT: "its folder does not exist; make it first",
-    errno.EISDIR: "there is a folder of that name; give a file name with -o",
-    errno.EFBIG: "the file system does not allow a file of that size; give another folder with -o",
-    errno.ENAMETOOLONG: "its name is too long; give a shorter one with -o",
+    errno.ENOSPC: "the disk is full; free some space, or choose another folder with -o",
+    errno.EDQUOT: "the disk quota is exceeded; free some space, or choose another folder with -o",
+    errno.EACCES: "no permission to write to its folder; choose another folder with -o",
+    errno.EPERM: "no permission to write to its folder; choose another folder with -o",
+    errno.EROFS: "its folder is read-only; choose another folder with -o",
+    errno.ENOENT: "its folder does not exist; create it first",
+    errno.EISDIR: "a folder of that name exists; choose a file name with -o",
+    errno.EFBIG: "the file system does not support a file of that size; choose another folder with -o",
+    errno.ENAMETOOLONG: "its name is too long; choose a shorter one with -o",
 }
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be opened."""
+    """Flush a folder, so that a rename in it is durable; no effect where folders cannot be opened."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

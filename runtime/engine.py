@@ -1,12 +1,12 @@
-"""The public face of the runtime: load a plan, ask it for logits, hidden states, tokens or text."""
+"""The engine: a loaded plan with methods for logits, hidden states, token ids and text."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,58 +16,47 @@ from archc.plan.manifest import Manifest, OutputRole
 from archc.plan.reader import ENCODER, Plan
 from archc.runtime.backends import open_backend
 from archc.runtime.backends.base import Backend
-from archc.runtime.errors import PromptError
-from archc.runtime.generation.generate import Finish, Floats, Row, Sequences, decode
-from archc.runtime.generation.sampling import Sampler, Sampling, is_integer
+from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
+from archc.runtime.errors import EngineError, PromptError
+from archc.runtime.generation.decode import OnToken, TokenSource, token_source
+from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.generation.result import Generation, LoadTiming, TextStream, Timing
+from archc.runtime.generation.row import Row
+from archc.runtime.generation.sampling import Floats, Sampler
+from archc.runtime.generation.sequences import Sequences
 from archc.runtime.inputs.feeds import Feeder
 from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
-from archc.runtime.state.encoder import SourceReader, check_answers
-from archc.runtime.state.state import check_state
+from archc.runtime.state.cache import check_state
+from archc.runtime.state.encoder import EncoderRunner, check_decoder_ids
 from archc.runtime.text.tokenizer import Tokenizer
-
-
-class Options(TypedDict, total=False):
-    """Options of `generate` and `stream`; see `Engine.generate`."""
-
-    max_new_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    repetition_penalty: float
-    seed: int | None
-    stop: str | Sequence[str]
-    stop_token_ids: Sequence[int]
-    ignore_eos: bool
-    on_token: Callable[[int, int], object] | None
-    decoder_ids: IdsLike | None
 
 
 def load(
     path: str | os.PathLike[str],
     threads: int | None = None,
-    prepack: bool | None = True,
+    prepack: Prepack | str = PREPACK_DEFAULT,
     cuda_graph: bool | None = None,
 ) -> Engine:
     """Return an engine for the plan at `path`.
 
-    `threads` is the CPU threads of one call, by default one for each physical core that this process may use.
-    `prepack=False` computes on the weights as they lie in the file: loading is immediate, and processes share their
-    memory, but calls with a few tokens take up to twice as long; not for plans of fewer bits. None does so where it
-    can.
-    `cuda_graph` says whether a GPU's steps of one token are recorded and replayed whole: with TensorRT they are unless
-    it is False, with ONNX Runtime only if it is True.
-    Raises PlanError for a bad plan, BackendError if what runs it is missing.
+    `threads` are the CPU threads of one call, by default one for each physical core in the process's CPU set.
+    `prepack` is `always`, `never` or `auto`; see `Prepack`. `cuda_graph` enables CUDA graphs for steps of one token; by
+    default they are on with TensorRT and off with ONNX Runtime.
+    Raises PlanError for an invalid plan, BackendError if its backend is missing, EngineError for an invalid option.
     """
     begin = time.perf_counter()
+    try:
+        packing = Prepack(prepack)
+    except ValueError:
+        raise EngineError(f"prepack: expected {', '.join(map(repr, map(str, Prepack)))}, got {prepack!r}") from None
     plan = Plan(path)
     try:
         check_state(plan.manifest)
         encoder = None
         if plan.manifest.encoder is not None:
-            encoder = SourceReader(plan.manifest.encoder, open_backend(plan, threads, prepack, ENCODER, cuda_graph))
-        engine = Engine(plan, open_backend(plan, threads, prepack, cuda_graph=cuda_graph), encoder)
+            encoder = EncoderRunner(plan.manifest.encoder, open_backend(plan, threads, packing, ENCODER, cuda_graph))
+        engine = Engine(plan, open_backend(plan, threads, packing, cuda_graph=cuda_graph), encoder)
     except BaseException:
         plan.close()
         raise
@@ -76,25 +65,24 @@ def load(
 
 
 class Engine:
-    """A loaded plan.  `timing` and `finish_reasons` tell about the latest `generate` or `stream`."""
+    """A loaded plan. `timing` has the seconds of loading, the CPU threads and the device."""
 
-    def __init__(self, plan: Plan, backend: Backend, encoder: SourceReader | None = None) -> None:
+    def __init__(self, plan: Plan, backend: Backend, encoder: EncoderRunner | None = None) -> None:
         self.plan = plan
         self.manifest: Manifest = plan.manifest
         self._backend, self._encoder = backend, encoder
         self._feeder = Feeder(plan.manifest)
-        self._takes_types = any(item.role == "token_types" for item in plan.manifest.inputs)
-        self.timing: dict[str, Any] = {"load_s": 0.0, "threads": backend.threads, "device": backend.device}
-        self.finish_reasons: list[Finish | None] = []
+        self._has_token_types = any(item.role == "token_types" for item in plan.manifest.inputs)
+        self.timing: LoadTiming = {"load_s": 0.0, "threads": backend.threads, "device": backend.device}
 
     @property
     def vocab_size(self) -> int:
-        """How many token ids there are; ids run from 0 to this, exclusive."""
+        """Return the number of token ids."""
         return self.manifest.limits.vocab_size
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
-        """The plan's tokenizer, or None if it has none; read when it is first wanted, for a large one takes its time.
+        """Return the plan's tokenizer, or None if it has none; read on first use, because a large one takes seconds.
 
         Raises PlanError if its files are damaged.
         """
@@ -105,176 +93,215 @@ class Engine:
         self.plan.close()
 
     def sequences(self, batch: int, capacity: int | None = None, source: IdsLike | None = None) -> Sequences:
-        """Return `batch` empty sequences to append to, with room for `capacity` tokens each at first; not of encoders.
+        """Return `batch` empty sequences, with initial cache slots for `capacity` tokens each; not for encoders.
 
-        An encoder-decoder's answer a `source` each, ids as those of `encode`.
+        An encoder-decoder requires `source`, ids as those of `encode`.
         """
-        if (source is None) != (self._encoder is None):
-            wrong = "takes no source" if self._encoder is None else "answers a source: give source=ids"
-            raise PromptError(f"{self.manifest.family} {wrong}")
-        read = self._encoder.read(source) if self._encoder is not None and source is not None else None
-        return Sequences(self.manifest, self._backend, batch, capacity, read)
+        family = self.manifest.family
+        if self._encoder is None and source is not None:
+            raise PromptError(f"source: not supported by {family}, which is not an encoder-decoder; leave it out")
+        if self._encoder is not None and source is None:
+            raise PromptError(f"source: required by {family}, an encoder-decoder; pass source=ids")
+        encoded = self._encoder.run(source) if self._encoder is not None and source is not None else None
+        return Sequences(self.manifest, self._backend, batch, capacity, encoded)
 
     def logits(self, ids: IdsLike, token_type_ids: IdsLike | None = None, decoder_ids: IdsLike | None = None) -> Floats:
-        """Return float32 [batch, seq, vocab] for int ids [batch, seq], or ragged rows; those at padding mean nothing.
+        """Return float32 [batch, seq, vocab] for int ids [batch, seq] or ragged rows; undefined at padding.
 
-        A decoder's predict the next token, an encoder's the token itself; an encoder-decoder's predict what follows
-        `decoder_ids`, by default the tokens that its answers begin with, and `ids` are the source.
+        Logits of a decoder are those of the next token, logits of an encoder those of the token itself. For an
+        encoder-decoder, `ids` are the source and seq is that of `decoder_ids`, by default the plan's start tokens.
         Raises PromptError for ids that do not fit.
         """
         if self.manifest.topology == "encoder":
-            self._refuse_answers(decoder_ids)
+            self._reject_decoder_ids(decoder_ids)
             return self._encoder_output("logits", ids, token_type_ids)
-        padded, _ = self._prompts(ids, decoder_ids)
-        check_token_types(token_type_ids, padded, takes_them=False)
+        padded, _ = self._decoder_prompts(ids, decoder_ids)
+        check_token_types(token_type_ids, padded, is_input=False)
         source = ids if self._encoder is not None else None
-        result = self.sequences(len(padded), padded.shape[1], source).append(padded, logits="all")
-        assert result is not None
-        return result
+        return self.sequences(len(padded), padded.shape[1], source).append(padded, logits="all")
 
     def encode(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> Floats:
-        """Return an encoder's hidden states, float32 [batch, seq, hidden], for int ids [batch, seq], or ragged rows."""
+        """Return an encoder's hidden states, float32 [batch, seq, hidden], for int ids [batch, seq] or ragged rows."""
         if self._encoder is not None:
-            return self._encoder.read(ids, token_type_ids).hidden_states
+            return self._encoder.run(ids, token_type_ids).hidden_states
         return self._encoder_output("hidden_states", ids, token_type_ids)
 
     def pooled(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> Floats:
-        """Return an encoder's pooled output, float32 [batch, hidden], for int ids [batch, seq], or ragged rows."""
+        """Return an encoder's pooled output, float32 [batch, hidden], for int ids [batch, seq] or ragged rows."""
         return self._encoder_output("pooled", ids, token_type_ids)
 
     def generate(
-        self, ids: IdsLike, max_new_tokens: int = 16, temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0,
-        min_p: float = 0.0, repetition_penalty: float = 1.0, seed: int | None = None, stop: str | Sequence[str] = (),
-        stop_token_ids: Sequence[int] = (), ignore_eos: bool = False,
-        on_token: Callable[[int, int], object] | None = None, decoder_ids: IdsLike | None = None,
-    ) -> list[list[int]]:  # fmt: skip
-        """Return each row's new token ids, greedy unless `temperature` is above 0 (`sampling.Sampling` has the ranges).
+        self,
+        ids: IdsLike,
+        max_new_tokens: int = 16,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        stop_token_ids: Sequence[int] = (),
+        ignore_eos: bool = False,
+        on_token: OnToken | None = None,
+        decoder_ids: IdsLike | None = None,
+    ) -> list[list[int]]:
+        """Return the new token ids of each row; see `SamplingOptions` for the options and `run` for the rest."""
+        options = SamplingOptions(
+            max_new_tokens,
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            seed,
+            stop,
+            stop_token_ids,
+            ignore_eos,
+        )
+        return self.run(ids, options, on_token=on_token, decoder_ids=decoder_ids).ids
 
-        A row ends at the plan's end tokens (unless `ignore_eos`), at `stop_token_ids`, before the text of `stop`, after
-        `max_new_tokens`, or at the plan's limit; what ended it is in `finish_reasons`, and not in the ids.
-        An encoder-decoder's `ids` are the source, and what it writes follows `decoder_ids`, as in `logits`.
-        `on_token(row, id)` is called for each token as it is chosen, before `stop` takes any back.
-        Raises PromptError for ids or options that do not fit, and for a prompt that leaves no room.
+    def run(
+        self,
+        ids: IdsLike,
+        options: SamplingOptions | None = None,
+        *,
+        on_token: OnToken | None = None,
+        decoder_ids: IdsLike | None = None,
+        **keywords: Any,
+    ) -> Generation:
+        """Generate from int ids [batch, seq] or ragged rows; return token ids, finish reasons and timing.
+
+        The keywords are the fields of `SamplingOptions`, an alternative to `options`.
+        For an encoder-decoder, `ids` are the source and the output continues `decoder_ids`, as in `logits`.
+        `on_token(row, id)` is called for each token as it is chosen, before a stop string removes it.
+        Raises PromptError for ids that do not fit, and for a prompt of the plan's maximum length.
         """
-        options = Options(
-            max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-            repetition_penalty=repetition_penalty, seed=seed, stop=stop, stop_token_ids=stop_token_ids,
-            ignore_eos=ignore_eos, on_token=on_token, decoder_ids=decoder_ids,
-        )  # fmt: skip
-        prompts, rows = self._prepare(ids, options, want_text=bool(stop))
-        for _ in self._run(ids, prompts, rows, on_token):
-            continue
-        return [row.ids for row in rows]
+        options = _sampling_options(options, keywords)
+        return self._start(ids, options, on_token, decoder_ids, has_text=bool(options.stop_strings)).run()
 
     def stream(
-        self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], *, chat: bool = False, **options: Unpack[Options]
-    ) -> Iterator[str]:
-        """Return an iterator over the text that continues `prompt`: text, or ids; the options are those of `generate`.
+        self,
+        prompt: str | IdsLike | Sequence[Mapping[str, Any]],
+        *,
+        chat: bool = False,
+        options: SamplingOptions | None = None,
+        on_token: OnToken | None = None,
+        decoder_ids: IdsLike | None = None,
+        **keywords: Any,
+    ) -> TextStream:
+        """Return an iterator over the text that continues `prompt`: text, or ids.
 
-        With `chat`, a text is the user's message, and a list of messages is the conversation so far.
-        Raises PromptError at once, not at the first piece.
+        With `chat`, `prompt` is the user's message, or a list of messages. The options are those of `run`.
+        Raises PromptError for invalid arguments at once, not at the first piece.
         """
-        tokenizer = self._need_tokenizer()
-        ids: IdsLike
-        if chat:
-            ids = tokenizer.chat_ids([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)  # type: ignore[arg-type]
-        else:
-            ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt  # type: ignore[assignment]
-        prompts, rows = self._prepare(ids, options, want_text=True)
-        if len(rows) != 1:
-            raise PromptError(f"stream takes one prompt, not {len(rows)}; use generate for several")
-        return (piece for piece in self._run(ids, prompts, rows, options.get("on_token")) if piece)
+        options = _sampling_options(options, keywords)
+        ids = self._encode_prompt(prompt, chat)
+        generation = self._start(ids, options, on_token, decoder_ids, has_text=True)
+        if len(generation.ids) != 1:
+            raise PromptError(f"stream: expected one prompt, got {len(generation.ids)}; use generate for several")
+        return TextStream(generation)
 
-    def _prepare(self, ids: IdsLike, options: Options, want_text: bool) -> tuple[Ints, list[Row]]:
-        """Check everything before anything runs, and return the prompts and a Row for each."""
+    def _encode_prompt(self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], chat: bool) -> IdsLike:
+        """Return the ids of a text or of chat messages; ids are returned unchanged."""
+        tokenizer = self._require_tokenizer()
+        if chat:
+            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+            return tokenizer.chat_ids(messages)  # type: ignore[arg-type]
+        return tokenizer.encode(prompt) if isinstance(prompt, str) else prompt  # type: ignore[return-value]
+
+    def _start(
+        self,
+        ids: IdsLike,
+        options: SamplingOptions,
+        on_token: OnToken | None,
+        decoder_ids: IdsLike | None,
+        has_text: bool,
+    ) -> Generation:
+        """Validate everything, and return a generation that has not run yet."""
         if self.manifest.topology == "encoder":
             raise PromptError(
-                f"{self.manifest.family} is an encoder and cannot generate; use engine.encode or engine.logits"
+                f"{self.manifest.family}: generation is not supported for an encoder; use engine.encode or "
+                "engine.logits"
             )
-        if unknown := sorted(options.keys() - Options.__annotations__.keys()):
-            raise PromptError(f"unknown option {unknown[0]!r}; there are {', '.join(Options.__annotations__)}")
-        budget = options.get("max_new_tokens", 16)
-        if not is_integer(budget) or budget < 1:
-            raise PromptError(f"max_new_tokens is {budget!r}; it must be a whole number of at least 1")
-        sampling = Sampling(**{name: options[name] for name in Sampling.__annotations__ if name in options})  # type: ignore[literal-required]
-        stop = options.get("stop") or ()
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        if not all(isinstance(text, str) and text for text in stops):
-            raise PromptError(f"stop is {stop!r}; it must be text, or a list of texts, none of them empty")
-        prompts, lengths = self._prompts(ids, options.get("decoder_ids"))
+        prompts, lengths = self._decoder_prompts(ids, decoder_ids)
         limit = self.manifest.limits.max_seq_len
         if lengths.max() >= limit:
             raise PromptError(
-                f"prompt {int(lengths.argmax())} has {lengths.max()} tokens, and this plan holds {limit}: there is no "
-                "room for more; shorten it, or build with a larger --max-seq-len"
+                f"prompt {int(lengths.argmax())}: expected fewer than {limit} tokens, the plan's maximum, got "
+                f"{lengths.max()}; shorten it, or build with a larger --max-seq-len"
             )
-        eos = frozenset(() if options.get("ignore_eos") else self.manifest.tokens.eos)
-        stop_ids = frozenset(map(int, options.get("stop_token_ids", ())))
-        tokenizer = self._need_tokenizer() if want_text or stops else None
-        rows = []
+        tokens = self.manifest.tokens
+        eos = frozenset(() if options.ignore_eos else tokens.eos)
+        stop_ids = frozenset(map(int, options.stop_token_ids))
+        tokenizer = self._require_tokenizer() if has_text else None
+        rows, samplers = list[Row](), list[Sampler]()
         for index, length in enumerate(lengths.tolist()):
-            prompt, never = prompts[index, :length].tolist(), self.manifest.tokens.never
-            sampler = Sampler(sampling, self.vocab_size, prompt, index, never)
-            text = tokenizer.stream() if tokenizer is not None else None
-            rows.append(Row(sampler, min(int(budget), limit - length), eos, stop_ids, text, stops))
-        return prompts, rows
+            prompt = prompts[index, :length].tolist()
+            samplers.append(Sampler(options, self.vocab_size, prompt, index, tokens.never))
+            detokenizer = tokenizer.stream() if tokenizer is not None else None
+            budget = min(int(options.max_new_tokens), limit - length)
+            rows.append(Row(budget, eos, stop_ids, detokenizer, options.stop_strings))
+        source = ids if self._encoder is not None else None
 
-    def _prompts(self, ids: IdsLike, decoder_ids: IdsLike | None) -> tuple[Ints, Ints]:
-        """What the decoder takes in first, int64 [batch, seq], and each row's length; checks the source as well."""
+        def open_source() -> TokenSource:
+            return token_source(self.sequences(len(rows), source=source), samplers)
+
+        consumed = prompts if source is None else as_rows(source, "ids")
+        timing: Timing = {
+            **self.timing,
+            "prompt_tokens": int((consumed >= 0).sum()),
+            "new_tokens": 0,
+            "prefill_s": 0.0,
+            "decode_s": 0.0,
+        }
+        return Generation(open_source, prompts, rows, timing, on_token)
+
+    def _decoder_prompts(self, ids: IdsLike, decoder_ids: IdsLike | None) -> tuple[Ints, Ints]:
+        """Return the decoder's prompts, int64 [batch, seq], and the length of each; validate the source as well."""
         if self._encoder is None:
-            self._refuse_answers(decoder_ids)
+            self._reject_decoder_ids(decoder_ids)
             return check_ids(ids, self.manifest.limits)
         source, _ = check_ids(ids, self._encoder.limits)
-        return check_answers(decoder_ids, len(source), self.manifest)
+        return check_decoder_ids(decoder_ids, len(source), self.manifest)
 
-    def _refuse_answers(self, decoder_ids: IdsLike | None) -> None:
+    def _reject_decoder_ids(self, decoder_ids: IdsLike | None) -> None:
         if decoder_ids is not None:
-            raise PromptError(f"{self.manifest.family} is no encoder-decoder and takes no decoder_ids; leave them out")
-
-    def _run(
-        self, ids: IdsLike, prompts: Ints, rows: list[Row], on_token: Callable[[int, int], object] | None
-    ) -> Iterator[str]:
-        begin = time.perf_counter()
-        sequences = self.sequences(len(rows), source=ids if self._encoder is not None else None)
-        tokens = prompts if self._encoder is None else as_rows(ids, "ids")
-        self.timing.update(prompt_tokens=int((tokens >= 0).sum()), new_tokens=0, prefill_s=0.0, decode_s=0.0)
-        prefilled: float | None = None
-        try:
-            for piece in decode(sequences, prompts, rows, on_token):
-                if prefilled is None:
-                    prefilled = time.perf_counter()
-                yield piece
-        finally:
-            end = time.perf_counter()
-            prefilled = prefilled or end
-            self.finish_reasons = [row.finish for row in rows]
-            self.timing.update(
-                prefill_s=prefilled - begin, decode_s=end - prefilled, new_tokens=sum(len(row.ids) for row in rows)
+            raise PromptError(
+                f"decoder_ids: not supported by {self.manifest.family}, which is not an encoder-decoder; leave them out"
             )
 
     def _encoder_output(self, role: OutputRole, ids: IdsLike, token_type_ids: IdsLike | None) -> Floats:
         if self.manifest.topology != "encoder":
             raise PromptError(
-                f"{self.manifest.family} is no encoder alone and has no {role}; use engine.logits or engine.generate"
+                f"{self.manifest.family}: {role} is not supported for topology {self.manifest.topology!r}; use "
+                "engine.logits or engine.generate"
             )
         output = self.manifest.output(role)
         if output is None:
-            has = ", ".join(item.role for item in self.manifest.outputs)
-            raise PromptError(f"this plan has no output of role {role}; it has {has}")
+            available = ", ".join(item.role for item in self.manifest.outputs)
+            raise PromptError(f"{self.manifest.family}: the plan has no output of role {role}; it has {available}")
         padded, lengths = check_ids(ids, self.manifest.limits)
-        types = check_token_types(token_type_ids, padded, self._takes_types)
+        types = check_token_types(token_type_ids, padded, self._has_token_types)
         batch, seq = padded.shape
         count = seq if role == "logits" else 0
         positions = np.broadcast_to(np.arange(count), (batch, count))
         feeds = self._feeder.feeds(padded, np.zeros(batch, np.int64), lengths, positions, types)
-        sizes = {dim: size for dim, size in zip(output.shape, (batch, seq), strict=False) if isinstance(dim, str)}
-        values: NDArray[Any] = empty_output(output, sizes)
+        values: NDArray[Any] = empty_output(output, (batch, seq))
         self._backend.bind([]).run(feeds, {output.name: values})
         return to_float32(values, output.dtype)
 
-    def _need_tokenizer(self) -> Tokenizer:
+    def _require_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise PromptError(
-                "this plan has no tokenizer, so it takes ids and no text: build it from a folder with tokenizer.json"
+                "the plan has no tokenizer, so text is not supported; pass ids, or build from a folder with "
+                "tokenizer.json"
             )
         return self.tokenizer
+
+
+def _sampling_options(options: SamplingOptions | None, keywords: Mapping[str, object]) -> SamplingOptions:
+    """Return the options of a call; raise PromptError for unknown keywords, or keywords next to `options`."""
+    if options is not None and keywords:
+        raise PromptError(f"{min(keywords)}: not supported together with `options`; pass one or the other")
+    return options or SamplingOptions.from_keywords(keywords)

@@ -1,15 +1,19 @@
-"""Errors of the runtime; those of plan files are in `archc.plan.errors`."""
+"""Errors of the runtime; `archc.plan.errors` has those of the plan format."""
 
 from __future__ import annotations
 
 from archc.plan.errors import EngineError, PlanError
 
-__all__ = ["BackendError", "EngineError", "PlanError", "PromptError"]
+__all__ = ["BackendError", "EngineError", "NonFiniteLogitsError", "PlanError", "PromptError"]
 
 
 class PromptError(EngineError):
-    """The ids, text, messages or options of a call do not fit the plan."""
+    """The ids, text, messages or options of a call are invalid or do not fit the plan."""
 
 
 class BackendError(EngineError):
-    """The package, execution provider or device that the plan's target needs is missing or unsuitable."""
+    """The package, execution provider or device that the plan's target requires is missing or unsuitable."""
+
+
+class NonFiniteLogitsError(EngineError):
+    """The logits of a step have no finite maximum, usually because activations overflowed the plan's dtype."""

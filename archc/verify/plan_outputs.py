@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.runtime.engine import Engine
-from archc.runtime.errors import EngineError, PromptError
+from archc.runtime.errors import NonFiniteLogitsError, PromptError
 from archc.verify.prompts import Ids, answer_start
 from archc.verify.references import Floats
 
@@ -41,10 +41,6 @@ def plan_tokens(engine: Engine, rows: list[Ids], answers: list[Ids], new_tokens:
             on_token=lambda row, token: written[row].append(token),
             decoder_ids=[start] * len(rows) if start is not None else None,
         )
-    except PromptError:
-        raise
-    except EngineError as error:
-        if "overflowed" not in str(error):
-            raise
+    except NonFiniteLogitsError:
         return written, True
     return written, False

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.archspec.binding.binding import BoundSpec
 from archc.compiler.contract import inputs_outputs
 from archc.compiler.contract.shared_inputs import Wiring
-from archc.plan.manifest import ring_slots
+from archc.plan.axes import ring_slots
 
 # Longer prompts are cut into calls of this many tokens: enough for the arithmetic units, and what a call needs beside
 # the weights (the scores of every head) stays bounded.

@@ -1,11 +1,13 @@
-"""Choosing the backend that a plan's target asks for."""
+"""Backends that execute a plan's graphs: ONNX Runtime and TensorRT, chosen by the plan's target."""
 
 from __future__ import annotations
 
 from archc.plan.engine_section import ENGINE_TARGETS
 from archc.plan.reader import MODEL, Plan
 from archc.runtime.backends.base import Backend
-from archc.runtime.backends.ort import PROVIDERS, OrtBackend
+from archc.runtime.backends.ort.backend import OrtBackend
+from archc.runtime.backends.ort.package import PROVIDERS
+from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
 from archc.runtime.errors import BackendError
 
 __all__ = ["Backend", "open_backend"]
@@ -14,22 +16,20 @@ __all__ = ["Backend", "open_backend"]
 def open_backend(
     plan: Plan,
     threads: int | None = None,
-    prepack: bool | None = True,
+    prepack: Prepack = PREPACK_DEFAULT,
     graph: str = MODEL,
     cuda_graph: bool | None = None,
 ) -> Backend:
-    """Return the backend for the plan's target, one of its graphs loaded; raise BackendError for an unknown target.
+    """Return the backend of the plan's target with one of its graphs; raise BackendError for an unsupported target.
 
-    `cuda_graph` records the steps of one token, or does not; None leaves it to the backend.
+    `cuda_graph` enables or disables CUDA graphs for steps of one token; the default depends on the backend.
     """
     target = plan.manifest.target
     if target in PROVIDERS:
         return OrtBackend(plan, threads, prepack, graph, bool(cuda_graph))
     if target in ENGINE_TARGETS:
-        from archc.runtime.backends.tensorrt.backend import TensorRtBackend  # what other targets do not wait for
+        from archc.runtime.backends.tensorrt.backend import TensorRtBackend  # not needed by other targets
 
         return TensorRtBackend(plan, graph, cuda_graph is not False)
-    known = ", ".join((*PROVIDERS, *ENGINE_TARGETS))
-    raise BackendError(
-        f"{plan.path}: no backend for target {target!r:.60}; this archc runs {known}: build for one of them"
-    )
+    supported = ", ".join((*PROVIDERS, *ENGINE_TARGETS))
+    raise BackendError(f"{plan.path}: target {target!r:.60} is not supported; build the plan for one of {supported}")

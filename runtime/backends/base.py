@@ -1,4 +1,4 @@
-"""What the runtime asks of whatever executes a plan's graph."""
+"""The interface between the runtime and the backends."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 
 
 class Buffer(Protocol):
-    """A tensor that lives where the backend computes, zero when it is made."""
+    """A tensor on the backend's device, initially zero."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its present shape."""
+        """Return its shape."""
         ...
 
     @property
     def address(self) -> int:
-        """Where its first byte is, on its device."""
+        """Return the device address of its first byte."""
         ...
 
 
 @dataclass(frozen=True)
 class Binding:
-    """The buffer that a call reads as a graph input, and the one that it fills as a graph output.
+    """A state tensor of a call: the buffer of a graph input, and the `target` buffer of a graph output.
 
-    Without a `target` they are one and the same: the graph updates the buffer in place. Without an `output` it is only
-    read, and without an `input` only filled.
+    Without a `target`, the graph updates `buffer` in place. Without an `output` the buffer is only read, without an
+    `input` only written.
     """
 
     input: str | None
@@ -38,10 +38,10 @@ class Binding:
 
 
 class Call(Protocol):
-    """The graph with its state bound; every run advances that state."""
+    """The graph with bound state tensors; every run advances that state."""
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
-        """Execute the graph on `feeds`, by input name, and fill the arrays of `outputs`, by output name.
+        """Run the graph on `feeds`, by input name, and fill the arrays of `outputs`, by output name.
 
         Raises EngineError if the execution fails.
         """
@@ -53,36 +53,36 @@ class Backend(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it computes, such as `cpu` or `cuda`."""
+        """Return the device type, such as `cpu` or `cuda`."""
         ...
 
     @property
     def threads(self) -> int:
-        """How many CPU threads one call may use."""
+        """Return the number of CPU threads of one call."""
         ...
 
     @property
     def growth(self) -> float:
-        """How many times its size a cache grows to at least, where it grows."""
+        """Return the minimum factor by which a cache grows."""
         ...
 
     @property
     def capacity(self) -> int | None:
-        """How many slots a cache must have, or None where any number will do."""
+        """Return the number of slots that every cache must have, or None for any."""
         ...
 
-    def keys(self, total: int, seq: int) -> int:
-        """Return how long the masks over `total` keys are to be, in a call of `seq` tokens."""
+    def mask_length(self, total: int, seq: int) -> int:
+        """Return the length of masks over `total` live keys in a call of `seq` tokens."""
         ...
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Buffer:
-        """Return a new buffer of zeros; raise EngineError if there is no memory for it."""
+        """Return a new buffer of zeros; raise EngineError if there is not enough memory."""
         ...
 
     def grown(self, buffer: Buffer, axis: int, size: int) -> Buffer:
-        """Return a new buffer with `axis` grown to `size`: what `buffer` holds first, then zeros."""
+        """Return a copy of `buffer` with `axis` padded with zeros to `size`."""
         ...
 
     def bind(self, state: Sequence[Binding]) -> Call:
-        """Return a call that keeps its state in the given buffers."""
+        """Return a call that keeps its state in these buffers."""
         ...

@@ -1,4 +1,4 @@
-"""How many threads are worth starting."""
+"""The default number of threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Return the physical cores that this process may use: its CPU set, without SMT siblings, within its quota."""
+    """Return the number of physical cores in this process's CPU set, without SMT siblings and within its quota."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
@@ -16,7 +16,7 @@ def usable_cores() -> int:
 
 
 def _siblings(cpu: int) -> str:
-    """Return the CPUs that share this one's core, as the kernel spells them, or the CPU where it does not say."""
+    """Return the CPUs on this one's core, as the kernel lists them, or the CPU if it lists none."""
     try:
         return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
     except OSError:
@@ -24,7 +24,7 @@ def _siblings(cpu: int) -> str:
 
 
 def _quota() -> int:
-    """Return how many whole CPUs the container's cgroup may keep busy."""
+    """Return the number of CPUs in the quota of the container's cgroup, rounded up."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""Generation: decoding loop, sampling and streamed text."""
+"""Autoregressive generation: sequences, the decode loop, sampling, stop conditions and results."""

@@ -1,137 +1,106 @@
-"""Choosing the next token: greedy, or drawn from a shaped distribution.
+"""Choice of the next token: greedy, or a draw from a filtered distribution.
 
-The order is that of transformers' warpers: repetition penalty, temperature, top-k, top-p, min-p.
+The order is that of the logits processors of transformers: repetition penalty, temperature, top-k, top-p, min-p.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.runtime.errors import EngineError, PromptError
+from archc.runtime.errors import NonFiniteLogitsError
+from archc.runtime.generation.options import SamplingOptions
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How to choose tokens; the default is greedy.  Raises PromptError for a value outside of its range.
-
-    temperature ≥ 0, 0 for greedy · top_k ≥ 0, 0 for all · 0 < top_p ≤ 1 · 0 ≤ min_p ≤ 1 · seed ≥ 0 or None
-    repetition_penalty > 0, 1 for none, over the prompt and what was generated (Keskar et al. 2019, section 4.1)
-    """
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-                raise PromptError(f"{name} is {value!r}; it must be a number")
-        checks = (
-            ("temperature", self.temperature >= 0, "a number of at least 0 (0 is greedy)"),
-            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1 (1 keeps every token)"),
-            ("min_p", 0 <= self.min_p <= 1, "between 0 and 1 (0 keeps every token)"),
-            ("repetition_penalty", self.repetition_penalty > 0, "above 0 (1 is none)"),
-        )
-        for name, in_range, expected in checks:
-            if not in_range or not math.isfinite(getattr(self, name)):
-                raise PromptError(f"{name} is {getattr(self, name)}; it must be {expected}")
-        if not is_integer(self.top_k) or self.top_k < 0:
-            raise PromptError(f"top_k is {self.top_k!r}; it must be a whole number of at least 0 (0 keeps every token)")
-        if self.seed is not None and (not is_integer(self.seed) or self.seed < 0):
-            raise PromptError(f"seed is {self.seed!r}; it must be a whole number of at least 0, or None")
-
-
-def is_integer(value: object) -> bool:
-    """Return whether `value` is a whole number and not a boolean."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 class Sampler:
-    """Chooses the tokens of one row, none of `never`.
+    """Chooses the tokens of one row, and none of `excluded`.
 
-    Rows draw from separate streams, so that none depends on another's length.
+    Each row has a random stream of its own, so that its tokens do not depend on the length of other rows.
     """
 
     def __init__(
-        self, options: Sampling, vocab_size: int, prompt: Sequence[int], row: int = 0, never: Sequence[int] = ()
+        self,
+        options: SamplingOptions,
+        vocab_size: int,
+        prompt: Sequence[int],
+        row: int = 0,
+        excluded: Sequence[int] = (),
     ) -> None:
         self._options = options
         self._random = np.random.default_rng(None if options.seed is None else [options.seed, row])
         self._seen = np.zeros(vocab_size, np.bool_)
         self._seen[np.asarray(prompt, np.int64)] = True
-        self._never = np.asarray(never, np.int64)
+        self._excluded = np.asarray(excluded, np.int64)
 
     @property
-    def greedy(self) -> bool:
-        """Whether the choice is the likeliest of all tokens, whatever was chosen before."""
-        return self._options.temperature == 0 and self._options.repetition_penalty == 1 and not len(self._never)
-
-    def accept(self, token: int, logit: float) -> int:
-        """Return the likeliest token, found elsewhere, with its logit; raise EngineError as `choose` does."""
-        _need_number(logit)
-        self._seen[token] = True
-        return token
+    def is_argmax(self) -> bool:
+        """Return whether every choice is the argmax of the unmodified logits."""
+        options = self._options
+        return options.temperature == 0 and options.repetition_penalty == 1 and not len(self._excluded)
 
     def choose(self, logits: Floats) -> int:
-        """Return the next token's id from float32 [vocab]; raise EngineError if the logits hold no number to choose."""
+        """Return the next token for float32 [vocab]; raise NonFiniteLogitsError if the maximum is not finite."""
         options = self._options
         if options.repetition_penalty != 1:
             logits = penalize(logits, self._seen, options.repetition_penalty)
-        if len(self._never):
+        if len(self._excluded):
             logits = logits.copy()
-            logits[self._never] = -np.inf
+            logits[self._excluded] = -np.inf
         best = int(logits.argmax())
-        _need_number(logits[best])
-        token = best if options.temperature == 0 else self._draw(logits)
+        _require_finite(logits[best])
+        return self._record(best if options.temperature == 0 else self._draw(logits))
+
+    def choose_argmax(self, token: int, logit: float) -> int:
+        """Return `token`, the argmax that the graph computed; raise NonFiniteLogitsError unless `logit` is finite."""
+        _require_finite(logit)
+        return self._record(token)
+
+    def _record(self, token: int) -> int:
         self._seen[token] = True
         return token
 
     def _draw(self, logits: Floats) -> int:
-        tokens, chances = distribution(logits, self._options)
-        cumulative = np.cumsum(chances)
+        tokens, probabilities = distribution(logits, self._options)
+        cumulative = np.cumsum(probabilities)
         point = self._random.random() * cumulative[-1]
         return int(tokens[np.searchsorted(cumulative, point, side="right")])
 
 
-def _need_number(logit: float) -> None:
+def _require_finite(logit: float) -> None:
     if not math.isfinite(logit):
-        raise EngineError(f"the model's logits hold {logit}: its numbers overflowed; build with --dtype float32")
+        raise NonFiniteLogitsError(
+            f"logits: expected finite values, got {logit} (activations overflowed); rebuild with --dtype float32"
+        )
 
 
 def penalize(logits: Floats, seen: NDArray[np.bool_], penalty: float) -> Floats:
-    """Return float32 [vocab] with the tokens of `seen`, bool [vocab], made less likely by `penalty`."""
+    """Return float32 [vocab] with the repetition penalty applied to the tokens of `seen`, bool [vocab]."""
     logits = logits.copy()
     old = logits[seen]
     logits[seen] = np.where(old > 0, old / penalty, old * penalty)
     return logits
 
 
-def distribution(logits: Floats, options: Sampling) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the tokens that may be drawn, int64 [n], and their probabilities, float64 [n], likeliest last."""
+def distribution(logits: Floats, options: SamplingOptions) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the tokens that the filters keep, int64 [n], and their probabilities, float64 [n], in ascending order."""
     tokens = np.arange(len(logits))
     if 0 < options.top_k < len(logits):
-        # Ties with the k-th stay in, as they do in transformers.
-        least = np.partition(logits, -options.top_k)[-options.top_k]
-        tokens = np.flatnonzero(logits >= least)
+        # Ties with the k-th largest logit are kept, as in transformers.
+        threshold = np.partition(logits, -options.top_k)[-options.top_k]
+        tokens = np.flatnonzero(logits >= threshold)
     order = np.argsort(logits[tokens], kind="stable")
     tokens = tokens[order]
     scores = logits[tokens].astype(np.float64)
-    chances = np.exp((scores - scores[-1]) / max(options.temperature, 1e-300))
-    chances /= chances.sum()
-    # A token stays while those likelier than it hold less than top_p; the likeliest always stays.
-    keep = np.cumsum(chances) > 1 - options.top_p if options.top_p < 1 else np.ones(len(chances), np.bool_)
-    keep &= chances >= options.min_p * chances[-1]
+    probabilities = np.exp((scores - scores[-1]) / max(options.temperature, 1e-300))
+    probabilities /= probabilities.sum()
+    # Nucleus: a token is kept while more likely tokens sum to less than top_p. The most likely one is always kept.
+    keep = np.cumsum(probabilities) > 1 - options.top_p if options.top_p < 1 else np.ones(len(probabilities), np.bool_)
+    keep &= probabilities >= options.min_p * probabilities[-1]
     keep[-1] = True
-    tokens, chances = tokens[keep], chances[keep]
-    return tokens, chances / chances.sum()
+    tokens, probabilities = tokens[keep], probabilities[keep]
+    return tokens, probabilities / probabilities.sum()

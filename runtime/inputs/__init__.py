@@ -1,1 +1,1 @@
-"""Inputs of a call: checked prompts, masks, positions and feeds."""
+"""Inputs of a call by role: validated prompts, positions, masks and slot indices, and empty arrays for outputs."""

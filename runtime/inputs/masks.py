@@ -1,4 +1,4 @@
-"""Mask inputs, from their descriptions in the manifest."""
+"""Attention masks of a call, from their descriptions in the manifest."""
 
 from __future__ import annotations
 
@@ -7,49 +7,62 @@ from numpy.typing import NDArray
 
 from archc.plan.manifest import Mask
 
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
 
 def build_mask(
     mask: Mask,
-    past: NDArray[np.int64],
-    new: NDArray[np.int64],
+    past: Ints,
+    new: Ints,
     seq: int,
     total: int,
-    prefix: NDArray[np.int64] | None = None,
+    prefix: Ints | None = None,
     slots: int | None = None,
-    source: NDArray[np.int64] | None = None,
-) -> NDArray[np.bool_]:
-    """Return the bool mask [batch, 1, seq, total]: true where query `seq` may see key `total`.
+    source: Ints | None = None,
+) -> Bools:
+    """Return the bool mask [batch, 1, seq, total]: true where key `total` is visible to query `seq`.
 
-    Over a ring of `slots` slots the keys are the ring's first `total`, each of the last token that it holds.
-
-    `prefix`, int64 [batch], are the tokens of each row's prompt, for a prefix mask.  `source`, int64 [batch], are those
-    of each row's source, for a source mask, whose keys they are.  `past` and `new`, int64 [batch], count each row's
-    earlier tokens and this call's; the rest of `seq` is padding, which sees something too, since a softmax over nothing
-    is NaN.
+    `past` and `new`, int64 [batch], count each row's earlier tokens and those of this call; the rest of `seq` is
+    padding. Padding sees at least one key, because a softmax over none is NaN. `prefix`, int64 [batch], are the prompt
+    tokens of each row for a prefix mask, `slots` the size of the ring buffer for a ring mask, and `source`, int64
+    [batch], the source tokens of each row for a source mask.
     """
     if mask.kind == "source":
         assert source is not None
         real = (np.arange(source.max()) < source[:, None])[:, None, None, :]
         return np.broadcast_to(real, (len(source), 1, seq, real.shape[-1]))
-    query = (past[:, None] + np.arange(seq))[:, None, :, None]
-    key = np.arange(total)
     if mask.ring:
         assert slots is not None
         assert mask.window is not None
-        newest = (past + seq - 1)[:, None]  # padding is written too, over tokens that have left the window
-        held = (newest - (newest - key) % slots)[:, None, None]
-        inside: NDArray[np.bool_] = (held >= 0) & (held <= query) & (held > query - mask.window)
-        return inside
-    if mask.kind != "bidirectional":
-        seen: NDArray[np.bool_] = key <= query
-        if prefix is not None and mask.kind == "prefix":
-            seen = seen | (key < prefix[:, None, None, None])
-        if mask.window is not None:
-            seen &= key > query - mask.window
-        return seen
-    seen = np.broadcast_to(key < (past + new)[:, None, None, None], (len(past), 1, seq, total))
+        return _ring_mask(mask.window, past, seq, total, slots)
+    query = (past[:, None] + np.arange(seq))[:, None, :, None]
+    key = np.arange(total)
+    if mask.kind == "bidirectional":
+        return _bidirectional_mask(mask.window, past, new, query, key)
+    visible: Bools = key <= query
+    if prefix is not None and mask.kind == "prefix":
+        visible = visible | (key < prefix[:, None, None, None])
     if mask.window is not None:
-        seen = seen & (np.abs(key - query) <= mask.window)
-    padding = np.arange(seq) >= new[:, None]
-    itself: NDArray[np.bool_] = padding[:, None, :, None] & (key == query)
-    return seen | itself
+        visible &= key > query - mask.window
+    return visible
+
+
+def _ring_mask(window: int, past: Ints, seq: int, total: int, slots: int) -> Bools:
+    """Return the mask over the first `total` of `slots` slots of a ring buffer, each with the latest key there."""
+    query = (past[:, None] + np.arange(seq))[:, None, :, None]
+    newest = (past + seq - 1)[:, None]  # padding is written as well, over keys outside of the window
+    position = (newest - (newest - np.arange(total)) % slots)[:, None, None]
+    visible: Bools = (position >= 0) & (position <= query) & (position > query - window)
+    return visible
+
+
+def _bidirectional_mask(window: int | None, past: Ints, new: Ints, query: Ints, key: Ints) -> Bools:
+    """Return the mask over the real tokens of each row; padding sees itself."""
+    batch, _, seq, _ = query.shape
+    visible = np.broadcast_to(key < (past + new)[:, None, None, None], (batch, 1, seq, len(key)))
+    if window is not None:
+        visible = visible & (np.abs(key - query) <= window)
+    is_padding = np.arange(seq) >= new[:, None]
+    itself: Bools = is_padding[:, None, :, None] & (key == query)
+    return visible | itself

@@ -1,7 +1,8 @@
-"""Arrays that a call fills."""
+"""Arrays that a call fills with its outputs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,21 @@ from archc.plan.manifest import Output
 from archc.runtime.errors import EngineError
 
 
-def empty_output(output: Output, sizes: dict[str, int]) -> NDArray[Any]:
-    """Return an array for `output`, its symbolic sizes taken from `sizes`; raise EngineError if there is no memory."""
+def empty_output(output: Output, sizes: Sequence[int]) -> NDArray[Any]:
+    """Return an uninitialized array for `output`, whose named axes have `sizes` in this order.
+
+    Raises EngineError for an output with more named axes, or if there is not enough memory.
+    """
+    named = [axis for axis in output.shape if isinstance(axis, str)]
+    if len(named) > len(sizes):
+        raise EngineError(
+            f"output {output.name!r}: the axis {named[len(sizes)]!r} is not supported; build the plan again"
+        )
+    remaining = iter(sizes)
+    shape = [next(remaining) if isinstance(axis, str) else axis for axis in output.shape]
     try:
-        shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in output.shape)
         return np.empty(shape, DTYPES[output.dtype].storage)
-    except KeyError as error:
-        raise EngineError(f"output {output.name!r} has a size {error} that this runtime does not know") from None
     except (MemoryError, ValueError):
-        raise EngineError(f"no memory for {output.name!r} of {list(shape)}: use shorter or fewer sequences") from None
+        raise EngineError(
+            f"output {output.name!r}: not enough memory for shape {shape}; use shorter or fewer sequences"
+        ) from None

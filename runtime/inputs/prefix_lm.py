@@ -1,4 +1,4 @@
-"""Prompts that are read both ways: where each ends, and the two places of every token."""
+"""Prefix-LM prompts (GLM): length of the bidirectional part, and the two position ids of each token."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Ints = NDArray[np.int64]
 
 
 class PrefixTracker:
-    """The prompts of `batch` sequences, found in the call that begins each.
+    """The prompts of `batch` sequences, each read from the call that begins its sequence.
 
-    `lengths`, int64 [batch], are the tokens before the one that begins the written part; `blanks`, int64 [batch], the
-    places where it belongs.
+    `lengths`, int64 [batch], are the tokens before the first output token; `blanks`, int64 [batch], the positions of
+    the masked span that the output fills.
     """
 
     def __init__(self, prefix: Prefix, batch: int) -> None:
@@ -23,34 +23,34 @@ class PrefixTracker:
         self.lengths: Ints = np.zeros(batch, np.int64)
         self.blanks: Ints = np.zeros(batch, np.int64)
 
-    def see(self, ids: Ints, past: Ints) -> None:
-        """Find the prompts of rows that begin in this call: int64 [batch, seq] with -1 pads, and tokens before it.
+    def add(self, ids: Ints, past: Ints) -> None:
+        """Find the prompts of rows that begin in this call: ids, int64 [batch, seq], and earlier tokens, int64 [batch].
 
-        Raises PromptError for a prompt without the tokens that say where it ends and where the answer belongs.
+        Raises PromptError for a prompt without the token that ends it or without a blank.
         """
         for row in np.flatnonzero((past == 0) & (ids[:, 0] >= 0)):
-            end = _find(ids[row], (self._prefix.end,), int(row), "begins the answer")
+            end = _find(ids[row], (self._prefix.end,), int(row), "begins the output")
             self.lengths[row] = end
-            self.blanks[row] = _find(ids[row, :end], self._prefix.blanks, int(row), "stands where the answer belongs")
+            self.blanks[row] = _find(ids[row, :end], self._prefix.blanks, int(row), "marks the masked span")
 
     def positions(self, past: Ints, seq: int) -> Ints:
-        """Places in the text and in the written block, int64 [batch, 2, seq] (Du et al. 2022, section 2.2).
+        """Return position and block position, int64 [batch, 2, seq] (Du et al. 2022, section 2.2).
 
-        A token of the prompt has its own place and block place 0; a written one has the blank's and 1, 2, 3, …
+        A prompt token has its own position and block position 0; an output token the blank's position and 1, 2, 3, …
         """
-        places = past[:, None] + np.arange(seq)
-        written = places >= self.lengths[:, None]
-        text = np.where(written, self.blanks[:, None], places)
-        block = np.where(written, places - self.lengths[:, None] + 1, 0)
+        positions = past[:, None] + np.arange(seq)
+        is_output = positions >= self.lengths[:, None]
+        text = np.where(is_output, self.blanks[:, None], positions)
+        block = np.where(is_output, positions - self.lengths[:, None] + 1, 0)
         return np.stack((text, block), axis=1)
 
 
-def _find(ids: Ints, wanted: tuple[int, ...], row: int, what: str) -> int:
-    for token in wanted:
-        found = np.flatnonzero(ids == token)
-        if len(found):
-            return int(found[0])
-    names = " or ".join(map(str, wanted))
+def _find(ids: Ints, tokens: tuple[int, ...], row: int, meaning: str) -> int:
+    for token in tokens:
+        matches = np.flatnonzero(ids == token)
+        if len(matches):
+            return int(matches[0])
+    names = " or ".join(map(str, tokens))
     raise PromptError(
-        f"row {row}: no token {names}, which {what}: a prompt of this model holds it, all of the prompt in one call"
+        f"row {row}: token {names}, which {meaning}, not found; append the whole prompt, with this token, in one call"
     )

@@ -1,4 +1,4 @@
-"""Checking what the caller gives: ids become int64 [batch, seq] with -1 pads on the right, or a PromptError."""
+"""Validation of a caller's ids: int64 [batch, seq] with -1 pads on the right, or a PromptError."""
 
 from __future__ import annotations
 
@@ -16,71 +16,75 @@ IdsLike = Sequence[int] | Sequence[Sequence[int]] | NDArray[Any]
 
 
 def check_ids(ids: IdsLike, limits: Limits) -> tuple[Ints, Ints]:
-    """Return the ids, int64 [batch, seq], and each row's length, int64 [batch].
+    """Return the ids, int64 [batch, seq], and the length of each row, int64 [batch].
 
-    Raises PromptError for no row, an empty row, a row past the limit, an id outside the vocabulary, -1 before an id.
+    Raises PromptError for no rows, an empty row, a row past the limit, an id outside of the vocabulary, or a pad
+    before an id.
     """
     padded = as_rows(ids, "ids")
     lengths = row_lengths(padded)
     if not len(lengths):
-        raise PromptError("the prompt is empty; give at least one token id")
+        raise PromptError("the prompt is empty; pass at least one token id")
     if not lengths.all():
-        raise PromptError(f"{_row(padded, int(lengths.argmin()))} is empty; every prompt needs at least one token id")
+        raise PromptError(f"{_row(padded, int(lengths.argmin()))} is empty; pass at least one token id in each row")
     check_values(padded, limits)
     if lengths.max() > limits.max_seq_len:
         row = int(lengths.argmax())
         raise PromptError(
-            f"{_row(padded, row)} has {lengths[row]} tokens, but this plan takes at most {limits.max_seq_len}: "
+            f"{_row(padded, row)}: expected at most {limits.max_seq_len} tokens, got {lengths[row]}; "
             "shorten it, or build with a larger --max-seq-len"
         )
     return np.ascontiguousarray(padded[:, : int(lengths.max())]), lengths
 
 
 def check_values(padded: Ints, limits: Limits) -> None:
-    """Raise PromptError unless each row is ids of the vocabulary and then -1 pads, if any."""
-    wrong = (padded < -1) | (padded >= limits.vocab_size)
-    if wrong.any():
-        row, column = (int(i) for i in np.argwhere(wrong)[0])
+    """Raise PromptError unless each row is ids of the vocabulary followed by -1 pads, if any."""
+    invalid = (padded < -1) | (padded >= limits.vocab_size)
+    if invalid.any():
+        row, column = (int(i) for i in np.argwhere(invalid)[0])
         raise PromptError(
-            f"{_row(padded, row)} has id {padded[row, column]} at position {column}, but this plan's ids run from 0 to "
-            f"{limits.vocab_size - 1} (-1 is padding): was the text encoded with another model's tokenizer?"
+            f"{_row(padded, row)}, position {column}: expected an id from 0 to {limits.vocab_size - 1} (-1 is "
+            f"padding), got id {padded[row, column]}; encode the text with this model's tokenizer"
         )
     gap = (padded[:, :-1] < 0) & (padded[:, 1:] >= 0)
     if gap.any():
         row, column = (int(i) for i in np.argwhere(gap)[0])
         raise PromptError(
-            f"{_row(padded, row)} has -1 at position {column} and an id after it; padding goes at the right end"
+            f"{_row(padded, row)}, position {column}: -1 is followed by an id; put padding at the right end"
         )
 
 
-def check_token_types(token_types: IdsLike | None, ids: Ints, takes_them: bool) -> Ints | None:
-    """Return token types, int64 [batch, seq], zeros where `ids` are padding; raise PromptError for another shape."""
+def check_token_types(token_types: IdsLike | None, ids: Ints, is_input: bool) -> Ints | None:
+    """Return token types, int64 [batch, seq], zero at pads of `ids`, or None.
+
+    Raises PromptError if their shape is not that of `ids`, or if the plan has no such input.
+    """
     if token_types is None:
         return None
-    if not takes_them:
-        raise PromptError("this plan takes no token_type_ids; leave them out")
+    if not is_input:
+        raise PromptError("token_type_ids is not supported by this plan; leave it out")
     types = as_rows(token_types, "token_type_ids")
     types = types[:, : ids.shape[1]] if (types[:, ids.shape[1] :] < 0).all() else types
     if types.shape != ids.shape or ((types < 0) & (ids >= 0)).any():
         raise PromptError(
-            f"token_type_ids are {list(types.shape)}, but ids are {list(ids.shape)}: one type for each id"
+            f"token_type_ids: expected one type for each id, shape {list(ids.shape)}, got {list(types.shape)}"
         )
     return np.where(ids < 0, 0, types)
 
 
 def as_rows(values: IdsLike, name: str) -> Ints:
-    """Return `values` as int64 [batch, seq], rows of different lengths padded with -1; a flat list is one row."""
+    """Return `values` as int64 [batch, seq], with rows padded with -1; a flat list is one row."""
     if isinstance(values, str | bytes):
-        raise PromptError(f"{name} are text; encode it first with engine.tokenizer.encode(text)")
+        raise PromptError(f"{name}: expected token ids, got text; encode it with engine.tokenizer.encode(text)")
     try:
         rows = [values] if len(values) and np.ndim(values[0]) == 0 else values
         arrays = [np.asarray(row) for row in rows]
     except (TypeError, ValueError, OverflowError, IndexError) as error:
-        raise PromptError(f"{name} are not rows of whole numbers: {error}") from None
+        raise PromptError(f"{name}: expected rows of integers: {error}") from None
     for row, array in enumerate(arrays):
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or array.dtype == np.uint64:
             raise PromptError(
-                f"{name}, row {row}: found {array.dtype} {list(array.shape)}; expected whole numbers below 2^63"
+                f"{name}, row {row}: expected integers below 2^63, got {array.dtype} of shape {list(array.shape)}"
             )
     padded = np.full((len(arrays), max((len(array) for array in arrays), default=0)), -1, np.int64)
     for row, array in enumerate(arrays):
@@ -89,10 +93,10 @@ def as_rows(values: IdsLike, name: str) -> Ints:
 
 
 def row_lengths(padded: Ints) -> Ints:
-    """Return how many ids each row of [batch, seq] has, int64 [batch]."""
+    """Return the number of ids in each row of [batch, seq], int64 [batch]."""
     lengths: Ints = np.count_nonzero(padded != -1, axis=1).astype(np.int64)
     return lengths
 
 
 def _row(padded: Ints, row: int) -> str:
-    return "the prompt" if len(padded) == 1 else f"prompt {row} (of {len(padded)}, from 0)"
+    return "the prompt" if len(padded) == 1 else f"prompt {row} of {len(padded)} (from 0)"

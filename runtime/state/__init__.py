@@ -1,1 +1,1 @@
-"""State of sequences between calls, and the encoder's output."""
+"""Model state between calls: KV caches, ring buffers, recurrent state, and the encoder's keys and values."""

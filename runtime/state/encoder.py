@@ -1,4 +1,4 @@
-"""What an encoder-decoder reads: a source goes through the encoder once, and every later call reads what it left."""
+"""The encoder of an encoder-decoder: runs once for a source; every decoder call reads its keys and values."""
 
 from __future__ import annotations
 
@@ -21,36 +21,38 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Source:
-    """What the encoder made of `lengths` tokens a row, int64 [batch]: hidden states, float32 [batch, seq, hidden], and
-    the decoder's state of kind `cross` by name."""
+class EncodedSource:
+    """The encoder's outputs for a batch of sources.
+
+    `lengths` are int64 [batch], `hidden_states` float32 [batch, seq, hidden], and `cross` the decoder's states of kind
+    `cross` by name.
+    """
 
     lengths: Ints
     hidden_states: Floats
     cross: Mapping[str, Buffer]
 
 
-class SourceReader:
-    """The encoder's graph."""
+class EncoderRunner:
+    """The encoder's graph with its backend."""
 
     def __init__(self, encoder: Encoder, backend: Backend) -> None:
         self._encoder, self._backend = encoder, backend
         self._feeder = Feeder(encoder)
-        self._takes_types = any(item.role == "token_types" for item in encoder.inputs)
+        self._has_token_types = any(item.role == "token_types" for item in encoder.inputs)
 
     @property
     def limits(self) -> Limits:
-        """The most tokens of a source, and how many token ids there are."""
+        """Return the limits of a source."""
         return self._encoder.limits
 
-    def read(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> Source:
-        """Run the encoder on int ids [batch, seq] with -1 pads on the right; raise PromptError for ids that do not
-        fit."""
+    def run(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> EncodedSource:
+        """Encode int ids [batch, seq] with -1 pads on the right; raise PromptError for ids that do not fit."""
         padded, lengths = check_ids(ids, self.limits)
-        types = check_token_types(token_type_ids, padded, self._takes_types)
+        types = check_token_types(token_type_ids, padded, self._has_token_types)
         batch, seq = padded.shape
-        nothing = np.zeros((batch, 0), np.int64)
-        feeds = self._feeder.feeds(padded, np.zeros(batch, np.int64), lengths, nothing, types)
+        no_positions = np.zeros((batch, 0), np.int64)
+        feeds = self._feeder.feeds(padded, np.zeros(batch, np.int64), lengths, no_positions, types)
         sizes = {"batch": batch, "seq": seq}
         cross, bindings, hidden = dict[str, Buffer](), list[Binding](), dict[str, NDArray[Any]]()
         states: Output | None = None
@@ -61,26 +63,26 @@ class SourceReader:
                 bindings.append(Binding(None, output.name, cross[output.name]))
             else:
                 states = output
-                hidden[output.name] = empty_output(output, sizes)
+                hidden[output.name] = empty_output(output, (batch, seq))
         assert states is not None
         self._backend.bind(bindings).run(feeds, hidden)
-        return Source(lengths, to_float32(hidden[states.name], states.dtype), cross)
+        return EncodedSource(lengths, to_float32(hidden[states.name], states.dtype), cross)
 
 
-def check_answers(ids: IdsLike | None, batch: int, manifest: Manifest) -> tuple[Ints, Ints]:
-    """Return what a decoder has of its answers, int64 [batch, seq], and each row's length, int64 [batch].
+def check_decoder_ids(ids: IdsLike | None, batch: int, manifest: Manifest) -> tuple[Ints, Ints]:
+    """Return the decoder prompts, int64 [batch, seq], and the length of each row, int64 [batch].
 
-    Without ids they are the tokens that the plan's answers begin with. Raises PromptError for ids that do not fit, that
-    are not one row for each source, or where there are none.
+    The default is the plan's start tokens. Raises PromptError for ids that do not fit, for another number of rows than
+    `batch`, or without ids if the plan has no start tokens.
     """
     if ids is None:
         if not manifest.tokens.start:
             raise PromptError(
-                "this plan does not say which token its answers begin with (its checkpoint had no "
-                "decoder_start_token_id): give decoder_ids"
+                "decoder_ids: the plan has no start token (the checkpoint had no decoder_start_token_id); "
+                "pass decoder_ids"
             )
         ids = [manifest.tokens.start] * batch
     padded, lengths = check_ids(as_rows(ids, "decoder_ids"), manifest.limits)
     if len(padded) != batch:
-        raise PromptError(f"decoder_ids have {len(padded)} rows, and ids have {batch}: one for each")
+        raise PromptError(f"decoder_ids: expected one row for each source, {batch}, got {len(padded)}")
     return padded, lengths

@@ -1,1 +1,1 @@
-"""Text: tokenizer and chat templates."""
+"""Text: tokenizer, incremental detokenization and chat templates."""

@@ -1,7 +1,6 @@
-"""Chat templates: programs from strangers, so they run in a process of their own that can be killed.
+"""Chat templates, rendered in a separate process, because they are untrusted programs.
 
-The sandbox of jinja2 keeps a template from touching anything but its variables; only the process keeps one that
-loops or multiplies strings from taking the machine's time and memory.
+The sandbox of jinja2 limits a template to its variables; only limits of the process bound its time and memory.
 """
 
 from __future__ import annotations
@@ -25,58 +24,64 @@ _WORKER = Path(__file__).with_name("chat_worker.py")
 def render(template: str, variables: Mapping[str, Any], seconds: float = SECONDS) -> str:
     """Return the template's output for JSON-like `variables`.
 
-    Raises PromptError if the template fails, or wants more than `seconds`, MAX_MEMORY bytes or MAX_CHARACTERS of text.
+    Raises PromptError if the template fails or exceeds `seconds`, MAX_MEMORY bytes or MAX_CHARACTERS of text.
     """
     try:
-        request = json.dumps({
-            "path": [entry for entry in sys.path if entry],
-            "template": template,
-            "variables": variables,
-            "seconds": seconds,
-            "memory": MAX_MEMORY,
-            "characters": MAX_CHARACTERS,
-        })  # fmt: skip
+        request = json.dumps(
+            {
+                "path": [entry for entry in sys.path if entry],
+                "template": template,
+                "variables": variables,
+                "seconds": seconds,
+                "memory": MAX_MEMORY,
+                "characters": MAX_CHARACTERS,
+            }
+        )
     except (TypeError, ValueError, RecursionError) as error:
-        raise PromptError(f"the messages cannot be written as JSON: {error}") from None
-    # -I and -S: the child imports jinja2 from where this process would, and runs nothing else at its start.
+        raise PromptError(
+            f"messages: not representable as JSON: {error}; pass strings, numbers, lists and dicts"
+        ) from None
+    # -I and -S: the child imports jinja2 from this process's path, and runs no other code at its start.
     command = [sys.executable, "-I", "-S", str(_WORKER)]
     try:
         done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=seconds + 2, check=False)
     except subprocess.TimeoutExpired:
-        raise _overran(seconds) from None
+        raise _exceeded(seconds) from None
     except OSError as error:
         raise EngineError(
-            f"the chat template needs a Python process, and {command[0]!r} does not start: {error}"
+            f"chat template: the Python process {command[0]!r} does not start: {error}; check the installation"
         ) from None
     try:
         answer = json.loads(done.stdout)
     except ValueError:
-        raise _overran(seconds) from None
+        raise _exceeded(seconds) from None
     if "error" in answer:
-        raise PromptError(f"the chat template failed: {answer['error']}")
+        raise PromptError(f"chat template: failed: {answer['error']}; check the messages and the template")
     return str(answer["text"])
 
 
-def _overran(seconds: float) -> PromptError:
-    return PromptError(f"the chat template used more than {seconds:g} seconds or {MAX_MEMORY >> 20} MiB, and was ended")
+def _exceeded(seconds: float) -> PromptError:
+    return PromptError(
+        f"chat template: terminated after more than {seconds:g} seconds or {MAX_MEMORY >> 20} MiB; check the template"
+    )
 
 
 def pick_template(template: object, name: str = "default") -> str | None:
-    """Return the template of tokenizer_config.json's `chat_template`, a string or a list of named ones, or None."""
+    """Return the template of `chat_template` in tokenizer_config.json, a string or a list of named ones, or None."""
     if isinstance(template, str):
         return template
     if isinstance(template, list):
         named = {item.get("name"): item.get("template") for item in template if isinstance(item, dict)}
-        found = named.get(name)
-        return found if isinstance(found, str) else None
+        text = named.get(name)
+        return text if isinstance(text, str) else None
     return None
 
 
 def check_messages(messages: object) -> list[dict[str, Any]]:
-    """Return the messages as plain dictionaries; raise PromptError unless each is one and has a role."""
+    """Return the messages as dictionaries; raise PromptError unless each is a mapping with a role."""
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence) or not messages:
-        raise PromptError('messages must be a list such as [{"role": "user", "content": "Hello"}]')
+        raise PromptError('messages: expected a list such as [{"role": "user", "content": "Hello"}]')
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise PromptError(f'message {index} has no role; expected {{"role": "user", "content": "…"}}')
+            raise PromptError(f'message {index}: role not found; expected {{"role": "user", "content": "…"}}')
     return [dict(message) for message in messages]

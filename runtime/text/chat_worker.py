@@ -1,4 +1,4 @@
-"""The process in which a chat template runs: a JSON request on stdin, one JSON answer on stdout.  See chat.py."""
+"""The process that renders a chat template: a JSON request on stdin, a JSON response on stdout. See chat.py."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 
 def limit(seconds: float, memory: int) -> None:
-    """Let the system end this process past its time and refuse it memory past its share, where the system can."""
+    """Set the resource limits of this process, in seconds and bytes, where the operating system supports them."""
     try:
         import resource
-    except ImportError:  # not on Windows: there only the parent's clock guards
+    except ImportError:  # not on Windows, where only the parent's timeout applies
         return
     whole = int(seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))
-    if sys.platform == "linux":  # elsewhere a limit on the address space is not honoured or breaks the allocator
+    if sys.platform == "linux":  # elsewhere a limit of the address space has no effect or breaks the allocator
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def environment() -> Any:
-    """Return the sandbox, with the few extras that chat templates expect."""
+    """Return the sandbox with the functions and tags that chat templates use."""
     from datetime import datetime
 
     from jinja2 import TemplateError
@@ -28,9 +28,9 @@ def environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """`{% generation %}…{% endgeneration %}` marks the assistant's words for training; here it is only its body."""
+        """The tag `{% generation %}…{% endgeneration %}`, a mark for training; here only its body is rendered."""
 
-        tags = {"generation"}  # noqa: RUF012 (jinja2 declares it so)
+        tags = {"generation"}  # noqa: RUF012 (declared without ClassVar in jinja2)
 
         def parse(self, parser: Any) -> Any:
             """Return the nodes between the tags."""
@@ -41,10 +41,13 @@ def environment() -> Any:
         raise TemplateError(str(message))
 
     def tojson(
-        value: object, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None,
+        value: object,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: Any = None,
         sort_keys: bool = False,
-    ) -> str:  # fmt: skip
-        # jinja2's own would escape < and > for HTML.
+    ) -> str:
+        # The filter of jinja2 escapes < and > for HTML.
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
     sandbox = ImmutableSandboxedEnvironment(
@@ -57,7 +60,7 @@ def environment() -> Any:
 
 
 def main() -> None:
-    """Answer one request."""
+    """Render one request."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
     limit(request["seconds"], request["memory"])
@@ -69,13 +72,13 @@ def main() -> None:
             pieces.append(piece)
             left -= len(piece)
             if left < 0:
-                raise ValueError(f"it wrote more than {request['characters']} characters")
+                raise ValueError(f"the output has more than {request['characters']} characters")
         answer["text"] = "".join(pieces)
     except MemoryError:
-        answer["error"] = f"it used more than {request['memory'] >> 20} MiB"
+        answer["error"] = f"more than {request['memory'] >> 20} MiB of memory used"
     except RecursionError:
-        answer["error"] = "it is nested or calls itself too deeply"
-    except Exception as error:  # whatever a stranger's template raises is the template's fault
+        answer["error"] = "nesting or recursion too deep"
+    except Exception as error:  # any exception is an error of the untrusted template
         line = getattr(error, "lineno", None)
         answer["error"] = f"{type(error).__name__}: {str(error)[:500]}" + (f" (line {line})" if line else "")
     sys.stdout.write(json.dumps(answer))

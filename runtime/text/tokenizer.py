@@ -1,4 +1,4 @@
-"""Text to ids and back, with the tokenizer files of a plan."""
+"""The tokenizer of a plan: text to token ids and back, and chat templates."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 from archc.plan.reader import Plan
 from archc.runtime.errors import PlanError, PromptError
-from archc.runtime.generation.streaming import TextStream
 from archc.runtime.text.chat import check_messages, pick_template, render
+from archc.runtime.text.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
     import tokenizers
 
 FOLDER = "tokenizer/"
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_RARE = range(0x2A000, 0x2A6D0)  # ideographs that nobody writes; a private character would not survive Python's repr
+_RARE = range(0x2A000, 0x2A6D0)  # unused ideographs; Python's repr would escape a private-use character
 
 
 class Tokenizer:
-    """A plan's tokenizer and chat template.  `from_plan` reads it; raises PlanError if its files are damaged."""
+    """A plan's tokenizer and chat template; raises PlanError if its files are damaged."""
 
     def __init__(self, definition: bytes, config: Mapping[str, Any], template: str | None) -> None:
         import tokenizers
 
-        self._lock = threading.Lock()  # parse_special is a setting of the shared tokenizer, not an argument of encode
-        with _rust_errors(PlanError("tokenizer/tokenizer.json is damaged; build the plan again")):
+        self._lock = threading.Lock()  # encode_special_tokens is an attribute, not an argument of encode
+        with _rust_errors(PlanError, "tokenizer/tokenizer.json is damaged", "build the plan again"):
             self._tokenizer: tokenizers.Tokenizer = tokenizers.Tokenizer.from_buffer(definition)
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
             added = self._tokenizer.get_added_tokens_decoder().values()
-            self._spelled = sorted((token.content for token in added if token.special), key=len, reverse=True)
-        self._any_spelled = re.compile("|".join(map(re.escape, self._spelled))) if self._spelled else None
+            self._special = sorted((token.content for token in added if token.special), key=len, reverse=True)
+        self._special_pattern = re.compile("|".join(map(re.escape, self._special))) if self._special else None
         self._config = config
         self.template = template
 
@@ -61,80 +61,84 @@ class Tokenizer:
             try:
                 template = plan.read(f"{FOLDER}chat_template.jinja").decode()
             except UnicodeDecodeError as error:
-                raise PlanError(f"{plan.path}: {FOLDER}chat_template.jinja is not UTF-8: {error}") from None
+                raise PlanError(
+                    f"{plan.path}: {FOLDER}chat_template.jinja is not UTF-8: {error}; build the plan again"
+                ) from None
         return cls(plan.read(f"{FOLDER}tokenizer.json"), config, template)
 
     @property
     def vocab_size(self) -> int:
-        """How many ids the tokenizer knows, which may be fewer than the model has."""
+        """Return the number of ids of the tokenizer, which may be smaller than that of the model."""
         return int(self._tokenizer.get_vocab_size())
 
     def encode(self, text: str, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
-        """Return the ids of `text`, with the tokens that the model wants around it unless told otherwise.
+        """Return the ids of `text`, with the special tokens of the tokenizer's template if `add_special_tokens`.
 
-        Special tokens spelled in the text are plain text, unless `parse_special`.  Raises PromptError if `text` is not
-        Unicode text (a lone surrogate).
+        Special tokens in the text are plain text unless `parse_special`. Raises PromptError for a lone surrogate.
         """
         if not isinstance(text, str):
-            raise PromptError(f"the prompt is {type(text).__name__}, not text")
+            raise PromptError(f"prompt: expected text, got {type(text).__name__}")
         lone = next((at for at, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None) if _lone(text) else None
         if lone is not None:
-            raise PromptError(
-                f"the prompt has half of a surrogate pair, {text[lone]!r}, at character {lone}: it is not valid text"
-            )
-        with self._lock, _rust_errors(PromptError("the tokenizer cannot encode this text")):
+            raise PromptError(f"prompt, character {lone}: lone surrogate {text[lone]!r}; pass valid Unicode text")
+        with self._lock, _rust_errors(PromptError, "the tokenizer cannot encode the text", "change the prompt"):
             self._tokenizer.encode_special_tokens = not parse_special
             return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Return the text of `ids`; ids that the tokenizer does not know have none."""
+        """Return the text of `ids`; ids without a token have none."""
         if any(not 0 <= token < 1 << 32 for token in ids):
-            raise PromptError("an id is negative or past 32 bits, so it cannot be decoded")
-        with _rust_errors(PromptError("the tokenizer cannot decode these ids")):
+            raise PromptError("ids: expected numbers from 0 to 2^32 - 1, got a negative or larger one")
+        with _rust_errors(PromptError, "the tokenizer cannot decode the ids", "check their values"):
             return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
-    def stream(self) -> TextStream:
-        """Return a decoder for ids that come one by one."""
-        return TextStream(self.decode)
+    def stream(self) -> Detokenizer:
+        """Return an incremental detokenizer."""
+        return Detokenizer(self.decode)
 
     def chat(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any) -> str:
-        """Return the chat template's text for `messages`, for reading; `chat_ids` is what a model should get."""
+        """Return the chat template's text for `messages`; use `chat_ids` for the input of a model."""
         return self._render(check_messages(messages), add_generation_prompt, variables)
 
     def chat_ids(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any
     ) -> list[int]:
-        """Return the ids of `messages` in the chat template; special tokens that a message spells are plain text.
+        """Return the ids of the chat template's text for `messages`; special tokens in a message are plain text.
 
         Raises PromptError if the plan has no chat template, or the template fails.
         """
-        plain = check_messages(messages)
-        mark = self._unused_character(plain)
+        checked = check_messages(messages)
+        mark = self._unused_character(checked)
         first, *marked = self._render(
-            [self._mark(message, mark) for message in plain], add_generation_prompt, variables
+            [self._mark(message, mark) for message in checked], add_generation_prompt, variables
         ).split(mark)
         ids = self.encode(first, add_special_tokens=False, parse_special=True)
         for part in marked:
-            spelled = next((token for token in self._spelled if part.startswith(token)), "")
-            ids += self.encode(spelled, add_special_tokens=False)
-            ids += self.encode(part[len(spelled) :], add_special_tokens=False, parse_special=True)
+            token = next((token for token in self._special if part.startswith(token)), "")
+            ids += self.encode(token, add_special_tokens=False)
+            ids += self.encode(part[len(token) :], add_special_tokens=False, parse_special=True)
         return ids
 
     def _render(self, messages: list[dict[str, Any]], add_generation_prompt: bool, variables: Mapping[str, Any]) -> str:
         if self.template is None:
-            raise PromptError("this plan has no chat template; give the prompt as plain text, without --chat")
+            raise PromptError("the plan has no chat template; pass the prompt as plain text, without --chat")
         special = {name: _content(self._config.get(name)) for name in _SPECIAL if self._config.get(name)}
-        given = {"messages": messages, "add_generation_prompt": add_generation_prompt, "tools": None, "documents": None}
-        return render(self.template, {**special, **given, **variables})
+        inputs = {
+            "messages": messages,
+            "add_generation_prompt": add_generation_prompt,
+            "tools": None,
+            "documents": None,
+        }
+        return render(self.template, {**special, **inputs, **variables})
 
     def _unused_character(self, messages: list[dict[str, Any]]) -> str:
         used = set(json.dumps(messages, ensure_ascii=False, default=str)) | set(self.template or "")
         return next(chr(code) for code in _RARE if chr(code) not in used)
 
     def _mark(self, value: Any, mark: str) -> Any:
-        """Return `value` with `mark` before every special token that its strings spell."""
+        """Return `value` with `mark` before every special token in its strings."""
         if isinstance(value, str):
-            return self._any_spelled.sub(lambda match: mark + match[0], value) if self._any_spelled else value
+            return self._special_pattern.sub(lambda match: mark + match[0], value) if self._special_pattern else value
         if isinstance(value, Mapping):
             return {key: self._mark(item, mark) for key, item in value.items()}
         if isinstance(value, list | tuple):
@@ -151,18 +155,16 @@ def _lone(text: str) -> bool:
 
 
 def _content(token: Any) -> Any:
-    """Return the text of a special token, which a config gives as a string or as an object with its content."""
+    """Return the text of a special token: a string in the config, or the `content` of an object."""
     return token.get("content") if isinstance(token, dict) else token
 
 
 @contextmanager
-def _rust_errors(instead: PlanError | PromptError) -> Iterator[None]:
-    """Raise `instead` for what the tokenizers library raises: plain Exceptions, and panics, which are none."""
+def _rust_errors(error_type: type[PlanError | PromptError], problem: str, remedy: str) -> Iterator[None]:
+    """Raise an error of archc for an error of the tokenizers library: an Exception, or a panic, which is none."""
     try:
         yield
-    except Exception as error:
-        raise type(instead)(f"{instead}: {str(error)[:300]}") from None
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise type(instead)(f"{instead}: {str(error)[:300]}") from None
+        raise error_type(f"{problem}: {str(error)[:300]}; {remedy}") from None

@@ -33,7 +33,8 @@ def test_a_checkpoint_that_fits_several_specs_names_them(archc: Archc, tmp_path:
     result = archc("build", checkpoint, "-o", tmp_path / "engine.plan")
     assert result.code == 2
     (error,) = result.errors
-    assert "model_type 'baichuan' fits several specs: baichuan-13b, baichuan2-13b, baichuan2; name one of them" in error
+    names = "baichuan-13b, baichuan2-13b, baichuan2"
+    assert f"model_type 'baichuan' matches several specs: {names}; pass the name of one of them" in error
     assert archc("build", "baichuan2", "--weights", checkpoint, "-o", tmp_path / "engine.plan").code == 0
 
 
@@ -61,10 +62,10 @@ BAD_INPUT: dict[str, tuple[list[str], str]] = {
         ["small-lm", "--random", "1", "--set", "layer.norm.placement=psot"],
         "did you mean 'post'?",
     ),
-    "override-without-value": (["small-lm", "--random", "1", "--set", "nothing"], "'nothing' is not path=value"),
+    "override-without-value": (["small-lm", "--random", "1", "--set", "nothing"], "expected path=value, got 'nothing'"),
     "unbound-size": (["llama", "--random", "1"], "vocab_size"),
-    "unknown-size": (["llama", "--random", "1", "--size", "9t"], "there is no size '9t'"),
-    "size-and-config": ([str(TINY), "--size", "7b"], "one is enough"),
+    "unknown-size": (["llama", "--random", "1", "--size", "9t"], "size '9t' not found"),
+    "size-and-config": ([str(TINY), "--size", "7b"], "cannot be combined; pass one of them"),
     "no-checkpoint": (["small-lm", "--weights", "nowhere"], "no such folder"),
     "no-output-folder": (["small-lm", "--random", "1", "-o", "nowhere/engine.plan"], "parent folder does not exist"),
     "output-is-a-folder": (["small-lm", "--random", "1", "-o", "."], "expected the name of a file"),

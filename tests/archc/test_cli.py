@@ -101,7 +101,7 @@ def test_module_and_script(small: Path) -> None:
         [sys.executable, "-m", "archc", "run", small, "--ids", "99"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("archc: error: the prompt has id 99")
+    assert done.stderr.startswith("archc: error: the prompt, position 0: expected an id from 0 to")
 
 
 def test_api(small: Path, tmp_path: Path) -> None:

@@ -1,19 +1,21 @@
-"""Small graphs for the passes' tests, and what ONNX Runtime makes of them."""
+"""Small graphs for the tests of lowerings and passes, and their results in ONNX Runtime."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 
+from archc.compiler.graph.builder import GraphBuilder
+from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
 from archc.compiler.graph.opset import OPSET
-from archc.compiler.ops.operators import ATTENTION_METADATA
-from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.weights.lazy import WeightTensor, join_rows
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -66,6 +68,26 @@ def run(graph_model: ir.Model, feeds: Arrays) -> list[NDArray[Any]]:
     return results
 
 
+def typed(result: ir.Value, name: str, dtype: ir.DataType, *shape: int | str | None) -> ir.Value:
+    """Name a value and write its dtype and shape on it, as the tracer does."""
+    result.name, result.type, result.shape = name, ir.TensorType(dtype), ir.Shape(shape)
+    return result
+
+
+def build(
+    inputs: Sequence[ir.Value],
+    make: Callable[[GraphBuilder], Sequence[ir.Value]],
+    initializers: Sequence[ir.Value] = (),
+) -> ir.Model:
+    """Return a graph of the nodes that `make` builds; it returns the graph's outputs, with types and shapes."""
+    graph = ir.Graph(inputs, [], nodes=[], initializers=initializers, opset_imports={"": OPSET, ARCHC: 1}, name="test")
+    op = GraphBuilder(graph, "test")
+    outputs = make(op)
+    graph.extend(op.nodes)
+    graph.outputs.extend(outputs)
+    return ir.Model(graph, ir_version=IR_VERSION)
+
+
 def attention(heads: int, kv_heads: int, width: int, scale: float, mask: ir.DataType) -> ir.Model:
     """One Attention node as the compiler writes it: a mask, a scale, no flag of causality."""
     inputs = [
@@ -80,7 +102,6 @@ def attention(heads: int, kv_heads: int, width: int, scale: float, mask: ir.Data
         "softmax_precision": ir.AttrInt64("softmax_precision", 1),
     }
     node = ir.Node("", "Attention", inputs, attributes.values(), num_outputs=1, name="attention")
-    node.metadata_props[ATTENTION_METADATA] = json.dumps({"scale": scale, "bias": mask != ir.DataType.BOOL})
     output = node.outputs[0]
     output.name, output.type = "y", ir.TensorType(ir.DataType.FLOAT)
     output.shape = ir.Shape(["batch", heads, "seq", width])
@@ -105,3 +126,56 @@ def attention_feeds(heads: int, kv_heads: int, width: int, mask: ir.DataType, se
     slopes = np.arange(1, heads + 1, dtype=np.float32)[:, None, None] / heads
     bias = np.where(seen, slopes * np.arange(total, dtype=np.float32), np.finfo(np.float32).min)
     return feeds | {"mask": np.broadcast_to(bias, (2, heads, seq, total)).astype(np.float32)}
+
+
+def semantic(
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    name: str,
+    shape: Sequence[int | str],
+    dtype: ir.DataType = ir.DataType.FLOAT,
+    **attributes: Any,
+) -> ir.Node:
+    """A node of the domain archc, named like its one output, whose type and shape are known."""
+    node = ir.Node(
+        ARCHC, op_type, inputs, [ir.convenience.convert_attribute(*pair) for pair in attributes.items()], name=name
+    )
+    describe(node, name, shape, dtype)
+    return node
+
+
+def describe(node: ir.Node, name: str, shape: Sequence[int | str], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
+    """The first output of a node, with a name, a type and a shape."""
+    output = node.outputs[0]
+    output.name, output.type, output.shape = name, ir.TensorType(dtype), ir.Shape(shape)
+    return output
+
+
+_FLOATS = {
+    ir.DataType.FLOAT: torch.float32,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+}
+
+
+def filled(graph_model: ir.Model, slots: Mapping[str, torch.Tensor]) -> ir.Model:
+    """The model with the bytes of its weights, as a plan stores them, from the tensors of these slots."""
+    for item in graph_model.graph.initializers.values():
+        stored = item.const_value
+        if not isinstance(stored, WeightTensor):
+            continue
+        dtype = _FLOATS.get(stored.dtype, torch.uint8)
+        parts = [(part, join_rows([slots[slot] for slot in part.slots])) for part in stored.in_parts()]
+        blocks = [block for part, rows in parts for block in part.blocks(rows, dtype)]
+        data = b"".join(block.contiguous().view(torch.uint8).numpy().tobytes() for block in blocks)
+        assert len(data) == stored.nbytes
+        dims = [int(size) for size in stored.shape]
+        proto = onnx.TensorProto(name=item.name, data_type=int(stored.dtype), dims=dims, raw_data=data)
+        item.const_value = ir.serde.deserialize_tensor(proto)
+    return graph_model
+
+
+def weights_of(graph_model: ir.Model) -> dict[str, WeightTensor]:
+    """The streamed weights by name."""
+    tensors = {item.name: item.const_value for item in graph_model.graph.initializers.values()}
+    return {str(name): tensor for name, tensor in tensors.items() if isinstance(tensor, WeightTensor)}

@@ -13,6 +13,8 @@ from archc.runtime.errors import EngineError
 
 if TYPE_CHECKING:
     from archc.runtime import Engine
+    from archc.runtime.generation.result import Timing
+    from archc.runtime.generation.row import FinishReason
 
 NEW_TOKENS = 128
 _STDIN_LIMIT = 64 << 20
@@ -94,7 +96,7 @@ def run_command(
     from archc.runtime.engine import load
 
     # Packing float32 weights pays off only after some 3,000 prompt tokens; decoding is as fast without.
-    engine = load(plan, threads, prepack=None)
+    engine = load(plan, threads, prepack="auto")
     prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine, text or "", chat)
     if engine.manifest.topology == "encoder":
         _run_encoder(engine, prompt_ids, options, as_json)
@@ -155,7 +157,7 @@ def _stream(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> N
         raise
     if not last.endswith("\n"):
         write_text("\n")
-    _note_speed(engine)
+    _note_speed(pieces.timing, pieces.finish_reason)
 
 
 def _stream_ids(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> None:
@@ -167,41 +169,35 @@ def _stream_ids(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) 
         count += 1
 
     try:
-        engine.generate(prompt_ids, on_token=show, **options)
+        result = engine.run(prompt_ids, on_token=show, **options)
     except (KeyboardInterrupt, EngineError):
         if count:
             write_text("\n")
         raise
     write_text("\n")
-    _note_speed(engine)
+    _note_speed(result.timing, result.finish_reasons[0])
 
 
-def _note_speed(engine: Engine) -> None:
+def _note_speed(timing: Timing, finish_reason: FinishReason | None) -> None:
     """Write token counts and decoding speed to stderr if that is a terminal."""
     if not sys.stderr.isatty():
         return
-    timing = engine.timing
     # The first token comes from the prefill.
     rate = f", {(timing['new_tokens'] - 1) / timing['decode_s']:.1f} tokens/s" if timing["new_tokens"] > 1 else ""
     reason = {"eos": "end-of-sequence token", "stop": "stop sequence", "length": "maximum length"}
-    finish = reason[engine.finish_reasons[0] or "length"]
+    finish = reason[finish_reason or "length"]
     note(f"{timing['prompt_tokens']} + {timing['new_tokens']} tokens{rate}, finished by {finish}")
 
 
 def _generate(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> dict[str, Any]:
-    text, output_ids = None, list[int]()
     if engine.tokenizer is not None:
-        text = "".join(engine.stream(prompt_ids, on_token=lambda _, token: output_ids.append(token), **options))
-        del output_ids[engine.timing["new_tokens"] :]  # tokens of the stop sequence
+        stream = engine.stream(prompt_ids, **options)
+        text: str | None = "".join(stream)
+        output_ids, finish, timing = stream.ids, stream.finish_reason, stream.timing
     else:
-        output_ids = engine.generate(prompt_ids, **options)[0]
-    return {
-        "prompt_ids": prompt_ids,
-        "output_ids": output_ids,
-        "text": text,
-        "finish": engine.finish_reasons[0],
-        "timing": engine.timing,
-    }
+        result = engine.run(prompt_ids, **options)
+        text, output_ids, finish, timing = None, result.ids[0], result.finish_reasons[0], result.timing
+    return {"prompt_ids": prompt_ids, "output_ids": output_ids, "text": text, "finish": finish, "timing": timing}
 
 
 def _run_encoder(engine: Engine, prompt_ids: list[int], options: dict[str, Any], as_json: bool) -> None:

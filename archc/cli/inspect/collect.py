@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from archc.cli.inspect.listing import Listing
 from archc.cli.inspect.module_tree import TensorRow
+from archc.plan.axes import ring_slots
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import ring_slots
 
 if TYPE_CHECKING:
     from archc.archspec import BoundSpec, Spec

@@ -1,4 +1,4 @@
-"""Memory, one stream and graphs of the CUDA device, by plain allocations through cuda-python; no torch."""
+"""Memory, one stream and graphs of the CUDA device, through cuda-python."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archc.error import install_hint
 from archc.runtime.errors import BackendError, EngineError
 
-ALIGNMENT = 256  # bytes: what TensorRT asks of its addresses
+ALIGNMENT = 256  # bytes, as TensorRT requires for addresses
 
 
 class CudaError(EngineError):
-    """A call of the CUDA runtime failed; `name` is the error's."""
+    """A call of the CUDA runtime failed; `name` is the name of the CUDA error."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -26,15 +27,15 @@ class CudaError(EngineError):
 
 
 class Memory:
-    """Bytes of the device; freed when nothing refers to it any more."""
+    """Device memory, freed with its last reference."""
 
     def __init__(self, address: int, nbytes: int, free: Callable[[int], object]) -> None:
         self.address, self.nbytes = address, nbytes
-        weakref.finalize(self, free, address).atexit = False  # the driver takes back what a process leaves
+        weakref.finalize(self, free, address).atexit = False  # the driver frees the memory of a process that ends
 
 
 class Pinned:
-    """Bytes of the host that the device copies from and to without staging, uint8 [nbytes]."""
+    """Page-locked host memory, uint8 [nbytes], for copies without staging."""
 
     def __init__(self, address: int, nbytes: int, free: Callable[[int], object]) -> None:
         self.address = address
@@ -43,7 +44,7 @@ class Pinned:
 
 
 class Graph:
-    """Recorded work, launched whole."""
+    """An instantiated CUDA graph."""
 
     def __init__(self, handle: Any, destroy: Callable[[Any], object]) -> None:
         self.handle = handle
@@ -51,22 +52,22 @@ class Graph:
 
 
 class Device:
-    """The first CUDA device that this process may see, and the stream that everything is done on, in order.
+    """The first visible CUDA device, and one stream for all work.
 
-    Raises BackendError, saying what to install or check, if the package, the driver or a device is missing.
+    Raises BackendError if the package, the driver or a device is missing.
     """
 
     def __init__(self, extra: str) -> None:
         try:
             self._cuda: Any = import_module("cuda.bindings.runtime")
         except ImportError as error:
-            raise BackendError(f'cuda-python cannot be imported ({error}): pip install "archc[{extra}]"') from None
+            raise BackendError(f"cuda-python cannot be imported ({error}); install it, {install_hint(extra)}") from None
         cuda = self._cuda
         status, count = cuda.cudaGetDeviceCount()
         if status != cuda.cudaError_t.cudaSuccess or not count:
-            why = self._said(status) if status != cuda.cudaError_t.cudaSuccess else "none is visible"
+            reason = self._describe(status) if status != cuda.cudaError_t.cudaSuccess else "none is visible"
             raise BackendError(
-                f"this plan needs an NVIDIA GPU, and there is none that CUDA can use ({why}): check nvidia-smi and "
+                f"no NVIDIA GPU found that CUDA supports ({reason}), which this plan requires; check nvidia-smi and "
                 "CUDA_VISIBLE_DEVICES, or build with --target ort-cpu"
             )
         self._do("cudaSetDevice", 0)
@@ -83,13 +84,13 @@ class Device:
 
     @property
     def stream(self) -> int:
-        """The stream's handle, as TensorRT takes it."""
+        """Return the stream's handle as an integer."""
         return int(self._stream)
 
-    def allocate(self, nbytes: int, what: str) -> Memory:
-        """Return uninitialised memory of the device for `what`; raise EngineError if there is not so much left."""
+    def allocate(self, nbytes: int, purpose: str) -> Memory:
+        """Return uninitialized device memory; raise EngineError if there is not enough."""
         try:
-            # What no address can count is refused here: the call would not take the number.
+            # cudaMalloc does not accept numbers beyond the address space.
             size = min(max(1, nbytes), 2**62)
             return Memory(int(self._do("cudaMalloc", size)), nbytes, self._cuda.cudaFree)
         except CudaError as error:
@@ -97,70 +98,70 @@ class Device:
                 raise
             self._cuda.cudaGetLastError()
             raise EngineError(
-                f"the GPU has no {nbytes / 2**20:,.1f} MiB left for {what}: use shorter or fewer sequences, or free "
-                "some (nvidia-smi)"
+                f"not enough GPU memory: {nbytes / 2**20:,.1f} MiB for {purpose}; use shorter or fewer sequences, or "
+                "free some (nvidia-smi)"
             ) from None
 
     def pinned(self, nbytes: int) -> Pinned:
-        """Return memory of the host for copies that do not wait."""
+        """Return page-locked host memory."""
         size = max(1, nbytes)
         return Pinned(int(self._do("cudaHostAlloc", size, 0)), size, self._cuda.cudaFreeHost)
 
     def zero(self, address: int, nbytes: int) -> None:
-        """Fill with zeros, in the stream's order."""
+        """Fill memory with zeros, in stream order."""
         self._do("cudaMemsetAsync", address, 0, nbytes, self._stream)
 
     def upload(self, address: int, host: NDArray[Any]) -> None:
-        """Copy a contiguous array to the device, in the stream's order."""
+        """Copy a contiguous array to the device, in stream order."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._do("cudaMemcpyAsync", address, host.ctypes.data, host.nbytes, kind, self._stream)
 
     def download(self, host: NDArray[Any], address: int) -> None:
-        """Copy from the device into a contiguous array, which holds it only after `synchronize`."""
+        """Copy from the device to a contiguous array, which is complete after `synchronize`."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._do("cudaMemcpyAsync", host.ctypes.data, address, host.nbytes, kind, self._stream)
 
     def synchronize(self) -> None:
-        """Wait until everything on the stream is done."""
+        """Wait until all work on the stream is done."""
         self._do("cudaStreamSynchronize", self._stream)
 
     def capture(self, work: Callable[[], object]) -> Graph:
-        """Return what `work` puts on the stream, recorded instead of done; raise EngineError if it cannot be."""
+        """Capture the work that `work` puts on the stream as a CUDA graph; raise EngineError if that is impossible."""
         cuda = self._cuda
-        # Other threads of the process may go on allocating meanwhile.
+        # Thread-local: other threads of the process may allocate meanwhile.
         self._do("cudaStreamBeginCapture", self._stream, cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
         try:
             work()
         except BaseException:
-            _, broken = cuda.cudaStreamEndCapture(self._stream)  # says again what `work` said
+            _, broken = cuda.cudaStreamEndCapture(self._stream)  # its status repeats the error of `work`
             if broken is not None and int(broken):
                 cuda.cudaGraphDestroy(broken)
-            cuda.cudaGetLastError()  # else the next kernel's launch would find the error that is dealt with here
+            cuda.cudaGetLastError()  # otherwise the next kernel launch reports this error
             raise
-        recorded = self._do("cudaStreamEndCapture", self._stream)
+        captured = self._do("cudaStreamEndCapture", self._stream)
         try:
-            return Graph(self._do("cudaGraphInstantiate", recorded, 0), cuda.cudaGraphExecDestroy)
+            return Graph(self._do("cudaGraphInstantiate", captured, 0), cuda.cudaGraphExecDestroy)
         finally:
-            self._do("cudaGraphDestroy", recorded)
+            self._do("cudaGraphDestroy", captured)
 
     def launch(self, graph: Graph) -> None:
-        """Do what was recorded."""
+        """Launch a graph on the stream."""
         self._do("cudaGraphLaunch", graph.handle, self._stream)
 
-    def _do(self, name: str, *arguments: Any) -> Any:
-        """Call the function of that name and return its result; raise CudaError for an error."""
-        error, *results = getattr(self._cuda, name)(*arguments)
+    def _do(self, name: str, *args: Any) -> Any:
+        """Call a function of the CUDA runtime and return its result; raise CudaError for an error."""
+        error, *results = getattr(self._cuda, name)(*args)
         if error != self._cuda.cudaError_t.cudaSuccess:
-            raise CudaError(str(error.name), f"CUDA failed in {name}: {self._said(error)}")
+            raise CudaError(str(error.name), f"CUDA failed in {name}: {self._describe(error)}; check nvidia-smi")
         return results[0] if results else None
 
-    def _said(self, error: Any) -> str:
+    def _describe(self, error: Any) -> str:
         _, text = self._cuda.cudaGetErrorString(error)
         return f"{error.name}: {text.decode() if isinstance(text, bytes) else text}"
 
 
 class DeviceBuffer:
-    """A tensor in the device's memory, zero when it is made."""
+    """A tensor in device memory, initially zero."""
 
     def __init__(self, device: Device, shape: tuple[int, ...], itemsize: int) -> None:
         self.shape, self.itemsize = shape, itemsize
@@ -170,5 +171,5 @@ class DeviceBuffer:
 
     @property
     def address(self) -> int:
-        """Where its first byte is, on the device."""
+        """Return the device address of its first byte."""
         return self._memory.address

@@ -1,4 +1,4 @@
-"""One shape of call to a TensorRT engine: a context with every tensor at its address, and how to repeat it."""
+"""One call of a TensorRT engine: an execution context with tensor shapes and addresses, and its CUDA graph."""
 
 from __future__ import annotations
 
@@ -18,20 +18,27 @@ from archc.runtime.backends.tensorrt.engine import OpenEngine
 from archc.runtime.errors import EngineError
 
 Arrays = Mapping[str, NDArray[Any]]
-_CAPTURE_AT = 1  # a context does not let itself be captured before it has run once with its shapes
+_RUNS_BEFORE_CAPTURE = 1  # a context can be captured only after a run with its shapes
 
 
 class Frame:
-    """Small inputs go to the device in one copy, and the outputs that are asked for come back in another.
+    """A context for calls of fixed shapes: small inputs are uploaded in one copy, requested outputs downloaded in one.
 
-    A repeated one has pinned memory of the host for both, and is recorded as a CUDA graph at its second run. Nothing
-    about its context changes after that: it has a context and a workspace that no other frame uses.
+    A repeated frame has page-locked host memory for both and is captured as a CUDA graph at its second run. Its context
+    must not change after that, so no other frame uses its context and workspace.
     """
 
     def __init__(
-        self, opened: OpenEngine, device: Device, context: Any, outputs: Sequence[Output], state: Sequence[Binding],
-        feeds: Arrays, wanted: Arrays, repeated: bool,
-    ) -> None:  # fmt: skip
+        self,
+        opened: OpenEngine,
+        device: Device,
+        context: Any,
+        outputs: Sequence[Output],
+        state: Sequence[Binding],
+        feeds: Arrays,
+        requested: Arrays,
+        repeated: bool,
+    ) -> None:
         self._opened, self._device, self._context, self._state = opened, device, context, state
         self._repeated, self._runs = repeated, 0
         self._graph: Graph | None = None
@@ -44,31 +51,31 @@ class Frame:
             if binding.output is not None:
                 self._result(binding.output, (binding.target or binding.buffer).shape)
         bound = {binding.output for binding in state}
-        places = {
+        results = {
             output.name: (
-                self._result(output.name, wanted[output.name].shape if output.name in wanted else None),
+                self._result(output.name, requested[output.name].shape if output.name in requested else None),
                 output,
             )
             for output in outputs
             if output.name not in bound
         }
-        with opened.log.explaining("TensorRT cannot plan its memory"):
+        with opened.log.explaining("TensorRT cannot compute its memory size"):
             nbytes = context.update_device_memory_size_for_shapes()
             self._workspace = device.allocate(nbytes, "the activations")
             context.set_device_memory(self._workspace.address, nbytes)
 
-        self._feeds, end = _places({name: array.nbytes for name, array in feeds.items()})
+        self._feeds, end = _offsets({name: array.nbytes for name, array in feeds.items()})
         self._inputs = device.allocate(end, "the inputs")
-        # What is asked for comes first, so that it lies together.
+        # Requested outputs come first, so that they are contiguous.
         sizes = {
             name: math.prod(shape) * DTYPES[output.dtype].storage.itemsize
-            for name, (shape, output) in sorted(places.items(), key=lambda item: item[0] not in wanted)
+            for name, (shape, output) in sorted(results.items(), key=lambda item: item[0] not in requested)
         }
-        self._results, length = _places(sizes)
+        self._results, length = _offsets(sizes)
         self._outputs = device.allocate(length, "the outputs")
-        self._asked = max((self._results[name] + sizes[name] for name in wanted if name in sizes), default=0)
+        self._requested = max((self._results[name] + sizes[name] for name in requested if name in sizes), default=0)
         self._from_host = device.pinned(end) if repeated else None
-        self._to_host = device.pinned(self._asked) if repeated else None
+        self._to_host = device.pinned(self._requested) if repeated else None
         self._packed = self._from_host.array if self._from_host is not None else np.empty(end, np.uint8)
         for name, offset in self._feeds.items():
             self._place(name, self._inputs.address + offset)
@@ -81,7 +88,7 @@ class Frame:
                 self._place(binding.output, (binding.target or binding.buffer).address)
 
     def run(self, feeds: Arrays, outputs: Arrays) -> None:
-        """Execute on `feeds` and fill the arrays of `outputs`; both have the shapes that the frame was made for."""
+        """Run the engine on `feeds` and fill the arrays of `outputs`; both have the shapes of the frame."""
         for name, offset in self._feeds.items():
             array = feeds[name]
             self._packed[offset : offset + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -92,8 +99,8 @@ class Frame:
                 self._device.download(array, self._outputs.address + self._results[name])
             self._device.synchronize()
             return
-        if self._asked:
-            self._device.download(self._to_host.array[: self._asked], self._outputs.address)
+        if self._requested:
+            self._device.download(self._to_host.array[: self._requested], self._outputs.address)
         self._device.synchronize()
         for name, array in outputs.items():
             offset = self._results[name]
@@ -101,13 +108,13 @@ class Frame:
 
     def _execute(self) -> None:
         self._runs += 1
-        if self._repeated and self._graph is None and self._runs > _CAPTURE_AT and self._opened.captures:
+        if self._repeated and self._graph is None and self._runs > _RUNS_BEFORE_CAPTURE and self._opened.captures:
             try:
                 self._graph = self._device.capture(self._enqueue)
             except EngineError as error:
                 self._opened.captures = False
                 warnings.warn(
-                    f"the decode step cannot be recorded as a CUDA graph, so each pays for its launches: {error}",
+                    f"the decode step cannot be captured as a CUDA graph, so it runs slower: {error}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -121,24 +128,24 @@ class Frame:
             self._opened.need(self._context.execute_async_v3(self._device.stream), "to run")
 
     def _shape(self, name: str, shape: tuple[int, ...]) -> None:
-        with self._opened.log.explaining(f"TensorRT refuses {name!r}"):
+        with self._opened.log.explaining(f"TensorRT rejects {name!r}"):
             self._opened.need(self._context.set_input_shape(name, shape), f"{name!r} of {list(shape)}")
 
     def _place(self, name: str, address: int) -> None:
-        with self._opened.log.explaining(f"TensorRT refuses {name!r}"):
+        with self._opened.log.explaining(f"TensorRT rejects {name!r}"):
             self._opened.need(self._context.set_tensor_address(name, address), f"an address for {name!r}")
 
     def _result(self, name: str, expected: tuple[int, ...] | None) -> tuple[int, ...]:
-        """Return the shape that the engine gives an output at these inputs; raise EngineError if not the expected."""
+        """Return the shape of an output for the frame's inputs; raise EngineError if it is not the expected one."""
         shape = tuple(self._context.get_tensor_shape(name))
         if any(size < 0 for size in shape) or (expected is not None and shape != expected):
-            said = f", and the plan says {list(expected)}" if expected is not None else ""
-            raise EngineError(f"the engine gives {name!r} as {list(shape)} here{said}; build the plan again")
+            sizes = list(expected) if expected is not None else "known sizes"
+            raise EngineError(f"output {name!r}: expected {sizes}, got {list(shape)}; build the plan again")
         return shape
 
 
-def _places(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
-    """Return an aligned offset for each name, and where the last one ends."""
+def _offsets(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
+    """Return an aligned offset in bytes for each name, and the end of the last one."""
     offsets, end = dict[str, int](), 0
     for name, nbytes in sizes.items():
         offsets[name] = -(-end // ALIGNMENT) * ALIGNMENT

@@ -64,7 +64,7 @@ class FakeCuda:
         self._next = 0x7000_0000_0000
         self._freed_hosts: list[Any] = []
 
-    # What the fake of TensorRT uses.
+    # Methods for the fake of TensorRT.
     def on_device(self, address: int, nbytes: int) -> Any:
         """Return the bytes there, to be read or written; note a violation if they are not one allocation's."""
         for base, data in self.memory.items():

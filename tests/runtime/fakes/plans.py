@@ -54,16 +54,25 @@ def summing(folder: Path) -> Path:
         inits.append(helper.make_tensor(f"{name}s", TensorProto.INT64, [1], [number]))
     inits.append(helper.make_tensor("last", TensorProto.INT64, [1], [-1]))
     steps = [
-        ("Gather", ["embed", "input_ids"], "e", {}), ("Shape", ["input_ids"], "seq1", {"start": 1}),
-        ("Squeeze", ["seq1", "zeros"], "seq", {}), ("Range", ["zero", "seq", "one"], "steps", {}),
-        ("Unsqueeze", ["lengths", "ones"], "ends", {}), ("Less", ["steps", "ends"], "real", {}),
-        ("Cast", ["real"], "real1", {"to": 1}), ("Unsqueeze", ["real1", "last"], "real2", {}),
-        ("Mul", ["e", "real2"], "x", {}), ("CumSum", ["x", "one"], "sums", {}),
-        ("Unsqueeze", ["past", "ones"], "before", {}), ("Add", ["sums", "before"], "h", {}),
-        ("ReduceSum", ["x", "ones"], "added", {"keepdims": 0}), ("Add", ["added", "past"], "present", {}),
-        ("Tanh", ["h"], "t", {}), ("Unsqueeze", ["logit_positions", "last"], "rows", {}),
-        ("GatherND", ["t", "rows"], "chosen", {"batch_dims": 1}), ("MatMul", ["chosen", "head"], "logits", {}),
-    ]  # fmt: skip
+        ("Gather", ["embed", "input_ids"], "e", {}),
+        ("Shape", ["input_ids"], "seq1", {"start": 1}),
+        ("Squeeze", ["seq1", "zeros"], "seq", {}),
+        ("Range", ["zero", "seq", "one"], "steps", {}),
+        ("Unsqueeze", ["lengths", "ones"], "ends", {}),
+        ("Less", ["steps", "ends"], "real", {}),
+        ("Cast", ["real"], "real1", {"to": 1}),
+        ("Unsqueeze", ["real1", "last"], "real2", {}),
+        ("Mul", ["e", "real2"], "x", {}),
+        ("CumSum", ["x", "one"], "sums", {}),
+        ("Unsqueeze", ["past", "ones"], "before", {}),
+        ("Add", ["sums", "before"], "h", {}),
+        ("ReduceSum", ["x", "ones"], "added", {"keepdims": 0}),
+        ("Add", ["added", "past"], "present", {}),
+        ("Tanh", ["h"], "t", {}),
+        ("Unsqueeze", ["logit_positions", "last"], "rows", {}),
+        ("GatherND", ["t", "rows"], "chosen", {"batch_dims": 1}),
+        ("MatMul", ["chosen", "head"], "logits", {}),
+    ]
     ins = [
         {"name": "input_ids", "role": "token_ids", "dtype": "int64", "shape": ["batch", "seq"]},
         {"name": "lengths", "role": "lengths", "dtype": "int64", "shape": ["batch"]},
@@ -87,11 +96,24 @@ def summing(folder: Path) -> Path:
         {"name": "head", "shape": [8, 50], "dtype": "float32", "offset": 1600, "bytes": 1600},
     ]
     manifest = {
-        "format": 1, "archc": "0.1.0", "family": "summing", "topology": "decoder", "spec": "", "config": {},
-        "target": "onnx", "dtype": "float32", "inputs": ins, "outputs": outs, "state": state, "tensors": tensors,
-        "limits": {"max_seq_len": 64, "max_call": None, "vocab_size": 50}, "tokens": {"eos": []}, "encoder": None,
-        "parameters": 800, "flops_per_token": 1,
-    }  # fmt: skip
+        "format": 1,
+        "archc": "0.1.0",
+        "family": "summing",
+        "topology": "decoder",
+        "spec": "",
+        "config": {},
+        "target": "onnx",
+        "dtype": "float32",
+        "inputs": ins,
+        "outputs": outs,
+        "state": state,
+        "tensors": tensors,
+        "limits": {"max_seq_len": 64, "max_call": None, "vocab_size": 50},
+        "tokens": {"eos": []},
+        "encoder": None,
+        "parameters": 800,
+        "flops_per_token": 1,
+    }
     folder.mkdir()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
@@ -128,12 +150,15 @@ def section(
 
     ones = {axis: 1 for axis in ("seq", "n", "asked") if axis in axes}
     return {
-        "file": file, "builder": "tensorrt", "version": "11.4.0.12", "compute_capabilities": ["9.0"],
+        "file": file,
+        "builder": "tensorrt",
+        "version": "11.4.0.12",
+        "compute_capabilities": ["9.0"],
         "profiles": [profile("prefill"), profile("decode", **ones)] if decodes else [profile("encode")],
         "capacity": limit if any("capacity" in state["shape"] for state in states) else None,
         "aliased": [[state["input"], state["output"]] for state in states if state["kind"] == "kv"],
         "weight_streaming": False,
-    }  # fmt: skip
+    }
 
 
 def description(described: dict[str, Any], states: Iterable[dict[str, Any]], engine: dict[str, Any]) -> dict[str, Any]:

@@ -72,9 +72,14 @@ class FakeTensorRt:
         self.contexts: list[Context] = []
         self.runs: list[tuple[int, bool]] = []  # of each execution: the profile, and whether it was recorded
         self.module = types.SimpleNamespace(
-            __version__=version, ILogger=ILogger, Runtime=lambda logger: Runtime(self, logger), DataType=DataType,
-            TensorIOMode=TensorIOMode, TensorLocation=TensorLocation, ExecutionContextAllocationStrategy=Strategy,
-        )  # fmt: skip
+            __version__=version,
+            ILogger=ILogger,
+            Runtime=lambda logger: Runtime(self, logger),
+            DataType=DataType,
+            TensorIOMode=TensorIOMode,
+            TensorLocation=TensorLocation,
+            ExecutionContextAllocationStrategy=Strategy,
+        )
         if rtx:
             self.module.CudaGraphStrategy = types.SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
 

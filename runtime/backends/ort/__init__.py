@@ -1,0 +1,1 @@
+"""The ONNX Runtime backend: targets ort-cpu and ort-cuda."""

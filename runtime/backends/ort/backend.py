@@ -1,0 +1,122 @@
+"""ONNX Runtime sessions for the graphs of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from archc.error import install_hint
+from archc.plan.reader import ENCODER, MODEL, Plan
+from archc.runtime.backends.base import Binding, Buffer
+from archc.runtime.backends.ort import cuda
+from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros
+from archc.runtime.backends.ort.call import OrtCall
+from archc.runtime.backends.ort.graph_check import check_graph
+from archc.runtime.backends.ort.package import PROVIDERS, first_line, import_onnxruntime
+from archc.runtime.backends.prepack import Prepack
+from archc.runtime.backends.threads import usable_cores
+from archc.runtime.errors import BackendError, EngineError, PlanError
+
+_MASK_STEP = 256  # keys: lengths of masks in captured steps are multiples, so that few graphs are captured
+
+
+class OrtBackend:
+    """One of a plan's graphs in an ONNX Runtime session, with weights that are read or mapped from the plan file.
+
+    `graph` is the entry to load: the model, or the encoder of an encoder-decoder. With `cuda_graph`, the CUDA provider
+    captures steps of one token; it does not support graphs with nodes on the CPU.
+    Raises BackendError if the target's provider is missing, PlanError if the graph does not match the manifest.
+    """
+
+    def __init__(self, plan: Plan, threads: int | None, prepack: Prepack, graph: str, cuda_graph: bool) -> None:
+        provider, self.device, extra = PROVIDERS[plan.manifest.target]
+        if threads is not None and threads < 1:
+            raise EngineError(f"threads: expected at least 1, or None for one per physical core, got {threads}")
+        self.prepacked = _is_packed(plan, prepack, self.device)
+        self.threads = threads or usable_cores()
+        ort = import_onnxruntime(extra)
+        if provider not in ort.get_available_providers():
+            raise BackendError(
+                f"{plan.path}: {provider} is not installed, which this plan requires; install it, {install_hint(extra)}"
+            )
+        on_gpu = self.device == "cuda"
+        self._captures = on_gpu and cuda_graph and graph == MODEL
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if on_gpu:
+            cuda.prepare(ort)
+            providers.insert(0, (provider, cuda.provider_options(self._captures)))
+        try:
+            session = ort.InferenceSession(plan.model(graph), self._options(ort, plan), providers=providers)
+        except EngineError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
+            raise PlanError(
+                f"{plan.path}: ONNX Runtime cannot load {graph}: {first_line(error)}; build the plan again"
+            ) from None
+        plan.check_unchanged()
+        if (used := session.get_providers()[0]) != provider:
+            raise BackendError(
+                f"{plan.path}: expected {provider}, but the session fell back to {used}, because no device or driver "
+                "was found; check nvidia-smi, or build with --target ort-cpu"
+            )
+        section = plan.manifest.encoder if graph == ENCODER and plan.manifest.encoder is not None else plan.manifest
+        check_graph(section, session, f"{plan.path}: {graph}")
+        self._session = session
+        self._dtypes = {item.name: item.dtype for item in section.outputs}
+        self._dtypes |= {item.name: item.dtype for item in section.inputs}
+        self._ids = next(item.name for item in section.inputs if item.role == "token_ids")
+        # Calls on the CPU compute over all slots, so few are unused; an eighth keeps copies rare. Those on the GPU stop
+        # at the live ones, and a copy goes through the host.
+        self.growth = 2.0 if on_gpu else 9 / 8
+
+    def _options(self, ort: Any, plan: Plan) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 4  # errors are exceptions, and nothing else is printed
+        options.enable_mem_pattern = False  # a pattern is kept for each shape, and every step has another one
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(plan.path.parent))
+        options.add_session_config_entry("session.disable_prepacking", "0" if self.prepacked else "1")
+        # Parallel packing keeps the file's pages until everything is packed, which doubles the peak memory.
+        in_parallel = plan.manifest.quantization is not None
+        options.add_session_config_entry("session.prepack.enable_parallel", "1" if in_parallel else "0")
+        return options
+
+    @property
+    def capacity(self) -> None:
+        """Return None: caches may have any number of slots."""
+        return
+
+    def mask_length(self, total: int, seq: int) -> int:
+        """Return `total`, because each further key costs computation; in captured steps, the next of few lengths."""
+        return -(-total // _MASK_STEP) * _MASK_STEP if self._captures and seq == 1 else total
+
+    def allocate(self, shape: tuple[int, ...], dtype: str) -> OrtBuffer:
+        """Return a new buffer of zeros; raise EngineError if there is not enough memory."""
+        return OrtBuffer(aligned_zeros(shape, dtype), dtype, self.device)
+
+    def grown(self, buffer: Buffer, axis: int, size: int) -> OrtBuffer:
+        """Return a copy of `buffer` with `axis` padded with zeros to `size`."""
+        assert isinstance(buffer, OrtBuffer)
+        shape = (*buffer.shape[:axis], size, *buffer.shape[axis + 1 :])
+        host = aligned_zeros(shape, buffer.dtype)
+        host[(slice(None),) * axis + (slice(buffer.shape[axis]),)] = buffer.read()
+        return OrtBuffer(host, buffer.dtype, self.device)
+
+    def bind(self, state: Sequence[Binding]) -> OrtCall:
+        """Return a call that keeps its state in these buffers."""
+        if self._captures:
+            return cuda.CapturedCall(self._session, state, self._dtypes, self._ids)
+        return OrtCall(self._session, state, self._dtypes)
+
+
+def _is_packed(plan: Plan, prepack: Prepack, device: str) -> bool:
+    """Return whether weights are packed; raise EngineError if quantized ones must be and may not."""
+    quantization = plan.manifest.quantization
+    if prepack is Prepack.AUTO:
+        return quantization is not None or device != "cpu"
+    if prepack is Prepack.NEVER and quantization is not None:
+        raise EngineError(
+            f"prepack: 'never' is not supported for {quantization} weights, whose kernels are many times slower "
+            "without packing; use 'auto', or build without --quantize"
+        )
+    return prepack is Prepack.ALWAYS

@@ -1,0 +1,131 @@
+"""State tensors of a batch of sequences: KV caches, ring buffers, recurrent state, cross-attention keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from archc.plan.axes import CAPACITY, SOURCE, ring_axis, ring_slots
+from archc.plan.manifest import Limits, Manifest, State
+from archc.runtime.backends.base import Backend, Binding, Buffer, Call
+from archc.runtime.errors import EngineError, PlanError
+
+_CAPACITY_STEP = 64  # slots
+# The axis that each kind has next to `batch`. `kv` has one slot per token and is updated in place. `ring` is too, until
+# it has room for its window and one call; then it wraps around. `fixed` starts at zero and is replaced by every call.
+# `cross` is computed from the source before the first call and never changes.
+_AXES: Mapping[str, str | None] = {"kv": CAPACITY, "ring": "ring", "fixed": None, "cross": SOURCE}
+
+
+def check_state(manifest: Manifest) -> None:
+    """Raise PlanError for a state tensor of an unsupported kind or shape."""
+    for state in manifest.state:
+        if state.kind not in _AXES:
+            raise PlanError(
+                f"state {state.input!r}: kind {state.kind!r:.60} is not supported, expected {', '.join(_AXES)}; "
+                "install a newer archc"
+            )
+        axis = ring_axis(state.window) if state.window is not None else _AXES[state.kind]
+        expected = ["batch"] if axis is None else ["batch", axis]
+        if sorted(dim for dim in state.shape if isinstance(dim, str)) != sorted(expected) or state.shape[0] != "batch":
+            raise PlanError(
+                f"state {state.input!r}: expected the named axes {' and '.join(map(repr, expected))}, 'batch' first, "
+                f"for kind {state.kind!r}, got {list(state.shape)}; build the plan again"
+            )
+
+
+class Cache:
+    """The state tensors of `batch` sequences.
+
+    KV caches and ring buffers are slightly larger than their contents, because every call computes over all slots.
+    Fixed states are pairs of buffers: each call reads one and fills the other. `source` has the cross states by name.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        states: Sequence[State],
+        batch: int,
+        limits: Limits,
+        capacity: int = 0,
+        source: Mapping[str, Buffer] | None = None,
+    ) -> None:
+        self._backend, self._states, self._batch = backend, states, batch
+        self._limit, self._longest_call = limits.max_seq_len, limits.max_call
+        self._source = source or {}
+        self.capacity = 0
+        self.bindings: list[Binding] = []
+        self._calls: tuple[Call, ...] = (backend.bind([]),)
+        if capacity:
+            self.reserve(capacity)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
+        """Run the graph and advance the state; see `Call.run`."""
+        self._calls[0].run(feeds, outputs)
+        if len(self._calls) > 1:
+            self._calls = self._calls[::-1]
+            self.bindings = [_swapped(binding) for binding in self.bindings]
+
+    def reserve(self, slots: int) -> None:
+        """Grow to at least `slots` slots per row, and keep the contents.
+
+        The capacity exceeds the plan's limit only if `slots` does, as the padding of a ragged call may.
+        """
+        if slots <= self.capacity:
+            return
+        if (fixed := self._backend.capacity) is not None:
+            if slots > fixed:
+                raise EngineError(
+                    f"cache: expected at most {fixed} tokens per row, got {slots}; use shorter sequences, or build "
+                    "with a larger --max-seq-len"
+                )
+            self._resize(fixed)
+            return
+        grown = max(slots, int(self.capacity * self._backend.growth))
+        rounded = min(-(-grown // _CAPACITY_STEP) * _CAPACITY_STEP, self._limit)
+        self._resize(max(slots, rounded))
+
+    def _resize(self, capacity: int) -> None:
+        old: list[Binding | None] = [*self.bindings] or [None] * len(self._states)
+        bindings = [self._binding(state, binding, capacity) for state, binding in zip(self._states, old, strict=True)]
+        # The old buffers are replaced only now: if memory was insufficient, the sequences are unchanged.
+        self.bindings, self.capacity = bindings, capacity
+        self._calls = (self._backend.bind(bindings),)
+        if any(binding.target is not None for binding in bindings):
+            self._calls += (self._backend.bind([_swapped(binding) for binding in bindings]),)
+
+    def _binding(self, state: State, old: Binding | None, capacity: int) -> Binding:
+        if state.kind == "cross":
+            return Binding(state.input, None, self._source[state.input])
+        if state.kind == "fixed":
+            if old is not None:
+                return old
+            return Binding(state.input, state.output, self._allocate(state, capacity), self._allocate(state, capacity))
+        if old is None:
+            return Binding(state.input, state.output, self._allocate(state, capacity))
+        axis = next(index for index, dim in enumerate(state.shape) if isinstance(dim, str) and index)
+        slots = self._slots(state, capacity)
+        if old.buffer.shape[axis] == slots:
+            return old
+        # A ring buffer that still grows has not wrapped around: its slots are absolute positions.
+        return Binding(state.input, state.output, self._backend.grown(old.buffer, axis, slots))
+
+    def _slots(self, state: State, capacity: int) -> int:
+        if state.window is None:
+            return capacity
+        return min(ring_slots(state.window, self._longest_call), capacity)
+
+    def _allocate(self, state: State, capacity: int) -> Buffer:
+        sizes = {"batch": self._batch}
+        shape = tuple(
+            sizes.get(dim, self._slots(state, capacity)) if isinstance(dim, str) else dim for dim in state.shape
+        )
+        return self._backend.allocate(shape, state.dtype)
+
+
+def _swapped(binding: Binding) -> Binding:
+    if binding.target is None:
+        return binding
+    return Binding(binding.input, binding.output, binding.target, binding.buffer)

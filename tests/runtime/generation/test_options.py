@@ -1,0 +1,64 @@
+"""Sampling options: defaults, ranges and unknown names."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import FrozenInstanceError, fields
+
+import numpy as np
+import pytest
+
+from archc.runtime import PromptError, SamplingOptions
+from archc.runtime.engine import Engine
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens: expected an integer of at least 1, got 0"),
+        ({"max_new_tokens": 1.5}, "max_new_tokens: expected an integer of at least 1, got 1.5"),
+        ({"temperature": -1}, r"temperature: expected a number of at least 0 .*, got -1"),
+        ({"temperature": float("nan")}, "temperature: .*, got nan"),
+        ({"temperature": "hot"}, "temperature: expected a number, got 'hot'"),
+        ({"temperature": None}, "temperature: expected a number, got None"),
+        ({"temperature": True}, "temperature: expected a number, got True"),
+        ({"top_p": 0}, "top_p: expected a number above 0 and at most 1"),
+        ({"top_p": float("inf")}, "top_p: .*, got inf"),
+        ({"top_k": -1}, "top_k: expected an integer of at least 0"),
+        ({"top_k": 1.5}, "top_k: .*, got 1.5"),
+        ({"top_k": True}, "top_k: .*, got True"),
+        ({"min_p": 2}, "min_p: expected a number between 0 and 1"),
+        ({"repetition_penalty": 0}, "repetition_penalty: expected a number above 0"),
+        ({"seed": -1}, "seed: expected an integer of at least 0, or None, got -1"),
+        ({"seed": 0.5}, "seed: .*, got 0.5"),
+        ({"stop": [""]}, "stop: expected a non-empty string, or a list of them"),
+        ({"stop": [7]}, "stop: expected a non-empty string, or a list of them"),
+        ({"stop_token_ids": ["x"]}, "stop_token_ids: expected a list of token ids"),
+    ],
+    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_values_out_of_range_are_explained(options, message):
+    with pytest.raises(PromptError, match=message):
+        SamplingOptions(**options)
+
+
+def test_an_unknown_keyword_is_explained():
+    with pytest.raises(PromptError, match=r"unknown option 'warmth'; expected one of max_new_tokens, temperature, "):
+        SamplingOptions.from_keywords({"warmth": 1})
+
+
+def test_numbers_of_numpy_and_one_stop_string_are_accepted():
+    options = SamplingOptions(max_new_tokens=np.int64(3), temperature=np.float32(0.5), stop="x", stop_token_ids=[7])
+    assert options.stop_strings == ("x",)
+    assert SamplingOptions(stop=["x", "y"]).stop_strings == ("x", "y")
+    assert SamplingOptions(stop="").stop_strings == ()
+    with pytest.raises(FrozenInstanceError):
+        options.seed = 1
+
+
+def test_keywords_of_generate_have_the_names_and_defaults_of_the_options():
+    parameters = inspect.signature(Engine.generate).parameters
+    generate = {name: parameter.default for name, parameter in parameters.items()}
+    options = {field.name: field.default for field in fields(SamplingOptions)}
+    assert {name: default for name, default in generate.items() if name in options} == options
+    assert generate.keys() - options.keys() == {"self", "ids", "on_token", "decoder_ids"}
