@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
-from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.graph.opset import OPSET
+from archc.compiler.weights.lazy import WeightTensor, join_rows
 
 Arrays = Mapping[str, NDArray[Any]]
 
