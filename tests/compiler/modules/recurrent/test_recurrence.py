@@ -32,7 +32,7 @@ WORDS: Mapping[str, words.Recurrence] = {
         decay_rank=2,
         rate_rank=2,
         gate_rank=2,
-        value_residual=words.GiveValues(),
+        value_residual=words.ValueSource(),
         norm=NORM,
     ),
     "selective scan": words.SelectiveScan(width=8, state=3, kernel=4, step_rank=2, activation="silu"),

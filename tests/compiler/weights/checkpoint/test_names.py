@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from archc.archspec import Concat, Normalize, Step, Transpose
 from archc.archspec.vocabulary.verbs import Reshape
-from archc.archspec.weights.resolve import Resolution, Source
+from archc.archspec.weights.resolve import Resolution, TensorRef
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.compiler.weights import lazy
@@ -50,7 +50,7 @@ class Tensors:
         return self.tensors[name][place] if place else self.tensors[name]
 
 
-def reader(tensors: Mapping[str, torch.Tensor], source: Source, shape: tuple[int, ...]) -> SlotReader:
+def reader(tensors: Mapping[str, torch.Tensor], source: TensorRef, shape: tuple[int, ...]) -> SlotReader:
     """A model of one slot, made of these tensors."""
     return SlotReader(Tensors(tensors), Resolution({"slot": source}, {}), {"slot": shape})
 
@@ -85,15 +85,15 @@ def test_a_shape_is_checked_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(
         BuildError, match=r"slot: the spec expects shape \[3, 2\], but 'a' \[2, 3\] .* becomes \[2, 3\]"
     ):
-        reader({"a": torch.ones(2, 3)}, Source(("a",)), (3, 2))
-    assert reader({"a": torch.ones(2, 3)}, Source(("a",), (Transpose(),)), (3, 2)).weights.places == []  # type: ignore[attr-defined]
+        reader({"a": torch.ones(2, 3)}, TensorRef(("a",)), (3, 2))
+    assert reader({"a": torch.ones(2, 3)}, TensorRef(("a",), (Transpose(),)), (3, 2)).weights.places == []  # type: ignore[attr-defined]
 
 
 def test_a_step_that_does_not_fit_names_the_tensors() -> None:
     tensors = {"a": torch.ones(2, 3), "b": torch.ones(2, 4)}
     message = r"slot: cannot apply the weight-table steps to 'a' \[2, 3\], 'b' \[2, 4\]: .* cannot be concatenated"
     with pytest.raises(BuildError, match=message):
-        reader(tensors, Source(("a", "b"), (Concat(axis=0),)), (4, 3))
+        reader(tensors, TensorRef(("a", "b"), (Concat(axis=0),)), (4, 3))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_large_tensor_is_read_by_rows_if_its_steps_allow_it(
     steps: tuple[Step, ...], shape: tuple[int, ...], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "_LARGE", 50)
-    slots = reader({"a": torch.randn(50, 4, generator=torch.Generator().manual_seed(1))}, Source(("a",), steps), shape)
+    slots = reader({"a": torch.randn(50, 4, generator=torch.Generator().manual_seed(1))}, TensorRef(("a",), steps), shape)
     opened, whole = slots.open("slot"), slots.read("slot")
     slots.weights.places.clear()  # type: ignore[attr-defined]
     assert torch.equal(torch.cat(list(opened.split(10))), whole)
