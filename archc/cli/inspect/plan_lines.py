@@ -79,7 +79,8 @@ def _engine_lines(plan: dict[str, Any]) -> list[str]:
         if engine["aliased"]:
             pairs = [f"{past} as {present}" for past, present in engine["aliased"]]
             shown = pairs if len(pairs) < 3 else [pairs[0], "…", pairs[-1]]
-            lines.append(f"  in place: {len(pairs)} caches of {engine['capacity']:,} slots: {', '.join(shown)}")
+            slots = f" of {engine['capacity']:,} slots" if engine["capacity"] is not None else ""
+            lines.append(f"  in place: {len(pairs)} caches{slots}: {', '.join(shown)}")
     return lines
 
 
