@@ -62,7 +62,7 @@ def test_extras_exist(page: str) -> None:
     named = re.findall(r'pip install "(?:\.|archc-compiler)\[([\w,]+)\]"', PAGES[page])
     named += re.findall(r'"\.\[([\w,]+)\]"', PAGES[page])
     assert len(named) >= 3
-    assert {extra for extras in named for extra in extras.split(",")} <= known | {"cli"}
+    assert {extra for extras in named for extra in extras.split(",")} <= known
     assert "archc[" not in PAGES[page]
 
 

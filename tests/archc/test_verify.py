@@ -159,7 +159,7 @@ def test_float16_that_overflows_is_named(archc: Archc, hot: Path, tmp_path: Path
 BAD_ARGUMENTS: dict[str, tuple[list[object], str]] = {
     "no-weights": ([], "--weights"),
     "no-such-folder": (["--weights", "nowhere"], "no such folder"),
-    "folder-without-a-checkpoint": (["--weights", TINY.parent], "model.safetensors and model.safetensors.index.json not found"),
+    "folder-without-a-checkpoint": (["--weights", TINY.parent], "model.safetensors.index.json not found"),
     "word-for-an-id": (["--weights", TINY, "--ids", "1,x"], "is not a token id"),
     "text-without-a-tokenizer": (["--weights", TINY, "--prompt", "a"], "this plan has no tokenizer"),
     "no-new-tokens": (["--weights", TINY, "--new-tokens", 0], "--new-tokens"),
