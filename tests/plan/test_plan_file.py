@@ -110,6 +110,25 @@ def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_outside_of_the_streams_is_explained(tmp_path):
+    with pytest.raises(PlanError, match="the disk is full"), PlanWriter(tmp_path / "p"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_while_the_file_is_closed_is_explained(tmp_path):
+    def write():
+        with PlanWriter(tmp_path / "p") as writer:
+            writer.add("model.onnx", b"in the buffer")
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, writer._file.fileno())
+            os.close(full)
+
+    with pytest.raises(PlanError, match="the disk is full"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failing_flush_is_explained(tiny, tmp_path, monkeypatch):
     def no_space(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
