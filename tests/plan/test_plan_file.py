@@ -116,15 +116,16 @@ def test_a_full_disk_outside_of_the_streams_is_explained(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_while_the_file_is_closed_is_explained(tmp_path):
+def test_a_full_disk_while_the_file_is_closed_does_not_hide_the_error(tmp_path):
     def write():
         with PlanWriter(tmp_path / "p") as writer:
-            writer.add("model.onnx", b"in the buffer")
+            writer._file.write(b"in the buffer")
             full = os.open("/dev/full", os.O_WRONLY)
             os.dup2(full, writer._file.fileno())
             os.close(full)
+            raise RuntimeError("boom")
 
-    with pytest.raises(PlanError, match="the disk is full"):
+    with pytest.raises(RuntimeError, match="boom"):
         write()
     assert list(tmp_path.iterdir()) == []
 
