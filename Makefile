@@ -3,8 +3,10 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 WORKERS ?= auto
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: demo test check format clean
+.PHONY: demo test test-fast test-all test-nightly check format clean
 
 demo: $(VENV)/installed
 	$(BIN)/archc build specs/qwen2.yaml --weights examples/tiny-qwen2 -o engine.plan
@@ -12,14 +14,30 @@ demo: $(VENV)/installed
 	$(BIN)/archc run engine.plan --prompt "37+85="
 	$(BIN)/archc run engine.plan --chat --prompt "What is 12+30?"
 
+# All tests but the slow ones.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(PYTEST) -m "not slow"
+
+# Under a minute on two cores, for use while writing: no families, no TensorRT, no child processes.
+test-fast: $(VENV)/installed-dev
+	$(PYTEST) -m "not slow" tests/archspec tests/compiler tests/runtime \
+	    --ignore tests/compiler/output/tensorrt
+
+# The tests that are marked slow: witnesses of what rarely changes.
+test-nightly: $(VENV)/installed-dev
+	$(PYTEST) -m slow
+
+# On every interpreter that archc supports and this machine has.
+test-all:
+	$(PYTHON) scripts/interpreters.py --workers $(WORKERS)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python scripts/prose.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
@@ -28,12 +46,12 @@ format: $(VENV)/installed-dev
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[cpu,build]"
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) ".[cpu,build]"
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable ".[cpu,build,dev]"
+	$(PIP_INSTALL) ".[cpu,build,dev]"
 	touch $@
 
 clean:

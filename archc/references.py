@@ -49,7 +49,7 @@ class TorchReference:
         if self._model.encoder is None or self._manifest.encoder is None or answer is None:
             return self._named(_call(self._model, self._manifest.inputs, ids))
         read = _call(self._model.encoder, self._manifest.encoder.inputs, ids)
-        states = self._model.crossed(read.hidden_states)
+        states = self._model.encoder_kv(read.hidden_states)
         result = _call(self._model, self._manifest.inputs, answer, states, len(ids))
         return self._named(result) | {"hidden_states": _numpy(read.hidden_states)}
 

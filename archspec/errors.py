@@ -1,4 +1,4 @@
-"""Errors are part of the language: what was found, where, what was expected, and what to do next."""
+"""Errors of the spec language: every problem names its place, the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from archc.error import Error
 
-_LONGEST_VALUE = 60
-_LONGEST_WORD = 100  # difflib is quadratic in the length of what it compares
+_MAX_VALUE_LENGTH = 60
+_MAX_MATCH_LENGTH = 100  # difflib is quadratic in the length of its arguments
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One fault of an input: its place, what is wrong there, and what to do. Line 0 means no line is known."""
+    """One fault of an input: place, key path, message and remedy. Line 0 stands for an unknown line."""
 
     file: str
     line: int
@@ -27,11 +27,11 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         text = f"{self.message}; {self.hint}" if self.hint else self.message
-        return printable(": ".join(part for part in (place, self.path, text) if part))
+        return escape(": ".join(part for part in (place, self.path, text) if part))
 
 
 class ArchspecError(Error):
-    """Base of every error that archspec raises for a fault in its input; `problems` holds all that were found."""
+    """Base class of archspec's errors; `problems` holds every problem of the input."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(dict.fromkeys(problems))
@@ -39,63 +39,65 @@ class ArchspecError(Error):
 
 
 class SpecError(ArchspecError):
-    """A spec that cannot be loaded, or whose values make no sense once they are bound; in the order of its lines."""
+    """An invalid spec, or bound values that contradict each other; problems are in the order of their lines."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        found = list(problems)
-        files = list(dict.fromkeys(problem.file for problem in found))
-        super().__init__(sorted(found, key=lambda problem: (files.index(problem.file), problem.line, problem.column)))
+        unsorted = list(problems)
+        files = list(dict.fromkeys(problem.file for problem in unsorted))
+        super().__init__(
+            sorted(unsorted, key=lambda problem: (files.index(problem.file), problem.line, problem.column))
+        )
 
 
 class ConfigError(ArchspecError):
-    """A config.json that cannot be read, lacks a value, or says something that the spec does not know."""
+    """A config.json that is not valid JSON, lacks a required key, or has a key or value that is not supported."""
 
 
 class WeightsError(ArchspecError):
-    """A checkpoint whose tensors do not fill the model's slots one for one."""
+    """A checkpoint whose tensors do not match the model's weight slots one to one."""
 
 
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The one of `words` that `word` most likely stands for, if any is close."""
-    by_lower = {candidate.lower(): candidate for candidate in words}
-    found = difflib.get_close_matches(word[:_LONGEST_WORD].lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
+def closest_match(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate closest to `word` by spelling, or None if none is similar."""
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(word[:_MAX_MATCH_LENGTH].lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[matches[0]] if matches else None
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """A hint that names the nearest of `words`, or an empty one."""
-    found = nearest(word, words)
-    return f"did you mean '{found}'?" if found is not None else ""
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return a hint with the closest candidate, or an empty string."""
+    match = closest_match(word, candidates)
+    return f"did you mean '{match}'?" if match is not None else ""
 
 
-def hints(*parts: str) -> str:
-    """Several hints as one; empty ones vanish."""
-    return "; ".join(part for part in parts if part)
+def join_hints(*hints: str) -> str:
+    """Join hints with semicolons; empty ones are left out."""
+    return "; ".join(hint for hint in hints if hint)
 
 
-def shown(value: object) -> str:
-    """A value as a message shows it: in JSON's spelling and clipped, on one line."""
+def format_value(value: object) -> str:
+    """Return a value for a message: one line in JSON spelling, truncated; strings in single quotes."""
     if isinstance(value, str):
-        text = "'" + clipped(value) + "'"
+        text = "'" + clip(value) + "'"
     else:
         try:
             text = json.dumps(value, ensure_ascii=False)
         except (TypeError, ValueError):
             text = repr(value)
-    return clipped(text, _LONGEST_VALUE + 2)
+    return clip(text, _MAX_VALUE_LENGTH + 2)
 
 
-def clipped(text: str, longest: int = _LONGEST_VALUE) -> str:
-    """Text on one line, cut when it is long."""
-    line = printable(text[: longest + 1])
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+def clip(text: str, length: int = _MAX_VALUE_LENGTH) -> str:
+    """Return `text` on one line, truncated to `length` characters."""
+    line = escape(text[: length + 1])
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def printable(text: str) -> str:
-    """Text with line breaks, control characters and lone surrogates written as escapes."""
+def escape(text: str) -> str:
+    """Return `text` with line breaks, control characters and lone surrogates as escape sequences."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def listed(words: Iterable[object]) -> str:
-    """Words of a list, as a message shows them."""
-    return ", ".join(str(word) for word in words)
+def format_list(items: Iterable[object]) -> str:
+    """Return items separated by commas."""
+    return ", ".join(str(item) for item in items)

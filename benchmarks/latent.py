@@ -16,13 +16,13 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import torch
+from archc.compiler.passes.attention.grouped_attention import group_attention
+from archc.compiler.passes.attention.latent_forms import choose_latent_form
 from torch import Tensor
 
 from archc.compiler.contract.types import TensorType
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
-from archc.compiler.passes.attention.grouped_attention import group_attention
-from archc.compiler.passes.attention.latent_forms import choose_latent_form
 from archc.compiler.passes.clean import clean
 from archc.compiler.tracing.parts import Part, record
 

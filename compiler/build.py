@@ -18,18 +18,8 @@ from archc.compiler.options import Form, choose_form
 from archc.compiler.output.manifest import describe
 from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
-from archc.compiler.output.writing import (
-    Content,
-    Listener,
-    Progress,
-    Slots,
-    check_place,
-    check_space,
-    place_weights,
-    serialize,
-    write_folder,
-    write_plan,
-)
+from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
+from archc.compiler.output.writing import Content, check_place, check_space, serialize, write_folder, write_plan
 from archc.compiler.weights.checkpoint.folder import (
     find_checkpoint,
     read_folder_config,
@@ -37,8 +27,9 @@ from archc.compiler.weights.checkpoint.folder import (
     tokenizer_files,
 )
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
-from archc.compiler.weights.checkpoint.reader import Checkpoint, RandomWeights
-from archc.compiler.weights.slots import parameter_slots, slot_shapes
+from archc.compiler.weights.checkpoint.random_weights import RandomWeights
+from archc.compiler.weights.checkpoint.reader import Checkpoint
+from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
 
@@ -78,7 +69,7 @@ def build(
     slots = open_slots(bound, model, folder if random is None else None, random)
 
     lowered = lower(model, form, longest)
-    stored = place_weights(*lowered.graphs.values())
+    stored = assign_offsets(*lowered.graphs.values())
     serialized = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
     tokens = special_tokens(folder, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     manifest = describe(model, form, lowered, [item.tensor for item in stored], tokens, builder)

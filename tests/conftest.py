@@ -1,4 +1,4 @@
-"""What holds for every test: no test reaches the network."""
+"""Settings of every test: no network, quiet libraries, and one worker for all checks of a family's case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """All checks of one case of a family in one worker, which builds it once; the rest wherever there is room."""
+    """Return a scheduler that sends all checks of one family's case to one worker, which builds the case once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class CaseScheduling(LoadScopeScheduling):

@@ -1,4 +1,4 @@
-"""Evaluates checked forms with the values of a config, layer by layer."""
+"""Evaluation of checked nodes with the values of a config, layer by layer."""
 
 from __future__ import annotations
 
@@ -8,134 +8,146 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from archc.archspec.checking.checked_nodes import Computed, Constant, Form, Group, Pattern, Row, walk_forms
+from archc.archspec.checking.checked_nodes import (
+    CheckedNode,
+    CheckedSection,
+    Computed,
+    Constant,
+    LayerPattern,
+    ListValue,
+    walk,
+)
 from archc.archspec.checking.checker import LAYER_NAMES, Checker
 from archc.archspec.checking.expressions import Expression, ExpressionError
-from archc.archspec.checking.word_schema import LeafShape, Shape
 from archc.archspec.config.names import Names
-from archc.archspec.config.values import Values, explain, origin_of
-from archc.archspec.errors import Problem, did_you_mean, shown
-from archc.archspec.source.yaml_tree import Mark, from_python
-from archc.archspec.vocabulary import Word
+from archc.archspec.config.values import Values, describe_origin, describe_values
+from archc.archspec.errors import Problem, did_you_mean, format_value
+from archc.archspec.source.nodes import Mark, from_python
+from archc.archspec.vocabulary import Section
+from archc.archspec.vocabulary.schema import Schema, ValueSchema
+
+FAILED = object()  # stands for the value of a node that could not be evaluated
 
 
-class FailedError(Exception):
-    """A value that cannot be computed; why is among the problems, or was reported with the name that it reads."""
+class EvaluationError(Exception):
+    """A node has no value; the cause is among the problems, or was reported for a name that the node reads."""
 
 
 @dataclass
 class Evaluator:
-    """Turns forms into words of the vocabulary; faults go to `problems`, one for each place."""
+    """Evaluator of checked nodes; appends problems to `problems`, one per place."""
 
     values: Values
     problems: list[Problem]
-    layers: int = 0
+    layers: int = 0  # number of layers of the stack that is evaluated
     _reported: set[tuple[Mark, str]] = field(default_factory=set)
 
-    def evaluate(self, form: Form, layer: int | None = None) -> Any:
-        """The value of a form, at a layer where it belongs to one. Raises FailedError after reporting why."""
-        match form:
+    def try_evaluate(self, node: CheckedNode, layer: int | None = None) -> Any:
+        """Return the value of a node, or FAILED after reporting a problem."""
+        try:
+            return self.evaluate(node, layer)
+        except EvaluationError:
+            return FAILED
+
+    def evaluate(self, node: CheckedNode, layer: int | None = None) -> Any:
+        """Return the value of a node, at a layer's index if it is per layer. Raises EvaluationError after reporting."""
+        match node:
             case Constant(value=value):
                 return value
             case Computed():
-                return self._computed(form, layer)
-            case Pattern(items=items):
+                return self._computed(node, layer)
+            case LayerPattern(items=items):
                 if len(items) > self.layers:
-                    message = f"{len(items)} items for {self.layers} layers; the last would have no effect"
-                    self._report(form.mark, form.path, message)
-                    raise FailedError
+                    message = f"{len(items)} items for {self.layers} layers"
+                    self._report(node.mark, node.path, message, "remove the last ones, which have no effect")
+                    raise EvaluationError
                 return self.evaluate(items[(layer or 0) % len(items)], layer)
-            case Row():
-                values = [self.evaluate(item, layer) for item in form.items]
-                return self._validated(values, form.shape, form.mark, form.path, shown(values), "")
-            case Group():
-                return self._group(form, layer)
+            case ListValue():
+                values = [self.evaluate(item, layer) for item in node.items]
+                return self._validate(values, node.schema, node.mark, node.path, format_value(values), "")
+            case CheckedSection():
+                return self._section(node, layer)
 
-    def find_faulty(self, form: Form, names: Names) -> frozenset[str]:
-        """Reports config values that do not fit the one place that they are read for.
+    def find_invalid_values(self, node: CheckedNode, names: Names) -> frozenset[str]:
+        """Report config values that are not valid where they are read alone, and return their names.
 
-        Whatever else is computed from such a value is then not worth a message of its own.
+        Marks these names, and the names computed from them, as invalid, so that no further problem is reported for a
+        node that reads them.
         """
-        faulty: set[str] = set()
-        for part in walk_forms(form):
-            if not isinstance(part, Computed) or not part.expression.is_name or varies(part):
+        invalid: set[str] = set()
+        for part in walk(node):
+            if not isinstance(part, Computed) or not part.expression.is_name or varies_by_layer(part):
                 continue
             try:
                 self.evaluate(part)
-            except FailedError:
-                faulty |= part.expression.names - self.values.broken - self.values.missing
-                self.values.broken |= faulty
-                self.values.broken |= {name for name in names.all if self._computed_from(name, names, faulty)}
-        return frozenset(faulty)
+            except EvaluationError:
+                invalid |= part.expression.names - self.values.invalid - self.values.missing
+                self.values.invalid |= invalid
+                self.values.invalid |= {name for name in names.all if self._depends_on(name, names, invalid)}
+        return frozenset(invalid)
 
-    def _computed_from(self, name: str, names: Names, faulty: Collection[str]) -> bool:
-        origin = self.values.origins.get(name)
-        return origin in ("by default", "derived") and not names.needed([name]).isdisjoint(faulty)
+    def _depends_on(self, name: str, names: Names, invalid: Collection[str]) -> bool:
+        return self.values.is_computed(name) and not names.closure([name]).isdisjoint(invalid)
 
-    def _group(self, form: Group, layer: int | None) -> Word:
-        values: dict[str, Any] = {}
-        failed = False
-        for name, child in form.fields.items():
-            try:
-                values[name] = self.evaluate(child, layer)
-            except FailedError:
-                failed = True
-        if failed:
-            raise FailedError
+    def _section(self, node: CheckedSection, layer: int | None) -> Section:
+        values = {name: self.try_evaluate(child, layer) for name, child in node.fields.items()}
+        if any(value is FAILED for value in values.values()):
+            raise EvaluationError
         try:
-            return form.word.model_validate(values)
+            return node.section.model_validate(values)
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_input=False):
-                self._report(form.mark, form.path, str(fault["msg"]))
-            raise FailedError from None
+                self._report(node.mark, node.path, str(fault["msg"]))
+            raise EvaluationError from None
 
-    def _computed(self, form: Computed, layer: int | None) -> Any:
-        expression = form.expression
-        if expression.names & (self.values.missing | self.values.broken):
-            raise FailedError
+    def _computed(self, node: Computed, layer: int | None) -> Any:
+        expression = node.expression
+        if expression.names & (self.values.missing | self.values.invalid):
+            raise EvaluationError
         names = self.values.values
         if layer is not None:
             names = {**names, "layer": layer, "layers": self.layers}
         try:
             value = expression.evaluate(names)
         except ExpressionError as error:
-            why = explain(expression.names, self.values, layer if "layer" in expression.names else None)
-            self._report(form.mark, form.path, f"{shown(expression.text)}: {error} {why}".rstrip(), error.hint)
-            raise FailedError from None
-        what, why = self._described(expression, value, layer)
-        if isinstance(form.shape, LeafShape):
-            return self._validated(value, form.shape, form.mark, form.path, what, why)
-        return self._filled(value, form.shape, form, layer, why)
+            inputs = describe_values(expression.names, self.values, layer if "layer" in expression.names else None)
+            message = f"{format_value(expression.text)}: {error} {inputs}".rstrip()
+            self._report(node.mark, node.path, message, error.hint)
+            raise EvaluationError from None
+        equation, inputs = self._describe(expression, value, layer)
+        if isinstance(node.schema, ValueSchema):
+            return self._validate(value, node.schema, node.mark, node.path, equation, inputs)
+        return self._section_from_config(value, node.schema, node, layer, inputs)
 
-    def _validated(self, value: object, shape: LeafShape | Shape, mark: Mark, path: str, what: str, why: str) -> Any:
-        assert isinstance(shape, LeafShape)
+    def _validate(self, value: object, schema: ValueSchema, mark: Mark, path: str, equation: str, inputs: str) -> Any:
         try:
-            return shape.validate(value)
+            return schema.validate(value)
         except ValueError as error:
-            hint = did_you_mean(value, shape.words) if isinstance(value, str) and shape.words else ""
-            if isinstance(value, float) and value.is_integer() and "int" in shape.types:
-                hint = "use // or int(...) for a whole number"
-            self._report(mark, path, f"{what} {error} {why}".rstrip(), hint)
-            raise FailedError from None
+            hint = did_you_mean(value, schema.choices) if isinstance(value, str) and schema.choices else ""
+            if isinstance(value, float) and value.is_integer() and "int" in schema.types:
+                hint = "use // or int(...) for an integer"
+            self._report(mark, path, f"{equation} {error} {inputs}".rstrip(), hint)
+            raise EvaluationError from None
 
-    def _filled(self, value: object, shape: Shape, form: Computed, layer: int | None, why: str) -> Any:
-        """A section that a value from the config fills."""
-        found: list[Problem] = []
-        inner = Checker(None, found).check(from_python(value, form.mark), shape, form.path)
-        for problem in found:
-            self._report(
-                form.mark, problem.path, f"{form.expression.text}: {problem.message} {why}".rstrip(), problem.hint
-            )
-        if inner is None:
-            raise FailedError
-        return self.evaluate(inner, layer)
+    def _section_from_config(
+        self, value: object, schema: Schema, node: Computed, layer: int | None, inputs: str
+    ) -> Any:
+        """Return the section of a value in the config, such as a rope scaling."""
+        problems: list[Problem] = []
+        checked = Checker(None, problems).check(from_python(value, node.mark), schema, node.path)
+        for problem in problems:
+            message = f"{node.expression.text}: {problem.message} {inputs}".rstrip()
+            self._report(node.mark, problem.path, message, problem.hint)
+        if checked is None:
+            raise EvaluationError
+        return self.evaluate(checked, layer)
 
-    def _described(self, expression: Expression, value: object, layer: int | None) -> tuple[str, str]:
-        """What was found, `name = value`, and where it comes from."""
-        what = f"{expression.text} = {shown(value)}"
+    def _describe(self, expression: Expression, value: object, layer: int | None) -> tuple[str, str]:
+        """Return `expression = value`, and the values and origins that it is computed from."""
+        equation = f"{expression.text} = {format_value(value)}"
         if expression.is_name and expression.text in self.values.origins:
-            return what, origin_of(expression.text, self.values)
-        return what, explain(expression.names, self.values, layer if "layer" in expression.names else None)
+            return equation, describe_origin(expression.text, self.values)
+        return equation, describe_values(expression.names, self.values, layer if "layer" in expression.names else None)
 
     def _report(self, mark: Mark, path: str, message: str, hint: str = "") -> None:
         if (mark, path) not in self._reported:
@@ -143,10 +155,10 @@ class Evaluator:
             self.problems.append(mark.problem(path, message, hint))
 
 
-def varies(form: Form) -> bool:
-    """Whether the form can give different values at different layers."""
-    return any(isinstance(part, Pattern) or _reads(part, LAYER_NAMES) for part in walk_forms(form))
-
-
-def _reads(form: Form, names: Collection[str]) -> bool:
-    return isinstance(form, Computed) and not form.expression.names.isdisjoint(names)
+def varies_by_layer(node: CheckedNode) -> bool:
+    """Return whether the node may have different values at different layers."""
+    return any(
+        isinstance(part, LayerPattern)
+        or (isinstance(part, Computed) and not part.expression.names.isdisjoint(LAYER_NAMES))
+        for part in walk(node)
+    )

@@ -1,1 +1,1 @@
-"""Checking a spec against the vocabulary: types, expressions and rules, before any size is known."""
+"""Checks of a spec against the vocabulary, before any size is known: keys, types, expressions, combinations."""

@@ -1,6 +1,6 @@
-"""A checked section: what a raw YAML tree becomes once every key, kind and name in it is known to be right.
+"""Checked nodes: a YAML tree after its keys, kinds, values and names were checked against the vocabulary.
 
-A form still waits for config values; `archc.archspec.binding.binding` turns it into words of the vocabulary.
+A checked node may still read config values; `archc.archspec.binding.evaluation` evaluates it to sections.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from archc.archspec.checking.expressions import Expression
-from archc.archspec.checking.word_schema import Shape
-from archc.archspec.source.yaml_tree import Mark
-from archc.archspec.vocabulary import Word
+from archc.archspec.source.nodes import Mark
+from archc.archspec.vocabulary import Section
+from archc.archspec.vocabulary.schema import Schema, ValueSchema
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A value that stands in the spec itself, in its canonical form."""
+    """A literal of the spec, in canonical form."""
 
     value: object
     mark: Mark
@@ -25,68 +25,67 @@ class Constant:
 
 @dataclass(frozen=True)
 class Computed:
-    """A leaf, or a whole section, that an expression gives."""
+    """An expression for a value or for a whole section."""
 
     expression: Expression
-    shape: Shape
+    schema: Schema
     mark: Mark
     path: str
 
 
 @dataclass(frozen=True)
-class Pattern:
-    """Forms that repeat over the layers."""
+class LayerPattern:
+    """A list of nodes that repeats over the layers: layer i has item i modulo the length."""
 
-    items: tuple[Form, ...]
+    items: tuple[CheckedNode, ...]
     mark: Mark
     path: str
 
 
 @dataclass(frozen=True)
-class Row:
-    """A list that is itself the value."""
+class ListValue:
+    """A value that is itself a list, such as the parts of a split."""
 
-    items: tuple[Form, ...]
-    shape: Shape
+    items: tuple[CheckedNode, ...]
+    schema: ValueSchema
     mark: Mark
     path: str
 
 
 @dataclass(frozen=True)
-class Group:
-    """A section: its class, and the form of each key that is given."""
+class CheckedSection:
+    """A section: its class, and the checked node of each key in the spec."""
 
-    word: type[Word]
-    fields: Mapping[str, Form]
+    section: type[Section]
+    fields: Mapping[str, CheckedNode]
     mark: Mark
     path: str
 
 
-Form = Constant | Computed | Pattern | Row | Group
+CheckedNode = Constant | Computed | LayerPattern | ListValue | CheckedSection
 
 
-def walk_forms(form: Form) -> Iterator[Form]:
-    """The form and everything below it."""
-    yield form
-    if isinstance(form, Group):
-        for child in form.fields.values():
-            yield from walk_forms(child)
-    elif isinstance(form, Pattern | Row):
-        for child in form.items:
-            yield from walk_forms(child)
+def walk(node: CheckedNode) -> Iterator[CheckedNode]:
+    """Yield the node and every node below it."""
+    yield node
+    if isinstance(node, CheckedSection):
+        for child in node.fields.values():
+            yield from walk(child)
+    elif isinstance(node, LayerPattern | ListValue):
+        for child in node.items:
+            yield from walk(child)
 
 
-def names_read(form: Form) -> frozenset[str]:
-    """Every name that an expression of the form reads."""
-    computed = (part.expression.names for part in walk_forms(form) if isinstance(part, Computed))
-    return frozenset().union(*computed)
+def names_in(node: CheckedNode) -> frozenset[str]:
+    """Return every name that an expression of the node reads."""
+    return frozenset().union(*(part.expression.names for part in walk(node) if isinstance(part, Computed)))
 
 
-def place_of(form: Form, path: str) -> Mark:
-    """Where the value at a path stands, or the nearest thing around it that is written down."""
-    best = form
-    for part in walk_forms(form):
-        inside = path == part.path or path.startswith((f"{part.path}.", f"{part.path}["))
-        if inside and len(part.path) >= len(best.path):
+def mark_at(node: CheckedNode, path: str) -> Mark:
+    """Return the position of the value at `path`, or of the innermost section around it that is in the spec."""
+    best = node
+    for part in walk(node):
+        contains_path = path == part.path or path.startswith((f"{part.path}.", f"{part.path}["))
+        if contains_path and len(part.path) >= len(best.path):
             best = part
     return best.mark

@@ -1,214 +1,246 @@
-"""Checks a raw YAML tree against the vocabulary and reports every fault at once."""
+"""The checker of YAML trees against the schemas of the vocabulary; it reports every problem."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from archc.archspec.checking.checked_nodes import Computed, Constant, Form, Group, Pattern, Row
+from archc.archspec.checking.checked_nodes import (
+    CheckedNode,
+    CheckedSection,
+    Computed,
+    Constant,
+    LayerPattern,
+    ListValue,
+)
 from archc.archspec.checking.expressions import Expression, ExpressionError, parse
-from archc.archspec.checking.word_schema import LeafShape, SectionShape, Shape, fields_of, kind_error
-from archc.archspec.errors import Problem, clipped, did_you_mean, hints, listed, nearest, shown
-from archc.archspec.source.yaml_tree import Items, Mark, Node, Scalar, Table, join
-from archc.archspec.vocabulary import PER_LAYER, Word, differs_by_layer
+from archc.archspec.errors import (
+    Problem,
+    clip,
+    closest_match,
+    did_you_mean,
+    format_list,
+    format_value,
+    join_hints,
+)
+from archc.archspec.source.nodes import ListNode, MappingNode, Mark, Node, ScalarNode, empty_mapping, join_path
+from archc.archspec.vocabulary import PER_LAYER, Section, differs_by_layer
+from archc.archspec.vocabulary.schema import Schema, SectionSchema, ValueSchema, keys_of, kind_of
 
 LAYER_NAMES = ("layer", "layers")
-_NOT_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_BOOLEAN_SPELLINGS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
 class Checker:
-    """Walks a tree along the vocabulary; faults go to `problems`.
+    """Checker of YAML trees; appends problems to `problems`.
 
-    `names` are what expressions may read. Without names (None) the tree is a value from a config file, in which text
-    is only ever text.
+    `names` are the names that expressions may read. Without names (None) the tree is a value of a config.json, in which
+    a string is never an expression.
     """
 
     def __init__(self, names: Collection[str] | None, problems: list[Problem]) -> None:
         self.names = names
         self.problems = problems
 
-    def check(self, node: Node, shape: Shape, path: str, per_layer: bool = False, in_list: bool = False) -> Form | None:
-        """The form of a tree at a place of this shape, or None after a problem was reported."""
+    def check(
+        self, node: Node, schema: Schema, path: str, per_layer: bool = False, in_list: bool = False
+    ) -> CheckedNode | None:
+        """Return the checked node of a tree, or None after reporting a problem.
+
+        `per_layer`: the place may differ from layer to layer. `in_list`: the node is an item of a layer pattern.
+        """
         per_layer = per_layer or differs_by_layer(path)
-        if isinstance(shape, LeafShape):
-            if isinstance(node, Items) and shape.item is not None:
-                return self._row(node, shape, shape.item, path, per_layer)
-            if isinstance(node, Items):
-                return self._pattern(node, shape, path, per_layer, in_list)
-            return self._leaf(node, shape, path, per_layer)
-        if isinstance(node, Items):
-            return self._pattern(node, shape, path, per_layer, in_list)
-        if isinstance(node, Scalar):
-            return self._short_section(node, shape, path, per_layer)
-        return self._section(node, shape, path, per_layer, in_list)
+        if isinstance(schema, ValueSchema):
+            if isinstance(node, ListNode) and schema.item is not None:
+                return self._list_value(node, schema, schema.item, path, per_layer)
+            if isinstance(node, ListNode):
+                return self._layer_pattern(node, schema, path, per_layer, in_list)
+            return self._value(node, schema, path, per_layer)
+        if isinstance(node, ListNode):
+            return self._layer_pattern(node, schema, path, per_layer, in_list)
+        if isinstance(node, ScalarNode):
+            return self._short_section(node, schema, path, per_layer)
+        return self._section_by_kind(node, schema, path, per_layer, in_list)
 
     def expression(self, text: str, mark: Mark, path: str, per_layer: bool = False) -> Expression | None:
-        """Text as an expression whose every name is known, or None after a problem was reported."""
+        """Parse text as an expression over known names; return None after reporting a problem."""
         try:
             expression = parse(text)
         except ExpressionError as error:
-            self._report(mark, path, f"{shown(text)}: {error}", error.hint)
+            self._report(mark, path, f"{format_value(text)}: {error}", error.hint)
             return None
-        known = self._known(per_layer)
+        known = self._known_names(per_layer)
         unknown = sorted(expression.names - set(known))
         for name in unknown:
             self.problems.append(mark.problem(path, *self._unknown_name(name, expression, known)))
         return None if unknown else expression
 
-    def group(
-        self, node: Table, word: type[Word], path: str, per_layer: bool = False, in_list: bool = False
-    ) -> Group | None:
-        """The form of a section whose class is known, or None after a problem was reported."""
-        fields = fields_of(word)
-        forms: dict[str, Form] = {}
-        before = len(self.problems)
+    def section(
+        self, node: MappingNode, section: type[Section], path: str, per_layer: bool = False, in_list: bool = False
+    ) -> CheckedSection | None:
+        """Return the checked node of a mapping of a known class, or None after reporting a problem."""
+        keys = keys_of(section)
+        fields: dict[str, CheckedNode] = {}
+        problem_count = len(self.problems)
         for key, child in node.entries.items():
-            if key in fields:
-                form = self.check(child, fields[key].shape, join(path, key), per_layer, in_list)
-                if form is not None:
-                    forms[key] = form
-            elif key != "kind" or "kind" not in word.model_fields:
-                self._unknown_key(key, node.keys[key], word, path)
-        for name, field in fields.items():
-            if field.required and name not in node.entries:
-                about = f" ({field.description.rstrip('.')})" if field.description else ""
-                self._report(node.mark, path, f"the key '{name}' is missing{about}", f"it is {field.shape.expected}")
-        return Group(word, forms, node.mark, path) if len(self.problems) == before else None
+            if key in keys:
+                checked = self.check(child, keys[key].schema, join_path(path, key), per_layer, in_list)
+                if checked is not None:
+                    fields[key] = checked
+            elif key != "kind" or kind_of(section) is None:
+                self._unknown_key(key, node.key_marks[key], section, path)
+        for name, key_schema in keys.items():
+            if key_schema.required and name not in node.entries:
+                description = f" ({key_schema.description.rstrip('.')})" if key_schema.description else ""
+                hint = f"expected {key_schema.schema.expected}"
+                self._report(node.mark, path, f"missing key '{name}'{description}", hint)
+        return CheckedSection(section, fields, node.mark, path) if len(self.problems) == problem_count else None
 
-    def _report(self, mark: Mark, path: str, message: str, hint: str = "") -> Form | None:
-        """Notes a problem, and gives the form of what is wrong: none."""
+    def _report(self, mark: Mark, path: str, message: str, hint: str = "") -> CheckedNode | None:
+        """Append a problem and return None, the result of a failed check."""
         self.problems.append(mark.problem(path, message, hint))
         return None
 
-    def _known(self, per_layer: bool) -> list[str]:
+    def _known_names(self, per_layer: bool) -> list[str]:
         return [*(self.names or ()), *(LAYER_NAMES if per_layer else ())]
 
-    def _section(self, node: Table, shape: SectionShape, path: str, per_layer: bool, in_list: bool) -> Form | None:
-        if not shape.kinds:
-            return self.group(node, shape.classes[None], path, per_layer, in_list)
+    def _section_by_kind(
+        self, node: MappingNode, schema: SectionSchema, path: str, per_layer: bool, in_list: bool
+    ) -> CheckedNode | None:
+        if not schema.kinds:
+            return self.section(node, schema.classes[None], path, per_layer, in_list)
         kind_node = node.get("kind")
-        if kind_node is None and shape.default_kind is not None:
-            return self.group(node, shape.classes[shape.default_kind], path, per_layer, in_list)
+        if kind_node is None and schema.default_kind is not None:
+            return self.section(node, schema.classes[schema.default_kind], path, per_layer, in_list)
         if kind_node is None:
-            return self._report(node.mark, path, "the key 'kind' is missing", f"allowed: {listed(shape.kinds)}")
-        kind = kind_node.value if isinstance(kind_node, Scalar) else None
-        if kind is None and isinstance(kind_node, Scalar) and "none" in shape.kinds:
+            return self._report(node.mark, path, "missing key 'kind'", f"allowed: {format_list(schema.kinds)}")
+        kind = kind_node.value if isinstance(kind_node, ScalarNode) else None
+        if kind is None and isinstance(kind_node, ScalarNode) and "none" in schema.kinds:
             kind = "none"
-        if not isinstance(kind, str) or kind not in shape.kinds:
-            found = kind if isinstance(kind_node, Scalar) else "a list or mapping"
-            return self._report(
-                kind_node.mark, join(path, "kind"), kind_error(found, shape.kinds), did_you_mean(str(kind), shape.kinds)
-            )
-        return self.group(node, shape.classes[kind], path, per_layer, in_list)
+        if not isinstance(kind, str) or kind not in schema.kinds:
+            actual = format_value(kind) if isinstance(kind_node, ScalarNode) else "a list or mapping"
+            message = f"expected one of {format_list(schema.kinds)}, got {actual}"
+            return self._report(kind_node.mark, join_path(path, "kind"), message, did_you_mean(str(kind), schema.kinds))
+        return self.section(node, schema.classes[kind], path, per_layer, in_list)
 
-    def _short_section(self, node: Scalar, shape: SectionShape, path: str, per_layer: bool) -> Form | None:
-        """A section written as one word: a kind, a boolean for all of its flags, or an expression."""
+    def _short_section(self, node: ScalarNode, schema: SectionSchema, path: str, per_layer: bool) -> CheckedNode | None:
+        """Check a section in its short form: a kind, one boolean for all of its flags, or an expression."""
         value = node.value
-        if value is None and shape.nullable:
+        if value is None and schema.nullable:
             return Constant(None, node.mark, path)
         kind = "none" if value is None else value
-        if isinstance(kind, str) and kind in shape.kinds:
-            empty = Table({}, {}, node.mark)
-            return self.group(empty, shape.classes[kind], path, per_layer)
-        if isinstance(value, bool) and shape.flags:
-            flags: dict[str, Form] = {flag: Constant(value, node.mark, join(path, flag)) for flag in shape.flags}
-            return Group(shape.classes[None], flags, node.mark, path)
+        if isinstance(kind, str) and kind in schema.kinds:
+            return self.section(empty_mapping(node.mark), schema.classes[kind], path, per_layer)
+        if isinstance(value, bool) and schema.flags:
+            flags: dict[str, CheckedNode] = {
+                flag: Constant(value, node.mark, join_path(path, flag)) for flag in schema.flags
+            }
+            return CheckedSection(schema.classes[None], flags, node.mark, path)
         if isinstance(value, str) and self.names is not None:
-            if (not shape.kinds or self._reads_known_names(value, per_layer)) and not _spells_boolean(value):
+            if (not schema.kinds or self._is_expression(value, per_layer)) and not _is_boolean_spelling(value):
                 expression = self.expression(value, node.mark, path, per_layer)
-                return Computed(expression, shape, node.mark, path) if expression is not None else None
-            if shape.kinds:
-                near = did_you_mean(value, [*shape.kinds, *self._known(per_layer)])
-                return self._report(node.mark, path, kind_error(value, shape.kinds), near)
-        boolean = _boolean_hint(value) if shape.flags else ""
-        return self._report(node.mark, path, f"{shown(value)} where {shape.expected} is expected", boolean)
+                return Computed(expression, schema, node.mark, path) if expression is not None else None
+            if schema.kinds:
+                message = f"expected one of {format_list(schema.kinds)}, got {format_value(value)}"
+                hint = did_you_mean(value, [*schema.kinds, *self._known_names(per_layer)])
+                return self._report(node.mark, path, message, hint)
+        hint = _boolean_hint(value) if schema.flags else ""
+        return self._report(node.mark, path, f"expected {schema.expected}, got {format_value(value)}", hint)
 
-    def _pattern(self, node: Items, shape: Shape, path: str, per_layer: bool, in_list: bool) -> Form | None:
+    def _layer_pattern(
+        self, node: ListNode, schema: Schema, path: str, per_layer: bool, in_list: bool
+    ) -> CheckedNode | None:
         if self.names is None or in_list:
-            return self._report(node.mark, path, f"a list where {shape.expected} is expected")
+            return self._report(node.mark, path, f"expected {schema.expected}, got a list")
         if not per_layer:
-            hint = f"only these vary by layer: {listed(PER_LAYER)}"
-            return self._report(node.mark, path, f"a list where {shape.expected} is expected", hint)
+            hint = f"per-layer sections: {format_list(PER_LAYER)}"
+            return self._report(node.mark, path, f"expected {schema.expected}, got a list", hint)
         if not node.items:
-            return self._report(node.mark, path, "an empty list", f"it holds {shape.expected} for each layer")
-        forms = [self.check(item, shape, f"{path}[{i}]", True, True) for i, item in enumerate(node.items)]
-        whole = tuple(form for form in forms if form is not None)
-        return Pattern(whole, node.mark, path) if len(whole) == len(forms) else None
+            return self._report(node.mark, path, f"expected {schema.expected} per layer, got an empty list")
+        items = [self.check(item, schema, f"{path}[{i}]", True, True) for i, item in enumerate(node.items)]
+        valid = tuple(item for item in items if item is not None)
+        return LayerPattern(valid, node.mark, path) if len(valid) == len(items) else None
 
-    def _row(self, node: Items, shape: LeafShape, item: LeafShape, path: str, per_layer: bool) -> Form | None:
-        forms = [self._leaf(child, item, f"{path}[{i}]", per_layer) for i, child in enumerate(node.items)]
-        whole = tuple(form for form in forms if form is not None)
-        return Row(whole, shape, node.mark, path) if len(whole) == len(forms) else None
+    def _list_value(
+        self, node: ListNode, schema: ValueSchema, item_schema: ValueSchema, path: str, per_layer: bool
+    ) -> CheckedNode | None:
+        items = [self._value(child, item_schema, f"{path}[{i}]", per_layer) for i, child in enumerate(node.items)]
+        valid = tuple(item for item in items if item is not None)
+        return ListValue(valid, schema, node.mark, path) if len(valid) == len(items) else None
 
-    def _leaf(self, node: Node, shape: LeafShape, path: str, per_layer: bool) -> Form | None:
-        if not isinstance(node, Scalar):
-            found = "a mapping" if isinstance(node, Table) else "a list"
-            return self._report(node.mark, path, f"{found} where {shape.expected} is expected")
+    def _value(self, node: Node, schema: ValueSchema, path: str, per_layer: bool) -> CheckedNode | None:
+        if not isinstance(node, ScalarNode):
+            actual = "a mapping" if isinstance(node, MappingNode) else "a list"
+            return self._report(node.mark, path, f"expected {schema.expected}, got {actual}")
         value = node.value
-        if self.names is None or not isinstance(value, str) or shape.admits(value):
-            return self._constant(value, shape, node.mark, path)
-        if node.quoted and _is_number(value):
-            return self._report(node.mark, path, f"{shown(value)} is text, not a number", "write it without quotes")
-        if "bool" in shape.types and _spells_boolean(value):
-            return self._report(node.mark, path, f"{shown(value)} is text, not a boolean", _boolean_hint(value))
-        if shape.words and not self._reads_known_names(value, per_layer):
-            near = did_you_mean(value, [*shape.words, *self._known(per_layer)])
-            return self._report(node.mark, path, f"{shown(value)} is not {shape.expected}", near)
+        if self.names is None or not isinstance(value, str) or schema.is_valid(value):
+            return self._constant(value, schema, node.mark, path)
+        unexpected = f"expected {schema.expected}, got {format_value(value)}"
+        if node.quoted and _is_literal(value):
+            message = f"expected a number, got the text {format_value(value)}"
+            return self._report(node.mark, path, message, "remove the quotes")
+        if "bool" in schema.types and _is_boolean_spelling(value):
+            return self._report(node.mark, path, unexpected, _boolean_hint(value))
+        if schema.choices and not self._is_expression(value, per_layer):
+            hint = did_you_mean(value, [*schema.choices, *self._known_names(per_layer)])
+            return self._report(node.mark, path, unexpected, hint)
         expression = self.expression(value, node.mark, path, per_layer)
         if expression is None:
             return None
         if expression.names:
-            return Computed(expression, shape, node.mark, path)
+            return Computed(expression, schema, node.mark, path)
         try:
             value = expression.evaluate({})
         except ExpressionError as error:
-            return self._report(node.mark, path, f"{shown(expression.text)}: {error}", error.hint)
-        return self._constant(value, shape, node.mark, path)
+            return self._report(node.mark, path, f"{format_value(expression.text)}: {error}", error.hint)
+        return self._constant(value, schema, node.mark, path)
 
-    def _constant(self, value: object, shape: LeafShape, mark: Mark, path: str) -> Form | None:
+    def _constant(self, value: object, schema: ValueSchema, mark: Mark, path: str) -> CheckedNode | None:
         try:
-            return Constant(shape.validate(value), mark, path)
+            return Constant(schema.validate(value), mark, path)
         except ValueError as error:
-            near = did_you_mean(value, shape.words) if isinstance(value, str) else ""
-            return self._report(mark, path, f"{shown(value)} {error}", near)
+            hint = did_you_mean(value, schema.choices) if isinstance(value, str) else ""
+            return self._report(mark, path, f"{format_value(value)} {error}", hint)
 
-    def _reads_known_names(self, text: str, per_layer: bool) -> bool:
-        """Whether text that is none of the allowed words was at least meant as an expression."""
+    def _is_expression(self, text: str, per_layer: bool) -> bool:
+        """Return whether text that is not an allowed choice is an expression rather than a misspelled choice."""
         try:
             expression = parse(text)
         except ExpressionError:
             return False
-        return not expression.is_name or expression.names <= set(self._known(per_layer))
+        return not expression.is_name or expression.names <= set(self._known_names(per_layer))
 
     def _unknown_name(self, name: str, expression: Expression, known: list[str]) -> tuple[str, str]:
-        where = "" if expression.is_name else f" in {shown(expression.text)}"
+        """Return message and hint for a name that is not defined."""
+        context = "" if expression.is_name else f" in {format_value(expression.text)}"
         if name in LAYER_NAMES:
-            return f"'{name}' means nothing here{where}", f"it is known in: {listed(PER_LAYER)}"
-        near = nearest(name, known)
-        hint = f"did you mean '{near}'?" if near else "`config:` and `derive:` declare the names that a spec may use"
-        return f"the name '{clipped(name)}' is not known{where}", hint
+            message = f"the name '{name}'{context} is defined in per-layer sections only"
+            return message, f"per-layer sections: {format_list(PER_LAYER)}"
+        match = closest_match(name, known)
+        hint = f"did you mean '{match}'?" if match else "declare it in `config:` or `derive:`"
+        return f"unknown name '{clip(name)}'{context}", hint
 
-    def _unknown_key(self, key: str, mark: Mark, word: type[Word], path: str) -> None:
-        allowed = list(fields_of(word))
-        kind = word.model_fields["kind"].default if "kind" in word.model_fields else None
-        owner = f" of {kind}" if kind is not None else ""
-        choices = f"allowed: {listed(allowed)}" if allowed else f"'{kind}' has no keys"
-        self._report(
-            mark, join(path, key), f"unknown key '{clipped(key)}'{owner}", hints(did_you_mean(key, allowed), choices)
-        )
+    def _unknown_key(self, key: str, mark: Mark, section: type[Section], path: str) -> None:
+        allowed = list(keys_of(section))
+        kind = kind_of(section)
+        owner = f" in {kind}" if kind is not None else ""
+        choices = f"allowed: {format_list(allowed)}" if allowed else f"'{kind}' has no keys"
+        hint = join_hints(did_you_mean(key, allowed), choices)
+        self._report(mark, join_path(path, key), f"unknown key '{clip(key)}'{owner}", hint)
 
 
-def _is_number(text: str) -> bool:
+def _is_literal(text: str) -> bool:
     try:
         return parse(text).is_constant and text.strip() not in ("none", "null", "true", "false")
     except ExpressionError:
         return False
 
 
-def _spells_boolean(text: str) -> bool:
-    return text.lower() in _NOT_BOOLEANS
+def _is_boolean_spelling(text: str) -> bool:
+    """Return whether the text is a boolean in YAML 1.1, but not in YAML 1.2."""
+    return text.lower() in _BOOLEAN_SPELLINGS
 
 
 def _boolean_hint(value: object) -> str:
-    if isinstance(value, str) and _spells_boolean(value):
-        return f"write {_NOT_BOOLEANS[value.lower()]}; YAML 1.2 has only true and false"
+    if isinstance(value, str) and _is_boolean_spelling(value):
+        return f"write {_BOOLEAN_SPELLINGS[value.lower()]}; in YAML 1.2 only true and false are booleans"
     return ""

@@ -1,8 +1,7 @@
-"""Arithmetic over config names, as a spec writes it: `hidden_size // num_attention_heads`.
+"""Expressions over config names, such as `hidden_size // num_attention_heads`.
 
-Python's own parser reads the text; only the node types listed here are let through, and an interpreter of our own
-walks them. Nothing is ever passed to `eval`. Length, depth and the size of every number are bounded, so that an
-expression ends at once whatever it says.
+Python's parser reads the text, a list of allowed node types checks the tree, and an interpreter in this file evaluates
+it; nothing is passed to `eval`. Length, depth and every number are bounded, so that evaluation takes bounded time.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archc.archspec.errors import clipped, did_you_mean, hints, listed, shown
+from archc.archspec.errors import clip, did_you_mean, format_list, format_value, join_hints
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 50
 MAX_INTEGER = 2**63
-_MAX_DIGITS = 30  # for round(): what a double can distinguish, and more
+_MAX_DIGITS = 30  # of round(); beyond the precision of a double
 
 CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
 
 
 class ExpressionError(ValueError):
-    """Text that is not an expression of the language, or one whose evaluation fails; `hint` says what to do."""
+    """Invalid text, or an expression whose evaluation fails; `hint` is the remedy."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -35,13 +34,13 @@ class ExpressionError(ValueError):
 
 def _number(value: object) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ExpressionError(f"{shown(value)} where a number is needed")
+        raise ExpressionError(f"expected a number, got {format_value(value)}")
     return value
 
 
 def _truth(value: object) -> bool:
     if isinstance(value, str):
-        raise ExpressionError(f"the text {shown(value)} is neither true nor false")
+        raise ExpressionError(f"expected a condition, got the text {format_value(value)}")
     return bool(value)
 
 
@@ -56,7 +55,7 @@ def _bounded(value: Any) -> Any:
 def _numbers(arguments: tuple[Any, ...]) -> list[int | float]:
     values = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], list | tuple) else arguments
     if not values:
-        raise ExpressionError("min and max need at least one number")
+        raise ExpressionError("min and max require at least one number")
     return [_number(value) for value in values]
 
 
@@ -64,29 +63,29 @@ def _round(value: Any, digits: Any = None) -> int | float:
     if digits is None:
         return round(_number(value))
     if isinstance(digits, bool) or not isinstance(digits, int) or abs(digits) > _MAX_DIGITS:
-        raise ExpressionError(f"round to {shown(digits)} digits; a whole number up to {_MAX_DIGITS} is needed")
+        raise ExpressionError(f"expected at most {_MAX_DIGITS} digits of round, got {format_value(digits)}")
     return round(_number(value), digits)
 
 
 def _make_divisible(value: Any, divisor: Any) -> int:
-    """The multiple of a divisor nearest to a width, at least one, and never a tenth less (Sandler et al. 2018)."""
+    """Return the nearest positive multiple of `divisor` that is at least 0.9 · value (Sandler et al. 2018)."""
     if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
-        raise ExpressionError(f"{shown(divisor)} where a whole number from 1 is needed")
+        raise ExpressionError(f"expected a positive integer as divisor, got {format_value(divisor)}")
     multiple = max(divisor, int(_number(value) + divisor / 2) // divisor * divisor)
     return multiple if multiple >= 0.9 * value else multiple + divisor
 
 
 def _length(value: Any) -> int:
     if not isinstance(value, list | tuple):
-        raise ExpressionError(f"len of {shown(value)}, which is not a list")
+        raise ExpressionError(f"expected a list, got {format_value(value)}")
     return len(value)
 
 
 @dataclass(frozen=True)
 class _Function:
     call: Callable[..., Any]
-    fewest: int
-    most: int
+    min_args: int
+    max_args: int
 
 
 FUNCTIONS: Mapping[str, _Function] = {
@@ -105,25 +104,32 @@ FUNCTIONS: Mapping[str, _Function] = {
     "make_divisible": _Function(_make_divisible, 2, 2),
 }
 
-# Words of expressions, which therefore cannot name anything else.
+# Names with a fixed meaning in expressions; a spec cannot declare them.
 RESERVED = (
     frozenset(CONSTANTS) | frozenset(FUNCTIONS) | {"layer", "layers", "and", "or", "not", "in", "is", "if", "else"}
 )
 
 _BINARY: Mapping[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
-}  # fmt: skip
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
 _ORDER: Mapping[type[ast.AST], Callable[[Any, Any], bool]] = {
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-}  # fmt: skip
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
 _EQUALITY: tuple[type[ast.AST], ...] = (ast.Eq, ast.NotEq)
 _MEMBERSHIP: tuple[type[ast.AST], ...] = (ast.In, ast.NotIn)
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A parsed expression: its text, the names it reads, and `evaluate`."""
+    """A parsed expression and the names that it reads."""
 
     text: str
     names: frozenset[str]
@@ -131,16 +137,16 @@ class Expression:
 
     @property
     def is_name(self) -> bool:
-        """Whether it is one bare name."""
+        """Return whether the expression is a single name."""
         return isinstance(self.tree, ast.Name) and bool(self.names)
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is one bare literal."""
+        """Return whether the expression is a single literal."""
         return isinstance(self.tree, ast.Constant)
 
     def evaluate(self, names: Mapping[str, Any]) -> Any:
-        """The value with these names. Raises ExpressionError for what cannot be computed."""
+        """Return the value, with `names` as the values of names. Raises ExpressionError if it has none."""
         try:
             return _evaluate(self.tree, names)
         except ExpressionError:
@@ -152,42 +158,42 @@ class Expression:
 
 
 def parse(text: str) -> Expression:
-    """Text as an expression. Raises ExpressionError for anything outside the language."""
+    """Parse text. Raises ExpressionError for anything outside the expression language."""
     if len(text) > MAX_LENGTH:
-        raise ExpressionError(f"an expression of more than {MAX_LENGTH} characters")
+        raise ExpressionError(f"the expression is longer than {MAX_LENGTH} characters")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise ExpressionError(f"not an expression: {clipped(error.msg)}") from None
+        raise ExpressionError(f"invalid expression: {clip(error.msg)}") from None
     except (ValueError, MemoryError, RecursionError):
-        raise ExpressionError("not an expression that can be read") from None
+        raise ExpressionError("invalid expression") from None
     names: set[str] = set()
     _check(tree, 0, names)
     return Expression(text.strip(), frozenset(names), tree)
 
 
 def _check(node: ast.expr, depth: int, names: set[str]) -> None:
-    """Lets through the language's own node types; collects the names that are read."""
+    """Raise ExpressionError for node types outside the language; collect the names that are read."""
     if depth > MAX_DEPTH:
-        raise ExpressionError(f"an expression more than {MAX_DEPTH} levels deep")
+        raise ExpressionError(f"the expression has more than {MAX_DEPTH} levels of nesting")
     children: list[ast.expr] = []
     match node:
         case ast.Constant(value=value):
             if value is not None and not isinstance(value, bool | int | float | str):
-                raise ExpressionError(f"the literal {clipped(str(value))} is not part of the language")
+                raise ExpressionError(f"the literal {clip(str(value))} is not supported")
             _bounded(value)
         case ast.Name(id=name):
             if name in FUNCTIONS:
-                raise ExpressionError(f"the function {name} without its arguments")
+                raise ExpressionError(f"the function {name} has no arguments")
             if name not in CONSTANTS:
                 names.add(name)
         case ast.BinOp(left=left, op=op, right=right):
             if isinstance(op, ast.Pow):
-                raise ExpressionError("'**' is not part of the language", "multiply, or use sqrt")
+                raise ExpressionError("'**' is not supported", "multiply, or use sqrt")
             if type(op) not in _BINARY:
-                raise ExpressionError("an operator that is not part of the language", "allowed: + - * / // %")
+                raise ExpressionError("the operator is not supported", "supported: + - * / // %")
             children = [left, right]
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not(), operand=operand):
             children = [operand]
@@ -195,7 +201,7 @@ def _check(node: ast.expr, depth: int, names: set[str]) -> None:
             children = values
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             if any(type(op) not in (*_ORDER, *_EQUALITY, *_MEMBERSHIP) for op in ops):
-                raise ExpressionError("'is' is not part of the language", "compare with ==")
+                raise ExpressionError("'is' is not supported", "compare with ==")
             children = [left, *comparators]
         case ast.IfExp(test=test, body=body, orelse=orelse):
             children = [test, body, orelse]
@@ -207,7 +213,9 @@ def _check(node: ast.expr, depth: int, names: set[str]) -> None:
             _check_call(function, len(arguments), bool(keywords))
             children = arguments
         case _:
-            raise ExpressionError(f"{_spelled(node)} is not part of the language")
+            raise ExpressionError(
+                f"{_construct(node)} is not supported", "supported: names, literals, operators, indexing and functions"
+            )
     for child in children:
         _check(child, depth + 1, names)
 
@@ -215,22 +223,31 @@ def _check(node: ast.expr, depth: int, names: set[str]) -> None:
 def _check_call(function: ast.expr, count: int, keywords: bool) -> None:
     name = function.id if isinstance(function, ast.Name) else ""
     if name not in FUNCTIONS:
-        hint = hints(did_you_mean(name, FUNCTIONS), f"functions: {listed(sorted(FUNCTIONS))}")
-        raise ExpressionError(
-            f"there is no function '{clipped(name)}'" if name else "a call of something computed", hint
-        )
-    known = FUNCTIONS[name]
-    if keywords or not known.fewest <= count <= known.most:
-        expected = f"{known.fewest}" if known.fewest == known.most else f"{known.fewest} to {known.most}"
-        raise ExpressionError(f"{name} takes {expected} argument{'' if expected == '1' else 's'}")
+        hint = join_hints(did_you_mean(name, FUNCTIONS), f"functions: {format_list(sorted(FUNCTIONS))}")
+        message = f"unknown function '{clip(name)}'" if name else "a call of a computed function is not supported"
+        raise ExpressionError(message, hint)
+    least, most = FUNCTIONS[name].min_args, FUNCTIONS[name].max_args
+    if keywords or not least <= count <= most:
+        expected = f"{least}" if least == most else f"{least} to {most}"
+        plural = "" if expected == "1" else "s"
+        actual = "keyword arguments" if keywords else str(count)
+        raise ExpressionError(f"{name} expects {expected} argument{plural}, got {actual}")
 
 
-def _spelled(node: ast.expr) -> str:
+def _construct(node: ast.expr) -> str:
+    """Return the name of a construct that is not supported."""
     names = {
-        ast.Attribute: "an attribute (a.b)", ast.Lambda: "lambda", ast.JoinedStr: "an f-string", ast.Dict: "a mapping",
-        ast.Subscript: "a slice", ast.Starred: "'*'", ast.Set: "a set", ast.NamedExpr: "':='", ast.UnaryOp: "'~'",
-    }  # fmt: skip
-    return names.get(type(node), "a construct")
+        ast.Attribute: "an attribute (a.b)",
+        ast.Lambda: "lambda",
+        ast.JoinedStr: "an f-string",
+        ast.Dict: "a mapping literal",
+        ast.Subscript: "a slice",
+        ast.Starred: "'*'",
+        ast.Set: "a set",
+        ast.NamedExpr: "':='",
+        ast.UnaryOp: "'~'",
+    }
+    return names.get(type(node), "this construct")
 
 
 def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
@@ -238,7 +255,7 @@ def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
         case ast.Constant(value=value):
             return value
         case ast.Name(id=name):
-            return CONSTANTS[name] if name in CONSTANTS else _named(name, names)
+            return CONSTANTS[name] if name in CONSTANTS else _look_up(name, names)
         case ast.BinOp(left=left, op=op, right=right):
             a, b = _number(_evaluate(left, names)), _number(_evaluate(right, names))
             return _bounded(_BINARY[type(op)](a, b))
@@ -270,12 +287,12 @@ def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
             return _item(_evaluate(container, names), _evaluate(index, names))
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _bounded(FUNCTIONS[name].call(*(_evaluate(argument, names) for argument in arguments)))
-    raise ExpressionError("not an expression of the language")
+    raise ExpressionError("invalid expression")
 
 
-def _named(name: str, names: Mapping[str, Any]) -> Any:
+def _look_up(name: str, names: Mapping[str, Any]) -> Any:
     if name not in names:
-        raise ExpressionError(f"the name '{clipped(name)}' has no value")
+        raise ExpressionError(f"the name '{clip(name)}' has no value")
     return names[name]
 
 
@@ -284,27 +301,27 @@ def _compare(operation: ast.cmpop, a: Any, b: Any) -> bool:
         return _equal(a, b) is isinstance(operation, ast.Eq)
     if isinstance(operation, ast.In | ast.NotIn):
         if not isinstance(b, list | tuple | Mapping):
-            raise ExpressionError(f"'in' looks into a list or a mapping, and {shown(b)} is neither")
+            raise ExpressionError(f"expected a list or a mapping after 'in', got {format_value(b)}")
         return any(_equal(a, item) for item in b) is isinstance(operation, ast.In)
     return _ORDER[type(operation)](_number(a), _number(b))
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Equality that does not take true for 1."""
+    """Return whether two values are equal; true and 1 are not."""
     return isinstance(a, bool) is isinstance(b, bool) and bool(a == b)
 
 
 def _item(container: Any, index: Any) -> Any:
     if isinstance(container, list | tuple):
         if isinstance(index, bool) or not isinstance(index, int):
-            raise ExpressionError(f"{shown(index)} as an index of a list")
+            raise ExpressionError(f"expected an integer as index of a list, got {format_value(index)}")
         if not 0 <= index < len(container):
-            raise ExpressionError(f"index {index} of a list of {len(container)}")
+            raise ExpressionError(f"index {index} is out of range for a list of {len(container)}")
         return container[index]
     if isinstance(container, Mapping):
         if not isinstance(index, str):
-            raise ExpressionError(f"{shown(index)} as a key of a mapping")
+            raise ExpressionError(f"expected text as key of a mapping, got {format_value(index)}")
         if index not in container:
-            raise ExpressionError(f"no key {shown(index)} in {shown(dict(container))}")
+            raise ExpressionError(f"key {format_value(index)} not found in {format_value(dict(container))}")
         return container[index]
-    raise ExpressionError(f"an index into {shown(container)}, which is not a list")
+    raise ExpressionError(f"expected a list or a mapping before '[', got {format_value(container)}")

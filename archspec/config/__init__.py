@@ -1,1 +1,1 @@
-"""Reading a checkpoint's `config.json`: names, spellings, values, and keys known to be harmless."""
+"""Values from a checkpoint's config.json: strict JSON, one spelling of rotary settings, defaults, derived names."""

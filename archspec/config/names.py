@@ -1,4 +1,4 @@
-"""The names that a spec reads from config.json: the `config:` and `derive:` sections."""
+"""Names that expressions may read: the `config:` and `derive:` sections of a spec."""
 
 from __future__ import annotations
 
@@ -10,38 +10,43 @@ from typing import Any
 
 from archc.archspec.checking.checker import Checker
 from archc.archspec.checking.expressions import RESERVED, Expression, ExpressionError, parse
-from archc.archspec.errors import Problem, SpecError, clipped, did_you_mean, hints, listed, nearest, shown
-from archc.archspec.source.yaml_tree import Items, Mark, Node, Scalar, Table, join, to_python
+from archc.archspec.errors import (
+    Problem,
+    SpecError,
+    clip,
+    closest_match,
+    did_you_mean,
+    format_list,
+    format_value,
+    join_hints,
+)
+from archc.archspec.source.nodes import MappingNode, Mark, Node, ScalarNode, is_null, join_path, to_python
 
-# Always there for expressions: what a config.json says of itself.
-GIVEN = ("architectures", "model_type")
+BUILTIN_NAMES = ("architectures", "model_type")  # of every config.json, without a declaration
 
-MAX_NAMES = 256  # defaults may refer to each other, as deep as there are names
+MAX_NAMES = 256  # defaults may read each other, as deep as there are names
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_BARE_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _KEYS = ("default", "absent", "keys", "allowed")
 
 
 @dataclass(frozen=True)
 class ConfigName:
-    """One entry of `config:`; `default` is an Expression, a plain value, or None where the key is required.
-
-    `absent` is a plain value for a config without the key, where a null means something else; None where it does not.
-    """
+    """One entry of `config:`."""
 
     name: str
     mark: Mark
-    keys: tuple[str, ...]
+    keys: tuple[str, ...]  # keys of config.json with this meaning, the name itself first
     required: bool
-    default: Expression | Any = None
+    default: Expression | Any = None  # an Expression or a plain value
     default_mark: Mark | None = None
     allowed: tuple[Any, ...] = ()
-    absent: Any = None
+    absent: Any = None  # value for a config without any of the keys, if null has another meaning
 
 
 @dataclass(frozen=True)
-class Derived:
+class DerivedName:
     """One entry of `derive:`."""
 
     name: str
@@ -54,105 +59,111 @@ class Names:
     """Every name that a spec declares."""
 
     config: Mapping[str, ConfigName]
-    derived: Mapping[str, Derived]
+    derived: Mapping[str, DerivedName]
 
     @property
     def all(self) -> tuple[str, ...]:
-        """What expressions of the spec may read."""
-        return (*self.config, *self.derived, *GIVEN)
+        """Return the names that expressions of the spec may read."""
+        return (*self.config, *self.derived, *BUILTIN_NAMES)
 
-    def needed(self, names: Collection[str]) -> frozenset[str]:
-        """The names, and those that their defaults and derivations read."""
-        found: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name in found:
+    def closure(self, names: Collection[str]) -> frozenset[str]:
+        """Return the names, and all names that their defaults and derivations read."""
+        closure: set[str] = set()
+        pending = list(names)
+        while pending:
+            name = pending.pop()
+            if name in closure:
                 continue
-            found.add(name)
+            closure.add(name)
             default = self.config[name].default if name in self.config else None
             if isinstance(default, Expression):
-                waiting += default.names
+                pending += default.names
             if name in self.derived:
-                waiting += self.derived[name].expression.names
-        return frozenset(found)
+                pending += self.derived[name].expression.names
+        return frozenset(closure)
 
 
 def check_names(config: Node | None, derive: Node | None, problems: list[Problem]) -> Names:
-    """The names of the two sections; faults go to `problems`."""
+    """Return the names of the two sections; append problems to `problems`."""
     entries = _entries(config, "config", problems)
     derivations = _entries(derive, "derive", problems)
     names: dict[str, ConfigName] = {}
     for name, (node, mark) in entries.items():
         names[name] = _config_name(name, node, mark, entries, problems)
-    _find_cycles(names, problems)
-    derived: dict[str, Derived] = {}
+    _report_cycles(names, problems)
+    derived: dict[str, DerivedName] = {}
     for name, (node, mark) in derivations.items():
+        path = join_path("derive", name)
         if name in names:
-            problems.append(mark.problem(join("derive", name), f"'{name}' is also a config name", "rename one of them"))
-        known = (*names, *derived, *GIVEN)
-        text = node.value if isinstance(node, Scalar) else None
-        if isinstance(node, Items | Table) or text is None or isinstance(text, bool):
-            problems.append(node.mark.problem(join("derive", name), "an expression is expected"))
+            problems.append(mark.problem(path, f"'{name}' is also declared in `config:`", "rename one of them"))
+        value = node.value if isinstance(node, ScalarNode) else None
+        if value is None or isinstance(value, bool):
+            problems.append(node.mark.problem(path, "expected an expression"))
             continue
-        expression = Checker(known, problems).expression(str(text), node.mark, join("derive", name))
-        if expression is not None:
-            derived[name] = Derived(name, expression, node.mark)
-        else:
-            derived[name] = Derived(name, parse("none"), node.mark)
+        known = (*names, *derived, *BUILTIN_NAMES)
+        expression = Checker(known, problems).expression(str(value), node.mark, path)
+        derived[name] = DerivedName(name, expression if expression is not None else parse("none"), node.mark)
     return Names(names, derived)
 
 
 def _entries(node: Node | None, section: str, problems: list[Problem]) -> dict[str, tuple[Node, Mark]]:
-    if node is None or (isinstance(node, Scalar) and node.value is None):
+    """Return the nodes and positions of a section's entries with valid names."""
+    if node is None or is_null(node):
         return {}
-    if not isinstance(node, Table):
-        problems.append(node.mark.problem(section, "a mapping of names is expected"))
+    if not isinstance(node, MappingNode):
+        problems.append(node.mark.problem(section, "expected a mapping of names"))
         return {}
-    found = {}
     if len(node.entries) > MAX_NAMES:
         raise SpecError([*problems, node.mark.problem(section, f"more than {MAX_NAMES} names")])
+    entries = {}
     for name, child in node.entries.items():
-        mark = node.keys[name]
+        mark = node.key_marks[name]
         if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-            hint = "name it otherwise, and give the key of config.json as `keys:`" if section == "config" else ""
-            problems.append(mark.problem(join(section, name), f"{shown(name)} cannot be used in expressions", hint))
-        elif name in RESERVED or name in GIVEN:
-            problems.append(mark.problem(join(section, name), f"'{name}' is a word of the language itself"))
+            hint = "use another name, and list the key of config.json under `keys:`" if section == "config" else ""
+            message = f"{format_value(name)} is not a valid name in expressions"
+            problems.append(mark.problem(join_path(section, name), message, hint))
+        elif name in RESERVED or name in BUILTIN_NAMES:
+            message = f"'{name}' is reserved"
+            problems.append(mark.problem(join_path(section, name), message, "use another name"))
         else:
-            found[name] = (child, mark)
-    return found
+            entries[name] = (child, mark)
+    return entries
 
 
 def _config_name(name: str, node: Node, mark: Mark, known: Collection[str], problems: list[Problem]) -> ConfigName:
-    path = join("config", name)
-    if isinstance(node, Scalar) and node.value is None:
+    path = join_path("config", name)
+    if is_null(node):
         return ConfigName(name, mark, (name,), required=True)
-    if not isinstance(node, Table):
-        hint = f"write {name}: {{default: {clipped(str(to_python(node)))}}}"
-        problems.append(node.mark.problem(path, "nothing, or a mapping, is expected", hint))
+    if not isinstance(node, MappingNode):
+        hint = f"write {name}: {{default: {clip(str(to_python(node)))}}}"
+        problems.append(node.mark.problem(path, "expected nothing or a mapping", hint))
         return ConfigName(name, mark, (name,), required=False)
     for key in node.entries:
         if key not in _KEYS:
-            hint = hints(did_you_mean(key, _KEYS), f"allowed: {listed(_KEYS)}")
-            problems.append(node.keys[key].problem(join(path, key), f"unknown key '{clipped(key)}'", hint))
-    keys = tuple(dict.fromkeys((name, *_list(node.get("keys"), join(path, "keys"), str, problems))))
-    allowed = tuple(_list(node.get("allowed"), join(path, "allowed"), object, problems))
+            hint = join_hints(did_you_mean(key, _KEYS), f"allowed: {format_list(_KEYS)}")
+            problems.append(node.key_marks[key].problem(join_path(path, key), f"unknown key '{clip(key)}'", hint))
+    keys = tuple(dict.fromkeys((name, *_list(node.get("keys"), join_path(path, "keys"), str, problems))))
+    allowed = tuple(_list(node.get("allowed"), join_path(path, "allowed"), object, problems))
     default, absent = node.get("default"), node.get("absent")
-    if absent is not None and (default is None or to_python(absent) is None):
-        hint = "`default` says what null means, `absent` what it is without the key"
-        problems.append(absent.mark.problem(join(path, "absent"), "a value beside a default is expected", hint))
+    absent_value = to_python(absent) if absent is not None else None
+    if absent is not None and (default is None or absent_value is None):
+        message = "`absent` requires a `default`, and a value other than null"
+        hint = "`default` is the value of null, `absent` the value without the key"
+        problems.append(absent.mark.problem(join_path(path, "absent"), message, hint))
     if default is None:
         return ConfigName(name, mark, keys, True, allowed=allowed)
-    value = _default_value(default, name, known, join(path, "default"), problems)
-    if allowed and not isinstance(value, Expression) and not among(value, allowed):
-        message = f"{shown(value)} is not among the allowed values {listed(map(shown, allowed))}"
-        problems.append(default.mark.problem(join(path, "default"), message))
-    missing = to_python(absent) if absent is not None else None
-    if allowed and missing is not None and not among(missing, allowed):
-        message = f"{shown(missing)} is not among the allowed values {listed(map(shown, allowed))}"
-        problems.append(node.keys["absent"].problem(join(path, "absent"), message))
-    return ConfigName(name, mark, keys, False, value, default.mark, allowed, missing)
+    value = _default_value(default, known, join_path(path, "default"), problems)
+    if not isinstance(value, Expression):
+        _check_allowed(value, allowed, default.mark, join_path(path, "default"), problems)
+    if absent_value is not None:
+        _check_allowed(absent_value, allowed, node.key_marks["absent"], join_path(path, "absent"), problems)
+    return ConfigName(name, mark, keys, False, value, default.mark, allowed, absent_value)
+
+
+def _check_allowed(value: object, allowed: tuple[Any, ...], mark: Mark, path: str, problems: list[Problem]) -> None:
+    if allowed and not is_among(value, allowed):
+        message = f"{format_value(value)} is not among the allowed values"
+        problems.append(mark.problem(path, message, f"allowed: {format_list(map(format_value, allowed))}"))
 
 
 def _list(node: Node | None, path: str, item: type, problems: list[Problem]) -> list[Any]:
@@ -160,17 +171,17 @@ def _list(node: Node | None, path: str, item: type, problems: list[Problem]) -> 
         return []
     values = to_python(node)
     if not isinstance(values, list) or not values or not all(isinstance(value, item) for value in values):
-        problems.append(node.mark.problem(path, f"a list of {'texts' if item is str else 'values'} is expected"))
+        problems.append(node.mark.problem(path, f"expected a list of {'texts' if item is str else 'values'}"))
         return []
     return values
 
 
-def _default_value(node: Node, name: str, known: Collection[str], path: str, problems: list[Problem]) -> Any:
-    """A default as a plain value or as an Expression. A single word that no name resembles is text."""
-    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+def _default_value(node: Node, known: Collection[str], path: str, problems: list[Problem]) -> Any:
+    """Return a default as a plain value or an Expression. A bare word that resembles no name is a string."""
+    if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
         return to_python(node)
     text = node.value
-    names = [*known, *GIVEN]
+    names = [*known, *BUILTIN_NAMES]
     try:
         expression = parse(text)
         if not expression.names:
@@ -178,49 +189,48 @@ def _default_value(node: Node, name: str, known: Collection[str], path: str, pro
         if expression.names <= set(names):
             return expression
     except ExpressionError as error:
-        if not _WORD.fullmatch(text):
-            problems.append(node.mark.problem(path, f"{shown(text)}: {error}", error.hint))
+        if not _BARE_WORD.fullmatch(text):
+            problems.append(node.mark.problem(path, f"{format_value(text)}: {error}", error.hint))
             return None
-    near = nearest(text, names)
-    if _WORD.fullmatch(text) and near is None:
+    match = closest_match(text, names)
+    if _BARE_WORD.fullmatch(text) and match is None:
         return text
-    if _WORD.fullmatch(text):
-        hint = f"did you mean '{near}'? text is written \"'{clipped(text)}'\""
-        problems.append(node.mark.problem(path, f"the name '{clipped(text)}' is not known", hint))
+    if _BARE_WORD.fullmatch(text):
+        hint = f"did you mean '{match}'? For the string, write \"'{clip(text)}'\""
+        problems.append(node.mark.problem(path, f"unknown name '{clip(text)}'", hint))
         return None
     Checker(names, problems).expression(text, node.mark, path)
     return None
 
 
-def _find_cycles(names: Mapping[str, ConfigName], problems: list[Problem]) -> None:
-    done: set[str] = set()
+def _report_cycles(names: Mapping[str, ConfigName], problems: list[Problem]) -> None:
+    visited: set[str] = set()
     for start in names:
-        trail: list[str] = []
-        for loop in _loops(start, names, trail, done):
-            mark = names[loop[0]].default_mark or names[loop[0]].mark
-            message = f"the defaults go round in a circle: {' → '.join(loop)}"
-            problems.append(mark.problem(f"config.{loop[0]}.default", message))
+        for cycle in _cycles(start, names, [], visited):
+            mark = names[cycle[0]].default_mark or names[cycle[0]].mark
+            message = f"the defaults form a cycle: {' → '.join(cycle)}"
+            problems.append(mark.problem(f"config.{cycle[0]}.default", message, "use a literal in one of them"))
 
 
-def _loops(name: str, names: Mapping[str, ConfigName], trail: list[str], done: set[str]) -> Iterator[list[str]]:
+def _cycles(name: str, names: Mapping[str, ConfigName], trail: list[str], visited: set[str]) -> Iterator[list[str]]:
     if name in trail:
         yield [*trail[trail.index(name) :], name]
         return
-    if name in done or name not in names:
+    if name in visited or name not in names:
         return
     trail.append(name)
     default = names[name].default
-    for read in sorted(default.names) if isinstance(default, Expression) else ():
-        yield from _loops(read, names, trail, done)
+    for dependency in sorted(default.names) if isinstance(default, Expression) else ():
+        yield from _cycles(dependency, names, trail, visited)
     trail.pop()
-    done.add(name)
+    visited.add(name)
 
 
-def same(a: object, b: object) -> bool:
-    """Equality that does not take true for 1."""
+def is_same(a: object, b: object) -> bool:
+    """Return whether two values are equal; true and 1 are not."""
     return isinstance(a, bool) is isinstance(b, bool) and a == b
 
 
-def among(value: object, allowed: Collection[object]) -> bool:
-    """Whether a value is one of those that are allowed."""
-    return any(same(value, item) for item in allowed)
+def is_among(value: object, allowed: Collection[object]) -> bool:
+    """Return whether a value is one of the allowed values."""
+    return any(is_same(value, item) for item in allowed)

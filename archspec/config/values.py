@@ -1,4 +1,4 @@
-"""The values that a config.json, its defaults and derivations give to the names of a spec."""
+"""Values of a spec's names for one config: from config.json, from defaults, and derived."""
 
 from __future__ import annotations
 
@@ -7,80 +7,87 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archc.archspec.checking.expressions import Expression, ExpressionError
-from archc.archspec.config.names import GIVEN, ConfigName, Names, among, same
-from archc.archspec.errors import Problem, did_you_mean, listed, shown
-from archc.archspec.source.yaml_tree import Mark, join
+from archc.archspec.config.names import BUILTIN_NAMES, ConfigName, Names, is_among, is_same
+from archc.archspec.errors import Problem, did_you_mean, format_list, format_value, join_hints
+from archc.archspec.source.nodes import Mark, join_path
+
+_DEFAULT, _DERIVED = "by default", "derived"
 
 
 @dataclass
 class Values:
-    """The values of a spec's names for one config: each with the place that it comes from."""
+    """The values of names, each with its origin: a file, a size, `--set`, a default or a derivation."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)  # required, and not in the config
-    broken: set[str] = field(default_factory=set)  # a problem with their value was reported
+    invalid: set[str] = field(default_factory=set)  # a problem of the value was reported
+
+    def is_computed(self, name: str) -> bool:
+        """Return whether the value comes from a default or a derivation, and so may depend on other values."""
+        return self.origins.get(name) in (_DEFAULT, _DERIVED)
 
 
 def evaluate_names(
     names: Names, config: Mapping[str, Any], origin: str, overrides: Mapping[str, Any], problems: list[Problem]
 ) -> Values:
-    """The value of every name. A missing or faulty one is noted in the result; faults go to `problems`."""
+    """Return the value of every name; missing and invalid ones are marked, and problems appended to `problems`."""
     result = Values()
-    for given in GIVEN:
-        result.values[given] = config.get(given)
-        result.origins[given] = origin
+    for name in BUILTIN_NAMES:
+        result.values[name] = config.get(name)
+        result.origins[name] = origin
     if result.values["architectures"] is None:
         result.values["architectures"] = []
     for entry in names.config.values():
-        _look_up(entry, config, origin, overrides, result, problems)
+        _read_value(entry, config, origin, overrides, result, problems)
     for entry in names.config.values():
-        _default(entry, names, result, problems)
+        _apply_default(entry, names, result, problems)
     for derived in names.derived.values():
-        if not _unknown(derived.expression, result):
-            _compute(derived.name, derived.expression, derived.mark, join("derive", derived.name), result, problems)
-            result.origins[derived.name] = "derived"
+        if _is_computable(derived.expression, result):
+            path = join_path("derive", derived.name)
+            _compute(derived.name, derived.expression, derived.mark, path, result, problems)
+            result.origins[derived.name] = _DERIVED
         else:
-            _blame(derived.name, derived.expression, result)
+            _propagate(derived.name, derived.expression, result)
     return result
 
 
 def value_at(config: Mapping[str, Any], key: str) -> Any:
-    """What a config has under a key, in which a dot goes into a mapping; None where it has nothing."""
+    """Return the value of a key, in which a dot descends into a mapping; None if there is none."""
     value: Any = config
     for part in [key] if key in config else key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 
-def _is_there(config: Mapping[str, Any], key: str) -> bool:
-    """Whether a config has the key at all, be it with a null."""
+def _contains(config: Mapping[str, Any], key: str) -> bool:
+    """Return whether a config contains the key, with null as its value or another one."""
     outer, _, inner = key.rpartition(".")
-    holder = value_at(config, outer) if outer else config
-    return key in config or (isinstance(holder, Mapping) and inner in holder)
+    parent = value_at(config, outer) if outer else config
+    return key in config or (isinstance(parent, Mapping) and inner in parent)
 
 
-def explain(names: Collection[str], values: Values, layer: int | None = None) -> str:
-    """Where the values of an expression come from, as a message says it."""
+def describe_values(names: Collection[str], values: Values, layer: int | None = None) -> str:
+    """Return the values of names, of a layer's index, and their origins, as text in parentheses for a message."""
     origins: dict[str, list[str]] = {}
     for name in sorted(names & values.values.keys())[:6]:
-        origins.setdefault(values.origins[name], []).append(f"{name} = {shown(values.values[name])}")
-    parts = [f"{listed(pairs)} {_from(origin)}" for origin, pairs in origins.items()]
+        origins.setdefault(values.origins[name], []).append(f"{name} = {format_value(values.values[name])}")
+    parts = [f"{format_list(pairs)} {_from(origin)}" for origin, pairs in origins.items()]
     if layer is not None:
         parts.append(f"layer = {layer}")
-    return f"({listed(parts)})" if parts else ""
+    return f"({format_list(parts)})" if parts else ""
 
 
-def origin_of(name: str, values: Values) -> str:
-    """Where one value comes from, in brackets."""
+def describe_origin(name: str, values: Values) -> str:
+    """Return the origin of one value as text in parentheses for a message."""
     return f"({_from(values.origins[name])})"
 
 
 def _from(origin: str) -> str:
-    return origin if origin in ("by default", "derived") else f"from {origin}"
+    return origin if origin in (_DEFAULT, _DERIVED) else f"from {origin}"
 
 
-def _look_up(
+def _read_value(
     entry: ConfigName,
     config: Mapping[str, Any],
     origin: str,
@@ -88,48 +95,51 @@ def _look_up(
     result: Values,
     problems: list[Problem],
 ) -> None:
-    given = {key: value_at(config, key) for key in entry.keys}
-    found = {key: value for key, value in given.items() if value is not None}
-    first = next(iter(found.values()), None)
+    """Set the value of a name from an override, a key of the config, or `absent`."""
+    by_key = {key: value for key in entry.keys if (value := value_at(config, key)) is not None}
+    first = next(iter(by_key.values()), None)
     if entry.name in overrides:
         result.values[entry.name] = overrides[entry.name]
         result.origins[entry.name] = "--set"
-    elif not all(same(value, first) for value in found.values()):
-        pairs = listed(f"{key} = {shown(value)}" for key, value in found.items())
-        problems.append(Problem(origin, 0, 0, entry.name, f"{pairs} disagree", "they mean the same: keep one"))
-        result.broken.add(entry.name)
+    elif not all(is_same(value, first) for value in by_key.values()):
+        pairs = format_list(f"{key} = {format_value(value)}" for key, value in by_key.items())
+        hint = "the keys have the same meaning; keep one"
+        problems.append(Problem(origin, 0, 0, entry.name, f"{pairs} disagree", hint))
+        result.invalid.add(entry.name)
         return
-    elif found:
+    elif by_key:
         result.values[entry.name] = first
         result.origins[entry.name] = origin
-    elif entry.absent is not None and not any(_is_there(config, key) for key in entry.keys):
+    elif entry.absent is not None and not any(_contains(config, key) for key in entry.keys):
         result.values[entry.name] = entry.absent
-        result.origins[entry.name] = "by default"
+        result.origins[entry.name] = _DEFAULT
     else:
         return
     value = result.values[entry.name]
-    if entry.allowed and not among(value, entry.allowed):
-        message = f"{shown(value)} is not among the values that the spec knows: {listed(map(shown, entry.allowed))}"
-        near = did_you_mean(value, [v for v in entry.allowed if isinstance(v, str)]) if isinstance(value, str) else ""
-        problems.append(Problem(result.origins[entry.name], 0, 0, entry.name, message, near))
-        result.broken.add(entry.name)
+    if entry.allowed and not is_among(value, entry.allowed):
+        texts = [item for item in entry.allowed if isinstance(item, str)]
+        supported = f"supported: {format_list(map(format_value, entry.allowed))}"
+        hint = join_hints(did_you_mean(value, texts) if isinstance(value, str) else "", supported)
+        message = f"{format_value(value)} is not supported by the spec"
+        problems.append(Problem(result.origins[entry.name], 0, 0, entry.name, message, hint))
+        result.invalid.add(entry.name)
 
 
-def _default(entry: ConfigName, names: Names, result: Values, problems: list[Problem]) -> None:
-    if entry.name in result.values or entry.name in result.broken or entry.name in result.missing:
+def _apply_default(entry: ConfigName, names: Names, result: Values, problems: list[Problem]) -> None:
+    if entry.name in result.values or entry.name in result.invalid or entry.name in result.missing:
         return
     if entry.required:
         result.missing.add(entry.name)
         return
-    result.origins[entry.name] = "by default"
+    result.origins[entry.name] = _DEFAULT
     if not isinstance(entry.default, Expression):
         result.values[entry.name] = entry.default
         return
-    for read in sorted(entry.default.names):
-        if read in names.config:
-            _default(names.config[read], names, result, problems)
-    if _unknown(entry.default, result):
-        _blame(entry.name, entry.default, result)
+    for dependency in sorted(entry.default.names):
+        if dependency in names.config:
+            _apply_default(names.config[dependency], names, result, problems)
+    if not _is_computable(entry.default, result):
+        _propagate(entry.name, entry.default, result)
         return
     mark = entry.default_mark or entry.mark
     _compute(entry.name, entry.default, mark, f"config.{entry.name}.default", result, problems)
@@ -139,15 +149,15 @@ def _compute(name: str, expression: Expression, mark: Mark, path: str, result: V
     try:
         result.values[name] = expression.evaluate(result.values)
     except ExpressionError as error:
-        message = f"{shown(expression.text)}: {error} {explain(expression.names, result)}"
+        message = f"{format_value(expression.text)}: {error} {describe_values(expression.names, result)}"
         problems.append(mark.problem(path, message.rstrip(), error.hint))
-        result.broken.add(name)
+        result.invalid.add(name)
 
 
-def _unknown(expression: Expression, result: Values) -> bool:
-    return not expression.names <= result.values.keys() - result.broken
+def _is_computable(expression: Expression, result: Values) -> bool:
+    return expression.names <= result.values.keys() - result.invalid
 
 
-def _blame(name: str, expression: Expression, result: Values) -> None:
-    """A value that cannot be computed because another is missing: only the other is worth a message."""
-    (result.missing if expression.names & result.missing else result.broken).add(name)
+def _propagate(name: str, expression: Expression, result: Values) -> None:
+    """Mark a value as missing or invalid like those that it depends on, without a problem of its own."""
+    (result.missing if expression.names & result.missing else result.invalid).add(name)

@@ -1,1 +1,1 @@
-"""Generated references of the language: the JSON Schema for editors and the vocabulary page."""
+"""References generated from the vocabulary: the JSON Schema for editors, and the page docs/vocabulary.md."""

@@ -1,91 +1,93 @@
-"""The vocabulary's reference page: python -m archc.archspec.docs.vocabulary_page > docs/vocabulary.md."""
+"""Generator of the vocabulary page: python -m archc.archspec.docs.vocabulary_page > docs/vocabulary.md."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from archc.archspec.checking.word_schema import Field, SectionShape, fields_of
-from archc.archspec.errors import listed
-from archc.archspec.vocabulary import Model, Word, differs_by_layer
+from archc.archspec.errors import format_list
+from archc.archspec.vocabulary import Model, Section, differs_by_layer
+from archc.archspec.vocabulary.schema import KeySchema, SectionSchema, keys_of
 from archc.archspec.vocabulary.verbs import VERBS
 
 _HEAD = """\
-# The vocabulary
+# Vocabulary
 
-Every word that a spec can say, generated from the classes that define it
-(`python -m archc.archspec.docs.vocabulary_page`).
-`docs/language.md` says how words are written: any value may also be an expression over `config:` names, and what
-belongs to a layer, marked ◇, may differ from layer to layer.
+All sections and keys of a spec. This page is generated from the vocabulary classes
+(`python -m archc.archspec.docs.vocabulary_page`); see `docs/language.md` for the syntax of specs. Any value may also be
+an expression over `config:` names. Sections marked ◇ may differ from layer to layer.
 """
 
 
 def vocabulary_page() -> str:
-    """The page, in Markdown."""
+    """Return the page as Markdown."""
     parts = [_HEAD, "\n## The model\n\n", *_table(Model, "")]
-    for field in fields_of(Model).values():
-        if isinstance(field.shape, SectionShape):
-            parts += _section(field.name, field.shape, 2)
+    for key in keys_of(Model).values():
+        if isinstance(key.schema, SectionSchema):
+            parts += _chapter(key.name, key.schema, 2)
     parts.append("\n## Verbs of the weight table\n")
-    for key, verb in VERBS.items():
-        parts += [f"\n### `{key}`\n\n{_text(verb)}\n\n" if fields_of(verb) else f"\n### `{key}`\n\n{_text(verb)}\n"]
+    for name, verb in VERBS.items():
+        parts.append(f"\n### `{name}`\n\n{_doc(verb)}\n" + ("\n" if keys_of(verb) else ""))
         parts += _table(verb, "")
     return "".join(parts)
 
 
-def _section(path: str, shape: SectionShape, depth: int) -> Iterator[str]:
-    yield f"\n{'#' * depth} `{path}`{_mark(path)}\n"
-    if shape.kinds:
-        default = f"; `{shape.default_kind}` where none is named" if shape.default_kind is not None else ""
-        yield f"\nKinds: {listed(f'`{kind}`' for kind in shape.kinds)}{default}.\n"
-    for kind, word in shape.classes.items():
+def _chapter(path: str, schema: SectionSchema, depth: int, owner: str = "") -> Iterator[str]:
+    """Yield the chapter of a section; `owner` is the kind that it belongs to, if another kind has one as well."""
+    yield f"\n{'#' * depth} `{path}`{owner}{_layer_sign(path)}\n"
+    if schema.kinds:
+        default = f". Default: `{schema.default_kind}`" if schema.default_kind is not None else ""
+        yield f"\nKinds: {format_list(f'`{kind}`' for kind in schema.kinds)}{default}.\n"
+    for kind, section in schema.classes.items():
         title = f"\n**`kind: {kind}`**: " if kind is not None else "\n"
-        yield f"{title}{_text(word)}\n"
-        if fields_of(word):
+        yield f"{title}{_doc(section)}\n"
+        if keys_of(section):
             yield "\n"
-            yield from _table(word, path)
-    known: set[str] = set()
-    for word in shape.classes.values():
-        for name, field in fields_of(word).items():
-            # An encoder's sections are those of the model, which have chapters already.
-            if isinstance(field.shape, SectionShape) and name not in known and path != "encoder":
-                known.add(name)
-                yield from _section(f"{path}.{name}", field.shape, min(depth + 1, 5))
+            yield from _table(section, path)
+    documented: dict[str, list[Mapping[str | None, type[Section]]]] = {}
+    for kind, section in schema.classes.items():
+        for name, key in keys_of(section).items():
+            # The sections of an encoder are those of the model, which have chapters already.
+            if not isinstance(key.schema, SectionSchema) or path == "encoder":
+                continue
+            chapters = documented.setdefault(name, [])
+            if key.schema.classes not in chapters:
+                owner = f" of `{kind}`" if chapters else ""
+                chapters.append(key.schema.classes)
+                yield from _chapter(f"{path}.{name}", key.schema, min(depth + 1, 5), owner)
 
 
-def _table(word: type[Word], path: str) -> Iterator[str]:
-    if not fields_of(word):
+def _table(section: type[Section], parent: str) -> Iterator[str]:
+    if not keys_of(section):
         return
     yield "| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
-    for name, field in fields_of(word).items():
-        where = f"{path}.{name}" if path else name
-        meaning = _meaning(field, where).replace("|", "\\|")
-        yield f"| `{name}`{_mark(where)} | {field.shape.expected} | {_default(field)} | {meaning} |\n"
+    for name, key in keys_of(section).items():
+        path = f"{parent}.{name}" if parent else name
+        meaning = _meaning(key, path).replace("|", "\\|")
+        yield f"| `{name}`{_layer_sign(path)} | {key.schema.expected} | {_default(key)} | {meaning} |\n"
 
 
-def _meaning(field: Field, path: str) -> str:
-    """What a key says; a section that says nothing here has a chapter of its own."""
-    return field.description or (
-        f"See `{path.removeprefix('encoder.')}`{'' if path.startswith('encoder.') else ' below'}."
-        if isinstance(field.shape, SectionShape)
-        else ""
-    )
+def _meaning(key: KeySchema, path: str) -> str:
+    """Return the description of a key, or a reference to the chapter of its section."""
+    if key.description or not isinstance(key.schema, SectionSchema):
+        return key.description
+    return f"See `{path.removeprefix('encoder.')}`{'' if path.startswith('encoder.') else ' below'}."
 
 
-def _mark(path: str) -> str:
+def _layer_sign(path: str) -> str:
     return " ◇" if differs_by_layer(path) else ""
 
 
-def _default(field: Field) -> str:
-    if field.required:
+def _default(key: KeySchema) -> str:
+    if key.required:
         return "required"
-    value = field.default
-    if isinstance(value, Word):
-        return f"`{getattr(value, 'kind', 'its own defaults')}`"
+    value = key.default
+    if isinstance(value, Section):
+        return f"`{value.kind}`" if hasattr(value, "kind") else "its defaults"
     return "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def _text(word: type[Word]) -> str:
-    return " ".join((word.__doc__ or "").split())
+def _doc(section: type[Section]) -> str:
+    return " ".join((section.__doc__ or "").split())
 
 
 if __name__ == "__main__":

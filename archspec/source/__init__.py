@@ -1,1 +1,1 @@
-"""Reading YAML: positions, `extends`, variants, `--set`, and the folder of shipped specs."""
+"""From YAML files to one tree: nodes with positions, `extends`, merging, `--set`, and the folder of shipped specs."""

@@ -1,4 +1,4 @@
-"""The shipped specs: where they are, what they are called, and which one a checkpoint needs."""
+"""The catalog of shipped specs: lookup by name, and detection by a checkpoint's config.json."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from archc.archspec.errors import ConfigError, Problem, SpecError, did_you_mean, hints, listed, shown
+from archc.archspec.errors import (
+    ConfigError,
+    Problem,
+    SpecError,
+    did_you_mean,
+    format_list,
+    format_value,
+    join_hints,
+)
 from archc.archspec.source.header import Header, check_header
-from archc.archspec.source.yaml_tree import Table, read_tree
+from archc.archspec.source.nodes import MappingNode
+from archc.archspec.source.yaml_reader import read_tree
 
 SUFFIXES = (".yaml", ".yml")
 
 
-class Listed(NamedTuple):
-    """One shipped spec; `problems` are the faults of its file and header, and no others."""
+class ShippedSpec(NamedTuple):
+    """One shipped spec; `problems` holds those of its file and header only."""
 
     name: str
     path: Path
@@ -29,97 +38,99 @@ def specs_dir() -> Path:
 
 
 def shipped() -> dict[str, Path]:
-    """The shipped specs by name."""
+    """Return the files of the shipped specs by name."""
     return {path.stem: path for path in sorted(specs_dir().glob("*.yaml"))}
 
 
-def list_specs() -> list[Listed]:
-    """Every shipped spec with its description. One that cannot be read hides no other: its `problems` say why."""
-    found = []
+def list_specs() -> list[ShippedSpec]:
+    """Return every shipped spec with its description; an invalid one is in the list with its problems."""
+    specs = []
     for name, path in shipped().items():
         header, problems = _header(path, *_version(path))
-        found.append(Listed(name, path, header.description, problems))
-    return found
+        specs.append(ShippedSpec(name, path, header.description, problems))
+    return specs
 
 
 def find_spec(name_or_path: str | Path) -> Path:
-    """The file of a spec: a path, or the name of a shipped spec. Raises SpecError when there is none."""
+    """Return the file of a spec: a path, or the name of a shipped spec. Raises SpecError for an unknown name."""
     text = str(name_or_path)
     path = Path(name_or_path)
     if path.suffix in SUFFIXES or isinstance(name_or_path, Path) or len(path.parts) > 1:
         return path
-    known = shipped()
-    if text in known:
-        return known[text]
-    shipped_ones = did_you_mean(text, known) or (f"shipped specs: {listed(known)}" if known else "")
-    hint = hints(shipped_ones, "a file is named with .yaml")
-    raise SpecError([Problem("", 0, 0, "", f"there is no spec {shown(text)}", hint)])
+    available = shipped()
+    if text in available:
+        return available[text]
+    candidates = did_you_mean(text, available) or (f"shipped specs: {format_list(available)}" if available else "")
+    hint = join_hints(candidates, "for a file, add the suffix .yaml")
+    raise SpecError([Problem("", 0, 0, "", f"spec {format_value(text)} not found", hint)])
 
 
-def detect_spec(config: Mapping[str, Any], where: str = "config.json") -> str:
-    """The name of the shipped spec that a config.json is for, by `match:`.
+def detect_spec(config: Mapping[str, Any], file: str = "config.json") -> str:
+    """Return the name of the shipped spec whose `match:` fits a config.json.
 
-    Raises ConfigError when no spec or more than one fits, and says which come close. A spec with a faulty header fits
-    nothing; where no other does either, its faults are among the problems.
+    Raises ConfigError, with the closest candidates, if no spec or more than one matches. Specs with an invalid header
+    are skipped; if no other spec matches, their problems are part of the error.
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         message = (
-            "the key 'model_type' is missing" if model_type is None else f"{shown(model_type)} is not a model type"
+            "missing key 'model_type'"
+            if model_type is None
+            else f"expected the model type as text, got {format_value(model_type)}"
         )
-        raise ConfigError([Problem(where, 0, 0, "model_type", message, "name the spec instead")])
-    found = config.get("architectures")
-    architectures = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
-    # Reading YAML takes most of the time, and few specs write the model type down.
-    mentioning = {name: path for name, path in shipped().items() if _mentions(path, model_type)}
-    headers, _ = _headers(mentioning)
-    fitting = [name for name, header in headers.items() if _fits(header, model_type, architectures)]
-    if len(fitting) == 1:
-        return fitting[0]
-    headers, faults = _headers(shipped())
+        raise ConfigError([Problem(file, 0, 0, "model_type", message, "pass the name of a spec")])
+    names = config.get("architectures")
+    architectures = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    # Reading YAML takes most of the time, and few files contain the model type.
+    mentioning = {name: path for name, path in shipped().items() if _contains(path, model_type)}
+    headers, _ = _valid_headers(mentioning)
+    matching = [name for name, header in headers.items() if _matches(header, model_type, architectures)]
+    if len(matching) == 1:
+        return matching[0]
+    headers, problems = _valid_headers(shipped())
     by_type = {name: header for name, header in headers.items() if model_type in header.model_types}
-    if fitting:
-        message = f"model_type {shown(model_type)} fits several specs: {listed(fitting)}"
-        raise ConfigError([Problem(where, 0, 0, "model_type", message, "name one of them")])
+    if matching:
+        message = f"model_type {format_value(model_type)} matches several specs: {format_list(matching)}"
+        raise ConfigError([Problem(file, 0, 0, "model_type", message, "pass the name of one of them")])
     if by_type:
-        known = sorted({name for header in by_type.values() for name in header.architectures})
-        message = f"{shown(architectures)} is none of the architectures that the specs for {shown(model_type)} know"
-        hint = f"known: {listed(known)} (specs: {listed(by_type)})"
-        raise ConfigError([Problem(where, 0, 0, "architectures", message, hint), *faults])
+        supported = sorted({name for header in by_type.values() for name in header.architectures})
+        message = f"no spec for model_type {format_value(model_type)} matches {format_value(architectures)}"
+        hint = f"supported: {format_list(supported)} (specs: {format_list(by_type)})"
+        raise ConfigError([Problem(file, 0, 0, "architectures", message, hint), *problems])
     types = sorted({name for header in headers.values() for name in header.model_types})
-    hint = hints(did_you_mean(model_type, types), f"known: {listed(types)}")
-    message = f"no spec is for model_type {shown(model_type)}"
-    raise ConfigError([Problem(where, 0, 0, "model_type", message, hint), *faults])
+    hint = join_hints(did_you_mean(model_type, types), f"supported: {format_list(types)}")
+    message = f"no spec matches model_type {format_value(model_type)}"
+    raise ConfigError([Problem(file, 0, 0, "model_type", message, hint), *problems])
 
 
-def _fits(header: Header, model_type: str, architectures: list[str]) -> bool:
+def _matches(header: Header, model_type: str, architectures: list[str]) -> bool:
     if model_type not in header.model_types:
         return False
     return not header.architectures or not architectures or bool(set(header.architectures) & set(architectures))
 
 
-def _mentions(path: Path, word: str) -> bool:
-    """Whether a file can be read and has the word in it."""
+def _contains(path: Path, text: str) -> bool:
+    """Return whether a file is readable and contains `text`."""
     try:
-        return word.encode() in path.read_bytes()
+        return text.encode() in path.read_bytes()
     except OSError:
         return False
 
 
-def _headers(paths: Mapping[str, Path]) -> tuple[dict[str, Header], list[Problem]]:
-    """What the specs of these names say of themselves, less those with a faulty header, and the faults."""
+def _valid_headers(paths: Mapping[str, Path]) -> tuple[dict[str, Header], list[Problem]]:
+    """Return the valid headers by spec name, and the problems of the others."""
     headers: dict[str, Header] = {}
-    faults: list[Problem] = []
+    problems: list[Problem] = []
     for name, path in paths.items():
-        header, problems = _header(path, *_version(path))
-        faults += problems
-        if not problems:
+        header, header_problems = _header(path, *_version(path))
+        problems += header_problems
+        if not header_problems:
             headers[name] = header
-    return headers, faults
+    return headers, problems
 
 
 def _version(path: Path) -> tuple[int, int]:
-    """What changes when a file does: its size, and the time of its last change in nanoseconds."""
+    """Return a file's size in bytes and its modification time in nanoseconds, the key of the header cache."""
     try:
         status = path.stat()
     except OSError:
@@ -128,14 +139,14 @@ def _version(path: Path) -> tuple[int, int]:
 
 
 @cache
-def _header(path: Path, size: int, changed: int) -> tuple[Header, tuple[Problem, ...]]:
-    """What a spec of that size and time says of itself, and the faults of that; read once, since YAML is slow."""
+def _header(path: Path, size: int, modified: int) -> tuple[Header, tuple[Problem, ...]]:
+    """Return the header and the problems of a file; cached per version of the file, because reading YAML is slow."""
     try:
         tree = read_tree(path)
     except SpecError as error:
         return Header(), error.problems
-    if not isinstance(tree, Table):
-        return Header(), (tree.mark.problem("", "a mapping is expected"),)
+    if not isinstance(tree, MappingNode):
+        return Header(), (tree.mark.problem("", "expected a mapping"),)
     problems: list[Problem] = []
     header = check_header(tree, problems)
     return header, tuple(problems)

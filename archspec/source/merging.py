@@ -1,128 +1,139 @@
-"""How one tree is laid over another: for `extends`, `variants` and `--set`.
+"""Merging of two trees, for `extends`, `variants` and `--set`: the upper tree takes precedence.
 
-Mappings merge deeply and the upper one wins; lists and leaves replace. Where a section changes its kind, keys that the
-new kind does not have are dropped and those that it shares are kept.
+Mappings merge key by key; lists and single values replace. If a section changes its kind, keys that the new kind lacks
+are dropped.
 """
 
 from __future__ import annotations
 
-from archc.archspec.checking.word_schema import SectionShape, Shape, fields_of
-from archc.archspec.errors import Problem, did_you_mean, shown
-from archc.archspec.source.yaml_tree import Items, Node, Scalar, Table, join
-from archc.archspec.vocabulary import Model, Word
-from archc.archspec.weights.keys import expand_entries, expanded_keys
+from archc.archspec.errors import Problem, did_you_mean, format_value
+from archc.archspec.source.alternatives import expand_entry, expand_name
+from archc.archspec.source.nodes import (
+    ListNode,
+    MappingNode,
+    Node,
+    ScalarNode,
+    empty_mapping,
+    is_null,
+    join_path,
+)
+from archc.archspec.vocabulary import Model, Section
+from archc.archspec.vocabulary.schema import Schema, SectionSchema, keys_of
 
 
-def merge_sections(lower: Table, upper: Table) -> Table:
-    """The computing sections of two specs as one."""
-    merged = _merge_group(lower, upper, SectionShape({None: Model}))
-    return merged if isinstance(merged, Table) else upper
+def merge_sections(lower: MappingNode, upper: MappingNode) -> MappingNode:
+    """Merge the vocabulary sections of two specs."""
+    return merge_section(lower, upper, Model)
 
 
-def fill_in(lower: Table, upper: Table, word: type[Word]) -> Node:
-    """A section over another of its class, from which it takes what it does not say."""
-    return _merge_group(lower, upper, SectionShape({None: word}))
+def merge_section(lower: MappingNode, upper: MappingNode, section: type[Section]) -> MappingNode:
+    """Merge two mappings of one section class."""
+    return _merge_mappings(lower, upper, SectionSchema({None: section}))
 
 
-def merge_entries(lower: Table, upper: Table) -> Table:
-    """Two mappings of free names, merged deeply: `derive:`, and what is in them."""
+def merge_entries(lower: MappingNode, upper: MappingNode) -> MappingNode:
+    """Merge two mappings with free keys, such as `derive:`, at every depth."""
     entries = dict(lower.entries)
     for key, value in upper.entries.items():
         below = entries.get(key)
-        entries[key] = merge_entries(below, value) if isinstance(below, Table) and isinstance(value, Table) else value
-    return Table(entries, {**lower.keys, **upper.keys}, upper.mark)
+        if isinstance(below, MappingNode) and isinstance(value, MappingNode):
+            value = merge_entries(below, value)
+        entries[key] = value
+    return MappingNode(entries, {**lower.key_marks, **upper.key_marks}, upper.mark)
 
 
-def merge_config(lower: Table, upper: Table) -> Table:
-    """Two `config:` sections; a new `default` is also what an absent key means, unless `absent` stands beside it."""
+def merge_config(lower: MappingNode, upper: MappingNode) -> MappingNode:
+    """Merge two `config:` sections. A new `default` without `absent` replaces the inherited `absent` as well."""
     merged = merge_entries(lower, upper)
     entries = dict(merged.entries)
     for key, above in upper.entries.items():
         entry = entries[key]
-        if isinstance(above, Table) and isinstance(entry, Table) and "default" in above.entries:
-            kept = {name: node for name, node in entry.entries.items() if name != "absent" or name in above.entries}
-            entries[key] = Table(kept, entry.keys, entry.mark)
-    return Table(entries, merged.keys, merged.mark)
+        if isinstance(above, MappingNode) and isinstance(entry, MappingNode) and "default" in above.entries:
+            remaining = {
+                name: node for name, node in entry.entries.items() if name != "absent" or name in above.entries
+            }
+            entries[key] = MappingNode(remaining, entry.key_marks, entry.mark)
+    return MappingNode(entries, merged.key_marks, merged.mark)
 
 
-def merge_weights(lower: Table, upper: Table, problems: list[Problem]) -> Table:
-    """Two `weights:` sections: tables by tensor name, ignore lists joined; a null entry removes an inherited one."""
+def merge_weights(lower: MappingNode, upper: MappingNode, problems: list[Problem]) -> MappingNode:
+    """Merge two `weights:` sections: tables by tensor name, ignore lists by concatenation."""
     merged = merge_entries(lower, upper)
     entries = dict(merged.entries)
     below, above = lower.get("ignore"), upper.get("ignore")
-    if isinstance(below, Items) and isinstance(above, Items):
-        entries["ignore"] = Items((*below.items, *above.items), above.mark)
-    tensors_below, tensors_above = lower.get("tensors"), upper.get("tensors")
-    if isinstance(tensors_above, Table):
-        under = tensors_below if isinstance(tensors_below, Table) else Table({}, {}, tensors_above.mark)
-        entries["tensors"] = merge_tensors(under, tensors_above, problems)
-    return Table(entries, merged.keys, merged.mark)
+    if isinstance(below, ListNode) and isinstance(above, ListNode):
+        entries["ignore"] = ListNode((*below.items, *above.items), above.mark)
+    lower_table, upper_table = lower.get("tensors"), upper.get("tensors")
+    if isinstance(upper_table, MappingNode):
+        inherited = lower_table if isinstance(lower_table, MappingNode) else empty_mapping(upper_table.mark)
+        entries["tensors"] = merge_tensors(inherited, upper_table, problems)
+    return MappingNode(entries, merged.key_marks, merged.mark)
 
 
-def merge_tensors(lower: Table, upper: Table, problems: list[Problem]) -> Table:
-    """Two weight tables as one in which no tensor has two entries."""
-    replaced = {name for key in upper.entries for name in expanded_keys(key)}
+def merge_tensors(lower: MappingNode, upper: MappingNode, problems: list[Problem]) -> MappingNode:
+    """Merge two weight tables so that no tensor has two entries; a null entry removes an inherited one."""
+    replaced = {name for key in upper.entries for name in expand_name(key)}
     entries: dict[str, Node] = {}
-    keys = {**lower.keys}
+    key_marks = {**lower.key_marks}
     inherited: set[str] = set()
     for key, value in lower.entries.items():
-        names = expanded_keys(key)
+        names = expand_name(key)
         inherited.update(names)
         if replaced.isdisjoint(names):
             entries[key] = value
         elif not replaced.issuperset(names):
-            parts = expand_entries(key, value)
-            entries.update({name: node for name, node in parts.items() if name not in replaced})
-            keys.update(dict.fromkeys(parts, lower.keys[key]))
+            expanded = expand_entry(key, value)
+            entries.update({name: node for name, node in expanded.items() if name not in replaced})
+            key_marks.update(dict.fromkeys(expanded, lower.key_marks[key]))
     for key, value in upper.entries.items():
-        keys[key] = upper.keys[key]
-        if not (isinstance(value, Scalar) and value.value is None):
+        key_marks[key] = upper.key_marks[key]
+        if not is_null(value):
             entries[key] = value
-        elif inherited.isdisjoint(expanded_keys(key)):
-            near = did_you_mean(key, lower.entries)
-            message = f"null removes an inherited entry, and there is none for {shown(key)}"
-            problems.append(upper.keys[key].problem(join("weights.tensors", key), message, near))
-    return Table(entries, {key: keys[key] for key in entries}, upper.mark)
+        elif inherited.isdisjoint(expand_name(key)):
+            message = f"null removes an inherited entry; no entry {format_value(key)} is inherited"
+            hint = did_you_mean(key, lower.entries)
+            problems.append(upper.key_marks[key].problem(join_path("weights.tensors", key), message, hint))
+    return MappingNode(entries, {key: key_marks[key] for key in entries}, upper.mark)
 
 
-def _merge(lower: Node, upper: Node, shape: Shape) -> Node:
-    if not isinstance(shape, SectionShape):
+def _merge(lower: Node, upper: Node, schema: Schema) -> Node:
+    if not isinstance(schema, SectionSchema):
         return upper
-    below, above = _written_out(lower, shape), _written_out(upper, shape)
-    if not isinstance(below, Table) or not isinstance(above, Table):
+    below, above = _as_mapping(lower, schema), _as_mapping(upper, schema)
+    if not isinstance(below, MappingNode) or not isinstance(above, MappingNode):
         return upper
-    return _merge_group(below, above, shape)
+    return _merge_mappings(below, above, schema)
 
 
-def _merge_group(lower: Table, upper: Table, shape: SectionShape) -> Node:
-    before = _kind(lower) or shape.default_kind
-    kind = _kind(upper) or before
-    word = shape.classes.get(kind)
+def _merge_mappings(lower: MappingNode, upper: MappingNode, schema: SectionSchema) -> MappingNode:
+    lower_kind = _kind(lower) or schema.default_kind
+    kind = _kind(upper) or lower_kind
+    section = schema.classes.get(kind)
     # Two overrides of one section may leave its kind to the file that they change.
-    possible = [word] if word is not None else shape.classes.values()
-    fields = {name: field for each in possible for name, field in fields_of(each).items()}
-    kept = dict(lower.entries)
-    if _kind(upper) not in (None, before) and word is not None:
-        kept = {key: value for key, value in kept.items() if key in fields}
-        kept = {"kind": upper.entries["kind"], **kept}
-    keys = {**lower.keys, **upper.keys}
+    candidates = [section] if section is not None else schema.classes.values()
+    keys = {name: key for candidate in candidates for name, key in keys_of(candidate).items()}
+    entries = dict(lower.entries)
+    if _kind(upper) not in (None, lower_kind) and section is not None:
+        entries = {key: value for key, value in entries.items() if key in keys}
+        entries = {"kind": upper.entries["kind"], **entries}
+    key_marks = {**lower.key_marks, **upper.key_marks}
     for key, value in upper.entries.items():
-        below = kept.get(key)
-        kept[key] = _merge(below, value, fields[key].shape) if below is not None and key in fields else value
-    return Table(kept, {key: keys[key] for key in kept}, upper.mark)
+        below = entries.get(key)
+        entries[key] = _merge(below, value, keys[key].schema) if below is not None and key in keys else value
+    return MappingNode(entries, {key: key_marks[key] for key in entries}, upper.mark)
 
 
-def _written_out(node: Node, shape: SectionShape) -> Node:
-    """A section written as one word, as the mapping that it stands for."""
-    if isinstance(node, Scalar):
+def _as_mapping(node: Node, schema: SectionSchema) -> Node:
+    """Return a section that is written as its kind alone as a mapping with the key `kind`."""
+    if isinstance(node, ScalarNode):
         kind = "none" if node.value is None else node.value
-        if isinstance(kind, str) and kind in shape.kinds:
-            return Table({"kind": Scalar(kind, node.mark)}, {"kind": node.mark}, node.mark)
+        if isinstance(kind, str) and kind in schema.kinds:
+            return MappingNode({"kind": ScalarNode(kind, node.mark)}, {"kind": node.mark}, node.mark)
     return node
 
 
-def _kind(node: Table) -> str | None:
-    found = node.get("kind")
-    if not isinstance(found, Scalar):
+def _kind(node: MappingNode) -> str | None:
+    kind = node.get("kind")
+    if not isinstance(kind, ScalarNode):
         return None
-    return "none" if found.value is None else str(found.value)
+    return "none" if kind.value is None else str(kind.value)

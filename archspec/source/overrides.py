@@ -1,4 +1,4 @@
-"""`--set path=value`: ablations without a new file."""
+"""Overrides from the command line: `--set path=value`."""
 
 from __future__ import annotations
 
@@ -6,32 +6,50 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from archc.archspec.errors import Problem, SpecError, clipped, did_you_mean, hints, listed, shown
+from archc.archspec.errors import (
+    Problem,
+    SpecError,
+    clip,
+    did_you_mean,
+    format_list,
+    format_value,
+    join_hints,
+)
 from archc.archspec.source.header import SECTIONS
 from archc.archspec.source.merging import merge_sections
-from archc.archspec.source.yaml_tree import Items, Mark, Node, Scalar, Table, from_python, parse_tree, to_python
+from archc.archspec.source.nodes import (
+    ListNode,
+    MappingNode,
+    Mark,
+    Node,
+    ScalarNode,
+    empty_mapping,
+    from_python,
+    to_python,
+)
+from archc.archspec.source.yaml_reader import parse_tree
 
-_NOWHERE = Table({}, {}, Mark("--set"))
+_NO_SECTIONS = empty_mapping(Mark("--set"))
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What `--set` says: a tree over the spec's sections, and values of config names."""
+    """Overridden sections as a tree, and overridden values of config names."""
 
-    sections: Table = _NOWHERE
+    sections: MappingNode = _NO_SECTIONS
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_overrides(texts: Sequence[str], names: Collection[str], problems: list[Problem]) -> Overrides:
-    """The overrides, the later of two winning; faults go to `problems`."""
-    sections = _NOWHERE
+    """Return the overrides of `path=value` texts; later ones take precedence. Appends problems to `problems`."""
+    sections = _NO_SECTIONS
     config: dict[str, Any] = {}
     for text in texts:
         path, equals, value = text.partition("=")
         path = path.strip()
-        mark = Mark(f"--set {clipped(path)}")
+        mark = Mark(f"--set {clip(path)}")
         if not equals or not path or not all(path.split(".")):
-            problems.append(Mark("--set").problem("", f"{shown(text)} is not path=value"))
+            problems.append(Mark("--set").problem("", f"expected path=value, got {format_value(text)}"))
             continue
         try:
             node = _at(parse_tree(value, mark.file), mark) if value.strip() else from_python(None, mark)
@@ -42,22 +60,22 @@ def read_overrides(texts: Sequence[str], names: Collection[str], problems: list[
         if first in SECTIONS:
             tree = node
             for key in reversed(rest):
-                tree = Table({key: tree}, {key: mark}, mark)
-            sections = merge_sections(sections, Table({first: tree}, {first: mark}, mark))
+                tree = MappingNode({key: tree}, {key: mark}, mark)
+            sections = merge_sections(sections, MappingNode({first: tree}, {first: mark}, mark))
         elif path in names:
             config[path] = to_python(node)
         else:
-            near = did_you_mean(first, [*SECTIONS, *names])
-            hint = hints(near, f"sections: {listed(SECTIONS)}; or a config name of the spec")
-            problems.append(mark.problem("", f"there is no '{clipped(path)}' to set", hint))
+            allowed = f"sections: {format_list(SECTIONS)}; or a config name of the spec"
+            hint = join_hints(did_you_mean(first, [*SECTIONS, *names]), allowed)
+            problems.append(mark.problem("", f"no section or config name '{clip(path)}'", hint))
     return Overrides(sections, config)
 
 
 def _at(node: Node, mark: Mark) -> Node:
-    """The tree with all of it at one place."""
-    if isinstance(node, Table):
+    """Return the tree with `mark` as the position of every node."""
+    if isinstance(node, MappingNode):
         entries = {key: _at(value, mark) for key, value in node.entries.items()}
-        return Table(entries, dict.fromkeys(entries, mark), mark)
-    if isinstance(node, Items):
-        return Items(tuple(_at(item, mark) for item in node.items), mark)
-    return Scalar(node.value, mark, node.quoted)
+        return MappingNode(entries, dict.fromkeys(entries, mark), mark)
+    if isinstance(node, ListNode):
+        return ListNode(tuple(_at(item, mark) for item in node.items), mark)
+    return ScalarNode(node.value, mark, node.quoted)

@@ -1,4 +1,4 @@
-"""What every word of the vocabulary is: a frozen, strict record whose fields carry their own documentation."""
+"""The base class of the vocabulary: a frozen, strictly typed record whose fields carry their documentation."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# A count or a width: anything larger is a mistake, and is refused before a tensor of that size exists.
+# A count or a width. The bound rejects a mistaken size before a tensor of that size is allocated.
 Size = Annotated[int, Field(gt=0, le=2**31 - 1)]
 
 
-class Word(BaseModel):
-    """A section of a spec after binding: immutable, hashable, and closed to unknown keys.
+class Section(BaseModel):
+    """One section of a bound spec: immutable, hashable and closed to unknown keys.
 
-    The classes of this package describe *bound* values: plain numbers, booleans and words. In a YAML file any of these
-    values may also be an expression over `config:` names, or, in a section that belongs to a layer, a list that repeats
-    over the layers; `checking.checker` and `archspec.binding` take those forms away before a Word is made.
+    Bound values are plain numbers, booleans and strings. In YAML a value may also be an expression over `config:` names
+    or, in a per-layer section, a list that repeats over the layers; `archc.archspec.binding` evaluates both before it
+    builds a Section.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -24,6 +24,6 @@ class Word(BaseModel):
 
 @dataclass(frozen=True)
 class DefaultKind:
-    """Stands in the type of a section: the kind of a section that names none."""
+    """Annotation of a union of sections: the kind of a mapping without the key `kind`."""
 
     kind: str

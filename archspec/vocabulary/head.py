@@ -1,4 +1,4 @@
-"""What a model makes of its last hidden states."""
+"""Heads and poolers: the outputs that a model computes from its last hidden states."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archc.archspec.vocabulary.base import Word
+from archc.archspec.vocabulary.base import Section
 from archc.archspec.vocabulary.mlp import Activation
 from archc.archspec.vocabulary.norm import Norm
 
 
-class LmHead(Word):
-    """Next-token logits: one projection to the vocabulary."""
+class LmHead(Section):
+    """Next-token logits: a linear projection to the vocabulary."""
 
     kind: Literal["lm"] = "lm"
-    tie: bool = Field(False, description="The projection is the token embedding (Press & Wolf 2017).")
-    bias: bool = Field(False, description="Whether the projection adds a bias.")
+    tie: bool = Field(False, description="Use the token embedding as the projection weight (Press & Wolf 2017).")
+    bias: bool = Field(False, description="Add a bias to the projection.")
     scale: PositiveFloat | None = Field(None, description="Factor on the logits (Command R).")
-    softcap: PositiveFloat | None = Field(None, description="Logits become cap · tanh(logit / cap) (Gemma 2).")
+    softcap: PositiveFloat | None = Field(None, description="Logit softcapping: cap · tanh(logit / cap) (Gemma 2).")
 
 
-class MlmHead(Word):
-    """Masked-language-model logits: dense, activation, norm, projection to the vocabulary (Devlin et al. 2018)."""
+class MlmHead(Section):
+    """Masked-language-model logits: dense layer, activation, norm, projection (Devlin et al. 2018)."""
 
     kind: Literal["mlm"] = "mlm"
     activation: Activation
     norm: Norm
-    tie: bool = Field(True, description="The projection is the token embedding.")
-    bias: bool = Field(True, description="Whether the projection adds a bias.")
-    dense_bias: bool = Field(True, description="Whether the dense layer before it adds one.")
+    tie: bool = Field(True, description="Use the token embedding as the projection weight.")
+    bias: bool = Field(True, description="Add a bias to the projection.")
+    dense_bias: bool = Field(True, description="Add a bias to the dense layer.")
 
 
-class NoHead(Word):
-    """Hidden states only."""
+class NoHead(Section):
+    """No head: the outputs are the hidden states."""
 
     kind: Literal["none"] = "none"
 
@@ -41,13 +41,13 @@ class NoHead(Word):
 Head = Annotated[LmHead | MlmHead | NoHead, Field(discriminator="kind")]
 
 
-class FirstTokenPooler(Word):
+class FirstTokenPooler(Section):
     """tanh(dense(hidden state of the first token)) (Devlin et al. 2018)."""
 
     kind: Literal["first-token"] = "first-token"
 
 
-class NoPooler(Word):
+class NoPooler(Section):
     """No pooled output."""
 
     kind: Literal["none"] = "none"

@@ -1,4 +1,4 @@
-"""Token mixers: what lets positions see each other."""
+"""Attention: the token mixers that read a KV cache."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archc.archspec.vocabulary.base import DefaultKind, Size, Word
+from archc.archspec.vocabulary.base import DefaultKind, Section, Size
 from archc.archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 
 
-class ProjectionBias(Word):
-    """Which of the attention's projections add a bias. A bare true or false stands for both."""
+class ProjectionBias(Section):
+    """Biases of the attention projections. A single boolean sets both keys."""
 
-    qkv: bool = Field(default=False, description="The query, key and value projections.")
-    out: bool = Field(default=False, description="The output projection.")
+    qkv: bool = Field(default=False, description="Bias on the query, key and value projections.")
+    out: bool = Field(default=False, description="Bias on the output projection.")
 
 
-class LocalizedFilter(Word):
-    """norm(x + conv(conv(x))), two causal convolutions of two taps, from which queries and keys are projected while
-    values are projected from x (Wu et al. 2023, Yuan 2.0, section 2.1)."""
+class LocalizedFilter(Section):
+    """norm(x + conv(conv(x))) with two causal convolutions of kernel size 2, as the input of the query and key
+    projections; values are projected from x (Wu et al. 2023, Yuan 2.0, section 2.1)."""
 
     width: Size = Field(description="Channels between the two convolutions.")
     norm: Norm
 
 
-class GroupedQueries(Word):
-    """Scaled dot products of queries with keys that groups of them share (Vaswani et al. 2017; Ainslie et al. 2023)."""
+class GroupedQueries(Section):
+    """Scaled dot-product attention with shared key/value heads (Vaswani et al. 2017; Ainslie et al. 2023)."""
 
-    heads: Size = Field(description="Query heads.")
-    kv_heads: Size = Field(description="Key and value heads; each serves heads / kv_heads queries.")
+    heads: Size = Field(description="Number of query heads.")
+    kv_heads: Size = Field(description="Number of key/value heads; each is shared by heads / kv_heads query heads.")
     head_dim: Size = Field(description="Width of one head.")
     bias: ProjectionBias = Field(default_factory=ProjectionBias)
-    scale: PositiveFloat | None = Field(None, description="Factor on the scores; by default 1 / sqrt(head_dim).")
-    qk_norm: QkNorm = Field(default_factory=NoNorm, description="Norms on queries and keys.")
-    clip: PositiveFloat | None = Field(None, description="Queries, keys and values are clamped to ± this (MPT, OLMo).")
-    softcap: PositiveFloat | None = Field(None, description="Scores become cap · tanh(score / cap) (Gemma 2, Grok-1).")
+    scale: PositiveFloat | None = Field(None, description="Factor on the scores. Default: 1 / sqrt(head_dim).")
+    qk_norm: QkNorm = Field(default_factory=NoNorm, description="Norm on queries and keys.")
+    clip: PositiveFloat | None = Field(None, description="Clamp queries, keys and values to ±clip (MPT, OLMo).")
+    softcap: PositiveFloat | None = Field(
+        None, description="Score softcapping: cap · tanh(score / cap) (Gemma 2, Grok-1)."
+    )
 
 
 class GroupedQueryAttention(GroupedQueries):
@@ -43,55 +45,59 @@ class GroupedQueryAttention(GroupedQueries):
 
     kind: Literal["grouped-query"] = "grouped-query"
     logn: Size | None = Field(
-        None, description="Queries past this trained length n are scaled by log(position) / log(n) (Qwen 1; Su 2021)."
+        None,
+        description="Trained length n of log-n scaling: queries at positions beyond n are multiplied by "
+        "log(position) / log(n) (Qwen 1; Su 2021).",
     )
     sinks: bool = Field(
         False,
-        description="A learned logit for each head in the softmax's denominator, which takes weight and gives nothing "
-        "(Xiao et al. 2023, attention sinks; gpt-oss).",
+        description="Attention sinks: a learned logit per head in the softmax denominator only (Xiao et al. 2023; "
+        "gpt-oss).",
     )
-    filter: LocalizedFilter | None = Field(None, description="A localized filter before queries and keys.")
+    filter: LocalizedFilter | None = Field(None, description="Localized filter before the query and key projections.")
     window: Size | None = Field(
         None,
-        description="Sliding window: a query sees this many keys, itself included; in an encoder, this "
-        "many on each side. none: all of them.",
+        description="Sliding window: number of keys that a query attends to, its own position included; in an encoder, "
+        "the number on each side. none: all keys.",
     )
 
     @property
     def rotating_dim(self) -> int:
-        """Width of the part of a query or key that rotary positions may turn."""
+        """Return the width of the part of a query or key that a rotary embedding may rotate."""
         return self.head_dim
 
 
-class LatentBias(Word):
-    """Which of the projections of latent attention add a bias. A bare true or false stands for both."""
+class LatentBias(Section):
+    """Biases of the projections of latent attention. A single boolean sets both keys."""
 
-    down: bool = Field(default=False, description="The projections from the residual stream into the latents.")
-    out: bool = Field(default=False, description="The output projection.")
+    down: bool = Field(default=False, description="Bias on the projections from the residual stream to the latents.")
+    out: bool = Field(default=False, description="Bias on the output projection.")
 
 
-class LatentAttention(Word):
-    """Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2, section 2.1): the keys and values of all heads are
-    projections of one normed latent, and each key also has a rotating part that all heads share. The cache holds the
-    latent and that part, `latent` + `rope_dim` numbers a token, whatever the number of heads.
+class LatentAttention(Section):
+    """Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2, section 2.1): keys and values of all heads are
+    projections of one normalized latent; a rotary part of the key is shared by all heads. The KV cache holds
+    `latent` + `rope_dim` numbers per token, independent of the number of heads.
     """
 
     kind: Literal["latent"] = "latent"
-    heads: Size = Field(description="Query heads.")
-    latent: Size = Field(description="Width of the latent of keys and values.")
-    query_latent: Size | None = Field(None, description="Width of a latent of the queries. none: they are projected.")
+    heads: Size = Field(description="Number of query heads.")
+    latent: Size = Field(description="Width of the key/value latent.")
+    query_latent: Size | None = Field(
+        None, description="Width of the query latent. none: queries are projected from the residual stream."
+    )
     nope_dim: Size = Field(description="Width of the part of a query or key that does not rotate.")
-    rope_dim: Size = Field(description="Width of the part that rotates, where positions are rotary.")
-    value_dim: Size = Field(description="Width of one head's values.")
+    rope_dim: Size = Field(description="Width of the part of a query or key that rotates under a rotary embedding.")
+    value_dim: Size = Field(description="Width of the values of one head.")
     norm: Norm = Field(description="Norm on each latent.")
     bias: LatentBias = Field(default_factory=LatentBias)
     scale: PositiveFloat | None = Field(
-        None, description="Factor on the scores; by default 1 / sqrt(nope_dim + rope_dim)."
+        None, description="Factor on the scores. Default: 1 / sqrt(nope_dim + rope_dim)."
     )
 
     @property
     def rotating_dim(self) -> int:
-        """Width of the part of a query or key that rotary positions may turn."""
+        """Return the width of the part of a query or key that a rotary embedding may rotate."""
         return self.rope_dim
 
 
@@ -101,7 +107,7 @@ Attention = Annotated[
 
 
 class CrossAttention(GroupedQueries):
-    """Softmax attention of a decoder's queries over the encoder's output (Vaswani et al. 2017, section 3.2.3).
+    """Softmax attention of decoder queries over the encoder's output (Vaswani et al. 2017, section 3.2.3).
 
-    Each key that is left out is that of `attention`, as is the whole section.
+    Every key defaults to the same key of `attention`.
     """

@@ -1,4 +1,4 @@
-"""The position-wise branch of a layer."""
+"""MLPs: the position-wise branch of a layer, dense or with a mixture of experts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat
 
-from archc.archspec.vocabulary.base import Size, Word
+from archc.archspec.vocabulary.base import Section, Size
 
-# Spellings that checkpoints use for the same function.
+# Names of one function in different checkpoints.
 ACTIVATION_ALIASES = {
     "swish": "silu",
     "gelu_new": "gelu_tanh",
@@ -26,106 +26,106 @@ Activation = Annotated[
     Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"],
     BeforeValidator(_canonical_activation),
     Field(
-        description="gelu is exact (erf), gelu_tanh its tanh approximation (Hendrycks & Gimpel 2016); "
-        "relu2 is relu squared (So et al. 2021); xielu is p·x² above zero and n·(e^x − 1 − x) below, and x/2 besides, "
-        "with p = softplus and n = 1/2 + softplus of two learned numbers (Huang & Schlag 2024)."
+        description="gelu: exact (erf). gelu_tanh: its tanh approximation (Hendrycks & Gimpel 2016). relu2: squared "
+        "relu (So et al. 2021). xielu: p·x² + x/2 for x > 0, n·(e^x − 1 − x) + x/2 otherwise, with learned "
+        "p = softplus(.) and n = 1/2 + softplus(.) (Huang & Schlag 2024)."
     ),
 ]
 
 
-class PlainMlp(Word):
+class PlainMlp(Section):
     """down(act(up(x)))."""
 
     kind: Literal["plain"] = "plain"
-    width: Size = Field(description="Hidden width of the branch.")
+    width: Size = Field(description="Hidden width.")
     activation: Activation
-    bias: bool = Field(False, description="Whether the projections add a bias.")
+    bias: bool = Field(False, description="Add a bias to the projections.")
 
 
-class GatedMlp(Word):
-    """down(act(gate(x)) · up(x)) (Shazeer 2020); SwiGLU with silu, GeGLU with gelu."""
+class GatedMlp(Section):
+    """down(act(gate(x)) · up(x)) (Shazeer 2020): SwiGLU with silu, GeGLU with gelu."""
 
     kind: Literal["gated"] = "gated"
-    width: Size = Field(description="Hidden width of the branch.")
+    width: Size = Field(description="Hidden width.")
     activation: Activation
-    bias: bool = Field(False, description="Whether the projections add a bias.")
+    bias: bool = Field(False, description="Add a bias to the projections.")
     beta: PositiveFloat | None = Field(
-        None, description="silu becomes x · sigmoid(beta · x) (Ramachandran et al. 2017, Swish; gpt-oss)."
+        None,
+        description="Swish with a factor: x · sigmoid(beta · x) instead of silu (Ramachandran et al. 2017; gpt-oss).",
     )
     limit: PositiveFloat | None = Field(
-        None, description="gate(x) is clamped to at most this, and up(x) to ± this (gpt-oss)."
+        None, description="Clamp gate(x) from above to the limit, and up(x) to ±limit (gpt-oss)."
     )
     up_offset: PositiveFloat | None = Field(None, description="Added to up(x) before the product (gpt-oss).")
 
 
-class ChannelMixing(Word):
-    """down(act(up(k))), where k is the input with token shift; with a receptance, times sigmoid(receptance(r)), where r
-    has a shift of its own (Peng et al. 2023, RWKV, eq. 17)."""
+class ChannelMixing(Section):
+    """RWKV channel mixing: down(act(up(k))) [· sigmoid(receptance(r))], where k and r are the input with two separate
+    token shifts (Peng et al. 2023, RWKV, eq. 17)."""
 
     kind: Literal["channel-mixing"] = "channel-mixing"
-    width: Size = Field(description="Hidden width of the branch.")
+    width: Size = Field(description="Hidden width.")
     activation: Activation
-    receptance: bool = Field(True, description="Whether there is a gate on the result.")
+    receptance: bool = Field(True, description="Multiply the output by the receptance gate.")
     weighs: Literal["current", "previous"] = Field(
-        "current", description="Which vector the shift's stored weight w counts for; the other has 1 − w."
+        "current", description="Vector of the token shift that is scaled by the stored weight w; the other by 1 − w."
     )
 
 
 DenseMlp = Annotated[PlainMlp | GatedMlp, Field(discriminator="kind")]
 
 
-class ExpertGroups(Word):
-    """Experts in equal groups; a token's experts come from the groups that score best (DeepSeek-V2 2024, section
-    2.2.2; DeepSeek-V3 2024, section 2.1.2)."""
+class ExpertGroups(Section):
+    """Group-limited routing: experts form equal groups, and a token is routed to experts of its top-scoring groups only
+    (DeepSeek-V2 2024, section 2.2.2; DeepSeek-V3 2024, section 2.1.2)."""
 
-    count: Size = Field(description="How many groups the experts form, in their order.")
-    chosen: Size = Field(description="How many groups a token may use.")
+    count: Size = Field(description="Number of groups; consecutive experts form a group.")
+    chosen: Size = Field(description="Number of groups per token.")
     by: Literal["max", "top-2"] = Field(
-        "max", description="A group's score: its best expert's (DeepSeek-V2), or the sum of its best two (DeepSeek-V3)."
+        "max",
+        description="Score of a group. max: the best expert's score (DeepSeek-V2). top-2: the sum of the best two "
+        "(DeepSeek-V3).",
     )
 
 
-class Router(Word):
-    """Which experts a token uses, and with what weights: a projection to one logit for each expert, a score, the best
-    `per_token` of them (Shazeer et al. 2017; Fedus et al. 2021)."""
+class Router(Section):
+    """Router of a mixture of experts: one logit per expert, a score function, and top-k selection with k = `per_token`
+    (Shazeer et al. 2017; Fedus et al. 2021)."""
 
-    score: Literal["softmax", "sigmoid"] = Field(default="softmax", description="What makes a score of a logit.")
+    score: Literal["softmax", "sigmoid"] = Field(default="softmax", description="Function from logits to scores.")
     over: Literal["all", "chosen"] = Field(
         default="all",
-        description="all: every expert is scored, and the best scores choose and weigh. chosen: the best logits "
-        "choose, and only theirs are scored (gpt-oss).",
+        description="all: all experts are scored; the top scores select the experts and are their weights. chosen: the "
+        "top logits select the experts; only the selected logits are scored (gpt-oss).",
     )
     renormalize: bool = Field(
-        default=False, description="The chosen experts' weights are divided by their sum (Mixtral)."
+        default=False, description="Divide the weights of the selected experts by their sum (Mixtral)."
     )
-    scale: PositiveFloat | None = Field(
-        default=None, description="Factor on the weights, after all else (DeepSeek-V2)."
-    )
-    bias: bool = Field(default=False, description="Whether the projection adds a bias.")
+    scale: PositiveFloat | None = Field(default=None, description="Factor on the final weights (DeepSeek-V2).")
+    bias: bool = Field(default=False, description="Add a bias to the router projection.")
     selection_bias: bool = Field(
         default=False,
-        description="A number for each expert that is added to its score for choosing, groups too, and not for "
-        "weighing (Wang et al. 2024; DeepSeek-V3).",
+        description="Learned bias per expert that is added to the scores for the selection of experts and groups, not "
+        "to the weights (Wang et al. 2024; DeepSeek-V3).",
     )
-    groups: ExpertGroups | None = Field(
-        default=None, description="A limit on the groups that a token's experts come from."
-    )
+    groups: ExpertGroups | None = Field(default=None, description="Group-limited routing.")
 
 
-class MoeMlp(Word):
-    """Mixture of experts: the sum of a token's chosen experts, each times its weight (Shazeer et al. 2017), and of what
-    every token passes (Dai et al. 2024, DeepSeekMoE)."""
+class MoeMlp(Section):
+    """Mixture of experts: the weighted sum of a token's selected experts (Shazeer et al. 2017), plus an optional shared
+    expert (Dai et al. 2024, DeepSeekMoE)."""
 
     kind: Literal["moe"] = "moe"
-    experts: Annotated[int, Field(gt=0, le=4096)] = Field(description="How many routed experts there are.")
-    per_token: Size = Field(description="How many of them a token uses.")
+    experts: Annotated[int, Field(gt=0, le=4096)] = Field(description="Number of routed experts.")
+    per_token: Size = Field(description="Number of experts per token.")
     router: Router = Field(default_factory=Router)
-    expert: DenseMlp = Field(description="What one routed expert is.")
+    expert: DenseMlp = Field(description="One routed expert.")
     shared: DenseMlp | None = Field(
-        None, description="An MLP that every token passes besides; several shared experts are one of their joint width."
+        None, description="Shared expert, applied to every token; several shared experts are one of their total width."
     )
     shared_gate: bool = Field(
-        False, description="What it gives is multiplied by sigmoid(a projection of x to one number) (Qwen2-MoE)."
+        False,
+        description="Multiply the shared expert's output by sigmoid(gate(x)), one number per token (Qwen2-MoE).",
     )
 
 

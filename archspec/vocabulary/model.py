@@ -1,12 +1,13 @@
-"""The sections of a spec that describe computation, put together."""
+"""The top-level sections of a spec, and the bound layer that the compiler reads."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from archc.archspec.vocabulary.base import Size, Word
+from archc.archspec.vocabulary.base import Section, Size
 from archc.archspec.vocabulary.head import Head, NoPooler, Pooler
 from archc.archspec.vocabulary.mixer import Attention, CrossAttention
 from archc.archspec.vocabulary.mlp import Mlp
@@ -15,69 +16,70 @@ from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
 
 
-class EmbeddingProjection(Word):
-    """The matrix from the width of the token table to that of the residual stream."""
+class EmbeddingProjection(Section):
+    """The projection from the width of the token table to the width of the residual stream."""
 
     after: Literal["tokens", "norm"] = Field(
         default="tokens",
-        description="tokens: it follows the token table, and what is added has the stream's width (OPT 350m). norm: it "
-        "comes last, and positions, token types and the norm have the table's width (Lan et al. 2020, ALBERT).",
+        description="tokens: directly after the token table; positions and token types have the stream's width (OPT "
+        "350m). norm: last; positions, token types and the norm have the table's width (Lan et al. 2020, ALBERT).",
     )
-    bias: bool = Field(default=False, description="Whether it adds a bias.")
+    bias: bool = Field(default=False, description="Add a bias to the projection.")
 
 
-class Embedding(Word):
+class Embedding(Section):
     """From token ids to the residual stream."""
 
-    vocab: PositiveInt = Field(le=10**8, description="Rows of the token table.")
+    vocab: PositiveInt = Field(le=10**8, description="Vocabulary size: rows of the token table.")
     width: PositiveInt = Field(le=10**6, description="Width of the residual stream.")
     table_width: Size | None = Field(
         None,
-        description="Width of the token table where it is another: a projection follows it, and the head goes back "
-        "to it (OPT 350m; Baevski & Auli 2019).",
+        description="Width of the token table if it differs from `width`: the embedding and the head then have a "
+        "projection between the two (OPT 350m; Baevski & Auli 2019).",
     )
     projection: EmbeddingProjection = Field(default_factory=EmbeddingProjection)
     scale: PositiveFloat | None = Field(None, description="Factor on the token embedding.")
-    token_types: Size | None = Field(None, description="Rows of a token-type table that is added.")
-    norm: Norm = Field(default_factory=NoNorm, description="Norm on the embedding sum.")
+    token_types: Size | None = Field(None, description="Rows of a token-type table, which is added.")
+    norm: Norm = Field(default_factory=NoNorm, description="Norm on the sum of the embeddings.")
 
 
-class Skip(Word):
-    """What a residual connection carries past a branch."""
+class Skip(Section):
+    """The skip connection of a residual branch."""
 
     source: Literal["input", "norm"] = Field(
-        default="input", description="input: the residual stream. norm: what the branch's norm gave of it (ChatGLM-6B)."
+        default="input",
+        description="input: the residual stream. norm: the output of the branch's input norm (ChatGLM-6B).",
     )
-    scale: PositiveFloat | None = Field(default=None, description="Factor on what is carried (ChatGLM-6B).")
+    scale: PositiveFloat | None = Field(default=None, description="Factor on the skip connection (ChatGLM-6B).")
 
 
-class LayerShape(Word):
-    """How many layers there are, and how each is arranged around its branches."""
+class LayerLayout(Section):
+    """Number of layers, and the norms and residual connections of each."""
 
     count: PositiveInt = Field(le=10**4, description="Number of layers.")
     weights: int | None = Field(
         None,
         ge=0,
         le=10**4,
-        description="Number of the layer's set of weights. Layers of one set share it, and are otherwise alike; in the "
-        "weight table `{layer}` is the set's number (Dehghani et al. 2019; Lan et al. 2020, ALBERT, section 3.1). "
-        "By default a layer's own place: every layer has its own.",
+        description="Index of the layer's weight set. Layers with the same index share their weights and must be "
+        "identical otherwise; `{layer}` in the weight table is this index (Dehghani et al. 2019; Lan et al. 2020, "
+        "ALBERT, section 3.1). Default: the index of the layer, no sharing.",
     )
     norm: PlacedNorm
     residual: Literal["sequential", "parallel"] = Field(
-        "sequential", description="parallel: mixer and MLP read the same input and are added together."
+        "sequential", description="parallel: mixer and MLP have the same input and their outputs are added."
     )
-    skip: Skip = Field(default_factory=Skip, description="What is carried past each branch.")
+    skip: Skip = Field(default_factory=Skip, description="Skip connection of each branch.")
     branch_scale: PositiveFloat | None = Field(None, description="Factor on each branch's output (Granite, MiniCPM).")
 
 
-class Layer(Word):
-    """One layer, bound: everything that its computation depends on, and nothing else.
+class Layer(Section):
+    """One bound layer: everything that its computation depends on, and nothing else.
 
-    Two equal Layers compute the same function of their weights, so one trace serves both.
+    Equal layers compute the same function of their weights, so that the compiler traces each distinct layer once.
     """
 
-    weights: int | None = None  # the set's number, where it is not the layer's own place
+    weights: int | None = None  # index of the weight set; None if it is the layer's own index
     norm: PlacedNorm
     residual: Literal["sequential", "parallel"] = "sequential"
     skip: Skip = Field(default_factory=Skip)
@@ -90,65 +92,71 @@ class Layer(Word):
 
     @property
     def computation(self) -> Layer:
-        """The layer without the number of its weights: what it computes, given any."""
+        """Return the layer without the index of its weight set."""
         return self if self.weights is None else self.model_copy(update={"weights": None})
 
 
-class Prefix(Word):
-    """A prompt whose tokens see each other both ways, up to a token that begins what is written (Raffel et al. 2020,
-    prefix LM; Du et al. 2022, GLM)."""
+def weight_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """Return the index of each layer's weight set: its `weights`, or the index of the layer."""
+    return tuple(index if layer.weights is None else layer.weights for index, layer in enumerate(layers))
 
-    end: int = Field(ge=0, le=10**8, description="Id of the token that begins the written part; it is part of it.")
+
+class Prefix(Section):
+    """Prefix LM: the prompt has bidirectional attention, up to the token that begins the generated text (Raffel et al.
+    2020; Du et al. 2022, GLM)."""
+
+    end: int = Field(ge=0, le=10**8, description="Id of the first token of the generated text.")
     blanks: tuple[int, ...] = Field(
-        min_length=1, description="Ids of the token that stands where the written part belongs; the first one present."
+        min_length=1,
+        description="Ids of mask tokens, by preference: the generated text has the position of the first one found.",
     )
 
 
-_MLP = "The second branch, or none."
+_MLP_DESCRIPTION = "The second branch. none: the layer has the mixer only."
 
 
-class Encoder(Word):
-    """The stack that reads the source (Vaswani et al. 2017, section 3.1).
+class Encoder(Section):
+    """The encoder stack (Vaswani et al. 2017, section 3.1).
 
-    Every key that is left out, at any depth, is that of the section of the same name at the top, the decoder's.
+    Every key, at any depth, defaults to the same key of the top-level section, the decoder's.
     """
 
-    tie: bool = Field(True, description="The encoder's token table is the decoder's.")
-    context: Size = Field(description="Longest source that the model is meant for, in tokens.")
+    tie: bool = Field(True, description="Use the decoder's token table.")
+    context: Size = Field(description="Maximum source length, in tokens.")
     embedding: Embedding
     position: Position
-    layer: LayerShape
+    layer: LayerLayout
     attention: Attention
-    mlp: Mlp | None = Field(description=_MLP)
+    mlp: Mlp | None = Field(description=_MLP_DESCRIPTION)
     final_norm: Norm
 
 
-class Model(Word):
-    """Every section of one architecture at one layer index."""
+class Model(Section):
+    """All sections of an architecture."""
 
     topology: Literal["decoder", "encoder", "encoder-decoder"] = Field(
         "decoder",
-        description="decoder: causal, with a cache. encoder: bidirectional, without. encoder-decoder: a decoder whose "
-        "layers also attend to what an encoder made of a source; the sections but `encoder` are the decoder's.",
+        description="decoder: causal, with a KV cache. encoder: bidirectional, without a cache. encoder-decoder: a "
+        "decoder with cross-attention to an encoder; all sections except `encoder` are the decoder's.",
     )
-    context: Size = Field(description="Longest sequence that the model is meant for, in tokens.")
+    context: Size = Field(description="Maximum sequence length, in tokens.")
     embedding: Embedding
     position: Position
-    layer: LayerShape
-    attention: Attention | None = Field(description="Softmax attention, or none where `recurrence` mixes the tokens.")
-    recurrence: Recurrence | None = Field(None, description="A recurrent mixer in attention's place.")
+    layer: LayerLayout
+    attention: Attention | None = Field(description="Softmax attention. none: the layer has a `recurrence`.")
+    recurrence: Recurrence | None = Field(None, description="Recurrent token mixer, instead of attention.")
     cross_attention: CrossAttention | None = Field(
-        None, description="Attention to the encoder's output, between the other two branches of a decoder's layer."
+        None, description="Attention to the encoder's output, between the mixer and the MLP of a decoder layer."
     )
-    mlp: Mlp | None = Field(description=_MLP)
+    mlp: Mlp | None = Field(description=_MLP_DESCRIPTION)
     final_norm: Norm
-    encoder: Encoder | None = Field(None, description="The stack that reads the source.")
+    encoder: Encoder | None = Field(None, description="The encoder stack.")
     head: Head
     pooler: Pooler = Field(default_factory=NoPooler)
-    prefix: Prefix | None = Field(None, description="A prompt that is read both ways.")
+    prefix: Prefix | None = Field(None, description="Prefix LM: bidirectional attention over the prompt.")
 
 
-# Sections whose values may differ from layer to layer; elsewhere the name `layer` means nothing.
+# Sections whose values may differ from layer to layer; elsewhere the name `layer` is not defined.
 PER_LAYER = (
     "layer.weights",
     "layer.norm",
@@ -164,5 +172,5 @@ PER_LAYER = (
 
 
 def differs_by_layer(path: str) -> bool:
-    """Whether the section at a path, of a decoder or of an `encoder`, may differ from layer to layer."""
+    """Return whether the section at `path`, of the model or of its encoder, may differ from layer to layer."""
     return path.removeprefix("encoder.") in PER_LAYER

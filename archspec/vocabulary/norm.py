@@ -1,4 +1,4 @@
-"""Normalisations, and where a layer puts them."""
+"""Normalization layers, their placement in a layer, and norms on queries and keys."""
 
 from __future__ import annotations
 
@@ -6,72 +6,74 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archc.archspec.vocabulary.base import Word
+from archc.archspec.vocabulary.base import Section
 
 
-class RmsNorm(Word):
-    """x · rsqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019, eq. 4), statistics in float32."""
+class RmsNorm(Section):
+    """x · rsqrt(mean(x²) + eps) · weight, with statistics in float32 (Zhang & Sennrich 2019, eq. 4)."""
 
     kind: Literal["rmsnorm"] = "rmsnorm"
-    eps: PositiveFloat = Field(description="Added to the mean square before the root.")
-    unit_offset: bool = Field(False, description="The stored weight is a difference from one: scale by (1 + weight).")
+    eps: PositiveFloat = Field(description="Added to the mean square before the square root.")
+    unit_offset: bool = Field(False, description="The stored weight is an offset from 1: scale by (1 + weight).")
 
 
-class LayerNorm(Word):
-    """(x − mean) · rsqrt(var + eps) · weight + bias (Ba et al. 2016), statistics in float32."""
+class LayerNorm(Section):
+    """(x − mean) · rsqrt(var + eps) · weight + bias, with statistics in float32 (Ba et al. 2016)."""
 
     kind: Literal["layernorm"] = "layernorm"
-    eps: PositiveFloat = Field(description="Added to the variance before the root.")
-    bias: bool = Field(True, description="Whether a bias is added.")
-    affine: bool = Field(True, description="Whether there is a weight; without one `bias` must be false (OLMo).")
-    unit_offset: bool = Field(False, description="The stored weight is a difference from one (Nemotron-4).")
+    eps: PositiveFloat = Field(description="Added to the variance before the square root.")
+    bias: bool = Field(True, description="Add a bias.")
+    affine: bool = Field(True, description="Multiply by a weight; `affine: false` requires `bias: false` (OLMo).")
+    unit_offset: bool = Field(
+        False, description="The stored weight is an offset from 1: scale by (1 + weight) (Nemotron-4)."
+    )
 
 
-class NoNorm(Word):
+class NoNorm(Section):
     """The identity."""
 
     kind: Literal["none"] = "none"
 
 
-class Placement(Word):
-    """Where a layer's norms stand around its two branches (mixer and MLP)."""
+class Placement(Section):
+    """Positions of a layer's norms around its two branches (mixer and MLP)."""
 
     placement: Literal["pre", "post", "sandwich", "output"] = Field(
         "pre",
         description="pre: on the branch's input. post: after the residual sum (Vaswani et al. 2017). "
-        "sandwich: on the branch's input and on its output. output: on the branch's output only.",
+        "sandwich: on the branch's input and output. output: on the branch's output only.",
     )
     branches: Literal["both", "mixer", "mlp"] = Field(
-        "both", description="Which branches have a norm at all; ModernBERT's first layer has none on its mixer."
+        "both", description="Branches with a norm; the mixer of ModernBERT's first layer has none."
     )
-    shared: bool = Field(False, description="One norm feeds both branches; for `layer.residual: parallel` only.")
+    shared: bool = Field(False, description="One norm feeds both branches; requires `layer.residual: parallel`.")
 
 
-class Stretch(Word):
-    """What part of the queries and keys a norm on them takes together, and how many weights it has."""
+class NormScope(Section):
+    """The part of the queries and keys that a norm averages over, and the sharing of its weights."""
 
     over: Literal["head", "projection"] = Field(
-        "head", description="head: each head by itself (Henry et al. 2020). projection: all heads at once (OLMo 2)."
+        "head", description="head: each head separately (Henry et al. 2020). projection: all heads jointly (OLMo 2)."
     )
     weights: Literal["shared", "per-head"] = Field(
-        "shared", description="per-head: a weight of its own for each head (Command R+, StableLM); for `over: head`."
+        "shared", description="per-head: one weight vector per head (Command R+, StableLM); requires `over: head`."
     )
 
 
-class QkRmsNorm(RmsNorm, Stretch):
-    """An RMS norm on queries and keys, before they rotate."""
+class QkRmsNorm(RmsNorm, NormScope):
+    """RMS norm on queries and keys, before the rotary embedding."""
 
 
-class QkLayerNorm(LayerNorm, Stretch):
-    """A layer norm on queries and keys, before they rotate."""
+class QkLayerNorm(LayerNorm, NormScope):
+    """Layer norm on queries and keys, before the rotary embedding."""
 
 
 class PlacedRmsNorm(RmsNorm, Placement):
-    """A layer's RMS norm: x · rsqrt(mean(x²) + eps) · weight, at its place."""
+    """RMS norm of a layer: x · rsqrt(mean(x²) + eps) · weight, at its `placement`."""
 
 
 class PlacedLayerNorm(LayerNorm, Placement):
-    """A layer's layer norm: (x − mean) · rsqrt(var + eps) · weight + bias, at its place."""
+    """Layer norm of a layer: (x − mean) · rsqrt(var + eps) · weight + bias, at its `placement`."""
 
 
 Norm = Annotated[RmsNorm | LayerNorm | NoNorm, Field(discriminator="kind")]

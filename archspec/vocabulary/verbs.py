@@ -1,4 +1,4 @@
-"""Verbs of the weight table: what happens to checkpoint tensors on their way into a slot."""
+"""Verbs of the weight table: operations on checkpoint tensors that produce the tensor of a weight slot."""
 
 from __future__ import annotations
 
@@ -6,71 +6,69 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat
 
-from archc.archspec.vocabulary.base import Size, Word
+from archc.archspec.vocabulary.base import Section, Size
 
 
-class Transpose(Word):
-    """Swaps the two axes of a matrix: for layers stored as [in, out]."""
+class Transpose(Section):
+    """Swaps the two axes of a matrix, for weights stored as [in, out]. Has no effect on vectors."""
 
 
-class Split(Word):
-    """Takes one part of a fused tensor: the axis is `groups` × the sum of `parts`, and each group gives one part."""
+class Split(Section):
+    """Selects one part of a fused tensor. The axis consists of `groups` equal groups, and each group of `parts`."""
 
-    parts: tuple[Size, ...] = Field(min_length=2, description="Sizes of the parts within one group, in order.")
-    groups: Size = Field(1, description="How many times the parts repeat along the axis.")
-    axis: Literal[0, 1] = Field(0, description="The axis that is split; a vector has only axis 0.")
-    take: NonNegativeInt = Field(0, description="Which part: by default the place of the slot in the key's {a,b,c}.")
-
-
-class Concat(Word):
-    """Joins all the tensors that `from` lists along an axis."""
-
-    axis: Literal[0, 1] = Field(0, description="The axis along which they are joined; a vector has only axis 0.")
-
-
-class Stack(Word):
-    """Lays numbered tensors side by side along a new first axis: `{index}` in `from` counts from 0."""
-
-    count: int = Field(gt=0, le=10**5, description="How many tensors there are.")
-
-
-class Unstack(Word):
-    """Takes an expert's own place along the first axis, which is then gone: for files that stack the experts.
-
-    Only that part of the tensor is read.
-    """
-
-
-class Select(Word):
-    """Takes one place along an axis and along those after it, which are then gone: one tap of a convolution's kernel.
-
-    A vector passes.
-    """
-
-    axis: int = Field(ge=0, le=7, description="The first axis that goes.")
-    index: tuple[NonNegativeInt, ...] = Field(
-        min_length=1, description="The place along `axis`, and along each axis after it that goes."
+    parts: tuple[Size, ...] = Field(min_length=2, description="Sizes of the parts of one group, in order.")
+    groups: Size = Field(1, description="Number of groups along the axis.")
+    axis: Literal[0, 1] = Field(0, description="Axis of the split; always 0 for vectors.")
+    take: NonNegativeInt = Field(
+        0, description="Index of the selected part. Default: the index of the slot among the key's {a,b,c}."
     )
 
 
-class Reshape(Word):
-    """Gives a tensor other axes over the same numbers in the same order: [1, 1, 768] and [12, 64] both as [768]."""
+class Concat(Section):
+    """Concatenates all tensors in `from` along an axis."""
 
-    shape: tuple[Size, ...] = Field(min_length=1, description="The new sizes; their product is what it was.")
+    axis: Literal[0, 1] = Field(0, description="Axis of the concatenation; always 0 for vectors.")
 
 
-class Normalize(Word):
-    """Divides each row of a matrix by its Euclidean length, or by `eps` where it is shorter (Baichuan 2's NormHead).
+class Stack(Section):
+    """Stacks numbered tensors along a new first axis; `{index}` in `from` runs from 0 to count − 1."""
 
-    A vector passes.
+    count: int = Field(gt=0, le=10**5, description="Number of tensors.")
+
+
+class Unstack(Section):
+    """Selects the expert's own index along the first axis and removes this axis, for experts stored in one tensor.
+
+    Only this part of the tensor is read.
     """
 
-    eps: PositiveFloat = Field(description="The least number that a row is divided by.")
+
+class Select(Section):
+    """Selects one index along `axis` and along each following axis, and removes these axes; for example one tap of a
+    convolution kernel. Has no effect on vectors."""
+
+    axis: int = Field(ge=0, le=7, description="First axis that is removed.")
+    index: tuple[NonNegativeInt, ...] = Field(
+        min_length=1, description="Index along `axis` and along each following axis that is removed."
+    )
+
+
+class Reshape(Section):
+    """Reshapes a tensor in row-major order, for example [1, 1, 768] or [12, 64] to [768]."""
+
+    shape: tuple[Size, ...] = Field(min_length=1, description="New shape, with the same number of elements.")
+
+
+class Normalize(Section):
+    """Divides each row of a matrix by its Euclidean norm, or by `eps` if the norm is smaller (Baichuan 2, NormHead).
+    Has no effect on vectors."""
+
+    eps: PositiveFloat = Field(description="Lower bound of the divisor.")
 
 
 Step = Transpose | Split | Concat | Stack | Unstack | Select | Reshape | Normalize
 
-# The key of each verb in a table entry. Verbs apply in the order in which an entry writes them.
+# The key of each verb in a table entry. Verbs apply in the order in which an entry lists them.
 VERBS: dict[str, type[Step]] = {
     "transpose": Transpose,
     "split": Split,

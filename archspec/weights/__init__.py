@@ -1,1 +1,1 @@
-"""The weight table: tensor names of a checkpoint, and the steps that fill each parameter slot."""
+"""The weight table: the checkpoint tensors and the operations that fill each weight slot of a model."""

@@ -1,4 +1,4 @@
-"""The weight table with its sizes known: which tensors of a checkpoint fill the slots of a model."""
+"""The bound weight table, and its resolution: the checkpoint tensors that fill the weight slots of a model."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from archc.archspec.errors import Problem, WeightsError, clipped, did_you_mean, hints, listed
-from archc.archspec.source.yaml_tree import Mark
+from archc.archspec.errors import Problem, WeightsError, clip, did_you_mean, format_list, join_hints
+from archc.archspec.source.nodes import Mark
 from archc.archspec.vocabulary.verbs import Normalize, Reshape, Select, Split, Stack, Step, Transpose, Unstack
-from archc.archspec.weights.table import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELD, LAYER_KEY
+from archc.archspec.weights.entries import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELD, LAYER_KEY
 
-_MOST_PROBLEMS = 20  # of one sort: a wrong prefix makes thousands
-_MOST_HINTS = 5  # looking for the nearest of thousands of names is slow
+_MAX_PROBLEMS = 20  # of one sort: a wrong prefix causes thousands
+_MAX_HINTS = 5  # finding the closest of thousands of names is slow
 _LAYER_SLOT = re.compile(r"(encoder\.|)layers\.(\d+)\.(.+)")
 _EXPERT = re.compile(r"\.experts\.(\d+)(?=\.)")
 
 
 @dataclass(frozen=True)
 class BoundEntry:
-    """One entry of the table; `steps` holds the verbs of each layer, or one item where all layers share them."""
+    """One entry of the bound table; `steps` holds the steps of each layer, or one item for all layers."""
 
     key: str
     names: tuple[str, ...]
-    all_needed: bool
+    reads_all: bool
     steps: tuple[tuple[Step, ...], ...]
     mark: Mark
 
     def steps_at(self, layer: int | None) -> tuple[Step, ...]:
-        """The verbs for a layer, in the order in which they apply."""
+        """Return the steps for a layer, in the order in which they apply."""
         return self.steps[layer] if layer is not None and len(self.steps) > 1 else self.steps[0]
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a slot's tensor comes from: checkpoint tensors, and the verbs that apply to them in order.
+class TensorRef:
+    """Checkpoint tensors, and the steps that compute a slot's tensor from them.
 
-    Several names are always followed by a Concat or a Stack among the steps. The steps fit the rank of what they apply
-    to: for a vector, Transpose, Select and Normalize are left out and every axis is 0. A Select that comes first, along
-    axis 0, is an expert's or another part of a tensor of which no more need be read.
+    With several names there is a Concat or a Stack among the steps. The steps are for the rank of the slot: for a
+    vector, Transpose, Select and Normalize are left out, and every axis is 0. If the first step is a Select along axis
+    0, only the selected part of the tensor needs to be read.
     """
 
     names: tuple[str, ...]
@@ -48,9 +48,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What fills each slot, and checkpoint tensors that repeat a tied one: their name → the slot that they equal."""
+    """The source of each slot, and duplicates of tied tensors: checkpoint name → slot with equal values."""
 
-    sources: Mapping[str, Source]
+    sources: Mapping[str, TensorRef]
     tied_duplicates: Mapping[str, str]
 
 
@@ -63,27 +63,29 @@ class BoundWeights:
     rename: tuple[tuple[str, str], ...]
     ignore: tuple[str, ...]
     entries: Mapping[str, BoundEntry]
-    # The number of each layer's weights, where it is not the layer's own place: of the one stack, and of the encoder.
-    sets: tuple[int, ...] = ()
+    sets: tuple[int, ...] = ()  # index of each layer's weight set; empty if it is the index of the layer
     encoder_sets: tuple[int, ...] = ()
 
     def find(self, slot: str) -> tuple[BoundEntry, int | None, int | None, list[str]] | None:
-        """The longest key that names the slot or a module that it is in, its layer and expert, the checkpoint names."""
-        match, among = _LAYER_SLOT.fullmatch(slot), _EXPERT.search(slot)
-        layer = int(match[2]) if match else None
-        expert = int(among[1]) if among else None
-        spellings = [slot, match[1] + LAYER_KEY + match[3]] if match else [slot]
-        if among:
+        """Return the entry with the longest key that names the slot or a module around it, or None.
+
+        The result is the entry, the slot's layer and expert, and the checkpoint names for this slot.
+        """
+        layer_match, expert_match = _LAYER_SLOT.fullmatch(slot), _EXPERT.search(slot)
+        layer = int(layer_match[2]) if layer_match else None
+        expert = int(expert_match[1]) if expert_match else None
+        spellings = [slot, layer_match[1] + LAYER_KEY + layer_match[3]] if layer_match else [slot]
+        if expert_match:
             spellings += [_any_expert(spelling) for spelling in spellings]
-        candidates = [(spelling, end) for spelling in spellings for end in _boundaries(spelling)]
+        candidates = [(spelling, end) for spelling in spellings for end in _module_ends(spelling)]
         candidates.sort(key=lambda candidate: len(candidate[0]) - candidate[1])
         for spelling, end in candidates:
             entry = self.entries.get(spelling[:end])
             if entry is not None:
                 rest = spelling[end:]
-                sets = self.encoder_sets if match and match[1] else self.sets
-                number = sets[layer] if layer is not None and sets else layer
-                names = [name.replace(LAYER_FIELD, str(number)) + rest for name in entry.names]
+                sets = self.encoder_sets if layer_match and layer_match[1] else self.sets
+                weight_set = sets[layer] if layer is not None and sets else layer
+                names = [name.replace(LAYER_FIELD, str(weight_set)) + rest for name in entry.names]
                 return entry, layer, expert, [name.replace(EXPERT_FIELD, str(expert)) for name in names]
         return None
 
@@ -94,11 +96,11 @@ class BoundWeights:
         ties: Mapping[str, str] | None = None,
         checkpoint: str = "checkpoint",
     ) -> Resolution:
-        """What fills each slot (name → shape) from the tensors that a checkpoint has.
+        """Return the source of each slot (name → shape) among the tensors of a checkpoint.
 
-        `ties` names slots that the model does not have because they equal another: {"head.weight":
-        "embedding.tokens.weight"}. Raises WeightsError with every unfilled slot, every tensor that nothing reads, and
-        every slot with two sources.
+        `ties` maps slots that the model does not have to the slot that they equal: {"head.weight":
+        "embedding.tokens.weight"}. Raises WeightsError with every unfilled slot, every unused tensor, and every slot
+        with two sources.
         """
         return _Resolver(self, available, checkpoint).resolve(slots, ties or {})
 
@@ -108,34 +110,35 @@ class _Resolver:
     table: BoundWeights
     available: Collection[str]
     checkpoint: str
-    present: dict[str, str] = field(default_factory=dict)  # name as the table writes it → name in the checkpoint
+    originals: dict[str, str] = field(default_factory=dict)  # name in the table's spelling → name in the checkpoint
     used: set[str] = field(default_factory=set)
-    taken: dict[str, set[int]] = field(default_factory=dict)  # parts that slots took of a split tensor
-    parts: dict[str, Split] = field(default_factory=dict)
-    twice: list[Problem] = field(default_factory=list)
+    splits: dict[str, Split] = field(default_factory=dict)
+    used_parts: dict[str, set[int]] = field(default_factory=dict)  # parts of a split tensor that fill slots
+    ambiguous: list[Problem] = field(default_factory=list)
     unfilled: list[Problem] = field(default_factory=list)
-    unread: list[Problem] = field(default_factory=list)
+    unused: list[Problem] = field(default_factory=list)
 
     def resolve(self, slots: Mapping[str, tuple[int, ...]], ties: Mapping[str, str]) -> Resolution:
         self._read_names()
-        sources: dict[str, Source] = {}
+        sources: dict[str, TensorRef] = {}
         for slot, shape in slots.items():
             source = self._source(slot, len(shape))
             if source is not None:
                 sources[slot] = source
         duplicates = {
-            self.present[name]: target
+            self.originals[name]: target
             for slot, target in ties.items()
             if slot not in slots
-            for name in self._tied(slot)
+            for name in self._tied_names(slot)
         }
-        self._find_unread()
-        problems = [*_capped(self.unfilled), *_capped(self.twice), *_capped(self.unread)]
+        self._report_unused()
+        problems = [*_limit(self.unfilled), *_limit(self.ambiguous), *_limit(self.unused)]
         if problems:
             raise WeightsError(problems)
         return Resolution(sources, duplicates)
 
     def _read_names(self) -> None:
+        """Remove prefixes and rename endings of the checkpoint's names."""
         for original in sorted(self.available):
             name = original
             prefix = next((prefix for prefix in self.table.prefixes if name.startswith(prefix)), "")
@@ -143,120 +146,123 @@ class _Resolver:
             for old, new in self.table.rename:
                 if name == old or name.endswith("." + old):
                     name = name[: len(name) - len(old)] + new
-            if name in self.present:
-                both = _quoted([self.present[name], original])
-                message = f"two tensors are both read as '{clipped(name)}': {both}"
-                self.twice.append(Problem(self.checkpoint, 0, 0, "", message))
-            self.present[name] = original
+            if name in self.originals:
+                both = _quote([self.originals[name], original])
+                message = f"two tensors have the name '{clip(name)}' after optional_prefix and rename: {both}"
+                self.ambiguous.append(Problem(self.checkpoint, 0, 0, "", message))
+            self.originals[name] = original
 
-    def _source(self, slot: str, rank: int) -> Source | None:
-        found = self.table.find(slot)
-        if found is None:
-            self.unfilled.append(self._no_entry(slot))
+    def _source(self, slot: str, rank: int) -> TensorRef | None:
+        """Return the source of a slot, or None after reporting a problem."""
+        match = self.table.find(slot)
+        if match is None:
+            self.unfilled.append(self._missing_entry(slot))
             return None
-        entry, layer, expert, tried = found
+        entry, layer, expert, candidates = match
         stack = next((step for step in entry.steps_at(layer) if isinstance(step, Stack)), None)
-        all_needed = entry.all_needed or stack is not None
+        reads_all = entry.reads_all or stack is not None
         if stack is not None:
-            tried = self._numbered(tried, stack.count)
-        here = [name for name in tried if name in self.present]
-        if not here or (all_needed and len(here) < len(tried)):
-            missing = [name for name in tried if name not in self.present] if all_needed else tried
-            near = did_you_mean(missing[0], self.present) if len(self.unfilled) < _MOST_HINTS else ""
-            message = f"the slot is not filled: the checkpoint has no {_quoted(missing)}"
-            self.unfilled.append(entry.mark.problem(f"weights: {slot}", message, near))
-            self.used.update(here)
+            candidates = self._numbered(candidates, stack.count)
+        present = [name for name in candidates if name in self.originals]
+        self.used.update(present)
+        if not present or (reads_all and len(present) < len(candidates)):
+            missing = [name for name in candidates if name not in self.originals] if reads_all else candidates
+            hint = did_you_mean(missing[0], self.originals) if len(self.unfilled) < _MAX_HINTS else ""
+            message = f"the slot is not filled: {_quote(missing)} not found in the checkpoint"
+            self.unfilled.append(entry.mark.problem(f"weights: {slot}", message, hint))
             return None
-        self.used.update(here)
-        if not all_needed and len(here) > 1:
-            message = f"the slot is filled twice: the checkpoint has {_quoted(here)}"
-            self.twice.append(entry.mark.problem(f"weights: {slot}", message))
-        names = here if all_needed else here[:1]
-        steps = tuple(_unstacked(_for_rank(entry.steps_at(layer), rank), expert))
+        if not reads_all and len(present) > 1:
+            message = f"the slot has several sources: the checkpoint contains {_quote(present)}"
+            hint = "keep one of these names in the entry"
+            self.ambiguous.append(entry.mark.problem(f"weights: {slot}", message, hint))
+        names = present if reads_all else present[:1]
+        steps = tuple(_bind_unstack(_for_rank(entry.steps_at(layer), rank), expert))
         split = next((step for step in steps if isinstance(step, Split)), None)
         if split is not None:
             for name in names:
-                self.parts[name] = split
-                self.taken.setdefault(name, set()).add(split.take)
-        return Source(tuple(self.present[name] for name in names), steps)
+                self.splits[name] = split
+                self.used_parts.setdefault(name, set()).add(split.take)
+        return TensorRef(tuple(self.originals[name] for name in names), steps)
 
     def _numbered(self, templates: list[str], count: int) -> list[str]:
-        """The names that a stack reads: of the first template with any tensor, or of the first."""
+        """Return the names that a stack reads: of the first template with any tensor, or of the first."""
         lists = [[name.replace(INDEX_FIELD, str(index)) for index in range(count)] for name in templates]
-        return next((names for names in lists if not self.present.keys().isdisjoint(names)), lists[0])
+        return next((names for names in lists if not self.originals.keys().isdisjoint(names)), lists[0])
 
-    def _no_entry(self, slot: str) -> Problem:
-        generic = generic_key(slot)
-        near = did_you_mean(generic, self.table.entries) if len(self.unfilled) < _MOST_HINTS else ""
-        hint = hints(near, f"add '{generic}' to weights.tensors")
+    def _missing_entry(self, slot: str) -> Problem:
+        key = generic_key(slot)
+        candidate = did_you_mean(key, self.table.entries) if len(self.unfilled) < _MAX_HINTS else ""
+        hint = join_hints(candidate, f"add '{key}' to weights.tensors")
         return Problem(self.table.file, 0, 0, f"weights: {slot}", "the table has no entry for this slot", hint)
 
-    def _tied(self, slot: str) -> list[str]:
-        found = self.table.find(slot)
-        tried = found[-1] if found is not None else []
-        names = [name for name in tried if name in self.present and name not in self.used]
+    def _tied_names(self, slot: str) -> list[str]:
+        """Return the unused checkpoint names of a slot that the model does not have."""
+        match = self.table.find(slot)
+        candidates = match[-1] if match is not None else []
+        names = [name for name in candidates if name in self.originals and name not in self.used]
         self.used.update(names)
         return names
 
-    def _find_unread(self) -> None:
+    def _report_unused(self) -> None:
         patterns = [re.compile(fnmatch.translate(pattern)) for pattern in self.table.ignore]
-        for name, original in self.present.items():
+        for name, original in self.originals.items():
             if name in self.used or any(p.match(name) or p.match(original) for p in patterns):
                 continue
-            hint = "add it to weights.tensors, or to weights.ignore if the model does not need it"
-            message = f"nothing reads the tensor '{clipped(original, 120)}'"
-            self.unread.append(Problem(self.checkpoint, 0, 0, "", message, "" if self.unread else hint))
-        for name, split in self.parts.items():
-            for part in sorted(set(range(len(split.parts))) - self.taken[name]):
-                message = f"part {part} of the tensor '{clipped(self.present[name], 120)}' fills no slot"
-                self.unread.append(Problem(self.checkpoint, 0, 0, "", message))
+            hint = "add it to weights.tensors, or to weights.ignore if it has no effect"
+            message = f"unused tensor '{clip(original, 120)}'"
+            self.unused.append(Problem(self.checkpoint, 0, 0, "", message, "" if self.unused else hint))
+        for name, split in self.splits.items():
+            for part in sorted(set(range(len(split.parts))) - self.used_parts[name]):
+                message = f"part {part} of the tensor '{clip(self.originals[name], 120)}' fills no slot"
+                self.unused.append(Problem(self.checkpoint, 0, 0, "", message))
 
 
-def _quoted(names: list[str]) -> str:
-    return listed(f"'{clipped(name, 120)}'" for name in names)
+def generic_key(slot: str) -> str:
+    """Return the key that names a slot in every layer and expert."""
+    return _any_expert(_LAYER_SLOT.sub(rf"\1{LAYER_KEY}\3", slot))
 
 
-def _boundaries(name: str) -> Iterator[int]:
+def _any_expert(slot: str) -> str:
+    return _EXPERT.sub(f".{EXPERT_PART}", slot)
+
+
+def _quote(names: list[str]) -> str:
+    return format_list(f"'{clip(name, 120)}'" for name in names)
+
+
+def _module_ends(name: str) -> Iterator[int]:
+    """Yield the length of the name and of each module path in it."""
     yield len(name)
     for index, character in enumerate(name):
         if character == ".":
             yield index
 
 
-def generic_key(slot: str) -> str:
-    """The key that names a slot in every layer and expert."""
-    return _any_expert(_LAYER_SLOT.sub(rf"\1{LAYER_KEY}\3", slot))
-
-
-def _any_expert(slot: str) -> str:
-    """The key that names a slot in every expert."""
-    return _EXPERT.sub(f".{EXPERT_PART}", slot)
-
-
-def _unstacked(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
-    """The steps with an expert's own place where they ask for it."""
+def _bind_unstack(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
+    """Yield the steps with Unstack as a Select of the expert's index."""
     for step in steps:
         yield Select(axis=0, index=(expert or 0,)) if isinstance(step, Unstack) else step
 
 
 def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
-    """The steps that make sense on the way to a slot of that rank; before a stack, tensors have an axis less.
+    """Yield the steps that apply to tensors of a slot's rank; before a Stack, tensors have one axis less.
 
-    A reshape is written for the one tensor that it fits, and so are the steps beside it.
+    A Reshape is for one tensor only, so all steps of its entry apply unchanged.
     """
     if any(isinstance(step, Reshape) for step in steps):
         yield from steps
         return
     stacks = [index for index, step in enumerate(steps) if isinstance(step, Stack)]
     for index, step in enumerate(steps):
-        if isinstance(step, Stack | Unstack) or rank - any(index < place for place in stacks) > 1:
+        if isinstance(step, Stack | Unstack) or rank - any(index < stack for stack in stacks) > 1:
             yield step
         elif not isinstance(step, Transpose | Select | Normalize):
             yield step.model_copy(update={"axis": 0})
 
 
-def _capped(problems: list[Problem]) -> list[Problem]:
-    rest = len(problems) - _MOST_PROBLEMS
+def _limit(problems: list[Problem]) -> list[Problem]:
+    """Return at most _MAX_PROBLEMS problems, and the number of the others."""
+    rest = len(problems) - _MAX_PROBLEMS
     if rest <= 0:
         return problems
-    return [*problems[:_MOST_PROBLEMS], Problem(problems[0].file, 0, 0, "", f"and {rest} more like the last one")]
+    return [*problems[:_MAX_PROBLEMS], Problem(problems[0].file, 0, 0, "", f"and {rest} more like the last one")]

@@ -12,7 +12,7 @@ from archc.compiler.modules.recurrent.delta_rule import VALUES
 def given(layer: words.Layer, dtype: torch.dtype) -> dict[str, TensorType]:
     """What one layer gives, and the type of each."""
     match layer.recurrence:
-        case words.DeltaRule(value_residual=words.GiveValues(), heads=heads, head_dim=width):
+        case words.DeltaRule(value_residual=words.ValueSource(), heads=heads, head_dim=width):
             return {VALUES: TensorType(dtype, ("batch", "seq", heads * width))}
     return {}
 
@@ -20,6 +20,6 @@ def given(layer: words.Layer, dtype: torch.dtype) -> dict[str, TensorType]:
 def taken(layer: words.Layer) -> tuple[str, ...]:
     """What one layer reads of what an earlier layer gave."""
     match layer.recurrence:
-        case words.DeltaRule(value_residual=words.TakeValues()):
+        case words.DeltaRule(value_residual=words.ValueMix()):
             return (VALUES,)
     return ()

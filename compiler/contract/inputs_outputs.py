@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from msgspec import convert
 
+from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.archspec.binding.binding import BoundSpec
 from archc.compiler.contract.shared_inputs import SOURCE_MASK, SOURCE_MASK_TYPE, Wiring, mask_type
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, StateType, layer_state
 from archc.compiler.contract.types import TensorType

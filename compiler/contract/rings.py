@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.archspec.binding.binding import BoundSpec
 from archc.compiler.contract import inputs_outputs
 from archc.compiler.contract.shared_inputs import Wiring
 from archc.plan.axes import ring_slots

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import torch
 
+from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.archspec.binding.binding import BoundSpec
 from archc.compiler.contract.types import TensorType
-from archc.compiler.modules.position import rotary_dim
+from archc.compiler.modules.position.rotary import rotary_dim
 
 T = TypeVar("T")
 

@@ -6,21 +6,29 @@ from dataclasses import dataclass
 
 import torch
 
-# The axes that vary from call to call, with their sizes in each of the runs that trace a part: now one is the larger,
-# now another, none is 0 or 1, and no product of them follows from another. The same name is the same size everywhere.
+# The axes that vary from call to call, with their sizes in each of the six runs that trace a part.
+#
+# A size is inferred from these samples alone, so they decide which wrong formulas are refused:
+#   - no product of up to three axes is an affine function of another one, and no axis is the longer one in every run
+#     (min, max and comparisons of two axes then match no formula);
+#   - each axis takes small values and a large one, and is 1 in one of the runs at least (min, max, //, ceil, % and
+#     comparisons with a constant show, up to the axis' largest value);
+#   - the last run has 1 everywhere, the smallest call, and another one has many sequences of one token each (decoding).
+# The large values are in different runs, because tensors are as large as a product: one operator over [batch, seq,
+# width] takes memory and time, and a model's width does not shrink while it is traced.
 SIZES = {
-    "batch": (7, 3, 5),
-    "seq": (5, 6, 9),
-    "total": (3, 8, 4),
-    "capacity": (13, 11, 2),
-    "asked": (4, 7, 8),
-    "source": (2, 10, 13),
+    "batch": (7, 3, 131, 1, 2, 1),
+    "seq": (5, 6, 1, 1031, 3, 1),
+    "total": (3, 8, 4, 9, 1033, 1),
+    "capacity": (13, 11, 17, 2, 2057, 1),
+    "asked": (4, 7, 8, 3, 149, 1),
+    "source": (2, 10, 13, 5, 519, 1),
 }
 
 
 @dataclass(frozen=True)
 class TensorType:
-    """A tensor between parts: its dtype and a shape of sizes and axis names."""
+    """A tensor between parts: its dtype and a shape of sizes and axis names; equal names are equal sizes."""
 
     dtype: torch.dtype
     shape: tuple[int | str, ...]

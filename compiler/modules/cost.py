@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and arithmetic for one more token."""
+"""The cost of a model: its number of parameters, and floating-point operations per token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archc.compiler.modules.mlp.experts import Experts
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers the model has; shared ones count once."""
+    """Return the number of parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -20,17 +20,16 @@ def _modules(module: nn.Module | None) -> list[nn.Module]:
 
 
 def flops_per_token(model: nn.Module) -> int:
-    """Floating-point operations of one token: two for each weight that a projection reads, of experts those that it
-    uses, and a recurrence's own.
+    """Return the floating-point operations of one token in a decoding step.
 
-    Attention's own products come on top, for each live position and layer. What an encoder-decoder does once with its
-    source is left out.
+    Two for each weight of a projection, of the active experts in a mixture, and those of recurrences. Not included are
+    the products of attention, which grow with the context, and the encoder of an encoder-decoder, which runs once.
     """
     once = set(_modules(getattr(model, "encoder", None)))
     for module in model.modules():
         if isinstance(module, CrossAttention):
             once |= {module.k, module.v}
-    # Modules that several layers share work once in each.
+    # A module that several layers share runs once in each of them.
     modules = [module for _, module in model.named_modules(remove_duplicate=False) if module not in once]
     projections = [module for module in modules if isinstance(module, Linear | Projection)]
     experts = [module for module in modules if isinstance(module, Experts)]

@@ -1,4 +1,4 @@
-"""A layer: a mixer and an MLP as two residual branches, with norms where the spec places them."""
+"""A layer: a token mixer and an MLP as two residual branches, with norms placed by the spec."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from archc.compiler.modules.attention.attention import Attention
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.basic.norm import make_norm
-from archc.compiler.modules.layer_inputs import Signals
+from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.channel_mixing import ChannelMixing
 from archc.compiler.modules.mlp.mlp import make_mlp
 from archc.compiler.modules.recurrent.recurrence import make_recurrence
 
 
 def make_attention(word: words.Attention, position: words.Position, width: int, dtype: torch.dtype) -> nn.Module:
-    """The module of an attention word for a residual stream of the given width."""
+    """Return the module of an attention word for a residual stream of that width."""
     match word:
         case words.GroupedQueryAttention():
             return Attention(word, position, width, dtype)
@@ -27,7 +27,11 @@ def make_attention(word: words.Attention, position: words.Position, width: int, 
 
 
 class Layer(nn.Module):
-    """One transformer layer; `word.norm.placement`, `word.residual` and `word.skip` say how its branches are joined."""
+    """One layer: x + mixer(norm(x)), then x + mlp(norm(x)), or another arrangement of branches and norms.
+
+    `word.norm.placement`, `word.residual` and `word.skip` select it (post-norm: Vaswani et al. 2017; pre-norm:
+    Xiong et al. 2020; parallel: Wang & Komatsuzaki 2021).
+    """
 
     def __init__(self, word: words.Layer, width: int, dtype: torch.dtype, source_width: int = 0) -> None:
         super().__init__()
@@ -35,8 +39,8 @@ class Layer(nn.Module):
         branches = getattr(word.norm, "branches", "both")
         self.shared = getattr(word.norm, "shared", False)
 
-        def norm(wanted: bool) -> nn.Module:
-            return make_norm(word.norm if wanted else words.NoNorm(), width, dtype)
+        def norm(is_present: bool) -> nn.Module:
+            return make_norm(word.norm if is_present else words.NoNorm(), width, dtype)
 
         self.word = word
         self.after_sum = placement == "post"
@@ -50,7 +54,7 @@ class Layer(nn.Module):
             self.mlp: nn.Module = ChannelMixing(word.mlp, width, dtype)
         elif word.mlp is not None:
             self.mlp = make_mlp(word.mlp, width, dtype)
-        # `mixer_norm`, `cross_norm` and `mlp_norm` stand before the branch, or after the sum in post-norm layers.
+        # `mixer_norm`, `cross_norm` and `mlp_norm` are before the branch, in post-norm layers after the sum.
         self.mixer_norm = norm(placement != "output" and branches != "mlp")
         self.mlp_norm = norm(placement != "output" and branches != "mixer" and not self.shared)
         self.cross_norm = norm(cross is not None and placement != "output" and branches == "both")
@@ -58,68 +62,72 @@ class Layer(nn.Module):
         self.mixer_output_norm = norm(placement in ("sandwich", "output") and branches != "mlp")
         self.mlp_output_norm = norm(placement in ("sandwich", "output") and branches != "mixer")
 
-    def forward(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, S, N] → [B, S, N], and the state after it, for a state that is not empty."""
+    def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """[B, S, N] → [B, S, N], and the new state with the tensors for later layers; no state without a cache."""
         if self.word.residual == "parallel":
-            return self.parallel(x_BSN, signals, state)
+            return self.parallel(x_BSN, inputs, state)
         if self.after_sum:
-            y, present = self.mixer(x_BSN, signals, state)
-            x_BSN = self.mixer_norm(self.carried(x_BSN, x_BSN) + self.scaled(y))
-            if self.cross_attention is not None:
-                y = self.crossed(x_BSN, signals, state)
-                x_BSN = self.cross_norm(self.carried(x_BSN, x_BSN) + self.scaled(y))
-            if self.word.mlp is None:
-                return x_BSN, present
-            y = self.channel_branch(x_BSN, signals, state, present)
-            return self.mlp_norm(self.carried(x_BSN, x_BSN) + self.scaled(y)), present
+            return self.post_norm(x_BSN, inputs, state)
         normed = self.mixer_norm(x_BSN)
-        y, present = self.mixer(normed, signals, state)
-        x_BSN = self.carried(x_BSN, normed) + self.scaled(self.mixer_output_norm(y))
+        y, present = self.mixer(normed, inputs, state)
+        x_BSN = self.skip(x_BSN, normed) + self.scale_branch(self.mixer_output_norm(y))
         if self.cross_attention is not None:
             normed = self.cross_norm(x_BSN)
-            y = self.cross_output_norm(self.crossed(normed, signals, state))
-            x_BSN = self.carried(x_BSN, normed) + self.scaled(y)
+            y = self.cross_output_norm(self.attend_to_source(normed, inputs, state))
+            x_BSN = self.skip(x_BSN, normed) + self.scale_branch(y)
         if self.word.mlp is None:
             return x_BSN, present
         normed = self.mlp_norm(x_BSN)
-        y = self.mlp_output_norm(self.channel_branch(normed, signals, state, present))
-        return self.carried(x_BSN, normed) + self.scaled(y), present
+        y = self.mlp_output_norm(self.mlp_branch(normed, inputs, state, present))
+        return self.skip(x_BSN, normed) + self.scale_branch(y), present
 
-    def crossed(self, x_BSN: Tensor, signals: Signals, state: State) -> Tensor:
-        """What the layer reads of the source: [B, S, N] → [B, S, N]."""
-        assert self.cross_attention is not None
-        y: Tensor = self.cross_attention(x_BSN, state[CROSS_KEY], state[CROSS_VALUE], signals.source_mask_B1ST)
-        return y
+    def post_norm(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """norm(x + branch(x)) for each branch (Vaswani et al. 2017): [B, S, N] → [B, S, N], and the new state."""
+        y, present = self.mixer(x_BSN, inputs, state)
+        x_BSN = self.mixer_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y))
+        if self.cross_attention is not None:
+            y = self.attend_to_source(x_BSN, inputs, state)
+            x_BSN = self.cross_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y))
+        if self.word.mlp is None:
+            return x_BSN, present
+        y = self.mlp_branch(x_BSN, inputs, state, present)
+        return self.mlp_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y)), present
 
-    def parallel(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both branches read the layer's input and are added at once (Wang & Komatsuzaki 2021)."""
+    def parallel(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """x + mixer(norm(x)) + mlp(norm(x)) (Wang & Komatsuzaki 2021): [B, S, N] → [B, S, N], and the new state."""
         mixer_input = self.mixer_norm(x_BSN)
         mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
-        y, present = self.mixer(mixer_input, signals, state)
-        fed = self.channel_branch(mlp_input, signals, state, present)
-        branches = self.mixer_output_norm(y) + self.mlp_output_norm(fed)
-        return self.carried(x_BSN, mixer_input) + self.scaled(branches), present
+        y, present = self.mixer(mixer_input, inputs, state)
+        mlp_output = self.mlp_branch(mlp_input, inputs, state, present)
+        branches = self.mixer_output_norm(y) + self.mlp_output_norm(mlp_output)
+        return self.skip(x_BSN, mixer_input) + self.scale_branch(branches), present
 
     @property
     def mixer(self) -> nn.Module:
-        """The layer's token mixer."""
+        """The token mixer: attention or a recurrence."""
         return self.attention if self.word.attention is not None else self.recurrence
 
-    def channel_branch(self, x_BSN: Tensor, signals: Signals, state: State, present: dict[str, Tensor]) -> Tensor:
-        """What the MLP makes of its input [B, S, N]; the state that it keeps goes to `present`."""
+    def attend_to_source(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> Tensor:
+        """Return the output of cross-attention, [B, S, N]."""
+        assert self.cross_attention is not None
+        y: Tensor = self.cross_attention(x_BSN, state[CROSS_KEY], state[CROSS_VALUE], inputs.source_mask_B1ST)
+        return y
+
+    def mlp_branch(self, x_BSN: Tensor, inputs: LayerInputs, state: State, present: dict[str, Tensor]) -> Tensor:
+        """Return the output of the MLP, [B, S, N]; its new state is added to `present`."""
         if not isinstance(self.mlp, ChannelMixing):
             y: Tensor = self.mlp(x_BSN)
             return y
-        y, kept = self.mlp(x_BSN, signals, state)
-        present |= kept
+        y, mlp_state = self.mlp(x_BSN, inputs, state)
+        present |= mlp_state
         return y
 
-    def carried(self, x_BSN: Tensor, normed_BSN: Tensor) -> Tensor:
-        """What goes past a branch, given the stream and what the branch's norm made of it."""
-        skip = self.word.skip
-        source = normed_BSN if skip.source == "norm" else x_BSN
-        return source if skip.scale is None else source * skip.scale
+    def skip(self, x_BSN: Tensor, normed_BSN: Tensor) -> Tensor:
+        """Return the tensor that a branch is added to: the stream or the branch's normed input, scaled."""
+        word = self.word.skip
+        source = normed_BSN if word.source == "norm" else x_BSN
+        return source if word.scale is None else source * word.scale
 
-    def scaled(self, y_BSN: Tensor) -> Tensor:
-        """A branch's output as it joins the stream."""
+    def scale_branch(self, y_BSN: Tensor) -> Tensor:
+        """Return a branch's output times the branch scale."""
         return y_BSN if self.word.branch_scale is None else y_BSN * self.word.branch_scale

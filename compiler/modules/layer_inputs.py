@@ -1,4 +1,4 @@
-"""What the parts of a layer read besides the residual stream and their state."""
+"""The inputs of a layer in addition to the residual stream and its state."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Signals:
-    """The parts that a layer does not use are None; `given` holds what earlier layers gave, by name."""
+class LayerInputs:
+    """The shared tensors that one layer reads; None for those that it does not read.
+
+    `cross_layer` has the tensors of earlier layers by name. A bias may have the size 1 on axes that it is constant on.
+    """
 
     mask_B1ST: Tensor | None = None
     write_indices_B: Tensor | None = None
     lengths_B: Tensor | None = None
-    real_BS1: Tensor | None = None
+    real_BS1: Tensor | None = None  # 1 for tokens, 0 for padding
     cos_BSR: Tensor | None = None
     sin_BSR: Tensor | None = None
-    bias_BHST: Tensor | None = None  # an axis on which it does not depend may be 1
+    bias_BHST: Tensor | None = None
     logn_B1S1: Tensor | None = None
     buckets_BST: Tensor | None = None
     source_mask_B1ST: Tensor | None = None
-    given: Mapping[str, Tensor] = field(default_factory=dict)
+    cross_layer: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def only_real(self, x_BSM: Tensor) -> Tensor:
-        """float32 x with zeros for the padding of ragged rows."""
+    def mask_padding(self, x_BSM: Tensor) -> Tensor:
+        """Return float32 x with zeros at the padding of ragged rows."""
         return x_BSM if self.real_BS1 is None else x_BSM * self.real_BS1

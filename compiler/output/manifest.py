@@ -1,4 +1,4 @@
-"""What a plan says about itself: its manifest."""
+"""The manifest of a plan: its graph, its weights, its origin and what built it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from archc.compiler.lower import Lowered
 from archc.compiler.modules.cost import flops_per_token, parameter_count
 from archc.compiler.modules.model import Model
 from archc.compiler.options import Form
-from archc.compiler.output.tensorrt.profiles import is_loose
+from archc.compiler.output.tensorrt.profiles import needs_two_tokens
 from archc.compiler.output.tensorrt.sections import EngineBuilder
 from archc.compiler.weights.checkpoint.folder import SpecialTokens
 from archc.plan import Encoder, Limits, Manifest, Prefix, Tokens
@@ -29,13 +29,14 @@ def describe(
     tokens: SpecialTokens,
     builder: EngineBuilder | None = None,
 ) -> Manifest:
-    """The manifest of a plan with these graphs and tensors; `builder` is what builds its engines, where it has any."""
+    """Return the manifest of a plan with these graphs and tensors; `builder` builds its engines, if it has any."""
     spec = model.spec
     contract = lowered.contracts[MODEL]
     engine, encoder = None, _describe_encoder(spec, lowered)
     if builder is not None:
-        ends = tuple(contract.inputs), tuple(contract.outputs), tuple(contract.state), lowered.limits
-        engine, encoder = builder.sections(*ends, encoder, is_loose(lowered.main))
+        tensors_of_call = tuple(contract.inputs), tuple(contract.outputs), tuple(contract.state)
+        two_tokens = needs_two_tokens(lowered.main)
+        engine, encoder = builder.sections(*tensors_of_call, lowered.limits, encoder, two_tokens)
     return Manifest(
         archc=version("archc-compiler"),
         family=spec.family,
@@ -62,7 +63,7 @@ def describe(
 
 
 def _describe_encoder(spec: BoundSpec, lowered: Lowered) -> Encoder | None:
-    """What the plan says about the graph that reads a source, where there is one."""
+    """Return the manifest of the encoder graph of an encoder-decoder, otherwise None."""
     if spec.encoder is None:
         return None
     contract = lowered.contracts[ENCODER]

@@ -40,7 +40,7 @@ def _is_residual(node: ir.Node, dtypes: tuple[ir.DataType, ...]) -> bool:
     for value in node.inputs:
         if value is None or value.dtype not in dtypes or value.const_value is not None or value.shape is None:
             return False
-        if len(value.shape) != 3 or value.shape[2] != result[2]:
+        if list(value.shape) != list(result):
             return False
     # An input of the graph may be one that is broadcast, such as positions of one row for a whole batch.
     return all(value is not None and value.producer() is not None for value in node.inputs)

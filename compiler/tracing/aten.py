@@ -1,8 +1,8 @@
-"""The ONNX translation of torch's own operators, as far as components call them: those that torch's dispatcher hands
-out once it has taken composite operators apart.
+"""ONNX translations of torch's own operators, as far as components call them.
 
-A translation takes tensors as values with a type and a shape, sizes that only a call knows as `Size`, dtypes as those
-of onnx_ir, and all else as it is. Sizes are vectors of one number, named by their formula in shapes as well.
+These are the operators that torch's dispatcher emits after it has decomposed composite ones. A translation has tensors
+as values with a type and a shape, symbolic sizes as `Size` (a vector of one number, named by its formula), dtypes as
+those of onnx_ir, and every other argument unchanged.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def _binary(op_type: str) -> Translation:
 
 
 def _of_one_type(x: Any, y: Any) -> tuple[Any, Any]:
-    """Two tensors, or a tensor and a number, in the dtype in which torch computes with them."""
+    """Return two tensors, or a tensor and a number, in the dtype that torch promotes them to."""
     dtype = from_torch_dtype(torch.result_type(_example(x), _example(y)))
     return _as(x, dtype), _as(y, dtype)
 
 
 def _example(x: Any) -> Any:
-    """What decides on the dtype of a result: a number, or a tensor's dtype and whether it has axes."""
+    """Return an operand that type promotion treats alike: a number, or a tensor of the same dtype and rank."""
     if isinstance(x, ir.Value):
         return torch.empty([1] * len(x.shape or ()), dtype=to_torch_dtype(x.dtype))
     return x if isinstance(x, (bool, int, float)) else 1
@@ -59,12 +59,12 @@ def _as(x: Any, dtype: ir.DataType) -> Any:
 
 
 def _scalar(x: Any) -> Any:
-    """A number as int64 without axes."""
+    """Return an integer or a size as an int64 scalar."""
     return number(x, ir.DataType.INT64) if isinstance(x, int) else op.Squeeze(x.value, ints(0))
 
 
 def _sizes(parts: Sequence[Any]) -> ir.Value:
-    """Sizes as one int64 vector; those known now that stand side by side are one constant."""
+    """Return sizes as one int64 vector; adjacent integers are one constant."""
     pieces: list[Any] = []
     for part in parts:
         if not isinstance(part, int):
@@ -78,7 +78,7 @@ def _sizes(parts: Sequence[Any]) -> ir.Value:
 
 
 def _has(x: ir.Value, axis: int, size: Any) -> bool:
-    """Whether an axis of x is known to have this size."""
+    """Return whether an axis of x is known to have this size."""
     assert x.shape is not None
     if axis >= len(x.shape):
         return False
@@ -87,20 +87,20 @@ def _has(x: ir.Value, axis: int, size: Any) -> bool:
 
 
 def _view(x: Any, shape: Sequence[Any]) -> Any:
-    # A zero copies that axis, so that fewer sizes are read off tensors.
-    wanted = [size if isinstance(size, int) or not _has(x, axis, size) else 0 for axis, size in enumerate(shape)]
-    left = [axis for axis, size in enumerate(wanted) if not isinstance(size, int)]
-    if len(left) == 1 and -1 not in wanted:
-        wanted[left[0]] = -1
-    return op.Reshape(x, _sizes(wanted))
+    # In Reshape a zero copies the axis of the input, which saves reading its size.
+    target = [size if isinstance(size, int) or not _has(x, axis, size) else 0 for axis, size in enumerate(shape)]
+    symbolic = [axis for axis, size in enumerate(target) if not isinstance(size, int)]
+    if len(symbolic) == 1 and -1 not in target:
+        target[symbolic[0]] = -1
+    return op.Reshape(x, _sizes(target))
 
 
 def _expand(x: Any, shape: Sequence[Any], implicit: bool = False) -> Any:
     lead = len(shape) - len(x.shape)
-    wanted = [
+    target = [
         1 if axis >= lead and (size == -1 or _has(x, axis - lead, size)) else size for axis, size in enumerate(shape)
     ]
-    return op.Identity(x) if all(size == 1 for size in wanted) and not lead else op.Expand(x, _sizes(wanted))
+    return op.Identity(x) if all(size == 1 for size in target) and not lead else op.Expand(x, _sizes(target))
 
 
 def _sum_of_two(op_type: str) -> Translation:
@@ -170,13 +170,19 @@ def _select(x: Any, axis: int, index: int) -> Any:
 
 
 def _index(x: Any, indices: Sequence[Any]) -> Any:
-    (axis,) = (axis for axis, index in enumerate(indices) if index is not None)
+    indexed = [axis for axis, index in enumerate(indices) if index is not None]
+    if len(indexed) != 1:
+        raise ValueError(f"expected one index tensor, got {len(indexed)}")
+    (axis,) = indexed
+    if indices[axis].dtype not in (ir.DataType.INT32, ir.DataType.INT64):
+        # The number of selected rows would depend on the values of the mask.
+        raise ValueError(f"expected an index of int32 or int64, got {indices[axis].dtype}")
     return op.Gather(x, indices[axis], axis=axis)
 
 
 def _split(x: Any, size: int, axis: int = 0) -> Any:
-    whole = int(x.shape[axis])
-    return _split_sizes(x, [end - start for start, end in pairwise([*range(0, whole, size), whole])], axis)
+    total = int(x.shape[axis])
+    return _split_sizes(x, [end - start for start, end in pairwise([*range(0, total, size), total])], axis)
 
 
 def _split_sizes(x: Any, sizes: Sequence[int], axis: int = 0) -> Any:
@@ -198,8 +204,12 @@ def _concat(tensors: Sequence[Any], axis: int = 0) -> Any:
 
 
 def _arange(start: Any, end: Any, step: Any = 1, dtype: ir.DataType | None = None) -> Any:
-    counted = op.Range(*(_scalar(bound) for bound in (start, end, step)))
-    return counted if dtype in (None, ir.DataType.INT64) else op.Cast(counted, to=dtype)
+    integers = op.Range(*(_scalar(bound) for bound in (start, end, step)))
+    return integers if dtype in (None, ir.DataType.INT64) else op.Cast(integers, to=dtype)
+
+
+def _zeros(shape: Any, dtype: ir.DataType) -> Any:
+    return op.Expand(number(0, dtype), shape)
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
@@ -235,6 +245,7 @@ ATEN: Mapping[Callable[..., Any], Translation] = {
     _aten.mul.Tensor: _binary("Mul"),
     _aten.native_layer_norm.default: _layer_norm,
     _aten.neg.default: _unary("Neg"),
+    _aten.new_zeros.default: lambda x, shape, dtype=None: _zeros(_sizes(shape), dtype or x.dtype),
     _aten.permute.default: _permute,
     _aten.pow.Scalar: _binary("Pow"),
     _aten.pow.Tensor_Scalar: _power,
@@ -259,4 +270,5 @@ ATEN: Mapping[Callable[..., Any], Translation] = {
     _aten.unsqueeze.default: lambda x, axis: op.Unsqueeze(x, ints(axis)),
     _aten.view.default: _view,
     _aten.where.self: _where,
+    _aten.zeros_like.default: lambda x, dtype=None: _zeros(op.Shape(x), dtype or x.dtype),
 }

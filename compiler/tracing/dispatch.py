@@ -1,6 +1,7 @@
-"""The operators that a function calls, noted while it runs on tensors without numbers.
+"""Recording of operator calls: a torch dispatch mode that lists what a function calls.
 
-What hangs on nothing but tensors that are there with their numbers is computed.
+Inputs and parameters are symbolic: a shape and a dtype, without data. Operators whose arguments are all constants run
+as usual (constant folding).
 """
 
 from __future__ import annotations
@@ -15,111 +16,123 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archc.compiler.errors import TraceError
 
-# Arguments that say where and how a tensor lies, which a graph does not.
-_PLACEMENT = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
+# Keyword arguments about memory: device and layout have no meaning in a graph.
+_MEMORY_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
+_aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Place:
-    """A tensor among all that a run sees."""
+class TensorId:
+    """Identity of a tensor in one run: its index in order of first use."""
 
     index: int
 
 
 class Call(NamedTuple):
-    """An operator that was called, and what it was called with and gave."""
+    """One operator call; tensors in its arguments and results are represented by their ids."""
 
     function: Any
     args: Any
     kwargs: Any
-    results: list[Place]
+    results: list[TensorId]
 
 
 class Run(TorchDispatchMode):
-    """Notes every call while it is entered."""
+    """Dispatch mode that records every operator call of one run of a function.
+
+    Raises TraceError for an operator that writes to one of its arguments.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
-        # Every tensor is kept, so that no other one gets its identity.
+        # References to all tensors, so that Python does not reuse the id of a freed one.
         self.tensors: list[Tensor] = []
-        self._places: dict[int, Place] = {}
+        self._ids: dict[int, TensorId] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Not, since that loads all of torch's compiler only to keep it away from here, where nothing calls it."""
+        """Return False: the default imports torch's compiler, which this mode never uses."""
         return False
 
-    def place(self, tensor: Tensor) -> Place:
-        """Where a tensor is among all."""
-        if id(tensor) not in self._places:
-            self._places[id(tensor)] = Place(len(self.tensors))
+    def id_of(self, tensor: Tensor) -> TensorId:
+        """Return the tensor's id; a new tensor gets the next one."""
+        if id(tensor) not in self._ids:
+            self._ids[id(tensor)] = TensorId(len(self.tensors))
             self.tensors.append(tensor)
-        return self._places[id(tensor)]
+        return self._ids[id(tensor)]
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given, named = list(args), dict(kwargs or {})
-        noted, noted_names = map_leaves(self._noted, given), map_leaves(self._noted, _placeless(named))
-        if named.get("device") is not None:
-            named["device"] = torch.device("cpu")
-        if any(isinstance(leaf, Tensor) and is_numberless(leaf) for leaf in leaves([given, named])):
-            result = _shaped(function, given, named)
+        if function._schema.is_mutable:
+            # Constants too: they are read after the run, when a write has already changed them.
+            raise TraceError(f"{function}: in-place operators are not supported; use one that returns a new tensor")
+        args, kwargs = list(args), dict(kwargs or {})
+        recorded_kwargs = {name: value for name, value in kwargs.items() if name not in _MEMORY_KWARGS}
+        recorded_args, recorded_kwargs = map_leaves(self._id_if_tensor, [args, recorded_kwargs])
+        if kwargs.get("device") is not None:
+            kwargs["device"] = torch.device("cpu")
+        if any(isinstance(leaf, Tensor) and is_symbolic(leaf) for leaf in leaves([args, kwargs])):
+            result = _symbolic_result(function, args, kwargs)
         else:
-            result = function(*given, **named)
-        results = result if isinstance(result, (list, tuple)) else [result]
-        self.calls.append(Call(function, noted, noted_names, [self.place(tensor) for tensor in results]))
+            result = function(*args, **kwargs)
+        results = [self.id_of(leaf) for leaf in leaves(result) if isinstance(leaf, Tensor)]
+        self.calls.append(Call(function, recorded_args, recorded_kwargs, results))
         return result
 
-    def _noted(self, argument: Any) -> Any:
-        return self.place(argument) if isinstance(argument, Tensor) else argument
+    def _id_if_tensor(self, argument: Any) -> Any:
+        return self.id_of(argument) if isinstance(argument, Tensor) else argument
 
 
-def _placeless(named: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in named.items() if name not in _PLACEMENT}
-
-
-def is_numberless(tensor: Tensor) -> bool:
-    """Whether a tensor stands for any numbers: an input, a parameter, or what was made of them."""
+def is_symbolic(tensor: Tensor) -> bool:
+    """Return whether a tensor has no data in a trace: an input, a parameter, or computed from one."""
     return tensor.is_meta or isinstance(tensor, nn.Parameter)
 
 
-def _shaped(function: Any, given: list[Any], named: dict[str, Any]) -> Any:
-    """What an operator gives, without numbers.
+def _symbolic_result(function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Return an operator's result as meta tensors.
 
-    Operators of our own say it themselves. For torch's, the numbers are zeros: to work without any, torch would load
-    its compiler.
+    Custom operators have a fake body. Torch's own operators run on zeros, because their meta bodies import torch's
+    compiler (0.9 s). An element-wise operator runs on one element of each argument and its shape is the broadcast one:
+    logits of a real vocabulary would take gigabytes.
     """
-    if function._schema.is_mutable:
-        raise TraceError(f"{function} changes a tensor in place, which ONNX has no word for")
     if function.namespace != "aten":
-        return function(*map_leaves(_without_numbers, given), **map_leaves(_without_numbers, named))
-    return map_leaves(_without_numbers, function(*map_leaves(_zeros, given), **map_leaves(_zeros, named)))
+        return function(*map_leaves(_to_meta, args), **map_leaves(_to_meta, kwargs))
+    if torch.Tag.pointwise in function.tags or function is _aten._to_copy.default:
+        shape = torch.broadcast_shapes(*(x.shape for x in leaves([args, kwargs]) if isinstance(x, Tensor)))
+        element = function(*map_leaves(_one_zero, args), **map_leaves(_one_zero, kwargs))
+        return map_leaves(lambda x: torch.empty(shape, dtype=x.dtype, device="meta"), element)
+    return map_leaves(_to_meta, function(*map_leaves(_to_zeros, args), **map_leaves(_to_zeros, kwargs)))
 
 
-def _zeros(argument: Any) -> Any:
-    """A tensor without numbers as one that has its shape and takes no room."""
-    if isinstance(argument, Tensor) and is_numberless(argument):
+def _to_zeros(argument: Any) -> Any:
+    """Return a symbolic tensor as zeros of its shape that share one element of memory."""
+    if isinstance(argument, Tensor) and is_symbolic(argument):
         return torch.zeros((), dtype=argument.dtype).expand(argument.shape)
     return argument
 
 
-def _without_numbers(argument: Any) -> Any:
+def _one_zero(argument: Any) -> Any:
+    """Return a tensor as one zero of its rank, on which type promotion depends."""
+    return torch.zeros([1] * argument.ndim, dtype=argument.dtype) if isinstance(argument, Tensor) else argument
+
+
+def _to_meta(argument: Any) -> Any:
     if isinstance(argument, Tensor):
         return torch.empty(argument.shape, dtype=argument.dtype, device="meta")
     return argument
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The same lists and dicts, of what the function makes of what is in them."""
+    """Return nested lists and dicts with `function` applied to every leaf; tuples become lists."""
     if isinstance(tree, dict):
         return {key: map_leaves(function, part) for key, part in tree.items()}
     return [map_leaves(function, part) for part in tree] if type(tree) in (list, tuple) else function(tree)
 
 
 def leaves(tree: Any) -> Iterator[Any]:
-    """What is in lists and dicts and is neither."""
+    """Yield the leaves of nested lists and dicts."""
     if isinstance(tree, dict):
         tree = list(tree.values())
     if type(tree) not in (list, tuple):

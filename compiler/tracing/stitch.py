@@ -23,7 +23,8 @@ from archc.compiler.graph.builder import intern_constant, register_initializer
 from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
 from archc.compiler.graph.subgraph import copy_attribute
 from archc.compiler.modules.attention.cross_attention import CrossAttention
-from archc.compiler.modules.model import SINUSOIDS, Model, signals_of, stretch_name
+from archc.compiler.modules.model import Model, layer_inputs
+from archc.compiler.modules.position.shared_tensors import SINUSOIDS, ntk_scale_name
 from archc.compiler.tracing.parts import Part, Piece, trace
 from archc.compiler.weights.lazy import StackedWeight, WeightTensor
 from archc.compiler.weights.slots import parameter_slots
@@ -173,13 +174,13 @@ def _signals(model: Model) -> list[Stage]:
     for name, (rope, head_dim) in model.wiring.ropes.items():
         table = table_type(rope, head_dim, model.dtype)
         outputs |= {f"{name}.cos": table, f"{name}.sin": table}
-    for name, (alibi, _) in model.signals.alibis.items():
+    for name, (alibi, _) in model.shared_tensors.alibis.items():
         outputs[name] = TensorType(model.dtype, (1, len(alibi.slopes), 1, "total"))
-    for name in model.signals.logns:
+    for name in model.shared_tensors.logns:
         outputs[name] = TensorType(model.dtype, ("batch", 1, "seq", 1))
     for name, buckets in model.wiring.buckets.items():
         outputs[name] = buckets.type
-    if model.signals.sinusoids is not None:
+    if model.shared_tensors.sinusoids is not None:
         outputs[SINUSOIDS] = _hidden(model)
     inputs: dict[str, TensorType] = {}
     if model.wiring.real:
@@ -192,7 +193,7 @@ def _signals(model: Model) -> list[Stage]:
         inputs["position_ids"] = inputs_outputs.TOKENS
     if model.wiring.block_positions:
         inputs["block_position_ids"] = inputs_outputs.BLOCKS
-    for _, mask in (*model.signals.alibis.values(), *model.signals.buckets.values()):
+    for _, mask in (*model.shared_tensors.alibis.values(), *model.shared_tensors.buckets.values()):
         inputs[mask] = mask_type(model.wiring.masks[mask])
     stretches = model.wiring.stretches if model.cached else {}
     if stretches:
@@ -200,17 +201,17 @@ def _signals(model: Model) -> list[Stage]:
     for name, kind in stretches.items():
         inputs[inputs_outputs.past_stretch(name)] = kind
         outputs[inputs_outputs.present_stretch(name)] = kind
-        wanted.append(stretch_name(name))
+        wanted.append(ntk_scale_name(name))
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
         kept = {name: tensors[inputs_outputs.past_stretch(name)] for name in stretches}
-        tables = model.signals(
+        tables = model.shared_tensors(
             tensors.get("position_ids"), tensors, kept, tensors.get("write_indices"), tensors.get("block_position_ids"),
             tensors.get("input_ids"), tensors.get("lengths"),
         )  # fmt: skip
         return [tables[name] for name in wanted]
 
-    return [Stage("signals", "signals", Part(model.signals, function, inputs), tuple(inputs), outputs)]
+    return [Stage("signals", "signals", Part(model.shared_tensors, function, inputs), tuple(inputs), outputs)]
 
 
 def _score_biases(model: Model) -> list[Stage]:
@@ -257,7 +258,7 @@ def _embedding(model: Model) -> Stage:
     if model.embedding.token_types is not None:
         names.append("token_type_ids")
     inputs = dict.fromkeys(names, inputs_outputs.TOKENS)
-    if model.signals.sinusoids is not None:
+    if model.shared_tensors.sinusoids is not None:
         inputs[SINUSOIDS] = _hidden(model)
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
@@ -306,7 +307,7 @@ def _layer_function(
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
         state = {name[len(_STATE) :]: tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
         flows = {name: tensors[_GIVEN + name] for name in read}
-        x, present = module(tensors["hidden"], signals_of(wire, tensors, flows), state)
+        x, present = module(tensors["hidden"], layer_inputs(wire, tensors, flows), state)
         return [x, *(present[name] for name in made)]
 
     return function

@@ -32,7 +32,8 @@ def test_a_checkpoint_that_fits_several_specs_names_them(archc: Archc, tmp_path:
     result = archc("build", checkpoint, "-o", tmp_path / "engine.plan")
     assert result.code == 2
     (error,) = result.errors
-    assert "model_type 'baichuan' fits several specs: baichuan-13b, baichuan2-13b, baichuan2; name one of them" in error
+    names = "baichuan-13b, baichuan2-13b, baichuan2"
+    assert f"model_type 'baichuan' matches several specs: {names}; pass the name of one of them" in error
     assert archc("build", "baichuan2", "--weights", checkpoint, "-o", tmp_path / "engine.plan").code == 0
 
 
@@ -56,10 +57,10 @@ def test_onnx_is_a_folder_that_inspect_reads(archc: Archc, tmp_path: Path, monke
         (["small-lm", "--random", "1", "--target", "abacus"], "target 'abacus' is not known"),
         (["small-lm", "--random", "1", "--dtype", "float8"], "choose float32 or float16"),
         (["small-lm", "--random", "1", "--set", "layer.norm.placement=psot"], "did you mean 'post'?"),
-        (["small-lm", "--random", "1", "--set", "nothing"], "'nothing' is not path=value"),
+        (["small-lm", "--random", "1", "--set", "nothing"], "expected path=value, got 'nothing'"),
         (["llama", "--random", "1"], "vocab_size"),
-        (["llama", "--random", "1", "--size", "9t"], "there is no size '9t'"),
-        ([str(TINY), "--size", "7b"], "one is enough"),
+        (["llama", "--random", "1", "--size", "9t"], "size '9t' not found"),
+        ([str(TINY), "--size", "7b"], "cannot be combined; pass one of them"),
         (["small-lm", "--weights", "nowhere"], "no such folder"),
         (["small-lm", "--random", "1", "-o", "nowhere/engine.plan"], "its folder does not exist"),
         (["small-lm", "--random", "1", "-o", "."], "is a folder"),

@@ -1,4 +1,4 @@
-"""A case with its checkpoint on disk and everything that archc makes of it, each made once."""
+"""A case with its checkpoint on disk and its builds; each is made on first use."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Built:
 
     @cached_property
     def reference(self) -> Reference:
-        """The independent model."""
+        """The independent implementation."""
         return self.case.make()
 
     @cached_property
     def checkpoint(self) -> Path:
-        """The reference's weights and config on disk."""
+        """The folder of the reference's weights and config."""
         self.reference.save(self.folder / "checkpoint")
         return self.folder / "checkpoint"
 
     @property
     def spec(self) -> str | Path:
-        """What a user would name: the checkpoint's folder, or the spec where its config names no family."""
+        """The SPEC argument of a build: the checkpoint's folder, or a spec's name if the config has no family."""
         return self.case.spec or self.checkpoint
 
     @cached_property
@@ -58,76 +58,66 @@ class Built:
 
     @cached_property
     def engine(self) -> Engine:
-        """The plan for the CPU, loaded."""
-        return load(self._build("engine.plan", "ort-cpu"), threads=1)
+        """The float32 plan for ort-cpu, loaded."""
+        return load(self.build_from(self.graphs, "engine.plan", "ort-cpu", "float32"), threads=1)
 
     @cached_property
     def portable(self) -> Path:
-        """The folder with the portable graph."""
-        return self._build("portable", "onnx")
+        """The folder of the portable graph."""
+        return self.build_from(self.graphs, "portable", "onnx", "float32")
 
-    def _build(self, name: str, target: str) -> Path:
-        return self.build_from(self.graphs, name, target, "float32")
-
-    def half(self, name: str, target: str) -> Path:
-        """The case built for a target in float16."""
-        return self.build_from(self.half_graphs, name, target, "float16")
+    def build_float16(self, name: str, target: str) -> Path:
+        """Build the case for a target in float16."""
+        return self.build_from(self.float16_graphs, name, target, "float16")
 
     def build_from(
         self, graphs: dict[str, ir.Model], name: str, target: str, dtype: str, quantize: str | None = None
     ) -> Path:
-        """A build that starts from these graphs: targets share one trace, which is most of a build's time."""
+        """Build from traced graphs: targets share one trace, which is most of a build's time."""
+        engine = EngineOptions(compute_capabilities=("8.9", "12.0")) if quantize == "fp8" else EngineOptions()
+        options = {"target": target, "dtype": dtype, "quantize": quantize, "engine": engine}
         with patch("archc.compiler.lower.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
-            return build(
-                self.spec, self.checkpoint, out=self.folder / name, target=target, dtype=dtype, quantize=quantize,
-                engine=EngineOptions(compute_capabilities=("8.9", "12.0")) if quantize == "fp8" else EngineOptions(),
-            )  # fmt: skip
+            return build(self.spec, self.checkpoint, out=self.folder / name, **options)
 
     @cached_property
-    def half_graphs(self) -> dict[str, ir.Model]:
-        """The graphs in float16 before any pass."""
+    def float16_graphs(self) -> dict[str, ir.Model]:
+        """The traced graphs in float16, before any pass."""
         return assemble(meta_model(self.bound, torch.float16))
 
     @cached_property
     def graphs(self) -> dict[str, ir.Model]:
-        """The graphs before any pass."""
+        """The traced graphs in float32, before any pass."""
         return assemble(meta_model(self.bound))
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
         """The portable graph in plain ONNX Runtime."""
-        return self._session("model.onnx")
+        return open_session(self.portable / "model.onnx")
 
     @cached_property
     def encoder_session(self) -> onnxruntime.InferenceSession | None:
         """The portable graph of an encoder-decoder's encoder."""
-        return self._session("encoder.onnx") if self.answers else None
-
-    def _session(self, name: str) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(self.portable / name, options, providers=["CPUExecutionProvider"])
+        return open_session(self.portable / "encoder.onnx") if self.is_encoder_decoder else None
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What the portable folder says about its graph."""
+        """The manifest of the portable graph."""
         text = (self.portable / "manifest.json").read_text("utf-8")
         manifest: dict[str, Any] = json.loads(text)
         return manifest
 
     @property
     def is_decoder(self) -> bool:
-        """Whether the topology has a cache."""
+        """Return whether the model decodes with a cache: a decoder or an encoder-decoder."""
         return self.case.topology != "encoder"
 
     @property
-    def answers(self) -> bool:
-        """Whether the model answers a source."""
+    def is_encoder_decoder(self) -> bool:
+        """Return whether the model has an encoder whose output the decoder attends to."""
         return self.case.topology == "encoder-decoder"
 
     def sources(self, batch: int, length: int, seed: int = 0) -> list[list[int]] | None:
-        """Random sources, where the model answers them."""
+        """Return random inputs of the encoder, or None for a model without one."""
         if self.bound.encoder is None:
             return None
         vocab = self.bound.encoder.embedding.vocab
@@ -136,17 +126,17 @@ class Built:
 
     @property
     def vocab(self) -> int:
-        """How many tokens there are."""
+        """The vocabulary's size."""
         return self.bound.embedding.vocab
 
-    def ids(self, batch: int, length: int, seed: int = 0, begin: bool = True) -> list[list[int]]:
-        """Random prompts, the same at every run; with `begin` they begin as the case wants."""
+    def ids(self, batch: int, length: int, seed: int = 0, with_lead: bool = True) -> list[list[int]]:
+        """Return random prompts that depend on the arguments alone; they begin with the case's lead tokens."""
         rows: list[list[int]] = np.random.default_rng(seed).integers(0, self.vocab, (batch, length)).tolist()
         lead = list(self.case.lead)
-        return [(lead + [token for token in row if token not in lead])[:length] for row in rows] if begin else rows
+        return [(lead + [token for token in row if token not in lead])[:length] for row in rows] if with_lead else rows
 
     def token_types(self, batch: int, length: int) -> list[list[int]] | None:
-        """Random token types, where the family has them."""
+        """Return random token types, or None for a family without them."""
         if not self.bound.embedding.token_types:
             return None
         random = np.random.default_rng(1)
@@ -154,16 +144,24 @@ class Built:
         return rows
 
     def close(self) -> None:
-        """Lets go of the plan's file."""
+        """Close the plan if it has been loaded."""
         if "engine" in self.__dict__:
             self.engine.close()
 
     def roles(self) -> list[str]:
-        """The outputs that the plan has: each of them is compared."""
+        """Return the roles of the plan's outputs, each of which the checks compare."""
         encoder = graph_outputs(self.bound.encoder, torch.float32) if self.bound.encoder is not None else []
         return [output.role for output in (*graph_outputs(self.bound, torch.float32), *encoder)]
 
 
-def for_tiny_models() -> None:
-    """One thread, which tiny models lose less by than they win."""
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """Open a graph in plain ONNX Runtime on the CPU, with one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def use_one_thread() -> None:
+    """Run torch on one thread: for tiny models, starting threads costs more than it saves."""
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What a family's reference file gives: cases, each a tiny checkpoint and an independent computation of its outputs."""
+"""Cases of a family: a tiny checkpoint each, with an independent implementation of the model."""
 
 from __future__ import annotations
 
@@ -19,41 +19,42 @@ class Reference(Protocol):
     """An independent implementation of a tiny model with fixed random weights."""
 
     @property
-    def source(self) -> str:
-        """Where it comes from: a class and its package's version, or the file that holds it."""
+    def provenance(self) -> str:
+        """Name the class and its package's version, or the file that holds the implementation."""
 
     @property
     def parameters(self) -> int:
-        """How many numbers the model has, shared ones counted once."""
+        """Return the number of parameters, shared ones counted once."""
 
     def save(self, folder: Path) -> None:
-        """Writes the checkpoint: config.json and safetensors."""
+        """Write the checkpoint: config.json and safetensors."""
 
     def outputs(self, ids: Ids, token_type_ids: Ids | None = None, source: Ids | None = None) -> Outputs:
-        """What the model computes for rows of one length, without a cache.
+        """Run rows of one length without a cache.
 
-        An encoder-decoder has a `source`, and of it hidden_states.
+        An encoder-decoder reads `source` with its encoder, whose output is `hidden_states`.
         """
 
     def in_steps(
         self, ids: Sequence[int], sizes: Sequence[int], source: Sequence[int] | None = None
     ) -> NDArray[np.float32]:
-        """Logits [seq, vocab] of one row, taken in by calls of the given sizes."""
+        """Return the logits [seq, vocab] of one row, fed in calls of the given sizes."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One variant of a family.
-
-    `length` is the longest prompt of the checks; a model whose cached decoding differs from a full run by its very
-    definition (dynamic rope scaling) says so with `depends_on_calls`.
-    """
+    """One variant of a family."""
 
     name: str
     make: Callable[[], Reference]
+    #: Tokens of the longest prompt of the checks.
     length: int = 13
-    spec: str | None = None  # where no config.json tells the family
+    #: The spec's name, for checkpoints whose config.json does not identify the family.
+    spec: str | None = None
+    #: Cached decoding differs from one full run by the model's definition (dynamic rope scaling).
     depends_on_calls: bool = False
-    lead: tuple[int, ...] = ()  # what every prompt begins with, all of it in the first call; an answer's start tokens
-    tokens: int = 12  # of the golden sequence
-    topology: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"  # an encoder has no cache to check
+    #: First tokens of every prompt, which one call must hold; an encoder-decoder's start tokens.
+    lead: tuple[int, ...] = ()
+    #: New tokens of the golden sequence.
+    tokens: int = 12
+    topology: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"

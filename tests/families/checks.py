@@ -1,14 +1,20 @@
-"""The checks that every case passes. Each gives the largest difference that it saw; none has a tolerance of its own."""
+"""The checks that every case passes. Each returns the largest difference that it measured, for the caller to judge."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
+from archc.compiler.build import load_torch, open_slots
 from archc.compiler.contract.shared_inputs import SOURCE_MASK
 from archc.compiler.modules.cost import parameter_count
 from archc.compiler.modules.model import Model, meta_model
@@ -21,54 +27,91 @@ Array = NDArray[Any]
 
 
 def check_slots(built: Built) -> float:
-    """The weight table fills every slot, and reads nothing else."""
+    """Check that the weight table reads every tensor of the checkpoint whole and once, or not at all.
+
+    Each tensor is filled with a label; the slots must hold every label as often as its tensor has elements. The
+    labels that slots hold make up the reference's parameters; the rest is buffers and unused heads.
+    """
     assert built.bound.topology == built.case.topology
-    slots = dict(built.module.named_parameters())
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in built.module.parameters())
+    folder, sizes = labeled_checkpoint(built.checkpoint, built.folder / "labeled")
     model = meta_model(built.bound)
-    assert {name: p.shape for name, p in slots.items()} == {name: p.shape for name, p in model.named_parameters()}
-    assert all(p.device.type == "cpu" and bool(torch.isfinite(p).all()) for p in slots.values())
+    counts = Counter[float]()
+    for parameter in load_torch(model, open_slots(built.bound, model, folder, None)).parameters():
+        assert parameter.device.type == "cpu"
+        labels, repeats = parameter.detach().unique(return_counts=True)
+        counts.update(dict(zip(labels.tolist(), repeats.tolist(), strict=True)))
+    partly_read = {name: count for label, (name, size) in sizes.items() if (count := counts[label]) not in (0, size)}
+    assert partly_read == {}
+    # A step that normalizes rows leaves no label: its tensor counts as one that is not read.
+    unlabeled = sum(count for label, count in counts.items() if label not in sizes)
+    unread = [size for label, (_, size) in sizes.items() if not counts[label]]
+    assert unlabeled in (0, *unread)
+    assert counts.total() == built.reference.parameters
     return 0.0
 
 
+def labeled_checkpoint(checkpoint: Path, folder: Path) -> tuple[Path, dict[float, tuple[str, int]]]:
+    """Copy a checkpoint, filling its tensors with labels; return each label's first tensor and number of elements.
+
+    Equal tensors get the same label, because tied weights are stored more than once in some checkpoints.
+    """
+    shutil.copytree(checkpoint, folder)
+    labels: dict[bytes, float] = {}
+    sizes: dict[float, tuple[str, int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors = load_file(file)
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point():
+                content = hashlib.sha256(tensor.numpy().tobytes()).digest()
+                label = labels.setdefault(content, len(labels) + 1.0)
+                sizes.setdefault(label, (name, tensor.numel()))
+                tensors[name] = torch.full_like(tensor, label)
+        save_file(tensors, file, {"format": "pt"})
+    return folder, sizes
+
+
 def check_parameters(built: Built) -> float:
-    """As many numbers as the reference has."""
+    """Check that the parameter count equals the reference's."""
     assert parameter_count(built.module) == built.reference.parameters
     assert built.engine.manifest.parameters == built.reference.parameters
     return 0.0
 
 
 def check_plan(built: Built) -> float:
-    """The plan for the CPU, whole sequences."""
+    """Compare the plan for the CPU with the reference on whole sequences."""
     ids, types, source = inputs_of(built)
-    return largest(outputs_of(built, ids, types, source), expected(built, ids, types, source))
+    return largest_difference(plan_outputs(built, ids, types, source), reference_outputs(built, ids, types, source))
 
 
 def check_torch(built: Built) -> float:
-    """The torch module, whole sequences."""
+    """Compare the torch module with the reference on whole sequences."""
     ids, types, source = inputs_of(built)
-    return largest(torch_outputs(built.module, ids, types, source), expected(built, ids, types, source))
+    outputs = torch_outputs(built.module, ids, types, source)
+    return largest_difference(outputs, reference_outputs(built, ids, types, source))
 
 
 def check_portable(built: Built) -> float:
-    """The portable graph in plain ONNX Runtime: a prefill, then single tokens."""
+    """Compare the portable graph in plain ONNX Runtime with the reference: a prefill, then single tokens."""
     ids, types, source = inputs_of(built)
     first = built.case.length - 4
-    crossed = run_encoder(built.encoder_session, built.manifest, source) if source is not None else None
-    got = run_portable(built.session, built.manifest, ids, types, first, crossed)
+    encoded = run_encoder(built.encoder_session, built.manifest, source) if source is not None else None
+    outputs = run_portable(built.session, built.manifest, ids, types, first, encoded)
     if built.case.depends_on_calls:
         sizes = [first, *[1] * (built.case.length - first)]
-        return largest(got, {"logits": np.stack([built.reference.in_steps(row, sizes) for row in ids])})
-    return largest(got, expected(built, ids, types, source))
+        logits = np.stack([built.reference.in_steps(row, sizes) for row in ids])
+        return largest_difference(outputs, {"logits": logits})
+    return largest_difference(outputs, reference_outputs(built, ids, types, source))
 
 
 def inputs_of(built: Built) -> tuple[Ids, Ids | None, Ids | None]:
-    """Two whole prompts, their token types where the family has them, and the sources that they answer."""
+    """Return two whole prompts, their token types, and the encoder's inputs; None where the family has none."""
     length = built.case.length
     return built.ids(2, length), built.token_types(2, length), built.sources(2, length - 2)
 
 
 def check_cache(built: Built) -> float:
-    """Steps of one, of three and of random sizes, at every position."""
+    """Compare calls of one token, of three and of random sizes with the reference at every position."""
     length = built.case.length
     ids, sources = built.ids(1, length)[0], built.sources(1, length - 3)
     source = sources[0] if sources else None
@@ -80,25 +123,25 @@ def check_cache(built: Built) -> float:
         [3] * (length // 3) + [length % 3] * bool(length % 3),
         np.diff([0, *cuts, length]).tolist(),
     ):
-        sizes = beginning_with(len(built.case.lead), sizes)
-        sequences = built.engine.sequences(1, 2, sources)  # little room at first: the cache grows on the way
+        sizes = with_first_call_of(len(built.case.lead), sizes)
+        sequences = built.engine.sequences(1, 2, sources)  # a small capacity, so that the cache grows
         logits = append_all(sequences, [ids], sizes)[0]
-        wanted = in_steps(built, ids, sizes, source)
-        worst = max(worst, difference(logits, wanted))
-    return max(worst, _check_asked(built, ids, sizes, wanted))
+        expected = reference_in_steps(built, ids, sizes, source)
+        worst = max(worst, difference(logits, expected))
+    return max(worst, _check_last_logits(built, ids, sizes, expected))
 
 
-def _check_asked(built: Built, ids: list[int], sizes: Sequence[int], wanted: Array) -> float:
-    """Calls that ask for no logits, and one that asks for the last token's."""
+def _check_last_logits(built: Built, ids: list[int], sizes: Sequence[int], expected: Array) -> float:
+    """Compare the last token's logits after calls that compute none."""
     sequences, start = built.engine.sequences(1, source=built.sources(1, built.case.length - 3)), 0
     for size in sizes[:-1]:
         assert sequences.append([ids[start : start + size]], logits="none") is None
         start += size
-    return difference(sequences.append([ids[start:]])[0], wanted[-1])
+    return difference(sequences.append([ids[start:]])[0], expected[-1])
 
 
 def check_ragged(built: Built) -> float:
-    """Rows of several lengths in one call, and for decoders a second ragged call, against each row alone."""
+    """Compare rows of several lengths in one call, and for decoders in a second one, with each row alone."""
     length = built.case.length
     lengths = [length - 2, max(3, len(built.case.lead)), length // 2]
     rows = [row[:n] for row, n in zip(built.ids(3, length), lengths, strict=True)]
@@ -107,7 +150,7 @@ def check_ragged(built: Built) -> float:
         return _ragged_encoder(
             built, rows, None if types is None else [t[:n] for t, n in zip(types, lengths, strict=True)]
         )
-    more = [row[:n] for row, n in zip(built.ids(3, 2, seed=1, begin=False), [1, 2, 2], strict=True)]
+    more = [row[:n] for row, n in zip(built.ids(3, 2, seed=1, with_lead=False), [1, 2, 2], strict=True)]
     sources = built.sources(3, length)
     if sources is not None:
         sources = [row[:n] for row, n in zip(sources, [length // 2, length, 1], strict=True)]
@@ -118,69 +161,69 @@ def check_ragged(built: Built) -> float:
     assert second is not None
     for index, (row, extra) in enumerate(zip(rows, more, strict=True)):
         source = sources[index] if sources is not None else None
-        alone = in_steps(built, [*row, *extra], [len(row), len(extra)], source)
+        alone = reference_in_steps(built, [*row, *extra], [len(row), len(extra)], source)
         worst = max(worst, difference(first[index, : len(row)], alone[: len(row)]))
         worst = max(worst, difference(second[index, : len(extra)], alone[len(row) :]))
     return worst
 
 
 def _ragged_encoder(built: Built, rows: list[list[int]], types: list[list[int]] | None) -> float:
-    got = outputs_of(built, rows, None if types is None else padded(types).clip(min=0))
+    outputs = plan_outputs(built, rows, None if types is None else padded(types).clip(min=0))
     worst = 0.0
     for index, row in enumerate(rows):
         alone = built.reference.outputs([row], None if types is None else [types[index]])
-        for role, values in got.items():
-            mine = values[index] if role == "pooled" else values[index, : len(row)]
-            worst = max(worst, difference(mine, alone[role][0]))
+        for role, values in outputs.items():
+            of_row = values[index] if role == "pooled" else values[index, : len(row)]
+            worst = max(worst, difference(of_row, alone[role][0]))
     return worst
 
 
-def outputs_of(built: Built, ids: Ids, types: Ids | Array | None, source: Ids | None = None) -> dict[str, Array]:
-    """Everything that the plan's engine gives for rows of ids, by role."""
+def plan_outputs(built: Built, ids: Ids, types: Ids | Array | None, source: Ids | None = None) -> dict[str, Array]:
+    """Return all outputs of the plan's engine by role."""
     if source is not None:
         return {"logits": built.engine.logits(source, types, ids), "hidden_states": built.engine.encode(source)}
     calls = {"logits": built.engine.logits, "hidden_states": built.engine.encode, "pooled": built.engine.pooled}
     return {role: calls[role](ids, types) for role in built.roles()}
 
 
-def expected(built: Built, ids: Ids, types: Ids | None, source: Ids | None = None) -> Outputs:
-    """What the reference computes, of the roles that the plan has; it must have them all."""
+def reference_outputs(built: Built, ids: Ids, types: Ids | None, source: Ids | None = None) -> Outputs:
+    """Return the reference's outputs of the plan's roles; KeyError if it lacks one."""
     outputs = built.reference.outputs(ids, types, source) if source is not None else built.reference.outputs(ids, types)
     return {role: outputs[role] for role in built.roles()}
 
 
-def in_steps(built: Built, ids: Sequence[int], sizes: Sequence[int], source: Sequence[int] | None) -> Array:
-    """The reference's logits of one row, its source where it answers one."""
+def reference_in_steps(built: Built, ids: Sequence[int], sizes: Sequence[int], source: Sequence[int] | None) -> Array:
+    """Return the reference's logits of one row in calls of the given sizes."""
     more = {} if source is None else {"source": source}
     return built.reference.in_steps(ids, sizes, **more)
 
 
 def prompt_end(module: Model, ids: Ids) -> int:
-    """How many tokens every row's prompt has; the rows of one call begin alike."""
+    """Return the prompt's length of a prefix LM; it is the same for all rows."""
     (end,) = {list(row).index(module.spec.prefix.end) for row in ids}
     return end
 
 
 def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: Ids | None = None) -> dict[str, Array]:
-    """One call of the torch module without a cache, its masks made by hand."""
+    """Run the torch module once without a cache, with masks computed here."""
     hidden, masks, states = {}, {}, None
     if module.encoder is not None:
         hidden = torch_outputs(module.encoder, source, None)
         with torch.no_grad():
-            states = module.crossed(torch.from_numpy(hidden["hidden_states"]))
+            states = module.encoder_kv(torch.from_numpy(hidden["hidden_states"]))
         masks[SOURCE_MASK] = torch.ones(len(source), 1, len(ids[0]), len(source[0]), dtype=torch.bool)
     tokens = torch.tensor(ids)
     batch, seq = tokens.shape
     position = torch.arange(seq)
     distance = position[:, None] - position
     for name, mask in module.wiring.masks.items():
-        seen = distance >= 0 if mask.causal else torch.ones(seq, seq, dtype=torch.bool)
+        visible = distance >= 0 if mask.causal else torch.ones(seq, seq, dtype=torch.bool)
         if mask.prefix:
-            seen = seen | (position < prompt_end(module, ids))
+            visible = visible | (position < prompt_end(module, ids))
         if mask.window is not None:
             near = distance < mask.window if mask.causal else distance.abs() <= mask.window
-            seen = seen & near
-        masks[name] = seen.expand(batch, 1, seq, seq)
+            visible = visible & near
+        masks[name] = visible.expand(batch, 1, seq, seq)
     positions = position.expand(batch, seq)
     blocks = None
     if module.wiring.block_positions:
@@ -188,14 +231,14 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
     types = None if token_type_ids is None else torch.tensor(token_type_ids)
     with torch.no_grad():
         outputs = module(tokens, masks, positions, types, positions, states, block_position_ids=blocks)
-    found = {"logits": outputs.logits, "pooled": outputs.pooled}
+    by_role = {"logits": outputs.logits, "pooled": outputs.pooled}
     if not module.cached:
-        found["hidden_states"] = outputs.hidden_states
-    return hidden | {role: value.numpy() for role, value in found.items() if value is not None}
+        by_role["hidden_states"] = outputs.hidden_states
+    return hidden | {role: value.numpy() for role, value in by_role.items() if value is not None}
 
 
-def beginning_with(count: int, sizes: Sequence[int]) -> list[int]:
-    """The sizes of calls, the first ones joined until they take in `count` tokens."""
+def with_first_call_of(count: int, sizes: Sequence[int]) -> list[int]:
+    """Join the first sizes of calls until the first call has at least `count` tokens."""
     joined = 0
     while joined < len(sizes) and sum(sizes[:joined]) < count:
         joined += 1
@@ -203,7 +246,7 @@ def beginning_with(count: int, sizes: Sequence[int]) -> list[int]:
 
 
 def append_all(sequences: Any, rows: Ids, sizes: Sequence[int]) -> Array:
-    """Logits [batch, seq, vocab] of rows of one length, taken in by calls of the given sizes."""
+    """Return logits [batch, seq, vocab] of rows of one length, fed in calls of the given sizes."""
     tokens, logits, start = np.array(rows), [], 0
     for size in sizes:
         logits.append(sequences.append(tokens[:, start : start + size], logits="all"))
@@ -213,19 +256,19 @@ def append_all(sequences: Any, rows: Ids, sizes: Sequence[int]) -> Array:
 
 
 def padded(rows: Ids) -> NDArray[np.int64]:
-    """Rows of several lengths as one array, −1 on the right."""
+    """Return rows of several lengths as one array, padded with −1 on the right."""
     width = max(map(len, rows))
     return np.array([[*row, *[-1] * (width - len(row))] for row in rows])
 
 
-def largest(got: Outputs, wanted: Outputs) -> float:
-    """The largest difference of two sets of outputs, which must have the same roles."""
-    assert got.keys() == wanted.keys()
-    return max(difference(got[role], wanted[role]) for role in wanted)
+def largest_difference(outputs: Outputs, expected: Outputs) -> float:
+    """Return the largest difference of two sets of outputs; they must have the same roles."""
+    assert outputs.keys() == expected.keys()
+    return max(difference(outputs[role], expected[role]) for role in expected)
 
 
-def difference(got: Array, wanted: Array) -> float:
-    """The largest difference of two arrays of one shape; infinite where either holds something that is no number."""
-    assert got.shape == wanted.shape, f"{got.shape} is not {wanted.shape}"
-    gap = np.abs(got.astype(np.float64) - wanted)
+def difference(values: Array, expected: Array) -> float:
+    """Return the largest difference of two arrays of one shape, infinity if either has a non-finite number."""
+    assert values.shape == expected.shape, f"{values.shape} is not {expected.shape}"
+    gap = np.abs(values.astype(np.float64) - expected)
     return float(gap.max()) if np.isfinite(gap).all() else float("inf")

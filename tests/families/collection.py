@@ -1,4 +1,4 @@
-"""Every spec of specs/ and the cases of its reference file, found without a list."""
+"""The specs of specs/ and the cases of their reference files, collected without a list."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ REFERENCES = Path(__file__).parent.parent / "reference"
 
 
 def module_name(family: str) -> str:
-    """The file of tests/reference that a family's cases are in, without .py."""
+    """Return the name of a family's module in tests/reference, and of its golden file."""
     return family.replace("-", "_")
 
 
 @cache
 def cases_of(family: str) -> tuple[Case, ...]:
-    """A family's cases; none where nobody wrote them, which `test_every_spec_has_cases` then says."""
+    """Return a family's cases, none if its module does not exist; `test_every_spec_has_cases` reports that."""
     name = f"tests.reference.{module_name(family)}"
     return tuple(import_module(name).CASES) if find_spec(name) is not None else ()
 
 
 def all_cases() -> list[tuple[str, Case]]:
-    """Every family's name with each of its cases."""
+    """Return every family's name with each of its cases."""
     return [(family, case) for family in shipped() for case in cases_of(family)]

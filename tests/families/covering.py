@@ -1,7 +1,7 @@
-"""A few families that together use every word that any family uses.
+"""A few families that together use every word of the vocabulary that any family uses.
 
-Building for GPUs costs a trace and an engine each, seconds that a hundred families have no place for in every test run:
-`targets_table` does all of them, the tests do these. A spec that brings a new word is among them by itself.
+A build for a GPU target takes a trace and an engine each, too many seconds for a hundred families in every test run.
+`targets_table` builds all families, the tests build these. A spec that uses a new word joins them automatically.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import yaml
 from archc.archspec import load_spec
 from archc.archspec.source.catalog import shipped
 
-# What a spec says about checkpoints and sizes is no computation.
-_APART = (
-    "family",
+# Keys of a spec that describe checkpoints and sizes, not the computation.
+_NOT_COMPUTATION = {
+    "config",
+    "context",
+    "derive",
     "description",
-    "source",
+    "family",
+    "ignore_config",
     "match",
     "sizes",
-    "config",
-    "ignore_config",
-    "derive",
-    "context",
+    "source",
     "weights",
-)
-# Keys whose values choose operators; other values change numbers, or leave a term out.
+}
+# Keys whose values choose operators; values of other keys change numbers or omit a term.
 _CHOICES = ("kind", "topology", "residual")
-# Every kind of engine and of cache, softcaps and sinks, whatever else these cover.
+# One family for each kind of engine and of cache, for softcaps and for sinks, in addition to the greedy choice.
 _ALWAYS = ("llama", "bert", "t5", "deepseek-v2", "jamba", "gemma2", "gpt-oss")
 
 
 @cache
 def covering() -> tuple[str, ...]:
-    """Their names: greedily the family with the most words that are not covered yet."""
+    """Return their names: greedily, the family with the most words that are not covered yet."""
     every = {name: frozenset(words(name)) for name in shipped()}
     chosen = [name for name in _ALWAYS if name in every]
     left = frozenset().union(*every.values()).difference(*(every[name] for name in chosen))
@@ -48,9 +48,9 @@ def covering() -> tuple[str, ...]:
 
 
 def words(family: str) -> Iterator[str]:
-    """What a spec chooses of each kind of part."""
+    """Yield the words of a spec's computation, as paths."""
     tree = yaml.safe_load(load_spec(family).text)
-    return _words({key: value for key, value in tree.items() if key not in _APART}, "")
+    return _words({key: value for key, value in tree.items() if key not in _NOT_COMPUTATION}, "")
 
 
 def _words(tree: Any, path: str) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _words(tree: Any, path: str) -> Iterator[str]:
             yield from _words(value, path)
     elif isinstance(tree, dict):
         for key, value in tree.items():
-            # A variant is a layer's words once more, and any norm is a norm.
+            # A variant has the words of a layer, and all norms have the same words.
             inner = path if key in ("variants", "encoder") else "norm" if key.endswith("norm") else f"{path}.{key}"
             yield from _words(value, inner)
             plain = isinstance(value, str) and value.replace("-", "").isalpha()

@@ -1,7 +1,7 @@
-"""Which kernels ONNX Runtime's CUDA provider has, and whether a graph finds one for each of its nodes.
+"""The kernels of ONNX Runtime's CUDA provider, and a check that it has one for each node of a graph.
 
-The table in data/cuda_kernels.json was read from ONNX Runtime's own list of kernels:
-python -m tests.families.cuda_kernels KERNELS.json trims such a list to the operators that archc's graphs may hold.
+The table data/cuda_kernels.json comes from ONNX Runtime's own list of kernels:
+`python -m tests.families.cuda_kernels KERNELS.json` trims such a list to the operators that archc's graphs may have.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ CONTRIBUTED = (
     "SkipSimplifiedLayerNormalization", "SkipLayerNormalization", "GroupQueryAttention", "MatMulNBits",
     "GatherBlockQuantized",
 )  # fmt: skip
-_EVER = 2**31 - 1
-# Operators without a kernel on the device, and why that costs nothing.
-ELSEWHERE = {"Constant": "becomes an initializer when the graph is loaded"}
+_NO_END = 2**31 - 1
+# Operators that need no kernel on the device.
+WITHOUT_KERNEL = {"Constant": "becomes an initializer when the graph is loaded"}
 _NAMES = {
     TensorProto.FLOAT: "float", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16",
     TensorProto.DOUBLE: "double", TensorProto.INT64: "int64", TensorProto.INT32: "int32", TensorProto.BOOL: "bool",
@@ -35,13 +35,13 @@ Kernels = dict[str, list[tuple[tuple[int, int], dict[str, list[str]]]]]
 
 @cache
 def kernels() -> Kernels:
-    """Versions and types of every kernel, by domain:operator."""
+    """Return versions and types of every kernel, by domain:operator."""
     table: Kernels = json.loads(DATA.read_text("utf-8"))
     return table
 
 
 def check_kernels(graph: bytes) -> None:
-    """Asserts that the CUDA provider has a kernel for every node of a graph, with the types that it is given."""
+    """Assert that the CUDA provider has a kernel for every node of a graph and the types of its inputs."""
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
     missing = sorted(set(_missing(model.graph, {})))
     assert missing == [], f"no CUDA kernel: {', '.join(missing)}"
@@ -53,9 +53,9 @@ def _missing(graph: GraphProto, outer: dict[str, int]) -> Iterator[str]:
         types[value.name] = value.type.tensor_type.elem_type
     for node in graph.node:
         known = all(types.get(name, 0) for name in node.input if name)
-        if node.op_type not in ELSEWHERE and not (known and _has_kernel(node, types)):
-            given = ", ".join(_NAMES.get(types.get(name, 0), "?") for name in node.input if name)
-            yield f"{node.op_type}({given})"
+        if node.op_type not in WITHOUT_KERNEL and not (known and _has_kernel(node, types)):
+            dtypes = ", ".join(_NAMES.get(types.get(name, 0), "?") for name in node.input if name)
+            yield f"{node.op_type}({dtypes})"
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 yield from _missing(attribute.g, types)
@@ -63,28 +63,27 @@ def _missing(graph: GraphProto, outer: dict[str, int]) -> Iterator[str]:
 
 def _has_kernel(node: NodeProto, types: dict[str, int]) -> bool:
     if node.domain == "com.microsoft":
-        # The floating-point types of all of its tensors are one, and integers of a kernel are its own.
-        found = {types[name] for name in node.input if types.get(name, 0) in _FLOATS}
-        (kind,) = {_NAMES[item] for item in found}
+        # All its floating-point tensors have one type; a kernel fixes the types of its integers.
+        (kind,) = {_NAMES[types[name]] for name in node.input if types.get(name, 0) in _FLOATS}
         integers = {_NAMES[types[name]] for name in node.input if types.get(name, 0) not in (0, *_FLOATS)}
         return any(
             {kind, *integers} <= {item for kinds in constraints.values() for item in kinds}
             for _, constraints in kernels().get(f"{node.domain}:{node.op_type}", [])
         )
     schema = onnx.defs.get_schema(node.op_type, OPSET)
-    wanted: dict[str, str] = {}
+    dtypes: dict[str, str] = {}
     for formals, names in ((schema.inputs, node.input), (schema.outputs, node.output)):
         for index, name in enumerate(names):
             formal = formals[min(index, len(formals) - 1)]
             if name and types.get(name, 0):
-                # A kernel names a constraint, or the one tensor that it is of.
-                wanted[formal.type_str] = wanted[formal.name] = _NAMES[types[name]]
+                # A kernel constrains a type variable of the schema, or one tensor.
+                dtypes[formal.type_str] = dtypes[formal.name] = _NAMES[types[name]]
     if node.op_type == "Scan":
-        wanted = {}  # takes every type, and its body is checked
+        dtypes = {}  # accepts every type, and its body is checked
     for (first, last), constraints in kernels().get(f"ai.onnx:{node.op_type}", []):
-        if first != schema.since_version and (last == _EVER or not first <= schema.since_version <= last):
+        if first != schema.since_version and (last == _NO_END or not first <= schema.since_version <= last):
             continue
-        if all(wanted[name] in kinds for name, kinds in constraints.items() if name in wanted):
+        if all(dtypes[name] in kinds for name, kinds in constraints.items() if name in dtypes):
             return True
     return False
 
@@ -93,12 +92,12 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def main(arguments: list[str]) -> None:
-    """Trims a list of kernels: the CUDA provider's, of operators and types that archc uses."""
+    """Trim a list of kernels to the CUDA provider's, and to operators and types that archc uses."""
     (source,) = arguments
     every = json.loads(Path(source).read_text("utf-8"))["CUDAExecutionProvider"]
     names = [*(f"ai.onnx:{name}" for name in sorted(ALLOWED)), *(f"com.microsoft:{name}" for name in CONTRIBUTED)]
     known = set(_NAMES.values())
-    kept = {
+    trimmed = {
         name: [
             (versions, {key: [kind for kind in kinds if kind in known] for key, kinds in constraints.items()})
             for versions, constraints in every[name]
@@ -107,7 +106,7 @@ def main(arguments: list[str]) -> None:
         for name in names
         if name in every
     }
-    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(found)}" for name, found in kept.items())
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(versions)}" for name, versions in trimmed.items())
     DATA.write_text(f"{{\n{lines}\n}}\n", "utf-8")
 
 

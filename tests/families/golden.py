@@ -1,4 +1,4 @@
-"""Recorded outputs of the references: what archc is held to even when the reference's package changes."""
+"""Recorded outputs of the references, which archc must reproduce even when the reference's package changes."""
 
 from __future__ import annotations
 
@@ -10,62 +10,65 @@ from typing import Any
 import numpy as np
 
 from tests.families.built import Built
-from tests.families.checks import TOLERANCE, difference, outputs_of, padded
+from tests.families.checks import TOLERANCE, Array, difference, padded, plan_outputs
 from tests.families.collection import module_name
 
 FOLDER = Path(__file__).parent.parent / "golden"
 SHORT = 4  # tokens of the second prompt
-_MARGIN = 1e-2  # by which a greedy choice leads: far more than rounding can turn
+_MARGIN = 1e-2  # lead of each greedy choice, far above rounding errors
 _DISTINCT = 5  # different tokens in a golden sequence
-_CORNER = 3  # of an encoder's outputs, the first rows and columns
+_CORNER = 3  # rows and columns that are recorded of an output
+_DIGITS = 5
 
 
 def golden_file(family: str) -> Path:
-    """Where a family's recorded outputs are."""
+    """Return the file of a family's recorded outputs."""
     return FOLDER / f"{module_name(family)}.json"
 
 
 def record(family: str, cases: list[Built]) -> dict[str, Any]:
-    """What the references compute, with what they are."""
+    """Return the outputs of a family's references, with their provenance."""
     return {
         "family": family,
         "command": f"python -m tests.families.record {family}",
         "versions": {package: version(package) for package in ("torch", "transformers")},
-        "cases": {built.case.name: {"reference": built.reference.source, **_recorded(built)} for built in cases},
+        "cases": {built.case.name: {"reference": built.reference.provenance, **_recorded(built)} for built in cases},
     }
 
 
 def _recorded(built: Built) -> dict[str, Any]:
     if built.is_decoder:
-        name = "sources" if built.answers else "prompts"
+        name = "sources" if built.is_encoder_decoder else "prompts"
         rows = [_greedy(built, length, seed) for length, seed in ((built.case.length, 100), (SHORT, 200))]
-        return {name: [prompt for prompt, _ in rows], "tokens": [tokens for _, tokens in rows]}
+        prompts, tokens = [prompt for prompt, _ in rows], [tokens for _, tokens in rows]
+        corners = [_rounded(_end_corner(_reference_logits(built, *row))) for row in rows]
+        return {name: prompts, "tokens": tokens, "logits": corners}
     ids, types = built.ids(2, built.case.length, seed=100), built.token_types(2, built.case.length)
     outputs = built.reference.outputs(ids, types)
     return {
         "ids": ids,
         "token_types": types,
-        "outputs": {role: np.round(_corner(outputs[role]).astype(float), 5).tolist() for role in built.roles()},
+        "outputs": {role: _rounded(_corner(outputs[role])) for role in built.roles()},
     }
 
 
 def _greedy(built: Built, length: int, seed: int) -> tuple[list[int], list[int]]:
-    """A prompt and its greedy tokens, of the first seed where every choice is clear and the tokens vary."""
+    """Return a prompt and its greedy tokens, of the first seed for which every choice is clear and the tokens vary."""
     for attempt in range(400):
         sources = built.sources(1, length, seed + attempt)
         prompt = sources[0] if sources is not None else built.ids(1, length, seed + attempt)[0]
         tokens = _clear_choices(built, prompt)
         if varied(tokens):
             return prompt, tokens
-    raise RuntimeError(f"{built.family}-{built.case.name}: no prompt makes it write varied tokens")
+    raise RuntimeError(f"{built.family}-{built.case.name}: no prompt leads to varied tokens")
 
 
 def _clear_choices(built: Built, prompt: list[int]) -> list[int]:
-    """Greedy tokens, as far as each leads by the margin."""
-    ids = list(built.case.lead if built.answers else prompt)
+    """Return the greedy tokens up to the first choice whose lead is below the margin."""
+    ids = list(built.case.lead if built.is_encoder_decoder else prompt)
     begin = len(ids)
     while len(ids) < begin + built.case.tokens:
-        if built.answers:
+        if built.is_encoder_decoder:
             logits = built.reference.outputs([ids], source=[prompt])["logits"][0, -1]
         elif built.case.depends_on_calls:
             logits = built.reference.in_steps(ids, [begin, *[1] * (len(ids) - begin)])[-1]
@@ -79,30 +82,69 @@ def _clear_choices(built: Built, prompt: list[int]) -> list[int]:
 
 
 def varied(tokens: list[int]) -> bool:
-    """Whether a sequence says something: few tokens of it repeat."""
+    """Return whether a sequence has enough different tokens to be a witness."""
     return len(set(tokens)) >= _DISTINCT
 
 
+def _decoder_ids(built: Built, tokens: list[int]) -> list[int]:
+    """Return the decoder's input of an encoder-decoder's recorded logits: start tokens and some of the output."""
+    return [*built.case.lead, *tokens[:_CORNER]]
+
+
+def _reference_logits(built: Built, prompt: list[int], tokens: list[int]) -> Array:
+    """Return the reference's logits [seq, vocab] of one prompt."""
+    if built.is_encoder_decoder:
+        return built.reference.outputs([_decoder_ids(built, tokens)], source=[prompt])["logits"][0]
+    return built.reference.outputs([prompt])["logits"][0]
+
+
 def check_golden(built: Built) -> float:
-    """The plan gives what was recorded: a decoder its tokens exactly, as one ragged batch; an encoder its numbers."""
+    """Compare the plan with the record: a decoder's greedy tokens and logits, an encoder's outputs."""
     recorded = json.loads(golden_file(built.family).read_text("utf-8"))["cases"][built.case.name]
     if built.is_decoder:
-        count = max(map(len, recorded["tokens"]))
-        assert all(varied(tokens) for tokens in recorded["tokens"])
-        if built.answers:
-            assert built.engine.manifest.tokens.start == built.case.lead
-        prompts = recorded["sources" if built.answers else "prompts"]
-        written = built.engine.generate(padded(prompts), count, ignore_eos=True)
-        # A row was recorded as far as its choices are clear.
-        assert [row[: len(tokens)] for row, tokens in zip(written, recorded["tokens"], strict=True)] == recorded[
-            "tokens"
-        ]
-        return 0.0
-    outputs = outputs_of(built, recorded["ids"], recorded["token_types"])
-    worst = max(difference(_corner(outputs[role]), np.array(recorded["outputs"][role])) for role in built.roles())
+        _check_tokens(built, recorded)
+        worst = _check_logits(built, recorded)
+    else:
+        outputs = plan_outputs(built, recorded["ids"], recorded["token_types"])
+        worst = max(difference(_corner(outputs[role]), np.array(recorded["outputs"][role])) for role in built.roles())
     assert worst < TOLERANCE
     return worst
 
 
-def _corner(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _check_tokens(built: Built, recorded: dict[str, Any]) -> None:
+    """Check that a decoder generates the recorded tokens, both prompts as one ragged batch."""
+    count = max(map(len, recorded["tokens"]))
+    assert all(varied(tokens) for tokens in recorded["tokens"])
+    if built.is_encoder_decoder:
+        assert built.engine.manifest.tokens.start == built.case.lead
+    prompts = recorded["sources" if built.is_encoder_decoder else "prompts"]
+    generated = built.engine.generate(padded(prompts), count, ignore_eos=True)
+    # A row was recorded up to its first unclear choice.
+    assert [row[: len(tokens)] for row, tokens in zip(generated, recorded["tokens"], strict=True)] == recorded["tokens"]
+
+
+def _check_logits(built: Built, recorded: dict[str, Any]) -> float:
+    """Return the largest difference from the recorded logits, each prompt in one call."""
+    worst = 0.0
+    prompts = recorded["sources" if built.is_encoder_decoder else "prompts"]
+    for prompt, tokens, corner in zip(prompts, recorded["tokens"], recorded["logits"], strict=True):
+        if built.is_encoder_decoder:
+            logits = built.engine.logits([prompt], decoder_ids=[_decoder_ids(built, tokens)])[0]
+        else:
+            logits = built.engine.logits([prompt])[0]
+        worst = max(worst, difference(_end_corner(logits), np.array(corner)))
+    return worst
+
+
+def _corner(values: Array) -> Array:
+    """Return the first rows and columns of an output, along every axis."""
     return values[tuple(slice(_CORNER) for _ in values.shape)]
+
+
+def _end_corner(logits: Array) -> Array:
+    """Return the logits [3, 3] of the last positions, which depend on the whole prompt."""
+    return logits[-_CORNER:, :_CORNER]
+
+
+def _rounded(values: Array) -> list[Any]:
+    return np.round(values.astype(float), _DIGITS).tolist()

@@ -1,4 +1,4 @@
-"""What a portable graph may hold: standard operators that every runtime has, state in place, nothing implied."""
+"""Rules of a portable graph: standard operators, state updated in place, explicit masks, scales and casts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GROWING = re.compile(r"(past_key_values|present)\.\d+\.(key|value|latent)")
 
 
 def check_graph(path: Path) -> None:
-    """Asserts every rule on the graph of a file with its weights beside it."""
+    """Assert every rule on a graph file whose weights are in the same folder."""
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.load(path, load_external_data=False)
     assert model.ir_version <= IR_VERSION
@@ -42,7 +42,7 @@ def check_graph(path: Path) -> None:
 
 
 def _every_node(graph: GraphProto) -> Iterator[NodeProto]:
-    """The nodes of a graph, and of what a Scan repeats."""
+    """Yield the nodes of a graph and of the bodies of its Scan nodes."""
     for node in graph.node:
         yield node
         for body in _bodies(node):
@@ -63,17 +63,17 @@ def _check_attention(node: NodeProto) -> None:
 
 
 def _check_state(model: onnx.ModelProto) -> None:
-    """Every present key and value is a past one with something scattered into it, so that both may share memory."""
+    """Assert that every present key and value is the past one after a TensorScatter, so that both may share memory."""
     inputs = {value.name for value in model.graph.input}
-    makers = {output: node for node in model.graph.node for output in node.output}
+    producers = {output: node for node in model.graph.node for output in node.output}
     presents = [value.name for value in model.graph.output if GROWING.fullmatch(value.name)]
     pasts = {name for name in inputs if GROWING.fullmatch(name)}
-    assert {makers[name].op_type for name in presents} <= {"TensorScatter"}
-    assert {name: makers[name].input[0] for name in presents} == {
+    assert {producers[name].op_type for name in presents} <= {"TensorScatter"}
+    assert {name: producers[name].input[0] for name in presents} == {
         past.replace("past_key_values.", "present."): past for past in pasts
     }
 
 
 def attribute(node: NodeProto, name: str) -> object:
-    """The value of a node's attribute, or None."""
+    """Return the value of a node's attribute, or None."""
     return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), None)

@@ -1,4 +1,4 @@
-"""Runs a portable ONNX folder in plain ONNX Runtime, its inputs made by hand: what any other tool would have to do."""
+"""Run a portable ONNX folder in plain ONNX Runtime, as another tool would, with inputs computed from the manifest."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Prompts(NamedTuple):
-    """Prompts that are read both ways: their length, and the two places of every token [batch, 2, seq]."""
+    """The prompt's length of a prefix LM, and the two position ids of every token [batch, 2, seq]."""
 
     length: int
-    places: NDArray[np.int64]
+    positions: NDArray[np.int64]
 
 
 def block_places(ids: Ids, end: int, blanks: Sequence[int]) -> NDArray[np.int64]:
-    """Each token's place in the text and in the written block [batch, 2, seq], token by token."""
+    """Return each token's position in the text and in the generated block [batch, 2, seq]."""
     rows = []
     for row in map(list, ids):
         begin = row.index(end)
@@ -34,24 +34,28 @@ def block_places(ids: Ids, end: int, blanks: Sequence[int]) -> NDArray[np.int64]
 
 
 def run_encoder(session: onnxruntime.InferenceSession, manifest: dict[str, Any], source: Ids) -> Arrays:
-    """What an encoder-decoder's encoder gives for rows of one length, by name."""
+    """Return the outputs of an encoder-decoder's encoder for rows of one length, by name."""
     return _call(session, manifest["encoder"], np.array(source), 0, {}, None)
 
 
 def run_portable(
-    session: onnxruntime.InferenceSession, manifest: dict[str, Any], ids: Ids, token_type_ids: Ids | None, first: int,
-    crossed: Arrays | None = None,
-) -> Arrays:  # fmt: skip
-    """Every output of rows of one length. A decoder takes in `first` tokens by one call, and the rest one at a time.
+    session: onnxruntime.InferenceSession,
+    manifest: dict[str, Any],
+    ids: Ids,
+    token_type_ids: Ids | None,
+    first: int,
+    encoded: Arrays | None = None,
+) -> Arrays:
+    """Return every output of rows of one length. A decoder reads `first` tokens in one call, then one token a call.
 
-    `crossed` is what the encoder gave, of which every call reads what is state, and no call changes it.
+    `encoded` has the encoder's outputs; those that are state are inputs of every call and never change.
     """
     if not manifest["state"]:
         return _call(session, manifest, np.array(ids), 0, {}, token_type_ids)
     tokens = np.array(ids)
     capacity = tokens.shape[1] + 3
     state = {
-        # A cache's free slots hold whatever was there before; a state of fixed size begins as zeros.
+        # Unused positions of a cache may hold any number; a recurrent state of fixed size begins as zeros.
         item["input"]: np.full(
             [len(ids) if d == "batch" else capacity if d == "capacity" else d for d in item["shape"]],
             7 if item["kind"] == "kv" else 0,
@@ -61,9 +65,9 @@ def run_portable(
         if item["kind"] != "cross"
     }
     hidden = {}
-    if crossed is not None:
-        hidden = {"hidden_states": crossed.pop("hidden_states")}
-        state |= crossed
+    if encoded is not None:
+        hidden = {"hidden_states": encoded.pop("hidden_states")}
+        state |= encoded
     prompts = None
     if manifest["prefix"] is not None:
         end, blanks = manifest["prefix"]["end"], manifest["prefix"]["blanks"]
@@ -78,9 +82,14 @@ def run_portable(
 
 
 def _call(
-    session: onnxruntime.InferenceSession, manifest: dict[str, Any], tokens: NDArray[np.int64], past: int,
-    state: Arrays, token_type_ids: Ids | None, prompts: Prompts | None = None,
-) -> Arrays:  # fmt: skip
+    session: onnxruntime.InferenceSession,
+    manifest: dict[str, Any],
+    tokens: NDArray[np.int64],
+    past: int,
+    state: Arrays,
+    token_type_ids: Ids | None,
+    prompts: Prompts | None = None,
+) -> Arrays:
     batch, seq = tokens.shape
     positions = np.broadcast_to(np.arange(past, past + seq), (batch, seq))
     feeds: Arrays = dict(state)
@@ -92,7 +101,7 @@ def _call(
                 feeds[item["name"]] = positions
             case "block_positions":
                 assert prompts is not None
-                feeds[item["name"]] = prompts.places[:, :, past : past + seq]
+                feeds[item["name"]] = prompts.positions[:, :, past : past + seq]
             case "token_types":
                 feeds[item["name"]] = np.array(token_type_ids)
             case "write_indices":
@@ -103,7 +112,7 @@ def _call(
                 feeds[item["name"]] = np.broadcast_to(np.arange(seq), (batch, seq))
             case "mask":
                 if item["mask"]["kind"] == "source":
-                    # Every token is real: rows of one length have no padding.
+                    # Rows of one length have no padding.
                     length = next(array.shape[2] for name, array in state.items() if name.startswith("cross_key"))
                     feeds[item["name"]] = np.ones((batch, 1, seq, length), np.bool_)
                     continue
@@ -116,13 +125,13 @@ def _call(
 
 def _mask(mask: dict[str, Any], batch: int, past: int, seq: int, prompt: int) -> NDArray[np.bool_]:
     total = past + seq
-    seen = np.ones((batch, 1, seq, total), np.bool_)
+    visible = np.ones((batch, 1, seq, total), np.bool_)
     for query in range(seq):
         for key in range(total):
             distance = past + query - key
             if mask["kind"] != "bidirectional":
                 too_far = mask["window"] is not None and distance >= mask["window"]
-                seen[:, :, query, key] = (distance >= 0 and not too_far) or key < prompt
+                visible[:, :, query, key] = (distance >= 0 and not too_far) or key < prompt
             else:
-                seen[:, :, query, key] = mask["window"] is None or abs(distance) <= mask["window"]
-    return seen
+                visible[:, :, query, key] = mask["window"] is None or abs(distance) <= mask["window"]
+    return visible

@@ -1,4 +1,4 @@
-"""Random weights under which every part of a computation shows in its result."""
+"""Random weights that make every part of a computation visible in its result."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from torch import Tensor, nn
 
 
 def normal(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Standard normal numbers that depend on the name and the seed alone, not on the order of tensors."""
+    """Return standard normal numbers that depend on the name and the seed alone, not on the order of tensors."""
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}:{name}".encode()))
     return torch.randn(shape, generator=generator)
 
 
 def spread(module: nn.Module, seed: int, gain: float = 0.2, table: float = 0.3, unit_offset: bool = False) -> None:
-    """Fills every parameter: biases and norm weights far from their usual values, matrices large enough to matter.
+    """Fill every parameter: biases and norm weights far from their initial values, matrices large enough to matter.
 
-    `unit_offset` is for norms that store their weight as a difference from one.
+    Args:
+        module: The module to fill.
+        seed: Chooses the numbers, together with each parameter's name.
+        gain: Standard deviation of matrices.
+        table: Standard deviation of embedding tables.
+        unit_offset: Norm weights are stored as differences from one.
     """
     tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     with torch.no_grad():

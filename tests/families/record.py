@@ -1,4 +1,4 @@
-"""Records tests/golden from the references: python -m tests.families.record [family ...]."""
+"""Record tests/golden from the references: python -m tests.families.record [family ...]."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 
 from archc.archspec.source.catalog import shipped
-from tests.families.built import Built, for_tiny_models
+from tests.families.built import Built, use_one_thread
 from tests.families.collection import cases_of
 from tests.families.golden import golden_file, record
 
 
 def main(families: list[str]) -> None:
-    """Writes the golden file of each family, or of all."""
-    for_tiny_models()
+    """Write the golden file of each family, or of all."""
+    use_one_thread()
     for family in families or shipped():
         with tempfile.TemporaryDirectory() as folder:
             cases = [Built(family, case, Path(folder) / case.name) for case in cases_of(family)]
@@ -26,7 +26,7 @@ def main(families: list[str]) -> None:
 
 
 def _compact(text: str) -> str:
-    """Lists of numbers on one line each."""
+    """Put each list of numbers on one line of its own."""
     lines: list[str] = []
     for line in text.splitlines():
         number = line.strip().rstrip(",").lstrip("-").replace(".", "").replace("e-", "").isdigit()

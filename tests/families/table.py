@@ -1,6 +1,6 @@
-"""The table of what is proven: python -m tests.families.table [--write] [family ...].
+"""The table of checks and measured differences: python -m tests.families.table [--write] [family ...].
 
-It is printed, or written to docs/families.md; with names, for those families alone.
+It is printed, or written to docs/families.md; with names, it has those families only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archc.archspec.source.catalog import shipped
 from tests.families import checks
-from tests.families.built import Built, for_tiny_models
+from tests.families.built import Built, use_one_thread
 from tests.families.collection import cases_of, module_name
 from tests.families.golden import check_golden
 from tests.families.graph_rules import check_graph
@@ -20,16 +20,16 @@ from tests.families.graph_rules import check_graph
 OUT = Path(__file__).parent.parent.parent / "docs" / "families.md"
 HEAD = """# Families
 
-Every spec of `specs/`, and how it is proven: on tiny random checkpoints with nonzero biases and spread norms, archc's
-float32 outputs are compared with an independent reference. The numbers are the largest absolute differences; a test
-fails at {tolerance:g}.
+The checks of every spec in `specs/`. On tiny random checkpoints with nonzero biases and non-trivial norm weights,
+archc's float32 outputs are compared with an independent reference. The numbers are the largest absolute differences;
+a test fails at {tolerance:g}.
 
 - **plan**: the plan for ONNX Runtime on the CPU, whole sequences. **torch**: the same model in torch.
   **portable**: the portable ONNX graph in plain ONNX Runtime, a prefill and then single tokens.
 - **cache**: the plan fed in steps of 1, of 3 and of random sizes. **ragged**: rows of several lengths in one batch,
   each against the reference alone.
-- **golden**: a decoder's greedy tokens equal the recorded ones; an encoder's recorded numbers are met.
-- **graph**: the portable graph holds standard operators only, explicit masks, and its cache in place.
+- **golden**: a decoder's greedy tokens equal the recorded ones; recorded logits and encoder outputs are reproduced.
+- **graph**: the portable graph has standard operators only, explicit masks, and a cache that is updated in place.
 
 Written by `python -m tests.families.table --write`.
 
@@ -39,12 +39,12 @@ Written by `python -m tests.families.table --write`.
 
 
 def main(arguments: list[str]) -> int:
-    """Prints or writes the table; 1 where a check fails."""
-    for_tiny_models()
+    """Print or write the table; return 1 if a check fails."""
+    use_one_thread()
     families = [argument for argument in arguments if argument != "--write"] or list(shipped())
     rows = [row(family, index) for family in families for index in range(len(cases_of(family)))]
     text = HEAD.format(tolerance=checks.TOLERANCE) + "".join(rows)
-    text += "".join(f"\n**fails**: {name} is proven by nothing.\n" for name in families if not cases_of(name))
+    text += "".join(f"\n**fails**: {name} has no reference and no check.\n" for name in families if not cases_of(name))
     if "--write" in arguments:
         OUT.write_text(text, "utf-8")
     else:
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 
 def row(family: str, index: int) -> str:
-    """One case's line."""
+    """Return the line of one case."""
     case = cases_of(family)[index]
     with tempfile.TemporaryDirectory() as folder:
         built = Built(family, case, Path(folder))
@@ -68,7 +68,7 @@ def row(family: str, index: int) -> str:
             cell(lambda: checks.check_ragged(built)),
             cell(lambda: check_golden(built)),
             cell(lambda: [check_graph(path) for path in built.portable.glob("*.onnx")] and None),
-            built.reference.source,
+            built.reference.provenance,
         ]
         built.close()
     print(f"{module_name(family)} {case.name}", file=sys.stderr)
@@ -76,7 +76,7 @@ def row(family: str, index: int) -> str:
 
 
 def cell(check: Callable[[], float | None]) -> str:
-    """A check's result as a word or a number."""
+    """Return a check's result as a word or a number."""
     try:
         gap = check()
     except Exception as error:

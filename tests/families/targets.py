@@ -1,4 +1,4 @@
-"""Checks of what a case becomes for GPUs, on a machine that has none."""
+"""Checks of a case's builds for GPU targets, on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -11,45 +11,43 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
-import onnx_ir as ir
-import onnxruntime
 from numpy.typing import NDArray
 
 import archc.compiler.output.tensorrt.plan
 from archc.compiler.output.tensorrt.network import Account
-from archc.compiler.targets import TARGETS, tensorrt
+from archc.compiler.targets import TARGETS, TENSORRT
 from archc.plan import Engine, Plan
-from tests.families.built import Built
-from tests.families.checks import check_portable, expected, inputs_of
+from tests.families.built import Built, open_session
+from tests.families.checks import check_portable, inputs_of, reference_outputs
 from tests.families.cuda_kernels import check_kernels
-from tests.families.decided import decided_rows
 from tests.families.graph_rules import check_graph
 from tests.families.portable import Arrays, run_encoder, run_portable
+from tests.families.router_margins import rows_with_clear_routing
 
-HALF_TOLERANCE = 2e-2
-"""Of the largest number of an output."""
+FLOAT16_TOLERANCE = 2e-2
+"""Relative to the largest number of an output."""
 
 
 @dataclass(frozen=True)
 class EngineResult:
-    """What building engines took."""
+    """Build time and size of a case's engines."""
 
     seconds: float
     bytes: int
 
 
 def check_engine(built: Built) -> EngineResult:
-    """TensorRT for RTX parses and builds every graph; its attention layers, read back, are masked and not causal."""
+    """Build every graph with TensorRT for RTX, and check that its attention layers have a mask and no causal flag."""
     accounts: list[Account] = []
     check = archc.compiler.output.tensorrt.plan.check_account
 
-    def recording(account: Account, engine: Engine) -> None:
+    def record(account: Account, engine: Engine) -> None:
         accounts.append(account)
         check(account, engine)
 
     begin = time.perf_counter()
-    with patch("archc.compiler.output.tensorrt.plan.check_account", recording):
-        plan = built.half("engine.plan", "tensorrt-rtx")
+    with patch("archc.compiler.output.tensorrt.plan.check_account", record):
+        plan = built.build_float16("engine.plan", "tensorrt-rtx")
     seconds = time.perf_counter() - begin
     layers = [layer for account in accounts for layer in account.attentions]
     assert all(layer.masked and not layer.causal for layer in layers)
@@ -59,90 +57,74 @@ def check_engine(built: Built) -> EngineResult:
         files = [part.engine.file for part in (manifest, manifest.encoder) if part is not None and part.engine]
         size = sum(opened.size(name) for name in files)
     assert len(accounts) == len(files)
-    graphs = [list(graph.graph) for graph in built.half_graphs.values()]
-    # Next to a Scan, attention is MatMul and Softmax for TensorRT.
-    fused = [nodes for nodes in graphs if not any(node.op_type == "Scan" for node in nodes)]
-    assert len(layers) == sum(is_standard_attention(node) for nodes in fused for node in nodes)
+    kinds = [[node.op_type for node in graph.graph] for graph in built.float16_graphs.values()]
+    # In a graph with a Scan, attention is decomposed for TensorRT.
+    assert len(layers) == sum(graph.count("Attention") for graph in kinds if "Scan" not in graph)
     assert sum(account.cache_updates for account in accounts) == sum(item.kind == "kv" for item in manifest.state)
     return EngineResult(seconds, size)
 
 
-def is_standard_attention(node: ir.Node) -> bool:
-    """Return whether a node of a traced graph becomes a standard Attention: it has no softcap and no sinks."""
-    if node.op_type == "Attention":
-        return len(node.inputs) < 6 and not node.attributes["softcap"].as_float()
-    return node.op_type == "LatentAttention"
-
-
-def check_form(built: Built) -> float:
-    """TensorRT's passes over the portable graph compute what they should, in ONNX Runtime in float32."""
-    onnx = replace(TARGETS["onnx"], passes=tensorrt.lowering)
+def check_tensorrt_passes(built: Built) -> float:
+    """Compare the portable graph after TensorRT's passes, run in ONNX Runtime in float32, with the reference."""
+    onnx = replace(TARGETS["onnx"], passes=TENSORRT)
     with patch.dict("archc.compiler.options.TARGETS", onnx=onnx):
-        folder = built.build_from(built.graphs, "form", "onnx", "float32")
-    form = copy(built)
+        folder = built.build_from(built.graphs, "tensorrt-passes", "onnx", "float32")
+    lowered = copy(built)
     for name in ("session", "encoder_session", "manifest"):
-        vars(form).pop(name, None)
-    vars(form)["portable"] = folder
-    return check_portable(form)
+        vars(lowered).pop(name, None)
+    vars(lowered)["portable"] = folder
+    return check_portable(lowered)
 
 
 def check_cuda(built: Built) -> None:
-    """ONNX Runtime's CUDA provider has a kernel for every node."""
-    with Plan(built.half("cuda.plan", "ort-cuda")) as plan:
+    """Check that ONNX Runtime's CUDA provider has a kernel for every node."""
+    with Plan(built.build_float16("cuda.plan", "ort-cuda")) as plan:
         for name in plan.names:
             if name.endswith(".onnx"):
                 check_kernels(plan.read(name))
 
 
 def check_rules(built: Built) -> None:
-    """The portable graph in float16 holds nothing that a runtime may lack."""
-    for path in half_folder(built).glob("*.onnx"):
+    """Check the rules of the portable graph in float16."""
+    for path in float16_folder(built).glob("*.onnx"):
         check_graph(path)
 
 
-def half_folder(built: Built) -> Path:
-    """The portable graph in float16."""
-    folder = built.folder / "half"
-    return folder if folder.exists() else built.half("half", "onnx")
+def float16_folder(built: Built) -> Path:
+    """Build the portable graph in float16, once."""
+    folder = built.folder / "float16"
+    return folder if folder.exists() else built.build_float16("float16", "onnx")
 
 
-class Half(NamedTuple):
-    """How far float16 is off, as a part of the output's largest number, and how many prompts were left out of it."""
+class Float16Error(NamedTuple):
+    """The error of float16 relative to the output's largest number, and the number of prompts left out."""
 
-    gap: float
+    error: float
     undecided: int
 
 
-def check_half(built: Built) -> Half:
-    """The portable graph in float16, on the CPU, beside the reference in float32, where routers decide clearly."""
-    folder = half_folder(built)
+def check_float16(built: Built) -> Float16Error:
+    """Compare the portable graph in float16, on the CPU, with the reference in float32, on rows with clear routing."""
+    folder = float16_folder(built)
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     ids, types, source = inputs_of(built)
-    ids, undecided = decided_rows(built, ids)
+    ids, undecided = rows_with_clear_routing(built, ids)
     first = built.case.length - 4
-    crossed = run_encoder(session(folder / "encoder.onnx"), manifest, source) if source is not None else None
-    got = run_portable(session(folder / "model.onnx"), manifest, ids, types, first, crossed)
+    encoded = run_encoder(open_session(folder / "encoder.onnx"), manifest, source) if source is not None else None
+    outputs = run_portable(open_session(folder / "model.onnx"), manifest, ids, types, first, encoded)
     if built.case.depends_on_calls:
         sizes = [first, *[1] * (built.case.length - first)]
-        wanted: Arrays = {"logits": np.stack([built.reference.in_steps(row, sizes) for row in ids])}
+        reference: Arrays = {"logits": np.stack([built.reference.in_steps(row, sizes) for row in ids])}
     else:
-        wanted = dict(expected(built, ids, types, source))
-    assert got.keys() == wanted.keys()
-    gap = max(distance(got[role], wanted[role]) for role in wanted)
-    assert gap < HALF_TOLERANCE, f"{gap:.1e} from the reference"
-    return Half(gap, undecided)
+        reference = dict(reference_outputs(built, ids, types, source))
+    assert outputs.keys() == reference.keys()
+    error = max(relative_error(outputs[role], reference[role]) for role in reference)
+    assert error < FLOAT16_TOLERANCE, f"{error:.1e} from the reference"
+    return Float16Error(error, undecided)
 
 
-def distance(got: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
-    """The largest difference as a part of the largest number wanted; infinite where something is no number."""
-    assert got.shape == wanted.shape
-    gap = float(np.abs(got.astype(np.float64) - wanted).max() / np.abs(wanted).max())
-    return gap if np.isfinite(gap) else float("inf")
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    """A graph in plain ONNX Runtime on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def relative_error(values: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """Return the largest difference relative to the largest expected number, infinity if it is not finite."""
+    assert values.shape == expected.shape
+    error = float(np.abs(values.astype(np.float64) - expected).max() / np.abs(expected).max())
+    return error if np.isfinite(error) else float("inf")

@@ -1,7 +1,7 @@
-"""The table of what builds for GPUs: python -m tests.families.targets_table [--write | --forms] [family ...].
+"""The table of builds for GPU targets: python -m tests.families.targets_table [--write | --forms] [family ...].
 
-It is printed, or written to docs/targets.md; with names, for those families alone. With --forms, the engines of every
-other dtype and of fewer bits instead, a line each.
+It is printed, or written to docs/targets.md; with names, it has those families only. With --forms, each family's
+engines in the other dtypes and quantizations are built instead, and a line is printed for each.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from archc.compiler.modules.model import meta_model
 from archc.compiler.targets import TARGETS
 from archc.compiler.tracing.stitch import assemble
 from tests.families import targets
-from tests.families.built import Built, for_tiny_models
+from tests.families.built import Built, use_one_thread
 from tests.families.collection import cases_of
-from tests.families.decided import LEAD
+from tests.families.router_margins import MARGIN
 
 FORMS = [("float32", None), ("bfloat16", None), *(("float16", bits) for bits in ("int8", "int4", "fp8"))]
 FAILS = "**fails**"
@@ -29,18 +29,19 @@ HEAD = """# Targets
 
 {targets}
 
-What has run on which hardware is in README.md. This page says what *builds*, on a machine without a GPU: the first tiny
-case of every family, in float16.
+The hardware that plans have run on is listed in README.md. This page lists the builds that succeed on a machine
+without a GPU: the first tiny case of every family, in float16.
 
-- **graph**: the portable graph holds allowed operators, opset and types only, its masks are explicit, its cache is in
-  place. **float16**: it runs in plain ONNX Runtime on the CPU; the largest difference from the float32 reference, as a
-  part of the output's largest number (a test fails at {tolerance:g}). Prompts on which a router finds two experts'
-  scores within {lead:g} of each other are left out and counted as undecided: there rounding may take either.
+- **graph**: the portable graph has only allowed operators, opsets and types, explicit masks, and a cache that is
+  updated in place. **float16**: it runs in plain ONNX Runtime on the CPU; the number is the largest difference from the
+  float32 reference, relative to the output's largest number (a test fails at {tolerance:g}). Prompts for which the
+  scores of two experts are within {margin:g} of each other are left out and counted as undecided, because rounding may
+  choose either.
 - **tensorrt-rtx**: TensorRT for RTX {version} parses and builds it, with profiles for prompts and for single tokens,
-  for compute capabilities 8.6, 8.9 and 12.0; seconds of the whole build (tracing left out), and the engine's bytes. Its
-  attention layers, read back from the parsed network, have a mask and no causal flag. TensorRT itself is not there to
-  be built with without a GPU; its parser and API are nearly the same.
-- **CUDA kernels**: ONNX Runtime 1.31.1 has a CUDA kernel for every node of the graph for `ort-cuda`, with its types.
+  for compute capabilities 8.6, 8.9 and 12.0; seconds of the build without tracing, and the engine's size. Its attention
+  layers, read back from the parsed network, have a mask and no causal flag. TensorRT itself cannot build without a GPU;
+  its parser and API are nearly the same.
+- **CUDA kernels**: ONNX Runtime 1.31.1 has a CUDA kernel for every node of the graph for `ort-cuda` and its types.
 
 Written by `python -m tests.families.targets_table --write`.
 
@@ -50,17 +51,19 @@ Written by `python -m tests.families.targets_table --write`.
 
 
 def main(arguments: list[str]) -> int:
-    """Prints or writes the table; 1 where a check fails."""
+    """Print or write the table; return 1 if a check fails."""
     import tensorrt_rtx
 
-    for_tiny_models()
+    use_one_thread()
     families = [argument for argument in arguments if not argument.startswith("--")] or list(shipped())
     if "--forms" in arguments:
         return int(sum(print_forms(family) for family in families) > 0)
     listed = "\n".join(
         f"- `{target.name}`: {target.description}; {', '.join(target.dtypes)}" for target in TARGETS.values()
     )
-    text = HEAD.format(targets=listed, tolerance=targets.HALF_TOLERANCE, lead=LEAD, version=tensorrt_rtx.__version__)
+    text = HEAD.format(
+        targets=listed, tolerance=targets.FLOAT16_TOLERANCE, margin=MARGIN, version=tensorrt_rtx.__version__
+    )
     text += "".join(row(family) for family in families)
     if "--write" in arguments:
         OUT.write_text(text, "utf-8")
@@ -70,7 +73,7 @@ def main(arguments: list[str]) -> int:
 
 
 def row(family: str) -> str:
-    """A family's line."""
+    """Return the line of a family."""
     case = cases_of(family)[0]
     with tempfile.TemporaryDirectory() as folder:
         built = Built(family, case, Path(folder))
@@ -79,7 +82,7 @@ def row(family: str) -> str:
             family,
             case.name,
             cell(lambda: targets.check_rules(built)),
-            cell(lambda: half(built)),
+            cell(lambda: float16_error(built)),
             cell(lambda: engines.append(targets.check_engine(built)) or f"{engines[0].seconds:.1f}"),
             f"{engines[0].bytes:,}" if engines else "",
             cell(lambda: targets.check_cuda(built)),
@@ -89,32 +92,32 @@ def row(family: str) -> str:
 
 
 def print_forms(family: str) -> int:
-    """Prints whether the engines of a family build in each form that the table is not about; how many do not."""
+    """Print the result of a family's build in each form that the table leaves out; return the number of failures."""
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         built = Built(family, cases_of(family)[0], Path(folder))
         for dtype, quantize in FORMS:
 
             def size(dtype: str = dtype, quantize: str | None = quantize) -> str:
-                half = dtype == "float16"
-                graphs = built.half_graphs if half else assemble(meta_model(built.bound, DTYPES[dtype]))
+                is_float16 = dtype == "float16"
+                graphs = built.float16_graphs if is_float16 else assemble(meta_model(built.bound, DTYPES[dtype]))
                 plan = built.build_from(graphs, "engine.plan", "tensorrt-rtx", dtype, quantize)
                 return f"{plan.stat().st_size:,} bytes"
 
-            said = cell(size)
-            failures += said == FAILS
-            print(f"{family:16} {dtype:8} {quantize or '':4} {said}", flush=True)
+            result = cell(size)
+            failures += result == FAILS
+            print(f"{family:16} {dtype:8} {quantize or '':4} {result}", flush=True)
     return failures
 
 
-def half(built: Built) -> str:
-    """How far float16 is off, and how many prompts say nothing about it."""
-    gap, undecided = targets.check_half(built)
-    return f"{gap:.0e}" + (f", {undecided} undecided" if undecided else "")
+def float16_error(built: Built) -> str:
+    """Return the error of float16, and the number of prompts left out."""
+    error, undecided = targets.check_float16(built)
+    return f"{error:.0e}" + (f", {undecided} undecided" if undecided else "")
 
 
 def cell(check: Callable[[], str | None]) -> str:
-    """A check's result in a word."""
+    """Return a check's result in a word."""
     try:
         return check() or "all"
     except Exception as error:

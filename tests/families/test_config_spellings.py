@@ -1,4 +1,4 @@
-"""The same weights under the config spellings of both generations give the same plan."""
+"""Configs in the spelling of transformers 4 and of transformers 5 bind alike and build the same plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.families.collection import cases_of
 
 
 def older(config: dict[str, Any]) -> dict[str, Any]:
-    """rope_parameters as files before transformers 5 have it."""
+    """Return a config with rope_parameters spelled as before transformers 5."""
     config = copy.deepcopy(config)
     rope = config.pop("rope_parameters")
     config["rope_theta"] = rope.pop("rope_theta")
@@ -26,7 +26,7 @@ def older(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def respelled(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A case's config in both spellings, its checkpoint in the folder."""
+    """Save a case's checkpoint in the folder; return its config in both spellings."""
     next(case for case in cases_of("llama") if case.name == name).make().save(folder)
     newer = read_config(folder)
     assert "rope_parameters" in newer
@@ -40,32 +40,32 @@ def test_older_and_newer_config_bind_alike(name: str, tmp_path: Path) -> None:
     assert before == newer
 
 
-# Values that a class takes for itself and that make no model of the family.
-FILLED_IN = {"deepseek_v2": {"num_experts_per_tok": 2}}
+# Defaults of a class under which it is no model of the family.
+REPLACED_DEFAULTS = {"deepseek_v2": {"num_experts_per_tok": 2}}
 CLASSES = [(family, kind) for family in shipped() for kind in load_spec(family).model_types if kind in CONFIG_MAPPING]
 
 
 def sections(bound: BoundSpec) -> list[Any]:
-    """All that is computed; how long a text may be is no part of it."""
+    """Return the parts of a bound spec that define the computation; the context length is not one."""
     stack = [bound.embedding, bound.layers, bound.final_norm, bound.head, bound.pooler]
     return [*stack, *(sections(bound.encoder) if bound.encoder is not None else ())]
 
 
-@pytest.mark.parametrize(("family", "model_type"), CLASSES)
-def test_a_key_that_is_not_there_is_what_the_class_takes_it_for(family: str, model_type: str) -> None:
+@pytest.mark.parametrize(("family", "model_type"), CLASSES, ids=map("-".join, CLASSES))
+def test_an_absent_key_has_the_default_of_the_class(family: str, model_type: str) -> None:
     spec = load_spec(family)
-    config = CONFIG_MAPPING[model_type]().to_dict() | FILLED_IN.get(model_type, {})
+    config = CONFIG_MAPPING[model_type]().to_dict() | REPLACED_DEFAULTS.get(model_type, {})
     whole = sections(spec.bind(config))
     for key in filter(spec.reads_config, config):
         try:
             less = spec.bind({name: value for name, value in config.items() if name != key})
         except ConfigError as error:
-            assert [key in problem.message for problem in error.problems] == [True]  # noqa: PT017 - or it is missed
+            assert [key in problem.message for problem in error.problems] == [True]  # noqa: PT017 - no error is fine, too
         else:
             assert sections(less) == whole, key
 
 
-def test_older_and_newer_config_give_equal_plans(tmp_path: Path) -> None:
+def test_older_and_newer_config_build_equal_plans(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     _, before = respelled("yarn", checkpoint)
     newer = build(checkpoint, out=tmp_path / "newer.plan")

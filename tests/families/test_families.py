@@ -1,4 +1,4 @@
-"""The ladder of checks, climbed by every case of every spec in specs/."""
+"""The checks of every case of every spec in specs/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from archc.archspec.source.catalog import shipped
 from tests.families import checks
-from tests.families.built import Built, for_tiny_models
+from tests.families.built import Built, use_one_thread
 from tests.families.case import Case
 from tests.families.checks import TOLERANCE
 from tests.families.collection import REFERENCES, all_cases, cases_of, module_name
@@ -20,15 +20,15 @@ Pair = tuple[str, Case]
 
 @pytest.fixture(scope="session")
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    for_tiny_models()
+    use_one_thread()
     family, case = request.param
-    made = Built(family, case, tmp_path_factory.mktemp(f"{family}-{case.name}"))
-    yield made
-    made.close()
+    families_case = Built(family, case, tmp_path_factory.mktemp(f"{family}-{case.name}"))
+    yield families_case
+    families_case.close()
 
 
 def every(pairs: list[Pair]) -> pytest.MarkDecorator:
-    """The cases as parameters."""
+    """Return a parametrization of `built` by cases, named FAMILY-CASE."""
     params = [pytest.param(pair, id=f"{pair[0]}-{pair[1].name}") for pair in pairs]
     return pytest.mark.parametrize("built", params, indirect=True, scope="session")
 
@@ -40,9 +40,9 @@ every_decoder = every([pair for pair in all_cases() if pair[1].topology != "enco
 @pytest.mark.parametrize("family", shipped())
 def test_every_spec_has_cases(family: str) -> None:
     names = [case.name for case in cases_of(family)]
-    assert names, f"specs/{family}.yaml is proven by nothing: write tests/reference/{module_name(family)}.py"
+    assert names, f"specs/{family}.yaml has no reference; write tests/reference/{module_name(family)}.py"
     assert len(set(names)) == len(names)
-    assert golden_file(family).is_file(), f"record its golden outputs: python -m tests.families.record {family}"
+    assert golden_file(family).is_file(), f"{family}: no golden file; run python -m tests.families.record {family}"
 
 
 def test_every_reference_has_a_spec() -> None:

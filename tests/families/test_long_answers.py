@@ -1,4 +1,4 @@
-"""Two hundred tokens of an answer by calls of one, of seven and of random sizes, over sources that are read once."""
+"""Two hundred tokens of an encoder-decoder in calls of one, of seven and of random sizes; the encoder runs once."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.families.built import Built, for_tiny_models
-from tests.families.checks import TOLERANCE, append_all, difference, expected, padded
+from tests.families.built import Built, use_one_thread
+from tests.families.checks import TOLERANCE, append_all, difference, padded, reference_outputs
 from tests.families.collection import cases_of
 
 TOKENS = 200
 # A table of position biases that all layers share, and one in every layer.
-ANSWERING = [("t5", "1.0"), ("umt5", "published")]
+CASES = [("t5", "1.0"), ("umt5", "published")]
 
 
-@pytest.fixture(scope="module", params=ANSWERING, ids="-".join)
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    for_tiny_models()
+    use_one_thread()
     family, name = request.param
     (case,) = (case for case in cases_of(family) if case.name == name)
-    made = Built(family, case, tmp_path_factory.mktemp(f"{family}-{name}"))
-    yield made
-    made.close()
+    long_case = Built(family, case, tmp_path_factory.mktemp(f"{family}-{name}"))
+    yield long_case
+    long_case.close()
 
 
 def sizes_of_calls(size: int | None) -> list[int]:
-    """Calls of one size, the last one shorter; or of random sizes."""
+    """Return calls of one size, the last one shorter, or for None of random sizes."""
     if size is None:
         cuts = np.sort(np.random.default_rng(5).choice(np.arange(1, TOKENS), size=17, replace=False))
         return np.diff([0, *cuts, TOKENS]).tolist()
@@ -35,11 +35,11 @@ def sizes_of_calls(size: int | None) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [1, 7, None], ids=["ones", "sevens", "random"])
-def test_calls_of_any_size_give_what_one_run_gives(built: Built, size: int | None) -> None:
-    ids, sources = built.ids(2, TOKENS, begin=False), built.sources(2, 31)
+def test_calls_of_any_size_equal_one_run(built: Built, size: int | None) -> None:
+    ids, sources = built.ids(2, TOKENS, with_lead=False), built.sources(2, 31)
     assert sources is not None
     sources[1] = sources[1][:11]
-    got = append_all(built.engine.sequences(2, 2, padded(sources)), ids, sizes_of_calls(size))
+    logits = append_all(built.engine.sequences(2, 2, padded(sources)), ids, sizes_of_calls(size))
     for row, source in enumerate(sources):
-        wanted = expected(built, [ids[row]], None, [source])["logits"][0]
-        assert difference(got[row], wanted) < TOLERANCE
+        alone = reference_outputs(built, [ids[row]], None, [source])["logits"][0]
+        assert difference(logits[row], alone) < TOLERANCE

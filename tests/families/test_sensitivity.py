@@ -1,6 +1,6 @@
-"""Would the checks notice? Every number and every choice of a bound spec is changed, and the outputs must move.
+"""Mutations of a bound spec: every number and every choice is changed, and the outputs must change with it.
 
-A reference that cannot tell a wrong epsilon from the right one proves nothing about it.
+A reference whose outputs are the same with a wrong epsilon is no evidence for the right one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from archc.archspec.vocabulary import Router
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from tests.families.built import Built
-from tests.families.checks import TOLERANCE, difference, expected, inputs_of, torch_outputs
+from tests.families.checks import TOLERANCE, difference, inputs_of, reference_outputs, torch_outputs
 from tests.families.test_families import built, every_case
 
 __all__ = ["built"]
 
-# Switches and whole numbers that change what is computed and not which weights there are.
+# Switches and integers that change the computation and not the set of weights.
 SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize"}
 LENGTHS = {"window": 1, "original_max_position_embeddings": 40, "per_token": 1, "chosen": 1, "max_distance": 3}
-# Numbers that are rounded, or whose default is the likely mistake: a small change would not show, or not be likely.
+# Factors for numbers that are rounded, or whose likely mistake is another default: a small change would not show.
 FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}
 CHOICES: dict[str, list[Any]] = {
     "activation": ["silu", "relu", "gelu", "gelu_tanh"],
@@ -35,7 +35,7 @@ CHOICES: dict[str, list[Any]] = {
     "by": ["max", "top-2"],
     "layout": ["interleaved", "halves"],
 }
-LEARNED = {"xielu"}  # has weights of its own, which no other choice would read
+LEARNED = {"xielu"}  # has weights, which no other activation reads
 
 
 MARGIN = 5 * TOLERANCE
@@ -43,7 +43,7 @@ SHAPES = {"fraction"}
 
 
 def changed(name: str, value: Any) -> list[Any]:
-    """Other values of a field, near enough to be a plausible mistake."""
+    """Return other values of a field that are plausible mistakes."""
     match value:
         case bool():
             return [not value] if name in SWITCHES else []
@@ -57,12 +57,12 @@ def changed(name: str, value: Any) -> list[Any]:
 
 
 def _is_same(router: Router, name: str) -> bool:
-    """Whether a change changes nothing: a softmax over the chosen is the one over all, renormalised."""
+    """Return whether a change has no effect: a softmax over the chosen is the one over all, normalized again."""
     return (name == "over" and router.renormalize) or (name in ("over", "renormalize") and router.over == "chosen")
 
 
 def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """A word with one field changed at a time, each with the field's path."""
+    """Yield a word with one field changed at a time, each with the field's path."""
     for name in type(word).model_fields:
         value = getattr(word, name)
         if name == "unit_offset" and not getattr(word, "affine", True):
@@ -70,7 +70,7 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
         if isinstance(word, Router) and word.score == "softmax" and _is_same(word, name):
             continue
         if name == "activation" and getattr(word, "beta", None):
-            continue  # a beta means silu
+            continue  # beta is a parameter of silu
         if isinstance(value, BaseModel):
             for where, inner in variations(value, f"{path}.{name}"):
                 yield where, word.model_copy(update={name: inner})
@@ -80,7 +80,7 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
-    """The spec with one thing wrong, for each of its things; in layers, the same thing wrong in all equal ones."""
+    """Yield the spec with one field changed, for each field; equal layers change together."""
     if spec.encoder is not None:
         for where, encoder in wrong_specs(spec.encoder):
             yield f"encoder.{where}", replace(spec, encoder=encoder)
@@ -93,15 +93,15 @@ def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
 
 
 @every_case
-def test_every_mistake_shows(built: Built) -> None:
+def test_every_mutation_changes_the_outputs(built: Built) -> None:
     ids, types, source = inputs_of(built)
-    wanted = expected(built, ids, types, source)
+    reference = reference_outputs(built, ids, types, source)
     weak = {}
     for where, spec in wrong_specs(built.bound):
         model = meta_model(spec)
         module = load_torch(model, open_slots(spec, model, built.checkpoint, None))
-        got = torch_outputs(module, ids, types, source)
-        gap = max(difference(got[role], wanted[role]) for role in wanted)
+        outputs = torch_outputs(module, ids, types, source)
+        gap = max(difference(outputs[role], reference[role]) for role in reference)
         if gap < MARGIN:
             weak[where] = gap
     assert weak == {}

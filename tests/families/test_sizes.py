@@ -1,4 +1,4 @@
-"""Parameter counts of published sizes, on the meta device: no memory is needed to know them."""
+"""Parameter counts of published sizes, on the meta device, which needs no memory for weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from archc.archspec import load_spec
 from archc.compiler.modules.cost import parameter_count
 from archc.compiler.modules.model import meta_model
 
-# From the models' cards or papers, counted exactly by transformers' classes on the meta device where the cards round.
+# From model cards or papers; if those round, counted by transformers' classes on the meta device.
 PUBLISHED = [
     ("small-lm", None, 128_625_408),
     ("gpt2", "small", 124_439_808),
@@ -35,14 +35,14 @@ PUBLISHED = [
     ("minicpm3", "4b", 4_073_875_968),
     ("deepseek-v2", "lite", 15_706_484_224),
     ("deepseek-v2", "236b", 235_741_434_880),
-    # transformers counts the biases on the choice of experts apart: 58 · 256 and 26 · 64 of them.
+    # transformers does not count the selection biases of routers: 58 · 256 and 26 · 64 of them.
     ("deepseek-v3", "671b", 671_026_404_352 + 14_848),
     ("deepseek-v3", "moonlight-16b", 15_960_108_544 + 1_664),
     ("apertus", "8b", 8_053_338_176),
     ("exaone4", "1.2b", 1_279_391_488),
     ("arcee", "4.5b", 4_619_184_640),
     ("codegen", "2b", 2_779_356_160),
-    ("albert", "base-v2", 11_812_272),  # less the head that orders sentences
+    ("albert", "base-v2", 11_812_272),  # without the sentence-order head
     ("rwkv4", "169m", 169_342_464),
     ("rwkv5", "1b5", 1_577_754_624),
     ("rwkv7", "0.1b", 191_034_624),
@@ -60,11 +60,11 @@ PUBLISHED = [
     ("t5", "small", 60_506_624),
     ("t5", "v1.1-base", 247_577_856),
     ("mt5", "small", 300_176_768),
-    ("bart", "base", 139_420_416 + 50_265),  # the bias on the logits is a buffer, which the card does not count
+    ("bart", "base", 139_420_416 + 50_265),  # the card does not count the bias on the logits, a buffer
     ("bart", "large", 406_291_456 + 50_265),
 ]
 
 
-@pytest.mark.parametrize(("family", "size", "count"), PUBLISHED)
+@pytest.mark.parametrize(("family", "size", "count"), PUBLISHED, ids=[f"{name}-{size}" for name, size, _ in PUBLISHED])
 def test_published_parameter_count(family: str, size: str | None, count: int) -> None:
     assert parameter_count(meta_model(load_spec(family).bind(size=size))) == count

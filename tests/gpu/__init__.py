@@ -1,4 +1,4 @@
-"""What only a machine with a GPU can say: `python -m tests.gpu` there runs all of it and prints a table.
+"""Checks that need a GPU: `python -m tests.gpu` runs all of them and prints a table.
 
 pytest collects nothing here, so that a machine without a GPU has no test to skip.
 """

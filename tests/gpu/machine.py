@@ -1,4 +1,4 @@
-"""The GPU of this machine, and what it allows."""
+"""The GPU of this machine, its targets, and its memory bandwidth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 _BUFFER = 1 << 30  # bytes: far more than a GPU's cache
 
-_RTX = ("7.5", "8.6", "8.9", "12.0", "12.1")  # what TensorRT for RTX runs on
+_RTX = ("7.5", "8.6", "8.9", "12.0", "12.1")  # compute capabilities of TensorRT for RTX
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Gpu:
 
 
 def find_gpu() -> Gpu | None:
-    """The first GPU of this machine, or None."""
+    """Return the first GPU of this machine, or None."""
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,compute_cap,memory.total", "--format=csv,noheader"]
-        found = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
-        if found.returncode == 0 and found.stdout.strip():
-            return Gpu(*(part.strip() for part in found.stdout.splitlines()[0].split(",")))
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            return Gpu(*(part.strip() for part in done.stdout.splitlines()[0].split(",")))
     torch: Any = import_module("torch")
     if not torch.cuda.is_available():
         return None
@@ -43,25 +43,25 @@ def find_gpu() -> Gpu | None:
 
 
 def targets_here(gpu: Gpu | None) -> tuple[list[str], dict[str, str]]:
-    """The GPU's targets whose packages are installed, and why the others are not to be had."""
+    """Return the GPU's targets whose packages are installed, and a reason for each of the others."""
     needed = {
         "ort-cuda": ("onnxruntime",),
         "tensorrt": ("tensorrt", "cuda.bindings"),
         "tensorrt-rtx": ("tensorrt_rtx", "cuda.bindings"),
     }
-    missing = {target: [name for name in names if not _is_there(name)] for target, names in needed.items()}
+    missing = {target: [name for name in names if not _is_installed(name)] for target, names in needed.items()}
     if not missing["ort-cuda"]:
         providers = import_module("onnxruntime").get_available_providers()
         if "CUDAExecutionProvider" not in providers:
             missing["ort-cuda"] = ["onnxruntime-gpu"]
     reasons = {target: f"{', '.join(names)} not installed" for target, names in missing.items() if names}
     if gpu is not None and gpu.capability not in _RTX:
-        reasons["tensorrt-rtx"] = f"this GPU's compute capability is {gpu.capability}, and it takes {', '.join(_RTX)}"
+        reasons["tensorrt-rtx"] = f"this GPU's compute capability is {gpu.capability}; supported: {', '.join(_RTX)}"
     return [target for target in needed if target not in reasons], reasons
 
 
 def bandwidth() -> float | None:
-    """Bytes per second of the GPU's memory, by the best of six copies of 1 GiB in it; None without CUDA in torch."""
+    """Return the GPU memory's bandwidth in bytes per second, best of six 1 GiB copies; None if torch has no CUDA."""
     torch: Any = import_module("torch")
     if not torch.cuda.is_available():
         return None
@@ -76,8 +76,8 @@ def bandwidth() -> float | None:
     return best
 
 
-def _is_there(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # the parent package is missing
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,14 @@ from archc.compiler.output.tensorrt.package import PACKAGES
 from archc.compiler.output.tensorrt.sections import EngineOptions
 from archc.runtime import EngineError
 from archc.runtime.engine import Engine, load
-from tests.families.built import Built, for_tiny_models
+from tests.families.built import Built, use_one_thread
 from tests.families.case import Case, Ids, Outputs
-from tests.families.checks import TOLERANCE, expected, inputs_of
+from tests.families.checks import TOLERANCE, inputs_of, reference_outputs
 from tests.families.collection import cases_of
-from tests.families.decided import decided_rows
+from tests.families.router_margins import rows_with_clear_routing
 
-# The largest difference over the largest number of the reference. A float16 has 11 bits and a bfloat16 has 8: the same
-# number of units in the last place are eight times as much.
+# Largest difference relative to the largest number of the reference. A float16 has 11 significand bits and a bfloat16
+# has 8, so one unit in the last place is eight times as large.
 RELATIVE = {"float16": 2e-2, "bfloat16": 16e-2}
 _BATCH = 2
 _NEW = 8
@@ -32,7 +32,7 @@ _NEW = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One family on one target in one dtype: the largest difference, or why there is none."""
+    """One family on one target in one dtype: the largest difference, or the reason for its absence."""
 
     family: str
     target: str
@@ -43,40 +43,39 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether it was built and ran, and came close enough."""
+        """Return whether the plan was built, ran, and is within the limit."""
         return not self.problem and self.worst <= self.limit
 
 
 @dataclass
 class Prepared:
-    """One family's case: its plans by target and dtype, and what the reference makes of the same ids."""
+    """One family's case: its plans by target and dtype, and the reference's outputs for the same ids."""
 
     family: str
     case: Case | None = None
     ids: Ids = ()
     types: Ids | None = None
     source: Ids | None = None
-    wanted: Outputs = field(default_factory=dict)
+    reference: Outputs = field(default_factory=dict)
     plans: dict[tuple[str, str], Path] = field(default_factory=dict)
     refusals: dict[tuple[str, str], str] = field(default_factory=dict)
     problem: str = ""
 
 
 def prepare(family: str, targets: Sequence[str], dtypes: Sequence[str], folder: Path) -> Prepared:
-    """Build the plans of a family's first case and ask its reference; runs in a process of its own, on the CPU."""
-    for_tiny_models()
+    """Build the plans of a family's first case and run its reference; runs in a child process, on the CPU."""
+    use_one_thread()
     prepared = Prepared(family)
     try:
         case = cases_of(family)[0]
         built = Built(family, case, folder)
         ids, types, source = inputs_of(built)
-        ids, _ = decided_rows(built, ids)
-        wanted = expected(built, ids, types, source)
+        ids, _ = rows_with_clear_routing(built, ids)
+        outputs = reference_outputs(built, ids, types, source)
         prepared = Prepared(
-            family, None, ids, types, source, {role: np.asarray(value) for role, value in wanted.items()}
+            family, None, ids, types, source, {role: np.asarray(value) for role, value in outputs.items()}
         )
-        prepared.case = Case(case.name, make=_no_reference, length=case.length, depends_on_calls=case.depends_on_calls,
-                             topology=case.topology)  # fmt: skip
+        prepared.case = replace(case, make=_no_reference)
         for target in targets:
             for dtype in dtypes:
                 out = folder / f"{target}-{dtype}.plan"
@@ -86,19 +85,19 @@ def prepare(family: str, targets: Sequence[str], dtypes: Sequence[str], folder: 
                     prepared.plans[target, dtype] = out
                 except BuildError as error:
                     prepared.refusals[target, dtype] = str(error)
-    except Exception:  # what is wrong with one family is its row's matter
+    except Exception:  # an error of one family is reported in its row
         prepared.problem = traceback.format_exc().strip().splitlines()[-1]
     return prepared
 
 
 def engine_options(target: str, batch: int = 1) -> EngineOptions:
-    """An engine for the GPU here alone, where the target can build for others too."""
-    here = device_capability() if PACKAGES[target].ahead else None
-    return EngineOptions(max_batch_size=batch, compute_capabilities=(here,) if here is not None else ())
+    """Return options that build an engine for the present GPU only, if the target can build for others too."""
+    capability = device_capability() if PACKAGES[target].ahead else None
+    return EngineOptions(max_batch_size=batch, compute_capabilities=(capability,) if capability is not None else ())
 
 
 def _no_reference() -> None:
-    raise AssertionError("the reference stays in the process that made it")
+    raise AssertionError("the reference is not sent between processes")
 
 
 def check(
@@ -110,21 +109,21 @@ def check(
             row = Row(prepared.family, target, dtype)
             if prepared.problem:
                 yield Row(**{**vars(row), "problem": prepared.problem})
-            elif said := prepared.refusals.get((target, dtype)):
-                yield Row(**{**vars(row), "problem": said.splitlines()[0]})
+            elif refusal := prepared.refusals.get((target, dtype)):
+                yield Row(**{**vars(row), "problem": refusal.splitlines()[0]})
             else:
                 yield _measured(row, prepared, prepared.plans[target, dtype], cuda_graph)
 
 
 def _measured(row: Row, prepared: Prepared, plan: Path, cuda_graph: bool | None) -> Row:
-    scale = max(float(np.abs(value).max()) for value in prepared.wanted.values())
+    scale = max(float(np.abs(value).max()) for value in prepared.reference.values())
     limit = TOLERANCE if row.dtype == "float32" else RELATIVE[row.dtype] * scale
     try:
         engine = load(plan, threads=1, cuda_graph=cuda_graph)
         try:
             worst = max(
-                float(np.abs(got.astype(np.float64) - prepared.wanted[role]).max(initial=0))
-                for role, got in _outputs(engine, prepared)
+                float(np.abs(values.astype(np.float64) - prepared.reference[role]).max(initial=0))
+                for role, values in _outputs(engine, prepared)
             )
             _check_greedy(engine, prepared)
         finally:
@@ -137,7 +136,7 @@ def _measured(row: Row, prepared: Prepared, plan: Path, cuda_graph: bool | None)
 def _outputs(engine: Engine, prepared: Prepared) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Whole sequences; then, where there is a cache, a prompt and single tokens."""
     ids, types, source = prepared.ids, prepared.types, prepared.source
-    roles = set(prepared.wanted)
+    roles = set(prepared.reference)
     if source is not None:
         yield "logits", engine.logits(source, types, ids)
         yield "hidden_states", engine.encode(source)
@@ -158,25 +157,27 @@ def _in_steps(engine: Engine, ids: Ids, source: Ids | None, first: int) -> NDArr
     tokens = np.array(ids)
     sequences = engine.sequences(len(tokens), source=source) if source is not None else engine.sequences(len(tokens))
     parts = [tokens[:, :first], *(tokens[:, at : at + 1] for at in range(first, tokens.shape[1]))]
-    found = [sequences.append(part, logits="all") for part in parts]
-    return np.concatenate([part for part in found if part is not None], axis=1)
+    logits = [sequences.append(part, logits="all") for part in parts]
+    return np.concatenate([part for part in logits if part is not None], axis=1)
 
 
 def _check_greedy(engine: Engine, prepared: Prepared) -> None:
-    """The tokens that the device chooses are those that the host would choose of the same logits."""
+    """Check that the tokens chosen on the device are the argmax of the same logits on the host."""
     if engine.manifest.topology == "encoder":
         return
     ids, source = prepared.ids, prepared.source
     prompt = ids if source is None else source
     options = {} if source is None else {"decoder_ids": ids}
-    written = engine.generate(prompt, _NEW, ignore_eos=True, **options)
+    generated = engine.generate(prompt, _NEW, ignore_eos=True, **options)
     sequences = engine.sequences(len(ids), source=source) if source is not None else engine.sequences(len(ids))
     logits, never = sequences.append(np.array(ids)), list(engine.manifest.tokens.never)
     for step in range(_NEW):
         assert logits is not None
         logits[:, never] = -np.inf
         for row, line in enumerate(logits):
-            # Two runs of one sum may round differently, so a near tie is not told apart.
-            gap = line.max() - line[written[row][step]]
-            assert gap <= 1e-2 * np.abs(line[np.isfinite(line)]).max(), f"step {step} of row {row} is not the likeliest"
-        logits = sequences.append(np.array([[line[step]] for line in written]))
+            # Two runs of one sum may round differently, so either token of a near tie is correct.
+            gap = line.max() - line[generated[row][step]]
+            assert gap <= 1e-2 * np.abs(line[np.isfinite(line)]).max(), (
+                f"step {step} of row {row} is not the most likely token"
+            )
+        logits = sequences.append(np.array([[line[step]] for line in generated]))

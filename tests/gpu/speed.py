@@ -1,4 +1,4 @@
-"""Prefill and decode beside transformers, eager and compiled with CUDA graphs, and beside what the memory allows."""
+"""Prefill and decode speed next to transformers, eager and compiled with CUDA graphs, and to the memory's limit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PROMPT, _NEW, _ROUNDS = 512, 128, 3
 
 @dataclass(frozen=True)
 class Speed:
-    """Tokens per second of one way to run the model, and its share of the memory's limit in decode."""
+    """Tokens per second of one runner, and its share of the memory bandwidth's limit in decode."""
 
-    way: str
+    runner: str
     dtype: str
     prefill: float
     decode: float
@@ -31,13 +31,13 @@ class Speed:
 
 
 def measure(targets: Sequence[str], dtype: str, folder: Path, bandwidth: float | None) -> Iterator[Speed]:
-    """Each way in turn, the median of some rounds after one that warms up."""
+    """Yield the speed of each runner: medians of several rounds after a warm-up."""
     prompt = np.random.default_rng(0).integers(0, 150_000, _PROMPT).tolist()
     weights = 0
     for target in targets:
         options = {"engine": engine_options(target)} if target.startswith("tensorrt") else {}
-        plan = build(FAMILY, size=SIZE, random=0, out=folder / f"{target}.plan", target=target, dtype=dtype,
-                     max_seq_len=1024, **options)  # fmt: skip
+        options |= {"target": target, "dtype": dtype, "max_seq_len": 1024}
+        plan = build(FAMILY, size=SIZE, random=0, out=folder / f"{target}.plan", **options)
         for graphs in (False, True):
             engine = load(plan, cuda_graph=graphs)
             weights = 2 * engine.manifest.parameters if dtype != "float32" else 4 * engine.manifest.parameters
@@ -63,7 +63,7 @@ def _peers(prompt: list[int], dtype: str, weights: int, bandwidth: float | None)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     ids = torch.tensor([prompt], device="cuda")
-    for way, options in (("eager", {}), ("compiled, CUDA graphs", {"cache_implementation": "static"})):
+    for mode, options in (("eager", {}), ("compiled, CUDA graphs", {"cache_implementation": "static"})):
 
         def run(new: int, options: dict[str, Any] = options) -> object:
             with torch.no_grad():
@@ -71,10 +71,10 @@ def _peers(prompt: list[int], dtype: str, weights: int, bandwidth: float | None)
             torch.cuda.synchronize()
             return None
 
-        yield _speed(f"transformers {way}", dtype, run, weights, bandwidth)
+        yield _speed(f"transformers {mode}", dtype, run, weights, bandwidth)
 
 
-def _speed(way: str, dtype: str, run: Callable[[int], object], weights: int, bandwidth: float | None) -> Speed:
+def _speed(runner: str, dtype: str, run: Callable[[int], object], weights: int, bandwidth: float | None) -> Speed:
     def seconds(new: int) -> float:
         begin = time.perf_counter()
         run(new)
@@ -85,4 +85,4 @@ def _speed(way: str, dtype: str, run: Callable[[int], object], weights: int, ban
     first = statistics.median(seconds(1) for _ in range(_ROUNDS))
     whole = statistics.median(seconds(_NEW) for _ in range(_ROUNDS))
     decode = (_NEW - 1) / max(whole - first, 1e-9)
-    return Speed(way, dtype, _PROMPT / first, decode, decode * weights / bandwidth if bandwidth else None)
+    return Speed(runner, dtype, _PROMPT / first, decode, decode * weights / bandwidth if bandwidth else None)

@@ -49,7 +49,7 @@ class ByHand(ABC):
         return 0.2 * value if value.ndim > 1 else 0.3 * value + float(name.endswith("weight"))
 
     @property
-    def source(self) -> str:
+    def provenance(self) -> str:
         """The file of the family."""
         return type(self).__module__.replace(".", "/") + ".py"
 

@@ -1,5 +1,6 @@
 """ChatGLM-6B, from its formulas (Du et al. 2022, GLM): two-dimensional rotary positions, prompts read both ways, and a
-residual that carries the normed input."""
+residual that carries the normed input.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class FromTransformers:
             model.generation_config.eos_token_id = None
 
     @property
-    def source(self) -> str:
+    def provenance(self) -> str:
         """The class and the version of transformers."""
         return f"transformers {version('transformers')} {type(self.model).__name__}"
 

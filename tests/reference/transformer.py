@@ -92,7 +92,7 @@ class ByTorch:
         self.model.eval()
 
     @property
-    def source(self) -> str:
+    def provenance(self) -> str:
         """The class and the version of torch."""
         return f"torch {torch.__version__} nn.Transformer"
 

@@ -13,7 +13,7 @@ from tests.reference.t5 import SIZES, Answer, answering
 
 def umt5(seed: int, tie: bool, **changes: Any) -> FromTransformers:
     """A tiny umT5 with the given differences from SIZES."""
-    return answering("UMT5ForConditionalGeneration", UMT5Config(**SIZES | changes), seed, tie)
+    return answering("UMT5ForConditionalGeneration", UMT5Config(**SIZES | changes, tie_word_embeddings=tie), seed, tie)
 
 
 CASES = (

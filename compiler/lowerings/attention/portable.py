@@ -101,4 +101,4 @@ def written_out(
     weights = softmax_with_sinks(op, seen, sinks, heads, wide)
     weights.type = ir.TensorType(wide)
     weights = reshape(cast(op, weights, dtype_of(v)), 0, kv_heads, -1, 0)
-    return reshape(op.MatMul(weights, v), 0, heads, -1, width)
+    return reshape(op.MatMul(weights, v), 0, heads, -1, fixed_size(v, 3))

@@ -18,14 +18,14 @@ def linear(node: ir.Node, op: GraphBuilder) -> ir.Value:
 
 
 def table_product(op: GraphBuilder, x: ir.Value, weight: ir.Value) -> ir.Value:
-    """Build x[B, P, N] · weight[M, N]ᵀ with the weight as it is stored."""
+    """Build x[..., N] · weight[M, N]ᵀ with the weight as it is stored."""
     rows = op.Gemm(op.Reshape(x, op.ints(-1, fixed_size(weight, 1))), weight, transB=1)
     return unflatten_rows(op, rows, x, fixed_size(weight, 0))
 
 
 def unflatten_rows(op: GraphBuilder, rows: ir.Value, x: ir.Value, width: int) -> ir.Value:
-    """Build [B · P, width] → [B, P, width] for x [B, P, N]; a call may read no position at all."""
-    shape = op.Concat(op.Shape(x, start=0, end=2), op.ints(width), axis=0)
+    """Build [R, width] → [..., width] for R rows of x [..., N]; a call may have no rows."""
+    shape = op.Concat(op.Shape(x, start=0, end=-1), op.ints(width), axis=0)
     value: ir.Value = op.Reshape(rows, shape, allowzero=1)
     return value
 

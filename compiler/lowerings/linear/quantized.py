@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC, MICROSOFT
-from archc.compiler.graph.values import required
+from archc.compiler.graph.values import required, shape_of
 from archc.compiler.lowerings.driver import Lowering, Results
 from archc.compiler.lowerings.linear.portable import bias_of, is_lookup, with_bias
 from archc.compiler.lowerings.linear.unit_rows import has_unit_rows, may_be_empty, unit_rows
@@ -65,7 +65,7 @@ class QuantizedWeights:
         return self.block_product(node, op, self.blocks(op, value, weight))
 
     def lookup(self, node: ir.Node, op: GraphBuilder) -> ir.Value | None:
-        """Lower a Gather of a table's rows: [..., K/block, block], then [..., K]."""
+        """Lower a Gather of a table's rows by ids [...]: [..., K/block, block], then [..., K]."""
         if not is_lookup(node, 0):
             return None
         table, ids = map(required, node.inputs)
@@ -77,7 +77,7 @@ class QuantizedWeights:
         scale = op.Unsqueeze(op.initializer(BlockScales(blocks)), op.ints(-1))
         rows = op.GatherBlockQuantized(op.initializer(BlockValues(blocks)), ids, scale, domain=MICROSOFT, **sizes)
         rows.type = ir.TensorType(weight.dtype)
-        row: ir.Value = op.Reshape(rows, op.ints(0, 0, -1))
+        row: ir.Value = op.Reshape(rows, op.ints(*[0] * len(shape_of(ids)), -1))
         return row
 
     def quantizable(self, op: GraphBuilder, value: ir.Value) -> WeightTensor | None:

@@ -1,1 +1,1 @@
-"""Attention modules: grouped-query, cross and latent attention, relative position bias."""
+"""Attention modules: grouped-query, cross and latent attention, relative position bias, localized filtering."""

@@ -1,4 +1,4 @@
-"""Multi-head latent attention: what is cached of a token is one latent, whatever the number of heads.
+"""Multi-head latent attention: the cache has one latent for each token, independent of the number of heads.
 
 Shape suffixes as in `archc.compiler.ops.latent_attention`.
 """
@@ -14,13 +14,16 @@ from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
-from archc.compiler.modules.layer_inputs import Signals
+from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
 
 
 class LatentAttention(nn.Module):
-    """Keys and values of all heads from one normed latent, and a rotating key that they share (DeepSeek-AI 2024)."""
+    """Attention with keys and values projected from one normed latent, plus one rotary key that all heads share.
+
+    DeepSeek-V2 (DeepSeek-AI 2024, section 2.1).
+    """
 
     def __init__(self, word: words.LatentAttention, position: words.Position, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -33,32 +36,32 @@ class LatentAttention(nn.Module):
             self.q_down = Linear(width, word.query_latent, word.bias.down, dtype)
             self.q_norm = make_norm(word.norm, word.query_latent, dtype)
             self.q_up = Linear(word.query_latent, word.heads * key_dim, False, dtype)
-        # The latent and the shared rotating key, by one product.
+        # One projection for the latent and the shared rotary key.
         self.kv_down = Linear(width, word.latent + word.rope_dim, word.bias.down, dtype)
         self.kv_norm = make_norm(word.norm, word.latent, dtype)
         self.k_up = Linear(word.latent, word.heads * word.nope_dim, False, dtype)
         self.v_up = Linear(word.latent, word.heads * word.value_dim, False, dtype)
         self.o = Linear(word.heads * word.value_dim, width, word.bias.out, dtype)
 
-    def forward(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, S, width] → [B, S, width], and the state after it, for a state that is not empty."""
+    def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """[B, S, width] → [B, S, width], and the new state; it is empty if `state` is."""
         word, present = self.word, dict[str, Tensor]()
-        every = self.q(x_BSN) if word.query_latent is None else self.q_up(self.q_norm(self.q_down(x_BSN)))
-        q_BHSN, q_BHSR = ops.split_heads(every, word.heads).split([word.nope_dim, word.rope_dim], dim=-1)
+        queries = self.q(x_BSN) if word.query_latent is None else self.q_up(self.q_norm(self.q_down(x_BSN)))
+        q_BHSN, q_BHSR = ops.split_heads(queries, word.heads).split([word.nope_dim, word.rope_dim], dim=-1)
         latent_BSL, k_BSR = self.kv_down(x_BSN).split([word.latent, word.rope_dim], dim=-1)
-        k_B1SR = self.rotate(k_BSR.unsqueeze(1), signals)
+        k_B1SR = self.rotate(k_BSR.unsqueeze(1), inputs)
         stored_B1TX = torch.cat((self.kv_norm(latent_BSL).unsqueeze(1), k_B1SR), dim=-1)
         if state:
-            present["latent"] = ops.update_cache(state["latent"], stored_B1TX, signals.write_indices_B)
+            present["latent"] = ops.update_cache(state["latent"], stored_B1TX, inputs.write_indices_B)
             stored_B1TX = present["latent"]
-        q_BHSR = self.rotate(q_BHSR, signals)
+        q_BHSR = self.rotate(q_BHSR, inputs)
         k_up, v_up = self.k_up.weight, self.v_up.weight
-        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, signals.mask_B1ST, self.scale, bool(state))
+        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, inputs.mask_B1ST, self.scale, bool(state))
         return self.o(ops.merge_heads(y_BHSV)), present
 
-    def rotate(self, x_BHSR: Tensor, signals: Signals) -> Tensor:
-        """Queries or keys turned by their positions, where positions are rotary."""
-        cos, sin = signals.cos_BSR, signals.sin_BSR
+    def rotate(self, x_BHSR: Tensor, inputs: LayerInputs) -> Tensor:
+        """Return queries or keys rotated by their positions, if positions are rotary (Su et al. 2021, eq. 34)."""
+        cos, sin = inputs.cos_BSR, inputs.sin_BSR
         if cos is None or sin is None:
             return x_BHSR
         interleaved = isinstance(self.position, words.Rope) and self.position.pairing == "interleaved"

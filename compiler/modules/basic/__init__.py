@@ -1,1 +1,1 @@
-"""Modules that every architecture shares: linear, norm, embedding, head."""
+"""Modules that every architecture shares: linear, norm, activations, embedding, head, shifts."""

@@ -1,4 +1,4 @@
-"""From token ids to the residual stream."""
+"""The embedding: token ids → residual stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archc.compiler.modules.basic.norm import make_norm
 
 
 class Table(nn.Module):
-    """Rows looked up by index."""
+    """Lookup table: weight [rows, width]."""
 
     def __init__(self, rows: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -23,11 +23,10 @@ class Table(nn.Module):
 
 
 class Embedding(nn.Module):
-    """norm(scale · projection(tokens) + positions + token types), the parts that the spec asks for.
+    """norm(scale · projection(tokens) + positions + token types + sinusoids), the terms that the spec has.
 
-    Where the projection comes after the norm, all that is inside has the token table's width.
-
-    `tokens` is the table of another stack, where the two share one.
+    If the projection is after the norm, all terms and the norm have the width of the token table (Lan et al. 2020).
+    `tokens` is the table of an encoder or decoder that this one shares.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Embedding(nn.Module):
         token_type_ids: Tensor | None,
         sinusoids: Tensor | None = None,
     ) -> Tensor:
-        """int64 [B, S] each, None where the spec has no such table, and what is added to tokens → [B, S, width]."""
+        """int64 ids [B, S], None without such a table, and sinusoids [B, S, width] → [B, S, width]."""
         x = self.tokens(input_ids)
         if not self.projected_last:
             x = self.projection(x)

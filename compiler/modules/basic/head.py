@@ -1,4 +1,4 @@
-"""What is made of the last hidden states: logits at the positions asked for, and a pooled vector."""
+"""Model heads: hidden states → logits at the requested positions, or a pooled vector."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.activations import make_activation
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
-from archc.compiler.modules.mlp.mlp import activation
 from archc.compiler.ops import operators as ops
 
 
 class Projection(nn.Module):
-    """Hidden states to vocabulary logits, by a matrix of its own or by the token embedding's."""
+    """x · weightᵀ + bias: hidden states → logits; the weight [vocab, width] may be that of the token embedding."""
 
     def __init__(self, vocab: int, width: int, tied: nn.Parameter | None, bias: bool, dtype: torch.dtype) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Projection(nn.Module):
 
 
 class LmHead(Projection):
-    """Next-token logits, scaled and capped where the spec says so."""
+    """Next-token logits: softcap · tanh(scale · projection / softcap), scale and softcap only if the word has them."""
 
     def __init__(self, word: words.LmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype) -> None:
         width = embedding.table_width or embedding.width
@@ -43,7 +43,7 @@ class LmHead(Projection):
 
 
 class MlmHead(Projection):
-    """Masked-language-model logits (Devlin et al. 2018): dense, activation, norm, projection."""
+    """Masked-language-model logits: projection(norm(act(dense(x)))) (Devlin et al. 2018)."""
 
     def __init__(
         self, word: words.MlmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype
@@ -51,7 +51,7 @@ class MlmHead(Projection):
         width = embedding.table_width or embedding.width
         super().__init__(embedding.vocab, width, table if word.tie else None, word.bias, dtype)
         self.dense = Linear(embedding.width, width, word.dense_bias, dtype)
-        self.activation = activation(word.activation, dtype)
+        self.activation = make_activation(word.activation, dtype)
         self.norm = make_norm(word.norm, width, dtype)
 
     def forward(self, x_BPN: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class MlmHead(Projection):
 
 
 class FirstTokenPooler(Linear):
-    """tanh(dense(hidden state of token 0)) (Devlin et al. 2018)."""
+    """tanh(dense(hidden state of the first token)) (Devlin et al. 2018)."""
 
     def __init__(self, width: int, dtype: torch.dtype) -> None:
         super().__init__(width, width, True, dtype)
@@ -73,7 +73,7 @@ class FirstTokenPooler(Linear):
 def make_head(
     word: words.Head, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype
 ) -> LmHead | MlmHead | None:
-    """The module of a head word; `table` is the token embedding, for a tied head."""
+    """Return the module of a head word; `table` is the token embedding [vocab, width], which a tied head reads."""
     match word:
         case words.LmHead():
             return LmHead(word, embedding, table, dtype)

@@ -1,4 +1,4 @@
-"""The affine projection that every other component is made of."""
+"""The linear projection that all other modules use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from archc.compiler.ops import operators as ops
 
 
 class Linear(nn.Module):
-    """x · weightᵀ + bias, with weight [outputs, inputs]; parameters are left unset until a checkpoint fills them."""
+    """x · weightᵀ + bias, weight [outputs, inputs], bias [outputs]; parameters are uninitialized."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool, dtype: torch.dtype) -> None:
         super().__init__()

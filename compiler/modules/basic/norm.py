@@ -1,4 +1,4 @@
-"""Normalisations; one module a kind of `archc.archspec.vocabulary.norm`."""
+"""Normalization layers; one module for each kind of `archc.archspec.vocabulary.norm`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RmsNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """(x − mean) · rsqrt(var + eps) · weight + bias (Ba et al. 2016), the parts that the spec asks for."""
+    """(x − mean) · rsqrt(var + eps) · weight + bias (Ba et al. 2016); weight and bias only if the word has them."""
 
     def __init__(self, word: words.LayerNorm, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class LayerNorm(nn.Module):
 
 
 class PerHead(nn.Module):
-    """A norm on each head, times a weight of the head's own."""
+    """RMS or layer norm of each head, times one weight vector for each head: weight [heads, D]."""
 
     def __init__(self, word: words.QkRmsNorm | words.QkLayerNorm, heads: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class PerHead(nn.Module):
 
 
 def make_norm(word: words.Norm | words.PlacedNorm | words.QkNorm, width: int, dtype: torch.dtype) -> nn.Module:
-    """The module of a norm word; the identity where the word is `none`."""
+    """Return the module of a norm word for vectors of that width; the identity for `none`."""
     match word:
         case words.RmsNorm():
             return RmsNorm(word, width, dtype)
@@ -67,7 +67,7 @@ def make_norm(word: words.Norm | words.PlacedNorm | words.QkNorm, width: int, dt
 
 
 def make_qk_norm(word: words.QkNorm, heads: int, head_dim: int, dtype: torch.dtype) -> nn.Module:
-    """The module of a norm on queries or keys of that many heads."""
+    """Return the module of a norm on queries or keys, over each head or over the whole projection."""
     if isinstance(word, words.NoNorm):
         return nn.Identity()
     if word.weights == "per-head":

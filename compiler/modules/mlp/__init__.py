@@ -1,1 +1,1 @@
-"""Feed-forward modules: plain and gated MLPs, experts, channel mixing."""
+"""MLP modules: plain and gated MLPs, mixtures of experts, channel mixing."""

@@ -1,6 +1,6 @@
-"""A mixture of experts: a router that chooses a few for each token, the experts, and what every token passes.
+"""A mixture of experts: the router that chooses experts for each token, and the experts with stacked weights.
 
-Shape suffixes as in `archc.compiler.ops.operators`, and: E experts, A experts a token uses, G groups of experts.
+Shape suffixes as in `archc.compiler.ops.operators`, and: E experts, A active experts per token, G groups of experts.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.ops import experts
 
-# Keeps the sum that weights are divided by from being zero. DeepSeek-V3's code adds it, which for any other sum is the
-# same number.
-_LEAST_SUM = 1e-20
+# Lower bound on the sum that weights are divided by. DeepSeek-V3's code adds it to the sum, which has the same effect.
+_MIN_SUM = 1e-20
 
 
 class Router(nn.Module):
-    """Which experts a token uses, and with what weights, computed in float32."""
+    """Top-k routing: a score of each expert, the best `per_token` of them, and their weights; float32 throughout."""
 
     def __init__(self, word: words.MoeMlp, width: int) -> None:
         super().__init__()
         self.word, self.experts, self.per_token = word.router, word.experts, word.per_token
-        # A choice is where rounding shows most: the router's few numbers stay in float32, whatever the model's dtype
+        # A rounded score can choose another expert, so the router's few weights are float32 in a model of any dtype
         # (Fedus et al. 2022, section 2.4).
         self.projection = Linear(width, word.experts, word.router.bias, torch.float32)
         bias = torch.empty(word.experts, dtype=torch.float32) if word.router.selection_bias else None
@@ -34,39 +33,42 @@ class Router(nn.Module):
         logits_BSE = self.projection(x_BSN.float())
         if self.word.over == "chosen":
             best_BSA, chosen_BSA = logits_BSE.topk(self.per_token, dim=-1)
-            weights_BSA = self.scored(best_BSA)
+            weights_BSA = self.scores(best_BSA)
         else:
-            scores_BSE = self.scored(logits_BSE)
-            choice_BSE = self.choice(scores_BSE)
-            best_BSA, chosen_BSA = choice_BSE.topk(self.per_token, dim=-1)
-            weights_BSA = best_BSA if choice_BSE is scores_BSE else scores_BSE.gather(-1, chosen_BSA)
+            scores_BSE = self.scores(logits_BSE)
+            selection_BSE = self.selection_scores(scores_BSE)
+            best_BSA, chosen_BSA = selection_BSE.topk(self.per_token, dim=-1)
+            weights_BSA = best_BSA if selection_BSE is scores_BSE else scores_BSE.gather(-1, chosen_BSA)
         if self.word.renormalize:
-            weights_BSA = weights_BSA / weights_BSA.sum(dim=-1, keepdim=True).clamp(min=_LEAST_SUM)
+            weights_BSA = weights_BSA / weights_BSA.sum(dim=-1, keepdim=True).clamp(min=_MIN_SUM)
         if self.word.scale is not None:
             weights_BSA = weights_BSA * self.word.scale
         return chosen_BSA, weights_BSA.to(x_BSN.dtype)
 
-    def scored(self, logits: Tensor) -> Tensor:
-        """Logits [..., E or A] as scores."""
+    def scores(self, logits: Tensor) -> Tensor:
+        """Return softmax or sigmoid scores of logits, [..., E or A]."""
         return logits.softmax(dim=-1) if self.word.score == "softmax" else logits.sigmoid()
 
-    def choice(self, scores_BSE: Tensor) -> Tensor:
-        """What is compared to choose: scores, biased, without those of groups that lost (DeepSeek-V3 2024, eq. 16)."""
+    def selection_scores(self, scores_BSE: Tensor) -> Tensor:
+        """Return the scores that select experts, [B, S, E]: biased, and lowest outside the best groups.
+
+        Groups are ranked by their best expert or the sum of their best two (DeepSeek-V3 2024, section 2.1.2).
+        """
         if self.selection_bias is not None:
             scores_BSE = scores_BSE + self.selection_bias
         groups = self.word.groups
         if groups is None:
             return scores_BSE
         grouped_BSGE = scores_BSE.unflatten(-1, (groups.count, self.experts // groups.count))
-        best = grouped_BSGE.topk(1 if groups.by == "max" else 2, dim=-1).values.sum(dim=-1)
-        chosen_BSG = best.topk(groups.chosen, dim=-1).indices
+        best_BSG = grouped_BSGE.topk(1 if groups.by == "max" else 2, dim=-1).values.sum(dim=-1)
+        chosen_BSA = best_BSG.topk(groups.chosen, dim=-1).indices
         numbers_G = torch.arange(groups.count, device=scores_BSE.device)
-        kept_BSG = (chosen_BSG[..., None] == numbers_G).any(dim=-2)
-        return torch.where(kept_BSG[..., None], grouped_BSGE, torch.finfo(torch.float32).min).flatten(-2)
+        is_chosen_BSG = (chosen_BSA[..., None] == numbers_G).any(dim=-2)
+        return torch.where(is_chosen_BSG[..., None], grouped_BSGE, torch.finfo(torch.float32).min).flatten(-2)
 
 
-class Stacked(nn.Module):
-    """The same projection of every expert: weight [E, M, N], bias [E, M]."""
+class StackedLinear(nn.Module):
+    """The weights of one projection of every expert: weight [E, M, N], bias [E, M]."""
 
     def __init__(self, count: int, inputs: int, outputs: int, bias: bool, dtype: torch.dtype) -> None:
         super().__init__()
@@ -75,24 +77,34 @@ class Stacked(nn.Module):
 
 
 class Experts(nn.Module):
-    """Every routed expert; their weights are stacked, so that a trace costs the same for any number of them."""
+    """All routed experts; their weights are stacked, so that a trace has one operator for any number of them."""
 
     def __init__(self, word: words.MoeMlp, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.count, self.per_token, self.word = word.experts, word.per_token, word.expert
         inner, bias = word.expert.width, word.expert.bias
         gated = isinstance(word.expert, words.GatedMlp)
-        self.gate = Stacked(word.experts, width, inner, bias, dtype) if gated else None
-        self.up = Stacked(word.experts, width, inner, bias, dtype)
-        self.down = Stacked(word.experts, inner, width, bias, dtype)
+        self.gate = StackedLinear(word.experts, width, inner, bias, dtype) if gated else None
+        self.up = StackedLinear(word.experts, width, inner, bias, dtype)
+        self.down = StackedLinear(word.experts, inner, width, bias, dtype)
 
     def forward(self, x_BSN: Tensor, chosen_BSA: Tensor, weights_BSA: Tensor) -> Tensor:
         """[B, S, N], a token's experts and their weights [B, S, A] → the weighted sum [B, S, N]."""
         word, gate = self.word, self.gate
         beta, limit, up_offset = (getattr(word, name, None) or 0.0 for name in ("beta", "limit", "up_offset"))
         y_BSN: Tensor = experts.experts(
-            x_BSN, chosen_BSA, weights_BSA, self.up.weight, self.down.weight,
-            None if gate is None else gate.weight, self.up.bias, self.down.bias, None if gate is None else gate.bias,
-            word.activation, beta, limit, up_offset,
-        )  # fmt: skip
+            x_BSN,
+            chosen_BSA,
+            weights_BSA,
+            self.up.weight,
+            self.down.weight,
+            None if gate is None else gate.weight,
+            self.up.bias,
+            self.down.bias,
+            None if gate is None else gate.bias,
+            word.activation,
+            beta,
+            limit,
+            up_offset,
+        )
         return y_BSN

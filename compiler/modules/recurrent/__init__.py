@@ -1,1 +1,1 @@
-"""Recurrent mixers, convolutions and token shift."""
+"""Recurrent token mixers (RWKV, Mamba), and token shift."""

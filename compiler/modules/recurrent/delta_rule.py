@@ -1,4 +1,4 @@
-"""The delta rule with a decay by key channel and values of an earlier layer (Peng et al. 2025, RWKV-7, section 4)."""
+"""RWKV-7's token mixer: the delta rule with a decay for each key channel (Peng et al. 2025, section 4)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
-from archc.compiler.modules.attention.head_norm import HeadNorm
 from archc.compiler.modules.basic.linear import Linear
-from archc.compiler.modules.layer_inputs import Signals
-from archc.compiler.modules.recurrent.linear_attention import own_share
+from archc.compiler.modules.basic.shift import tail_state
+from archc.compiler.modules.layer_inputs import LayerInputs
+from archc.compiler.modules.recurrent.head_norm import HeadNorm
+from archc.compiler.modules.recurrent.linear_attention import current_value
 from archc.compiler.modules.recurrent.low_rank import LowRank
-from archc.compiler.modules.recurrent.token_shift import make_shift, new_tail
+from archc.compiler.modules.recurrent.token_shift import make_shift
 from archc.compiler.ops import recurrences
 
 VALUES = "values"
-# The least length that a key is divided by.
-_SHORTEST = 1e-12
+# Lower bound on the length that a key is divided by.
+_MIN_LENGTH = 1e-12
 
 
 class DeltaRule(nn.Module):
-    """o((norm(r · S) + own share) · gate), S by the delta rule."""
+    """o((norm(r · S) + (Σ bonus ⊙ r ⊙ k) v) ⊙ gate), S updated by the delta rule; all are of shifted inputs."""
 
     def __init__(self, word: words.DeltaRule, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -35,8 +36,8 @@ class DeltaRule(nn.Module):
         self.decay = LowRank(width, word.decay_rank, channels, True, dtype, torch.tanh)
         self.rate = LowRank(width, word.rate_rank, channels, True, dtype)
         self.gate = LowRank(width, word.gate_rank, channels, False, dtype, torch.sigmoid)
-        taken = word.value_residual
-        rank = taken.rank if isinstance(taken, words.TakeValues) else None
+        residual = word.value_residual
+        rank = residual.rank if isinstance(residual, words.ValueMix) else None
         self.value_gate = LowRank(width, rank, channels, True, dtype) if rank is not None else None
         self.key_scale = nn.Parameter(torch.empty(channels, dtype=dtype))
         self.key_rate = nn.Parameter(torch.empty(channels, dtype=dtype))
@@ -45,34 +46,34 @@ class DeltaRule(nn.Module):
 
     @property
     def flops(self) -> int:
-        """Operations of one token on the state: its decay, what it unlearns and takes in, and what is read."""
+        """Floating-point operations of one token on the state: decay, removal, update and read."""
         return 9 * self.word.heads * self.word.head_dim**2
 
-    def forward(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, S, N] → [B, S, N], and what it gives: values, and the state after it where that is not empty."""
+    def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """[B, S, N] → [B, S, N], and values for later layers; with the new state, if `state` is not empty."""
         heads, width = self.word.heads, self.word.head_dim
-        inputs = self.shift(x_BSN, state.get("recurrence.shift"))
-        present = new_tail(x_BSN, state, "recurrence.shift", signals)
-        r, k, v = self.r(inputs["r"]), self.k(inputs["k"]), self.v(inputs["v"])
+        shifted = self.shift(x_BSN, state.get("recurrence.shift"))
+        present = tail_state(x_BSN, state, "recurrence.shift", inputs.lengths_B)
+        r, k, v = self.r(shifted["r"]), self.k(shifted["k"]), self.v(shifted["v"])
         if self.value_gate is not None:
-            v = v + (signals.given[VALUES] - v) * self.value_gate(inputs["v"]).sigmoid()
-        if isinstance(self.word.value_residual, words.GiveValues):
+            v = v + (inputs.cross_layer[VALUES] - v) * self.value_gate(shifted["v"]).sigmoid()
+        if isinstance(self.word.value_residual, words.ValueSource):
             present[VALUES] = v
-        rate = self.rate(inputs["a"]).sigmoid()
-        direction = self.directions((k * self.key_scale).float())
+        rate = self.rate(shifted["a"]).sigmoid()
+        unit_key = self.unit_keys((k * self.key_scale).float())
         k = k * (1.0 + (rate - 1.0) * self.key_rate)
-        log_decay = -math.exp(-0.5) * self.decay(inputs["w"]).float().sigmoid()
-        taken_in, unlearned = signals.only_real(k.float()), signals.only_real(direction * rate.float())
-        old = state["recurrence.state"] if state else taken_in.new_zeros(x_BSN.shape[0], heads, width, width)
-        log_decay = signals.only_real(log_decay)
-        y, new = recurrences.delta_rule(r.float(), taken_in, log_decay, -direction, unlearned, v.float(), old)
+        log_decay = -math.exp(-0.5) * self.decay(shifted["w"]).float().sigmoid()
+        key, removed = inputs.mask_padding(k.float()), inputs.mask_padding(unit_key * rate.float())
+        past = state["recurrence.state"] if state else key.new_zeros(x_BSN.shape[0], heads, width, width)
+        log_decay = inputs.mask_padding(log_decay)
+        y, new = recurrences.delta_rule(r.float(), key, log_decay, -unit_key, removed, v.float(), past)
         if state:
             present["recurrence.state"] = new
-        y = self.norm(y.to(x_BSN.dtype)) + own_share(r * k * self.bonus, v, heads)
-        return self.o(y * self.gate(inputs["g"])), present
+        y = self.norm(y.to(x_BSN.dtype)) + current_value(r * k * self.bonus, v, heads)
+        return self.o(y * self.gate(shifted["g"])), present
 
-    def directions(self, k_BSM: Tensor) -> Tensor:
-        """Each head's key, of length one."""
-        parted = recurrences.part_heads(k_BSM, self.word.heads)
-        length = parted.square().sum(dim=-1, keepdim=True).sqrt()
-        return recurrences.join_heads(parted / length.clamp(min=_SHORTEST))
+    def unit_keys(self, k_BSM: Tensor) -> Tensor:
+        """Return the key of each head divided by its length, [B, S, M]."""
+        k_BSHD = recurrences.part_heads(k_BSM, self.word.heads)
+        length = k_BSHD.square().sum(dim=-1, keepdim=True).sqrt()
+        return recurrences.join_heads(k_BSHD / length.clamp(min=_MIN_LENGTH))

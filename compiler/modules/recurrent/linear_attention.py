@@ -1,4 +1,4 @@
-"""Linear attention with a decay by key channel (Peng et al. 2024, Eagle and Finch, section 4)."""
+"""RWKV-5 and RWKV-6's token mixer: linear attention with a decay for each key channel (Peng et al. 2024, section 4)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
-from archc.compiler.modules.attention.head_norm import HeadNorm
 from archc.compiler.modules.basic.linear import Linear
-from archc.compiler.modules.layer_inputs import Signals
+from archc.compiler.modules.basic.shift import tail_state
+from archc.compiler.modules.layer_inputs import LayerInputs
+from archc.compiler.modules.recurrent.head_norm import HeadNorm
 from archc.compiler.modules.recurrent.low_rank import LowRank
-from archc.compiler.modules.recurrent.token_shift import make_shift, new_tail
+from archc.compiler.modules.recurrent.token_shift import make_shift
 from archc.compiler.ops import recurrences
 
 
 class LinearAttention(nn.Module):
-    """o(norm(r · (S + (bonus ⊙ k)ᵀ v)) · silu(g))."""
+    """o(norm(r · (S + (bonus ⊙ k)ᵀ v)) ⊙ silu(g)), S the decaying sum of kᵀ v; all are of shifted inputs."""
 
     def __init__(self, word: words.LinearAttention, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -36,26 +37,26 @@ class LinearAttention(nn.Module):
 
     @property
     def flops(self) -> int:
-        """Operations of one token on the state: its decay, what comes in, and what is read."""
+        """Floating-point operations of one token on the state: decay, update and read."""
         return 5 * self.word.heads * self.word.head_dim**2
 
-    def forward(self, x_BSN: Tensor, signals: Signals, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, S, N] → [B, S, N], and the state after it, for a state that is not empty."""
+    def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
         heads, width = self.word.heads, self.word.head_dim
-        inputs = self.shift(x_BSN, state.get("recurrence.shift"))
-        present = new_tail(x_BSN, state, "recurrence.shift", signals)
-        r, k, v = self.r(inputs["r"]), self.k(inputs["k"]), self.v(inputs["v"])
-        exponent = self.decay(inputs["w"]) if isinstance(self.decay, nn.Module) else self.decay.expand_as(k)
-        kept, log_decay = signals.only_real(k.float()), signals.only_real(-exponent.float().exp())
-        old = state["recurrence.state"] if state else kept.new_zeros(x_BSN.shape[0], heads, width, width)
-        y, new = recurrences.linear_attention(r.float(), kept, log_decay, v.float(), old)
+        shifted = self.shift(x_BSN, state.get("recurrence.shift"))
+        present = tail_state(x_BSN, state, "recurrence.shift", inputs.lengths_B)
+        r, k, v = self.r(shifted["r"]), self.k(shifted["k"]), self.v(shifted["v"])
+        exponent = self.decay(shifted["w"]) if isinstance(self.decay, nn.Module) else self.decay.expand_as(k)
+        key, log_decay = inputs.mask_padding(k.float()), inputs.mask_padding(-exponent.float().exp())
+        past = state["recurrence.state"] if state else key.new_zeros(x_BSN.shape[0], heads, width, width)
+        y, new = recurrences.linear_attention(r.float(), key, log_decay, v.float(), past)
         if state:
             present["recurrence.state"] = new
-        y = y.to(x_BSN.dtype) + own_share(r * k * self.bonus, v, heads)
-        return self.o(self.norm(y) * nn.functional.silu(self.g(inputs["g"]))), present
+        y = y.to(x_BSN.dtype) + current_value(r * k * self.bonus, v, heads)
+        return self.o(self.norm(y) * nn.functional.silu(self.g(shifted["g"]))), present
 
 
-def own_share(weights_BSM: Tensor, v_BSM: Tensor, heads: int) -> Tensor:
-    """What a position adds of its own values: v times the sum of a head's weights."""
-    share = recurrences.part_heads(weights_BSM, heads).sum(dim=-1, keepdim=True)
-    return recurrences.join_heads(recurrences.part_heads(v_BSM, heads) * share)
+def current_value(weights_BSM: Tensor, v_BSM: Tensor, heads: int) -> Tensor:
+    """Return the share of a position's own values, [B, S, M]: v times the sum of its weights over each head."""
+    sum_BSH1 = recurrences.part_heads(weights_BSM, heads).sum(dim=-1, keepdim=True)
+    return recurrences.join_heads(recurrences.part_heads(v_BSM, heads) * sum_BSH1)

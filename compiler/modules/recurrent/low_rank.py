@@ -1,4 +1,4 @@
-"""Two small projections with a function between them, for numbers that depend on the data a little."""
+"""Low-rank MLP: RWKV computes its data-dependent decay, rates and gates with it (Peng et al. 2024; 2025)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from archc.compiler.modules.basic.linear import Linear
 
 
 class LowRank(nn.Module):
-    """up(function(down(x)))."""
+    """up(function(down(x))), down without a bias."""
 
     def __init__(
-        self, inputs: int, rank: int, outputs: int, bias: bool, dtype: torch.dtype,
+        self,
+        inputs: int,
+        rank: int,
+        outputs: int,
+        bias: bool,
+        dtype: torch.dtype,
         function: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.down = Linear(inputs, rank, False, dtype)
         self.up = Linear(rank, outputs, bias, dtype)

@@ -1,4 +1,4 @@
-"""Recurrent mixers by their words."""
+"""Recurrent token mixers by their kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archc.compiler.modules.recurrent.selective_scan import SelectiveScan
 
 
 def make_recurrence(word: words.Recurrence, width: int, dtype: torch.dtype) -> nn.Module:
-    """The module of a recurrence word for a residual stream of the given width."""
+    """Return the module of a recurrence word for a residual stream of that width."""
     match word:
         case words.DecayedAverage():
             return DecayedAverage(word, width, dtype)

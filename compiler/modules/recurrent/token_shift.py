@@ -1,30 +1,22 @@
-"""Token shift: inputs blended from each position's vector and the one before it (Peng et al. 2023; 2024).
+"""Token shift: mixes of each position's input with that of the position before it (Peng et al. 2023; 2024).
 
 Shape suffixes as in `archc.compiler.ops.recurrences`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.linear import Linear
-from archc.compiler.modules.layer_inputs import Signals
-from archc.compiler.modules.recurrent.convolution import last_input
+from archc.compiler.modules.basic.shift import shift
 
 
-def previous_inputs(x_BSM: Tensor, tail_B1M: Tensor | None) -> Tensor:
-    """Each position's predecessor [B, S, M]; the first one's is the tail of an earlier call, or zero."""
-    if tail_B1M is None:
-        tail_B1M = torch.zeros_like(x_BSM[:, :1])
-    return torch.cat((tail_B1M, x_BSM), dim=1)[:, :-1]
-
-
-class Blends(nn.Module):
-    """A weight for each channel, for each named stream."""
+class MixWeights(nn.Module):
+    """One weight for each channel, for each named stream."""
 
     def __init__(self, streams: Sequence[str], width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -33,22 +25,25 @@ class Blends(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.empty(width, dtype=dtype)))
 
 
-class StaticShift(Blends):
-    """previous + (x − previous) · weight, or the other way round where the weight is the previous one's."""
+class StaticShift(MixWeights):
+    """previous + (x − previous) ⊙ weight (Peng et al. 2023, section 3.1); or x + (previous − x) ⊙ weight."""
 
     def __init__(self, word: words.StaticShift, streams: Sequence[str], width: int, dtype: torch.dtype) -> None:
         super().__init__(streams, width, dtype)
         self.current = word.weighs == "current"
 
     def forward(self, x_BSM: Tensor, tail_B1M: Tensor | None) -> dict[str, Tensor]:
-        """[B, S, M] and the tail [B, 1, M] → a blend for each stream."""
-        previous = previous_inputs(x_BSM, tail_B1M)
+        """[B, S, M], and the tail [B, 1, M] of an earlier call → mixed inputs [B, S, M] by stream."""
+        previous = shift(x_BSM, tail_B1M)
         start, step = (previous, x_BSM - previous) if self.current else (x_BSM, previous - x_BSM)
         return {name: start + step * self.get_parameter(name) for name in self.streams}
 
 
-class DynamicShift(Blends):
-    """x + (previous − x) · (weight + up(tanh(down(x + (previous − x) · first)))), an `up` for each stream."""
+class DynamicShift(MixWeights):
+    """x + (previous − x) ⊙ (weight + up(tanh(down(x + (previous − x) ⊙ first)))), one `up` for each stream.
+
+    This is the data-dependent linear interpolation of RWKV-6 (Peng et al. 2024).
+    """
 
     def __init__(self, word: words.DynamicShift, streams: Sequence[str], width: int, dtype: torch.dtype) -> None:
         super().__init__(streams, width, dtype)
@@ -58,8 +53,8 @@ class DynamicShift(Blends):
         self.up = nn.ModuleDict({name: Linear(word.rank, width, False, dtype) for name in streams})
 
     def forward(self, x_BSM: Tensor, tail_B1M: Tensor | None) -> dict[str, Tensor]:
-        """[B, S, M] and the tail [B, 1, M] → a blend for each stream."""
-        step = previous_inputs(x_BSM, tail_B1M) - x_BSM
+        """[B, S, M], and the tail [B, 1, M] of an earlier call → mixed inputs [B, S, M] by stream."""
+        step = shift(x_BSM, tail_B1M) - x_BSM
         inner = self.down(x_BSM + step * self.first).tanh().split(self.rank, dim=-1)
         return {
             name: x_BSM + step * (self.get_parameter(name) + self.up[name](part))
@@ -68,15 +63,7 @@ class DynamicShift(Blends):
 
 
 def make_shift(word: words.TokenShift, streams: Sequence[str], width: int, dtype: torch.dtype) -> nn.Module:
-    """The module of a token-shift word; `streams` in the order of the checkpoint's fused paths."""
+    """Return the module of a token-shift word; `streams` in the order of the checkpoint's fused projections."""
     if isinstance(word, words.DynamicShift):
         return DynamicShift(word, streams, width, dtype)
     return StaticShift(word, streams, width, dtype)
-
-
-def new_tail(x_BSM: Tensor, state: Mapping[str, Tensor], name: str, signals: Signals) -> dict[str, Tensor]:
-    """The tail for the next call, where there is a state."""
-    if not state:
-        return {}
-    assert signals.lengths_B is not None
-    return {name: last_input(x_BSM, state[name], signals.lengths_B)}

@@ -16,7 +16,7 @@ from archc.compiler.ops.recurrences.chunks import scan
 from archc.compiler.ops.recurrences.table import TRANSLATIONS
 
 # The exponent of what is not there; its power of e is zero beside any other.
-NOTHING = -1e38
+LOG_ZERO = -1e38
 
 
 @custom_op("archc::decayed_average", mutates_args=())
@@ -29,7 +29,7 @@ def decayed_average(
     is Σ p v and Σ p, both over e^top, and top; it is empty where Σ p is zero.
     """
     numerator, denominator, top = state_B3C.unbind(1)
-    top = torch.where(denominator > 0, top, NOTHING)
+    top = torch.where(denominator > 0, top, LOG_ZERO)
     rows = []
     for t in range(v_BSC.shape[1]):
         k, newest, w, v = key_BSC[:, t], newest_key_BSC[:, t], log_decay_BSC[:, t], v_BSC[:, t]
@@ -56,7 +56,7 @@ def _decayed_average(key: Any, newest_key: Any, log_decay: Any, v: Any, state: A
         return op.Gather(state, constant(np.array(index)), axis=1)
 
     dtype = state.dtype
-    zero, nothing = (number(x, dtype) for x in (0.0, NOTHING))
+    zero, nothing = (number(x, dtype) for x in (0.0, LOG_ZERO))
     states = [part(0), part(1), op.Where(op.Greater(part(1), zero), part(2), nothing)]
     for value in states:
         value.shape, value.type = ir.Shape([None, None]), ir.TensorType(dtype)

@@ -1,4 +1,4 @@
-"""The package that builds engines: `tensorrt`, or `tensorrt_rtx`, whose Python API is nearly the same."""
+"""The packages that build engines: `tensorrt`, and `tensorrt_rtx` with nearly the same Python API."""
 
 from __future__ import annotations
 
@@ -13,43 +13,45 @@ Module = Literal["tensorrt", "tensorrt_rtx"]
 
 @dataclass(frozen=True)
 class Package:
-    """One of the two packages: its module, the archc extra that installs it, the versions that archc builds with."""
+    """One of the two packages."""
 
+    #: The name under which it is imported.
     module: Module
+    #: The extra of archc's distribution that installs it.
     extra: str
+    #: The versions that are supported: from `least` to below `below`.
     least: tuple[int, ...]
     below: tuple[int, ...]
-    ahead: bool
-    """Whether it builds for devices that are not there, and for several at once."""
+    #: Builds without a GPU, for several compute capabilities at once.
+    ahead_of_time: bool
 
 
 PACKAGES = {
-    "tensorrt": Package("tensorrt", "tensorrt", (11,), (12,), ahead=False),
-    "tensorrt-rtx": Package("tensorrt_rtx", "rtx", (1, 7), (1, 8), ahead=True),
+    "tensorrt": Package("tensorrt", "tensorrt", (11,), (12,), ahead_of_time=False),
+    "tensorrt-rtx": Package("tensorrt_rtx", "rtx", (1, 7), (1, 8), ahead_of_time=True),
 }
 
 
 def load_package(target: str) -> Any:
-    """The module that builds for a target. Raises BuildError where it is missing or of another version."""
+    """Return the module that builds for a target. Raises BuildError if it is missing or of another version."""
     package = PACKAGES[target]
-    advice = f'pip install "archc[{package.extra}]"'
+    advice = f'pip install "archc-compiler[{package.extra}]"'
     try:
         module = import_module(package.module)
     except ImportError as error:
         raise BuildError(
-            f"--target {target} needs {package.module}, which cannot be imported ({error}): {advice}"
+            f"--target {target}: {package.module} cannot be imported ({error}); install it: {advice}"
         ) from None
-    found = version_of(module)
-    if not package.least <= found < package.below:
+    if not package.least <= version_of(module) < package.below:
         least, below = (".".join(map(str, bound)) for bound in (package.least, package.below))
         raise BuildError(
-            f"--target {target} builds with {package.module} from {least} to below {below}, and "
-            f"{getattr(module, '__version__', 'none')} is installed: {advice}"
+            f"--target {target}: expected {package.module} from {least} to below {below}, got "
+            f"{getattr(module, '__version__', 'no version')}; install another version: {advice}"
         )
     return module
 
 
 def version_of(module: Any) -> tuple[int, ...]:
-    """The numbers of a module's version."""
+    """Return the numbers of a module's version."""
     text = str(getattr(module, "__version__", ""))
     return tuple(int(part) for part in text.split(".") if part.isdigit())

@@ -1,4 +1,4 @@
-"""Plans with engines: graphs and weights are written into a folder, built from there, and kept or thrown away."""
+"""Plans with engines: graphs and weights are written to a work folder, and the engines built from there."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from secrets import token_hex
 from msgspec.structs import replace
 
 from archc.compiler.errors import BuildError
-from archc.compiler.output.tensorrt.network import Account
+from archc.compiler.output.tensorrt.network import NetworkReport
 from archc.compiler.output.tensorrt.package import PACKAGES
-from archc.compiler.output.tensorrt.process import Order, build_engine
+from archc.compiler.output.tensorrt.process import BuildRequest, build_engine
 from archc.compiler.output.tensorrt.profiles import CAPACITY, sizes_of
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder
-from archc.compiler.output.writing import MODEL, WEIGHTS, Content, Listener, Progress, check_space, fill_folder
+from archc.compiler.output.weights_file import WEIGHTS, Listener, Progress
+from archc.compiler.output.writing import MODEL, Content, check_space, fill_folder
 from archc.plan import Encoder, Engine, Manifest, Plan, PlanWriter
 
 ENCODER = "encoder.onnx"
 _CHUNK = 2**20
-_PARTS = 3  # about as large as the weights each: those, the engine, and the plan that it is copied to
+_COPIES = 3  # each about as large as the weights: weights.bin, the engine, and the plan that it is copied to
 _MAGIC = b"PK\x03\x04"
 Shape = tuple[int | str, ...]
 
 
 def write_engine_plan(builder: EngineBuilder, path: Path, content: Content, listener: Listener) -> Path:
-    """Builds the engines of these graphs and writes the plan; the old file, if there was one, stays on any failure."""
-    check_space(path, _PARTS * content.bytes)
+    """Build the engines of the graphs and write the plan; if anything fails, an older plan stays as it was."""
+    check_space(path, _COPIES * content.bytes)
     with _work_folder(path) as folder:
         try:
             fill_folder(folder, content, listener)
@@ -38,7 +39,7 @@ def write_engine_plan(builder: EngineBuilder, path: Path, content: Content, list
 
 
 def is_plan(path: str | Path) -> bool:
-    """Whether a path names a plan, and no spec or checkpoint."""
+    """Return whether a path is a plan file."""
     try:
         with Path(path).open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
@@ -53,24 +54,24 @@ def rebuild(
     options: EngineOptions,
     progress: Progress = lambda name, done, total: None,
 ) -> Path:
-    """Builds the engines of a plan anew, for this package and device, from the graphs and weights that it kept.
+    """Build the engines of a plan again, for the installed package and these options, from its graphs and weights.
 
-    Raises BuildError where it kept none, PlanError for a bad plan.
+    Raises BuildError if the plan has none, and PlanError for a damaged plan.
     """
     if target not in PACKAGES:
-        raise BuildError(f"{plan}: only engines are built from a plan: choose --target {' or '.join(PACKAGES)}")
+        raise BuildError(f"{plan}: only engines can be built from a plan; choose --target {' or '.join(PACKAGES)}")
     with Plan(plan) as old, _work_folder(out) as folder:
         if old.manifest.engine is None:
             raise BuildError(
-                f"{plan}: is built for {old.manifest.target} and has no engine: name its spec and --weights"
+                f"{plan}: a plan for {old.manifest.target} without an engine; build from its spec and --weights"
             )
         if MODEL not in old.names:
-            raise BuildError(f"{plan}: kept no graph to build from: build it from its spec, with --keep-graph")
+            raise BuildError(f"{plan}: has no graph to build from; build it from its spec, with --keep-graph")
         builder = open_builder(target, options, old.manifest.quantization)
-        check_space(out, _PARTS * plan.stat().st_size)
+        check_space(out, _COPIES * plan.stat().st_size)
         old.unpack(folder / "old")
         files = {name.removeprefix("tokenizer/"): old.read(name) for name in old.names if name.startswith("tokenizer/")}
-        return _compile(builder, folder / "old", out, files, builder.renewed(old.manifest, target), progress)
+        return _compile(builder, folder / "old", out, files, builder.update(old.manifest, target), progress)
 
 
 def _compile(
@@ -88,8 +89,8 @@ def _compile(
             if part is None or part.engine is None:
                 continue
             progress(f"TensorRT builds {part.engine.file}", weights, weights)
-            account = build_engine(_order(builder, folder, graph, part, manifest.target))
-            check_account(account, part.engine)
+            report = build_engine(_request(builder, folder, graph, part, manifest.target))
+            check_report(report, part.engine)
             _move(folder / part.engine.file, writer)
             if keep:
                 _move(folder / graph, writer)
@@ -100,10 +101,10 @@ def _compile(
         return writer.finish(manifest if keep else replace(manifest, tensors=()))
 
 
-def _order(builder: EngineBuilder, folder: Path, graph: str, part: Manifest | Encoder, target: str) -> Order:
+def _request(builder: EngineBuilder, folder: Path, graph: str, part: Manifest | Encoder, target: str) -> BuildRequest:
     assert part.engine is not None
     shapes, cache = input_shapes(part), builder.options.timing_cache
-    return Order(
+    return BuildRequest(
         target=target,
         folder=str(folder),
         graph=graph,
@@ -118,7 +119,7 @@ def _order(builder: EngineBuilder, folder: Path, graph: str, part: Manifest | En
 
 
 def _move(path: Path, writer: PlanWriter) -> None:
-    """Puts a file into the plan and away, so that large ones do not lie there twice for longer than they must."""
+    """Move a file into the plan, so that a large file is on the disk twice only while it is copied."""
     with writer.stream(path.name) as sink, path.open("rb") as source:
         while chunk := source.read(_CHUNK):
             sink.write(chunk)
@@ -126,7 +127,7 @@ def _move(path: Path, writer: PlanWriter) -> None:
 
 
 def input_shapes(part: Manifest | Encoder) -> dict[str, Shape]:
-    """Every input of a graph, state among them, with the axes that an engine leaves open by name."""
+    """Return the shapes of a graph's inputs, with state, by name; axes that an engine leaves open are names."""
     states = part.state if isinstance(part, Manifest) else ()
     shapes: dict[str, Shape] = {item.name: item.shape for item in part.inputs}
     shapes |= {state.input: state.shape for state in states}
@@ -137,21 +138,23 @@ def input_shapes(part: Manifest | Encoder) -> dict[str, Shape]:
     }
 
 
-def check_account(account: Account, engine: Engine) -> None:
-    """Raises BuildError where TensorRT's network is not what the graph means: its parser has no say in these."""
-    for layer in account.attentions:
+def check_report(report: NetworkReport, engine: Engine) -> None:
+    """Raise BuildError if TensorRT parsed attention or KV caches differently from what the graph means."""
+    for layer in report.attentions:
         if layer.causal or not layer.masked:
-            raise BuildError("TensorRT read an Attention as causal or without its mask: this is a fault of archc")
-    if account.cache_updates != len(engine.aliased):
+            raise BuildError(
+                f"{engine.file}: TensorRT parsed an Attention as causal or without its mask; this is a fault of archc"
+            )
+    if report.cache_updates != len(engine.aliased):
         raise BuildError(
-            f"TensorRT keeps {account.cache_updates} caches in place where the plan has {len(engine.aliased)}: "
+            f"{engine.file}: TensorRT updates {report.cache_updates} caches in place, expected {len(engine.aliased)}; "
             "this is a fault of archc"
         )
 
 
 @contextmanager
 def _work_folder(path: Path) -> Iterator[Path]:
-    """A folder beside a file that is being made, gone afterwards."""
+    """Create a folder next to the output file for the time of a build."""
     folder = path.absolute().with_name(f".{path.name[:80]}.{token_hex(6)}.work")
     try:
         folder.mkdir()

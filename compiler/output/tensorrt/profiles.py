@@ -1,4 +1,4 @@
-"""Optimization profiles: the sizes that calls may have, and those that kernels are chosen for."""
+"""Optimization profiles: the ranges of sizes that an engine supports, and the sizes that its kernels are tuned for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from archc.plan import Profile
 from archc.plan.manifest import Input, Limits, Output, State
 
 CAPACITY = "capacity"
-_USUAL = 512  # tokens of a prompt, and of what a decoding step looks back to
+_TYPICAL = 512  # tokens of a prompt, and of the context of a decoding step
 Range = tuple[int, int, int]
+"""The minimum, optimal and maximum size of an axis."""
 
 
 def make_profiles(
@@ -21,12 +22,12 @@ def make_profiles(
     limits: Limits,
     batch: int,
     source: int = 0,
-    loose: bool = False,
+    two_tokens: bool = False,
 ) -> tuple[Profile, ...]:
-    """A decoder's profiles for prompts and for single tokens, or an encoder's only one.
+    """Return a decoder's profiles for prefill and decode, or the only profile of an encoder.
 
-    `batch` is the most rows of a call, `source` the longest source of an encoder-decoder, `loose` whether a second
-    token is left open; see `is_loose`.
+    `batch` is the largest batch size, `source` the longest source of an encoder-decoder; `two_tokens` allows two
+    tokens in a decoding step, see `needs_two_tokens`.
     """
     shapes = [*(item.shape for item in inputs), *(item.shape for item in outputs), *(item.shape for item in state)]
     names = {axis for shape in shapes for axis in shape if isinstance(axis, str)} - {CAPACITY}
@@ -41,30 +42,30 @@ def make_profiles(
 
     if not state:
         return (profile("encode", seq, seq),)
-    single = (1, 1, 2 if loose else 1)
+    single = (1, 1, 2 if two_tokens else 1)
     return profile("prefill", seq, (1, 1, call)), profile("decode", single, single)
 
 
-def is_loose(model: ir.Model) -> bool:
-    """Whether TensorRT must not know that a call has one token.
+def needs_two_tokens(model: ir.Model) -> bool:
+    """Return whether a decoding step must allow two tokens, so that TensorRT does not specialize for one.
 
-    Its compiler can fail on a loop where every size of a call is known; and for a product of one row it turns weights
-    of 8 bits back in memory, all of them at every call, where for two it reads them as they are.
+    TensorRT's compiler can fail on a loop in which all sizes are fixed. A product of one row dequantizes 8-bit weights
+    to memory, all of them in every call, but a product of two rows reads them as they are.
     """
-    eight = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
+    eight_bits = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
     return any(
         node.op_type == "Scan"
-        or (node.op_type == "DequantizeLinear" and node.inputs[0] is not None and node.inputs[0].dtype in eight)
+        or (node.op_type == "DequantizeLinear" and node.inputs[0] is not None and node.inputs[0].dtype in eight_bits)
         for node in model.graph
     )
 
 
 def _up_to(most: int) -> Range:
-    return 1, min(_USUAL, most), most
+    return 1, min(_TYPICAL, most), most
 
 
 def sizes_of(profile: Profile, shape: Iterable[str | int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """The least, usual and greatest sizes of one input's axes."""
+    """Return the minimum, optimal and maximum shape of an input."""
     ranges = [(axis, axis, axis) if isinstance(axis, int) else profile.axes[axis] for axis in shape]
-    least, usual, greatest = zip(*ranges, strict=True)
-    return least, usual, greatest
+    least, typical, most = zip(*ranges, strict=True)
+    return least, typical, most

@@ -1,4 +1,4 @@
-"""What a plan says about its engines, and what it takes to build them: known before anything is built."""
+"""The engine section of a manifest, and the options and packages that it follows from, before anything is built."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from archc.plan.manifest import Input, Limits, Output, State
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What a user may choose of an engine. `timing_cache` is a file of TensorRT's, made where there is none."""
+    """Options of an engine build. `timing_cache` is a file that TensorRT writes if it does not exist."""
 
     max_batch_size: int = 1
     compute_capabilities: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class EngineBuilder:
-    """A package, the devices and the options of one build."""
+    """The package, the compute capabilities and the options of one build."""
 
     package: Package
     trt: Any = field(repr=False)
@@ -46,19 +46,19 @@ class EngineBuilder:
         state: Sequence[State],
         limits: Limits,
         source: int = 0,
-        loose: bool = False,
+        two_tokens: bool = False,
     ) -> Engine:
-        """The manifest's `engine` for a graph with these tensors; see `make_profiles`."""
+        """Return the engine section for a graph with these tensors; see `make_profiles`."""
         batch = self.options.max_batch_size
-        # TensorRT for RTX keeps weights twice where a profile is of single rows alone: in another order for those.
-        loose = loose or self.package.ahead
+        # TensorRT for RTX stores weights a second time, in another layout, for a profile of single rows alone.
+        two_tokens = two_tokens or self.package.ahead_of_time
         growing = any(CAPACITY in item.shape for item in state)
         section = {
             "file": file,
             "builder": self.package.module,
             "version": self.trt.__version__,
             "compute_capabilities": self.capabilities,
-            "profiles": make_profiles(inputs, outputs, state, limits, batch, source, loose),
+            "profiles": make_profiles(inputs, outputs, state, limits, batch, source, two_tokens),
             "capacity": limits.max_seq_len if growing else None,
             "aliased": [(item.input, item.output) for item in state if item.kind == "kv"],
             "weight_streaming": self.options.weight_streaming,
@@ -72,34 +72,34 @@ class EngineBuilder:
         state: Sequence[State],
         limits: Limits,
         encoder: Encoder | None,
-        loose: bool,
+        two_tokens: bool,
     ) -> tuple[Engine, Encoder | None]:
-        """The section of a plan's graph, and its encoder with a section of its own."""
+        """Return the section of the main graph, and the encoder with its own section."""
         if encoder is None:
-            return self.section("engine.trt", inputs, outputs, state, limits, loose=loose), None
+            return self.section("engine.trt", inputs, outputs, state, limits, two_tokens=two_tokens), None
         second = self.section("encoder.trt", encoder.inputs, encoder.outputs, (), encoder.limits)
-        first = self.section("engine.trt", inputs, outputs, state, limits, encoder.limits.max_seq_len, loose)
+        first = self.section("engine.trt", inputs, outputs, state, limits, encoder.limits.max_seq_len, two_tokens)
         return first, replace(encoder, engine=second)
 
-    def renewed(self, manifest: Manifest, target: str) -> Manifest:
-        """The manifest of a plan whose engines are built again."""
+    def update(self, manifest: Manifest, target: str) -> Manifest:
+        """Return the manifest of a plan after its engines are built again."""
         assert manifest.engine is not None
-        loose = manifest.engine.profiles[-1].axes["seq"][2] == 2  # of the last profile: that of single tokens
+        two_tokens = manifest.engine.profiles[-1].axes["seq"][2] == 2  # the last profile is that of decoding steps
         engine, encoder = self.sections(
-            manifest.inputs, manifest.outputs, manifest.state, manifest.limits, manifest.encoder, loose
+            manifest.inputs, manifest.outputs, manifest.state, manifest.limits, manifest.encoder, two_tokens
         )
         return replace(manifest, engine=engine, encoder=encoder, target=target, entries={})
 
 
 def open_builder(target: str, options: EngineOptions, quantization: str | None = None) -> EngineBuilder:
-    """The builder of a target. Raises BuildError where its package or its device is missing, or an option is wrong."""
+    """Return the builder of a target. Raises BuildError for a missing package or GPU, or an option out of range."""
     if options.max_batch_size < 1:
-        raise BuildError(f"--max-batch-size {options.max_batch_size}: an engine takes at least one row")
+        raise BuildError(f"--max-batch-size {options.max_batch_size}: expected at least 1; choose a larger one")
     package = PACKAGES[target]
-    if options.timing_cache is not None and package.ahead:
-        raise BuildError(f"--timing-cache: {target} chooses its kernels at run time and has none: leave it out")
+    if options.timing_cache is not None and package.ahead_of_time:
+        raise BuildError(f"--timing-cache: not supported by {target}, which tunes kernels at run time; leave it out")
     if options.timing_cache is not None and not options.timing_cache.absolute().parent.is_dir():
-        raise BuildError(f"--timing-cache {options.timing_cache}: its folder does not exist; make it first")
+        raise BuildError(f"--timing-cache {options.timing_cache}: its folder does not exist; create it first")
     trt = load_package(target)
     capabilities = choose_devices(target, trt, options.compute_capabilities)
     if quantization == "fp8":
@@ -108,14 +108,16 @@ def open_builder(target: str, options: EngineOptions, quantization: str | None =
 
 
 def refuse_options(target: str, options: EngineOptions) -> None:
-    """Raises BuildError for an option of engines where the target is none."""
-    given = {
+    """Raise BuildError for an engine option of a target without engines."""
+    used = {
         "--max-batch-size": options.max_batch_size != 1,
         "--compute-capability": bool(options.compute_capabilities),
         "--weight-streaming": options.weight_streaming,
         "--timing-cache": options.timing_cache is not None,
         "--keep-graph": options.keep_graph,
     }
-    for name, wanted in given.items():
-        if wanted:
-            raise BuildError(f"{name} is for the targets {' and '.join(PACKAGES)}: leave it out for {target}")
+    for name, is_used in used.items():
+        if is_used:
+            raise BuildError(
+                f"{name}: not supported by {target}, only by {' and '.join(PACKAGES)}; leave it out, or change --target"
+            )

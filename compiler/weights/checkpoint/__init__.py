@@ -1,1 +1,1 @@
-"""Checkpoints: lazy reading, where to find them, and the table that maps their names to the model's slots."""
+"""Checkpoints: finding and reading them, and mapping their tensors to the slots of a model."""

@@ -1,4 +1,4 @@
-"""A checkpoint folder, local or from the hub: its config, its special tokens, and the files that text needs."""
+"""Checkpoint folders, local or from the Hugging Face Hub: config, special tokens and tokenizer files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from archc.archspec import read_config
 from archc.compiler.errors import BuildError
 
-# Read by the runtime; everything else of a checkpoint folder stays behind.
+# Files that the runtime reads; a plan holds no other file of a checkpoint folder.
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -19,15 +19,15 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
-_DOWNLOADED = ["*.safetensors", "*.json", "tokenizer.model", "*.jinja"]
+_DOWNLOADED = ["*.safetensors", "*.json", "*.jinja"]
 _MAX_TOKENIZER_BYTES = 256 * 2**20
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids that begin, end and pad a sequence; those that an encoder-decoder's answer begins with, and those that are
-    never written."""
+    """Token ids: beginning, end and padding of a sequence; `start`, the decoder prompt of an encoder-decoder; `never`,
+    tokens that are not generated."""
 
     bos: int | None
     eos: tuple[int, ...]
@@ -37,19 +37,22 @@ class SpecialTokens:
 
 
 def find_checkpoint(where: str | Path) -> Path:
-    """A local folder, or the download of a hub id `owner/name[@revision]`. Raises BuildError where there is neither."""
+    """Return a local folder, or the download of a hub id `owner/name[@revision]`.
+
+    Raises BuildError if there is no such folder and the download fails.
+    """
     folder = Path(where)
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise BuildError(f"{where}: a checkpoint is a folder with config.json and safetensors files, not a file")
+        raise BuildError(f"{where}: expected a folder with config.json and safetensors files, got a file")
     if not _HUB_ID.fullmatch(str(where)):
-        raise BuildError(f"{where}: no such folder, and not a hub id of the form owner/name or owner/name@revision")
+        raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
     return _download(str(where))
 
 
 def _download(hub_id: str) -> Path:
-    """Fetches data files only: no code of a checkpoint is ever stored or run."""
+    """Download the data files of a repository: no code of a checkpoint is stored or run."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -59,12 +62,12 @@ def _download(hub_id: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BuildError(
-            f"{hub_id}: no folder of that name here, and the hub does not give it: {reason:.300}"
+            f"{hub_id}: no such folder, and the download from the hub failed: {reason:.300}; check name and access"
         ) from None
 
 
 def read_folder_config(folder: Path) -> dict[str, Any] | None:
-    """config.json of a checkpoint folder, or None where it has none. Raises ConfigError where it cannot be read."""
+    """Return config.json of a checkpoint folder, or None if there is none. Raises ConfigError for a damaged file."""
     path = folder / "config.json"
     return read_config(path) if path.is_file() else None
 
@@ -72,10 +75,10 @@ def read_folder_config(folder: Path) -> dict[str, Any] | None:
 def special_tokens(
     folder: Path | None, config: Mapping[str, Any] | None, vocab: int, answers: bool = False
 ) -> SpecialTokens:
-    """Token ids from generation_config.json, else from config.json. Raises BuildError for what is no id.
+    """Return token ids of generation_config.json, otherwise of config.json. Raises BuildError for an invalid id.
 
-    A model that `answers` a source begins with decoder_start_token_id, or with bos_token_id where there is none, and
-    goes on with forced_bos_token_id; what bad_words_ids has as single tokens it never writes.
+    For an encoder-decoder (`answers`), the decoder prompt is decoder_start_token_id, or bos_token_id without one,
+    followed by forced_bos_token_id; single tokens of bad_words_ids are never generated.
     """
     sources: list[tuple[str, Mapping[str, Any]]] = []
     if folder is not None and (folder / "generation_config.json").is_file():
@@ -94,13 +97,15 @@ def special_tokens(
 
 
 def _banned(sources: list[tuple[str, Mapping[str, Any]]], vocab: int) -> tuple[int, ...]:
-    """The single tokens of bad_words_ids, of the first file that has it."""
+    """Return the single tokens of bad_words_ids in the first file that has the key."""
     for file, values in sources:
         words = values.get("bad_words_ids")
         if words is None:
             continue
         if not isinstance(words, list) or not all(isinstance(word, list) for word in words):
-            raise BuildError(f"{file}: bad_words_ids is {words!r:.60}, where lists of token ids are expected")
+            raise BuildError(
+                f"{file}: bad_words_ids: expected a list of lists of token ids, got {words!r:.60}; correct it"
+            )
         single = [word[0] for word in words if len(word) == 1]
         return _ids([(file, {"bad_words_ids": single})], "bad_words_ids", vocab)
     return ()
@@ -114,19 +119,24 @@ def _ids(sources: list[tuple[str, Mapping[str, Any]]], key: str, vocab: int) -> 
         ids = value if isinstance(value, list) else [value]
         for item in ids:
             if not isinstance(item, int) or isinstance(item, bool):
-                raise BuildError(f"{file}: {key} is {item!r:.60}, where a token id is expected")
-        # −1 is how some files write "none"; ids past the table are those of a tokenizer larger than the model.
+                raise BuildError(f"{file}: {key}: expected a token id, got {item!r:.60}; correct it")
+        # Some files write −1 for "none"; a tokenizer may have more ids than the model's token table.
         return tuple(item for item in ids if 0 <= item < vocab)
     return ()
 
 
 def tokenizer_files(folder: Path | None) -> dict[str, bytes]:
-    """The files that text needs, by name; those that are there."""
-    files = {}
-    for name in TOKENIZER_FILES if folder is not None else ():
-        path = folder / name  # type: ignore[operator]
+    """Return the tokenizer files of a folder by name, without those that it lacks."""
+    files: dict[str, bytes] = {}
+    if folder is None:
+        return files
+    for name in TOKENIZER_FILES:
+        path = folder / name
         if path.is_file():
             if path.stat().st_size > _MAX_TOKENIZER_BYTES:
-                raise BuildError(f"{path}: larger than {_MAX_TOKENIZER_BYTES} bytes, which no tokenizer file is")
+                raise BuildError(
+                    f"{path}: {path.stat().st_size} bytes, expected a tokenizer file of at most "
+                    f"{_MAX_TOKENIZER_BYTES}; download it again"
+                )
             files[name] = path.read_bytes()
     return files

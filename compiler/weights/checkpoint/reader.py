@@ -1,11 +1,10 @@
 """Lazy reading of safetensors checkpoints: a single file, or shards with an index.
 
-Headers are read when a checkpoint is opened; a tensor's bytes only when it is asked for. Nothing is ever unpickled.
+Headers are read when a checkpoint is opened, a tensor's bytes when it is read. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -13,42 +12,42 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from archc.archspec.errors import clipped
+from archc.archspec.errors import clip as clipped
 from archc.compiler.errors import BuildError
+from archc.plan.dtypes import DTYPES
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _MAX_INDEX_BYTES = 64 * 2**20
-# The number formats that weights come in, as safetensors spells them, and their sizes in bytes.
-_DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# The dtypes that weights may have, from the name in safetensors to the plan's.
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _REOPEN_BYTES = 128 * 2**20
 
 
 Place = tuple[int | slice, ...]
-"""Where a part of a tensor is along its first axes: indices, or a range of its rows."""
+"""A part of a tensor along its first axes: an index, or a range of rows."""
 
 
 class Weights(Protocol):
-    """Named tensors to build from: a checkpoint, or anything that stands in for one."""
+    """Named tensors to build from: a checkpoint, or what stands in for one."""
 
     def names(self) -> Collection[str]:
-        """The names of all tensors."""
+        """Return the names of all tensors."""
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of one tensor."""
+        """Return the shape of a tensor."""
 
     def check_numbers(self, names: Iterable[str]) -> None:
-        """Raises BuildError where one of these tensors cannot be a weight."""
+        """Raise BuildError if one of these tensors has a dtype that no weight may have."""
 
     def read(self, name: str, place: Place = ()) -> Tensor:
-        """One tensor, or its part at a place along its first axes, in its stored dtype."""
+        """Return a tensor, or its part at a place along its first axes, in its stored dtype."""
 
     def bytes(self, name: str) -> int:
-        """How many bytes it is stored in."""
+        """Return the size of a tensor in bytes, as stored."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,10 @@ class _Entry:
 
 
 class Checkpoint:
-    """The tensors of a folder's safetensors files by name."""
+    """The tensors of a folder's safetensors files by name.
+
+    Raises BuildError if the folder has none, or if files and index contradict each other.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,49 +81,53 @@ class Checkpoint:
             self._read_header(files[0])
 
     def names(self) -> Collection[str]:
-        """The names of all tensors."""
+        """Return the names of all tensors."""
         return self._entries.keys()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of one tensor."""
+        """Return the shape of a tensor."""
         return self._entries[name].shape
 
     def bytes(self, name: str) -> int:
-        """How many bytes a tensor is stored in; 0 for one that is no weight."""
+        """Return the size of a tensor in bytes, as stored; 0 if no weight may have its dtype."""
         entry = self._entries[name]
-        return math.prod(entry.shape) * _DTYPES.get(entry.dtype, 0)
+        dtype = _DTYPES.get(entry.dtype)
+        return 0 if dtype is None else DTYPES[dtype].nbytes(math.prod(entry.shape))
 
     def check_numbers(self, names: Iterable[str]) -> None:
-        """Raises BuildError for a tensor of integers: a mask or index that nothing reads may be one, a weight not."""
+        """Raise BuildError for a tensor of integers: masks and indices may be, but weights may not."""
         for name in names:
             entry = self._entries[name]
             if entry.dtype not in _DTYPES:
                 raise BuildError(
-                    f"{entry.file}: tensor '{clipped(name)}' is stored as {entry.dtype}; "
-                    f"archc reads {', '.join(_DTYPES)}: take the checkpoint's unquantised version"
+                    f"{entry.file}: tensor '{clipped(name)}' has dtype {entry.dtype}, expected one of "
+                    f"{', '.join(_DTYPES)}; use an unquantized version of the checkpoint"
                 )
 
     def read(self, name: str, place: Place = ()) -> Tensor:
-        """One tensor, or its part at a place along its first axes, in its stored dtype; of a part, no more is read.
+        """Return a tensor, or its part at a place along its first axes, in its stored dtype; only the part is read.
 
-        Raises BuildError for integers, and where its file cannot be read, and ValueError for a place that it lacks.
+        Raises BuildError for integers or a file that cannot be read, and ValueError for a place out of bounds.
         """
         self.check_numbers([name])
         entry = self._entries[name]
         sizes = entry.shape[: len(place)]
         ends = [at.stop if isinstance(at, slice) else at + 1 for at in place]
         if len(sizes) < len(place) or any(end > size for end, size in zip(ends, sizes, strict=True)):
-            raise ValueError(f"no {list(place)} in axes of sizes {list(sizes)}")
-        taken = math.prod(at.stop - at.start for at in place if isinstance(at, slice))
-        # A memory map keeps the pages that were read resident: one file is open at a time, and not for long.
-        self._unmapped += self.bytes(name) * taken // math.prod(sizes)
+            raise ValueError(f"index {list(place)} is out of bounds for axes {list(sizes)}")
+        count = math.prod(at.stop - at.start for at in place if isinstance(at, slice))
+        # A memory map keeps pages resident once they were read: one file is open at a time, and not for long.
+        self._unmapped += self.bytes(name) * count // max(1, math.prod(sizes))
         if self._opened is None or self._opened[0] != entry.file or self._unmapped > _REOPEN_BYTES:
             self._opened, self._unmapped = (entry.file, _open(entry.file)), 0
         try:
-            handle = self._opened[1]
-            value: Tensor = handle.get_slice(name)[place] if place else handle.get_tensor(name)
+            view = self._opened[1].get_slice(name)
+            changed = tuple(view.get_shape()) != entry.shape or view.get_dtype() != entry.dtype
+            value: Tensor = view[place] if place else self._opened[1].get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise BuildError(f"{entry.file}: tensor '{clipped(name)}' cannot be read: {error}") from None
+        if changed:
+            raise BuildError(f"{entry.file}: tensor '{clipped(name)}' changed during the build; build again")
         return value
 
     def _read_header(self, file: Path) -> list[str]:
@@ -131,28 +137,32 @@ class Checkpoint:
             view = handle.get_slice(name)
             if name in self._entries:
                 raise BuildError(
-                    f"tensor '{clipped(name)}' is in both {self._entries[name].file} and {file}: "
-                    "the shards do not belong together"
+                    f"tensor '{clipped(name)}' is in both {self._entries[name].file} and {file}; "
+                    "use shards of a single checkpoint"
                 )
             self._entries[name] = _Entry(file, tuple(view.get_shape()), view.get_dtype())
         return names
 
     def _read_index(self, index: Path) -> None:
         table = _index_table(index)
-        found: dict[str, str] = {}
+        shards: dict[str, str] = {}
         for shard in sorted(set(table.values())):
             file = self.folder / shard
             if not file.is_file():
-                raise BuildError(
-                    f"{index}: the shard '{clipped(shard)}' is not there: download it, or the whole folder"
-                )
-            found |= dict.fromkeys(self._read_header(file), shard)
+                raise BuildError(f"{index}: shard '{clipped(shard)}' not found; download it, or the whole folder")
+            shards |= dict.fromkeys(self._read_header(file), shard)
         for name, shard in table.items():
-            if found.get(name) != shard:
-                raise BuildError(f"{index}: it puts tensor '{clipped(name)}' in '{clipped(shard)}', which has none")
-        extra = next((name for name in found if name not in table), None)
+            if shards.get(name) != shard:
+                raise BuildError(
+                    f"{index}: the index maps tensor '{clipped(name)}' to '{clipped(shard)}', but that shard does not "
+                    "contain it; download the whole folder again"
+                )
+        extra = next((name for name in shards if name not in table), None)
         if extra is not None:
-            raise BuildError(f"{index}: it does not list tensor '{clipped(extra)}', which '{found[extra]}' holds")
+            raise BuildError(
+                f"{index}: tensor '{clipped(extra)}' of '{shards[extra]}' is not in the index; "
+                "download the whole folder again"
+            )
 
 
 def _open(file: Path) -> safe_open:
@@ -163,65 +173,33 @@ def _open(file: Path) -> safe_open:
 
 
 def _index_table(index: Path) -> Mapping[str, str]:
-    """weight_map of a shard index, its file names checked: they must stay in the folder."""
+    """Return weight_map of a shard index. Raises BuildError for a file name that leads out of the folder."""
     if index.stat().st_size > _MAX_INDEX_BYTES:
-        raise BuildError(f"{index}: larger than {_MAX_INDEX_BYTES} bytes, which no shard index is")
+        raise BuildError(f"{index}: larger than {_MAX_INDEX_BYTES} bytes, which no shard index is; download it again")
     try:
         table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BuildError(f"{index}: not a shard index with a weight_map: {error!r}") from None
+        raise BuildError(f"{index}: not a shard index with a weight_map: {error!r}; download it again") from None
     if not isinstance(table, dict) or not table or not all(isinstance(shard, str) for shard in table.values()):
-        raise BuildError(f"{index}: weight_map must map tensor names to file names")
+        raise BuildError(f"{index}: weight_map does not map tensor names to file names; download it again")
     for shard in table.values():
         if PurePosixPath(shard).name != shard or "\\" in shard or not shard.endswith(".safetensors"):
-            raise BuildError(f"{index}: '{clipped(shard)}' is not the name of a .safetensors file in the same folder")
+            raise BuildError(
+                f"{index}: '{clipped(shard)}' is not the name of a .safetensors file in the same folder; correct it"
+            )
     return table
 
 
 def _missing(folder: Path, files: list[Path]) -> str:
     if files:
-        return f"{folder}: {len(files)} safetensors files and no {INDEX} that says how they belong together"
+        return (
+            f"{folder}: {len(files)} safetensors files, but {INDEX} not found; download it, or keep only the files of "
+            "one model"
+        )
     pickled = sorted([*folder.glob("*.bin"), *folder.glob("*.pth"), *folder.glob("*.pt")])
     if pickled:
         return (
-            f"{folder}: only pickled weights ({pickled[0].name}), which archc never opens: "
+            f"{folder}: only pickled weights ({pickled[0].name}), which archc never opens; "
             "convert them to safetensors in an environment that trusts them"
         )
-    return f"{folder}: no {SINGLE} and no {INDEX}: name a checkpoint's folder, or build with --random SEED"
-
-
-class RandomWeights:
-    """Stand-in weights of any shape, for building without a checkpoint: the same seed gives the same numbers.
-
-    Matrices are normal with standard deviation 0.02 (Radford et al. 2019), norm weights are one, biases zero.
-    """
-
-    def __init__(self, slots: Mapping[str, tuple[int, ...]], seed: int, unit_offset: Collection[str] = ()) -> None:
-        self.slots, self.seed, self.unit_offset = slots, seed, unit_offset
-
-    def names(self) -> Collection[str]:
-        """The slots' own names."""
-        return self.slots.keys()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of one slot."""
-        return self.slots[name]
-
-    def open(self, name: str) -> Tensor:
-        """The same as `read`: nothing is stored that could be read in parts."""
-        return self.read(name)
-
-    def read(self, name: str) -> Tensor:
-        """float32 numbers that depend on the seed and the slot's name alone."""
-        shape = self.slots[name]
-        if name.endswith("bias") or name in self.unit_offset:
-            return torch.zeros(shape)
-        if len(shape) == 1:
-            return torch.ones(shape)
-        generator = torch.Generator().manual_seed(_hash(name, self.seed))
-        return torch.randn(shape, generator=generator) * 0.02
-
-
-def _hash(name: str, seed: int) -> int:
-
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
+    return f"{folder}: {SINGLE} and {INDEX} not found; give a checkpoint folder, or build with --random SEED"

@@ -15,7 +15,7 @@ from archc.compiler.contract.types import TensorType
 from archc.compiler.graph.subgraph import copy_attribute
 from archc.compiler.ops import recurrences
 from archc.compiler.ops.recurrences.chunks import CHUNK
-from archc.compiler.ops.recurrences.decayed_average import NOTHING
+from archc.compiler.ops.recurrences.decayed_average import LOG_ZERO
 from archc.compiler.tracing.parts import Part, record
 from tests.compiler.graphs import run
 
@@ -106,7 +106,7 @@ def average(seq: int, strength: float) -> Tensors:
     made = sequences("knwv", seq)
     made["k"], made["n"] = 30 * made["k"], 30 * made["n"]
     made["w"] = decays(made["w"], strength)
-    made["k"][:, -1] = NOTHING  # padding
+    made["k"][:, -1] = LOG_ZERO  # padding
     made["w"][:, -1] = 0
     return {**made, "state": torch.zeros(BATCH, 3, CHANNELS)}
 

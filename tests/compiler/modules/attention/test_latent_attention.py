@@ -10,7 +10,7 @@ from torch import Tensor
 
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.attention.latent_attention import LatentAttention
-from archc.compiler.modules.layer_inputs import Signals
+from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops.latent_attention import latent_attention
 
 SMALL = {"heads": 1, "latent": 1, "nope_dim": 1, "rope_dim": 2, "value_dim": 1, "norm": words.NoNorm()}
@@ -50,7 +50,7 @@ def expected(turn: float) -> list[list[float]]:
 
 
 def test_two_tokens_without_positions() -> None:
-    y, present = by_hand(words.NoPosition())(X, Signals(causal(2)), {})
+    y, present = by_hand(words.NoPosition())(X, LayerInputs(causal(2)), {})
     assert present == {}
     assert y[0].tolist() == pytest.approx([pytest.approx(row) for row in expected(0.0)])
 
@@ -59,8 +59,8 @@ def test_two_tokens_without_positions() -> None:
 def test_only_the_rotating_part_turns(pairing: str) -> None:
     rope = words.Rope.model_validate({"theta": 10.0, "pairing": pairing})
     angles = torch.tensor([0.0, 0.7]).reshape(1, 2, 1)
-    signals = Signals(causal(2), cos_BSR=angles.cos(), sin_BSR=angles.sin())
-    y, _ = by_hand(rope)(X, signals, {})
+    inputs = LayerInputs(causal(2), cos_BSR=angles.cos(), sin_BSR=angles.sin())
+    y, _ = by_hand(rope)(X, inputs, {})
     assert y[0].tolist() == pytest.approx([pytest.approx(row) for row in expected(0.7)])
 
 
@@ -68,8 +68,8 @@ def test_the_cache_holds_the_normed_latent_and_the_turned_key() -> None:
     module = by_hand(words.Rope(theta=10.0), norm=words.RmsNorm(eps=1.0))
     angles = torch.tensor([0.0, 0.7]).reshape(1, 2, 1)
     cache = torch.full((1, 1, 5, 3), 9.0)
-    signals = Signals(causal(2), torch.tensor([0]), cos_BSR=angles.cos(), sin_BSR=angles.sin())
-    whole, present = module(X, signals, {"latent": cache})
+    inputs = LayerInputs(causal(2), torch.tensor([0]), cos_BSR=angles.cos(), sin_BSR=angles.sin())
+    whole, present = module(X, inputs, {"latent": cache})
     rows = [[4 * 0.1 / math.sqrt(1.01), 0.2, 0.0]]
     rows += [[4 * 0.3 / math.sqrt(1.09), -0.4 * math.cos(0.7), -0.4 * math.sin(0.7)], [9.0] * 3]
     assert present["latent"][0, 0, :3].tolist() == pytest.approx([pytest.approx(row) for row in rows])
@@ -77,7 +77,7 @@ def test_the_cache_holds_the_normed_latent_and_the_turned_key() -> None:
     for step in range(2):
         mask, at = torch.ones(1, 1, 1, step + 1).bool(), torch.tensor([step])
         here = angles[:, step : step + 1]
-        one, state = module(X[:, step : step + 1], Signals(mask, at, cos_BSR=here.cos(), sin_BSR=here.sin()), state)
+        one, state = module(X[:, step : step + 1], LayerInputs(mask, at, cos_BSR=here.cos(), sin_BSR=here.sin()), state)
         assert one[0, 0].tolist() == pytest.approx(whole[0, step].tolist())
 
 

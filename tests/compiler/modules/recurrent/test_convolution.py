@@ -1,48 +1,15 @@
-"""Causal convolutions against numbers worked out by hand."""
+"""The depthwise convolution of a selective scan against numbers worked out by hand."""
 
 from __future__ import annotations
 
-import pytest
 import torch
-from torch import Tensor
 
-from archc.archspec import vocabulary as words
-from archc.compiler.modules.recurrent.convolution import LocalizedFilter, TwoTapConvolution, last_input
-
-
-def filled(module: torch.nn.Module, values: dict[str, list]) -> torch.nn.Module:
-    module.load_state_dict({name: torch.tensor(value) for name, value in values.items()})
-    return module
+from archc.compiler.modules.recurrent.convolution import DepthwiseConvolution
+from tests.compiler.modules.values import column, filled
 
 
-def column(*values: float) -> Tensor:
-    return torch.tensor([[[float(value)] for value in values]])
-
-
-def test_two_taps_and_the_tail_of_an_earlier_call() -> None:
-    values = {"previous.weight": [[10.0]], "current.weight": [[1.0]], "current.bias": [0.5]}
-    convolution = filled(TwoTapConvolution(1, 1, torch.float32), values)
-    assert convolution(column(1, 2, 3), None).flatten().tolist() == [1.5, 12.5, 23.5]
-    assert convolution(column(3), column(2)).flatten().tolist() == [23.5]
-
-
-def test_the_tail_is_the_last_real_input_of_each_row() -> None:
-    x, tail = column(1, 2, 3).expand(3, 3, 1), column(9).expand(3, 1, 1)
-    assert last_input(x, tail, torch.tensor([3, 1, 0])).flatten().tolist() == [3, 1, 9]
-
-
-def test_the_second_convolution_begins_at_zero_and_not_at_the_first_ones_bias() -> None:
-    taps = {"previous.weight": [[1.0]], "current.weight": [[1.0]], "current.bias": [2.0]}
-    values = {f"{part}.{name}": value for part in ("first", "second") for name, value in taps.items()}
-    word = words.LocalizedFilter(width=1, norm=words.RmsNorm(eps=1e-6))
-    module = filled(LocalizedFilter(word, 1, torch.float32), values | {"norm.weight": [1.0]})
-    module.norm = torch.nn.Identity()
-    # first: 1+2, 1+1+2; second: 3+2, 3+4+2; and the input itself.
-    whole, nothing = module(column(1, 1), {}, None)
-    assert whole.flatten().tolist() == [6, 10]
-    assert nothing == {}
-    empty = {"filter.input": column(0), "filter.inner": column(0)}
-    first, state = module(column(1), empty, torch.tensor([1]))
-    second, state = module(column(1), state, torch.tensor([1]))
-    assert [first.item(), second.item()] == [6, 10]
-    assert {name: tail.item() for name, tail in state.items()} == pytest.approx({"filter.input": 1, "filter.inner": 4})
+def test_three_taps_and_the_tail_of_an_earlier_call() -> None:
+    values = {"weight": [[100.0], [10.0], [1.0]], "bias": [0.5]}
+    convolution = filled(DepthwiseConvolution(3, 1, True, torch.float32), values)
+    assert convolution(column(1, 2, 3), None).flatten().tolist() == [1.5, 12.5, 123.5]
+    assert convolution(column(3), column(1, 2)).flatten().tolist() == [123.5]

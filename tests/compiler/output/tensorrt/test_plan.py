@@ -13,7 +13,7 @@ from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.compiler.output.tensorrt import plan as module
 from archc.compiler.output.tensorrt.network import parse
-from archc.compiler.output.tensorrt.plan import check_account, is_plan, rebuild
+from archc.compiler.output.tensorrt.plan import check_report, is_plan, rebuild
 from archc.compiler.output.tensorrt.sections import EngineOptions
 from archc.plan import Plan
 from archc.runtime.errors import PlanError
@@ -30,7 +30,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("small-lm", random=1, out=out, target="tensorrt-rtx", engine=options, overrides=SIZES)
 
 
-def test_what_a_plan_says_about_its_engine(kept: Path) -> None:
+def test_the_manifest_describes_the_engine(kept: Path) -> None:
     with Plan(kept) as plan:
         manifest = plan.manifest
         engine = manifest.engine
@@ -52,7 +52,7 @@ def test_what_a_plan_says_about_its_engine(kept: Path) -> None:
         assert [size.dim_value for size in past.type.tensor_type.shape.dim][1:] == [2, 64, 16]
 
 
-def test_the_engine_of_a_kept_graph_is_built_anew(kept: Path, tmp_path: Path) -> None:
+def test_the_engine_of_a_kept_graph_is_built_again(kept: Path, tmp_path: Path) -> None:
     assert is_plan(kept)
     options = EngineOptions(compute_capabilities=("8.6", "12.0"), weight_streaming=True)
     again = rebuild(kept, tmp_path / "again.plan", "tensorrt-rtx", options)
@@ -66,16 +66,18 @@ def test_the_engine_of_a_kept_graph_is_built_anew(kept: Path, tmp_path: Path) ->
         same = ("family", "spec", "config", "inputs", "outputs", "state", "limits", "tokens", "parameters")
         assert all(getattr(old.manifest, name) == getattr(new.manifest, name) for name in same)
         assert new.manifest.tensors == ()
-    with pytest.raises(BuildError, match="kept no graph to build from: build it from its spec, with --keep-graph"):
+    with pytest.raises(BuildError, match="has no graph to build from; build it from its spec, with --keep-graph"):
         rebuild(again, tmp_path / "third.plan", "tensorrt-rtx", EngineOptions())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.plan"]
 
 
-def test_what_has_no_engine_is_not_rebuilt(tmp_path: Path) -> None:
+def test_a_plan_without_an_engine_is_not_rebuilt(tmp_path: Path) -> None:
     plan = build("small-lm", random=1, out=tmp_path / "cpu.plan", overrides=SIZES)
-    with pytest.raises(BuildError, match="is built for ort-cpu and has no engine"):
+    with pytest.raises(BuildError, match="a plan for ort-cpu without an engine; build from its spec"):
         rebuild(plan, tmp_path / "out.plan", "tensorrt-rtx", EngineOptions())
-    with pytest.raises(BuildError, match="choose --target tensorrt or tensorrt-rtx"):
+    with pytest.raises(
+        BuildError, match="only engines can be built from a plan; choose --target tensorrt or tensorrt-rtx"
+    ):
         rebuild(plan, tmp_path / "out.plan", "ort-cpu", EngineOptions())
     assert not is_plan("small-lm")
     assert not is_plan(tmp_path)
@@ -86,7 +88,7 @@ def test_a_build_that_fails_leaves_the_old_plan(tmp_path: Path, monkeypatch: pyt
     out.write_bytes(b"older")
 
     def failing(*arguments: object) -> None:
-        raise BuildError("TensorRT cannot build model.onnx: for a reason")
+        raise BuildError("model.onnx: TensorRT cannot build it: for a reason")
 
     monkeypatch.setattr(module, "build_engine", failing)
     with pytest.raises(BuildError, match="for a reason"):
@@ -103,28 +105,30 @@ def graph(path: Path, node: onnx.NodeProto, **inputs: list[int | str]) -> Path:
     return path
 
 
-def test_what_the_parser_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_the_parser_s_refusal_is_reported_with_its_reason(tmp_path: Path) -> None:
     node = helper.make_node("Attention", ["q", "k", "v"], ["y"], name="attend", softcap=3.0)
     shape = {"q": ["b", 2, "s", 16], "k": ["b", 2, "t", 16], "v": ["b", 2, "t", 16]}
-    with pytest.raises(BuildError, match=r"TensorRT cannot express model\.onnx: attend: .*softcap"):
+    with pytest.raises(BuildError, match=r"model\.onnx: not supported by TensorRT: attend: .*softcap"):
         parse(tensorrt_rtx, graph(tmp_path / "model.onnx", node, **shape))
 
 
-def test_an_attention_without_its_mask_is_no_engine(tmp_path: Path, kept: Path) -> None:
+def test_an_attention_without_its_mask_is_refused(tmp_path: Path, kept: Path) -> None:
     node = helper.make_node("Attention", ["q", "k", "v"], ["y"], is_causal=1)
     shape = {"q": ["b", 4, "s", 16], "k": ["b", 2, "t", 16], "v": ["b", 2, "t", 16]}
     network = parse(tensorrt_rtx, graph(tmp_path / "model.onnx", node, **shape))
-    (layer,) = network.account.attentions
+    (layer,) = network.report.attentions
     assert (layer.heads, layer.kv_heads, layer.head_dim) == (4, 2, 16)
     assert layer.causal
     assert not layer.masked
     with Plan(kept) as plan:
         assert plan.manifest.engine is not None
-        with pytest.raises(BuildError, match="causal or without its mask"):
-            check_account(network.account, plan.manifest.engine)
-        network.account.attentions.clear()
-        with pytest.raises(BuildError, match="keeps 0 caches in place where the plan has 4"):
-            check_account(network.account, plan.manifest.engine)
+        with pytest.raises(
+            BuildError, match=r"engine\.trt: TensorRT parsed an Attention as causal or without its mask"
+        ):
+            check_report(network.report, plan.manifest.engine)
+        network.report.attentions.clear()
+        with pytest.raises(BuildError, match=r"engine\.trt: TensorRT updates 0 caches in place, expected 4"):
+            check_report(network.report, plan.manifest.engine)
 
 
 def test_attention_beside_a_recurrence_builds(tmp_path: Path) -> None:
@@ -132,9 +136,15 @@ def test_attention_beside_a_recurrence_builds(tmp_path: Path) -> None:
     options = EngineOptions(compute_capabilities=("8.9",), keep_graph=True)
     out = tmp_path / "engine.plan"
     build(
-        HYBRID, random=1, out=out, target="tensorrt-rtx", quantize="int8", max_seq_len=64, engine=options,
+        HYBRID,
+        random=1,
+        out=out,
+        target="tensorrt-rtx",
+        quantize="int8",
+        max_seq_len=64,
+        engine=options,
         overrides=sizes,
-    )  # fmt: skip
+    )
     with Plan(out) as plan:
         assert {state.kind for state in plan.manifest.state} == {"kv", "fixed"}
         graph = onnx.load_model_from_string(plan.read("model.onnx"))

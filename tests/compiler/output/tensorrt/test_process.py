@@ -1,4 +1,4 @@
-"""The process that builds engines, with packages of a few lines in TensorRT's place that do what it should survive."""
+"""The child process that builds engines, with small packages in place of TensorRT that crash, print or fail."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from archc.compiler.errors import BuildError
-from archc.compiler.output.tensorrt.process import Order, build_engine
+from archc.compiler.output.tensorrt.process import BuildRequest, build_engine
 
-# What the builder needs up to the parser, which then does `body`.
+# All that a build needs up to the parser, which then runs BODY.
 PACKAGE = """
 import os, signal, sys, time
 from pathlib import Path
@@ -34,55 +34,57 @@ class OnnxParser:
     def parse_from_file(self, path):
         BODY
 """
-ORDERER = """
+PARENT = """
 import json, signal, sys
-from archc.compiler.output.tensorrt.process import Order, build_engine
+from archc.compiler.output.tensorrt.process import BuildRequest, build_engine
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-build_engine(Order(**json.loads(sys.argv[1])))
+build_engine(BuildRequest(**json.loads(sys.argv[1])))
 """
 
 
-def order(folder: Path, body: str) -> Order:
-    """An order for a package that does this; the package lies in the folder."""
+def request(folder: Path, body: str) -> BuildRequest:
+    """A request for a package that runs this; the package lies in the folder."""
     (folder / "tensorrt_rtx.py").write_text(PACKAGE.replace("BODY", body))
-    return Order("tensorrt-rtx", str(folder), "model.onnx", "engine.trt", [], ["8.9"], False, None)
+    return BuildRequest("tensorrt-rtx", str(folder), "model.onnx", "engine.trt", [], ["8.9"], False, None)
 
 
 def reason(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(str(folder))
     with pytest.raises(BuildError) as raised:
-        build_engine(order(folder, body))
+        build_engine(request(folder, body))
     return str(raised.value)
 
 
-def test_a_crash_is_told_with_what_was_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_is_reported_with_the_last_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = "self.log.log('error', 'no  kernel'); self.log.log('info', 'a word'); os.kill(os.getpid(), signal.SIGSEGV)"
-    told = reason(tmp_path, body, monkeypatch)
-    assert told.startswith("tensorrt-rtx cannot build model.onnx: TensorRT's own compiler crashed (SIGSEGV)")
-    assert "another --dtype" in told
-    assert told.endswith(". It printed: no kernel")
-    assert "\n" not in told
+    message = reason(tmp_path, body, monkeypatch)
+    assert message.startswith("model.onnx: tensorrt-rtx cannot build it: TensorRT's compiler crashed (SIGSEGV)")
+    assert "another --dtype" in message
+    assert message.endswith(". Its last output: no kernel")
+    assert "\n" not in message
 
 
-def test_an_abort_shows_its_last_lines_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abort_is_reported_with_its_last_lines_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = "[print(i, file=sys.stderr) for i in range(9999)]; sys.stderr.flush(); os.abort()"
-    told = reason(tmp_path, body, monkeypatch)
-    assert "(SIGABRT)" in told
-    assert told.endswith("It printed: 9995 | 9996 | 9997 | 9998")
+    message = reason(tmp_path, body, monkeypatch)
+    assert "(SIGABRT)" in message
+    assert message.endswith("Its last output: 9995 | 9996 | 9997 | 9998")
 
 
-def test_who_is_killed_wanted_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = reason(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)", monkeypatch)
-    assert "killed (SIGKILL), as systems do for want of memory" in told
-    assert "--max-seq-len" in told
-    assert told.endswith("It printed nothing")
-    assert "there is not enough memory" in reason(tmp_path, "raise MemoryError", monkeypatch)
+def test_a_killed_process_probably_ran_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = reason(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)", monkeypatch)
+    assert "killed (SIGKILL), probably because memory ran out" in message
+    assert "--max-seq-len" in message
+    assert message.endswith("It printed nothing")
+    assert "there is not enough memory; free memory, or build with a smaller" in reason(
+        tmp_path, "raise MemoryError", monkeypatch
+    )
 
 
-def test_what_the_package_raises_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = reason(tmp_path, "raise RuntimeError('what is this?')", monkeypatch)
-    assert "ended with status 1" in told
-    assert told.endswith("RuntimeError: what is this?")
+def test_an_exception_of_the_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = reason(tmp_path, "raise RuntimeError('an unexpected error')", monkeypatch)
+    assert "ended with status 1" in message
+    assert message.endswith("RuntimeError: an unexpected error")
 
 
 BUILDING = """
@@ -105,8 +107,8 @@ class Cache:
     def serialize(self):
         return self.data + b"+"
 class Profile(list):
-    def set_shape(self, *given):
-        self.append(given)
+    def set_shape(self, *shapes):
+        self.append(shapes)
 class Config:
     def __init__(self):
         self.said, self.profiles = [], []
@@ -138,53 +140,58 @@ class OnnxParser:
 """
 
 
-def test_what_is_ordered_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_is_built_as_requested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "tensorrt.py").write_text(BUILDING)
     cache = tmp_path / "cache"
     profiles = [{"x": ((1, 4), (2, 4), (3, 4))}, {"x": ((1, 4), (1, 4), (1, 4))}]
-    wanted = Order("tensorrt", str(tmp_path), "model.onnx", "engine.trt", profiles, ["9.0"], True, str(cache))
-    for made in (b"+", b"++"):
-        account = build_engine(wanted)
-        assert (account.cache_updates, account.attentions) == (3, [])
-        assert cache.read_bytes() == made
-    said = "(['streaming'], [[('x', [1, 4], [2, 4], [3, 4])], [('x', [1, 4], [1, 4], [1, 4])]])"
-    assert (tmp_path / "engine.trt").read_text() == said
-    with pytest.raises(BuildError, match=r"cannot build model\.onnx: too few profiles; another --dtype, .*ort-cuda"):
-        build_engine(replace(wanted, profiles=[]))
+    build_request = BuildRequest(
+        "tensorrt", str(tmp_path), "model.onnx", "engine.trt", profiles, ["9.0"], True, str(cache)
+    )
+    for timings in (b"+", b"++"):
+        report = build_engine(build_request)
+        assert (report.cache_updates, report.attentions) == (3, [])
+        assert cache.read_bytes() == timings
+    config = "(['streaming'], [[('x', [1, 4], [2, 4], [3, 4])], [('x', [1, 4], [1, 4], [1, 4])]])"
+    assert (tmp_path / "engine.trt").read_text() == config
+    with pytest.raises(
+        BuildError, match=r"model\.onnx: TensorRT cannot build it: too few profiles; try another --dtype, .*ort-cuda"
+    ):
+        build_engine(replace(build_request, profiles=[]))
     cache.write_bytes(b"no cache")
-    with pytest.raises(BuildError, match="is no timing cache of this TensorRT and device"):
-        build_engine(wanted)
+    with pytest.raises(BuildError, match="cache: not a timing cache of this TensorRT version and GPU"):
+        build_engine(build_request)
     assert not list(tmp_path.glob(".cache*"))
 
 
-def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = reason(tmp_path, "raise OSError(28, 'No space left on device')", monkeypatch)
-    assert told == "the engine of model.onnx: cannot be read or written: No space left on device"
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = reason(tmp_path, "raise OSError(28, 'No space left on device')", monkeypatch)
+    assert message == "the engine of model.onnx: cannot be read or written: No space left on device"
 
 
-def test_another_version_is_refused_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_refuses_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "PACKAGE", PACKAGE.replace("1.7.0", "1.8.0"))
-    assert "1.8.0 is installed" in reason(tmp_path, "pass", monkeypatch)
+    assert "from 1.7 to below 1.8, got 1.8.0" in reason(tmp_path, "pass", monkeypatch)
 
 
-def test_a_python_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
     assert "does not start" in reason(tmp_path, "pass", monkeypatch)
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
 def test_it_ends_with_its_parent(end: signal.Signals, tmp_path: Path) -> None:
     body = "Path(path).with_name('pid').write_text(str(os.getpid())); time.sleep(600)"
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     parent = subprocess.Popen(
-        [sys.executable, "-c", ORDERER, json.dumps(asdict(order(tmp_path, body)))],
-        env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-c", PARENT, json.dumps(asdict(request(tmp_path, body)))],
+        env={**os.environ, "PYTHONPATH": paths},
+        stderr=subprocess.DEVNULL,
+    )
     until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text() != "")
     child = int((tmp_path / "pid").read_text())
     assert alive(child)
-    os.kill(child, signal.SIGINT)  # as a terminal does; it is the parent's to end it
+    os.kill(child, signal.SIGINT)  # as a terminal does; only the parent ends it
     parent.send_signal(end)
     assert parent.wait(60) != 0
     until(lambda: not alive(child))

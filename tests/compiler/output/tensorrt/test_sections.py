@@ -1,3 +1,5 @@
+"""Engine sections: packages, devices and profiles, without a package or a GPU."""
+
 from __future__ import annotations
 
 import sys
@@ -13,11 +15,10 @@ from archc.compiler.errors import BuildError
 from archc.compiler.output.tensorrt import devices
 from archc.compiler.output.tensorrt.devices import choose_devices, device_capability, set_devices
 from archc.compiler.output.tensorrt.package import PACKAGES, load_package
-from archc.compiler.output.tensorrt.profiles import is_loose, make_profiles, sizes_of
+from archc.compiler.output.tensorrt.profiles import make_profiles, needs_two_tokens, sizes_of
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.plan import Limits
 from archc.plan.manifest import Input, Output, State
-from tests.compiler.graphs import model, value
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, name: str, version: str) -> ModuleType:
@@ -47,18 +48,23 @@ def decoder(max_call: int | None = 512) -> tuple[list[Input], list[Output], list
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(BuildError, match=r'--target tensorrt needs tensorrt, .*pip install "archc\[tensorrt\]"'):
+    with pytest.raises(
+        BuildError, match=r'--target tensorrt: tensorrt cannot be imported .*install it: .*"archc-compiler\[tensorrt\]"'
+    ):
         load_package("tensorrt")
 
 
 @pytest.mark.parametrize(
     ("target", "version"),
     [("tensorrt", "10.13.0"), ("tensorrt", "12.0.1"), ("tensorrt-rtx", "1.8.0.2"), ("tensorrt", "")],
+    ids=["older", "newer", "newer-rtx", "none"],
 )
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch, target: str, version: str) -> None:
     name = target.replace("-", "_")
     installed(monkeypatch, name, version)
-    with pytest.raises(BuildError, match=rf"builds with {name} from .* to below .*, and {version} is installed"):
+    with pytest.raises(
+        BuildError, match=rf"expected {name} from .* to below .*, got {version}; install another version"
+    ):
         load_package(target)
 
 
@@ -66,7 +72,9 @@ def test_tensorrt_builds_for_the_gpu_that_is_there(monkeypatch: pytest.MonkeyPat
     trt = installed(monkeypatch, "tensorrt", "11.4.0.12")
     monkeypatch.setattr(devices, "device_capability", lambda: "9.0")
     assert choose_devices("tensorrt", trt, ()) == ("9.0",)
-    with pytest.raises(BuildError, match=r"--compute-capability 8\.9: tensorrt builds for the GPU here, 9\.0"):
+    with pytest.raises(
+        BuildError, match=r"--compute-capability 8\.9: tensorrt builds for the GPU of this machine, 9\.0"
+    ):
         choose_devices("tensorrt", trt, ("8.9",))
     monkeypatch.setattr(devices, "device_capability", lambda: None)
     with pytest.raises(BuildError, match=r"no CUDA driver or device was found.*--target tensorrt-rtx"):
@@ -92,13 +100,13 @@ def test_rtx_builds_for_several_and_for_those_that_it_knows(monkeypatch: pytest.
     trt = installed(monkeypatch, "tensorrt_rtx", "1.7.1.116")
     assert choose_devices("tensorrt-rtx", trt, ()) == ("8.6", "8.9", "12.0")
     assert choose_devices("tensorrt-rtx", trt, ("12.0", "7.5", "12.0")) == ("12.0", "7.5")
-    with pytest.raises(BuildError, match=r"9\.0: tensorrt-rtx knows 7\.5, 8\.6, 8\.9, 12\.0"):
+    with pytest.raises(BuildError, match=r"9\.0: not supported by tensorrt-rtx; choose from 7\.5, 8\.6, 8\.9, 12\.0"):
         choose_devices("tensorrt-rtx", trt, ("9.0",))
-    given = []
-    config = SimpleNamespace(set_compute_capability=lambda capability, index: given.append((capability.name, index)))
+    calls = []
+    config = SimpleNamespace(set_compute_capability=lambda capability, index: calls.append((capability.name, index)))
     set_devices(trt, config, ("12.0", "7.5"))
     assert config.num_compute_capabilities == 2
-    assert given == [("SM120", 0), ("SM75", 1)]
+    assert calls == [("SM120", 0), ("SM75", 1)]
 
 
 def test_a_decoder_has_a_profile_for_prompts_and_one_for_single_tokens() -> None:
@@ -114,28 +122,29 @@ def test_a_prompt_that_must_come_whole_is_as_long_as_a_sequence() -> None:
     assert prefill.axes["seq"] == (1, 512, 4096)
 
 
-def test_a_second_token_is_left_open_on_demand() -> None:
-    _, decode = make_profiles(*decoder(), batch=1, loose=True)
+def test_a_decoding_step_may_allow_two_tokens() -> None:
+    _, decode = make_profiles(*decoder(), batch=1, two_tokens=True)
     assert (decode.axes["seq"], decode.axes["asked"]) == ((1, 1, 2), (1, 1, 2))
 
 
 @pytest.mark.parametrize(
-    ("op_type", "stored", "loose"),
+    ("op_type", "stored", "two_tokens"),
     [
-        ("DequantizeLinear", ir.DataType.INT8, True),
-        ("DequantizeLinear", ir.DataType.FLOAT8E4M3FN, True),
-        ("DequantizeLinear", ir.DataType.INT4, False),
-        ("MatMul", ir.DataType.FLOAT, False),
-        ("Scan", ir.DataType.FLOAT, True),
+        pytest.param("DequantizeLinear", ir.DataType.INT8, True, id="int8"),
+        pytest.param("DequantizeLinear", ir.DataType.FLOAT8E4M3FN, True, id="fp8"),
+        pytest.param("DequantizeLinear", ir.DataType.INT4, False, id="int4"),
+        pytest.param("MatMul", ir.DataType.FLOAT, False, id="float"),
+        pytest.param("Scan", ir.DataType.FLOAT, True, id="loop"),
     ],
 )
-def test_loops_and_weights_of_8_bits_leave_it_open(op_type: str, stored: ir.DataType, loose: bool) -> None:
-    x = value("x", stored, 2)
+def test_loops_and_8_bit_weights_need_two_tokens(op_type: str, stored: ir.DataType, two_tokens: bool) -> None:
+    x = ir.Value(name="x", shape=ir.Shape([2]), type=ir.TensorType(stored))
     node = ir.Node("", op_type, [x, x], num_outputs=1, name="node")
-    assert is_loose(model([x], [node], node.outputs)) == loose
+    graph = ir.Graph([x], node.outputs, nodes=[node], name="test")
+    assert needs_two_tokens(ir.Model(graph, ir_version=11)) == two_tokens
 
 
-def test_rtx_leaves_it_open_always() -> None:
+def test_rtx_always_allows_two_tokens() -> None:
     inputs, outputs, state, limits = decoder()
     for target, second in (("tensorrt-rtx", 2), ("tensorrt", 1)):
         trt = SimpleNamespace(__version__="1.7.1")
@@ -144,7 +153,7 @@ def test_rtx_leaves_it_open_always() -> None:
         assert section.profiles[1].axes["seq"] == (1, 1, second)
 
 
-def test_what_keeps_nothing_has_one_profile() -> None:
+def test_an_encoder_has_one_profile() -> None:
     inputs, outputs, _, limits = decoder()
     (profile,) = make_profiles(inputs[:1], outputs, (), replace(limits, max_call=None), batch=2)
     assert profile.name == "encode"
@@ -160,17 +169,20 @@ def test_what_keeps_nothing_has_one_profile() -> None:
         EngineOptions(timing_cache=Path("cache")),
         EngineOptions(keep_graph=True),
     ],
+    ids=["batch-size", "capability", "streaming", "timing-cache", "graph"],
 )
 def test_an_option_of_engines_is_refused_elsewhere(options: EngineOptions) -> None:
-    with pytest.raises(BuildError, match="is for the targets tensorrt and tensorrt-rtx: leave it out for ort-cpu"):
+    with pytest.raises(BuildError, match="not supported by ort-cpu, only by tensorrt and tensorrt-rtx; leave it out"):
         refuse_options("ort-cpu", options)
     refuse_options("ort-cpu", EngineOptions())
 
 
-def test_options_that_make_no_sense() -> None:
+def test_options_out_of_range() -> None:
     with pytest.raises(BuildError, match="--max-batch-size 0"):
         open_builder("tensorrt-rtx", EngineOptions(max_batch_size=0))
-    with pytest.raises(BuildError, match="--timing-cache: tensorrt-rtx chooses its kernels at run time"):
+    with pytest.raises(
+        BuildError, match="--timing-cache: not supported by tensorrt-rtx, which tunes kernels at run time"
+    ):
         open_builder("tensorrt-rtx", EngineOptions(timing_cache=Path("cache")))
     with pytest.raises(BuildError, match="--timing-cache nowhere/cache: its folder does not exist"):
         open_builder("tensorrt", EngineOptions(timing_cache=Path("nowhere/cache")))

@@ -88,14 +88,22 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 def test_integers_may_lie_in_a_checkpoint_but_are_no_weights(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2), "ids": torch.arange(3)}, tmp_path / SINGLE)
     assert Checkpoint(tmp_path).read("a").tolist() == [1, 1]
-    refuses(tmp_path, "ids", "I64", "unquantised", read="ids")
+    refuses(tmp_path, "ids", "I64", "unquantized", read="ids")
     Checkpoint(tmp_path).check_numbers(["a"])
-    with pytest.raises(BuildError, match="'ids' is stored as I64"):
+    with pytest.raises(BuildError, match="'ids' has dtype I64"):
         Checkpoint(tmp_path).check_numbers(["a", "ids"])
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.safetensors", "/etc/out.safetensors", "sub/out.safetensors", "..\\out.safetensors", "..", ""]
+    "name",
+    [
+        pytest.param("../out.safetensors", id="parent"),
+        pytest.param("/etc/out.safetensors", id="absolute"),
+        pytest.param("sub/out.safetensors", id="subfolder"),
+        pytest.param("..\\out.safetensors", id="backslash"),
+        pytest.param("..", id="dots"),
+        pytest.param("", id="empty"),
+    ],
 )
 def test_an_index_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
     inside = tmp_path / "inside"
@@ -112,7 +120,16 @@ def test_an_index_names_safetensors_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}', "[" * 100_000]
+    "text",
+    [
+        pytest.param("", id="empty-file"),
+        pytest.param("[]", id="list"),
+        pytest.param("{}", id="no-map"),
+        pytest.param('{"weight_map": []}', id="map-is-a-list"),
+        pytest.param('{"weight_map": {}}', id="empty-map"),
+        pytest.param('{"weight_map": {"a": 1}}', id="number-for-a-file"),
+        pytest.param("[" * 100_000, id="deeply-nested"),
+    ],
 )
 def test_a_damaged_index_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / INDEX).write_text(text, "utf-8")
@@ -122,7 +139,7 @@ def test_a_damaged_index_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_shard(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / A)
     shards(tmp_path, {"a": A, "b": B})
-    refuses(tmp_path, B, "is not there")
+    refuses(tmp_path, B, "not found", "download it")
 
 
 def test_a_truncated_shard(tmp_path: Path) -> None:
@@ -143,8 +160,10 @@ def test_a_name_in_two_shards(tmp_path: Path) -> None:
 def test_an_index_that_puts_a_tensor_where_it_is_not(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / A)
     save_file({"b": torch.ones(2)}, tmp_path / B)
-    shards(tmp_path, {"a": A, "b": A, "c": B})
-    refuses(tmp_path, INDEX)
+    shards(tmp_path, {"a": A, "b": A})
+    refuses(tmp_path, f"{INDEX}: the index maps tensor 'b' to '{A}', but that shard does not contain it")
+    shards(tmp_path, {"a": B, "b": A})
+    refuses(tmp_path, f"{INDEX}: the index maps tensor 'a' to '{B}', but that shard does not contain it")
 
 
 def test_a_tensor_that_the_index_does_not_know(tmp_path: Path) -> None:
@@ -178,3 +197,20 @@ def test_a_file_that_changes_under_the_reader(tmp_path: Path) -> None:
     checkpoint._opened = None
     with pytest.raises(BuildError, match=re.escape(SINGLE)):
         checkpoint.read("a")
+    for changed in (torch.ones(3), torch.ones(2).half()):
+        save_file({"a": changed, "b": torch.ones(2)}, tmp_path / SINGLE)
+        checkpoint._opened = None
+        with pytest.raises(BuildError, match="tensor 'a' changed during the build; build again"):
+            checkpoint.read("a")
+
+
+def test_a_part_is_read_at_a_place(tmp_path: Path) -> None:
+    save_file({"a": torch.arange(6.0).reshape(3, 2), "none": torch.ones(0, 2)}, tmp_path / SINGLE)
+    checkpoint = Checkpoint(tmp_path)
+    assert checkpoint.read("a", (1,)).tolist() == [2, 3]
+    assert checkpoint.read("a", (slice(1, 3),)).tolist() == [[2, 3], [4, 5]]
+    assert checkpoint.read("none", (slice(0, 0),)).shape == (0, 2)
+    for place in ((3,), (slice(2, 4),), (0, 2), (0, 0, 0)):
+        with pytest.raises(ValueError, match="out of bounds for axes"):
+            checkpoint.read("a", place)
+    assert [checkpoint.bytes(name) for name in ("a", "none")] == [24, 0]

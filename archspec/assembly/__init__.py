@@ -1,0 +1,1 @@
+"""The checked spec: sections, variants and overrides assembled and checked, with sizes still as names."""

@@ -1,0 +1,153 @@
+"""Rules for a whole bound model: combinations of sections, and of layers, that have no meaning or are not supported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from archc.archspec.checking.layer_rules import Fault, layer_faults, norm_faults
+from archc.archspec.vocabulary import (
+    BlockRope,
+    DeltaRule,
+    EmbeddingProjection,
+    Layer,
+    Learned,
+    MlmHead,
+    NoPooler,
+    RelativeBuckets,
+    Sinusoidal,
+    ValueMix,
+    ValueSource,
+    weight_sets,
+)
+
+_USE_ENCODER_DECODER = "set `topology: encoder-decoder`, or remove the key"
+
+
+def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of a bound model, the fields of a BoundSpec; a fault of several layers once, with its first."""
+    yield from _faults_of_layers(model)
+    yield from _weight_set_faults(model["layers"])
+    yield from norm_faults(model["embedding"].norm, "embedding.norm")
+    if model["embedding"].table_width is None and model["embedding"].projection != EmbeddingProjection():
+        message = "a token table of the residual stream's width has no projection"
+        yield "embedding.projection", message, "add `table_width`, or remove the key"
+    yield from norm_faults(model["final_norm"], "final_norm")
+    if isinstance(model["head"], MlmHead):
+        yield from norm_faults(model["head"].norm, "head.norm")
+    yield from _encoder_faults(model)
+    yield from _topology_faults(model)
+    yield from _value_residual_faults(model["layers"])
+    yield from _position_faults(model)
+
+
+def _faults_of_layers(model: Mapping[str, Any]) -> Iterator[Fault]:
+    reported_paths: set[str] = set()
+    checked_layers: set[int] = set()
+    for index, layer in enumerate(model["layers"]):
+        if id(layer) in checked_layers:
+            continue
+        checked_layers.add(id(layer))
+        for path, message, hint in layer_faults(layer, model):
+            if path not in reported_paths:
+                reported_paths.add(path)
+                yield path, f"{message} (layer {index})" if index else message, hint
+
+
+def _topology_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of heads, poolers and prefixes that the topology does not support."""
+    is_encoder = model["topology"] == "encoder"
+    if not is_encoder and not isinstance(model["pooler"], NoPooler):
+        message = "a pooler is not supported in a decoder, whose first token attends to itself only"
+        yield "pooler", message, "use `topology: encoder`"
+    if not is_encoder and isinstance(model["head"], MlmHead):
+        message = "a masked-language-model head is not supported in a decoder"
+        yield "head", message, "use `topology: encoder`, or `kind: lm`"
+    if any(isinstance(layer.position, BlockRope) for layer in model["layers"]) and model["prefix"] is None:
+        yield "position", "block-rope requires `prefix`, which marks the begin of the generated block", "add `prefix:`"
+    if model["prefix"] is not None and model["topology"] != "decoder":
+        yield "prefix", "the attention of an encoder is bidirectional already", "remove the section"
+
+
+def _position_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of position encodings that all layers share."""
+    layers = model["layers"]
+    for kind, name in ((Learned, "learned"), (Sinusoidal, "sinusoidal")):
+        added = [isinstance(layer.position, kind) for layer in layers]
+        if any(added) and (not all(added) or len({layer.position for layer in layers}) > 1):
+            message = f"{name} positions are added to the embedding and cannot differ by layer"
+            yield "position", message, "use one position for all layers"
+    width = model["embedding"].width
+    if isinstance(layers[0].position, Sinusoidal) and width % 2:
+        message = f"sinusoidal positions are pairs of a sine and a cosine, but the width is {width}"
+        yield "embedding.width", message, "use an even width"
+    shared_tables = {
+        (layer.position, layer.attention.heads)
+        for layer in layers
+        if layer.attention is not None
+        and isinstance(layer.position, RelativeBuckets)
+        and layer.position.table == "shared"
+    }
+    if len(shared_tables) > 1:
+        message = "layers with different buckets or heads cannot share a table"
+        yield "position.table", message, "use `table: per-layer`"
+
+
+def _encoder_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of the encoder, and of sections that only an encoder-decoder has."""
+    encoder = model["encoder"]
+    if model["topology"] != "encoder-decoder":
+        has_cross_attention = any(layer.cross_attention is not None for layer in model["layers"])
+        for path, is_present in (("encoder", encoder is not None), ("cross_attention", has_cross_attention)):
+            if is_present:
+                message = f"the section requires an encoder-decoder, and the topology is {model['topology']}"
+                yield path, message, _USE_ENCODER_DECODER
+        return
+    if encoder is None:
+        message = "an encoder-decoder requires an encoder"
+        yield "encoder", message, "remove the key to inherit the decoder's sections"
+        return
+    if any(layer.cross_attention is None for layer in model["layers"]):
+        message = "decoder layers without cross-attention are not supported"
+        yield "cross_attention", message, "remove the key to inherit the keys of `attention`"
+    for path, message, hint in check_rules(encoder):
+        yield f"encoder.{path}", message, hint
+    for key in ("vocab", "width", "table_width"):
+        decoder_size, encoder_size = getattr(model["embedding"], key), getattr(encoder["embedding"], key)
+        if model["ties_encoder"] and decoder_size != encoder_size:
+            message = f"expected {decoder_size} as in the decoder, whose token table is shared, got {encoder_size}"
+            yield f"encoder.embedding.{key}", message, "set `encoder.tie: false`"
+
+
+def _weight_set_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    """Yield the first pair of layers that share weights and compute different functions."""
+    first: dict[int, int] = {}
+    for index, weight_set in enumerate(weight_sets(layers)):
+        other = first.setdefault(weight_set, index)
+        if other < index and layers[other].computation != layers[index].computation:
+            message = f"layers {other} and {index} share weights but differ in their sections"
+            yield "layer.weights", message, "use the same sections, or separate weight sets"
+            return
+
+
+def _value_residual_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    """Yield the faults of value residuals that have no source of the same width, or a source that no layer reads."""
+    path, source_width, is_read = "recurrence.value_residual", None, True
+    for index, layer in enumerate(layers):
+        recurrence = layer.recurrence
+        if not isinstance(recurrence, DeltaRule):
+            continue
+        width = recurrence.heads * recurrence.head_dim
+        if isinstance(recurrence.value_residual, ValueSource):
+            if not is_read:
+                break
+            source_width, is_read = width, False
+        elif isinstance(recurrence.value_residual, ValueMix):
+            if source_width != width:
+                source = "no earlier layer is a source" if source_width is None else f"the source has {source_width}"
+                message = f"layer {index} reads values of {width} channels, but {source}"
+                yield path, message, "set `kind: give` in an earlier layer of this width"
+                return
+            is_read = True
+    if not is_read:
+        yield path, "no later layer reads the values", "remove the key, or set `kind: take` in a later layer"

@@ -1,0 +1,160 @@
+"""The raw spec: a file merged with the specs that it extends; only its header and top-level keys are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from archc.archspec.errors import Problem, SpecError, did_you_mean, format_list, format_value
+from archc.archspec.source.catalog import SUFFIXES, find_spec, shipped
+from archc.archspec.source.header import SECTIONS, Header, check_header
+from archc.archspec.source.merging import merge_config, merge_entries, merge_sections, merge_weights
+from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode, empty_mapping, is_null
+from archc.archspec.source.yaml_reader import parse_tree, read_tree
+
+MAX_CHAIN = 8  # specs that extend each other
+
+
+@dataclass(frozen=True)
+class RawSpec:
+    """The parts of a spec as trees. `tree` is the file itself; the other trees include inherited keys."""
+
+    file: str
+    header: Header
+    tree: MappingNode
+    config: MappingNode
+    derive: MappingNode
+    ignore_config: tuple[ScalarNode, ...]
+    sizes: Node | None
+    variants: tuple[Node, ...]
+    weights: MappingNode
+    sections: MappingNode
+
+
+def read_raw_spec(name_or_path: str | Path, problems: list[Problem]) -> RawSpec:
+    """Return the spec of a file or of a shipped name with its parents. Raises SpecError for an unreadable file."""
+    path = find_spec(name_or_path)
+    return _resolve(read_tree(path), str(path), path, (path.resolve(),), problems)
+
+
+def parse_raw_spec(text: str, file: str, problems: list[Problem]) -> RawSpec:
+    """Return the spec of a text; it can extend shipped specs only. Raises SpecError for invalid YAML."""
+    return _resolve(parse_tree(text, file), file, None, (), problems)
+
+
+def _resolve(tree: Node, file: str, path: Path | None, chain: tuple[Path, ...], problems: list[Problem]) -> RawSpec:
+    if not isinstance(tree, MappingNode):
+        raise SpecError([*problems, tree.mark.problem("", "expected a mapping", "begin with `family:`")])
+    header = check_header(tree, problems)
+    sections = {key: value for key, value in tree.entries.items() if key in SECTIONS}
+    own = RawSpec(
+        file,
+        header,
+        tree,
+        _mapping(tree, "config", problems),
+        _mapping(tree, "derive", problems),
+        _patterns(tree.get("ignore_config"), problems),
+        tree.get("sizes"),
+        _variants(tree.get("variants"), problems),
+        _mapping(tree, "weights", problems),
+        MappingNode(sections, {key: tree.key_marks[key] for key in sections}, tree.mark),
+    )
+    extends = tree.get("extends")
+    if extends is None:
+        return own
+    parent_path = _find_parent(extends, path, chain, problems)
+    if parent_path is None:
+        raise SpecError(problems)
+    parent_tree = read_tree(parent_path)
+    parent = _resolve(parent_tree, str(parent_path), parent_path, (*chain, parent_path.resolve()), problems)
+    return RawSpec(
+        file,
+        header,
+        tree,
+        merge_config(parent.config, own.config),
+        merge_entries(parent.derive, own.derive),
+        (*parent.ignore_config, *own.ignore_config),
+        own.sizes,
+        (*parent.variants, *own.variants),
+        merge_weights(parent.weights, own.weights, problems),
+        merge_sections(parent.sections, own.sections),
+    )
+
+
+def _find_parent(node: Node, path: Path | None, chain: tuple[Path, ...], problems: list[Problem]) -> Path | None:
+    """Return the file that `extends` names, or None after appending a problem.
+
+    The file must be in the folder of the spec or below it, symbolic links included, or be a shipped spec.
+    """
+
+    def report(message: str, hint: str = "") -> Path | None:
+        problems.append(node.mark.problem("extends", message, hint))
+        return None
+
+    if not isinstance(node, ScalarNode) or not isinstance(node.value, str) or not node.value:
+        return report("expected the name of a spec")
+    name = node.value
+    outside = f"{format_value(name)} is outside the folder of the spec"
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name or "\0" in name:
+        return report(outside, "use a spec in this folder or below it, or a shipped one")
+    if len(chain) >= MAX_CHAIN:
+        return report(f"more than {MAX_CHAIN} specs extend each other", "merge some of them")
+    folder = path.parent if path is not None else None
+    available = shipped()
+    candidates = []
+    if folder is not None:
+        candidates = [folder / (name if Path(name).suffix in SUFFIXES else f"{name}{suffix}") for suffix in SUFFIXES]
+    if name in available:
+        candidates.append(available[name])
+    here = path.resolve() if path is not None else None
+    existing = [candidate for candidate in candidates if candidate.is_file()]
+    parents = [candidate for candidate in existing if candidate.resolve() != here]
+    if existing and not parents:
+        return report(f"{format_value(name)} is this spec", "extend another one")
+    if not parents:
+        siblings = []
+        if folder is not None:
+            files = [file for suffix in SUFFIXES for file in (folder / name).parent.glob(f"*{suffix}")]
+            siblings = [(Path(name).parent / file.stem).as_posix() for file in files if file != path]
+        shipped_hint = f"shipped specs: {format_list(available)}" if available else ""
+        return report(
+            f"spec {format_value(name)} not found", did_you_mean(name, [*siblings, *available]) or shipped_hint
+        )
+    parent = parents[0]
+    if parent.resolve() in chain:
+        names = [file.stem for file in (*chain[chain.index(parent.resolve()) :], parent)]
+        return report(f"specs extend each other in a cycle: {' → '.join(names)}", "remove one `extends`")
+    inside = folder is not None and parent.resolve().is_relative_to(folder.resolve())
+    if not inside and parent != available.get(name):
+        return report(f"{outside}, through a symbolic link", "copy the file into the folder")
+    return parent
+
+
+def _mapping(tree: MappingNode, key: str, problems: list[Problem]) -> MappingNode:
+    node = tree.get(key)
+    if isinstance(node, MappingNode):
+        return node
+    if node is not None and not is_null(node):
+        problems.append(node.mark.problem(key, "expected a mapping"))
+    return empty_mapping(tree.key_marks.get(key, tree.mark))
+
+
+def _patterns(node: Node | None, problems: list[Problem]) -> tuple[ScalarNode, ...]:
+    if node is None:
+        return ()
+    nodes = node.items if isinstance(node, ListNode) else ()
+    patterns = tuple(
+        item for item in nodes if isinstance(item, ScalarNode) and isinstance(item.value, str) and item.value
+    )
+    if len(patterns) < max(len(nodes), 1):
+        problems.append(node.mark.problem("ignore_config", "expected a list of config keys or patterns (`*`)"))
+    return patterns
+
+
+def _variants(node: Node | None, problems: list[Problem]) -> tuple[Node, ...]:
+    if node is None:
+        return ()
+    if not isinstance(node, ListNode) or not node.items:
+        problems.append(node.mark.problem("variants", "expected a list of mappings with `when:`"))
+        return ()
+    return node.items

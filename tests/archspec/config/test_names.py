@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from archc.archspec import ConfigError, load_spec_text
+from tests.archspec.samples import Load
+
+
+def test_text_defaults_and_derived_names(load: Load) -> None:
+    spec = load(
+        "config:\n  mode: {default: \"'num_heads'\"}\n  style: {default: plain-text}\n"
+        "derive:\n  width: 3 * hidden_size\n  double: 2 * width\n"
+        "mlp: {width: double if mode == 'num_heads' and style == 'plain-text' else 1}\n"
+    )
+    assert spec.bind().layers[0].mlp.width == 384
+
+
+def test_synonyms_and_allowed_values(load: Load) -> None:
+    spec = load("config:\n  hidden_size: {keys: [n_embd, d_model]}\n  hidden_act: {allowed: [silu]}\n")
+    assert spec.bind({"n_embd": 32}).embedding.width == 32
+    assert spec.bind({"n_embd": 32, "d_model": 32.0}).embedding.width == 32
+    with pytest.raises(ConfigError, match=r"hidden_size: n_embd = 32, d_model = 16 disagree"):
+        spec.bind({"n_embd": 32, "d_model": 16})
+    with pytest.raises(ConfigError, match="hidden_act: 'gelu' is not supported by the spec; supported: 'silu'"):
+        spec.bind({"hidden_act": "gelu"})
+
+
+def test_an_absent_key_may_differ_from_null(load: Load) -> None:
+    spec = load("config:\n  window: {default: none, absent: 16, keys: [attn.span]}\nattention: {window: window}\n")
+
+    def window(config: dict[str, object]) -> int | None:
+        bound = spec.bind(config)
+        again = load_spec_text(bound.text).bind(bound.config)
+        assert again.layers == bound.layers
+        return bound.layers[0].attention.window
+
+    assert window({}) == 16
+    assert window({"window": None}) is None
+    assert window({"window": 8}) == 8
+    assert window({"attn": {"span": None}}) is None
+    assert window({"attn": {"span": 9}}) == 9
+    assert window({"attn": {}}) == 16
+
+
+def test_keys_within_a_mapping(load: Load) -> None:
+    spec = load(
+        "config:\n  clip: {keys: [attn_config.clip_qkv], default: none}\nattention: {clip: clip}\n"
+        "ignore_config: [attn_config.attn_impl]\n"
+    )
+    bound = spec.bind({"attn_config": {"clip_qkv": 8, "attn_pdrop": 0.1, "attn_impl": "torch", "more": None}})
+    assert bound.layers[0].attention.clip == 8
+    assert spec.bind({"attn_config": None}).layers[0].attention.clip is None
+    with pytest.raises(ConfigError, match=r"attn_config\.qk_ln: the spec 'spec' does not read this key \(value true\)"):
+        spec.bind({"attn_config": {"qk_ln": True}})
+    with pytest.raises(ConfigError, match="attn_config: the spec 'spec' does not read this key"):
+        spec.bind({"attn_config": 3})
+    with pytest.raises(ConfigError, match=r"clip = 4, attn_config\.clip_qkv = 8 disagree"):
+        spec.bind({"clip": 4, "attn_config": {"clip_qkv": 8}})
+
+
+def test_expressions_may_read_the_architectures(load: Load) -> None:
+    spec = load("head: {tie: \"'Tied' in architectures\"}\n")
+    assert spec.bind({"architectures": ["Tied"]}).head.tie is True  # type: ignore[union-attr]
+    assert spec.bind().head.tie is False  # type: ignore[union-attr]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+
+from archc.archspec import json_schema
+from archc.archspec.source.nodes import to_python
+from archc.archspec.source.yaml_reader import read_tree
+from tests.archspec.samples import DATA
+
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
+def test_the_schema_is_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"atention": {}},
+    {"family": 3},
+    {"position": {"kind": "ropes"}},
+    {"attention": {"head": 3}},
+    {"attention": {"heads": -1}},
+    {"embedding": {"width": [64]}},
+    {"weights": {"tensors": {"a": {"split": {"parts": [1, 2]}}}}},
+    {"variants": [{"position": "none"}]},
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: next(iter(fault)))
+def test_the_schema_rejects_a_fault(fault: dict[str, Any]) -> None:
+    spec = to_python(read_tree(DATA / "llama.yaml"))
+    assert VALIDATOR.is_valid(spec)
+    assert not VALIDATOR.is_valid({**spec, **fault})
+
+
+def test_a_spec_without_a_parent_requires_all_sections() -> None:
+    assert not VALIDATOR.is_valid({"family": "x"})
+    assert VALIDATOR.is_valid({"family": "x", "extends": "llama", "attention": {"window": [8, "none"]}})

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from archc.archspec import SpecError
+from archc.archspec.source.nodes import MappingNode, ScalarNode, to_python
+from archc.archspec.source.yaml_reader import MAX_BYTES, parse_tree, read_tree
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-6", 1e-6),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("-3", -3),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("no", "no"),
+        ("on", "on"),
+        ("yes", "yes"),
+        ("1:30", "1:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("TRUE", True),
+        ("~", None),
+        ("none", None),
+        ("'none'", "none"),
+        ("'3'", "3"),
+        ('"1e-6"', "1e-6"),
+    ],
+)
+def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
+    actual = to_python(parse_tree(f"a: {text}", "x"))["a"]
+    assert actual == value
+    assert type(actual) is type(value)
+
+
+def test_every_node_has_its_position() -> None:
+    tree = parse_tree("a: 1\nb:\n  c: [x, y]\n", "file.yaml")
+    assert isinstance(tree, MappingNode)
+    inner = tree.entries["b"]
+    assert isinstance(inner, MappingNode)
+    assert (inner.key_marks["c"].line, inner.key_marks["c"].column) == (3, 3)
+    assert (inner.entries["c"].mark.file, inner.entries["c"].mark.column) == ("file.yaml", 6)
+
+
+INVALID = {
+    "empty": ("", "the file is empty"),
+    "duplicate key": ("a: 1\na: 2\n", "x:2:1: a: duplicate key 'a'; remove one; the first is on line 1"),
+    "duplicate key in flow style": ("a: {b: 1, b: 2, b: 3}\n", "duplicate key 'b'"),
+    "tab": ("a:\n\t- b\n", "a tab in the indentation; indent with spaces"),
+    "list as key": ("? [a, b]\n: 1\n", "expected text as a key, got a list or a mapping"),
+    "infinite number": ("a: .inf\n", "is not a finite number"),
+    "large float": ("a: 1e999\n", "1e999 is too large"),
+    "large integer": ("a: " + "9" * 5000, "is too large"),
+    "two documents": ("a: 1\n---\nb: 2\n", "expected a single document"),
+    "control character": ("a: \x01\n", "the character is not allowed in YAML"),
+    "alias of itself": ("a: &x [*x]\n", "aliases"),
+    "unknown alias": ("a: *nothing\n", "undefined alias"),
+    "nested block lists": ("- " * 3000 + "a", "levels of nesting"),
+    "nested flow lists": ("[" * 100_000, "levels of nesting"),
+    "nested flow mappings": ("{a: " * 50_000, "levels of nesting"),
+    "many values": ("[" + "1," * 30_000 + "]", "values in one file"),
+    "long text": ("a" * (MAX_BYTES + 1), "the limit for a spec"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), INVALID.values(), ids=INVALID)
+def test_invalid_text_is_rejected_quickly(text: str, message: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(SpecError, match=r"(?s).") as raised:
+        parse_tree(text, "x")
+    assert message in str(raised.value)
+    assert time.monotonic() - started < 5
+
+
+def test_every_duplicate_is_reported() -> None:
+    with pytest.raises(SpecError) as raised:
+        parse_tree("a: 1\na: 2\nb: {c: 1, c: 1}\n", "x")
+    assert len(raised.value.problems) == 2
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot read the file: No such file"):
+        read_tree(tmp_path / "absent.yaml")
+    with pytest.raises(SpecError, match="cannot read the file: Is a directory"):
+        read_tree(tmp_path)
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"a: 1\nb: \xe9\n")
+    with pytest.raises(SpecError, match=r"latin\.yaml:2:4: invalid UTF-8"):
+        read_tree(latin)
+    large = tmp_path / "large.yaml"
+    large.write_bytes(b"#" * (MAX_BYTES + 1))
+    with pytest.raises(SpecError, match="the limit for a spec"):
+        read_tree(large)
+
+
+def test_byte_order_mark_and_carriage_returns(tmp_path: Path) -> None:
+    file = tmp_path / "dos.yaml"
+    file.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
+    tree = read_tree(file)
+    assert to_python(tree) == {"a": 1, "b": 2}
+    assert isinstance(tree, MappingNode)
+    assert tree.entries["b"] == ScalarNode(2, tree.entries["b"].mark)

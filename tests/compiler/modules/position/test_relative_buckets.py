@@ -1,0 +1,44 @@
+"""Buckets of distances against the formula of Raffel et al. 2020, worked out by hand."""
+
+from __future__ import annotations
+
+import torch
+
+from archc.archspec import vocabulary as words
+from archc.compiler.modules.position.relative_buckets import RelativeBuckets, buckets_of_distances
+
+
+def test_near_distances_have_a_bucket_each_and_far_ones_grow_by_powers() -> None:
+    # 8 buckets up to 32: distances 0 to 3 alone; then 4 + floor(ln(n / 4) / ln 8 · 4): 4 to 6, 7 to 11, 12 to 19, on.
+    assert buckets_of_distances(8, 32).tolist() == [
+        0, 1, 2, 3, 4, 4, 4, 5, 5, 5, 5, 5, *[6] * 8, *[7] * 13,
+    ]  # fmt: skip
+
+
+def test_the_published_sizes() -> None:
+    # 32 buckets up to 128 on one side: 16 + floor(ln(n / 16) / ln 8 · 16).
+    found = buckets_of_distances(32, 128).tolist()
+    assert [found[n] for n in (15, 16, 18, 19, 20, 31, 63, 91, 113, 127, 128)] == [
+        15, 16, 16, 17, 17, 21, 26, 29, 31, 31, 31,
+    ]  # fmt: skip
+    assert found == sorted(found)
+
+
+def test_a_decoders_keys_lie_behind() -> None:
+    buckets = RelativeBuckets(words.RelativeBuckets(buckets=8, max_distance=32), both_sides=False)
+    found = buckets(torch.tensor([[2, 40], [0, 7]]), 4)
+    # Row 0: a query at 2 of keys 0 to 3, and one at 40, which is farther than 32 from all of them.
+    assert found.tolist() == [[[2, 1, 0, 0], [7, 7, 7, 7]], [[0, 0, 0, 0], [5, 4, 4, 4]]]
+
+
+def test_an_encoders_keys_lie_on_both_sides() -> None:
+    buckets = RelativeBuckets(words.RelativeBuckets(buckets=8, max_distance=6), both_sides=True)
+    # Four buckets a side: 0, 1, then 2 + floor(ln(n / 2) / ln 3 · 2): 2 and 3, then 4 on; those ahead 4 further.
+    assert buckets(torch.arange(6)[None], 6)[0].tolist() == [
+        [0, 5, 6, 6, 7, 7],
+        [1, 0, 5, 6, 6, 7],
+        [2, 1, 0, 5, 6, 6],
+        [2, 2, 1, 0, 5, 6],
+        [3, 2, 2, 1, 0, 5],
+        [3, 3, 2, 2, 1, 0],
+    ]

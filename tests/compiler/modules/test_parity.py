@@ -1,0 +1,84 @@
+"""Options that no shipped family has together: the plan for the CPU against the torch model, with random weights."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from archc.compiler.build import bind, build, load_torch, open_slots
+from archc.compiler.modules.model import Model, meta_model
+from archc.runtime.engine import load
+
+BERT = (
+    "hidden_size=16",
+    "num_hidden_layers=2",
+    "num_attention_heads=2",
+    "intermediate_size=20",
+    "vocab_size=31",
+    "max_position_embeddings=32",
+)
+LLAMA = (
+    "hidden_size=16",
+    "num_hidden_layers=2",
+    "num_attention_heads=2",
+    "num_key_value_heads=1",
+    "intermediate_size=20",
+    "vocab_size=31",
+    "max_position_embeddings=32",
+)
+FILTER = "attention.filter={width: 6, norm: {kind: rmsnorm, eps: 1e-6}}"
+MIXING = "mlp={{kind: channel-mixing, width: 20, activation: {}}}"
+SCAN = "recurrence={kind: selective-scan, width: 12, state: 3, step_rank: 2, kernel: 4, activation: xielu}"
+
+CASES = {
+    "an encoder with a localized filter": ("bert", (*BERT, FILTER)),
+    "an encoder with channel mixing": ("bert", (*BERT, MIXING.format("relu2"))),
+    "an encoder with a filter and learned channel mixing": ("bert", (*BERT, FILTER, MIXING.format("xielu"))),
+    "a decoder with a filter and learned channel mixing": ("llama", (*LLAMA, FILTER, MIXING.format("xielu"))),
+    "a decoder with a learned scan": ("llama", (*LLAMA, "attention=none", "position=none", SCAN)),
+}
+ROWS = [[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, 9, 7]]
+
+
+def torch_model(family: str, overrides: tuple[str, ...], seed: int) -> Model:
+    spec = bind(family, None, None, overrides)
+    model = meta_model(spec)
+    return load_torch(model, open_slots(spec, model, None, seed))
+
+
+def outputs(model: Model, ids: torch.Tensor) -> torch.Tensor:
+    """Hidden states of an encoder, logits of a decoder, of whole sequences."""
+    batch, seq = ids.shape
+    positions = torch.arange(seq).expand(batch, seq)
+    seen = torch.ones(batch, 1, seq, seq, dtype=torch.bool)
+    is_encoder = model.spec.topology == "encoder"
+    masks = {name: seen if is_encoder else seen.tril() for name in model.wiring.masks}
+    types = torch.zeros_like(ids) if model.spec.embedding.token_types else None
+    with torch.no_grad():
+        result = model(ids, masks, positions, types, positions)
+    return result.hidden_states if is_encoder else result.logits
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_plan_computes_what_torch_does(name: str, tmp_path: Path) -> None:
+    family, overrides = CASES[name]
+    model = torch_model(family, overrides, seed=3)
+    plan = build(family, random=3, out=tmp_path / "engine.plan", overrides=overrides)
+    with closing(load(plan, threads=1)) as engine:
+        run = engine.encode if model.spec.topology == "encoder" else engine.logits
+        for rows in (ROWS, [row[:1] for row in ROWS]):
+            np.testing.assert_allclose(run(rows), outputs(model, torch.tensor(rows)).numpy(), atol=1e-5)
+        # A padded row is computed as if alone.
+        ragged = [ROWS[0], [*ROWS[1][:3], -1, -1, -1, -1]]
+        alone = outputs(model, torch.tensor([ROWS[1][:3]]))
+        np.testing.assert_allclose(run(ragged)[1, :3], alone[0].numpy(), atol=1e-5)
+        if model.spec.topology != "encoder":
+            sequences = engine.sequences(1)
+            steps = [sequences.append([[token]], logits="all")[0] for token in ROWS[0]]
+            np.testing.assert_allclose(
+                np.concatenate(steps), outputs(model, torch.tensor(ROWS[:1]))[0].numpy(), atol=1e-5
+            )

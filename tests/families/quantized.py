@@ -1,0 +1,146 @@
+"""Quantized builds of families for the CPU: python -m tests.families.quantized [family ...] prints their errors.
+
+The matrices of the cases are narrower than one block of int4 weights, so their configs are widened and the weights are
+random. Every build of a family has the same weights and is compared with the float32 build, which other tests compare
+with a reference.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archc.archspec import BoundSpec, load_spec, read_config
+from archc.archspec.source.catalog import shipped
+from archc.compiler.build import build
+from archc.runtime.engine import Engine, load
+from tests.families.built import Built, use_one_thread
+from tests.families.checks import append_all, inputs_of, plan_outputs, with_first_call_of
+from tests.families.collection import cases_of
+
+TIMES = 8
+# Keys of configs for widths, and words in such keys that make them counts instead.
+_WIDTH = re.compile(r"size|dim|rank|width|d_model|d_kv|d_ff|n_embd|inner|ffn|hidden|head_k|head_v|channels|lora")
+_COUNT = re.compile(
+    r"vocab|type|window|layer|num|head(s|_count)|conv|act|function|norm|block|chunk|query_dim|ratio|mult|factor|position"
+    r"|patch|expand"
+)
+
+
+class QuantCase(NamedTuple):
+    """One way to quantize a build, and its largest allowed error relative to the RMS of the float32 outputs.
+
+    Rounding random weights to 4 bits changes every product by about 12 %; a wrong layout changes all of it.
+    """
+
+    quantize: str | None
+    kv: str | None
+    max_error: float
+
+    @property
+    def name(self) -> str:
+        """Return the name in the printed table."""
+        return self.quantize or f"kv {self.kv}"
+
+
+QUANT_CASES = (QuantCase("int8", None, 0.2), QuantCase("int4", None, 0.75), QuantCase(None, "int8", 0.1))
+_FLOAT32 = QuantCase(None, None, 0.0)
+
+
+class WideFamily(Built):
+    """A family's first case with widened matrices and random weights."""
+
+    def __init__(self, family: str, folder: Path) -> None:
+        super().__init__(family, cases_of(family)[0], folder)
+
+    @cached_property
+    def bound(self) -> BoundSpec:
+        """The spec with the widened sizes."""
+        return load_spec(self.case.spec or self.family).bind(widened(read_config(self.checkpoint)))
+
+    def load_quantized(self, case: QuantCase) -> Engine:
+        """Build and load a plan for the CPU."""
+        graphs = self.graphs
+        with (
+            patch("archc.compiler.lower.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}),
+            patch("archc.compiler.build.bind", lambda *_: self.bound),
+        ):
+            out = self.folder / f"{case.quantize}.{case.kv}.plan"
+            return load(build(self.family, random=1, out=out, quantize=case.quantize, kv=case.kv), threads=1)
+
+    def quant_cases(self) -> list[QuantCase]:
+        """Return the cases that apply: an encoder has no cache to quantize."""
+        return [case for case in QUANT_CASES if self.is_decoder or case.kv is None]
+
+
+def widened(config: Any, key: str = "") -> Any:
+    """Return a config with its widths times TIMES and its counts unchanged."""
+    if isinstance(config, dict):
+        return {name: widened(value, name) for name, value in config.items()}
+    if isinstance(config, list):
+        return [widened(value, key) for value in config]
+    is_width = (
+        isinstance(config, int) and not isinstance(config, bool) and _WIDTH.search(key) and not _COUNT.search(key)
+    )
+    return config * TIMES if is_width else config
+
+
+def check_quantized(family: WideFamily) -> Iterator[tuple[QuantCase, float]]:
+    """Yield the error of each case; AssertionError if it is too large or if steps differ from the whole."""
+    exact = all_outputs(family, family.load_quantized(_FLOAT32))
+    for case in family.quant_cases():
+        engine = family.load_quantized(case)
+        integers = {tensor.dtype for tensor in engine.manifest.tensors} & {"int8", "uint8"}
+        assert bool(integers) == (case.quantize is not None), "integer weights only where --quantize asks for them"
+        outputs = all_outputs(family, engine)
+        error = max(relative_rms(outputs[role], exact[role]) for role in exact)
+        assert error < case.max_error, f"{case.name}: {error:.3f}"
+        # Under int8 the rows of a call share one scale; otherwise each position is independent of its call.
+        if case.quantize != "int8" and "steps" in outputs and not family.case.depends_on_calls:
+            assert relative_rms(outputs["steps"], outputs["logits"]) < 0.01
+        yield case, error
+
+
+def all_outputs(family: WideFamily, engine: Engine) -> dict[str, NDArray[np.float32]]:
+    """Return all outputs for whole prompts, and the logits of the same prompts in steps; close the engine."""
+    family.__dict__["engine"] = engine
+    ids, types, source = inputs_of(family)
+    outputs = dict(plan_outputs(family, ids, types, source))
+    if family.is_decoder:
+        sizes = with_first_call_of(len(family.case.lead), [family.case.length - 3, 1, 2])
+        outputs["steps"] = append_all(engine.sequences(2, 4, source), ids, sizes)
+    engine.close()
+    return outputs
+
+
+def relative_rms(values: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the root mean square of the difference, relative to that of the expected values."""
+    return float(np.sqrt(((values - expected) ** 2).mean() / (expected**2).mean()))
+
+
+def main(families: list[str]) -> int:
+    """Print a line for each family; return 1 if an error is too large."""
+    use_one_thread()
+    failed = 0
+    for family in families or shipped():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                errors = check_quantized(WideFamily(family, Path(folder)))
+                line = " ".join(f"{case.name} {error:.3f}" for case, error in errors)
+            except Exception as error:
+                failed, line = 1, f"**fails** {type(error).__name__}: {error}"
+        print(f"{family:16} {line}", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""Prompts on which every router chooses its experts by a clear margin.
+
+Routing is not continuous. If the last chosen expert leads the first rejected one by less than the rounding error of
+float16, a correct computation in float16 may choose the other expert. Outputs of such rows are no measure of precision,
+so rows are drawn until there are enough with clear margins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from archc.compiler.modules.mlp.experts import Router
+from tests.families.built import Built
+from tests.families.case import Ids
+from tests.families.checks import torch_outputs
+
+MARGIN = 1e-2
+"""Required lead of a choice, relative to the row's largest score: twenty times the rounding error of float16."""
+_DRAWN = 1024
+
+
+def rows_with_clear_routing(built: Built, rows: Ids) -> tuple[Ids, int]:
+    """Return as many of the first random rows as `rows` that are far from a tie, and the number of rejected ones."""
+    if not any(isinstance(module, Router) for module in built.module.modules()):
+        return rows, 0
+    drawn = built.ids(_DRAWN, len(rows[0]))
+    assert list(map(list, rows)) == drawn[: len(rows)]
+    clear = np.flatnonzero(routing_margins(built, drawn) > MARGIN)[: len(rows)]
+    assert len(clear) == len(rows), f"{built.family}: only {len(clear)} of {_DRAWN} prompts have clear routing"
+    return [drawn[index] for index in clear], int(clear[-1]) + 1 - len(rows)
+
+
+def routing_margins(built: Built, rows: Ids) -> NDArray[np.float64]:
+    """Return the smallest margin [rows] of any router of the torch module, in float32."""
+    smallest = np.full(len(rows), np.inf)
+
+    def record(router: nn.Module, args: tuple[Any, ...], _: object) -> None:
+        assert isinstance(router, Router)
+        np.minimum(smallest, smallest_margin(router, args[0]).numpy(), out=smallest)
+
+    hooks = [module.register_forward_hook(record) for module in built.module.modules() if isinstance(module, Router)]
+    try:
+        torch_outputs(built.module, rows, None)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return smallest
+
+
+def smallest_margin(router: Router, x_BSN: Tensor) -> Tensor:
+    """Return the margin of each row's closest choice [B], among experts and among their groups."""
+    # A softmax keeps the order of its logits, and rounding errors are relative to the logits.
+    groups = router.word.groups
+    monotone = groups is None or groups.by == "max"
+    logits_BSE = router.projection(x_BSN.float())
+    plain = router.word.score == "softmax" and router.selection_bias is None and monotone
+    scores_BSE = logits_BSE if plain else router.scored(logits_BSE)
+    margins = [_margin(router.choice(scores_BSE), router.per_token)]
+    if groups is not None:
+        biased = scores_BSE if router.selection_bias is None else scores_BSE + router.selection_bias
+        best = biased.unflatten(-1, (groups.count, -1)).topk(1 if groups.by == "max" else 2, dim=-1).values
+        margins.append(_margin(best.sum(-1), groups.chosen))
+    return torch.stack(margins).amin(dim=(0, 2))
+
+
+def _margin(scores: Tensor, count: int) -> Tensor:
+    """Return the lead [B, S] of the last chosen score over the first rejected one, relative to the largest score."""
+    if count == scores.shape[-1]:
+        return torch.full(scores.shape[:-1], torch.inf)
+    best = scores.topk(count + 1, dim=-1).values
+    in_play = scores > torch.finfo(scores.dtype).min  # experts of a rejected group have the least number
+    return (best[..., -2] - best[..., -1]) / (scores.abs() * in_play).amax(-1)

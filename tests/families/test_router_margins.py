@@ -1,0 +1,47 @@
+"""Margins of routers, compared with values computed by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from archc.archspec import vocabulary as words
+from archc.compiler.modules.mlp.experts import Router
+from tests.families.router_margins import smallest_margin
+
+EXPERT = words.PlainMlp(width=2, activation="relu")
+
+
+def margin(logits: list[float], per_token: int, bias: list[float] | None = None, **options: object) -> float:
+    """Return the margin of one token of width 1 whose value is 1."""
+    word = words.MoeMlp(experts=len(logits), per_token=per_token, router=words.Router(**options), expert=EXPERT)
+    router = Router(word, 1)
+    with torch.no_grad():
+        router.projection.weight.copy_(torch.tensor(logits)[:, None])
+        if router.selection_bias is not None and bias is not None:
+            router.selection_bias.copy_(torch.tensor(bias))
+        return float(smallest_margin(router, torch.ones(1, 1, 1)))
+
+
+def test_margin_of_the_last_chosen_expert() -> None:
+    assert margin([4.0, 1.0, 2.0, 1.5], 2) == pytest.approx(0.5 / 4)
+    assert margin([4.0, 1.0, 2.0, 1.5], 1) == pytest.approx(2 / 4)
+    assert margin([1.0, -8.0, 0.5], 1) == pytest.approx(0.5 / 8), "a large negative logit is rounded as much"
+    assert margin([4.0, 1.0], 2) == math.inf, "no expert is rejected"
+
+
+def test_margin_of_sigmoids_includes_the_selection_bias() -> None:
+    half, more = 0.5, 1 / (1 + math.exp(-1))
+    assert margin([0.0, 1.0], 1, [0.3, 0.0], score="sigmoid", selection_bias=True) == pytest.approx(
+        (half + 0.3 - more) / (half + 0.3)
+    )
+
+
+def test_margin_of_groups() -> None:
+    groups = {"count": 2, "chosen": 1, "by": "max"}
+    # Groups lead by 1 of 10; in the group that won, 10 leads 2.
+    assert margin([10.0, 2.0, 9.0, 8.0], 1, groups=groups) == pytest.approx(1 / 10)
+    # Groups lead by 8 of 10; in the group that won, 10 leads 9.5.
+    assert margin([10.0, 9.5, 2.0, 1.0], 1, groups=groups) == pytest.approx(0.5 / 10)
