@@ -211,6 +211,15 @@ def test_streams_accept_arrays_and_count_bytes(tmp_path):
         assert opened.read("weights.bin") == array.tobytes()
 
 
+def test_a_disk_that_cannot_be_read_is_explained(decoder_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("archc.plan.reader.read_directory", fail)
+    with pytest.raises(PlanError, match="the plan cannot be read: Input/output error; check the disk"):
+        Plan(decoder_path)
+
+
 def test_an_entry_is_mapped_where_it_is_in_the_file(tiny, tmp_path):
     with Plan(tiny.write(tmp_path / "p", extra={"empty": b""})) as opened:
         with opened.mapped("weights.bin") as data:
