@@ -7,7 +7,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,14 +64,9 @@ class PlanWriter:
     ) -> None:
         if self._finished:
             return
-        # Closing flushes, which fails again on a full disk; the file is deleted in any case.
-        try:
+        with suppress(OSError):  # closing flushes, which fails again on a full disk; the file is deleted in any case
             self._file.close()
-        except OSError as failure:
-            if error is None:
-                raise self._explain(failure) from None
-        finally:
-            self._temporary.unlink(missing_ok=True)
+        self._temporary.unlink(missing_ok=True)
         if error is None:
             raise PlanError(f"{self.path}: the plan is unfinished; call finish(manifest) before the end of the block")
         if isinstance(error, OSError) and error.errno in _REASONS:

@@ -13,7 +13,7 @@ from tests.runtime.fakes.plans import section
 
 @pytest.fixture
 def manifest(answering_path):
-    """The manifest of an encoder-decoder for tensorrt, as plain data."""
+    """Return the manifest of an encoder-decoder for tensorrt, as plain data."""
     with Plan(answering_path) as opened:
         manifest = json.loads(opened.read("manifest.json"))
     for part, states, file in ((manifest, manifest["state"], "engine.trt"), (manifest["encoder"], [], "encoder.trt")):

@@ -110,6 +110,26 @@ def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_outside_of_the_streams_is_explained(tmp_path):
+    with pytest.raises(PlanError, match="the disk is full"), PlanWriter(tmp_path / "p"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_while_the_file_is_closed_does_not_hide_the_error(tmp_path):
+    def write():
+        with PlanWriter(tmp_path / "p") as writer:
+            writer._file.write(b"in the buffer")
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, writer._file.fileno())
+            os.close(full)
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failing_flush_is_explained(tiny, tmp_path, monkeypatch):
     def no_space(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -189,6 +209,15 @@ def test_streams_accept_arrays_and_count_bytes(tmp_path):
         writer.finish(convert(_minimal(), Manifest))
     with Plan(tmp_path / "p") as opened:
         assert opened.read("weights.bin") == array.tobytes()
+
+
+def test_a_disk_that_cannot_be_read_is_explained(decoder_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("archc.plan.reader.read_directory", fail)
+    with pytest.raises(PlanError, match="the plan cannot be read: Input/output error; check the disk"):
+        Plan(decoder_path)
 
 
 def test_an_entry_is_mapped_where_it_is_in_the_file(tiny, tmp_path):
