@@ -11,11 +11,12 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 import archc.compiler.output.tensorrt.plan
-from archc.compiler.output.tensorrt.network import Account
-from archc.compiler.targets import TARGETS, TENSORRT
+from archc.compiler.output.tensorrt.network import NetworkReport
+from archc.compiler.targets import TARGETS, tensorrt
 from archc.plan import Engine, Plan
 from tests.families.built import Built, open_session
 from tests.families.checks import check_portable, inputs_of, reference_outputs
@@ -38,35 +39,43 @@ class EngineResult:
 
 def check_engine(built: Built) -> EngineResult:
     """Build every graph with TensorRT for RTX, and check that its attention layers have a mask and no causal flag."""
-    accounts: list[Account] = []
-    check = archc.compiler.output.tensorrt.plan.check_account
+    reports: list[NetworkReport] = []
+    check = archc.compiler.output.tensorrt.plan.check_report
 
-    def record(account: Account, engine: Engine) -> None:
-        accounts.append(account)
-        check(account, engine)
+    def record(report: NetworkReport, engine: Engine) -> None:
+        reports.append(report)
+        check(report, engine)
 
     begin = time.perf_counter()
-    with patch("archc.compiler.output.tensorrt.plan.check_account", record):
+    with patch("archc.compiler.output.tensorrt.plan.check_report", record):
         plan = built.build_float16("engine.plan", "tensorrt-rtx")
     seconds = time.perf_counter() - begin
-    layers = [layer for account in accounts for layer in account.attentions]
+    layers = [layer for report in reports for layer in report.attentions]
     assert all(layer.masked and not layer.causal for layer in layers)
     assert all(layer.head_dim % 8 == 0 and layer.heads % layer.kv_heads == 0 for layer in layers)
     with Plan(plan) as opened:
         manifest = opened.manifest
         files = [part.engine.file for part in (manifest, manifest.encoder) if part is not None and part.engine]
         size = sum(opened.size(name) for name in files)
-    assert len(accounts) == len(files)
-    kinds = [[node.op_type for node in graph.graph] for graph in built.float16_graphs.values()]
-    # In a graph with a Scan, attention is decomposed for TensorRT.
-    assert len(layers) == sum(graph.count("Attention") for graph in kinds if "Scan" not in graph)
-    assert sum(account.cache_updates for account in accounts) == sum(item.kind == "kv" for item in manifest.state)
+    assert len(reports) == len(files)
+    graphs = [list(graph.graph) for graph in built.float16_graphs.values()]
+    # Next to a Scan, attention is MatMul and Softmax for TensorRT.
+    fused = [nodes for nodes in graphs if not any(node.op_type == "Scan" for node in nodes)]
+    assert len(layers) == sum(is_standard_attention(node) for nodes in fused for node in nodes)
+    assert sum(report.cache_updates for report in reports) == sum(item.kind == "kv" for item in manifest.state)
     return EngineResult(seconds, size)
+
+
+def is_standard_attention(node: ir.Node) -> bool:
+    """Return whether a node of a traced graph becomes a standard Attention: it has no softcap and no sinks."""
+    if node.op_type == "Attention":
+        return len(node.inputs) < 6 and not node.attributes["softcap"].as_float()
+    return node.op_type == "LatentAttention"
 
 
 def check_tensorrt_passes(built: Built) -> float:
     """Compare the portable graph after TensorRT's passes, run in ONNX Runtime in float32, with the reference."""
-    onnx = replace(TARGETS["onnx"], passes=TENSORRT)
+    onnx = replace(TARGETS["onnx"], passes=tensorrt.lowering)
     with patch.dict("archc.compiler.options.TARGETS", onnx=onnx):
         folder = built.build_from(built.graphs, "tensorrt-passes", "onnx", "float32")
     lowered = copy(built)

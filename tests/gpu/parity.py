@@ -92,7 +92,7 @@ def prepare(family: str, targets: Sequence[str], dtypes: Sequence[str], folder: 
 
 def engine_options(target: str, batch: int = 1) -> EngineOptions:
     """Return options that build an engine for the present GPU only, if the target can build for others too."""
-    capability = device_capability() if PACKAGES[target].ahead else None
+    capability = device_capability() if PACKAGES[target].ahead_of_time else None
     return EngineOptions(max_batch_size=batch, compute_capabilities=(capability,) if capability is not None else ())
 
 

@@ -109,7 +109,9 @@ def test_a_large_tensor_is_read_by_rows_if_its_steps_allow_it(
     steps: tuple[Step, ...], shape: tuple[int, ...], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "_LARGE", 50)
-    slots = reader({"a": torch.randn(50, 4, generator=torch.Generator().manual_seed(1))}, TensorRef(("a",), steps), shape)
+    slots = reader(
+        {"a": torch.randn(50, 4, generator=torch.Generator().manual_seed(1))}, TensorRef(("a",), steps), shape
+    )
     opened, whole = slots.open("slot"), slots.read("slot")
     slots.weights.places.clear()  # type: ignore[attr-defined]
     assert torch.equal(torch.cat(list(opened.split(10))), whole)
