@@ -24,6 +24,7 @@ MODEL, ENCODER = "model", "encoder"
 
 PORT = "archc.port"
 _STATE = "state"
+_AXES = "axes"  # names, in the contract, of axes to which the graph gives one size
 _NAMES = {dtype.onnx: name for name, dtype in DTYPES.items()}
 
 
@@ -66,6 +67,18 @@ def port(value: ir.Value) -> dict[str, Any]:
     return facts
 
 
+def fix_axis(value: ir.Value, axis: str, size: int) -> bool:
+    """Give an axis of a value one size; return False if it has no such axis. A port keeps the axis' name."""
+    if value.shape is None or axis not in map(str, value.shape):
+        return False
+    named = {str(index): axis for index, name in enumerate(value.shape) if str(name) == axis}
+    value.shape = ir.Shape([size if str(name) == axis else name for name in value.shape])
+    if PORT in value.metadata_props:
+        facts = port(value)
+        mark(value, {**facts, _AXES: {**facts.get(_AXES, {}), **named}})
+    return True
+
+
 def state_kind(value: ir.Value) -> str | None:
     """Return the kind of state that a value holds, or None."""
     kind: str | None = port(value).get(_STATE)
@@ -94,13 +107,13 @@ def describe(graph: ir.Graph) -> Contract:
 
 
 def _record(value: ir.Value, facts: dict[str, Any]) -> dict[str, Any]:
-    return {"name": value.name, "dtype": dtype_name(dtype_of(value)), "shape": _sizes(value), **facts}
+    axes = facts.get(_AXES, {})
+    sizes = [size if isinstance(size, int) else str(size) for size in shape_of(value)]
+    shape = [axes.get(str(index), size) for index, size in enumerate(sizes)]
+    own = {name: fact for name, fact in facts.items() if name != _AXES}
+    return {"name": value.name, "dtype": dtype_name(dtype_of(value)), "shape": shape, **own}
 
 
 def _state(value: ir.Value, facts: dict[str, Any]) -> manifest.State:
-    record = _record(value, {"output": facts["output"], "window": facts.get("window"), "kind": facts[_STATE]})
-    return convert({"input": record.pop("name"), **record}, manifest.State)
-
-
-def _sizes(value: ir.Value) -> list[int | str]:
-    return [size if isinstance(size, int) else str(size) for size in shape_of(value)]
+    record = _record(value, facts)
+    return convert({"input": record.pop("name"), "kind": record.pop(_STATE), **record}, manifest.State)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from archc.compiler.contract.ports import fix_axis
+
 _AXIS = "capacity"
 
 
 class FixedCapacity(ir.passes.InPlacePass):
-    """Replaces the axis `capacity` by a number of slots wherever it occurs."""
+    """Replaces the axis `capacity` by a number of slots wherever it occurs; the contract keeps its name."""
 
     def __init__(self, slots: int) -> None:
         super().__init__()
@@ -18,11 +20,5 @@ class FixedCapacity(ir.passes.InPlacePass):
         """Fix the axis of inputs, outputs and intermediate values."""
         values = [*model.graph.inputs, *model.graph.outputs]
         values += [output for node in model.graph for output in node.outputs]
-        fixed = [self._fix(value) for value in dict.fromkeys(values)]
+        fixed = [fix_axis(value, _AXIS, self.slots) for value in dict.fromkeys(values)]
         return ir.passes.PassResult(model, modified=any(fixed))
-
-    def _fix(self, value: ir.Value) -> bool:
-        if value.shape is None or _AXIS not in map(str, value.shape):
-            return False
-        value.shape = ir.Shape([self.slots if str(size) == _AXIS else size for size in value.shape])
-        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from archc.compiler.contract.ports import describe
+from archc.compiler.contract.ports import describe, state_kind
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.passes.fixed_capacity import FixedCapacity
 from tests.compiler.graphs import build, typed, value
@@ -30,10 +30,11 @@ def test_inputs_outputs_and_values_between_have_the_size_and_other_axes_stay() -
     assert not FixedCapacity(24)(model).modified
 
 
-def test_the_contract_has_the_size() -> None:
+def test_the_contract_keeps_the_name_of_the_axis() -> None:
     model = lower_float(CachedAttention().model(), "tensorrt")
     FixedCapacity(24)(model)
-    assert {state.shape for state in describe(model.graph).state} == {("batch", 2, 24, 8)}
+    assert {state.shape for state in describe(model.graph).state} == {("batch", 2, "capacity", 8)}
+    assert {str(value.shape) for value in model.graph.inputs if state_kind(value)} == {"[batch,2,24,8]"}
 
 
 def test_a_graph_without_caches_stays() -> None:
