@@ -7,7 +7,8 @@ import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import dtype_of, fixed_size, required
-from archc.compiler.weights.lazy import Offset, WeightTensor
+from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.weights.steps import Offset
 
 
 def standard_norm(node: ir.Node, op: GraphBuilder) -> ir.Value:

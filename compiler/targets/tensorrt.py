@@ -21,7 +21,7 @@ from archc.compiler.passes.fixed_capacity import FixedCapacity
 from archc.compiler.passes.greedy_output import GreedyOutput
 from archc.compiler.passes.separate_products import SeparateProducts
 from archc.compiler.targets.target import Choices, Target
-from archc.compiler.weights.symmetric import Form
+from archc.compiler.weights.formats.symmetric import NumberFormat
 
 
 def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
@@ -49,7 +49,7 @@ def lowering(choices: Choices) -> Sequence[ir.passes.PassBase]:
     }
     standard: dict[str, Lowering] = {"RotaryEmbedding": rotary, "Swish": swish}
     if choices.quantization is not None:
-        weights = DequantizedWeights(cast(Form, choices.quantization))
+        weights = DequantizedWeights(cast(NumberFormat, choices.quantization))
         lowerings["Linear"], standard["Gather"] = weights.linear, weights.lookup
     return (
         Lower(lowerings, standard),

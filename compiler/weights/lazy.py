@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from archc.compiler.contract.dtypes import torch_dtype
-from archc.compiler.weights.steps import Offset as Offset
-from archc.compiler.weights.steps import Step as Step
-from archc.compiler.weights.steps import Transpose, Unflatten, apply_steps, is_rowwise, shape_after, step_name
+from archc.compiler.weights.steps import Step, Transpose, apply_steps, is_rowwise, shape_after, step_name
 
 # Bytes of a converted weight that are in memory at once.
 BLOCK_BYTES = 16 * 2**20
@@ -184,15 +182,3 @@ class JoinedRows(WeightTensor):
         for part in self.parts:
             yield from part.blocks(value[start : start + part.sizes[0]], dtype)
             start += part.sizes[0]
-
-
-# Former names of steps, for passes that still use them.
-Transposed = Transpose
-
-
-class Stacked(Unflatten):
-    """See Unflatten."""
-
-    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the result."""
-        return (self.count, shape[0] // self.count, *shape[1:])

@@ -60,7 +60,7 @@ def smallest_margin(router: Router, x_BSN: Tensor) -> Tensor:
     logits_BSE = router.projection(x_BSN.float())
     plain = router.word.score == "softmax" and router.selection_bias is None and monotone
     scores_BSE = logits_BSE if plain else router.scored(logits_BSE)
-    margins = [_margin(router.choice(scores_BSE), router.per_token)]
+    margins = [_margin(router.selection_scores(scores_BSE), router.per_token)]
     if groups is not None:
         biased = scores_BSE if router.selection_bias is None else scores_BSE + router.selection_bias
         best = biased.unflatten(-1, (groups.count, -1)).topk(1 if groups.by == "max" else 2, dim=-1).values

@@ -19,7 +19,8 @@ from archc.compiler.lowerings.attention.grouped import Problem, grouped_attentio
 from archc.compiler.lowerings.attention.int8_caches import Int8Caches
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
 from archc.compiler.lowerings.attention.operands import FloatKeys, FloatValues
-from archc.compiler.weights.lazy import Stacked, Transposed, WeightTensor
+from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.weights.steps import Transpose, Unflatten
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def _by_head(op: GraphBuilder, weight: ir.Value, heads: int, transposed: bool) -
     """Return a matrix [H · M, L] as [H, M, L], or as [H, L, M] if `transposed`."""
     tensor = weight.const_value
     if isinstance(tensor, WeightTensor):
-        stacked = tensor.then(Stacked(heads))
-        return op.initializer(stacked.then(Transposed()) if transposed else stacked)
+        stacked = tensor.then(Unflatten(heads))
+        return op.initializer(stacked.then(Transpose()) if transposed else stacked)
     rows, width = fixed_size(weight, 0) // heads, fixed_size(weight, 1)
     value: ir.Value = op.Reshape(weight, op.ints(heads, rows, width))
     value.type, value.shape = weight.type, ir.Shape([heads, rows, width])

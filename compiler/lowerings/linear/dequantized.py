@@ -11,8 +11,7 @@ output stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -22,9 +21,9 @@ from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.values import fixed_size, required
 from archc.compiler.lowerings.linear import portable
 from archc.compiler.lowerings.linear.quantized import is_router
+from archc.compiler.weights.formats.blocks import block_size
+from archc.compiler.weights.formats.symmetric import NumberFormat, SymmetricFormat
 from archc.compiler.weights.lazy import StackedWeight, WeightTensor
-from archc.compiler.weights.quantization import block_size
-from archc.compiler.weights.symmetric import Form, Scheme, SignedMatrix, SignedScales, SignedStack, SignedValues
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,11 @@ class _Dequantized:
     scales: ir.Value | None
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """The tensors of a weight, and the attributes of its DequantizeLinear."""
-
-    scheme: Scheme
-    values: WeightTensor
-    scales: WeightTensor
-    attributes: Mapping[str, int] = field(default_factory=dict)
-
-
 class DequantizedWeights:
     """Lowers products and lookups; a weight is dequantized once for all its readers."""
 
-    def __init__(self, form: Form) -> None:
-        self.form = form
+    def __init__(self, kind: NumberFormat) -> None:
+        self.kind = kind
         self._tables: dict[ir.Graph, set[ir.Value]] = {}
         self._done: dict[tuple[ir.Graph, ir.Value], _Dequantized | None] = {}
 
@@ -91,78 +80,42 @@ class DequantizedWeights:
         """Build the DequantizeLinear of a weight at its first reader; None for a weight that stays in float."""
         key = (op.graph, value)
         if key not in self._done:
-            stored = self._stored(value, self._is_table(op, value))
-            self._done[key] = None if stored is None else _dequantize(op, stored, required(value).const_value)
+            weight, stored = value.const_value, self._format(value, self._is_table(op, value))
+            assert stored is None or isinstance(weight, WeightTensor)
+            self._done[key] = None if stored is None else _dequantize(op, weight, stored)
         return self._done[key]
 
-    def _stored(self, value: ir.Value, table: bool) -> _Stored | None:
+    def _format(self, value: ir.Value, table: bool) -> SymmetricFormat | None:
+        """Return the format of a weight: a table's rows are looked up, other matrices are stored transposed."""
         weight = value.const_value
         if not isinstance(weight, WeightTensor) or is_router(weight):
             return None
         if not all(_is_product(*use) or portable.is_lookup(*use) for use in value.uses()):
             return None
+        if len(weight.sizes) != (3 if isinstance(weight, StackedWeight) else 2):
+            return None
+        rows, columns = weight.sizes[-2:]
         if table:
-            return self._table(weight)
-        return self._stack(weight) if isinstance(weight, StackedWeight) else self._matrix(weight)
-
-    def _matrix(self, weight: WeightTensor) -> _Stored | None:
-        """Store a matrix [N, K] as [K, N], which rows are multiplied by."""
-        if len(weight.shape) != 2:
-            return None
-        rows, columns = map(int, weight.shape)
+            no_block = isinstance(weight, StackedWeight) or block_size(columns) is None
+            return None if no_block else SymmetricFormat.fitting(self.kind, rows, columns, transposed=False)
         # A gate's one number, say: nothing is saved, and TensorRT for RTX 1.7 fails where it joins such products.
-        scheme = self._scheme(columns, rows) if rows > 1 else None
-        if scheme is None:
+        if rows == 1 and not isinstance(weight, StackedWeight):
             return None
-        matrix = SignedMatrix(weight, scheme)
-        return _Stored(scheme, SignedValues(matrix), SignedScales(matrix), _blocks(scheme, axis=0))
-
-    def _stack(self, weight: StackedWeight) -> _Stored | None:
-        """Store matrices [E, N, K] as [E, K, N], of which each has scales of its own."""
-        if len(weight.shape) != 3:
-            return None
-        _, rows, columns = map(int, weight.shape)
-        scheme = self._scheme(columns, rows)
-        if scheme is None:
-            return None
-        matrices = [SignedMatrix(part, scheme) for part in weight.in_parts()]
-        values, scales = [SignedValues(each) for each in matrices], [SignedScales(each) for each in matrices]
-        blocks = 1 if scheme.block is None else columns // scheme.block
-        name = f"{weight.name}.transposed.signed.{self.form}"
-        stacks = SignedStack(name, values, (columns, rows)), SignedStack(f"{name}.scale", scales, (blocks, rows))
-        return _Stored(scheme, *stacks, _blocks(scheme, axis=1))
-
-    def _table(self, weight: WeightTensor) -> _Stored | None:
-        """Store a table [N, K] as it is, because its rows are looked up."""
-        if len(weight.shape) != 2 or isinstance(weight, StackedWeight):
-            return None
-        columns = int(weight.shape[1])
-        scheme = self._scheme(columns, columns)
-        if scheme is None or block_size(columns) is None:
-            return None
-        matrix = SignedMatrix(weight, scheme, turned=False)
-        return _Stored(scheme, SignedValues(matrix), SignedScales(matrix), _blocks(scheme, axis=1))
-
-    def _scheme(self, columns: int, packed: int) -> Scheme | None:
-        """Return how numbers become integers; None if blocks do not fit, or `packed` of them fill no whole bytes."""
-        if self.form != "int4":
-            return Scheme(self.form, None)
-        block = block_size(columns)
-        return None if block is None or packed % 2 else Scheme(self.form, block)
+        return SymmetricFormat.fitting(self.kind, rows, columns)
 
 
-def _blocks(scheme: Scheme, axis: int) -> dict[str, int]:
-    """Return the attributes of a DequantizeLinear by blocks; `axis` is that of a matrix's inputs."""
-    return {} if scheme.block is None else {"axis": axis, "block_size": scheme.block}
-
-
-def _dequantize(op: GraphBuilder, stored: _Stored, weight: ir.TensorProtocol | None) -> _Dequantized:
-    assert isinstance(weight, WeightTensor)
-    scheme, scales = stored.scheme, op.initializer(stored.scales)
-    scale = scales if scheme.block is not None else op.constant(np.array(scheme.unit, weight.dtype.numpy()))
-    value = op.DequantizeLinear(op.initializer(stored.values), scale, **stored.attributes)
-    value.type, value.shape = ir.TensorType(weight.dtype), stored.values.shape
-    return _Dequantized(value, None if scheme.block is not None else scales)
+def _dequantize(op: GraphBuilder, weight: WeightTensor, stored: SymmetricFormat) -> _Dequantized:
+    tensors = stored.tensors(weight)
+    elements, scales = op.initializer(tensors["elements"]), op.initializer(tensors["scales"])
+    if stored.block is None:
+        prescale = op.constant(np.array(stored.prescale, weight.dtype.numpy()))
+        value = op.DequantizeLinear(elements, prescale)
+    else:
+        # Blocks lie along the inputs of a matrix.
+        axis = len(weight.sizes) - (2 if stored.transposed else 1)
+        value = op.DequantizeLinear(elements, scales, axis=axis, block_size=stored.block)
+    value.type, value.shape = ir.TensorType(weight.dtype), elements.shape
+    return _Dequantized(value, scales if stored.block is None else None)
 
 
 def _table_product(op: GraphBuilder, x: ir.Value, weight: ir.Value, dequantized: ir.Value) -> ir.Value:

@@ -6,7 +6,8 @@ import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import fixed_size, required
-from archc.compiler.weights.lazy import Transposed, WeightTensor
+from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.weights.steps import Transpose
 
 
 def linear(node: ir.Node, op: GraphBuilder) -> ir.Value:
@@ -33,7 +34,7 @@ def unflatten_rows(op: GraphBuilder, rows: ir.Value, x: ir.Value, width: int) ->
 def transposed(op: GraphBuilder, weight: ir.Value) -> ir.Value:
     """Return a matrix, or a stack of matrices, with its last two axes swapped; a weight is stored that way."""
     if isinstance(weight.const_value, WeightTensor):
-        return op.initializer(weight.const_value.then(Transposed()))
+        return op.initializer(weight.const_value.then(Transpose()))
     assert weight.shape is not None
     order = list(range(len(weight.shape)))
     order[-2:] = order[-1], order[-2]

@@ -18,28 +18,38 @@ from archc.compiler.graph.values import required, shape_of
 from archc.compiler.lowerings.driver import Lowering, Results
 from archc.compiler.lowerings.linear.portable import bias_of, is_lookup, with_bias
 from archc.compiler.lowerings.linear.unit_rows import has_unit_rows, may_be_empty, unit_rows
+from archc.compiler.weights.formats.blocks import BlockFormat, block_size
+from archc.compiler.weights.formats.channels import ChannelFormat
+from archc.compiler.weights.formats.format import Bits
 from archc.compiler.weights.lazy import WeightTensor
-from archc.compiler.weights.quantization import (
-    Bits,
-    Blocks,
-    BlockScales,
-    BlockValues,
-    ColumnScales,
-    ColumnValues,
-    block_size,
-)
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The kernels of a provider: whether int8 with a scale per output has one, whether a product adds its bias, the
-    accuracy level of MatMulNBits, the dtypes next to the integers, and whether int4 scales have two levels."""
+    """The kernels of a provider."""
 
-    columns: bool
+    #: Whether int8 weights with one scale per output channel have a kernel.
+    channels: bool
+    #: Whether the kernels of products add a bias.
     bias: bool
+    #: `accuracy_level` of MatMulNBits.
     accuracy_level: int
+    #: Dtypes of activations.
     dtypes: frozenset[ir.DataType]
+    #: Whether the scales of int4 blocks have two levels.
     two_level: bool
+
+
+@dataclass(frozen=True)
+class BlockWeight:
+    """A matrix [N, K] in blocks of its rows."""
+
+    weight: WeightTensor
+    format: BlockFormat
+
+    def initializer(self, op: GraphBuilder, role: str) -> ir.Value:
+        """Return the initializer of one tensor of the format."""
+        return op.initializer(self.format.tensors(self.weight)[role])
 
 
 # On the CPU activations are quantized to int8 inside the product: the fast kernels, at an error below the weights' own.
@@ -60,8 +70,8 @@ class QuantizedWeights:
         weight = self.quantizable(op, value)
         if weight is None:
             return self.otherwise(node, op)
-        if self.in_columns(op, value):
-            return column_product(node, op, weight)
+        if self.by_channel(op, value):
+            return channel_product(node, op, weight)
         return self.block_product(node, op, self.blocks(op, value, weight))
 
     def lookup(self, node: ir.Node, op: GraphBuilder) -> ir.Value | None:
@@ -73,9 +83,10 @@ class QuantizedWeights:
         if weight is None:
             return None
         blocks = self.blocks(op, table, weight)
-        sizes = {"gather_axis": 0, "quantize_axis": 2, "block_size": blocks.block, "bits": blocks.bits}
-        scale = op.Unsqueeze(op.initializer(BlockScales(blocks)), op.ints(-1))
-        rows = op.GatherBlockQuantized(op.initializer(BlockValues(blocks)), ids, scale, domain=MICROSOFT, **sizes)
+        sizes = {"gather_axis": 0, "quantize_axis": 2, "block_size": blocks.format.block, "bits": self.bits}
+        integers, scales = (blocks.initializer(op, role) for role in ("integers", "scales"))
+        scales = op.Unsqueeze(scales, op.ints(-1))
+        rows = op.GatherBlockQuantized(integers, ids, scales, domain=MICROSOFT, **sizes)
         rows.type = ir.TensorType(weight.dtype)
         row: ir.Value = op.Reshape(rows, op.ints(*[0] * len(shape_of(ids)), -1))
         return row
@@ -87,11 +98,11 @@ class QuantizedWeights:
             return None
         if is_router(weight) or not all(_is_quantizable_read(*use) for use in value.uses()):
             return None
-        return weight if self.in_columns(op, value) or block_size(int(weight.shape[1])) is not None else None
+        return weight if self.by_channel(op, value) or block_size(weight.sizes[1]) is not None else None
 
-    def in_columns(self, op: GraphBuilder, value: ir.Value) -> bool:
+    def by_channel(self, op: GraphBuilder, value: ir.Value) -> bool:
         """Return whether a weight has one scale per output: int8, and no table."""
-        return self.bits == 8 and self.kernels.columns and not self.is_table(op, value)
+        return self.bits == 8 and self.kernels.channels and not self.is_table(op, value)
 
     def is_table(self, op: GraphBuilder, value: ir.Value) -> bool:
         """Return whether rows of a weight are looked up in the graph, before the first of its readers is lowered."""
@@ -100,44 +111,47 @@ class QuantizedWeights:
             self._tables[op.graph] = {required(node.inputs[0]) for node in lookups}
         return value in self._tables[op.graph]
 
-    def blocks(self, op: GraphBuilder, value: ir.Value, weight: WeightTensor) -> Blocks:
+    def blocks(self, op: GraphBuilder, value: ir.Value, weight: WeightTensor) -> BlockWeight:
         """Return a weight in blocks of a row."""
-        block = block_size(int(weight.shape[1]))
+        block = block_size(weight.sizes[1])
         assert block is not None
         two_level = self.kernels.two_level and self.bits == 4 and not self.is_table(op, value)
-        return Blocks(weight, self.bits, block, two_level)
+        return BlockWeight(weight, BlockFormat(self.bits, block, two_level))
 
-    def block_product(self, node: ir.Node, op: GraphBuilder, blocks: Blocks) -> ir.Value:
+    def block_product(self, node: ir.Node, op: GraphBuilder, blocks: BlockWeight) -> ir.Value:
         """Build MatMulNBits."""
-        rows, columns = map(int, blocks.weight.shape)
+        rows, columns = blocks.weight.sizes
         bias = bias_of(node)
         inside = bias if self.kernels.bias else None
         product: ir.Value = op.MatMulNBits(
             node.inputs[0],
-            op.initializer(BlockValues(blocks)),
-            op.initializer(BlockScales(blocks)),
+            blocks.initializer(op, "integers"),
+            blocks.initializer(op, "scales"),
             None,
             None,
             inside,
             K=columns,
             N=rows,
-            bits=blocks.bits,
-            block_size=blocks.block,
+            bits=self.bits,
+            block_size=blocks.format.block,
             accuracy_level=self.kernels.accuracy_level,
             domain=MICROSOFT,
         )
         return product if self.kernels.bias else with_bias(op, product, bias)
 
 
-def column_product(node: ir.Node, op: GraphBuilder, weight: WeightTensor) -> ir.Value:
+def channel_product(node: ir.Node, op: GraphBuilder, weight: WeightTensor) -> ir.Value:
     """Build DynamicQuantizeMatMul, which has one scale for all rows: rows are scaled to unit magnitude first."""
     x = required(node.inputs[0])
-    scales, values = op.initializer(ColumnScales(weight)), op.initializer(ColumnValues(weight))
+    tensors = ChannelFormat().tensors(weight)
+    integers, scales = op.initializer(tensors["integers"]), op.initializer(tensors["scales"])
     if has_unit_rows(x):
-        product: ir.Value = op.DynamicQuantizeMatMul(x, values, scales, None, bias_of(node), domain=MICROSOFT)
+        product: ir.Value = op.DynamicQuantizeMatMul(x, integers, scales, None, bias_of(node), domain=MICROSOFT)
         return product
     unit, sizes = unit_rows(op, x, may_be_empty(x))
-    return with_bias(op, op.Mul(op.DynamicQuantizeMatMul(unit, values, scales, domain=MICROSOFT), sizes), bias_of(node))
+    return with_bias(
+        op, op.Mul(op.DynamicQuantizeMatMul(unit, integers, scales, domain=MICROSOFT), sizes), bias_of(node)
+    )
 
 
 def is_router(weight: WeightTensor) -> bool:

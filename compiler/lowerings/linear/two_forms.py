@@ -19,9 +19,8 @@ from archc.compiler.graph.domains import ARCHC, MICROSOFT
 from archc.compiler.graph.values import replace_value, required
 from archc.compiler.lowerings.driver import Lowering, Results
 from archc.compiler.lowerings.linear.portable import bias_of, with_bias
-from archc.compiler.lowerings.linear.quantized import CPU, QuantizedWeights
+from archc.compiler.lowerings.linear.quantized import CPU, BlockWeight, QuantizedWeights
 from archc.compiler.lowerings.linear.unit_rows import has_unit_rows, may_be_empty, unit_rows
-from archc.compiler.weights.quantization import BlockCounts, Blocks, BlockUnits, BlockValues
 
 # Unpacking costs as much as it saves at about 130 rows with AMX; other processors save less a row.
 MANY_ROWS = 256
@@ -70,18 +69,18 @@ class Int4Products(QuantizedWeights):
         results = [chosen] if len(products) == 1 else list(chosen)
         return _replace_others(node, list(products), results)
 
-    def _products(self, op: GraphBuilder, x: ir.Value, node: ir.Node) -> dict[ir.Node, Blocks]:
+    def _products(self, op: GraphBuilder, x: ir.Value, node: ir.Node) -> dict[ir.Node, BlockWeight]:
         """Return the products of an activation that have two forms, with their weights, in the order of the graph."""
         if may_be_empty(x):
             # An expert's tokens are few, and there are many experts.
             return {}
-        found: dict[ir.Node, Blocks] = {}
+        found: dict[ir.Node, BlockWeight] = {}
         for reader, index in x.uses():
             if reader.domain == ARCHC and reader.op_type == "Linear" and index == 0 and reader.graph is node.graph:
                 value = required(reader.inputs[1])
                 weight = self.quantizable(op, value)
                 blocks = None if weight is None else self.blocks(op, value, weight)
-                if blocks is not None and blocks.in_units:
+                if blocks is not None and blocks.format.two_level:
                     found[reader] = blocks
         return found
 
@@ -97,34 +96,32 @@ def _replace_others(node: ir.Node, products: Sequence[ir.Node], results: Sequenc
     return own
 
 
-def _size(blocks: Blocks) -> int:
-    rows, columns = map(int, blocks.weight.shape)
+def _size(blocks: BlockWeight) -> int:
+    rows, columns = blocks.weight.sizes
     return rows * columns
 
 
-def _count_rows(op: GraphBuilder, x: ir.Value, blocks: Blocks) -> _Choice:
+def _count_rows(op: GraphBuilder, x: ir.Value, blocks: BlockWeight) -> _Choice:
     """Build the choice at the first products: the others of a graph read as many rows, and either form is right."""
-    many = op.GreaterOrEqual(op.Size(x), op.scalar(MANY_ROWS * int(blocks.weight.shape[1])))
+    many = op.GreaterOrEqual(op.Size(x), op.scalar(MANY_ROWS * blocks.weight.sizes[1]))
     # By an amount that is known only at run time: of constants alone, an optimizer would unpack all weights at once.
     shift = op.Mul(op.Cast(many, to=ir.DataType.UINT8), op.scalar(4, ir.DataType.UINT8))
     return _Choice(many, shift)
 
 
 def unpacked_product(
-    node: ir.Node, op: GraphBuilder, blocks: Blocks, shift: ir.Value, rows: ir.Value, sizes: ir.Value | None
+    node: ir.Node, op: GraphBuilder, blocks: BlockWeight, shift: ir.Value, rows: ir.Value, sizes: ir.Value | None
 ) -> ir.Value:
     """Build x · Wᵀ + bias with Wᵀ as int8 [K, N], from rows of unit magnitude and their sizes."""
-    values = op.initializer(BlockValues(blocks))
-    scales, counts = op.initializer(BlockUnits(blocks)), op.initializer(BlockCounts(blocks))
-    outputs, columns = map(int, blocks.weight.shape)
-    block, bias = blocks.block, bias_of(node)
+    integers, scales, multiples = (blocks.initializer(op, role) for role in ("integers", "row_scales", "multiples"))
+    (outputs, columns), block, bias = blocks.weight.sizes, blocks.format.block, bias_of(node)
     # A byte holds two neighbors of a row, the first in its low half. Elementwise operators on bytes are fast except for
     # the shift and the bitwise ones, so the low half is what is left when the high one is subtracted.
-    high = op.BitShift(values, shift, direction="RIGHT")
-    low = op.Sub(values, op.Mul(high, op.constant(np.array(16, np.uint8))))
+    high = op.BitShift(integers, shift, direction="RIGHT")
+    low = op.Sub(integers, op.Mul(high, op.constant(np.array(16, np.uint8))))
     halves = op.Reshape(op.Concat(low, high, axis=0), op.ints(2, outputs, columns // block, block // 2))
     signed = op.Sub(op.Cast(halves, to=ir.DataType.INT8), op.constant(np.array(8, np.int8)))
-    pairs = op.Reshape(op.Mul(signed, counts), op.ints(2 * outputs, columns // 2))
+    pairs = op.Reshape(op.Mul(signed, multiples), op.ints(2 * outputs, columns // 2))
     # [K/2, 2N]: two rows of Wᵀ follow each other.
     weight = op.Reshape(op.Transpose(pairs, perm=[1, 0]), op.ints(columns, outputs))
     if sizes is None:

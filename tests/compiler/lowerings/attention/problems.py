@@ -20,6 +20,7 @@ from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
 from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.weights.steps import apply_steps
 from tests.compiler.graphs import build, typed, value
 
 FLOAT, FLOAT16, BOOL, INT64 = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BOOL, ir.DataType.INT64
@@ -232,8 +233,6 @@ def fill(model: ir.Model, **numbers: NDArray[Any]) -> ir.Model:
     for initializer in model.graph.initializers.values():
         tensor = initializer.const_value
         if isinstance(tensor, WeightTensor):
-            weight = torch.from_numpy(numbers[tensor.slot])
-            for step in tensor.steps:
-                weight = step.apply(weight)
+            weight = apply_steps([torch.from_numpy(numbers[tensor.slot])], tensor.steps)
             initializer.const_value = ir.tensor(weight.contiguous().numpy(), name=initializer.name)
     return model

@@ -97,7 +97,7 @@ def test_both_forms_read_the_weights_as_they_are_stored() -> None:
     assert operators(model).count("If") == 2 + 1  # one for each layer, and the bounds of blocks
     assert not {"Transpose", "Reshape"} & set(operators(model))
     stored = {name for name, value in model.graph.initializers.items() if not name.startswith("constant.")}
-    assert stored == {"k_up.stacked", "v_up.stacked.transposed"}
+    assert stored == {"k_up.unflatten_3", "v_up.unflatten_3.transpose"}
     for choice in forms(model):
         for name in ("then_branch", "else_branch"):
             inner = choice.attributes[name].as_graph().all_nodes()

@@ -149,7 +149,7 @@ def test_a_latent_is_absorbed_into_one_key_value_head() -> None:
     assert mask is model.graph.inputs[3]
     assert query is not None
     assert str(query.shape) == "[batch,3,seq,14]"
-    assert {"k_up.stacked", "v_up.stacked.transposed"} <= set(model.graph.initializers)
+    assert {"k_up.unflatten_3", "v_up.unflatten_3.transpose"} <= set(model.graph.initializers)
 
 
 def test_a_latents_weights_that_are_computed_are_cut_in_the_graph() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from archc.compiler.lowerings.linear import portable
-from archc.compiler.weights.lazy import Transposed
+from archc.compiler.weights.steps import Transpose
 from tests.compiler.graphs import filled, model, operators, run, semantic, value, weight, weights_of
 from tests.compiler.lowerings.linear.cases import FLOAT, INT64, expected, lookup, lowered, normal, product, stack, tied
 
@@ -33,7 +33,7 @@ def test_a_weight_is_stored_transposed(dtype: ir.DataType) -> None:
     graph = lowered(product("layers.0.q.weight", 6, 4, dtype=dtype), portable.linear)
     assert operators(graph) == ["MatMul"]
     (stored,) = weights_of(graph).values()
-    assert (stored.slot, stored.steps, stored.dtype) == ("layers.0.q.weight", (Transposed(),), dtype)
+    assert (stored.slot, stored.steps, stored.dtype) == ("layers.0.q.weight", (Transpose(),), dtype)
     assert list(stored.shape) == [4, 6]
     numbers = torch.arange(24.0).reshape(6, 4)
     assert torch.equal(torch.cat(list(stored.blocks(numbers, torch.float32))), numbers.t())
@@ -44,7 +44,7 @@ def test_two_products_of_one_weight_share_its_stored_form() -> None:
     nodes = [semantic("Linear", [x, table], f"{x.name}.y", ["batch", "seq", 6]) for x in inputs]
     graph = lowered(model(inputs, nodes, [node.outputs[0] for node in nodes], [table]), portable.linear)
     assert operators(graph) == ["MatMul", "MatMul"]
-    assert list(weights_of(graph)) == ["shared.weight.transposed"]
+    assert list(weights_of(graph)) == ["shared.weight.transpose"]
 
 
 @BIASED
@@ -70,7 +70,7 @@ def test_a_gather_along_columns_is_no_lookup() -> None:
     linear = semantic("Linear", [x, table], "y", ["batch", "seq", 6])
     graph = lowered(model([x, ids], [columns, linear], [*columns.outputs, *linear.outputs], [table]), portable.linear)
     assert operators(graph) == ["Gather", "MatMul"]
-    assert sorted(weights_of(graph)) == ["w", "w.transposed"]
+    assert sorted(weights_of(graph)) == ["w", "w.transpose"]
 
 
 def test_a_stack_of_matrices_is_stored_with_each_one_transposed() -> None:

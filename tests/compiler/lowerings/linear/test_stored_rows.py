@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from archc.compiler.lowerings.linear import stored_rows
-from archc.compiler.weights.lazy import Transposed
+from archc.compiler.weights.steps import Transpose
 from tests.compiler.graphs import filled, operators, run, weights_of
 from tests.compiler.lowerings.linear.cases import expected, lowered, normal, product, tied
 
@@ -63,4 +63,4 @@ def test_other_dtypes_than_float32_have_the_portable_form(dtype: ir.DataType, ax
     graph = lowered(product(rows=6, columns=4, axes=axes, dtype=dtype), stored_rows.linear)
     assert operators(graph) == ["MatMul"]
     (stored,) = weights_of(graph).values()
-    assert stored.steps == (Transposed(),)
+    assert stored.steps == (Transpose(),)
