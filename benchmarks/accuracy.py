@@ -74,7 +74,7 @@ def divergences(exact: list[NDArray[np.float64]], found: list[NDArray[np.float64
 
 
 def embeddings(engine: archc.Engine, rows: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
-    """The mean hidden state [width] of each row."""
+    """Return the mean hidden state [width] of each row."""
     hidden = engine.encode(rows)
     return [hidden[index, : len(row)].mean(0).astype(np.float64) for index, row in enumerate(rows)]
 

@@ -1,4 +1,4 @@
-"""Time a token against the number of experts, a token's own share of them constant: python benchmarks/experts.py
+"""Time a token against the number of experts, a token's own share of them constant: python benchmarks/experts.py.
 
 Builds small random mixtures that differ in nothing but how many experts they have, and runs each at several numbers of
 tokens a call. The limit is what a call must read, over the bandwidth of memory: every other weight, and each of the
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def build(path: Path, experts: int, per_token: int) -> Path:
-    """A random mixture with that many experts."""
+    """Build a random mixture with that many experts."""
     sizes = {**SIZES, "num_experts": experts, "num_experts_per_tok": per_token}
     overrides = [f"{name}={value}" for name, value in sizes.items()]
     return archc.build("qwen3-moe", size="30b-a3b", random=0, out=path, overrides=overrides)

@@ -62,7 +62,7 @@ def inputs(queries: int, live: int) -> dict[str, Tensor]:
 
 
 def traced(module: torch.nn.Module, names: Sequence[str]) -> ir.Model:
-    """The portable graph of a module with these inputs."""
+    """Return the portable graph of a module with these inputs."""
     axes = {"q": "seq", "rotated": "seq", "stored": "total", "k": "total", "v": "total"}
     types = {}
     for name in names:
@@ -88,7 +88,7 @@ def always_expanded(model: ir.Model) -> int:
 
 
 def session(model: ir.Model, passes: Sequence[Callable[[ir.Model], int]], threads: int) -> onnxruntime.InferenceSession:
-    """A copy of the graph after the passes, loaded."""
+    """Load a copy of the graph after the passes."""
     model = model.clone()
     for graph_pass in passes:
         graph_pass(model)
@@ -100,7 +100,7 @@ def session(model: ir.Model, passes: Sequence[Callable[[ir.Model], int]], thread
 
 
 def milliseconds(form: onnxruntime.InferenceSession, given: dict[str, Tensor], seconds: float) -> float:
-    """The median of one call, after a first one that does not count."""
+    """Return the median of one call, after a first one that does not count."""
     names = [item.name for item in form.get_inputs()]
     feeds = {name: onnxruntime.OrtValue.ortvalue_from_numpy(given[name[6:]].numpy()) for name in names}
     form.run_with_ort_values(None, feeds)

@@ -20,7 +20,7 @@ from archc.plan.manifest import State
 
 
 def state_bytes(state: State, length: int) -> int:
-    """What one sequence of that length keeps in a state."""
+    """Return the bytes of a state for one sequence of that length."""
     sizes = [size if isinstance(size, int) else 1 if size == "batch" else length for size in state.shape]
     if state.window is not None:
         sizes[2] = min(length, state.window)

@@ -1,4 +1,4 @@
-"""Runs the example model's held-out sums through a compiled plan: python examples/sums.py PLAN
+"""Runs the example model's held-out sums through a compiled plan: python examples/sums.py PLAN.
 
 Prints the share answered right and exits with 1 where it is below the threshold.
 """

@@ -66,12 +66,12 @@ class Document:
 
 
 def sum_segments(pair: Pair) -> list[Segment]:
-    """The operands are random, so only the answer is worth learning."""
+    """Train on the answer alone, because the operands are random."""
     return [(prompt(*pair), False), (answer(*pair) + EOS, True)]
 
 
 def chat_segments(turns: Sequence[tuple[str, str]]) -> list[Segment]:
-    """A chat of (question, answer) turns as CHAT_TEMPLATE renders it, then the end of the text."""
+    """Return a chat of (question, answer) turns as CHAT_TEMPLATE renders it, then the end of the text."""
     segments: list[Segment] = []
     for question, reply in turns:
         segments += [(f"{USER}{question}{END}{ASSISTANT}", False), (f"{reply}{END}", True)]
@@ -244,13 +244,13 @@ def complete(model: Qwen2ForCausalLM, tokenizer: Tokenizer, texts: Sequence[str]
 
 
 def accuracy(model: Qwen2ForCausalLM, tokenizer: Tokenizer, pairs: Sequence[Pair], ask: Callable[..., str]) -> float:
-    """The share of pairs answered exactly, stop included: four tokens leave room for one more than any answer has."""
+    """Return the share of pairs answered exactly, stop included: four tokens are one more than any answer has."""
     replies = complete(model, tokenizer, [ask(*pair) for pair in pairs], max_new_tokens=4)
     return sum(reply == answer(*pair) for reply, pair in zip(replies, pairs, strict=True)) / len(pairs)
 
 
 def save(model: Qwen2ForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
-    """The files of a hub checkpoint, with the weights in bfloat16."""
+    """Write the files of a hub checkpoint, with the weights in bfloat16."""
     out.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save(str(out / "tokenizer.json"))

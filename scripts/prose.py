@@ -101,10 +101,9 @@ def problems_of(path: Path) -> Iterator[str]:
             sentence = re.split(r"(?<=[.!?])\s", text[match.end() :], maxsplit=1)[0]
             if (clause := _CLAUSE.match(sentence)) and not sentence.rstrip("*)\"'").endswith("?"):
                 found.append((match.end(), f"begins with '{clause[1]} …': begin with a noun or an imperative verb"))
-        for match in _WORD.finditer(text):
-            found.append((match.start(), f"{match[0]!r}: {_INSTEAD[match[0].lower()]}"))
-        for match in _BRITISH.finditer(text):
-            found.append((match.start(), f"{match[0]!r}: use American spelling"))
+        words, british = _WORD.finditer(text), _BRITISH.finditer(text)
+        found += [(match.start(), f"{match[0]!r}: {_INSTEAD[match[0].lower()]}") for match in words]
+        found += [(match.start(), f"{match[0]!r}: use American spelling") for match in british]
         for at, message in sorted(found):
             yield f"{name}:{first + text.count(chr(10), 0, at)}: {message}"
 

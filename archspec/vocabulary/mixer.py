@@ -19,7 +19,8 @@ class ProjectionBias(Section):
 
 class LocalizedFilter(Section):
     """norm(x + conv(conv(x))) with two causal convolutions of kernel size 2, as the input of the query and key
-    projections; values are projected from x (Wu et al. 2023, Yuan 2.0, section 2.1)."""
+    projections; values are projected from x (Wu et al. 2023, Yuan 2.0, section 2.1).
+    """
 
     width: Size = Field(description="Channels between the two convolutions.")
     norm: Norm

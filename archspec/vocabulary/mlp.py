@@ -61,7 +61,8 @@ class GatedMlp(Section):
 
 class ChannelMixing(Section):
     """RWKV channel mixing: down(act(up(k))) [· sigmoid(receptance(r))], where k and r are the input with two separate
-    token shifts (Peng et al. 2023, RWKV, eq. 17)."""
+    token shifts (Peng et al. 2023, RWKV, eq. 17).
+    """
 
     kind: Literal["channel-mixing"] = "channel-mixing"
     width: Size = Field(description="Hidden width.")
@@ -77,7 +78,8 @@ DenseMlp = Annotated[PlainMlp | GatedMlp, Field(discriminator="kind")]
 
 class ExpertGroups(Section):
     """Group-limited routing: experts form equal groups, and a token is routed to experts of its top-scoring groups only
-    (DeepSeek-V2 2024, section 2.2.2; DeepSeek-V3 2024, section 2.1.2)."""
+    (DeepSeek-V2 2024, section 2.2.2; DeepSeek-V3 2024, section 2.1.2).
+    """
 
     count: Size = Field(description="Number of groups; consecutive experts form a group.")
     chosen: Size = Field(description="Number of groups per token.")
@@ -90,7 +92,8 @@ class ExpertGroups(Section):
 
 class Router(Section):
     """Router of a mixture of experts: one logit per expert, a score function, and top-k selection with k = `per_token`
-    (Shazeer et al. 2017; Fedus et al. 2021)."""
+    (Shazeer et al. 2017; Fedus et al. 2021).
+    """
 
     score: Literal["softmax", "sigmoid"] = Field(default="softmax", description="Function from logits to scores.")
     over: Literal["all", "chosen"] = Field(
@@ -113,7 +116,8 @@ class Router(Section):
 
 class MoeMlp(Section):
     """Mixture of experts: the weighted sum of a token's selected experts (Shazeer et al. 2017), plus an optional shared
-    expert (Dai et al. 2024, DeepSeekMoE)."""
+    expert (Dai et al. 2024, DeepSeekMoE).
+    """
 
     kind: Literal["moe"] = "moe"
     experts: Annotated[int, Field(gt=0, le=4096)] = Field(description="Number of routed experts.")

@@ -103,7 +103,8 @@ def weight_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
 
 class Prefix(Section):
     """Prefix LM: the prompt has bidirectional attention, up to the token that begins the generated text (Raffel et al.
-    2020; Du et al. 2022, GLM)."""
+    2020; Du et al. 2022, GLM).
+    """
 
     end: int = Field(ge=0, le=10**8, description="Id of the first token of the generated text.")
     blanks: tuple[int, ...] = Field(

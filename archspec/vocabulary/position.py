@@ -37,7 +37,8 @@ class DynamicScaling(Section):
 
 class PromptNtkScaling(Section):
     """NTK scaling fixed by the prompt: for a first call of length L, the rotary base is base · alpha^(d/(d−2)) with
-    alpha = max(2^ceil(log2(L / n) + 1) − 1, 1) and the trained length n (Qwen 1). Later calls keep this base."""
+    alpha = max(2^ceil(log2(L / n) + 1) − 1, 1) and the trained length n (Qwen 1). Later calls keep this base.
+    """
 
     kind: Literal["prompt-ntk"] = "prompt-ntk"
     trained: Size = Field(description="Trained length n.")
@@ -117,7 +118,8 @@ class Rope(Section):
 
 class BlockRope(Section):
     """Two-dimensional rotary embedding (Du et al. 2022, GLM, section 2.2; Su et al. 2021): the first half of each head
-    rotates by the position in the prompt, the second half by the position in the generated block. Requires `prefix`."""
+    rotates by the position in the prompt, the second half by the position in the generated block. Requires `prefix`.
+    """
 
     kind: Literal["block-rope"] = "block-rope"
     theta: PositiveFloat = Field(description="Base of the geometric series of wavelengths.")

@@ -13,7 +13,8 @@ from archc.archspec.vocabulary.norm import NoNorm, Norm
 
 class StaticShift(Section):
     """Token shift with a learned weight per channel: each input is a blend of the current and the previous vector
-    (Peng et al. 2023, RWKV, eq. 11)."""
+    (Peng et al. 2023, RWKV, eq. 11).
+    """
 
     kind: Literal["static"] = "static"
     weighs: Literal["current", "previous"] = Field(
@@ -23,7 +24,8 @@ class StaticShift(Section):
 
 class DynamicShift(Section):
     """Data-dependent token shift: a low-rank MLP computes the weight of the previous vector (Peng et al. 2024, Eagle
-    and Finch, eq. 16)."""
+    and Finch, eq. 16).
+    """
 
     kind: Literal["dynamic"] = "dynamic"
     rank: Size = Field(description="Inner width of the low-rank MLP of each input.")
@@ -56,7 +58,8 @@ class HeadNorm(Section):
 
 class DecayedAverage(Section):
     """RWKV-4 time mixing: a per-channel average of all values, with weight exp(key s) · decay^(t−1−s) for positions
-    s < t and exp(bonus + key t) for position t, times a sigmoid gate (Peng et al. 2023, RWKV, eq. 16)."""
+    s < t and exp(bonus + key t) for position t, times a sigmoid gate (Peng et al. 2023, RWKV, eq. 16).
+    """
 
     kind: Literal["decayed-average"] = "decayed-average"
     width: Size = Field(description="Channels of keys, values and gates.")
@@ -65,7 +68,8 @@ class DecayedAverage(Section):
 
 class LinearAttention(Section):
     """Linear attention with one matrix state per head and a decay per key channel: y = r · (S + (bonus ⊙ k)ᵀ v),
-    S ← decay ⊙ S + kᵀ v (Katharopoulos et al. 2020; Peng et al. 2024, Eagle and Finch, eq. 19)."""
+    S ← decay ⊙ S + kᵀ v (Katharopoulos et al. 2020; Peng et al. 2024, Eagle and Finch, eq. 19).
+    """
 
     kind: Literal["linear-attention"] = "linear-attention"
     heads: Size = Field(description="Number of heads.")
@@ -93,7 +97,8 @@ ValueResidual = Annotated[ValueSource | ValueMix, Field(discriminator="kind")]
 
 class DeltaRule(Section):
     """Generalized delta rule with one matrix state per head: S ← S · (diag(w) − k̂ᵀ (a ⊙ k̂)) + vᵀ k
-    (Yang et al. 2024; Peng et al. 2025, RWKV-7, section 4.1)."""
+    (Yang et al. 2024; Peng et al. 2025, RWKV-7, section 4.1).
+    """
 
     kind: Literal["delta-rule"] = "delta-rule"
     heads: Size = Field(description="Number of heads.")
@@ -108,7 +113,8 @@ class DeltaRule(Section):
 
 class SelectiveScan(Section):
     """Selective state-space model: h ← exp(Δ A) h + Δ B x, y = C h + D x, after a causal depthwise convolution and
-    times a gate, with data-dependent Δ, B and C (Gu & Dao 2023, Mamba, section 3)."""
+    times a gate, with data-dependent Δ, B and C (Gu & Dao 2023, Mamba, section 3).
+    """
 
     kind: Literal["selective-scan"] = "selective-scan"
     width: Size = Field(description="Channels of x.")

@@ -45,7 +45,8 @@ class Unstack(Section):
 
 class Select(Section):
     """Selects one index along `axis` and along each following axis, and removes these axes; for example one tap of a
-    convolution kernel. Has no effect on vectors."""
+    convolution kernel. Has no effect on vectors.
+    """
 
     axis: int = Field(ge=0, le=7, description="First axis that is removed.")
     index: tuple[NonNegativeInt, ...] = Field(
@@ -61,7 +62,8 @@ class Reshape(Section):
 
 class Normalize(Section):
     """Divides each row of a matrix by its Euclidean norm, or by `eps` if the norm is smaller (Baichuan 2, NormHead).
-    Has no effect on vectors."""
+    Has no effect on vectors.
+    """
 
     eps: PositiveFloat = Field(description="Lower bound of the divisor.")
 

@@ -21,7 +21,8 @@ State = Mapping[str, Tensor]
 @dataclass(frozen=True)
 class StateType:
     """kv: grows by a slot a token, written in place. fixed: replaced by every call, zero before the first. cross: made
-    of the source before the first call, and only read."""
+    of the source before the first call, and only read.
+    """
 
     kind: Literal["kv", "fixed", "cross"]
     tensor: TensorType

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
-from archc.compiler.graph.opset import OPSET
 from archc.compiler.weights.lazy import WeightTensor, join_rows
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -59,7 +59,7 @@ def smallest_margin(router: Router, x_BSN: Tensor) -> Tensor:
     monotone = groups is None or groups.by == "max"
     logits_BSE = router.projection(x_BSN.float())
     plain = router.word.score == "softmax" and router.selection_bias is None and monotone
-    scores_BSE = logits_BSE if plain else router.scored(logits_BSE)
+    scores_BSE = logits_BSE if plain else router.scores(logits_BSE)
     margins = [_margin(router.selection_scores(scores_BSE), router.per_token)]
     if groups is not None:
         biased = scores_BSE if router.selection_bias is None else scores_BSE + router.selection_bias

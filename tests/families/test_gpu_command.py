@@ -51,7 +51,7 @@ def test_a_correct_engine_passes_and_a_wrong_one_fails(prepared: Prepared) -> No
 def test_a_failed_build_or_load_is_a_row_of_the_table(prepared: Prepared, tmp_path: Path) -> None:
     (refused,) = check(prepared, ["nowhere"], ["float32"])
     assert not refused.passed
-    assert "'nowhere' is not known" in refused.problem
+    assert "'nowhere' is unknown" in refused.problem
     broken = tmp_path / "p"
     broken.write_bytes(b"no plan")
     (row,) = check(Prepared(**{**vars(prepared), "plans": {("ort-cpu", "float32"): broken}}), ["ort-cpu"], ["float32"])

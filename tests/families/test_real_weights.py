@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "tiny-qwen2"
 TEXTS = [
     "Once upon a time, there was a kind dog named Milo who lived at the edge of a green forest. One day, Milo and",
     "17+25=",
-    "A short one.",
+    "A short one, with a few more words.",
     "Wie schnell läuft das auf zwei Kernen? 3×7 → “21” …",
 ]
 
@@ -58,7 +58,8 @@ def test_greedy_tokens_equal_those_of_transformers(
     generated = engine.generate(rows, max_new_tokens=32)
     for row, tokens in zip(rows, generated, strict=True):
         alone = reference.generate(torch.tensor([row]), max_new_tokens=32, do_sample=False)[0, len(row) :].tolist()
-        assert tokens == alone
+        # The reference appends the end token; a plan stops in front of it.
+        assert tokens == alone[: len(alone) - (alone[-1] == tokenizer.eos_token_id)]
     assert tokenizer.decode(generated[1], skip_special_tokens=True) == "42"
 
 

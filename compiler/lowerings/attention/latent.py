@@ -26,7 +26,8 @@ from archc.compiler.weights.steps import Transpose, Unflatten
 @dataclass(frozen=True)
 class Latent:
     """The operands of an `archc.LatentAttention` node: queries [B, H, S, N] and their rotated part [B, H, S, R], stored
-    latents and rotated keys [B, 1, T, L + R], k_up [H, N, L] and v_up [H, L, V]."""
+    latents and rotated keys [B, 1, T, L + R], k_up [H, N, L] and v_up [H, L, V].
+    """
 
     query: ir.Value
     rotated: ir.Value

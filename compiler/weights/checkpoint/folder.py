@@ -27,7 +27,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 @dataclass(frozen=True)
 class SpecialTokens:
     """Token ids: beginning, end and padding of a sequence; `start`, the decoder prompt of an encoder-decoder; `never`,
-    tokens that are not generated."""
+    tokens that are not generated.
+    """
 
     bos: int | None
     eos: tuple[int, ...]

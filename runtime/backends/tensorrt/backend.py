@@ -127,9 +127,11 @@ class TensorRtCall:
         """Return the sizes of all named axes in a call; raise EngineError if they are inconsistent."""
         sizes = dict[str, int]()
         shapes = [(item.name, item.shape, feeds[item.name].shape) for item in self._backend.manifest.inputs]
-        for binding in self._state:
-            if binding.input is not None:
-                shapes.append((binding.input, self._backend.states[binding.input].shape, binding.buffer.shape))
+        shapes += [
+            (binding.input, self._backend.states[binding.input].shape, binding.buffer.shape)
+            for binding in self._state
+            if binding.input is not None
+        ]
         for name, declared, actual in shapes:
             for axis, size in zip(declared, actual, strict=True):
                 expected = sizes.setdefault(axis, size) if isinstance(axis, str) else axis
