@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from archc.archspec.vocabulary import Activation
-from archc.compiler.graph.opset import op
+from archc.compiler.graph.builder import op
 from archc.compiler.modules.basic.activations import LEARNED
 from archc.compiler.ops.activations import ACTIVATIONS, activation, activation_nodes, gated, gated_nodes
 from tests.compiler.graphs import model, run, value

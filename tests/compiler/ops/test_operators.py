@@ -57,7 +57,7 @@ def test_a_sink_takes_weight_and_gives_nothing() -> None:
     v, mask = torch.ones(1, 2, 3, 4), torch.tensor([True, True, False]).reshape(1, 1, 1, 3)
     sinks = torch.tensor([0.0, 2.0]).log()
     y = ops.attention(q, k, v, mask, None, 1.0, 0.0, sinks)
-    # Two keys of weight 1 each, beside a sink of weight 0 and one of weight 2.
+    # Two keys of weight 1 each, next to a sink of weight 0 and one of weight 2.
     assert y[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.5])
 
 
