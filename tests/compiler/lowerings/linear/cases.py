@@ -86,13 +86,30 @@ def projections(
     return model(inputs, nodes, outputs, weights)
 
 
-def tied(rows: int, columns: int, ids: Axes = SEQUENCES, axes: Axes = SEQUENCES, biased: bool = False) -> ir.Model:
+def tied(
+    rows: int,
+    columns: int,
+    ids: Axes = SEQUENCES,
+    axes: Axes = SEQUENCES,
+    biased: bool = False,
+    dtype: ir.DataType = FLOAT,
+    head_first: bool = False,
+) -> ir.Model:
     """Rows of a table by id, and its product with x, as a head that shares it has."""
-    table, biases = weight("embedding.tokens.weight", rows, columns), [weight("head.bias", rows)] * biased
-    inputs = [value("ids", INT64, *ids), value("x", FLOAT, *axes, columns)]
-    looked_up = lookup(table, inputs[0], "rows", [*ids, columns])
-    head = semantic("Linear", [inputs[1], table, *biases], "logits", [*axes, rows])
-    return model(inputs, [looked_up, head], [looked_up.outputs[0], head.outputs[0]], [table, *biases])
+    table = weight("embedding.tokens.weight", rows, columns, dtype=dtype)
+    biases = [weight("head.bias", rows, dtype=dtype)] * biased
+    inputs = [value("ids", INT64, *ids), value("x", dtype, *axes, columns)]
+    looked_up = lookup(table, inputs[0], "rows", [*ids, columns], dtype)
+    head = semantic("Linear", [inputs[1], table, *biases], "logits", [*axes, rows], dtype)
+    nodes = [head, looked_up] if head_first else [looked_up, head]
+    return model(inputs, nodes, [looked_up.outputs[0], head.outputs[0]], [table, *biases])
+
+
+def table_alone(rows: int, columns: int, ids: Axes = SEQUENCES, dtype: ir.DataType = FLOAT) -> ir.Model:
+    """Rows of a table by id."""
+    table, source = weight("embedding.tokens.weight", rows, columns, dtype=dtype), value("ids", INT64, *ids)
+    node = lookup(table, source, "rows", [*ids, columns], dtype)
+    return model([source], [node], node.outputs, [table])
 
 
 def lookup(
