@@ -88,7 +88,7 @@ class QuantizedWeights:
         scales = op.Unsqueeze(scales, op.ints(-1))
         rows = op.GatherBlockQuantized(integers, ids, scales, domain=MICROSOFT, **sizes)
         rows.type = ir.TensorType(weight.dtype)
-        row: ir.Value = op.Reshape(rows, op.ints(*[0] * len(shape_of(ids)), -1))
+        row: ir.Value = op.Reshape(rows, op.ints(*[0] * len(shape_of(ids)), weight.sizes[1]))
         return row
 
     def quantizable(self, op: GraphBuilder, value: ir.Value) -> WeightTensor | None:
