@@ -137,6 +137,8 @@ class QuantizedWeights:
             accuracy_level=self.kernels.accuracy_level,
             domain=MICROSOFT,
         )
+        # Standard shape inference knows no contributed operator, so that a sum with a bias would have no type.
+        product.type, product.shape = node.outputs[0].type, node.outputs[0].shape
         return product if self.kernels.bias else with_bias(op, product, bias)
 
 

@@ -14,14 +14,14 @@ from tests.families.cuda_kernels import check_kernels
 SIZES = (
     "hidden_size=64 intermediate_size=96 num_hidden_layers=1 num_attention_heads=4 num_key_value_heads=2 "
     "vocab_size=60 max_position_embeddings=64 tie_word_embeddings=true"
-).split()
+)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("quantize", ["int4", "int8"])
 def test_cuda_has_kernels_for_a_quantized_graph(quantize: str, dtype: str, tmp_path: Path) -> None:
     out = tmp_path / "engine.plan"
-    build("qwen2", random=1, out=out, target="ort-cuda", quantize=quantize, dtype=dtype, overrides=SIZES)
+    build("qwen2", random=1, out=out, target="ort-cuda", quantize=quantize, dtype=dtype, overrides=SIZES.split())
     with Plan(out) as plan:
         assert (plan.manifest.quantization, plan.manifest.dtype) == (quantize, dtype)
         check_kernels(plan.read("model.onnx"))
