@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -27,6 +28,25 @@ SEQUENCES: Axes = ("batch", "seq")
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def whole_by_block(*shape: int) -> NDArray[np.float32]:
+    """Whole numbers that int8 holds exactly with a scale for each 32, of which each has a 127."""
+    x = np.random.default_rng(1).integers(-127, 128, shape).astype(np.float32)
+    x[..., ::32] = 127
+    return x
+
+
+def whole_by_row(*shape: int) -> NDArray[np.float32]:
+    """Whole numbers that uint8 holds exactly with a scale for each row, or for all rows: each row has 0 and 255."""
+    x = np.random.default_rng(1).integers(0, 256, shape).astype(np.float32)
+    x[..., 0], x[..., 1] = 0, 255
+    return x
+
+
+def check_exact(result: NDArray[np.float32], exact: NDArray[Any]) -> None:
+    """Assert that results differ by no more than rounding of float32."""
+    assert np.abs(result - exact).max() < 1e-5 * np.abs(exact).max()
 
 
 def slots() -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from tests.compiler.lowerings.linear.cases import (
     SIZES,
     Axes,
     K,
+    check_exact,
     expected,
     lowered,
     normal,
@@ -29,6 +30,8 @@ from tests.compiler.lowerings.linear.cases import (
     slots,
     table_alone,
     tied,
+    whole_by_block,
+    whole_by_row,
 )
 
 N = SIZES["q"]
@@ -60,20 +63,6 @@ def blocks(table: torch.Tensor, bits: Bits, two_level: bool = False) -> NDArray[
     return ((integers.double() - 2 ** (bits - 1)) * scales.double().unsqueeze(-1)).flatten(1).numpy()
 
 
-def whole(*shape: int, seed: int = 1) -> NDArray[np.float32]:
-    """Whole numbers that 8 bits hold exactly: unsigned by row, of which each has 0 and 255."""
-    x = np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32)
-    x[..., 0], x[..., 1] = 0, 255
-    return x
-
-
-def signed(*shape: int, seed: int = 1) -> NDArray[np.float32]:
-    """Whole numbers that 8 bits hold exactly: signed by block of 32, of which each has 127."""
-    x = np.random.default_rng(seed).integers(-127, 128, shape).astype(np.float32)
-    x[..., ::32] = 127
-    return x
-
-
 def bias_of(tables: Mapping[str, torch.Tensor], name: str, biased: bool) -> NDArray[np.float32]:
     return tables[name].numpy() if biased else np.zeros(N, np.float32)
 
@@ -94,10 +83,9 @@ def test_int8_has_a_scale_for_each_output(normed: bool, biased: bool) -> None:
 @BIASED
 def test_int8_is_exactly_its_formula(biased: bool) -> None:
     graph = filled(quantized(product(biased=biased), 8), TABLES)
-    x = whole(2, 7, K)
+    x = whole_by_row(2, 7, K)
     (y,) = run(graph, {"x": x})
-    result = x @ channels(TABLES["w"]).T + bias_of(TABLES, "w.bias", biased)
-    assert np.abs(y - result).max() < 1e-5 * np.abs(result).max()
+    check_exact(y, x @ channels(TABLES["w"]).T + bias_of(TABLES, "w.bias", biased))
 
 
 @BIASED
@@ -119,10 +107,9 @@ def test_blocks_have_a_scale_each(bits: Bits, kernels: Kernels, biased: bool) ->
 @BIASED
 def test_int4_blocks_of_the_cpu_are_exactly_their_formula(biased: bool) -> None:
     graph = filled(quantized(product(biased=biased), 4), TABLES)
-    x = signed(2, 7, K)
+    x = whole_by_block(2, 7, K)
     (y,) = run(graph, {"x": x})
-    result = x @ blocks(TABLES["w"], 4, two_level=True).T + bias_of(TABLES, "w.bias", biased)
-    assert np.abs(y - result).max() < 1e-5 * np.abs(result).max()
+    check_exact(y, x @ blocks(TABLES["w"], 4, two_level=True).T + bias_of(TABLES, "w.bias", biased))
 
 
 @BIASED
@@ -131,8 +118,7 @@ def test_blocks_of_cuda_are_exactly_their_formula(bits: Bits, biased: bool) -> N
     graph = filled(quantized(product(biased=biased), bits, CUDA), TABLES)
     x = normal(2, 7, K, seed=1).numpy()
     (y,) = run(graph, {"x": x})
-    result = x @ blocks(TABLES["w"], bits).T + bias_of(TABLES, "w.bias", biased)
-    assert np.abs(y - result).max() < 1e-5 * np.abs(result).max()
+    check_exact(y, x @ blocks(TABLES["w"], bits).T + bias_of(TABLES, "w.bias", biased))
 
 
 @BIASED

@@ -23,11 +23,14 @@ from tests.compiler.lowerings.linear.cases import (
     SIZES,
     Axes,
     K,
+    check_exact,
     lookup,
     lowered,
     product,
     projections,
     slots,
+    whole_by_block,
+    whole_by_row,
 )
 
 BIASED = pytest.mark.parametrize("biased", [False, True], ids=["plain", "bias"])
@@ -79,25 +82,20 @@ def several(activations: Sequence[str], names: Collection[str], least: int) -> i
 @BIASED
 @pytest.mark.parametrize("shape", [(1, MANY_ROWS), (3, 100)], ids=["one-sequence", "three-sequences"])
 def test_unpacked_weights_are_exactly_the_packed_ones(biased: bool, shape: tuple[int, ...]) -> None:
-    # Whole numbers up to 255, of which every row has a zero and a largest one: 8 bits hold them exactly.
-    x = np.random.default_rng(1).integers(0, 256, (*shape, K)).astype(np.float32)
-    x[..., 0], x[..., 1] = 0, 255
-    check_exact(run(built(biased), {"x": x}), x, biased)
+    x = whole_by_row(*shape, K)
+    check_both(run(built(biased), {"x": x}), x, biased)
 
 
 @BIASED
 @pytest.mark.parametrize("shape", [(1, 1), (5, 51)], ids=["one-row", "one-row-too-few"])
 def test_packed_weights_are_exactly_their_formula(biased: bool, shape: tuple[int, ...]) -> None:
-    # Whole numbers up to 127, of which every block has a largest one.
-    x = np.random.default_rng(1).integers(-127, 128, (*shape, K)).astype(np.float32)
-    x[..., ::32] = 127
-    check_exact(run(built(biased), {"x": x}), x, biased)
+    x = whole_by_block(*shape, K)
+    check_both(run(built(biased), {"x": x}), x, biased)
 
 
-def check_exact(results: Sequence[NDArray[np.float32]], x: NDArray[np.float32], biased: bool) -> None:
+def check_both(results: Sequence[NDArray[np.float32]], x: NDArray[np.float32], biased: bool) -> None:
     for name, result in zip(SIZES, results, strict=True):
-        exact = x @ stored(name).T + (slots()["q.bias"].numpy() if biased and name == "q" else 0)
-        assert np.abs(result - exact).max() < 1e-5 * np.abs(exact).max()
+        check_exact(result, x @ stored(name).T + (slots()["q.bias"].numpy() if biased and name == "q" else 0))
 
 
 @pytest.mark.parametrize("normed", [False, True], ids=["any-rows", "normed"])
@@ -210,16 +208,14 @@ def test_a_table_stays_apart_from_other_products_of_its_activation() -> None:
     assert [output.name for output in choice.outputs] == ["k"]
     assert not any("row_scale" in name for name in weights_of(graph) if name.startswith("q."))
     filled(graph, slots())
-    x = np.random.default_rng(4).integers(-127, 128, (1, 3, K)).astype(np.float32)
-    x[..., ::32] = 127
+    x = whole_by_block(1, 3, K)
     q, k, rows = run(graph, {"x": x, "ids": np.array([[3, 4]])})
     table = slots()["q.weight"]
     integers, scales = quantize_blocks(table, 4, 32)
     one_level = ((integers.double() - 8) * scales.double().unsqueeze(-1)).flatten(1).numpy()
     np.testing.assert_allclose(rows[0], one_level[[3, 4]], atol=1e-6)
-    for result, weights in ((q, one_level), (k, stored("k"))):
-        exact = x @ weights.T
-        assert np.abs(result - exact).max() < 1e-5 * np.abs(exact).max()
+    check_exact(q, x @ one_level.T)
+    check_exact(k, x @ stored("k").T)
 
 
 @pytest.mark.parametrize("slot", ["mlp.router.weight", "computed"])
