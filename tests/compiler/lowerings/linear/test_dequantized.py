@@ -9,6 +9,8 @@ import onnx_ir as ir
 import pytest
 import torch
 
+from archc.compiler.graph.builder import GraphBuilder
+from archc.compiler.lowerings.driver import Lower, Results
 from archc.compiler.lowerings.linear import portable
 from archc.compiler.lowerings.linear.dequantized import DequantizedWeights
 from archc.compiler.weights.formats.symmetric import NumberFormat, SymmetricFormat
@@ -176,6 +178,22 @@ def test_each_graph_has_its_own_dequantizers() -> None:
     weights = DequantizedWeights("int8")
     graphs = [lowered(product("w", 6, 64), weights.linear, weights.lookup) for _ in range(2)]
     assert [len(dequantizers(graph)) for graph in graphs] == [1, 1]
+
+
+def test_a_lookup_that_another_lowering_adds_after_the_product_reads_the_float_table() -> None:
+    x, ids, table = value("x", FLOAT, "n", 64), value("ids", INT64, "m"), weight("w", 6, 64)
+    nodes = [semantic("Linear", [x, table], "y", ["n", 6]), semantic("Late", [table, ids], "rows", ["m", 64])]
+    graph = model([x, ids], nodes, [node.outputs[0] for node in nodes], [table])
+    weights = DequantizedWeights("int8")
+
+    def late(node: ir.Node, op: GraphBuilder) -> Results:
+        rows: ir.Value = op.Gather(*node.inputs, axis=0)
+        return rows
+
+    Lower({"Linear": weights.linear, "Late": late}, {"Gather": weights.lookup})(graph)
+    assert operators(graph) == ["DequantizeLinear", "MatMul", "Mul", "Gather"]
+    _, rows = run(filled(graph, {"w": normal(6, 64)}), {"x": EYE, "ids": np.array([3, 1])})
+    np.testing.assert_array_equal(rows, normal(6, 64)[[3, 1]].numpy())
 
 
 def of_numbers() -> ir.Model:

@@ -150,6 +150,8 @@ def test_a_token_of_large_magnitude_leaves_the_others_their_digits() -> None:
 @pytest.mark.parametrize("axes", [(EXPERT_ROWS,), ("batch", ASKED)], ids=["expert-rows", "asked"])
 def test_a_call_may_have_no_rows(axes: Axes, bits: Bits, biased: bool) -> None:
     graph = filled(quantized(product(axes=axes, biased=biased), bits), TABLES)
+    # ONNX Runtime 1.31 reduces no rows to their old width.
+    assert "ReduceMax" not in operators(graph)
     for count in (0, 1, 5):
         x = normal(*[1] * (len(axes) - 1), count, K).numpy()
         (y,) = run(graph, {"x": x})

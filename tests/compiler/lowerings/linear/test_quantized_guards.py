@@ -86,7 +86,9 @@ def multiplied_from_the_left() -> ir.Model:
 STAY: dict[str, tuple[Problem, Bits, Kernels]] = {
     "numbers-of-the-graph": (of_numbers, 8, CPU),
     "computed": (of_a_computed_weight, 8, CPU),
-    "stack": (lambda: stack(3, N, K), 4, CUDA),
+    "stack-int8": (lambda: stack(3, 32, K), 8, CPU),
+    "stack-int4": (lambda: stack(3, 32, K), 4, CPU),
+    "stack-cuda": (lambda: stack(3, 32, K), 8, CUDA),
     "router-int8": (lambda: product("layers.0.mlp.router.projection.weight", N), 8, CPU),
     "router-int4": (lambda: product("layers.0.mlp.router.projection.weight", N), 4, CPU),
     "router-cuda": (lambda: product("layers.0.mlp.router.projection.weight", N), 8, CUDA),

@@ -234,17 +234,17 @@ def test_products_in_float_stay_apart_from_the_others_of_their_activation(slot: 
 
 
 def test_readers_of_another_kind_do_not_count() -> None:
-    """A lookup of rows of the activation, and a product in which it is the weight."""
-    x, table = value("x", FLOAT, 4, K), weight("w", 8, K)
-    ids = value("ids", ir.DataType.INT64, 2)
+    """A lookup of rows of the activation, and products in which it is the weight or the bias."""
+    x, z, ids = value("x", FLOAT, 4, K), value("z", FLOAT, 4, K), value("ids", ir.DataType.INT64, 2)
+    table, square = weight("w", 8, K), weight("v", K, K)
     nodes = [
         semantic("Linear", [x, table], "y", [4, 8]),
         lookup(x, ids, "rows", [2, K]),
         semantic("Linear", [x, x], "scores", [4, 4]),
+        semantic("Linear", [z, square, x], "sum", [4, K]),
     ]
-    graph = in_two_forms(model([x, ids], nodes, [node.outputs[0] for node in nodes], [table]))
-    (choice,) = choices(graph)
-    assert [output.name for output in choice.outputs] == ["y"]
+    graph = in_two_forms(model([x, z, ids], nodes, [node.outputs[0] for node in nodes], [table, square]))
+    assert [[output.name for output in choice.outputs] for choice in choices(graph)] == [["y"], ["sum"]]
 
 
 def test_a_product_in_a_branch_stays_there() -> None:
