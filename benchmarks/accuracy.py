@@ -1,6 +1,6 @@
-"""What fewer bits cost: python benchmarks/accuracy.py CHECKPOINT [--texts FILE].
+"""Accuracy of quantized plans: python benchmarks/accuracy.py CHECKPOINT [--texts FILE].
 
-Builds the checkpoint in float32 and in each quantisation, and compares them on texts, one a line: the divergence of the
+Builds the checkpoint in float32 and in each quantization, and compares them on texts, one a line: the divergence of the
 next token's distribution, how often the likeliest token is the same, and for encoders the cosine of mean embeddings.
 """
 

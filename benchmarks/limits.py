@@ -1,4 +1,4 @@
-"""What the machine allows: bytes read from memory and float32 operations per second, measured here and now."""
+"""Limits of the machine: bytes read from memory and float32 operations per second, measured at each start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefill and decode speed of a plan beside the machine's limits: python benchmarks/speed.py engine.plan.
+"""Prefill and decode speed of a plan next to the machine's limits: python benchmarks/speed.py engine.plan.
 
 Decode reads every weight once a token, so bytes over bandwidth is its limit; prefill is bound by arithmetic.
 Figures are medians over rounds; they belong to the machine, their share of the limit travels.

@@ -33,7 +33,7 @@ def lower(model: Model, options: BuildOptions, longest: int) -> Lowered:
     """Trace a model and run the target's passes on its graphs; `longest` is the most tokens of a sequence."""
     spec = model.spec
     choices = Choices(
-        rings=find_rings(spec, model.wiring, longest),
+        rings=find_rings(spec, model.shared_inputs, longest),
         slots=longest,
         decodes=spec.topology != "encoder",
         quantization=options.quantization,

@@ -14,7 +14,7 @@ Pair = tuple[int, int]
 
 
 def is_held_out(a: int, b: int) -> bool:
-    """Whether the sums a+b and b+a are kept out of training."""
+    """Return whether the sums a+b and b+a are excluded from training."""
     key = f"{min(a, b)}+{max(a, b)}".encode()
     fraction = int.from_bytes(hashlib.sha256(key).digest()[:4], "big") / 2**32
     return fraction < HELD_OUT_SHARE

@@ -1,7 +1,6 @@
 """Check the English of docstrings, comments, messages and Markdown: python scripts/prose.py [PATH ...].
 
-Prints `file:line: message` and exits with 1 for each sentence that breaks a rule of CONTRIBUTING.md, "Prose". Files
-under a path of scripts/prose_todo.txt are counted instead; the list only ever gets shorter.
+Prints `file:line: message` and exits with 1 for each sentence that breaks a rule of CONTRIBUTING.md, "Prose".
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-TODO = ROOT / "scripts" / "prose_todo.txt"
 _SENTENCE = re.compile(r"(?:^|(?<=[.!?])\s+|\n\s*(?:[-*]|\d+\.)\s+|\n\s*\n\s*)(?=\S)")
 _CLAUSE = re.compile(r"(?:\*\*|[\"'(`])*(What|Where|Whether|How)\b(?! to\b)")
 _BRITISH = re.compile(
@@ -59,10 +56,11 @@ def texts_of(path: Path) -> Iterator[Text]:
         for node in ast.walk(tree)
         if isinstance(node, documented) and ast.get_docstring(node) is not None and isinstance(node.body[0], ast.Expr)
     }
-    is_test = path.relative_to(ROOT).parts[0] == "tests"
+    # Strings of tests are their input, those of examples are training data.
+    is_data = path.relative_to(ROOT).parts[0] in ("tests", "examples")
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            is_message = not is_test and len(node.value.split()) > 2
+            is_message = not is_data and len(node.value.split()) > 2
             if id(node) in docstrings or is_message:
                 yield Text(node.lineno, node.value)
 
@@ -112,21 +110,9 @@ def main(arguments: list[str]) -> int:
     """Check the given files, or every tracked one; return the exit code."""
     listed = subprocess.run(["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
     paths = [Path(name).resolve() for name in arguments] or [ROOT / name for name in listed.stdout.splitlines()]
-    todo = [] if arguments else [line for line in TODO.read_text("utf-8").splitlines() if line[:1] not in ("", "#")]
-    found, left = list[str](), Counter[str]()
-    for path in paths:
-        if path.exists():
-            name = path.relative_to(ROOT).as_posix()
-            entry = next((item for item in todo if name.startswith(item)), None)
-            problems = list(problems_of(path))
-            if entry is None:
-                found += problems
-            else:
-                left[entry] += len(problems)
-    print("\n".join(found), end="\n" if found else "")
-    for entry in todo:
-        print(f"{TODO.name}: {entry}: {left[entry] or 'nothing'} left", file=sys.stderr)
-    return int(bool(found))
+    problems = [problem for path in paths if path.exists() for problem in problems_of(path)]
+    print("\n".join(problems), end="\n" if problems else "")
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a graph takes and gives: its inputs, outputs and state, in the words of the plan's manifest."""
+"""Inputs, outputs and state of a model's graphs, as records of the plan's manifest."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from msgspec import convert
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.shared_inputs import SOURCE_MASK, SOURCE_MASK_TYPE, Wiring, mask_type
+from archc.compiler.contract.dtypes import torch_dtype
+from archc.compiler.contract.shared_inputs import SOURCE_MASK, SOURCE_MASK_TYPE, SharedInputs, mask_type
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, StateType, layer_state
 from archc.compiler.contract.types import TensorType
 from archc.plan import manifest
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {name: torch_dtype(name) for name in ("float32", "float16", "bfloat16")}
+"""The dtypes that a graph computes in."""
 _NAMES = {**{dtype: name for name, dtype in DTYPES.items()}, torch.int64: "int64", torch.bool: "bool"}
 
 TOKENS = TensorType(torch.int64, ("batch", "seq"))
@@ -22,55 +24,55 @@ ASKED = TensorType(torch.int64, ("batch", "asked"))
 
 
 def has_cache(spec: BoundSpec) -> bool:
-    """Whether layers keep keys and values between calls."""
+    """Return whether layers have state between calls."""
     return spec.topology != "encoder"
 
 
-def has_positions(spec: BoundSpec, wiring: Wiring) -> bool:
-    """Whether layers keep slots by position, so that a call must say where it writes."""
+def has_positions(spec: BoundSpec, shared: SharedInputs) -> bool:
+    """Return whether a call needs the position that it writes its first entry to."""
     growing = any(layer.attention is not None for layer in spec.layers)
-    return has_cache(spec) and (growing or bool(wiring.stretches))
+    return has_cache(spec) and (growing or bool(shared.ntk_scales))
 
 
 def layer_states(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict[str, StateType]:
-    """What one layer keeps between calls, by the component's names for it; nothing without a cache."""
+    """Return the state of one layer by the component's names; empty without a cache."""
     return layer_state(spec.layers[index], spec.embedding.width, dtype) if has_cache(spec) else {}
 
 
 def past_name(index: int, name: str) -> str:
-    """The graph input of one of a layer's states."""
+    """Return the name of the graph input of one of a layer's states."""
     if name in (CROSS_KEY, CROSS_VALUE):
         return cross_name(index, name)
     return f"past_key_values.{index}.{name}"
 
 
 def cross_name(index: int, name: str) -> str:
-    """What a layer keeps of the source: the encoder's graph gives it, and the decoder's reads it."""
+    """Return the name of a layer's keys or values of the source: an output of the encoder, an input of the decoder."""
     return f"cross_key_values.{index}.{name.removeprefix('cross.')}"
 
 
 def present_name(index: int, name: str) -> str:
-    """The graph output of one of a layer's states."""
+    """Return the name of the graph output of one of a layer's states."""
     return f"present.{index}.{name}"
 
 
-def past_stretch(table: str) -> str:
-    """The graph input of what a rotary table keeps."""
+def past_ntk_scale(table: str) -> str:
+    """Return the name of the graph input of a rotary table's NTK scale."""
     return f"past_stretch.{table}"
 
 
-def present_stretch(table: str) -> str:
-    """The graph output of what a rotary table keeps."""
+def present_ntk_scale(table: str) -> str:
+    """Return the name of the graph output of a rotary table's NTK scale."""
     return f"present_stretch.{table}"
 
 
 def needs_lengths(spec: BoundSpec) -> bool:
-    """Whether a layer's state depends on how many of a row's new tokens are real."""
+    """Return whether a layer's state depends on the number of tokens in a row of the call, without padding."""
     return has_cache(spec) and any(layer_needs_lengths(layer) for layer in spec.layers)
 
 
 def layer_needs_lengths(layer: words.Layer) -> bool:
-    """Whether a layer has a state that is no cache: padding must not get into it."""
+    """Return whether a layer has a state other than a KV cache, which padding must not change."""
     filtered = getattr(layer.attention, "filter", None) is not None
     return filtered or layer.recurrence is not None or isinstance(layer.mlp, words.ChannelMixing)
 
@@ -79,27 +81,27 @@ def _tensor(kind: TensorType) -> dict[str, object]:
     return {"dtype": _NAMES[kind.dtype], "shape": list(kind.shape)}
 
 
-def graph_inputs(spec: BoundSpec, wiring: Wiring) -> list[manifest.Input]:
-    """The call's inputs, state left out; an input that no part reads is not there."""
+def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[manifest.Input]:
+    """Return the inputs of a call without the state; an input that no part reads is left out."""
 
     def entry(name: str, role: str, kind: TensorType, mask: manifest.Mask | None = None) -> manifest.Input:
         return convert({"name": name, "role": role, "mask": mask, **_tensor(kind)}, manifest.Input)
 
     inputs = [entry("input_ids", "token_ids", TOKENS)]
-    if wiring.positions or isinstance(spec.layers[0].position, words.Learned):
+    if shared.positions or isinstance(spec.layers[0].position, words.Learned):
         inputs.append(entry("position_ids", "positions", TOKENS))
-    if wiring.block_positions:
+    if shared.block_positions:
         inputs.append(entry("block_position_ids", "block_positions", BLOCKS))
     if spec.embedding.token_types:
         inputs.append(entry("token_type_ids", "token_types", TOKENS))
-    for name, mask in wiring.masks.items():
+    for name, mask in shared.masks.items():
         kind = "prefix" if mask.prefix else "causal" if mask.causal else "bidirectional"
         described = convert({"kind": kind, "window": mask.window}, manifest.Mask)
         inputs.append(entry(name, "mask", mask_type(mask), described))
     if spec.encoder is not None:
         source = manifest.Mask(kind="source")
         inputs.append(entry(SOURCE_MASK, "mask", SOURCE_MASK_TYPE, source))
-    if has_positions(spec, wiring):
+    if has_positions(spec, shared):
         inputs.append(entry("write_indices", "write_indices", ROWS))
     if needs_lengths(spec):
         inputs.append(entry("lengths", "lengths", ROWS))
@@ -109,7 +111,7 @@ def graph_inputs(spec: BoundSpec, wiring: Wiring) -> list[manifest.Input]:
 
 
 def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
-    """The call's results, state left out."""
+    """Return the outputs of a call without the state."""
 
     def entry(role: str, *shape: int | str) -> manifest.Output:
         return convert({"name": role, "role": role, **_tensor(TensorType(dtype, shape))}, manifest.Output)
@@ -125,10 +127,10 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
 
 
 def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
-    """What the encoder's graph gives: its hidden states, and what each of the decoder's layers keeps of them."""
+    """Return the outputs of the encoder's graph: hidden states, keys and values for each of the decoder's layers."""
     assert spec.encoder is not None
     crossed = [
-        convert({"name": past_name(index, name), "role": "cross", **_tensor(of_source(state))}, manifest.Output)
+        convert({"name": past_name(index, name), "role": "cross", **_tensor(source_type(state))}, manifest.Output)
         for index in range(len(spec.layers))
         for name, state in layer_states(spec, index, dtype).items()
         if state.kind == "cross"
@@ -136,20 +138,20 @@ def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output
     return [*graph_outputs(spec.encoder, dtype), *crossed]
 
 
-def of_source(state: StateType) -> TensorType:
-    """A state of the kind `cross` as the encoder's graph names its axes."""
+def source_type(state: StateType) -> TensorType:
+    """Return the type of a `cross` state in the encoder's graph, where the source is the call's own sequence."""
     return TensorType(state.tensor.dtype, tuple("seq" if axis == "source" else axis for axis in state.tensor.shape))
 
 
-def graph_state(spec: BoundSpec, wiring: Wiring, dtype: torch.dtype) -> list[manifest.State]:
-    """What the rotary tables keep, and every layer's state."""
-    stretches = wiring.stretches if has_cache(spec) else {}
+def graph_state(spec: BoundSpec, shared: SharedInputs, dtype: torch.dtype) -> list[manifest.State]:
+    """Return the state of rotary tables and of every layer."""
+    ntk_scales = shared.ntk_scales if has_cache(spec) else {}
     return [
         convert(
-            {"kind": "fixed", "input": past_stretch(name), "output": present_stretch(name), **_tensor(kind)},
+            {"kind": "fixed", "input": past_ntk_scale(name), "output": present_ntk_scale(name), **_tensor(kind)},
             manifest.State,
         )
-        for name, kind in stretches.items()
+        for name, kind in ntk_scales.items()
     ] + [
         convert(
             {

@@ -1,6 +1,6 @@
-"""Sliding windows in rings: a cache that holds a window and one call, whatever the sequence's length.
+"""Ring buffers for sliding windows: a cache that holds a window and one call, for any length of the sequence.
 
-A ring differs from a growing cache in one attribute of the graph: new entries that reach its end go on at its start.
+A ring differs from a growing cache in one attribute of the graph: entries that reach its end continue at its start.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract import inputs_outputs
-from archc.compiler.contract.shared_inputs import Wiring
+from archc.compiler.contract.shared_inputs import SharedInputs
 from archc.plan.axes import ring_slots
 
-# Longer prompts are cut into calls of this many tokens: enough for the arithmetic units, and what a call needs beside
-# the weights (the scores of every head) stays bounded.
+# Longer prompts are split into calls of this many tokens: enough for the arithmetic units, and the memory of a call in
+# addition to the weights (the scores of every head) stays bounded.
 LONGEST_CALL = 512
 _SHORTEST = 64
 
 
 @dataclass(frozen=True)
 class Rings:
-    """The layers whose windows are kept in rings: each layer's window, and the names of masks and states."""
+    """The layers with ring buffers: the window of each, and of the masks and states by name."""
 
     windows: dict[int, int] = field(default_factory=dict)
     masks: dict[str, int] = field(default_factory=dict)
@@ -30,9 +30,9 @@ class Rings:
 
 
 def longest_call(spec: BoundSpec) -> int | None:
-    """How many tokens one call takes in; None where a prompt must come whole.
+    """Return the most tokens of one call; None if a prompt must be one call.
 
-    It must where its length changes how its tokens are turned or seen.
+    It must if its length changes the rotation of its tokens or their mask.
     """
     by_length = (words.DynamicScaling, words.PromptNtkScaling, words.LongRopeScaling)
     if not inputs_outputs.has_cache(spec) or spec.prefix is not None:
@@ -44,8 +44,8 @@ def longest_call(spec: BoundSpec) -> int | None:
     return min([LONGEST_CALL, *(max(_SHORTEST, window) for window in windows)])
 
 
-def find_rings(spec: BoundSpec, wiring: Wiring, longest: int) -> Rings:
-    """The layers whose window and one call take fewer slots than the longest sequence."""
+def find_rings(spec: BoundSpec, shared: SharedInputs, longest: int) -> Rings:
+    """Return the rings of the layers whose window and one call need fewer slots than the longest sequence."""
     call = longest_call(spec)
     if call is None:
         return Rings()
@@ -57,13 +57,12 @@ def find_rings(spec: BoundSpec, wiring: Wiring, longest: int) -> Rings:
         for index, layer in enumerate(spec.layers)
         if (window := _window(layer)) is not None and window not in counted and ring_slots(window, call) < longest
     }
-    wires = wiring.wires
-    masks = {mask: window for index, window in windows.items() if (mask := wires[index].mask) is not None}
+    masks = {mask: window for index, window in windows.items() if (mask := shared.layers[index].mask) is not None}
     return Rings(windows, masks, dict(_states(spec, windows)))
 
 
 def _window(layer: words.Layer) -> int | None:
-    """The window of a layer's attention, where it has one."""
+    """Return the window of a layer's attention, or None."""
     return getattr(layer.attention, "window", None)
 
 

@@ -1,4 +1,4 @@
-"""What a layer keeps between calls, by name: its kind, which the runtime obeys, and its tensor's type."""
+"""State of a layer between calls, by name: its kind, which the runtime implements, and its tensor's type."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from archc.compiler.contract.types import TensorType
 CROSS_KEY, CROSS_VALUE = "cross.key", "cross.value"
 
 State = Mapping[str, Tensor]
-"""A layer's state by name: what a component reads of it, and what it gives back; empty without a cache."""
+"""The tensors of a layer's state by name, before or after a call; empty without a cache."""
 
 
 @dataclass(frozen=True)
 class StateType:
-    """kv: grows by a slot a token, written in place. fixed: replaced by every call, zero before the first. cross: made
-    of the source before the first call, and only read.
+    """The kind and type of one state.
+
+    kv: grows by a slot a token, written in place. fixed: replaced by every call, zero before the first. cross: computed
+    from the source before the first call, read only.
     """
 
     kind: Literal["kv", "fixed", "cross"]
@@ -29,7 +31,7 @@ class StateType:
 
 
 def layer_state(layer: words.Layer, width: int, dtype: torch.dtype) -> dict[str, StateType]:
-    """What one layer of a residual stream of that width keeps between calls."""
+    """Return the state of one layer over a residual stream of that width."""
     states: dict[str, StateType] = {}
     if layer.attention is not None:
         states |= attention_state(layer.attention, width, dtype)
@@ -37,20 +39,20 @@ def layer_state(layer: words.Layer, width: int, dtype: torch.dtype) -> dict[str,
         states |= recurrence_state(layer.recurrence, width, dtype)
     cross = layer.cross_attention
     if cross is not None:
-        kept = StateType("cross", TensorType(dtype, ("batch", cross.kv_heads, "source", cross.head_dim)))
-        states |= {CROSS_KEY: kept, CROSS_VALUE: kept}
+        source = StateType("cross", TensorType(dtype, ("batch", cross.kv_heads, "source", cross.head_dim)))
+        states |= {CROSS_KEY: source, CROSS_VALUE: source}
     if isinstance(layer.mlp, words.ChannelMixing):
         states["mlp.shift"] = fixed(dtype, 1, width)
     return states
 
 
 def fixed(dtype: torch.dtype, *shape: int) -> StateType:
-    """A state of that shape for each sequence."""
+    """Return a `fixed` state of that shape for each sequence."""
     return StateType("fixed", TensorType(dtype, ("batch", *shape)))
 
 
 def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) -> dict[str, StateType]:
-    """A latent, or keys and values and the tails of a localized filter."""
+    """Return a latent cache, or keys and values and the tails of a localized filter."""
     if isinstance(attention, words.LatentAttention):
         # One key/value head that all query heads share: the latent, and after it the rotating part of the key.
         stored = attention.latent + attention.rope_dim
@@ -65,7 +67,7 @@ def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) 
 
 
 def recurrence_state(word: words.Recurrence, width: int, dtype: torch.dtype) -> dict[str, StateType]:
-    """The recurrence's own numbers, in float32 since errors add up in them, and the inputs that it looks back to."""
+    """Return the recurrent state, in float32 because errors accumulate, and the inputs that are read again."""
     if isinstance(word, words.SelectiveScan):
         inputs = fixed(dtype, word.kernel - 1, word.width)
         return {"recurrence.input": inputs, "recurrence.state": fixed(torch.float32, word.state, word.width)}

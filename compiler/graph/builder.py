@@ -119,8 +119,6 @@ class BodyBuilder(GraphBuilder):
         value.shape, value.type = ir.Shape([None] * rank), ir.TensorType(self.dtype)
         self.outputs.append(value)
 
-    op = Builder.node
-
     def number(self, value: float) -> ir.Value:
         """Return a constant scalar of the body's dtype."""
         return self.scalar(value, self.dtype)

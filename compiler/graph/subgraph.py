@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from archc.compiler.graph.builder import BodyBuilder as Body
-
-__all__ = ["Body", "copy_attribute"]
-
 
 def copy_attribute(attribute: ir.Attr, prefix: str) -> ir.Attr:
-    """The attribute; a body, which belongs to one node, as a copy with names of its own.
+    """Return an attribute; a subgraph, which belongs to one node, is copied with the prefix on its names.
 
-    The optimizer of traced parts moves constants of bodies to the graph around them: the copy has them back.
+    The optimizer of traced parts moves constants of a Scan's body to the outer graph: the copy has them inside again.
     """
     if attribute.type is not ir.AttributeType.GRAPH:
         return attribute

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from archc.compiler.graph.builder import Builder, GraphBuilder
 from archc.compiler.graph.domains import MICROSOFT
 from archc.compiler.graph.values import dtype_of, required
+from archc.compiler.ops.activations import ACTIVATIONS
 
 
 def swish(node: ir.Node, op: GraphBuilder) -> ir.Value:
@@ -26,20 +27,7 @@ def quick_gelu(node: ir.Node, op: GraphBuilder) -> ir.Value:
 def activation_nodes(op: Builder, x: ir.Value, name: str, dtype: ir.DataType, beta: float = 0.0) -> ir.Value:
     """Return `archc.compiler.ops.activations.activation` as nodes."""
     x.type = ir.TensorType(dtype)
-    match name:
-        case "silu":
-            value: ir.Value = op.Swish(x, alpha=beta or 1.0)
-        case "relu":
-            value = op.Relu(x)
-        case "relu2":
-            positive = op.Relu(x)
-            value = op.Mul(positive, positive)
-        case "gelu":
-            value = op.Gelu(x, approximate="none")
-        case "gelu_tanh":
-            value = op.Gelu(x, approximate="tanh")
-        case _:
-            raise ValueError(f"activation '{name}' has no nodes")
+    value: ir.Value = op.Swish(x, alpha=beta) if beta else ACTIVATIONS[name].nodes(op, x)
     return value
 
 

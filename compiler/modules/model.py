@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.cross_layer import given
-from archc.compiler.contract.shared_inputs import SOURCE_MASK, Wire, wire
+from archc.compiler.contract.cross_layer import cross_layer_outputs
+from archc.compiler.contract.shared_inputs import SOURCE_MASK, LayerReads, find_shared_inputs
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.basic.embedding import Embedding, Table
@@ -37,7 +37,7 @@ class Outputs:
     ntk_scales: dict[str, Tensor] = field(default_factory=dict)
 
 
-def layer_inputs(layer: Wire, tensors: Mapping[str, Tensor], cross_layer: Mapping[str, Tensor]) -> LayerInputs:
+def layer_inputs(layer: LayerReads, tensors: Mapping[str, Tensor], cross_layer: Mapping[str, Tensor]) -> LayerInputs:
     """Return the inputs of one layer: its share of all shared tensors, and those of earlier layers."""
     return LayerInputs(
         mask_B1ST=tensors[layer.mask] if layer.mask else None,
@@ -62,14 +62,17 @@ class Model(nn.Module):
 
     def __init__(self, spec: BoundSpec, dtype: torch.dtype = torch.float32, tokens: Table | None = None) -> None:
         super().__init__()
-        self.spec, self.dtype, self.wiring = spec, dtype, wire(spec)
+        self.spec, self.dtype, self.shared_inputs = spec, dtype, find_shared_inputs(spec)
         width = spec.embedding.width
-        self.shared_tensors = SharedTensors(self.wiring, width, dtype)
+        self.shared_tensors = SharedTensors(self.shared_inputs, width, dtype)
         self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype, tokens)
         self.encoder: Model | None = None
         if spec.encoder is not None:
             self.encoder = Model(spec.encoder, dtype, self.embedding.tokens if spec.ties_encoder else None)
-        biases = [(self.wiring.buckets[name].word, heads) for name, heads in self.wiring.relative_biases.values()]
+        biases = [
+            (self.shared_inputs.buckets[name].word, heads)
+            for name, heads in self.shared_inputs.relative_biases.values()
+        ]
         self.relative_bias = BiasTable(biases[0][0].buckets, biases[0][1], dtype) if biases else None
         source_width = spec.encoder.embedding.width if spec.encoder is not None else 0
         # Layers that share weights are one module.
@@ -83,7 +86,7 @@ class Model(nn.Module):
 
     @property
     def cached(self) -> bool:
-        """Whether layers have a state between calls."""
+        """True if layers have a state between calls."""
         return self.spec.topology != "encoder"
 
     def zero_centred_norms(self) -> set[str]:
@@ -107,8 +110,8 @@ class Model(nn.Module):
 
     def score_biases(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the biases on scores that layers share, [B, H, S, T] by name, looked up by buckets [B, S, T]."""
-        assert self.relative_bias is not None or not self.wiring.relative_biases
-        biases = self.wiring.relative_biases.items()
+        assert self.relative_bias is not None or not self.shared_inputs.relative_biases
+        biases = self.shared_inputs.relative_biases.items()
         return {name: self.relative_bias(tensors[buckets]) for name, (buckets, _) in biases}  # type: ignore[misc]
 
     def encoder_kv(self, hidden_BTN: Tensor) -> list[dict[str, Tensor]]:
@@ -155,13 +158,13 @@ class Model(nn.Module):
         tensors |= self.score_biases(tensors)
         x = self.embed(input_ids, position_ids, token_type_ids, tensors.get(SINUSOIDS))
         present, cross_layer = [], dict[str, Tensor]()
-        for index, (layer, layer_wire) in enumerate(zip(self.layers, self.wiring.wires, strict=True)):
-            x, new = layer(x, layer_inputs(layer_wire, tensors, cross_layer), states[index] if states else {})
-            cross_layer |= {name: new.pop(name) for name in given(self.spec.layers[index], self.dtype)}
+        for index, (layer, reads) in enumerate(zip(self.layers, self.shared_inputs.layers, strict=True)):
+            x, new = layer(x, layer_inputs(reads, tensors, cross_layer), states[index] if states else {})
+            cross_layer |= {name: new.pop(name) for name in cross_layer_outputs(self.spec.layers[index], self.dtype)}
             present.append(new)
         outputs = self.end(x, logit_positions)
         outputs.present = present
-        outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.wiring.stretches}
+        outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.shared_inputs.ntk_scales}
         return outputs
 
 

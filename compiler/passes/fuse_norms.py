@@ -33,7 +33,7 @@ class FuseNorms(ir.passes.InPlacePass):
 
 
 def _is_residual(node: ir.Node, dtypes: tuple[ir.DataType, ...]) -> bool:
-    """Whether two streams of one shape, of these dtypes, are added: nothing is broadcast, neither is a constant."""
+    """Return whether a node adds two streams of one shape and of these dtypes, without broadcasting or a constant."""
     result = node.outputs[0].shape
     if result is None or len(result) != 3 or not isinstance(result[2], int):
         return False
@@ -47,7 +47,7 @@ def _is_residual(node: ir.Node, dtypes: tuple[ir.DataType, ...]) -> bool:
 
 
 def _is_plain(node: ir.Node) -> bool:
-    """Whether a norm is over the last axis, with a weight of that width and no more outputs than its result."""
+    """Return whether a norm is over the last axis, has a weight of that width and no further outputs."""
     axis = node.attributes.get_int("axis", -1)
     used = [output for output in node.outputs[1:] if output.uses()]
     weight = node.inputs[1]

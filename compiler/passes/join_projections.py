@@ -41,7 +41,7 @@ class _Projection:
 
     @property
     def group(self) -> tuple[object, ...]:
-        """What products that can be joined have in common: activation, bias, head width, inputs."""
+        """The key of products that can be joined: activation, bias, head width, input width, dtype."""
         weight = required(self.linear.inputs[1])
         return (
             self.linear.inputs[0],

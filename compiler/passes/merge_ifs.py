@@ -1,6 +1,6 @@
-"""Choices on one condition made once: Ifs become one If, with the nodes that lie between them in both of its branches.
+"""Merging of consecutive `If` nodes with the same condition.
 
-Each If is two graphs that a session prepares when it is made, and one that is set up anew in every call.
+Each If is two graphs that a session prepares when it is created, and a frame that is set up in every call.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ class MergeIfs(ir.passes.InPlacePass):
 
 
 class _Region:
-    """Ifs on one condition, and what lies between them, in the order of the graph."""
+    """Ifs on one condition and the nodes between them, in the order of the graph."""
 
     def __init__(self, first: ir.Node) -> None:
         self.condition = first.inputs[0]
         self.nodes = [first]
         self.choices = 1
         self._made = set(first.outputs)
-        self._between: dict[ir.Node, None] = {}  # made of what the region makes, and not in it so far
-        self._beyond: set[ir.Value] = set()  # made of that by what has to stay outside
+        self._between: dict[ir.Node, None] = {}  # nodes that depend on the region and are not in it so far
+        self._beyond: set[ir.Value] = set()  # values that depend on them through nodes that must stay outside
 
     def takes(self, choice: ir.Node) -> bool:
-        """Whether an If can be in the region: everything between can be."""
+        """Return whether an If can join the region: all nodes in between can."""
         return choice.inputs[0] is self.condition and self._beyond.isdisjoint(_reads(choice))
 
     def add(self, choice: ir.Node) -> None:
-        """Puts an If into the region, after what it needs of what lies between."""
+        """Add an If to the region, after the nodes in between that it depends on."""
         needed: set[ir.Node] = set()
         sought = list(_reads(choice))
         while sought:
@@ -60,7 +60,7 @@ class _Region:
         self.choices += 1
 
     def pass_by(self, node: ir.Node) -> None:
-        """Notes whether a later node needs the region, and may be in it."""
+        """Record whether a later node depends on the region, and whether it may join it."""
         reads = set(_reads(node))
         if not self._beyond.isdisjoint(reads):
             self._beyond.update(node.outputs)
@@ -89,7 +89,7 @@ def _regions(graph: ir.Graph) -> Iterator[_Region]:
 
 
 def _is_choice(node: ir.Node) -> bool:
-    """Whether a node is an If whose branches hold plain nodes that make its outputs."""
+    """Return whether a node is an If whose branches have no subgraphs and compute its outputs."""
     if node.op_type != "If":
         return False
     branches = [node.attributes[name].as_graph() for name in _BRANCHES]
@@ -101,7 +101,7 @@ def _is_choice(node: ir.Node) -> bool:
 
 
 def _may_be_in_both(node: ir.Node) -> bool:
-    """Whether a node may be there twice: a session keeps a copy of a matrix for every product that reads it."""
+    """Return whether a node may be duplicated: a session packs a matrix again for every product that reads it."""
     matrices = [value for value in node.inputs if value is not None and value.const_value is not None]
     return (
         not _graphs(node)
@@ -116,7 +116,7 @@ def _graphs(node: ir.Node) -> list[ir.Graph]:
 
 
 def _reads(node: ir.Node) -> Iterator[ir.Value]:
-    """What a node and the graphs inside it read."""
+    """Yield the values that a node and its subgraphs read."""
     yield from (value for value in node.inputs if value is not None)
     for graph in _graphs(node):
         yield from (value for value in graph.outputs)
@@ -148,7 +148,7 @@ def _join(graph: ir.Graph, region: _Region) -> None:
 
 
 def _dependent(graph: ir.Graph, region: _Region) -> list[ir.Node]:
-    """The nodes among the region's that are not in it and need what it makes: they have to come after it."""
+    """Return the nodes between those of the region that depend on it: they must follow it."""
     inside, left = set(region.nodes), len(region.nodes)
     made: set[ir.Value] = set()
     later = []
@@ -165,7 +165,7 @@ def _dependent(graph: ir.Graph, region: _Region) -> list[ir.Node]:
 
 
 def _branch(region: _Region, name: str, results: Iterable[ir.Value]) -> ir.Graph:
-    """One branch of all Ifs of a region, one after another; `results` are its outputs."""
+    """Return one branch of all Ifs of a region, one after another, with `results` as outputs."""
     nodes: list[ir.Node] = []
     here: dict[ir.Value, ir.Value] = {}
     suffix = name.removesuffix("_branch")

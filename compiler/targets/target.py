@@ -1,4 +1,4 @@
-"""What a target is: the options it has, and the passes that turn a traced graph into its own."""
+"""Targets: their options, and the passes from a traced graph to the graph of the target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Choices:
     rings: Rings
     #: The most tokens of a sequence.
     slots: int
-    #: Whether the model generates tokens.
+    #: True if the model generates tokens.
     decodes: bool
     #: Weight quantization: one of the target's `quantizations`, or None.
     quantization: str | None = None
@@ -48,10 +48,10 @@ class Target:
 
     @property
     def folder(self) -> bool:
-        """Whether a build writes a folder."""
+        """True if a build writes a folder."""
         return self.output == "folder"
 
     @property
     def engine(self) -> bool:
-        """Whether a build serializes an engine."""
+        """True if a build serializes an engine."""
         return self.output == "engine"

@@ -18,7 +18,7 @@ import onnx_ir as ir
 import torch
 from onnx_ir.tensor_adapters import from_torch_dtype, to_torch_dtype
 
-from archc.compiler.graph.opset import constant, ints, number, op
+from archc.compiler.graph.builder import op
 
 Translation = Callable[..., Any]
 _aten = torch.ops.aten
@@ -50,7 +50,7 @@ def _example(x: Any) -> Any:
 
 def _as(x: Any, dtype: ir.DataType) -> Any:
     if isinstance(x, (bool, int, float)):
-        return number(x, dtype)
+        return op.scalar(x, dtype)
     cast = x if isinstance(x, ir.Value) else _scalar(x)
     if cast.dtype != dtype:
         shape, cast = cast.shape, op.Cast(cast, to=dtype)
@@ -60,7 +60,7 @@ def _as(x: Any, dtype: ir.DataType) -> Any:
 
 def _scalar(x: Any) -> Any:
     """Return an integer or a size as an int64 scalar."""
-    return number(x, ir.DataType.INT64) if isinstance(x, int) else op.Squeeze(x.value, ints(0))
+    return op.scalar(x, ir.DataType.INT64) if isinstance(x, int) else op.Squeeze(x.value, op.ints(0))
 
 
 def _sizes(parts: Sequence[Any]) -> ir.Value:
@@ -73,7 +73,7 @@ def _sizes(parts: Sequence[Any]) -> ir.Value:
             pieces[-1].append(part)
         else:
             pieces.append([part])
-    values = [ints(*piece) if isinstance(piece, list) else piece for piece in pieces]
+    values = [op.ints(*piece) if isinstance(piece, list) else piece for piece in pieces]
     return values[0] if len(values) == 1 else op.Concat(*values, axis=0)
 
 
@@ -106,7 +106,7 @@ def _expand(x: Any, shape: Sequence[Any], implicit: bool = False) -> Any:
 def _sum_of_two(op_type: str) -> Translation:
     def translate(x: Any, y: Any, alpha: float = 1) -> Any:
         x, y = _of_one_type(x, y)
-        return getattr(op, op_type)(x, y if alpha == 1 else op.Mul(y, number(alpha, y.dtype)))
+        return getattr(op, op_type)(x, y if alpha == 1 else op.Mul(y, op.scalar(alpha, y.dtype)))
 
     return translate
 
@@ -125,7 +125,7 @@ def _power(x: Any, exponent: Any) -> Any:
 
 
 def _clamp(x: Any, least: float | None = None, most: float | None = None) -> Any:
-    bounds = [None if bound is None else number(bound, x.dtype) for bound in (least, most)]
+    bounds = [None if bound is None else op.scalar(bound, x.dtype) for bound in (least, most)]
     if None not in bounds:
         return op.Clip(x, *bounds)
     return op.Max(x, bounds[0]) if most is None else op.Min(x, bounds[1])
@@ -133,7 +133,7 @@ def _clamp(x: Any, least: float | None = None, most: float | None = None) -> Any
 
 def _layer_norm(x: Any, shape: Sequence[int], weight: Any, bias: Any, eps: float) -> Any:
     if weight is None:
-        weight = constant(np.ones(shape, x.dtype.numpy()))
+        weight = op.constant(np.ones(shape, x.dtype.numpy()))
     return op.LayerNormalization(x, weight, bias, axis=-len(shape), epsilon=eps, stash_type=1), None, None
 
 
@@ -142,31 +142,31 @@ def _softmax(x: Any, axis: int, to_float: bool) -> Any:
 
 
 def _sum(x: Any, axes: Sequence[int], keepdim: bool = False, dtype: ir.DataType | None = None) -> Any:
-    return op.ReduceSum(_cast(x, dtype) if dtype else x, ints(*axes), keepdims=int(keepdim))
+    return op.ReduceSum(_cast(x, dtype) if dtype else x, op.ints(*axes), keepdims=int(keepdim))
 
 
 def _largest(x: Any, axes: Sequence[int], keepdim: bool = False) -> Any:
-    return op.ReduceMax(x, ints(*axes), keepdims=int(keepdim))
+    return op.ReduceMax(x, op.ints(*axes), keepdims=int(keepdim))
 
 
 def _any(x: Any, axis: int, keepdim: bool = False) -> Any:
     ones = op.Cast(op.Cast(x, to=ir.DataType.BOOL), to=ir.DataType.INT64)
-    return op.Cast(op.ReduceMax(ones, ints(axis), keepdims=int(keepdim)), to=ir.DataType.BOOL)
+    return op.Cast(op.ReduceMax(ones, op.ints(axis), keepdims=int(keepdim)), to=ir.DataType.BOOL)
 
 
 def _top(x: Any, count: int, axis: int = -1, largest: bool = True, ordered: bool = True) -> Any:
-    return op.TopK(x, ints(count), axis=axis, largest=int(largest), sorted=int(ordered), outputs=2)
+    return op.TopK(x, op.ints(count), axis=axis, largest=int(largest), sorted=int(ordered), outputs=2)
 
 
 def _slice(x: Any, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
     if step == 1 and start in (None, 0) and (end is None or end == torch.iinfo(torch.int64).max or _has(x, axis, end)):
         return op.Identity(x)
     bounds = [_sizes([0 if start is None else start]), _sizes([torch.iinfo(torch.int64).max if end is None else end])]
-    return op.Slice(x, *bounds, ints(axis), ints(step))
+    return op.Slice(x, *bounds, op.ints(axis), op.ints(step))
 
 
 def _select(x: Any, axis: int, index: int) -> Any:
-    return op.Gather(x, number(index, ir.DataType.INT64), axis=axis)
+    return op.Gather(x, op.scalar(index, ir.DataType.INT64), axis=axis)
 
 
 def _index(x: Any, indices: Sequence[Any]) -> Any:
@@ -186,7 +186,7 @@ def _split(x: Any, size: int, axis: int = 0) -> Any:
 
 
 def _split_sizes(x: Any, sizes: Sequence[int], axis: int = 0) -> Any:
-    parts = op.Split(x, ints(*sizes), axis=axis, outputs=len(sizes))
+    parts = op.Split(x, op.ints(*sizes), axis=axis, outputs=len(sizes))
     return [parts] if len(sizes) == 1 else parts
 
 
@@ -195,7 +195,7 @@ def _permute(x: Any, order: Sequence[int]) -> Any:
 
 
 def _stack(tensors: Sequence[Any], axis: int = 0) -> Any:
-    return op.Concat(*(op.Unsqueeze(x, ints(axis)) for x in tensors), axis=axis)
+    return op.Concat(*(op.Unsqueeze(x, op.ints(axis)) for x in tensors), axis=axis)
 
 
 def _concat(tensors: Sequence[Any], axis: int = 0) -> Any:
@@ -209,7 +209,7 @@ def _arange(start: Any, end: Any, step: Any = 1, dtype: ir.DataType | None = Non
 
 
 def _zeros(shape: Any, dtype: ir.DataType) -> Any:
-    return op.Expand(number(0, dtype), shape)
+    return op.Expand(op.scalar(0, dtype), shape)
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
@@ -234,14 +234,14 @@ ATEN: Mapping[Callable[..., Any], Translation] = {
     _aten.eq.Tensor: _binary("Equal"),
     _aten.exp.default: _unary("Exp"),
     _aten.expand.default: _expand,
-    _aten.expm1.default: lambda x: op.Sub(op.Exp(x), number(1, x.dtype)),
+    _aten.expm1.default: lambda x: op.Sub(op.Exp(x), op.scalar(1, x.dtype)),
     _aten.gather.default: lambda x, axis, index: op.GatherElements(x, index, axis=axis),
     _aten.ge.Scalar: _binary("GreaterOrEqual"),
     _aten.gelu.default: lambda x, approximate="none": op.Gelu(x, approximate=approximate),
     _aten.gt.Tensor: _binary("Greater"),
     _aten.index.Tensor: _index,
     _aten.log.default: _unary("Log"),
-    _aten.log2.default: lambda x: op.Div(op.Log(x), number(log(2), x.dtype)),
+    _aten.log2.default: lambda x: op.Div(op.Log(x), op.scalar(log(2), x.dtype)),
     _aten.mul.Tensor: _binary("Mul"),
     _aten.native_layer_norm.default: _layer_norm,
     _aten.neg.default: _unary("Neg"),
@@ -267,7 +267,7 @@ ATEN: Mapping[Callable[..., Any], Translation] = {
     _aten.tanh.default: _unary("Tanh"),
     _aten._to_copy.default: _cast,
     _aten.topk.default: _top,
-    _aten.unsqueeze.default: lambda x, axis: op.Unsqueeze(x, ints(axis)),
+    _aten.unsqueeze.default: lambda x, axis: op.Unsqueeze(x, op.ints(axis)),
     _aten.view.default: _view,
     _aten.where.self: _where,
     _aten.zeros_like.default: lambda x, dtype=None: _zeros(op.Shape(x), dtype or x.dtype),

@@ -1,4 +1,4 @@
-"""From torch modules to ONNX pieces: each distinct kind of part is traced once, with its weights as inputs.
+"""Tracing parts of a model to pieces of a graph, with weights as inputs.
 
 Weights stay on the meta device throughout, so a trace costs the same whatever the model's size.
 """
@@ -20,7 +20,7 @@ from archc.compiler.tracing.tracer import Recording
 
 @dataclass(frozen=True)
 class Part:
-    """Something to trace: a function of named tensors over the weights of `owner`."""
+    """A function of named tensors, and the module whose weights it reads."""
 
     owner: nn.Module
     function: Callable[[Mapping[str, Tensor]], Sequence[Tensor]]
@@ -29,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Piece:
-    """A traced part: its nodes in order, its inputs, its weights by the owner's parameter names, its outputs."""
+    """A traced part: nodes in order, inputs, weights by the owner's parameter names, constants and outputs."""
 
     nodes: tuple[ir.Node, ...]
     inputs: tuple[ir.Value, ...]
@@ -39,7 +39,7 @@ class Piece:
 
 
 def trace(parts: Sequence[Part]) -> list[Piece]:
-    """Every part as ONNX nodes; parts know nothing of each other."""
+    """Return every part as ONNX nodes."""
     return [_trace(part) for part in parts]
 
 
@@ -56,9 +56,9 @@ def _trace(part: Part) -> Piece:
 
 
 def record(part: Part) -> tuple[ir.Model, dict[ir.Value, str]]:
-    """A part as a graph of its own, whose last inputs are the weights, and their names in the owner.
+    """Return a part as a graph, whose last inputs are the weights, and the names of these in the owner.
 
-    Raises TraceError if it calls what has no translation, or computes something else for other sizes.
+    Raises TraceError if it calls an operator without a translation, or if its operators depend on sizes.
     """
     recording = Recording(part.function, part.inputs)
     names = {id(parameter): name for name, parameter in part.owner.named_parameters()}
@@ -66,7 +66,7 @@ def record(part: Part) -> tuple[ir.Model, dict[ir.Value, str]]:
     # Weights are inputs, so that the optimizer never asks for their values.
     graph = ir.Graph([*recording.inputs, *weights], [], nodes=[], opset_imports={"": OPSET, ARCHC: 1}, name="part")
     for value in recording.outputs:
-        # A value of its own for each output, also where it is an input or another output.
+        # An Identity for each output, because one value may be an input or several outputs.
         end = op.Identity(value)
         end.type, end.shape = value.type, value.shape
         graph.outputs.append(end)
@@ -77,13 +77,13 @@ def record(part: Part) -> tuple[ir.Model, dict[ir.Value, str]]:
 
 
 def _ordered(ends: Sequence[ir.Value]) -> list[ir.Node]:
-    """The nodes that the given values come from, each after those that it reads; named by their place."""
+    """Return the nodes that compute the values in topological order, and name them by their index."""
     ordered: dict[ir.Node, None] = {}
     stack = [node for value in reversed(ends) if (node := value.producer()) is not None]
     while stack:
         node = stack[-1]
         before = [source.producer() for source in node.inputs if source is not None]
-        missing = [made for made in reversed(before) if made is not None and made not in ordered]
+        missing = [maker for maker in reversed(before) if maker is not None and maker not in ordered]
         if missing:
             stack += missing
         else:
@@ -96,7 +96,7 @@ def _ordered(ends: Sequence[ir.Value]) -> list[ir.Node]:
 
 
 def _reach(graph: ir.Graph) -> tuple[tuple[ir.Node, ...], list[ir.Value]]:
-    """The nodes that the outputs come from, in graph order, and the values that no node makes."""
+    """Return the nodes that compute the outputs, in graph order, and the values that no node computes."""
     needed: set[ir.Node] = set()
     leaves: dict[ir.Value, None] = {}
     stack = list(graph.outputs)

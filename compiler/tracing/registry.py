@@ -8,6 +8,6 @@ from archc.compiler.tracing.aten import ATEN
 
 # Importing an operator's module registers its translation.
 OPERATORS = (experts, latent_attention, operators, recurrences)
-TRANSLATIONS.update({**ATEN, **recurrences.TRANSLATIONS})
+TRANSLATIONS.update(ATEN)
 
 __all__ = ["OPERATORS", "TRANSLATIONS"]

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from archc.compiler.contract.types import SIZES
 from archc.compiler.errors import TraceError
-from archc.compiler.graph.opset import ints, op
+from archc.compiler.graph.builder import op
 
 RUNS = len(SIZES["batch"])
 _MAX_AXES = 3  # in the product of a formula
@@ -65,7 +65,7 @@ class Sizes:
 def _affine(axes: Sequence[Size], factor: int, offset: int) -> Size:
     value, formula = reduce(op.Mul, (axis.value for axis in axes)), " * ".join(axis.formula for axis in axes)
     if factor != 1:
-        value, formula = op.Mul(value, ints(factor)), f"{factor} * {formula}"
+        value, formula = op.Mul(value, op.ints(factor)), f"{factor} * {formula}"
     if offset:
-        value, formula = op.Add(value, ints(offset)), f"{formula} + {offset}"
+        value, formula = op.Add(value, op.ints(offset)), f"{formula} + {offset}"
     return Size(value, formula)

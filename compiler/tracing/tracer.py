@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from archc.compiler.contract.types import SIZES, TensorType
 from archc.compiler.errors import TraceError
-from archc.compiler.graph.opset import op
+from archc.compiler.graph.builder import op
 from archc.compiler.tracing.dispatch import Call, Run, TensorId, is_symbolic, leaves, map_leaves
 from archc.compiler.tracing.registry import TRANSLATIONS
 from archc.compiler.tracing.symbolic_sizes import RUNS, Size, Sizes

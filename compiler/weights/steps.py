@@ -55,7 +55,7 @@ _ROWWISE = (Offset, Normalize)
 
 
 def step_name(step: Step) -> str:
-    """Return a name that tells a step and its parameters apart from any other: `transpose`, `unflatten_4`."""
+    """Return a name that identifies a step and its parameters: `transpose`, `unflatten_4`."""
     values = [f"{value:g}" if isinstance(value, float) else str(value) for value in vars(step).values()]
     return "_".join([type(step).__name__.lower(), *values]).replace(" ", "")
 

@@ -216,7 +216,7 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
     batch, seq = tokens.shape
     position = torch.arange(seq)
     distance = position[:, None] - position
-    for name, mask in module.wiring.masks.items():
+    for name, mask in module.shared_inputs.masks.items():
         visible = distance >= 0 if mask.causal else torch.ones(seq, seq, dtype=torch.bool)
         if mask.prefix:
             visible = visible | (position < prompt_end(module, ids))
@@ -226,7 +226,7 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
         masks[name] = visible.expand(batch, 1, seq, seq)
     positions = position.expand(batch, seq)
     blocks = None
-    if module.wiring.block_positions:
+    if module.shared_inputs.block_positions:
         blocks = torch.from_numpy(block_places(ids, module.spec.prefix.end, module.spec.prefix.blanks))
     types = None if token_type_ids is None else torch.tensor(token_type_ids)
     with torch.no_grad():

@@ -39,7 +39,7 @@ def with_pooler(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def published(config: dict[str, Any]) -> dict[str, Any]:
-    """What published files say besides."""
+    """Return further keys of published files."""
     return config | {
         "down_scale_factor": 1, "gap_size": 0, "inner_group_num": 1, "net_structure_type": 0, "num_memory_blocks": 0,
         "position_embedding_type": "absolute",

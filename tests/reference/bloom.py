@@ -29,7 +29,7 @@ def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """What the published files say besides, and one of their names for a size."""
+    """Return further keys of the published files, with another name for a size."""
     return {name: value for name, value in config.items() if name != "hidden_size"} | {
         "n_embed": config["hidden_size"], "seq_length": 64, "attention_softmax_in_fp32": True, "skip_bias_add": True,
         "masked_softmax_fusion": True, "bias_dropout_fusion": True, "offset_alibi": 100, "unk_token_id": 0,

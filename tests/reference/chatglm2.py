@@ -1,7 +1,7 @@
 """ChatGLM2 and ChatGLM3 (Zeng et al. 2022; Zeng et al. 2024, GLM-4), from their formulas.
 
 A pre-norm decoder with RMS norms and SwiGLU; queries, keys and values are one matrix with a bias, all queries first;
-neighbouring dims rotate together, in the first half of each head. `rope_ratio` is a factor on the base, or in ChatGLM2
+neighboring dims rotate together, in the first half of each head. `rope_ratio` is a factor on the base, or in ChatGLM2
 what positions are divided by.
 """
 

@@ -28,7 +28,7 @@ def codegen(
 
 
 def older_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """What published files say besides."""
+    """Return further keys of published files."""
     return config | {"gradient_checkpointing": False, "scale_attn_weights": True, "n_inner": None, "n_ctx": 2048}
 
 

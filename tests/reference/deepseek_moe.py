@@ -79,6 +79,6 @@ class DeepseekMoe(ByHand):
 
 CASES = (
     Case("16b", partial(DeepseekMoe, 1)),
-    Case("normalised", partial(DeepseekMoe, 2, norm_topk_prob=True, experts=5, shared=1)),
+    Case("normalized", partial(DeepseekMoe, 2, norm_topk_prob=True, experts=5, shared=1)),
     Case("every-second", partial(DeepseekMoe, 3, dense=0, moe_layer_freq=2, shared=None)),
 )

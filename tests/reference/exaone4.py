@@ -25,7 +25,7 @@ FULL: dict[str, Any] = {"sliding_window": None, "layer_types": ["full_attention"
 
 
 def by_letters(config: dict[str, Any]) -> dict[str, Any]:
-    """The pattern as the files of the 32B have it, beside the list that counts."""
+    """The pattern as the files of the 32B have it, next to the list that counts."""
     return older_rope(config) | {"sliding_window_pattern": "LLLG"}
 
 

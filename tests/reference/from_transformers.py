@@ -86,7 +86,7 @@ class FromTransformers:
 
     @staticmethod
     def _encoded(model: PreTrainedModel, tokens: Tensor, more: dict[str, Tensor]) -> Outputs:
-        """What an encoder gives, by its class and by the class within."""
+        """Return an encoder's outputs, by its class and by the class within."""
         inner = model.base_model(tokens, **more)
         outputs = {"hidden_states": inner.last_hidden_state}
         if getattr(inner, "pooler_output", None) is not None:

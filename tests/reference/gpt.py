@@ -25,14 +25,14 @@ def gpt(seed: int, weights: Rename | None = None, respell: Respell | None = None
 
 
 def first_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without `transformer.`, and every layer's mask buffer beside its weights."""
+    """Names without `transformer.`, and every layer's mask buffer next to its weights."""
     renamed = {name.removeprefix("transformer."): value for name, value in tensors.items()}
     size = SIZES["n_positions"]
     return renamed | {f"h.{n}.attn.bias": torch.ones(size, size).tril()[None, None] for n in range(SIZES["n_layer"])}
 
 
 def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """What the published file says besides."""
+    """Return further keys of the published file."""
     return config | {"n_ctx": 48, "n_special": 0, "predict_special_tokens": True}
 
 

@@ -24,7 +24,7 @@ def gpt2(seed: int, weights: Rename | None = None, **changes: Any) -> FromTransf
 
 
 def first_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without `transformer.`, and every layer's mask buffer beside its weights."""
+    """Names without `transformer.`, and every layer's mask buffer next to its weights."""
     renamed = {name.removeprefix("transformer."): value for name, value in tensors.items()}
     size = SIZES["n_positions"]
     for layer in range(SIZES["n_layer"]):

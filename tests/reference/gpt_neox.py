@@ -34,7 +34,7 @@ def gpt_neox(
 
 
 def with_buffers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Masks and frequencies beside the weights, as Pythia's files have them."""
+    """Masks and frequencies next to the weights, as Pythia's files have them."""
     buffers: dict[str, Tensor] = {}
     for layer in range(SIZES["num_hidden_layers"]):
         stem = f"gpt_neox.layers.{layer}.attention"

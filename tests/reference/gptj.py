@@ -22,7 +22,7 @@ def gptj(seed: int, respell: Respell | None = None, **changes: Any) -> FromTrans
 
 
 def older_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """What the file of 6B says besides."""
+    """Return further keys of the file of 6B."""
     return config | {"rotary": True, "scale_attn_weights": True, "n_ctx": 2048}
 
 

@@ -1,4 +1,4 @@
-"""Grok-1 (xAI 2024), from what its release says: sandwich norms, capped scores, two of its experts unnormalised.
+"""Grok-1 (xAI 2024), from what its release says: sandwich norms, capped scores, two of its experts unnormalized.
 
 Embeddings, scores and logits are each multiplied by a number of the config. The activation is the tanh form of the
 GELU, as it was trained; the PyTorch port computes the exact one. Names are the port's.

@@ -11,7 +11,7 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
-# Latents of about 1e-3, beside which the eps of 1e-6 counts; queries and outputs make up for it.
+# Latents of about 1e-3, next to which the eps of 1e-6 counts; queries and outputs make up for it.
 GAINS = {
     "q_a_proj.weight": 1e-3, "kv_a_proj_with_mqa.weight": 1e-3, "q_a_proj.bias": 1e-3, "kv_a_proj_with_mqa.bias": 1e-3,
     "q_b_proj.weight": 300.0, "q_proj.weight": 300.0, "kv_b_proj.weight": 3e-3, "o_proj.weight": 300.0,

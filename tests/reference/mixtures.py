@@ -1,4 +1,4 @@
-"""What mixtures of experts written by hand share: every token on its own, one expert after the other."""
+"""Shared code of hand-written mixtures of experts: every token on its own, one expert after the other."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def mpt(
 
 
 def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """What the published files say, and nothing else of the attention."""
+    """Return the attention keys of the published files."""
     attention = {
         "alibi": True, "alibi_bias_max": 8, "attn_impl": "torch", "attn_pdrop": 0, "attn_type": "multihead_attention",
         "attn_uses_sequence_id": False, "clip_qkv": None, "prefix_lm": False, "qk_ln": False, "softmax_scale": None,

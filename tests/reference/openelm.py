@@ -54,7 +54,7 @@ class OpenElm(ByHand):
         shapes["transformer.norm.weight"] = (width,)
         if not tied:
             shapes["lm_head.weight"] = (vocab, width)
-        # A residual stream, queries and keys of about 1e-3, beside which the eps of 1e-6 counts.
+        # A residual stream, queries and keys of about 1e-3, next to which the eps of 1e-6 counts.
         gains = {"token_embeddings.weight": 5e-3, "proj_2.weight": 1e-3, "transformer.norm.weight": 300.0}
         gains["qkv_proj.weight" if qk_norm else "out_proj.weight"] = 1e-3
         super().__init__(config, shapes, seed, gains=gains | ({} if tied else {"lm_head.weight": 5e-3}))

@@ -22,7 +22,7 @@ SMALL: dict[str, float] = {
     "out_proj.weight": 0.005, "out_proj.bias": 0.005, "fc2.weight": 0.005, "fc2.bias": 0.005,
     "decoder.final_layer_norm.weight": 10.0,
 }  # fmt: skip
-# Where the norms stand after the sums, they make the stream small, all but the last; what reads it makes up for that.
+# Post-norms, all but the last, make the stream small; the weights that read it compensate.
 SMALL_AFTER: dict[str, float] = SMALL | {
     "project_in.weight": 0.01, "embed_positions.weight": 0.01, "layer_norm.weight": 0.01, "layer_norm.bias": 0.01,
     "layers.2.final_layer_norm.weight": 1.0, "layers.2.final_layer_norm.bias": 1.0, "v_proj.bias": 0.01,
@@ -47,7 +47,7 @@ def older_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def galactica(config: dict[str, Any]) -> dict[str, Any]:
-    """What Galactica's files say besides."""
+    """Return further keys of Galactica's files."""
     return config | {"learned_embeddings": True, "scale_embeddings": False}
 
 

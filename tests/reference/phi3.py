@@ -20,7 +20,7 @@ SIZES: dict[str, Any] = {
 
 
 def as_su(config: dict[str, Any]) -> dict[str, Any]:
-    """The name that the first files have for longrope, and the trained length beside it alone."""
+    """The name that the first files have for longrope, and the trained length next to it alone."""
     config = older_rope(config)
     scaling = {key: config["rope_scaling"][key] for key in ("long_factor", "short_factor")}
     return config | {"rope_scaling": {"type": "su", **scaling}}

@@ -32,7 +32,7 @@ def qwen3_moe(seed: int, respell: Respell | None = None, **changes: Any) -> From
 
 
 CASES = (
-    Case("normalised", partial(qwen3_moe, 1)),
+    Case("normalized", partial(qwen3_moe, 1)),
     Case("hub-file", partial(qwen3_moe, 2, hub_file, norm_topk_prob=False, attention_bias=True)),
     Case("mixed", partial(qwen3_moe, 3, mlp_only_layers=[1], use_sliding_window=True, sliding_window=4)),
 )

@@ -26,13 +26,13 @@ CONFIGS: dict[str, Any] = {"Roberta": RobertaConfig, "XLMRoberta": XLMRobertaCon
 def roberta(class_name: str, seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
     """A tiny RoBERTa of one of the classes."""
     config = CONFIGS[class_name.removesuffix("Model").removesuffix("ForMaskedLM")](**SIZES | changes)
-    # Untied, the projection's own bias counts, and the one beside it is left over.
+    # Untied, the projection's own bias counts, and the one next to it is left over.
     outside = [] if config.tie_word_embeddings or "ForMaskedLM" not in class_name else ["lm_head.bias"]
     return make(class_name, config, seed, weights=weights, outside=outside, first_position=config.pad_token_id + 1)
 
 
 def with_pooler(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What published files carry beside the masked-language model: a pooler, position numbers, the bias twice."""
+    """Add the pooler, position ids and second bias of published files to a masked-language model."""
     width = SIZES["hidden_size"]
     return tensors | {
         "roberta.pooler.dense.weight": torch.ones(width, width), "roberta.pooler.dense.bias": torch.ones(width),

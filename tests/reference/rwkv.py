@@ -1,4 +1,4 @@
-"""What the references of RWKV-5 to RWKV-7 share: token shift, the two norms, channel mixing, the original names.
+"""Shared code of the references of RWKV-5 to RWKV-7: token shift, the two norms, channel mixing, the original names.
 
 A state runs through each row token by token; that is the papers' own form (Peng et al. 2024, 2025).
 """

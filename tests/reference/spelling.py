@@ -1,4 +1,4 @@
-"""How files of other generations and other families spell what a transformers class wrote."""
+"""Spellings of configs in files of other generations and other families."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def starcoder2(seed: int, respell: Respell | None = None, **changes: Any) -> Fro
 
 
 def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """What the published files say besides."""
+    """Return further keys of the published files."""
     rope = config.pop("rope_parameters")
     return config | {
         "rope_theta": rope["rope_theta"], "norm_type": "layer_norm", "mlp_type": "default", "layer_norm_epsilon": 1e-5,

@@ -53,7 +53,7 @@ class Tokens(nn.Module):
 
 
 class Translator(nn.Module):
-    """What the tutorial trains."""
+    """The model that the tutorial trains."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()

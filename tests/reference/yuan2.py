@@ -54,7 +54,7 @@ class Yuan2(ByHand):
         shapes["model.norm.weight"] = (width,)
         if not tied:
             shapes["lm_head.weight"] = (vocab, width)
-        # What is filtered is of about 1e-3, so that the filter's eps of 1e-6 counts.
+        # Filtered activations are of about 1e-3, so that the filter's eps of 1e-6 counts.
         gains = {"input_layernorm.weight": 1e-3, "conv1.bias": 1e-3, "conv2.bias": 1e-3, "v_proj.weight": 1e3}
         super().__init__(config, shapes, seed, gains=gains, buffers=buffers)
 

@@ -52,7 +52,7 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
     """
     from archc.compiler.contract.inputs_outputs import DTYPES as COMPILER_DTYPES
     from archc.compiler.contract.inputs_outputs import graph_state
-    from archc.compiler.contract.shared_inputs import wire
+    from archc.compiler.contract.shared_inputs import find_shared_inputs
     from archc.compiler.modules.cost import flops_per_token, parameter_count
     from archc.compiler.modules.model import meta_model
     from archc.compiler.weights.checkpoint.names import map_checkpoint
@@ -75,7 +75,9 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         rows=tuple(TensorRow(name, shape, source=sources.get(name)) for name, shape in slot_shapes(model).items()),
         parameters=parameters,
         weight_bytes={name: parameters * DTYPES[name].nbytes(1) for name in _SHOWN_DTYPES},
-        **_state_bytes({name: graph_state(bound, wire(bound), COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}),
+        **_state_bytes(
+            {name: graph_state(bound, find_shared_inputs(bound), COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}
+        ),
         source_context=bound.encoder.context if bound.encoder is not None else 0,
         flops_per_token=flops_per_token(model),
         bound=bound,

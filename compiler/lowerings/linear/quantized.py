@@ -28,15 +28,15 @@ from archc.compiler.weights.lazy import WeightTensor
 class Kernels:
     """The kernels of a provider."""
 
-    #: Whether int8 weights with one scale per output channel have a kernel.
+    #: True if int8 weights with one scale per output channel have a kernel.
     channels: bool
-    #: Whether the kernels of products add a bias.
+    #: True if the kernels of products add a bias.
     bias: bool
     #: `accuracy_level` of MatMulNBits.
     accuracy_level: int
     #: Dtypes of activations.
     dtypes: frozenset[ir.DataType]
-    #: Whether the scales of int4 blocks have two levels.
+    #: True if the scales of int4 blocks have two levels.
     two_level: bool
 
 

@@ -30,7 +30,7 @@ _WORTH_IT = 2**19
 
 @dataclass(frozen=True)
 class _Choice:
-    """Whether the call has many rows, and by how much bytes are shifted then."""
+    """The condition that a call has many rows, and the bits by which bytes are shifted then."""
 
     many: ir.Value
     shift: ir.Value

@@ -11,12 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.shared_inputs import rotary_dim
 from archc.compiler.modules.position.rotary_scaling import base_frequencies, scaled_frequencies
-
-
-def rotary_dim(word: words.Rope, head_dim: int) -> int:
-    """Return the number of rotated dims of a head."""
-    return word.dim if word.dim is not None else int(head_dim * word.fraction)
 
 
 class RotaryTables(nn.Module):
@@ -74,7 +70,7 @@ class RotaryTables(nn.Module):
 
     @property
     def has_ntk_state(self) -> bool:
-        """Whether the NTK scale is a state: set by the first call of a sequence, then constant."""
+        """True if the NTK scale is a state: set by the first call of a sequence, then constant."""
         return isinstance(self.word.scaling, words.PromptNtkScaling)
 
     def prompt_ntk_scale(

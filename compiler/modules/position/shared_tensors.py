@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.shared_inputs import Wiring
+from archc.compiler.contract.shared_inputs import SharedInputs
 from archc.compiler.contract.state import State
 from archc.compiler.modules.position.alibi import AlibiBias
 from archc.compiler.modules.position.logn import LognFactor
@@ -31,25 +31,25 @@ def ntk_scale_name(table: str) -> str:
 class SharedTensors(nn.Module):
     """Every distinct rotary table, ALiBi bias, bucket table, log-n factor and sinusoid of a model, by name."""
 
-    def __init__(self, wiring: Wiring, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, shared: SharedInputs, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.ropes: dict[str, RotaryTables] = {}
         self.block_ropes: dict[str, BlockRotaryTables] = {}
-        for name, (rope, head_dim) in wiring.ropes.items():
+        for name, (rope, head_dim) in shared.ropes.items():
             if isinstance(rope, words.BlockRope):
                 self.block_ropes[name] = BlockRotaryTables(rope, head_dim, dtype)
             else:
                 self.ropes[name] = RotaryTables(rope, head_dim, dtype)
         self.alibis = {
-            name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in wiring.alibis.items()
+            name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in shared.alibis.items()
         }
-        self.real = wiring.real
+        self.real = shared.real
         self.buckets = {
             name: (RelativeBuckets(buckets.word, buckets.both_sides), buckets.mask)
-            for name, buckets in wiring.buckets.items()
+            for name, buckets in shared.buckets.items()
         }
-        self.sinusoids = Sinusoids(wiring.sinusoids, width, dtype) if wiring.sinusoids is not None else None
-        self.logns = {name: LognFactor(trained, dtype) for name, trained in wiring.logns.items()}
+        self.sinusoids = Sinusoids(shared.sinusoids, width, dtype) if shared.sinusoids is not None else None
+        self.logns = {name: LognFactor(trained, dtype) for name, trained in shared.logns.items()}
 
     def forward(
         self,

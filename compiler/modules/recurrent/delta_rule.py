@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.cross_layer import VALUES
 from archc.compiler.contract.state import State
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.shift import tail_state
@@ -18,7 +19,6 @@ from archc.compiler.modules.recurrent.low_rank import LowRank
 from archc.compiler.modules.recurrent.token_shift import make_shift
 from archc.compiler.ops import recurrences
 
-VALUES = "values"
 # Lower bound on the length that a key is divided by.
 _MIN_LENGTH = 1e-12
 

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from archc.compiler.graph.opset import constant, ints, number, op
-from archc.compiler.graph.subgraph import Body
+from archc.compiler.graph.builder import BodyBuilder, op
 from archc.compiler.ops.recurrences.chunks import scan
-from archc.compiler.ops.recurrences.table import TRANSLATIONS
+from archc.compiler.ops.registry import translates
 
-# The exponent of what is not there; its power of e is zero beside any other.
+# The logarithm that stands for a weight of zero.
 LOG_ZERO = -1e38
 
 
@@ -23,10 +22,10 @@ LOG_ZERO = -1e38
 def decayed_average(
     key_BSC: Tensor, newest_key_BSC: Tensor, log_decay_BSC: Tensor, v_BSC: Tensor, state_B3C: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """y[t] = Σ p v / Σ p over the positions so far → [B, S, C], and the state after them.
+    """Return y[t] = Σ p v / Σ p over the positions so far, [B, S, C], and the state after them.
 
     p is exp(newest key) for t itself and exp(key + the log decays after it, before t) for the earlier ones. The state
-    is Σ p v and Σ p, both over e^top, and top; it is empty where Σ p is zero.
+    is Σ p v and Σ p, both divided by e^top, and top; it is empty if Σ p is zero.
     """
     numerator, denominator, top = state_B3C.unbind(1)
     top = torch.where(denominator > 0, top, LOG_ZERO)
@@ -49,41 +48,39 @@ def _(
     return torch.empty_like(v_BSC), torch.empty_like(state_B3C)
 
 
+@translates(torch.ops.archc.decayed_average.default)
 def _decayed_average(key: Any, newest_key: Any, log_decay: Any, v: Any, state: Any) -> Any:
-    """Token by token: the state is as small as a token, and pairs of tokens would be more work than they save."""
+    """Build a Scan token by token: the state is as small as a token, and pairs of tokens would cost more work."""
 
     def part(index: int) -> Any:
-        return op.Gather(state, constant(np.array(index)), axis=1)
+        return op.Gather(state, op.constant(np.array(index)), axis=1)
 
     dtype = state.dtype
-    zero, nothing = (number(x, dtype) for x in (0.0, LOG_ZERO))
+    zero, nothing = (op.scalar(x, dtype) for x in (0.0, LOG_ZERO))
     states = [part(0), part(1), op.Where(op.Greater(part(1), zero), part(2), nothing)]
     for value in states:
         value.shape, value.type = ir.Shape([None, None]), ir.TensorType(dtype)
     scanned = [op.Transpose(x, perm=[1, 0, 2]) for x in (key, newest_key, log_decay, v)]
     *last, y = scan(_body(dtype), states, scanned, [3])
-    axis = ints(1)
+    axis = op.ints(1)
     return op.Transpose(y, perm=[1, 0, 2]), op.Concat(*(op.Unsqueeze(x, axis) for x in last), axis=1)
 
 
-def _body(dtype: ir.DataType) -> Body:
-    body = Body("decayed_average", dtype)
-    op = body.op
+def _body(dtype: ir.DataType) -> BodyBuilder:
+    body = BodyBuilder("decayed_average", dtype)
+    op = body
     numerator, denominator, top = (body.input(name, 2) for name in ("numerator", "denominator", "top"))
     key, newest, w, v = (body.input(name, 2) for name in ("key", "newest_key", "log_decay", "v"))
 
     def blended(old: ir.Value, new: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """Σ p v, Σ p and top with one more value, given the exponents of what was there and of the value."""
-        most = op("Max", old, new)
-        kept, added = op("Exp", op("Sub", old, most)), op("Exp", op("Sub", new, most))
-        values = op("Add", op("Mul", kept, numerator), op("Mul", added, v))
-        return values, op("Add", op("Mul", kept, denominator), added), most
+        """Return Σ p v, Σ p and top with one more value; `old` and `new` are exponents of the sums and the value."""
+        most = op.Max(old, new)
+        scaled, added = op.Exp(op.Sub(old, most)), op.Exp(op.Sub(new, most))
+        values = op.Add(op.Mul(scaled, numerator), op.Mul(added, v))
+        return values, op.Add(op.Mul(scaled, denominator), added), most
 
     values, total, _ = blended(top, newest)
-    for value in blended(op("Add", top, w), key):
+    for value in blended(op.Add(top, w), key):
         body.output(value, 2)
-    body.output(op("Div", values, total), 2)
+    body.output(op.Div(values, total), 2)
     return body
-
-
-TRANSLATIONS[torch.ops.archc.decayed_average.default] = _decayed_average

@@ -1,4 +1,4 @@
-"""Channels as heads, with the positions left where they are."""
+"""Splitting channels into heads without moving the axis of positions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from archc.compiler.graph.opset import ints, op
-from archc.compiler.ops.recurrences.table import TRANSLATIONS
+from archc.compiler.graph.builder import op
+from archc.compiler.ops.registry import translates
 
 
 @custom_op("archc::part_heads", mutates_args=())
@@ -35,13 +35,11 @@ def _(x_BSHD: Tensor) -> Tensor:
     return x_BSHD.new_empty(batch, length, heads * width)
 
 
+@translates(torch.ops.archc.part_heads.default)
 def _part_heads(x: Any, heads: int) -> Any:
-    return op.Reshape(x, ints(0, 0, heads, -1))
+    return op.Reshape(x, op.ints(0, 0, heads, -1))
 
 
+@translates(torch.ops.archc.join_heads.default)
 def _join_heads(x: Any) -> Any:
-    return op.Reshape(x, ints(0, 0, int(x.shape[2]) * int(x.shape[3])))
-
-
-TRANSLATIONS[torch.ops.archc.part_heads.default] = _part_heads
-TRANSLATIONS[torch.ops.archc.join_heads.default] = _join_heads
+    return op.Reshape(x, op.ints(0, 0, int(x.shape[2]) * int(x.shape[3])))

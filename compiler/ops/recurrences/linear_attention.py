@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from archc.compiler.graph.subgraph import Body
+from archc.compiler.graph.builder import BodyBuilder
 from archc.compiler.ops.recurrences.chunks import Pairs, cut, scan, uncut
-from archc.compiler.ops.recurrences.table import TRANSLATIONS
+from archc.compiler.ops.registry import translates
 
 
 @custom_op("archc::linear_attention", mutates_args=())
@@ -32,6 +32,7 @@ def _(r_BSM: Tensor, k_BSM: Tensor, log_decay_BSM: Tensor, v_BSM: Tensor, state_
     return torch.empty_like(v_BSM), torch.empty_like(state_BHDE)
 
 
+@translates(torch.ops.archc.linear_attention.default)
 def _linear_attention(r: Any, k: Any, log_decay: Any, v: Any, state: Any) -> Any:
     heads, width = int(state.shape[1]), int(state.shape[2])
     chunks = cut([r, k, log_decay, v], heads)
@@ -40,22 +41,19 @@ def _linear_attention(r: Any, k: Any, log_decay: Any, v: Any, state: Any) -> Any
     return uncut(y, chunks, int(v.shape[-1])), last
 
 
-def _body(width: int, values: int, dtype: ir.DataType) -> Body:
-    """One chunk: pairs inside it by scores of their own, everything before it through the state."""
-    body = Body("linear_attention", dtype)
-    op = body.op
+def _body(width: int, values: int, dtype: ir.DataType) -> BodyBuilder:
+    """Build one chunk: pairs inside it by their scores, everything before it through the state."""
+    body = BodyBuilder("linear_attention", dtype)
+    op = body
     state, joined = body.input("state", 4), body.input("chunk", 4)
     r, k, w, v = body.split(joined, [width, width, width, values])
     pairs = Pairs(body, w, width)
-    reached = op("Mul", op("Exp", pairs.between()), op("Unsqueeze", k, body.ints(2)))
-    scores = op("Squeeze", op("MatMul", reached, op("Unsqueeze", r, body.ints(4))), body.ints(4))
-    inside = op("MatMul", op("Mul", scores, pairs.earlier_cc), v)
-    carried = op("MatMul", op("Mul", r, op("Exp", pairs.before())), state)
-    kept = op("Mul", op("Transpose", op("Exp", pairs.total()), perm=[0, 1, 3, 2]), state)
-    keys = op("Transpose", op("Mul", k, op("Exp", pairs.after())), perm=[0, 1, 3, 2])
-    body.output(op("Add", kept, op("MatMul", keys, v)), 4)
-    body.output(op("Add", inside, carried), 4)
+    reached = op.Mul(op.Exp(pairs.between()), op.Unsqueeze(k, body.ints(2)))
+    scores = op.Squeeze(op.MatMul(reached, op.Unsqueeze(r, body.ints(4))), body.ints(4))
+    inside = op.MatMul(op.Mul(scores, pairs.earlier_cc), v)
+    carried = op.MatMul(op.Mul(r, op.Exp(pairs.before())), state)
+    kept = op.Mul(op.Transpose(op.Exp(pairs.total()), perm=[0, 1, 3, 2]), state)
+    keys = op.Transpose(op.Mul(k, op.Exp(pairs.after())), perm=[0, 1, 3, 2])
+    body.output(op.Add(kept, op.MatMul(keys, v)), 4)
+    body.output(op.Add(inside, carried), 4)
     return body
-
-
-TRANSLATIONS[torch.ops.archc.linear_attention.default] = _linear_attention

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from archc.compiler.graph.opset import ints, op
-from archc.compiler.graph.subgraph import Body
+from archc.compiler.graph.builder import BodyBuilder, op
 from archc.compiler.ops.recurrences.chunks import scan
-from archc.compiler.ops.recurrences.table import TRANSLATIONS
+from archc.compiler.ops.registry import translates
 
 
 @custom_op("archc::selective_scan", mutates_args=())
@@ -35,28 +34,26 @@ def _(
     return torch.empty_like(x_BSI), torch.empty_like(state_BNI)
 
 
+@translates(torch.ops.archc.selective_scan.default)
 def _selective_scan(x: Any, step: Any, b: Any, c: Any, a: Any, state: Any) -> Any:
-    """Token by token: pairs of positions would each need a number for every channel and every place of its state."""
+    """Build a Scan token by token: pairs of positions would need a number for each channel and element of its state."""
 
     def sequence(value: Any, axis: int) -> Any:
-        return op.Unsqueeze(op.Transpose(value, perm=[1, 0, 2]), ints(axis))
+        return op.Unsqueeze(op.Transpose(value, perm=[1, 0, 2]), op.ints(axis))
 
     scanned = [sequence(step, 2), sequence(op.Mul(step, x), 2), sequence(b, 3), sequence(c, 2)]
-    # A is a state that stays what it is: a body captures nothing.
+    # A is a state that does not change, because a body captures nothing.
     last, _, y = scan(_body(state.dtype), [state, a], scanned, [4])
-    return op.Transpose(op.Squeeze(y, ints(2)), perm=[1, 0, 2]), last
+    return op.Transpose(op.Squeeze(y, op.ints(2)), perm=[1, 0, 2]), last
 
 
-def _body(dtype: ir.DataType) -> Body:
-    body = Body("selective_scan", dtype)
-    op = body.op
+def _body(dtype: ir.DataType) -> BodyBuilder:
+    body = BodyBuilder("selective_scan", dtype)
+    op = body
     state, a = body.input("state", 3), body.input("a", 2)
     step, x, b, c = (body.input(name, 3) for name in ("step", "x", "b", "c"))
-    new = op("Add", op("Mul", op("Exp", op("Mul", step, a)), state), op("Mul", b, x))
+    new = op.Add(op.Mul(op.Exp(op.Mul(step, a)), state), op.Mul(b, x))
     body.output(new, 3)
-    body.output(op("Identity", a), 2)
-    body.output(op("MatMul", c, new), 3)
+    body.output(op.Identity(a), 2)
+    body.output(op.MatMul(c, new), 3)
     return body
-
-
-TRANSLATIONS[torch.ops.archc.selective_scan.default] = _selective_scan

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from archc.compiler.build import bind, build, load_torch, open_slots
 from archc.compiler.contract.rings import find_rings, longest_call
-from archc.compiler.contract.shared_inputs import wire
+from archc.compiler.contract.shared_inputs import find_shared_inputs
 from archc.compiler.modules.model import meta_model
 from archc.runtime.engine import Engine, load
 
@@ -54,7 +54,7 @@ def wanted(spec: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     distance = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
     masks = {
         name: ((distance >= 0) & (distance < (mask.window or LENGTH))).expand(2, 1, LENGTH, LENGTH)
-        for name, mask in module.wiring.masks.items()
+        for name, mask in module.shared_inputs.masks.items()
     }
     positions = torch.arange(LENGTH).expand(2, LENGTH)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_the_last_logits_of_rows_that_end_in_different_calls(engine, rows, wante
 def test_what_may_be_a_ring(spec: Path, change: tuple[str, ...], call: int | None, windows: dict[int, int]) -> None:
     bound = bind(spec, None, "tiny", change)
     assert longest_call(bound) == call
-    assert find_rings(bound, wire(bound), bound.context).windows == windows
+    assert find_rings(bound, find_shared_inputs(bound), bound.context).windows == windows
 
 
 def test_the_portable_graph_has_growing_caches(spec: Path, tmp_path: Path) -> None:

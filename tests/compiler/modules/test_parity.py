@@ -56,7 +56,7 @@ def outputs(model: Model, ids: torch.Tensor) -> torch.Tensor:
     positions = torch.arange(seq).expand(batch, seq)
     seen = torch.ones(batch, 1, seq, seq, dtype=torch.bool)
     is_encoder = model.spec.topology == "encoder"
-    masks = {name: seen if is_encoder else seen.tril() for name in model.wiring.masks}
+    masks = {name: seen if is_encoder else seen.tril() for name in model.shared_inputs.masks}
     types = torch.zeros_like(ids) if model.spec.embedding.token_types else None
     with torch.no_grad():
         result = model(ids, masks, positions, types, positions)

@@ -9,31 +9,24 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from archc.archspec.vocabulary import Activation
-from archc.compiler.graph.opset import op
+from archc.compiler.graph.builder import GraphBuilder
+from archc.compiler.lowerings.activations import activation_nodes, gated_nodes
 from archc.compiler.modules.basic.activations import LEARNED
-from archc.compiler.ops.activations import ACTIVATIONS, activation, activation_nodes, gated, gated_nodes
-from tests.compiler.graphs import model, run, value
+from archc.compiler.ops.activations import ACTIVATIONS, activation, gated
+from tests.compiler.graphs import build, run, typed, value
 
 FLOAT = ir.DataType.FLOAT
 X = np.linspace(-6, 6, 101, dtype=np.float32)
+UP = X[::-1].copy()
 
 
-def computed(write: Callable[..., ir.Value]) -> np.ndarray:
-    """The result of nodes that `write` adds, by ONNX Runtime: write(op, number, x, up)."""
+def computed(make: Callable[[GraphBuilder, ir.Value, ir.Value], ir.Value]) -> NDArray[Any]:
+    """The result of nodes of `x` and `up`, by ONNX Runtime."""
     x, up = value("x", FLOAT, "n"), value("up", FLOAT, "n")
-    nodes: list[ir.Node] = []
-
-    def node(op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        output = getattr(op, op_type)(*inputs, **attributes)
-        nodes.append(output.producer())
-        nodes[-1].name = f"node.{len(nodes)}"
-        return output
-
-    output = write(node, lambda number: node("Constant", value=ir.tensor(np.array(number, np.float32))), x, up)
-    output.type, output.shape = ir.TensorType(FLOAT), ir.Shape(["n"])
-    (result,) = run(model([x, up], nodes, [output]), {"x": X, "up": X[::-1].copy()})
+    (result,) = run(build([x, up], lambda op: [typed(make(op, x, up), "y", FLOAT, "n")]), {"x": X, "up": UP})
     return result
 
 
@@ -44,12 +37,12 @@ def test_the_tables_have_every_activation_of_the_vocabulary() -> None:
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_nodes_compute_what_torch_does(name: str) -> None:
-    actual = computed(lambda op, number, x, _: activation_nodes(op, number, x, name))
+    actual = computed(lambda op, x, _: activation_nodes(op, x, name, FLOAT))
     np.testing.assert_allclose(actual, activation(name)(torch.from_numpy(X)).numpy(), atol=1e-6)
 
 
 def test_a_beta_is_a_factor_inside_silu() -> None:
-    actual = computed(lambda op, number, x, _: activation_nodes(op, number, x, "silu", 1.7))
+    actual = computed(lambda op, x, _: activation_nodes(op, x, "silu", FLOAT, 1.7))
     np.testing.assert_allclose(actual, X / (1 + np.exp(-1.7 * X)), atol=1e-6)
     np.testing.assert_allclose(activation("silu", 1.7)(torch.from_numpy(X)).numpy(), actual, atol=1e-6)
 
@@ -63,6 +56,6 @@ def test_a_beta_is_a_factor_inside_silu() -> None:
     ],
 )
 def test_gated_nodes_compute_what_torch_does(options: tuple[str, float, float, float]) -> None:
-    actual = computed(lambda op, number, x, up: gated_nodes(op, number, x, up, *options))
-    expected = gated(torch.from_numpy(X), torch.from_numpy(X[::-1].copy()), *options)
+    actual = computed(lambda op, x, up: gated_nodes(op, x, up, *options, FLOAT))
+    expected = gated(torch.from_numpy(X), torch.from_numpy(UP), *options)
     np.testing.assert_allclose(actual, expected.numpy(), atol=1e-5)

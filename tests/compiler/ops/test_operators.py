@@ -24,15 +24,17 @@ def test_bodies_agree(batch: int, seq: int, heads: int, kv_heads: int) -> None:
     cos, cache = torch.randn(batch, seq, 2), torch.randn(batch, kv_heads, capacity, width)
     starts = torch.arange(batch)
     check(table.linear.default, x, torch.randn(5, heads * width), torch.randn(5))
+    check(table.layer_norm.default, x, torch.randn(heads * width), torch.randn(heads * width), 1e-3, 1.0)
+    check(table.layer_norm.default, x, None, None, 1e-3)
     check(table.swish.default, x, 1.7)
     check(table.split_heads.default, x, heads)
     check(table.merge_heads.default, q)
-    check(table.rms_norm.default, x, torch.randn(heads * width), 1e-3, 1.0)
-    check(table.layer_norm.default, x, torch.randn(heads * width), torch.randn(heads * width), 1e-3, 1.0)
-    check(table.layer_norm.default, x, None, None, 1e-3)
+    check(table.rms_norm.default, x, torch.randn(heads * width), 1e-3)
     check(table.update_cache.default, cache, k, starts)
     check(table.take_positions.default, x, torch.zeros(batch, 2, dtype=torch.int64))
-    check(table.attention.default, q, k, k, torch.ones(batch, 1, seq, seq).bool(), None, 0.5, 0.0, torch.randn(heads))
+    mask, sinks = torch.ones(batch, 1, seq, seq).bool(), torch.randn(heads)
+    check(table.attention.default, q, k, k, mask, None, 0.5, 0.0, sinks)
+    check(table.attention.default, q, cache, cache, mask, None, 0.5, 0.0, sinks, True)
     stacks = [torch.randn(3, 5, heads * width), torch.randn(3, heads * width, 5), torch.randn(3, 5, heads * width)]
     chosen, shares = torch.ones(batch, seq, 2, dtype=torch.int64), torch.randn(batch, seq, 2)
     check(table.experts.default, x, chosen, shares, *stacks, None, None, torch.randn(3, 5), "silu", 0.5, 1.0, 1.0)
@@ -57,7 +59,7 @@ def test_a_sink_takes_weight_and_gives_nothing() -> None:
     v, mask = torch.ones(1, 2, 3, 4), torch.tensor([True, True, False]).reshape(1, 1, 1, 3)
     sinks = torch.tensor([0.0, 2.0]).log()
     y = ops.attention(q, k, v, mask, None, 1.0, 0.0, sinks)
-    # Two keys of weight 1 each, beside a sink of weight 0 and one of weight 2.
+    # Two keys of weight 1 each, next to a sink of weight 0 and one of weight 2.
     assert y[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.5])
 
 

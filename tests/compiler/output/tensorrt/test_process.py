@@ -205,7 +205,7 @@ def until(condition) -> None:  # type: ignore[no-untyped-def]
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs: one that nobody has waited for yet does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
