@@ -20,9 +20,12 @@ def embedding(projection: words.EmbeddingProjection, eps: float) -> Embedding:
     )
     made = Embedding(word, words.Learned(size=1), torch.float32)
     values = {
-        "tokens.weight": [[0, 0], [3, 1]], "projection.weight": [[1, 0], [0, 1], [2, 0]],
-        "projection.bias": [10, 20, 30], "positions.weight": [[1, 1, -3]], "norm.weight": [1, 1, 1],
-    }  # fmt: skip
+        "tokens.weight": [[0, 0], [3, 1]],
+        "projection.weight": [[1, 0], [0, 1], [2, 0]],
+        "projection.bias": [10, 20, 30],
+        "positions.weight": [[1, 1, -3]],
+        "norm.weight": [1, 1, 1],
+    }
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             rows = torch.tensor(values[name]).float()
