@@ -41,6 +41,7 @@ def embedding(projection: words.EmbeddingProjection, eps: float) -> Embedding:
         # (3, 1, 6) of the projection and (1, 1, −3) of the position are (4, 2, 3).
         (words.EmbeddingProjection(), 1e-9, [THREE, -THREE, 0.0]),
     ],
+    ids=["after the norm, with bias", "after the norm", "before the norm"],
 )
 def test_a_projection_before_and_after_the_norm(
     projection: words.EmbeddingProjection, eps: float, expected: list[float]
