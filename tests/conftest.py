@@ -1,4 +1,4 @@
-"""Settings of every test: no network, quiet libraries, readable ids, and one worker for all checks of a family's case."""
+"""Settings of every test: no network, quiet libraries, readable ids, and one worker for all checks of a case."""
 
 from __future__ import annotations
 
