@@ -78,13 +78,13 @@ def _works_by_row(node: ir.Node, constant: set[ir.Value | None]) -> bool:
 def _move(graph: ir.Graph, take: ir.Node, later: list[ir.Node]) -> None:
     data, positions = map(required, take.inputs)
     constant = _without_rows(graph)
-    taken: dict[ir.Value, ir.Value] = {}
+    gathered: dict[ir.Value, ir.Value] = {}
     for node in later:
         for index, value in enumerate(node.inputs):
             if value is not None and value not in constant and value.producer() not in later:
-                if value not in taken:
-                    taken[value] = _take(graph, value, positions)
-                node.replace_input_with(index, taken[value])
+                if value not in gathered:
+                    gathered[value] = _take(graph, value, positions)
+                node.replace_input_with(index, gathered[value])
         for output in node.outputs:
             output.shape = _asked(output)
     ir.convenience.replace_all_uses_with(take.outputs[0], data)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
-from archc.compiler.graph.values import replace_value
+from archc.compiler.graph.values import replace_value, subgraphs
 
 _BRANCHES = ("then_branch", "else_branch")
 
@@ -94,7 +94,7 @@ def _is_choice(node: ir.Node) -> bool:
         return False
     branches = [node.attributes[name].as_graph() for name in _BRANCHES]
     return all(
-        not any(_graphs(inner) for inner in branch)
+        not any(list(subgraphs(inner)) for inner in branch)
         and all((maker := result.producer()) is not None and maker.graph is branch for result in branch.outputs)
         for branch in branches
     )
@@ -104,28 +104,24 @@ def _may_be_in_both(node: ir.Node) -> bool:
     """Return whether a node may be duplicated: a session packs a matrix again for every product that reads it."""
     matrices = [value for value in node.inputs if value is not None and value.const_value is not None]
     return (
-        not _graphs(node)
+        not list(subgraphs(node))
         and node.op_type != "TensorScatter"
         and all(len(value.shape or ()) < 2 for value in matrices)
         and not any(output.is_graph_output() for output in node.outputs)
     )
 
 
-def _graphs(node: ir.Node) -> list[ir.Graph]:
-    return [attribute.as_graph() for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH]
-
-
 def _reads(node: ir.Node) -> Iterator[ir.Value]:
     """Yield the values that a node and its subgraphs read."""
     yield from (value for value in node.inputs if value is not None)
-    for graph in _graphs(node):
+    for graph in subgraphs(node):
         yield from (value for value in graph.outputs)
         for inner in graph:
             yield from _reads(inner)
 
 
 def _join(graph: ir.Graph, region: _Region) -> None:
-    inside = {*region.nodes, *(inner for node in region.nodes for branch in _graphs(node) for inner in branch)}
+    inside = {*region.nodes, *(inner for node in region.nodes for branch in subgraphs(node) for inner in branch)}
     results = [
         value
         for node in region.nodes
@@ -150,16 +146,16 @@ def _join(graph: ir.Graph, region: _Region) -> None:
 def _dependent(graph: ir.Graph, region: _Region) -> list[ir.Node]:
     """Return the nodes between those of the region that depend on it: they must follow it."""
     inside, left = set(region.nodes), len(region.nodes)
-    made: set[ir.Value] = set()
+    outputs: set[ir.Value] = set()
     later = []
     for node in graph:
         if node in inside:
-            made.update(node.outputs)
+            outputs.update(node.outputs)
             left -= 1
             if not left:
                 break
-        elif not made.isdisjoint(_reads(node)):
-            made.update(node.outputs)
+        elif not outputs.isdisjoint(_reads(node)):
+            outputs.update(node.outputs)
             later.append(node)
     return later
 
@@ -170,9 +166,9 @@ def _branch(region: _Region, name: str, results: Iterable[ir.Value]) -> ir.Graph
     here: dict[ir.Value, ir.Value] = {}
     suffix = name.removesuffix("_branch")
     for node in region.nodes:
-        if _graphs(node):
+        if list(subgraphs(node)):
             branch = node.attributes[name].as_graph()
-            body, made = list(branch), list(branch.outputs)
+            body, outputs = list(branch), list(branch.outputs)
             branch.outputs.clear()
             branch.remove(body)
             for inner in body:
@@ -192,7 +188,7 @@ def _branch(region: _Region, name: str, results: Iterable[ir.Value]) -> ir.Graph
             for value, result in zip(node.outputs, copy.outputs, strict=True):
                 result.name = f"{value.name}.{suffix}" if value.name else value.name
                 result.type, result.shape = value.type, value.shape
-            body, made = [copy], list(copy.outputs)
+            body, outputs = [copy], list(copy.outputs)
         nodes += body
-        here.update(zip(node.outputs, made, strict=True))
+        here.update(zip(node.outputs, outputs, strict=True))
     return ir.Graph([], [here[value] for value in results], nodes=nodes, name=f"{region.nodes[0].name}.{suffix}")

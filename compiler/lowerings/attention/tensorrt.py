@@ -45,8 +45,8 @@ class TensorRtAttention(StandardAttention):
         """Build MatMul → Softmax → MatMul with keys repeated for the query heads, which TensorRT fuses in 16 bits."""
         narrow, wide = dtype_of(q), ir.DataType.FLOAT
         repeats = fixed_size(q, 1) // fixed_size(k, 1)
-        turned = op.Transpose(_repeated(op, k, repeats), perm=[0, 1, 3, 2])
-        scores = op.MatMul(op.Mul(q, op.scalar(scale, narrow)), turned)
+        k_transposed = op.Transpose(_repeated(op, k, repeats), perm=[0, 1, 3, 2])
+        scores = op.MatMul(op.Mul(q, op.scalar(scale, narrow)), k_transposed)
         scores.type = q.type
         if dtype_of(mask) == ir.DataType.BOOL:
             mask = self._added.additive(op, mask, None, wide)

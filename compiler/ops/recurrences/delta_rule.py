@@ -81,10 +81,10 @@ def _body(width: int, values: int, dtype: ir.DataType) -> BodyBuilder:
     y = op.Add(y, op.MatMul(op.Mul(scores(r, through, k), so_far), v))
     y = op.Add(y, op.MatMul(op.Mul(r, op.Exp(op.Add(before, w))), state))
     left = op.Exp(pairs.after())
-    kept = op.Mul(op.Transpose(op.Exp(pairs.total()), perm=[0, 1, 3, 2]), state)
-    for keys, taken in ((b, found), (k, v)):
+    decayed = op.Mul(op.Transpose(op.Exp(pairs.total()), perm=[0, 1, 3, 2]), state)
+    for keys, values_ in ((b, found), (k, v)):
         rows = op.Transpose(op.Mul(keys, left), perm=[0, 1, 3, 2])
-        kept = op.Add(kept, op.MatMul(rows, taken))
-    body.output(kept, 4)
+        decayed = op.Add(decayed, op.MatMul(rows, values_))
+    body.output(decayed, 4)
     body.output(y, 4)
     return body

@@ -52,8 +52,8 @@ def _body(width: int, values: int, dtype: ir.DataType) -> BodyBuilder:
     scores = op.Squeeze(op.MatMul(reached, op.Unsqueeze(r, body.ints(4))), body.ints(4))
     inside = op.MatMul(op.Mul(scores, pairs.earlier_cc), v)
     carried = op.MatMul(op.Mul(r, op.Exp(pairs.before())), state)
-    kept = op.Mul(op.Transpose(op.Exp(pairs.total()), perm=[0, 1, 3, 2]), state)
+    decayed = op.Mul(op.Transpose(op.Exp(pairs.total()), perm=[0, 1, 3, 2]), state)
     keys = op.Transpose(op.Mul(k, op.Exp(pairs.after())), perm=[0, 1, 3, 2])
-    body.output(op.Add(kept, op.MatMul(keys, v)), 4)
+    body.output(op.Add(decayed, op.MatMul(keys, v)), 4)
     body.output(op.Add(inside, carried), 4)
     return body

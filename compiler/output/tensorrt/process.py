@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import archc
 from archc.compiler.errors import BuildError
 from archc.compiler.output.tensorrt.network import ADVICE, AttentionLayer, NetworkReport, Sizes, build, parse
 from archc.compiler.output.tensorrt.package import PACKAGES, load_package
@@ -51,7 +52,9 @@ class BuildRequest:
 
 def build_engine(request: BuildRequest) -> NetworkReport:
     """Build an engine. Raises BuildError if TensorRT refuses the graph, crashes, or is killed."""
-    paths = json.dumps([str(Path(entry).absolute()) for entry in sys.path])
+    # An editable install may find archc through an import hook, which a process without site packages has not.
+    entries = [*sys.path, *(str(Path(entry).parent) for entry in archc.__path__)]
+    paths = json.dumps([str(Path(entry).absolute()) for entry in entries])
     with Path(request.folder, f"{request.engine}.log").open("w+b") as log:
         try:
             # -I and -S: no environment variable and no site package runs code at the start.
