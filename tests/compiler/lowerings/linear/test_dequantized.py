@@ -182,12 +182,12 @@ def test_each_graph_has_its_own_dequantizers() -> None:
 
 def test_a_lookup_that_another_lowering_adds_after_the_product_reads_the_float_table() -> None:
     x, ids, table = value("x", FLOAT, "n", 64), value("ids", INT64, "m"), weight("w", 6, 64)
-    nodes = [semantic("Linear", [x, table], "y", ["n", 6]), semantic("Late", [table, ids], "rows", ["m", 64])]
+    nodes = [semantic("Linear", [x, table], "y", ["n", 6]), semantic("Late", [ids], "rows", ["m", 64])]
     graph = model([x, ids], nodes, [node.outputs[0] for node in nodes], [table])
     weights = DequantizedWeights("int8")
 
     def late(node: ir.Node, op: GraphBuilder) -> Results:
-        rows: ir.Value = op.Gather(*node.inputs, axis=0)
+        rows: ir.Value = op.Gather(table, node.inputs[0], axis=0)
         return rows
 
     Lower({"Linear": weights.linear, "Late": late}, {"Gather": weights.lookup})(graph)
