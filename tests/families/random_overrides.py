@@ -60,7 +60,7 @@ def _places(spec: BoundSpec) -> Iterator[tuple[str, Schema]]:
 
 def _below(path: str, schema: Schema, value: Any) -> Iterator[tuple[str, Schema]]:
     """Yield a key and all keys below it that the bound value has."""
-    if path.split(".")[-1] not in LEFT_OUT:
+    if path.rsplit(".", maxsplit=1)[-1] not in LEFT_OUT:
         yield path, schema
     if isinstance(value, Section):
         for name, key in keys_of(type(value)).items():

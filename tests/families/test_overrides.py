@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,8 @@ def config_of(family: str, folder: Path) -> dict[str, Any]:
     return read_config(folder / family)
 
 
-def outcome(family: str, config: dict[str, Any], seed: int) -> str:
-    """Lower a family with random overrides; return "lowered", or "refused" for an error with a message."""
+def refusal(family: str, config: dict[str, Any], seed: int) -> str | None:
+    """Lower a family with random overrides; return the message of a refusal, or None for a graph."""
     generator = random.Random(f"{family} {seed}")
     name = cases_of(family)[0].spec or family
     overrides, form = random_overrides(generator, load_spec(name).bind(config)), generator.choice(FORMS)
@@ -50,22 +49,22 @@ def outcome(family: str, config: dict[str, Any], seed: int) -> str:
         options = choose_options(*form)
         lower(meta_model(bound, DTYPES[options.dtype]), options, bound.context)
     except Error as error:
-        assert all(": " in line for line in str(error).splitlines()), f"no place: {error}"
-        return "refused"
+        return str(error)
     except Exception as error:
         raise AssertionError(
             f"{family} on {form} with {' '.join(f'--set {text!r}' for text in overrides)}: "
             f"{type(error).__name__}: {error}"
         ) from error
-    return "lowered"
+    return None
 
 
 def check(family: str, folder: Path, seeds: range) -> None:
-    """Check the outcome of each seed; some must be lowered, because a fuzz that only meets refusals tests nothing."""
+    """Check the outcome of each seed; many must be graphs, because a fuzz that meets refusals alone tests nothing."""
     config = config_of(family, folder)
-    outcomes = Counter(outcome(family, config, seed) for seed in seeds)
-    assert outcomes["lowered"] >= len(seeds) // 5, outcomes
-    assert outcomes["refused"] > 0, outcomes
+    messages = [refusal(family, config, seed) for seed in seeds]
+    refusals = [message for message in messages if message is not None]
+    assert len(refusals) <= len(seeds) * 4 // 5
+    assert all(": " in line for message in refusals for line in message.splitlines()), "a place and a fault"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -75,6 +74,6 @@ def test_overrides_end_in_a_graph_or_an_error(family: str, tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("family", (*FAMILIES, *OTHERS))
+@pytest.mark.parametrize("family", [*FAMILIES, *OTHERS])
 def test_many_overrides_end_in_a_graph_or_an_error(family: str, tmp_path: Path) -> None:
     check(family, tmp_path, range(10, 80))
