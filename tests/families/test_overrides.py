@@ -1,0 +1,79 @@
+"""A fuzz of overrides: every combination is a lowered graph, or an error with a place and a remedy."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archc.archspec import load_spec, read_config
+from archc.compiler.contract.inputs_outputs import DTYPES
+from archc.compiler.lower import lower
+from archc.compiler.modules.model import meta_model
+from archc.compiler.options import choose_options
+from archc.error import Error
+from tests.families.collection import cases_of
+from tests.families.random_overrides import random_overrides
+
+FAMILIES = ("llama", "bert", "t5", "deepseek-v2", "jamba", "gemma2", "gpt-oss", "rwkv7", "chatglm", "yuan2")
+# Target, dtype, quantization and cache.
+FORMS = (
+    ("ort-cpu", None, None, None),
+    ("ort-cpu", None, "int8", None),
+    ("ort-cpu", None, "int4", "int8"),
+    ("ort-cuda", None, None, None),
+    ("onnx", None, None, None),
+    ("tensorrt-rtx", None, None, None),
+    ("tensorrt-rtx", None, "int8", None),
+)
+OTHERS = ("rwkv4", "bloom", "qwen", "phi3", "mixtral", "albert", "roberta", "cohere2", "mpt", "opt")
+
+
+@cache
+def config_of(family: str, folder: Path) -> dict[str, Any]:
+    """Return the config.json of the family's first case."""
+    cases_of(family)[0].make().save(folder / family)
+    return read_config(folder / family)
+
+
+def refusal(family: str, config: dict[str, Any], seed: int) -> str | None:
+    """Lower a family with random overrides; return the message of a refusal, or None for a graph."""
+    generator = random.Random(f"{family} {seed}")
+    name = cases_of(family)[0].spec or family
+    overrides, form = random_overrides(generator, load_spec(name).bind(config)), generator.choice(FORMS)
+    try:
+        bound = load_spec(name, overrides).bind(config)
+        options = choose_options(*form)
+        lower(meta_model(bound, DTYPES[options.dtype]), options, bound.context)
+    except Error as error:
+        return str(error)
+    except Exception as error:
+        raise AssertionError(
+            f"{family} on {form} with {' '.join(f'--set {text!r}' for text in overrides)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return None
+
+
+def check(family: str, folder: Path, seeds: range) -> None:
+    """Check the outcome of each seed; many must be graphs, because a fuzz that meets refusals alone tests nothing."""
+    config = config_of(family, folder)
+    messages = [refusal(family, config, seed) for seed in seeds]
+    refusals = [message for message in messages if message is not None]
+    assert len(refusals) <= len(seeds) * 4 // 5
+    assert all(": " in line for message in refusals for line in message.splitlines()), "a place and a fault"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_overrides_end_in_a_graph_or_an_error(family: str, tmp_path: Path) -> None:
+    check(family, tmp_path, range(10))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("family", [*FAMILIES, *OTHERS])
+def test_many_overrides_end_in_a_graph_or_an_error(family: str, tmp_path: Path) -> None:
+    check(family, tmp_path, range(10, 80))
