@@ -137,7 +137,7 @@ class QuantizedWeights:
             accuracy_level=self.kernels.accuracy_level,
             domain=MICROSOFT,
         )
-        # Standard shape inference knows no contributed operator, so that a sum with a bias would have no type.
+        # Standard shape inference does not cover contributed operators, so that a sum with a bias would have no type.
         product.type, product.shape = node.outputs[0].type, node.outputs[0].shape
         return product if self.kernels.bias else with_bias(op, product, bias)
 

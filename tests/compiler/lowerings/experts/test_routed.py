@@ -119,7 +119,7 @@ def test_a_single_expert_is_not_split() -> None:
 
 @pytest.mark.parametrize("options", [Options(), Options("silu", 1.7, 0.8, 1.0)], ids=["swiglu", "clamped"])
 def test_rows_between_projections_are_described(options: Options) -> None:
-    """A lowering of products needs to know that an expert may have no rows."""
+    """The lowering of products reads from the axis that an expert may have no rows."""
     seen = []
 
     def record(node: ir.Node, op: Any) -> Any:

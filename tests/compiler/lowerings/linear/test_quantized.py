@@ -100,7 +100,7 @@ def test_blocks_have_a_scale_each(bits: Bits, kernels: Kernels, biased: bool) ->
     level = 4 if kernels is CPU else 0
     assert attributes == {"K": K, "N": N, "bits": bits, "block_size": 32, "accuracy_level": level}
     assert len(node.inputs) == (6 if biased and kernels is CPU else 3), "the kernel for CUDA adds no bias"
-    assert node.outputs[0].dtype == FLOAT, "shape inference knows no contributed operator"
+    assert node.outputs[0].dtype == FLOAT, "shape inference does not cover contributed operators"
     assert set(weights_of(graph)) == {f"w.int{bits}", f"w.int{bits}.scale", *["w.bias"] * biased}
 
 
