@@ -1,8 +1,8 @@
-"""Latent attention's forms side by side, and the cache of each: python benchmarks/latent.py.
+"""Forms of latent attention side by side, and the cache of each: python benchmarks/latent.py.
 
 One layer's attention on ONNX Runtime's CPU provider in float32, projections left out, at the sizes of DeepSeek-V2-Lite.
-`heads` is what a cache of every head's keys and values would give; the others read a cache of latents. `chosen` is what
-`--target ort-cpu` builds. Milliseconds, medians; they belong to the machine.
+`heads` reads a cache of every head's keys and values, the others a cache of latents. `chosen` is the form of
+`--target ort-cpu`. Milliseconds, medians; they depend on the machine.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import torch
-from archc.compiler.passes.attention.grouped_attention import group_attention
-from archc.compiler.passes.attention.latent_forms import choose_latent_form
 from torch import Tensor
 
+from archc.compiler.contract.rings import Rings
 from archc.compiler.contract.types import TensorType
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
-from archc.compiler.passes.clean import clean
+from archc.compiler.targets import Choices, ort_cpu
 from archc.compiler.tracing.parts import Part, record
 
 HEADS, NOPE, ROPE, VALUE, LATENT, LAYERS = 16, 128, 64, 128, 512, 27
@@ -31,7 +30,7 @@ SCALE = (NOPE + ROPE) ** -0.5
 
 
 class OfLatents(torch.nn.Module):
-    """Queries in two parts, what is cached [1, 1, T, LATENT + ROPE] and a mask; the weights are constants."""
+    """Queries in two parts over cached latents [1, 1, T, LATENT + ROPE] with a mask; the weights are constants."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,26 +71,31 @@ def traced(module: torch.nn.Module, names: Sequence[str]) -> ir.Model:
             shape[2:] = ["seq", "total"]
         else:
             shape[2] = axes[name]
-        types[f"given.{name}"] = TensorType(tensor.dtype, tuple(shape))
-    return record(Part(module, lambda given: [module(*given.values())], types))[0]
+        types[f"input.{name}"] = TensorType(tensor.dtype, tuple(shape))
+    return record(Part(module, lambda tensors: [module(*tensors.values())], types))[0]
 
 
-def always_expanded(model: ir.Model) -> int:
-    """Both forms, of which the expanded one is taken whatever the lengths."""
-    count = choose_latent_form(model)
-    yes = ir.Value(name="yes", const_value=ir.tensor(np.array([True]), name="yes"))
-    model.graph.register_initializer(yes)
-    for node in model.graph:
-        if node.op_type == "If":
-            node.replace_input_with(0, yes)
-    return count
-
-
-def session(model: ir.Model, passes: Sequence[Callable[[ir.Model], int]], threads: int) -> onnxruntime.InferenceSession:
-    """Load a copy of the graph after the passes."""
+def with_form(model: ir.Model, expanded: bool) -> ir.Model:
+    """Return a copy of a lowered graph that has one form for all lengths."""
     model = model.clone()
-    for graph_pass in passes:
+    fixed = ir.Value(name="fixed", const_value=ir.tensor(np.array([expanded]), name="fixed"))
+    model.graph.register_initializer(fixed)
+    for node in model.graph:
+        condition = node.inputs[0] if node.op_type == "If" else None
+        if condition is not None and (maker := condition.producer()) is not None and maker.op_type == "Less":
+            node.replace_input_with(0, fixed)
+    return model
+
+
+def lowered(model: ir.Model) -> ir.Model:
+    """Return a graph as `--target ort-cpu` lowers it."""
+    for graph_pass in ort_cpu.passes(Choices(rings=Rings(), slots=8192, decodes=True)):
         graph_pass(model)
+    return model
+
+
+def session(model: ir.Model, threads: int) -> onnxruntime.InferenceSession:
+    """Load a graph."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -99,10 +103,10 @@ def session(model: ir.Model, passes: Sequence[Callable[[ir.Model], int]], thread
     return onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
 
 
-def milliseconds(form: onnxruntime.InferenceSession, given: dict[str, Tensor], seconds: float) -> float:
+def milliseconds(form: onnxruntime.InferenceSession, tensors: dict[str, Tensor], seconds: float) -> float:
     """Return the median of one call, after a first one that does not count."""
     names = [item.name for item in form.get_inputs()]
-    feeds = {name: onnxruntime.OrtValue.ortvalue_from_numpy(given[name[6:]].numpy()) for name in names}
+    feeds = {name: onnxruntime.OrtValue.ortvalue_from_numpy(tensors[name[6:]].numpy()) for name in names}
     form.run_with_ort_values(None, feeds)
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
@@ -116,15 +120,15 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
     options.add_argument("--seconds", type=float, default=0.5, help="for each figure")
-    given = options.parse_args()
+    args = options.parse_args()
 
-    latents = traced(OfLatents(), ("q", "rotated", "mask", "stored"))
-    heads = traced(OfHeads(), ("q", "rotated", "mask", "k", "v"))
+    latents = lowered(traced(OfLatents(), ("q", "rotated", "mask", "stored")))
+    heads = lowered(traced(OfHeads(), ("q", "rotated", "mask", "k", "v")))
     forms = {
-        "chosen": session(latents, (choose_latent_form, group_attention, clean), given.threads),
-        "absorbed": session(latents, (group_attention, clean), given.threads),
-        "expanded": session(latents, (always_expanded, group_attention, clean), given.threads),
-        "heads": session(heads, (group_attention, clean), given.threads),
+        "chosen": session(latents, args.threads),
+        "absorbed": session(with_form(latents, expanded=False), args.threads),
+        "expanded": session(with_form(latents, expanded=True), args.threads),
+        "heads": session(heads, args.threads),
     }
     for name, width in (("latents", LATENT + ROPE), ("heads", HEADS * (NOPE + ROPE + VALUE))):
         print(f"a cache of {name:8} {4 * width:7,} bytes a token and layer, {4 * width * LAYERS:9,} in {LAYERS} layers")
@@ -132,7 +136,7 @@ def main() -> None:
     for live in (512, 4096):
         for queries in (1, 16, 128, 512):
             call = inputs(queries, live)
-            figures = (milliseconds(form, call, given.seconds) for form in forms.values())
+            figures = (milliseconds(form, call, args.seconds) for form in forms.values())
             print(f"{queries:>10} {live:>6}" + "".join(f"{figure:>10.2f}" for figure in figures), flush=True)
 
 
