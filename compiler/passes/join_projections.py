@@ -72,7 +72,8 @@ class JoinProjections(ir.passes.InPlacePass):
         joined = [group for group in joined if all(_readers(projection) <= linears for projection in group)]
         for group in joined:
             _join(graph, group)
-        drop_unused_initializers(graph)
+        if joined:
+            drop_unused_initializers(graph)
         return ir.passes.PassResult(model, modified=bool(joined))
 
 
