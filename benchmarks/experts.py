@@ -19,9 +19,15 @@ from limits import float32_rate, memory_bandwidth
 import archc
 
 SIZES = {
-    "hidden_size": 1024, "moe_intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 8,
-    "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 256, "max_position_embeddings": 4096,
-}  # fmt: skip
+    "hidden_size": 1024,
+    "moe_intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "vocab_size": 256,
+    "max_position_embeddings": 4096,
+}
 
 
 def main() -> None:
@@ -35,8 +41,10 @@ def main() -> None:
 
     bandwidth, rate = memory_bandwidth(given.threads), float32_rate()
     print(f"{given.threads} threads, {bandwidth / 1e9:.1f} GB/s, {rate / 1e9:.0f} GFLOP/s float32 by numpy")
-    print(f"{given.per_token} experts a token of {SIZES['hidden_size']} x {SIZES['moe_intermediate_size']}, "
-          f"{SIZES['num_hidden_layers']} layers; the least of several calls")  # fmt: skip
+    print(
+        f"{given.per_token} experts a token of {SIZES['hidden_size']} x {SIZES['moe_intermediate_size']}, "
+        f"{SIZES['num_hidden_layers']} layers; the least of several calls"
+    )
     print("experts  tokens   ms a call   ms by memory   share   ms by arithmetic   share   load s")
     for experts in given.experts:
         with tempfile.TemporaryDirectory() as folder:
@@ -64,8 +72,10 @@ def measure(plan: Path, experts: int, given: argparse.Namespace, bandwidth: floa
         memory = (others + routed * used) / bandwidth
         arithmetic = tokens * engine.manifest.flops_per_token / rate
         took = fastest(engine, tokens, given.seconds)
-        print(f"{experts:7} {tokens:7} {took * 1e3:11.2f} {memory * 1e3:14.2f} {memory / took:7.0%} "
-              f"{arithmetic * 1e3:18.2f} {arithmetic / took:7.0%} {loaded:8.1f}")  # fmt: skip
+        print(
+            f"{experts:7} {tokens:7} {took * 1e3:11.2f} {memory * 1e3:14.2f} {memory / took:7.0%} "
+            f"{arithmetic * 1e3:18.2f} {arithmetic / took:7.0%} {loaded:8.1f}"
+        )
     engine.close()
 
 

@@ -59,8 +59,9 @@ def run(interpreter: str, folder: Path, workers: str, any_torch: bool) -> tuple[
     extras = "cpu,build,dev" if whole else "cpu,cli,test"
     install = [python, "-m", "pip", "install", "--quiet", "-c", "constraints.txt", "-e", f".[{extras}]"]
     subprocess.run(install, cwd=ROOT, check=True)
-    version = subprocess.run([python, "-c", "import platform; print(platform.python_version())"], check=True,
-                             capture_output=True, text=True).stdout.strip()  # fmt: skip
+    version = subprocess.run(
+        [python, "-c", "import platform; print(platform.python_version())"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     command = [python, "-m", "pytest", "-n", workers, "-m", "not slow", *(() if whole else WITHOUT_TORCH)]
     output = list[str]()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tests:

@@ -1,8 +1,10 @@
-"""Settings of every test: no network, quiet libraries, and one worker for all checks of a family's case."""
+"""Settings of every test: no network, quiet libraries, readable ids, and one worker for all checks of a case."""
 
 from __future__ import annotations
 
+import enum
 import os
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +12,15 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+_NAMED = (str, bytes, int, float, complex, type(None), re.Pattern, enum.Enum)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> None:
+    """Refuse a parameter whose id would be a number or "<lambda>"; others have the default id."""
+    if not isinstance(val, _NAMED) and getattr(val, "__name__", "<lambda>") == "<lambda>":
+        raise ValueError(f"parameter {argname!r} has no readable id; use pytest.param(..., id=...) or ids=")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -16,8 +16,15 @@ from types import ModuleType
 import pytest
 
 BUILD_PACKAGES = {
-    "cuda", "huggingface_hub", "onnx_ir", "onnxscript", "safetensors", "tensorrt_rtx", "torch", "transformers",
-}  # fmt: skip
+    "cuda",
+    "huggingface_hub",
+    "onnx_ir",
+    "onnxscript",
+    "safetensors",
+    "tensorrt_rtx",
+    "torch",
+    "transformers",
+}
 
 
 class _Attempts(MetaPathFinder):

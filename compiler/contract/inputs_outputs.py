@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from msgspec import convert
+from onnx_ir.tensor_adapters import from_torch_dtype
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.dtypes import torch_dtype
+from archc.compiler.contract.dtypes import dtype_name, torch_dtype
 from archc.compiler.contract.shared_inputs import SOURCE_MASK, SOURCE_MASK_TYPE, SharedInputs, mask_type
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, StateType, layer_state
 from archc.compiler.contract.types import TensorType
@@ -15,7 +16,6 @@ from archc.plan import manifest
 
 DTYPES = {name: torch_dtype(name) for name in ("float32", "float16", "bfloat16")}
 """The dtypes that a graph computes in."""
-_NAMES = {**{dtype: name for name, dtype in DTYPES.items()}, torch.int64: "int64", torch.bool: "bool"}
 
 TOKENS = TensorType(torch.int64, ("batch", "seq"))
 BLOCKS = TensorType(torch.int64, ("batch", 2, "seq"))
@@ -78,7 +78,7 @@ def layer_needs_lengths(layer: words.Layer) -> bool:
 
 
 def _tensor(kind: TensorType) -> dict[str, object]:
-    return {"dtype": _NAMES[kind.dtype], "shape": list(kind.shape)}
+    return {"dtype": dtype_name(from_torch_dtype(kind.dtype)), "shape": list(kind.shape)}
 
 
 def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[manifest.Input]:

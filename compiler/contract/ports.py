@@ -15,9 +15,9 @@ from typing import Any
 import onnx_ir as ir
 from msgspec import convert, to_builtins
 
+from archc.compiler.contract.dtypes import dtype_name
 from archc.compiler.graph.values import dtype_of, shape_of
 from archc.plan import manifest
-from archc.plan.dtypes import DTYPES, DTypeName
 
 MODEL, ENCODER = "model", "encoder"
 """Names of graphs: the one that every call runs, and an encoder-decoder's encoder, which runs once a sequence."""
@@ -25,7 +25,6 @@ MODEL, ENCODER = "model", "encoder"
 PORT = "archc.port"
 _STATE = "state"
 _AXES = "axes"  # names, in the contract, of axes to which the graph gives one size
-_NAMES = {dtype.onnx: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,6 @@ def state_kind(value: ir.Value) -> str | None:
 def is_mask(value: ir.Value) -> bool:
     """Return whether a value is an attention mask among the graph's inputs."""
     return port(value).get("role") == "mask"
-
-
-def dtype_name(dtype: ir.DataType) -> DTypeName:
-    """Return the manifest's name of an element type."""
-    return _NAMES[dtype.value]  # type: ignore[return-value]
 
 
 def describe(graph: ir.Graph) -> Contract:

@@ -140,6 +140,7 @@ def register_initializer(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value
     """Return the graph's initializer of a tensor, which is registered if its name is new."""
     assert tensor.name is not None
     if tensor.name not in graph.initializers:
+        assert isinstance(tensor.shape, ir.Shape)
         value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
         graph.register_initializer(value)
     return graph.initializers[tensor.name]

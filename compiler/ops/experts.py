@@ -1,7 +1,6 @@
-"""The experts of a mixture as one operator: in torch, and as one node of our own, `archc.Experts`.
+"""Routed experts of a mixture as one operator, which stays one node `archc.Experts` until a target's lowering.
 
-No standard operator says it, and what a runtime makes of it best differs: each target has a pass that replaces the node
-(`compiler.passes.experts`). So no plan and no ONNX folder has it.
+No standard operator computes them, and the best form differs between runtimes (`archc.compiler.lowerings.experts`).
 
 Shape suffixes as in `archc.compiler.ops.operators`, and: E experts, A experts a token uses.
 """

@@ -49,7 +49,7 @@ def _is_residual(node: ir.Node, dtypes: tuple[ir.DataType, ...]) -> bool:
 def _is_plain(node: ir.Node) -> bool:
     """Return whether a norm is over the last axis, has a weight of that width and no further outputs."""
     axis = node.attributes.get_int("axis", -1)
-    used = [output for output in node.outputs[1:] if output.uses()]
+    used = [output for output in node.outputs[1:] if output.uses() or output.is_graph_output()]
     weight = node.inputs[1]
     return axis in (-1, 2) and not used and weight is not None and weight.shape is not None and len(weight.shape) == 1
 

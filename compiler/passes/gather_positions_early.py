@@ -68,11 +68,16 @@ def _without_rows(graph: ir.Graph) -> set[ir.Value | None]:
 def _works_by_row(node: ir.Node, constant: set[ir.Value | None]) -> bool:
     """Return whether each row of a node's result [B, S, N] depends on that row of its inputs only."""
     rows = [value for value in node.inputs if value not in constant]
-    if not all(value is not None and value.shape is not None and len(value.shape) == 3 for value in rows):
+    if not all(value is not None and _has_rows(value) for value in rows):
         return False
     if not node.domain and node.op_type in _ELEMENTWISE:
         return True
     return node.domain == ARCHC and node.op_type in _BY_ROW and rows == [node.inputs[0]]
+
+
+def _has_rows(value: ir.Value) -> bool:
+    """Return whether a value is [B, S, N]; an axis B or S of a fixed size is broadcast."""
+    return value.shape is not None and len(value.shape) == 3 and not any(isinstance(n, int) for n in value.shape[:2])
 
 
 def _move(graph: ir.Graph, take: ir.Node, later: list[ir.Node]) -> None:

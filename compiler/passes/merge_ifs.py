@@ -178,9 +178,13 @@ def _branch(region: _Region, name: str, results: Iterable[ir.Value]) -> ir.Graph
         else:
             inputs = [None if value is None else here.get(value, value) for value in node.inputs]
             copy = ir.Node(
-                node.domain, node.op_type, inputs, node.attributes.values(), num_outputs=len(node.outputs),
+                node.domain,
+                node.op_type,
+                inputs,
+                node.attributes.values(),
+                num_outputs=len(node.outputs),
                 name=f"{node.name}.{suffix}",
-            )  # fmt: skip
+            )
             for value, result in zip(node.outputs, copy.outputs, strict=True):
                 result.name = f"{value.name}.{suffix}" if value.name else value.name
                 result.type, result.shape = value.type, value.shape

@@ -26,9 +26,11 @@ class SeparateProducts(ir.passes.InPlacePass):
                 readers.setdefault(required(node.inputs[0]), []).append(node)
         weights = [_dequantizer(node) for nodes in readers.values() for node in nodes]
         shared = len(set(weights)) < len(weights)
-        if shared or any(node.op_type == "Scan" for node in graph):
+        fails = shared or any(node.op_type == "Scan" for node in graph)
+        modified = fails and any(len(nodes) > 1 for nodes in readers.values())
+        if modified:
             _separate(graph, readers)
-        return ir.passes.PassResult(model, modified=bool(readers))
+        return ir.passes.PassResult(model, modified=modified)
 
 
 def _separate(graph: ir.Graph, readers: dict[ir.Value, list[ir.Node]]) -> None:

@@ -19,6 +19,7 @@ import torch
 from onnx_ir.tensor_adapters import from_torch_dtype, to_torch_dtype
 
 from archc.compiler.graph.builder import op
+from archc.compiler.graph.values import dtype_of
 
 Translation = Callable[..., Any]
 _aten = torch.ops.aten
@@ -44,7 +45,7 @@ def _of_one_type(x: Any, y: Any) -> tuple[Any, Any]:
 def _example(x: Any) -> Any:
     """Return an operand that type promotion treats alike: a number, or a tensor of the same dtype and rank."""
     if isinstance(x, ir.Value):
-        return torch.empty([1] * len(x.shape or ()), dtype=to_torch_dtype(x.dtype))
+        return torch.empty([1] * len(x.shape or ()), dtype=to_torch_dtype(dtype_of(x)))
     return x if isinstance(x, (bool, int, float)) else 1
 
 

@@ -55,6 +55,7 @@ class Assembler:
         for name, value in piece.weights.items():
             mapping[value] = self.weight(stage.part.owner.get_parameter(name))
         for value in piece.constants:
+            assert value.const_value is not None
             mapping[value] = intern_constant(self.graph, value.const_value)
         for node in piece.nodes:
             self.graph.append(_copy_node(node, mapping, f"{stage.name}."))

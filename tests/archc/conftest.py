@@ -16,9 +16,13 @@ from archc.cli.app import main
 TINY = Path(__file__).parent.parent.parent / "examples" / "tiny-qwen2"
 SMALL = ["d_model=32", "num_heads=2", "d_ff=48", "vocab_size=60", "num_layers=2", "context_length=40"]
 SMALL_BERT = [
-    "hidden_size=32", "num_attention_heads=2", "intermediate_size=48", "vocab_size=60", "num_hidden_layers=2",
+    "hidden_size=32",
+    "num_attention_heads=2",
+    "intermediate_size=48",
+    "vocab_size=60",
+    "num_hidden_layers=2",
     "max_position_embeddings=40",
-]  # fmt: skip
+]
 
 
 def sets(values: list[str]) -> list[str]:

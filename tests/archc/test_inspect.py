@@ -12,10 +12,22 @@ from archc.archspec import find_spec
 from tests.archc.conftest import SMALL, TINY, Archc, sets
 
 SPEC_KEYS = {
-    "kind", "family", "description", "topology", "context", "size", "parameters", "weight_bytes",
-    "state_bytes_per_token", "state_bytes_fixed", "flops_per_token", "attention_flops_per_token_and_position",
-    "config", "layers", "tensors",
-}  # fmt: skip
+    "kind",
+    "family",
+    "description",
+    "topology",
+    "context",
+    "size",
+    "parameters",
+    "weight_bytes",
+    "state_bytes_per_token",
+    "state_bytes_fixed",
+    "flops_per_token",
+    "attention_flops_per_token_and_position",
+    "config",
+    "layers",
+    "tensors",
+}
 
 
 def test_small_lm(archc: Archc) -> None:
@@ -88,9 +100,11 @@ def test_sizes(archc: Archc) -> None:
 def test_checkpoint_folder_shows_where_tensors_are(archc: Archc, tmp_path: Path) -> None:
     found = archc("inspect", TINY, "--json").json
     assert found["tensors"][0] == {
-        "name": "embedding.tokens.weight", "shape": found["tensors"][0]["shape"],
-        "count": found["tensors"][0]["count"], "checkpoint": "model.embed_tokens.weight",
-    }  # fmt: skip
+        "name": "embedding.tokens.weight",
+        "shape": found["tensors"][0]["shape"],
+        "count": found["tensors"][0]["count"],
+        "checkpoint": "model.embed_tokens.weight",
+    }
     assert "CHECKPOINT" in archc("inspect", "qwen2", "--weights", TINY).out
     shutil.copy(TINY / "config.json", tmp_path)
     assert "CHECKPOINT" not in archc("inspect", tmp_path).out

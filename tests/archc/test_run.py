@@ -24,9 +24,11 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     # A shell that starts jobs in the background lets them ignore SIGINT, and the test with them.
     return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
         [sys.executable, "-m", "archc", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
 
 
 def test_text_is_what_the_engine_writes(archc: Archc, qwen: Path) -> None:

@@ -124,9 +124,13 @@ def test_encoder(archc: Archc, tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
         max_position_embeddings=40,
-    )  # fmt: skip
+    )
     BertModel(config).save_pretrained(tmp_path / "bert")
     assert archc("build", tmp_path / "bert", "-o", tmp_path / "engine.plan").code == 0
     result = archc("verify", tmp_path / "engine.plan", "--weights", tmp_path / "bert", "--json")

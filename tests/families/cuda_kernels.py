@@ -19,17 +19,26 @@ from tests.families.graph_rules import ALLOWED, OPSET
 
 DATA = Path(__file__).parent / "data" / "cuda_kernels.json"
 CONTRIBUTED = (
-    "SkipSimplifiedLayerNormalization", "SkipLayerNormalization", "GroupQueryAttention", "MatMulNBits",
+    "SkipSimplifiedLayerNormalization",
+    "SkipLayerNormalization",
+    "GroupQueryAttention",
+    "MatMulNBits",
     "GatherBlockQuantized",
-)  # fmt: skip
+)
 _NO_END = 2**31 - 1
 # Operators that need no kernel on the device.
 WITHOUT_KERNEL = {"Constant": "becomes an initializer when the graph is loaded"}
 _NAMES = {
-    TensorProto.FLOAT: "float", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16",
-    TensorProto.DOUBLE: "double", TensorProto.INT64: "int64", TensorProto.INT32: "int32", TensorProto.BOOL: "bool",
-    TensorProto.UINT8: "uint8", TensorProto.INT8: "int8",
-}  # fmt: skip
+    TensorProto.FLOAT: "float",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.BFLOAT16: "bfloat16",
+    TensorProto.DOUBLE: "double",
+    TensorProto.INT64: "int64",
+    TensorProto.INT32: "int32",
+    TensorProto.BOOL: "bool",
+    TensorProto.UINT8: "uint8",
+    TensorProto.INT8: "int8",
+}
 Kernels = dict[str, list[tuple[tuple[int, int], dict[str, list[str]]]]]
 
 

@@ -55,9 +55,14 @@ def _peers(prompt: list[int], dtype: str, weights: int, bandwidth: float | None)
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
-        vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
-        num_key_value_heads=2, tie_word_embeddings=True,
-    )  # fmt: skip
+        vocab_size=151936,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
     with torch.device("cuda"):
         model = Qwen2ForCausalLM(config).to(getattr(torch, dtype)).eval()
     model.generation_config.eos_token_id = None

@@ -13,9 +13,16 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "embedding_size": 34, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 4,
-    "num_attention_heads": 6, "max_position_embeddings": 40, "type_vocab_size": 3, "layer_norm_eps": 1e-1,
-}  # fmt: skip
+    "vocab_size": 151,
+    "embedding_size": 34,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 40,
+    "type_vocab_size": 3,
+    "layer_norm_eps": 1e-1,
+}
 
 
 def albert(
@@ -32,18 +39,24 @@ def with_pooler(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The masked-language model among all that was pretrained."""
     width = SIZES["hidden_size"]
     return tensors | {
-        "albert.pooler.weight": torch.ones(width, width), "albert.pooler.bias": torch.ones(width),
-        "sop_classifier.classifier.weight": torch.ones(2, width), "sop_classifier.classifier.bias": torch.ones(2),
+        "albert.pooler.weight": torch.ones(width, width),
+        "albert.pooler.bias": torch.ones(width),
+        "sop_classifier.classifier.weight": torch.ones(2, width),
+        "sop_classifier.classifier.bias": torch.ones(2),
         "predictions.decoder.bias": tensors["predictions.bias"].clone(),
-    }  # fmt: skip
+    }
 
 
 def published(config: dict[str, Any]) -> dict[str, Any]:
     """Return further keys of published files."""
     return config | {
-        "down_scale_factor": 1, "gap_size": 0, "inner_group_num": 1, "net_structure_type": 0, "num_memory_blocks": 0,
+        "down_scale_factor": 1,
+        "gap_size": 0,
+        "inner_group_num": 1,
+        "net_structure_type": 0,
+        "num_memory_blocks": 0,
         "position_embedding_type": "absolute",
-    }  # fmt: skip
+    }
 
 
 Encoder = partial(Case, topology="encoder")

@@ -42,11 +42,13 @@ class Answering(FromTransformers):
             hidden = self.model.get_encoder()(torch.tensor([list(source)])).last_hidden_state
             logits = [
                 self.model(
-                    encoder_outputs=BaseModelOutput(hidden), decoder_input_ids=part, past_key_values=cache,
+                    encoder_outputs=BaseModelOutput(hidden),
+                    decoder_input_ids=part,
+                    past_key_values=cache,
                     use_cache=True,
                 ).logits[0]
                 for part in parts
-            ]  # fmt: skip
+            ]
         return torch.cat(logits).numpy()
 
 

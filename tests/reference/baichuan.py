@@ -39,11 +39,20 @@ class Baichuan(ByHand):
         self.layers, self.heads, self.eps, self.alibi, self.norm_head = layers, heads, 1e-2, alibi, norm_head
         context = {"model_max_length": 80} if alibi else {"max_position_embeddings": 80}
         config = {
-            "model_type": "baichuan", "architectures": [architecture], "vocab_size": vocab, "hidden_size": width,
-            "intermediate_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-            "hidden_act": "silu", "rms_norm_eps": self.eps, "tie_word_embeddings": False,
-            "initializer_range": 0.02, **context, **more,
-        }  # fmt: skip
+            "model_type": "baichuan",
+            "architectures": [architecture],
+            "vocab_size": vocab,
+            "hidden_size": width,
+            "intermediate_size": hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "hidden_act": "silu",
+            "rms_norm_eps": self.eps,
+            "tie_word_embeddings": False,
+            "initializer_range": 0.02,
+            **context,
+            **more,
+        }
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, width)}
         buffers = {}
         for n in range(layers):

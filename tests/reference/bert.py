@@ -13,9 +13,15 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "max_position_embeddings": 40, "type_vocab_size": 3, "layer_norm_eps": 1e-1,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 40,
+    "type_vocab_size": 3,
+    "layer_norm_eps": 1e-1,
+}
 
 
 def bert(class_name: str, seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
@@ -39,9 +45,11 @@ def with_pooler(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The masked-language model among all that was pretrained, as published files have it."""
     width = SIZES["hidden_size"]
     return tensors | {
-        "bert.pooler.dense.weight": torch.ones(width, width), "bert.pooler.dense.bias": torch.ones(width),
-        "cls.seq_relationship.weight": torch.ones(2, width), "cls.seq_relationship.bias": torch.ones(2),
-    }  # fmt: skip
+        "bert.pooler.dense.weight": torch.ones(width, width),
+        "bert.pooler.dense.bias": torch.ones(width),
+        "cls.seq_relationship.weight": torch.ones(2, width),
+        "cls.seq_relationship.bias": torch.ones(2),
+    }
 
 
 def with_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

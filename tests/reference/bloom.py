@@ -12,8 +12,12 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "n_layer": 3, "n_head": 12, "layer_norm_epsilon": 1e-2,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "n_layer": 3,
+    "n_head": 12,
+    "layer_norm_epsilon": 1e-2,
+}
 
 
 def bloom(seed: int, weights: Rename | None = None, respell: Respell | None = None, **changes: Any) -> FromTransformers:
@@ -31,10 +35,17 @@ def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Return further keys of the published files, with another name for a size."""
     return {name: value for name, value in config.items() if name != "hidden_size"} | {
-        "n_embed": config["hidden_size"], "seq_length": 64, "attention_softmax_in_fp32": True, "skip_bias_add": True,
-        "masked_softmax_fusion": True, "bias_dropout_fusion": True, "offset_alibi": 100, "unk_token_id": 0,
-        "pretraining_tp": 4, "skip_bias_add_qkv": False,
-    }  # fmt: skip
+        "n_embed": config["hidden_size"],
+        "seq_length": 64,
+        "attention_softmax_in_fp32": True,
+        "skip_bias_add": True,
+        "masked_softmax_fusion": True,
+        "bias_dropout_fusion": True,
+        "offset_alibi": 100,
+        "unk_token_id": 0,
+        "pretraining_tp": 4,
+        "skip_bias_add_qkv": False,
+    }
 
 
 CASES = (

@@ -26,18 +26,32 @@ class ChatGlm(ByHand):
     def __init__(self, seed: int, *, vocab: int, width: int, layers: int, heads: int, hidden: int) -> None:
         self.layers, self.heads = layers, heads
         config = {
-            "model_type": "chatglm", "architectures": ["ChatGLMModel"], "vocab_size": vocab, "hidden_size": width,
-            "num_layers": layers, "num_attention_heads": heads, "inner_hidden_size": hidden,
-            "max_sequence_length": 64, "layernorm_epsilon": EPS, "position_encoding_2d": True,
-            "mask_token_id": MASK, "gmask_token_id": GMASK, "bos_token_id": BOS, "eos_token_id": 145,
-            "pad_token_id": 3, "use_cache": True, "torch_dtype": "float16",
-        }  # fmt: skip
+            "model_type": "chatglm",
+            "architectures": ["ChatGLMModel"],
+            "vocab_size": vocab,
+            "hidden_size": width,
+            "num_layers": layers,
+            "num_attention_heads": heads,
+            "inner_hidden_size": hidden,
+            "max_sequence_length": 64,
+            "layernorm_epsilon": EPS,
+            "position_encoding_2d": True,
+            "mask_token_id": MASK,
+            "gmask_token_id": GMASK,
+            "bos_token_id": BOS,
+            "eos_token_id": 145,
+            "pad_token_id": 3,
+            "use_cache": True,
+            "torch_dtype": "float16",
+        }
         shapes: dict[str, tuple[int, ...]] = {"transformer.word_embeddings.weight": (vocab, width)}
         for n in range(layers):
             matrices = {
-                "attention.query_key_value": (3 * width, width), "attention.dense": (width, width),
-                "mlp.dense_h_to_4h": (hidden, width), "mlp.dense_4h_to_h": (width, hidden),
-            }  # fmt: skip
+                "attention.query_key_value": (3 * width, width),
+                "attention.dense": (width, width),
+                "mlp.dense_h_to_4h": (hidden, width),
+                "mlp.dense_4h_to_h": (width, hidden),
+            }
             for name, shape in matrices.items():
                 shapes[f"transformer.layers.{n}.{name}.weight"] = shape
                 shapes[f"transformer.layers.{n}.{name}.bias"] = shape[:1]
@@ -87,8 +101,10 @@ class ChatGlm(ByHand):
         heads = []
         for h in range(self.heads):
             q, k, v = fused[:, h].split(size, dim=-1)
-            q, k = (torch.cat((self.turn(part[:, : size // 2], text), self.turn(part[:, size // 2 :], block)), -1)
-                    for part in (q, k))  # fmt: skip
+            q, k = (
+                torch.cat((self.turn(part[:, : size // 2], text), self.turn(part[:, size // 2 :], block)), -1)
+                for part in (q, k)
+            )
             scores = (q @ k.T / math.sqrt(size)).masked_fill(~seen, -1e4)
             heads.append(scores.softmax(dim=-1) @ v)
         return self.affine(f"layers.{n}.attention.dense", torch.cat(heads, dim=-1))

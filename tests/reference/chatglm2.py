@@ -38,17 +38,42 @@ class ChatGlm2(ByHand):
         self.layers, self.heads, self.groups, self.size, self.eps = layers, 6, groups, 12, 1e-2
         self.base = 10000.0 * (ratio or 1.0) if stretch_base else 10000.0
         self.stretch = 1.0 if stretch_base else ratio or 1.0
-        config = {
-            "model_type": "chatglm", "architectures": [architecture], "padded_vocab_size": vocab, "hidden_size": width,
-            "ffn_hidden_size": hidden, "num_layers": layers, "num_attention_heads": self.heads,
-            "kv_channels": self.size, "multi_query_attention": True, "multi_query_group_num": groups,
-            "seq_length": 80, "layernorm_epsilon": self.eps, "rmsnorm": True, "post_layer_norm": True,
-            "apply_residual_connection_post_layernorm": False, "original_rope": True, "add_qkv_bias": qkv_bias,
-            "add_bias_linear": every_bias, "apply_query_key_layer_scaling": True, "attention_softmax_in_fp32": True,
-            "bias_dropout_fusion": True, "fp32_residual_connection": False, "interleaved_qkv": False,
-            "attention_dropout": 0.0, "hidden_dropout": 0.0, "pre_seq_len": None, "prefix_projection": False,
-            "quantization_bit": 0, "tie_word_embeddings": False, "use_cache": True,
-        } | ({"rope_ratio": ratio} if ratio is not None else {}) | more  # fmt: skip
+        config = (
+            {
+                "model_type": "chatglm",
+                "architectures": [architecture],
+                "padded_vocab_size": vocab,
+                "hidden_size": width,
+                "ffn_hidden_size": hidden,
+                "num_layers": layers,
+                "num_attention_heads": self.heads,
+                "kv_channels": self.size,
+                "multi_query_attention": True,
+                "multi_query_group_num": groups,
+                "seq_length": 80,
+                "layernorm_epsilon": self.eps,
+                "rmsnorm": True,
+                "post_layer_norm": True,
+                "apply_residual_connection_post_layernorm": False,
+                "original_rope": True,
+                "add_qkv_bias": qkv_bias,
+                "add_bias_linear": every_bias,
+                "apply_query_key_layer_scaling": True,
+                "attention_softmax_in_fp32": True,
+                "bias_dropout_fusion": True,
+                "fp32_residual_connection": False,
+                "interleaved_qkv": False,
+                "attention_dropout": 0.0,
+                "hidden_dropout": 0.0,
+                "pre_seq_len": None,
+                "prefix_projection": False,
+                "quantization_bit": 0,
+                "tie_word_embeddings": False,
+                "use_cache": True,
+            }
+            | ({"rope_ratio": ratio} if ratio is not None else {})
+            | more
+        )
         queries, keys = self.heads * self.size, groups * self.size
         linears = {}
         for n in range(layers):

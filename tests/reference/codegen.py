@@ -14,9 +14,16 @@ from tests.reference.from_transformers import FromTransformers, Rename, Respell,
 
 # Heads are dealt to four cores, so their number is a multiple of four.
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "n_embd": 80, "n_layer": 3, "n_head": 8, "n_positions": 48, "rotary_dim": 6,
-    "layer_norm_epsilon": 0.2, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
+    "vocab_size": 151,
+    "n_embd": 80,
+    "n_layer": 3,
+    "n_head": 8,
+    "n_positions": 48,
+    "rotary_dim": 6,
+    "layer_norm_epsilon": 0.2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 def codegen(

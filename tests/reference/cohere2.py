@@ -12,22 +12,35 @@ from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 6, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "layer_norm_eps": 0.2, "logit_scale": 0.3,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+    "layer_norm_eps": 0.2,
+    "logit_scale": 0.3,
     "sliding_window": 4,
-}  # fmt: skip
+}
 
 
 def older_file(config: dict[str, Any]) -> dict[str, Any]:
     """The keys that the first files say their layers with."""
     config = older_rope({key: value for key, value in config.items() if key != "layer_types"})
     return config | {
-        "sliding_window_pattern": 4, "layer_switch": 4, "order_of_interleaved_layers": "local_attn_first",
-        "position_embedding_type": "rope_gptj", "rotary_pct": 1.0, "cache_implementation": "hybrid",
-        "use_gated_activation": True, "use_parallel_block": True, "use_parallel_embedding": False,
+        "sliding_window_pattern": 4,
+        "layer_switch": 4,
+        "order_of_interleaved_layers": "local_attn_first",
+        "position_embedding_type": "rope_gptj",
+        "rotary_pct": 1.0,
+        "cache_implementation": "hybrid",
+        "use_gated_activation": True,
+        "use_parallel_block": True,
+        "use_parallel_embedding": False,
         "use_embedding_sharing": True,
-    }  # fmt: skip
+    }
 
 
 def cohere2(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

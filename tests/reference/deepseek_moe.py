@@ -26,15 +26,35 @@ class DeepseekMoe(ByHand):
         vocab, width, hidden, inner, self.heads, keys = 97, 36, 44, 14, 6, 3
         self.layers, self.eps, self.width = layers, 0.1, width // self.heads
         config = {
-            "model_type": "deepseek", "architectures": ["DeepseekForCausalLM"], "vocab_size": vocab,
-            "hidden_size": width, "intermediate_size": hidden, "moe_intermediate_size": inner,
-            "num_hidden_layers": layers, "num_attention_heads": self.heads, "num_key_value_heads": keys,
-            "n_routed_experts": experts, "n_shared_experts": shared, "num_experts_per_tok": 3,
-            "first_k_dense_replace": dense, "moe_layer_freq": 1, "norm_topk_prob": False, "scoring_func": "softmax",
-            "aux_loss_alpha": 0.001, "seq_aux": True, "hidden_act": "silu", "rms_norm_eps": self.eps,
-            "rope_theta": 300.0, "max_position_embeddings": 64, "attention_bias": False, "tie_word_embeddings": False,
-            "initializer_range": 0.02, "pretraining_tp": 1, "use_cache": True, **more,
-        }  # fmt: skip
+            "model_type": "deepseek",
+            "architectures": ["DeepseekForCausalLM"],
+            "vocab_size": vocab,
+            "hidden_size": width,
+            "intermediate_size": hidden,
+            "moe_intermediate_size": inner,
+            "num_hidden_layers": layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": keys,
+            "n_routed_experts": experts,
+            "n_shared_experts": shared,
+            "num_experts_per_tok": 3,
+            "first_k_dense_replace": dense,
+            "moe_layer_freq": 1,
+            "norm_topk_prob": False,
+            "scoring_func": "softmax",
+            "aux_loss_alpha": 0.001,
+            "seq_aux": True,
+            "hidden_act": "silu",
+            "rms_norm_eps": self.eps,
+            "rope_theta": 300.0,
+            "max_position_embeddings": 64,
+            "attention_bias": False,
+            "tie_word_embeddings": False,
+            "initializer_range": 0.02,
+            "pretraining_tp": 1,
+            "use_cache": True,
+            **more,
+        }
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, width)}
         for n in range(layers):
             layer = f"model.layers.{n}."

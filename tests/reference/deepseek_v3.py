@@ -16,8 +16,12 @@ from tests.reference.minicpm3 import GAINS
 from tests.reference.spelling import older_rope
 
 GROUPS: dict[str, Any] = {
-    "n_routed_experts": 8, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 3, "routed_scaling_factor": 1.7,
-}  # fmt: skip
+    "n_routed_experts": 8,
+    "n_group": 4,
+    "topk_group": 2,
+    "num_experts_per_tok": 3,
+    "routed_scaling_factor": 1.7,
+}
 ONE_GROUP: dict[str, Any] = {"n_group": 1, "topk_group": 1, "routed_scaling_factor": 2.4}
 
 

@@ -12,18 +12,36 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "dim": 60, "hidden_dim": 92, "n_layers": 3, "n_heads": 6, "max_position_embeddings": 40,
-}  # fmt: skip
+    "vocab_size": 151,
+    "dim": 60,
+    "hidden_dim": 92,
+    "n_layers": 3,
+    "n_heads": 6,
+    "max_position_embeddings": 40,
+}
 
 
 # With these factors the numbers before each norm are so small that its eps, a constant of 1e-12, shows.
 TINY: dict[str, float] = {
-    "embeddings.weight": 1e-6, "LayerNorm.weight": 1e-6, "LayerNorm.bias": 1e-6, "q_lin.weight": 1e6,
-    "k_lin.weight": 1e6, "v_lin.bias": 1e-6, "out_lin.bias": 1e-6, "sa_layer_norm.weight": 1e-6,
-    "sa_layer_norm.bias": 1e-6, "lin1.weight": 1e6, "lin2.weight": 1e-6, "lin2.bias": 1e-6,
-    "output_layer_norm.weight": 1e-6, "output_layer_norm.bias": 1e-6, "layer.2.output_layer_norm.weight": 1.0,
-    "layer.2.output_layer_norm.bias": 1.0, "vocab_transform.weight": 1e-6, "vocab_transform.bias": 1e-6,
-}  # fmt: skip
+    "embeddings.weight": 1e-6,
+    "LayerNorm.weight": 1e-6,
+    "LayerNorm.bias": 1e-6,
+    "q_lin.weight": 1e6,
+    "k_lin.weight": 1e6,
+    "v_lin.bias": 1e-6,
+    "out_lin.bias": 1e-6,
+    "sa_layer_norm.weight": 1e-6,
+    "sa_layer_norm.bias": 1e-6,
+    "lin1.weight": 1e6,
+    "lin2.weight": 1e-6,
+    "lin2.bias": 1e-6,
+    "output_layer_norm.weight": 1e-6,
+    "output_layer_norm.bias": 1e-6,
+    "layer.2.output_layer_norm.weight": 1.0,
+    "layer.2.output_layer_norm.bias": 1.0,
+    "vocab_transform.weight": 1e-6,
+    "vocab_transform.bias": 1e-6,
+}
 
 
 def distilbert(

@@ -12,14 +12,26 @@ from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 5, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.05,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "head_dim": 14, "sliding_window": 4,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.05,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+    "head_dim": 14,
+    "sliding_window": 4,
+}
 LLAMA3: dict[str, Any] = {
-    "rope_type": "llama3", "rope_theta": 300.0, "factor": 6.0, "original_max_position_embeddings": 16,
-    "low_freq_factor": 0.7, "high_freq_factor": 3.0,
-}  # fmt: skip
+    "rope_type": "llama3",
+    "rope_theta": 300.0,
+    "factor": 6.0,
+    "original_max_position_embeddings": 16,
+    "low_freq_factor": 0.7,
+    "high_freq_factor": 3.0,
+}
 # A file without windows lists its layers, for no pattern says them.
 FULL: dict[str, Any] = {"sliding_window": None, "layer_types": ["full_attention"] * 5}
 

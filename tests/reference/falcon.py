@@ -14,14 +14,23 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "num_hidden_layers": 3, "num_attention_heads": 6, "layer_norm_epsilon": 1e-1,
-    "max_position_embeddings": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 250.0},
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "layer_norm_epsilon": 1e-1,
+    "max_position_embeddings": 64,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 250.0},
+}
 SMALL: dict[str, Any] = {"new_decoder_architecture": False, "multi_query": True, "parallel_attn": True}
 LARGE: dict[str, Any] = {"new_decoder_architecture": True, "num_kv_heads": 2}
 RW: dict[str, Any] = {
-    "new_decoder_architecture": False, "multi_query": False, "parallel_attn": False, "alibi": True, "bias": True,
-}  # fmt: skip
+    "new_decoder_architecture": False,
+    "multi_query": False,
+    "parallel_attn": False,
+    "alibi": True,
+    "bias": True,
+}
 
 
 def falcon(seed: int, **changes: Any) -> FromTransformers:

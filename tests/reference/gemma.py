@@ -11,10 +11,17 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 1, "head_dim": 18, "max_position_embeddings": 64, "rms_norm_eps": 1e-1,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 1,
+    "head_dim": 18,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-1,
     "rope_parameters": {"rope_type": "default", "rope_theta": 150.0},
-}  # fmt: skip
+}
 
 
 def gemma(seed: int, hidden_act: str = "gelu_pytorch_tanh", **changes: Any) -> FromTransformers:

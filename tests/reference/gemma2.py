@@ -13,11 +13,21 @@ from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.01,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "head_dim": 18, "query_pre_attn_scalar": 11,
-    "attn_logit_softcapping": 1.5, "final_logit_softcapping": 12.0, "sliding_window": 4,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.01,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+    "head_dim": 18,
+    "query_pre_attn_scalar": 11,
+    "attn_logit_softcapping": 1.5,
+    "final_logit_softcapping": 12.0,
+    "sliding_window": 4,
+}
 
 
 def first_files(config: dict[str, Any]) -> dict[str, Any]:

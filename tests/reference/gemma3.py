@@ -12,17 +12,26 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 8, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.05,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.05,
     "rope_parameters": {
         "full_attention": {"rope_type": "default", "rope_theta": 900.0},
         "sliding_attention": {"rope_type": "default", "rope_theta": 60.0},
     },
-    "head_dim": 18, "query_pre_attn_scalar": 11, "sliding_window": 4,
-}  # fmt: skip
+    "head_dim": 18,
+    "query_pre_attn_scalar": 11,
+    "sliding_window": 4,
+}
 LINEAR: dict[str, Any] = {
-    **SIZES["rope_parameters"], "full_attention": {"rope_type": "linear", "rope_theta": 700.0, "factor": 5.0},
-}  # fmt: skip
+    **SIZES["rope_parameters"],
+    "full_attention": {"rope_type": "linear", "rope_theta": 700.0, "factor": 5.0},
+}
 
 
 def older_file(config: dict[str, Any]) -> dict[str, Any]:
@@ -33,10 +42,12 @@ def older_file(config: dict[str, Any]) -> dict[str, Any]:
         config.pop(key)
     scaled = rope["rope_type"] != "default"
     return config | {
-        "rope_theta": rope["rope_theta"], "rope_local_base_freq": local["rope_theta"], "sliding_window_pattern": 6,
+        "rope_theta": rope["rope_theta"],
+        "rope_local_base_freq": local["rope_theta"],
+        "sliding_window_pattern": 6,
         "rope_scaling": {"rope_type": rope["rope_type"], "factor": rope["factor"]} if scaled else None,
         "cache_implementation": "hybrid",
-    }  # fmt: skip
+    }
 
 
 def gemma3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

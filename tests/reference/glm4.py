@@ -12,11 +12,18 @@ from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.01,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0, "partial_rotary_factor": 0.5}, "head_dim": 16,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.01,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0, "partial_rotary_factor": 0.5},
+    "head_dim": 16,
     "pad_token_id": 0,
-}  # fmt: skip
+}
 
 
 def glm4(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

@@ -13,8 +13,13 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "n_embd": 60, "n_layer": 3, "n_head": 6, "n_positions": 48, "layer_norm_epsilon": 1e-2,
-}  # fmt: skip
+    "vocab_size": 151,
+    "n_embd": 60,
+    "n_layer": 3,
+    "n_head": 6,
+    "n_positions": 48,
+    "layer_norm_epsilon": 1e-2,
+}
 
 
 def gpt(seed: int, weights: Rename | None = None, respell: Respell | None = None, **changes: Any) -> FromTransformers:

@@ -13,9 +13,15 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "n_embd": 60, "n_layer": 3, "n_head": 6, "n_positions": 48, "layer_norm_epsilon": 1e-1,
-    "bos_token_id": 0, "eos_token_id": 0,
-}  # fmt: skip
+    "vocab_size": 151,
+    "n_embd": 60,
+    "n_layer": 3,
+    "n_head": 6,
+    "n_positions": 48,
+    "layer_norm_epsilon": 1e-1,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
 
 
 def gpt2(seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:

@@ -16,8 +16,13 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "n_embd": 60, "n_layer": 4, "n_head": 6, "n_positions": 48, "layer_norm_epsilon": 1e-2,
-}  # fmt: skip
+    "vocab_size": 151,
+    "n_embd": 60,
+    "n_layer": 4,
+    "n_head": 6,
+    "n_positions": 48,
+    "layer_norm_epsilon": 1e-2,
+}
 
 
 def gpt3(seed: int, window: int, local: tuple[bool, ...], listed: bool = False, **changes: Any) -> FromTransformers:

@@ -13,10 +13,15 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 96, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "max_position_embeddings": 64, "layer_norm_eps": 1e-1,
+    "vocab_size": 151,
+    "hidden_size": 96,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 64,
+    "layer_norm_eps": 1e-1,
     "rope_parameters": {"rope_type": "default", "rope_theta": 170.0, "partial_rotary_factor": 0.25},
-}  # fmt: skip
+}
 
 
 def gpt_neox(

@@ -13,15 +13,31 @@ from tests.reference.from_transformers import FromTransformers, make
 from tests.reference.spelling import older_rope
 
 YARN: dict[str, Any] = {
-    "rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "beta_fast": 1.2, "beta_slow": 0.3, "truncate": False,
+    "rope_type": "yarn",
+    "rope_theta": 300.0,
+    "factor": 4.0,
+    "beta_fast": 1.2,
+    "beta_slow": 0.3,
+    "truncate": False,
     "original_max_position_embeddings": 16,
-}  # fmt: skip
+}
 SIZES: dict[str, Any] = {
-    "vocab_size": 97, "hidden_size": 36, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "head_dim": 14, "max_position_embeddings": 64, "rms_norm_eps": 0.1, "sliding_window": 4,
-    "num_local_experts": 6, "num_experts_per_tok": 3, "swiglu_limit": 1.1, "swiglu_alpha": 1.4,
+    "vocab_size": 97,
+    "hidden_size": 36,
+    "intermediate_size": 20,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 14,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.1,
+    "sliding_window": 4,
+    "num_local_experts": 6,
+    "num_experts_per_tok": 3,
+    "swiglu_limit": 1.1,
+    "swiglu_alpha": 1.4,
     "rope_parameters": YARN,
-}  # fmt: skip
+}
 
 
 def hub_file(config: dict[str, Any]) -> dict[str, Any]:
@@ -48,8 +64,13 @@ CASES = (
     Case(
         "by-list",
         partial(
-            gpt_oss, 3, layer_types=["full_attention", "sliding_attention"], attention_bias=False,
-            num_experts_per_tok=2, num_key_value_heads=6, tie_word_embeddings=True,
+            gpt_oss,
+            3,
+            layer_types=["full_attention", "sliding_attention"],
+            attention_bias=False,
+            num_experts_per_tok=2,
+            num_key_value_heads=6,
+            tie_word_embeddings=True,
         ),
     ),
-)  # fmt: skip
+)

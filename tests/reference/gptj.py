@@ -11,9 +11,14 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "n_embd": 60, "n_layer": 3, "n_head": 6, "n_positions": 48, "rotary_dim": 6,
+    "vocab_size": 151,
+    "n_embd": 60,
+    "n_layer": 3,
+    "n_head": 6,
+    "n_positions": 48,
+    "rotary_dim": 6,
     "layer_norm_epsilon": 1e-2,
-}  # fmt: skip
+}
 
 
 def gptj(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

@@ -12,11 +12,20 @@ from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.01,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "embedding_multiplier": 3.5,
-    "attention_multiplier": 0.13, "residual_multiplier": 0.6, "logits_scaling": 2.5,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.01,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+    "embedding_multiplier": 3.5,
+    "attention_multiplier": 0.13,
+    "residual_multiplier": 0.6,
+    "logits_scaling": 2.5,
+}
 
 
 def granite(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

@@ -26,14 +26,30 @@ class Grok1(ByHand):
         vocab, width, hidden, self.heads, self.keys, head = 97, 36, 28, 6, 2, 6
         self.layers, self.eps, self.tied, self.exact, self.size = 2, 0.1, tied, exact, head
         config = {
-            "model_type": "grok-1", "architectures": ["Grok1ModelForCausalLM"], "vocab_size": vocab,
-            "hidden_size": width, "intermediate_size": hidden, "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads, "num_key_value_heads": self.keys, "num_experts": experts,
-            "num_experts_per_tok": 2, "attn_output_multiplier": 0.7, "embedding_multiplier_scale": 3.5,
-            "output_multiplier_scale": 0.6, "max_attn_value": 1.5, "rms_norm_eps": self.eps, "rope_theta": 300.0,
-            "max_position_embeddings": 64, "output_router_logits": False, "router_aux_loss_coef": 0.001,
-            "tie_word_embeddings": tied, "use_cache": True, **({"hidden_act": "gelu"} if exact else {}), **more,
-        }  # fmt: skip
+            "model_type": "grok-1",
+            "architectures": ["Grok1ModelForCausalLM"],
+            "vocab_size": vocab,
+            "hidden_size": width,
+            "intermediate_size": hidden,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.keys,
+            "num_experts": experts,
+            "num_experts_per_tok": 2,
+            "attn_output_multiplier": 0.7,
+            "embedding_multiplier_scale": 3.5,
+            "output_multiplier_scale": 0.6,
+            "max_attn_value": 1.5,
+            "rms_norm_eps": self.eps,
+            "rope_theta": 300.0,
+            "max_position_embeddings": 64,
+            "output_router_logits": False,
+            "router_aux_loss_coef": 0.001,
+            "tie_word_embeddings": tied,
+            "use_cache": True,
+            **({"hidden_act": "gelu"} if exact else {}),
+            **more,
+        }
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, width)}
         norms = {}
         for n in range(self.layers):

@@ -12,9 +12,14 @@ from tests.reference.from_transformers import FromTransformers, make
 from tests.reference.spelling import named
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "max_position_embeddings": 64, "rms_norm_eps": 1e-2,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-2,
+}
 
 
 def internlm(seed: int, rotary: dict[str, Any] | None = None, bias: bool = True) -> FromTransformers:

@@ -11,14 +11,25 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 96, "rms_norm_eps": 1e-1,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 96,
+    "rms_norm_eps": 1e-1,
     "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
-}  # fmt: skip
+}
 
 YARN: dict[str, Any] = {
-    "rope_type": "yarn", "factor": 4.0, "beta_fast": 1.2, "beta_slow": 0.3, "original_max_position_embeddings": 24,
-}  # fmt: skip
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "beta_fast": 1.2,
+    "beta_slow": 0.3,
+    "original_max_position_embeddings": 24,
+}
 
 
 def llama(

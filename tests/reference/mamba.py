@@ -22,8 +22,15 @@ CASES = (
     Case(
         "biases-untied",
         lambda: mamba(
-            2, state_size=4, use_bias=True, use_conv_bias=False, conv_kernel=3, expand=3, time_step_rank=7,
-            tie_word_embeddings=False, num_hidden_layers=2,
+            2,
+            state_size=4,
+            use_bias=True,
+            use_conv_bias=False,
+            conv_kernel=3,
+            expand=3,
+            time_step_rank=7,
+            tie_word_embeddings=False,
+            num_hidden_layers=2,
         ),
     ),
-)  # fmt: skip
+)

@@ -17,10 +17,14 @@ from tests.reference.from_transformers import FromTransformers, Rename, make
 SIZES = BART_SIZES | {"activation_function": "swish", "scale_embedding": True, "pad_token_id": 88}
 # The sinusoids are a formula's, and do not become small: here no norm of the first layer sees small sums.
 SMALL = BART_SMALL | {
-    "shared.weight": 0.5, "embed_tokens.weight": 0.5, "embed_positions.weight": 1.0,
-    "layers.0.self_attn.q_proj.weight": 1.0, "layers.0.self_attn.k_proj.weight": 1.0,
-    "decoder.layers.2.final_layer_norm.weight": 2.0, "decoder.layers.2.final_layer_norm.bias": 0.5,
-}  # fmt: skip
+    "shared.weight": 0.5,
+    "embed_tokens.weight": 0.5,
+    "embed_positions.weight": 1.0,
+    "layers.0.self_attn.q_proj.weight": 1.0,
+    "layers.0.self_attn.k_proj.weight": 1.0,
+    "decoder.layers.2.final_layer_norm.weight": 2.0,
+    "decoder.layers.2.final_layer_norm.bias": 0.5,
+}
 
 
 def marian(seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
@@ -32,9 +36,15 @@ def marian(seed: int, weights: Rename | None = None, **changes: Any) -> FromTran
         tables.update({n: p.detach().clone() for n, p in model.named_parameters() if "embed_positions" in n})
 
     made = make(
-        "MarianMTModel", config, seed, kind=Answering, gains=SMALL, weights=weights, prepare=keep,
+        "MarianMTModel",
+        config,
+        seed,
+        kind=Answering,
+        gains=SMALL,
+        weights=weights,
+        prepare=keep,
         outside=["embed_positions"],
-    )  # fmt: skip
+    )
     for name, table in tables.items():
         made.model.get_parameter(name).data.copy_(table)
     return with_logits_bias(made, seed, 0.3)

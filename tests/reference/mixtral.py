@@ -12,10 +12,19 @@ from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 97, "hidden_size": 36, "intermediate_size": 28, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "head_dim": 10, "max_position_embeddings": 64, "rms_norm_eps": 0.1,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "num_local_experts": 5, "num_experts_per_tok": 2,
-}  # fmt: skip
+    "vocab_size": 97,
+    "hidden_size": 36,
+    "intermediate_size": 28,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.1,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+    "num_local_experts": 5,
+    "num_experts_per_tok": 2,
+}
 
 
 def mixtral(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

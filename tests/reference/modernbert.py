@@ -11,17 +11,31 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 4, "num_attention_heads": 6,
-    "max_position_embeddings": 40, "norm_eps": 1e-1, "local_attention": 6, "pad_token_id": 0, "bos_token_id": 1,
-    "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 40,
+    "norm_eps": 1e-1,
+    "local_attention": 6,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
     "rope_parameters": {
         "full_attention": {"rope_type": "default", "rope_theta": 1500.0},
         "sliding_attention": {"rope_type": "default", "rope_theta": 90.0},
     },
-}  # fmt: skip
+}
 EVERY_BIAS: dict[str, Any] = {
-    "norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True, "decoder_bias": False,
-}  # fmt: skip
+    "norm_bias": True,
+    "attention_bias": True,
+    "mlp_bias": True,
+    "classifier_bias": True,
+    "decoder_bias": False,
+}
 
 
 def modernbert(class_name: str, seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
@@ -34,10 +48,14 @@ def published_keys(config: dict[str, Any]) -> dict[str, Any]:
     rope = config.pop("rope_parameters")
     del config["layer_types"]
     return config | {
-        "global_attn_every_n_layers": 3, "global_rope_theta": rope["full_attention"]["rope_theta"],
-        "local_rope_theta": rope["sliding_attention"]["rope_theta"], "position_embedding_type": "absolute",
-        "layer_norm_eps": 1e-5, "reference_compile": None, "repad_logits_with_grad": False,
-    }  # fmt: skip
+        "global_attn_every_n_layers": 3,
+        "global_rope_theta": rope["full_attention"]["rope_theta"],
+        "local_rope_theta": rope["sliding_attention"]["rope_theta"],
+        "position_embedding_type": "absolute",
+        "layer_norm_eps": 1e-5,
+        "reference_compile": None,
+        "repad_logits_with_grad": False,
+    }
 
 
 Encoder = partial(Case, topology="encoder")
@@ -49,8 +67,12 @@ CASES = (
     Encoder(
         "untied",
         partial(
-            modernbert, "ModernBertForMaskedLM", 5, tie_word_embeddings=False, classifier_activation="relu",
+            modernbert,
+            "ModernBertForMaskedLM",
+            5,
+            tie_word_embeddings=False,
+            classifier_activation="relu",
             layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
         ),
     ),
-)  # fmt: skip
+)

@@ -12,8 +12,13 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "d_model": 60, "n_layers": 3, "n_heads": 12, "max_seq_len": 64, "layer_norm_epsilon": 1e-2,
-}  # fmt: skip
+    "vocab_size": 151,
+    "d_model": 60,
+    "n_layers": 3,
+    "n_heads": 12,
+    "max_seq_len": 64,
+    "layer_norm_epsilon": 1e-2,
+}
 
 
 def mpt(
@@ -32,13 +37,24 @@ def mpt(
 def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Return the attention keys of the published files."""
     attention = {
-        "alibi": True, "alibi_bias_max": 8, "attn_impl": "torch", "attn_pdrop": 0, "attn_type": "multihead_attention",
-        "attn_uses_sequence_id": False, "clip_qkv": None, "prefix_lm": False, "qk_ln": False, "softmax_scale": None,
-    }  # fmt: skip
+        "alibi": True,
+        "alibi_bias_max": 8,
+        "attn_impl": "torch",
+        "attn_pdrop": 0,
+        "attn_type": "multihead_attention",
+        "attn_uses_sequence_id": False,
+        "clip_qkv": None,
+        "prefix_lm": False,
+        "qk_ln": False,
+        "softmax_scale": None,
+    }
     return config | {
-        "attn_config": attention, "init_config": {"name": "kaiming_normal_", "verbose": 0}, "verbose": 0,
-        "tokenizer_name": "EleutherAI/gpt-neox-20b", "architectures": ["MPTForCausalLM"],
-    }  # fmt: skip
+        "attn_config": attention,
+        "init_config": {"name": "kaiming_normal_", "verbose": 0},
+        "verbose": 0,
+        "tokenizer_name": "EleutherAI/gpt-neox-20b",
+        "architectures": ["MPTForCausalLM"],
+    }
 
 
 CASES = (

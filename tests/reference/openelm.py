@@ -35,13 +35,29 @@ class OpenElm(ByHand):
         self.heads, self.kv_heads, self.size, self.theta = heads, kv_heads, size, 150
         self.widths, self.tied, self.qk_norm = widths, tied, qk_norm
         config = {
-            "model_type": "openelm", "architectures": ["OpenELMForCausalLM"], "vocab_size": vocab, "model_dim": width,
-            "num_transformer_layers": len(heads), "head_dim": size, "num_query_heads": heads, "num_kv_heads": kv_heads,
-            "ffn_multipliers": multipliers, "ffn_dim_divisor": 16, "ffn_with_glu": True, "activation_fn_name": "swish",
-            "normalization_layer_name": "rms_norm", "normalize_qk_projections": qk_norm, "max_context_length": 80,
-            "rope_freq_constant": self.theta, "rope_max_length": 160, "share_input_output_layers": tied,
-            "qkv_multipliers": [0.5, 1.0], "num_gqa_groups": 3, "use_cache": True, **more,
-        }  # fmt: skip
+            "model_type": "openelm",
+            "architectures": ["OpenELMForCausalLM"],
+            "vocab_size": vocab,
+            "model_dim": width,
+            "num_transformer_layers": len(heads),
+            "head_dim": size,
+            "num_query_heads": heads,
+            "num_kv_heads": kv_heads,
+            "ffn_multipliers": multipliers,
+            "ffn_dim_divisor": 16,
+            "ffn_with_glu": True,
+            "activation_fn_name": "swish",
+            "normalization_layer_name": "rms_norm",
+            "normalize_qk_projections": qk_norm,
+            "max_context_length": 80,
+            "rope_freq_constant": self.theta,
+            "rope_max_length": 160,
+            "share_input_output_layers": tied,
+            "qkv_multipliers": [0.5, 1.0],
+            "num_gqa_groups": 3,
+            "use_cache": True,
+            **more,
+        }
         shapes: dict[str, tuple[int, ...]] = {"transformer.token_embeddings.weight": (vocab, width)}
         for n in range(len(heads)):
             layer = f"transformer.layers.{n}."
@@ -82,8 +98,11 @@ class OpenElm(ByHand):
 
 # Widths worked out by hand: the nearest multiple of 16 to multiplier · 60, and the next where a tenth would be lost.
 GROWING: dict[str, Any] = {
-    "heads": [3, 6, 9], "kv_heads": [1, 2, 3], "multipliers": [0.9, 1.1, 2.0], "widths": [64, 64, 128],
-}  # fmt: skip
+    "heads": [3, 6, 9],
+    "kv_heads": [1, 2, 3],
+    "multipliers": [0.9, 1.1, 2.0],
+    "widths": [64, 64, 128],
+}
 
 CASES = (
     Case("growing", partial(OpenElm, 1, **GROWING)),

@@ -12,22 +12,36 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "ffn_dim": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "ffn_dim": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
     "max_position_embeddings": 48,
-}  # fmt: skip
+}
 
 
 # The eps of the norms is a constant, 1e-5, which only a residual stream of small numbers shows.
 SMALL: dict[str, float] = {
-    "out_proj.weight": 0.005, "out_proj.bias": 0.005, "fc2.weight": 0.005, "fc2.bias": 0.005,
+    "out_proj.weight": 0.005,
+    "out_proj.bias": 0.005,
+    "fc2.weight": 0.005,
+    "fc2.bias": 0.005,
     "decoder.final_layer_norm.weight": 10.0,
-}  # fmt: skip
+}
 # Post-norms, all but the last, make the stream small; the weights that read it compensate.
 SMALL_AFTER: dict[str, float] = SMALL | {
-    "project_in.weight": 0.01, "embed_positions.weight": 0.01, "layer_norm.weight": 0.01, "layer_norm.bias": 0.01,
-    "layers.2.final_layer_norm.weight": 1.0, "layers.2.final_layer_norm.bias": 1.0, "v_proj.bias": 0.01,
-    "q_proj.weight": 100.0, "k_proj.weight": 100.0, "fc1.weight": 100.0,
-}  # fmt: skip
+    "project_in.weight": 0.01,
+    "embed_positions.weight": 0.01,
+    "layer_norm.weight": 0.01,
+    "layer_norm.bias": 0.01,
+    "layers.2.final_layer_norm.weight": 1.0,
+    "layers.2.final_layer_norm.bias": 1.0,
+    "v_proj.bias": 0.01,
+    "q_proj.weight": 100.0,
+    "k_proj.weight": 100.0,
+    "fc1.weight": 100.0,
+}
 
 
 def opt(

@@ -11,10 +11,15 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "max_position_embeddings": 64, "layer_norm_eps": 1e-2,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 64,
+    "layer_norm_eps": 1e-2,
     "rope_parameters": {"rope_type": "default", "rope_theta": 170.0, "partial_rotary_factor": 0.4},
-}  # fmt: skip
+}
 
 
 def phi(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

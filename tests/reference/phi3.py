@@ -13,10 +13,18 @@ from tests.reference.spelling import older_rope
 
 PLAIN: dict[str, Any] = {"rope_type": "default", "rope_theta": 300.0}
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.01, "pad_token_id": 0,
-    "original_max_position_embeddings": 16, "rope_parameters": PLAIN,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.01,
+    "pad_token_id": 0,
+    "original_max_position_embeddings": 16,
+    "rope_parameters": PLAIN,
+}
 
 
 def as_su(config: dict[str, Any]) -> dict[str, Any]:

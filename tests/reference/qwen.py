@@ -21,9 +21,12 @@ from tests.families.case import Case
 from tests.reference.by_hand import ByHand, attend, heads_of, rotate_halves, silu, turns
 
 FIRST_REVISION = {
-    "hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head",
-    "intermediate_size": "ffn_hidden_size", "max_position_embeddings": "n_positions",
-}  # fmt: skip
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "intermediate_size": "ffn_hidden_size",
+    "max_position_embeddings": "n_positions",
+}
 
 
 class Qwen(ByHand):
@@ -45,15 +48,36 @@ class Qwen(ByHand):
         self.layers, self.heads, self.size, self.eps, self.base = layers, 6, 10, 1e-2, 200
         self.trained, self.ntk, self.logn, self.rotary, self.tied = trained, ntk, logn, int(10 * fraction), tied
         config: dict[str, Any] = {
-            "model_type": "qwen", "architectures": ["QWenLMHeadModel"], "vocab_size": vocab, "hidden_size": width,
-            "intermediate_size": 2 * hidden, "num_hidden_layers": layers, "num_attention_heads": self.heads,
-            "kv_channels": self.size, "seq_length": trained, "max_position_embeddings": 80,
-            "layer_norm_epsilon": self.eps, "rotary_emb_base": self.base, "rotary_pct": fraction, "no_bias": no_bias,
-            "scale_attn_weights": True, "use_dynamic_ntk": ntk, "use_logn_attn": logn, "tie_word_embeddings": tied,
-            "bf16": False, "fp16": False, "fp32": False, "use_flash_attn": "auto", "onnx_safe": None,
-            "softmax_in_fp32": False, "use_cache_kernel": False, "use_cache_quantization": False,
-            "attn_dropout_prob": 0.0, "emb_dropout_prob": 0.0, "tokenizer_class": "QWenTokenizer",
-        }  # fmt: skip
+            "model_type": "qwen",
+            "architectures": ["QWenLMHeadModel"],
+            "vocab_size": vocab,
+            "hidden_size": width,
+            "intermediate_size": 2 * hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": self.heads,
+            "kv_channels": self.size,
+            "seq_length": trained,
+            "max_position_embeddings": 80,
+            "layer_norm_epsilon": self.eps,
+            "rotary_emb_base": self.base,
+            "rotary_pct": fraction,
+            "no_bias": no_bias,
+            "scale_attn_weights": True,
+            "use_dynamic_ntk": ntk,
+            "use_logn_attn": logn,
+            "tie_word_embeddings": tied,
+            "bf16": False,
+            "fp16": False,
+            "fp32": False,
+            "use_flash_attn": "auto",
+            "onnx_safe": None,
+            "softmax_in_fp32": False,
+            "use_cache_kernel": False,
+            "use_cache_quantization": False,
+            "attn_dropout_prob": 0.0,
+            "emb_dropout_prob": 0.0,
+            "tokenizer_class": "QWenTokenizer",
+        }
         if first:
             config = {FIRST_REVISION.get(key, key): value for key, value in config.items()}
             config |= {"padded_vocab_size": vocab, "pos_emb": "rotary", "params_dtype": "torch.bfloat16"}

@@ -11,10 +11,17 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 72, "intermediate_size": 92, "num_hidden_layers": 4, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-1, "tie_word_embeddings": False,
+    "vocab_size": 151,
+    "hidden_size": 72,
+    "intermediate_size": 92,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-1,
+    "tie_word_embeddings": False,
     "rope_parameters": {"rope_type": "default", "rope_theta": 200.0},
-}  # fmt: skip
+}
 WINDOW: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}
 
 

@@ -12,11 +12,21 @@ from tests.reference.from_transformers import FromTransformers, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 97, "hidden_size": 36, "intermediate_size": 44, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.1, "tie_word_embeddings": False,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 200.0}, "num_experts": 6, "num_experts_per_tok": 3,
-    "moe_intermediate_size": 20, "shared_expert_intermediate_size": 28,
-}  # fmt: skip
+    "vocab_size": 97,
+    "hidden_size": 36,
+    "intermediate_size": 44,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.1,
+    "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 200.0},
+    "num_experts": 6,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 20,
+    "shared_expert_intermediate_size": 28,
+}
 
 
 def qwen2_moe(seed: int, newer_file: bool = True, **changes: Any) -> FromTransformers:

@@ -12,14 +12,25 @@ from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 0.01,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "head_dim": 14,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.01,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+    "head_dim": 14,
+}
 YARN: dict[str, Any] = {
-    "rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 0.5,
+    "rope_type": "yarn",
+    "rope_theta": 300.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 0.5,
     "beta_slow": 0.1,
-}  # fmt: skip
+}
 
 
 def qwen3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

@@ -12,11 +12,22 @@ from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 97, "hidden_size": 36, "intermediate_size": 44, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "head_dim": 10, "max_position_embeddings": 64, "rms_norm_eps": 0.1,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 200.0}, "num_experts": 16, "num_experts_per_tok": 3,
-    "moe_intermediate_size": 12, "norm_topk_prob": True, "tie_word_embeddings": False,
-}  # fmt: skip
+    "vocab_size": 97,
+    "hidden_size": 36,
+    "intermediate_size": 44,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.1,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 200.0},
+    "num_experts": 16,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 12,
+    "norm_topk_prob": True,
+    "tie_word_embeddings": False,
+}
 
 
 def hub_file(config: dict[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,16 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "max_position_embeddings": 40, "type_vocab_size": 2, "layer_norm_eps": 1e-1, "pad_token_id": 1,
-}  # fmt: skip
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 40,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-1,
+    "pad_token_id": 1,
+}
 CONFIGS: dict[str, Any] = {"Roberta": RobertaConfig, "XLMRoberta": XLMRobertaConfig, "Camembert": CamembertConfig}
 
 
@@ -35,11 +42,12 @@ def with_pooler(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Add the pooler, position ids and second bias of published files to a masked-language model."""
     width = SIZES["hidden_size"]
     return tensors | {
-        "roberta.pooler.dense.weight": torch.ones(width, width), "roberta.pooler.dense.bias": torch.ones(width),
+        "roberta.pooler.dense.weight": torch.ones(width, width),
+        "roberta.pooler.dense.bias": torch.ones(width),
         "roberta.embeddings.position_ids": torch.arange(40.0)[None],
         "lm_head.decoder.bias": tensors["lm_head.bias"].clone(),
         "lm_head.decoder.weight": tensors["roberta.embeddings.word_embeddings.weight"].clone(),
-    }  # fmt: skip
+    }
 
 
 Encoder = partial(Case, topology="encoder")

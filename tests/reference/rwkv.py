@@ -24,9 +24,18 @@ class Rwkv(ByHand):
     """
 
     def __init__(
-        self, config: Mapping[str, Any], time_mixing: Shapes, channel_mixing: Shapes, seed: int, *, head: int,
-        eps: float, head_eps: float, last_eps: float, gains: Mapping[str, float],
-    ) -> None:  # fmt: skip
+        self,
+        config: Mapping[str, Any],
+        time_mixing: Shapes,
+        channel_mixing: Shapes,
+        seed: int,
+        *,
+        head: int,
+        eps: float,
+        head_eps: float,
+        last_eps: float,
+        gains: Mapping[str, float],
+    ) -> None:
         width, layers, vocab = config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]
         self.layers, self.head, self.eps, self.head_eps, self.last_eps = layers, head, eps, head_eps, last_eps
         shapes: Shapes = {"emb.weight": (vocab, width), "head.weight": (vocab, width)}

@@ -12,9 +12,14 @@ from tests.reference.from_transformers import FromTransformers, make
 
 # A name's parts in the class, and in the original files.
 _PARTS = {
-    "embeddings": "emb", "pre_ln": "ln0", "attention": "att", "feed_forward": "ffn", "time_mix_key": "time_mix_k",
-    "time_mix_value": "time_mix_v", "time_mix_receptance": "time_mix_r",
-}  # fmt: skip
+    "embeddings": "emb",
+    "pre_ln": "ln0",
+    "attention": "att",
+    "feed_forward": "ffn",
+    "time_mix_key": "time_mix_k",
+    "time_mix_value": "time_mix_v",
+    "time_mix_receptance": "time_mix_r",
+}
 
 
 def original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -31,13 +36,23 @@ def rwkv(seed: int, *, layers: int = 3, **more: Any) -> FromTransformers:
     """
     options = {name: more.pop(name) for name in ("weights",) if name in more}
     config = RwkvConfig(
-        vocab_size=97, hidden_size=24, num_hidden_layers=layers, context_length=64, layer_norm_epsilon=1e-4,
-        rescale_every=0, **more,
-    )  # fmt: skip
+        vocab_size=97,
+        hidden_size=24,
+        num_hidden_layers=layers,
+        context_length=64,
+        layer_norm_epsilon=1e-4,
+        rescale_every=0,
+        **more,
+    )
     gains = {
-        "time_decay": 3.0, "attention.key.weight": 4.0, "time_first": 3.0, "pre_ln.weight": 0.02, "pre_ln.bias": 0.02,
-        "attention.output.weight": 0.05, "feed_forward.value.weight": 0.05,
-    }  # fmt: skip
+        "time_decay": 3.0,
+        "attention.key.weight": 4.0,
+        "time_first": 3.0,
+        "pre_ln.weight": 0.02,
+        "pre_ln.bias": 0.02,
+        "attention.output.weight": 0.05,
+        "feed_forward.value.weight": 0.05,
+    }
     return make("RwkvForCausalLM", config, seed, gains=gains, table=0.1, cached=False, attention="eager", **options)
 
 

@@ -15,10 +15,17 @@ from tests.reference.rwkv import Rwkv, Shapes, before, cut
 
 # A name's parts in the original files, and in those of the hub.
 _HUB = {
-    "emb": "rwkv.embeddings", "blocks": "rwkv.blocks", "ln_out": "rwkv.ln_out", "ln0": "pre_ln", "att": "attention",
-    "ffn": "feed_forward", "time_mix_k": "time_mix_key", "time_mix_v": "time_mix_value",
-    "time_mix_r": "time_mix_receptance", "time_mix_g": "time_mix_gate",
-}  # fmt: skip
+    "emb": "rwkv.embeddings",
+    "blocks": "rwkv.blocks",
+    "ln_out": "rwkv.ln_out",
+    "ln0": "pre_ln",
+    "att": "attention",
+    "ffn": "feed_forward",
+    "time_mix_k": "time_mix_key",
+    "time_mix_v": "time_mix_value",
+    "time_mix_r": "time_mix_receptance",
+    "time_mix_g": "time_mix_gate",
+}
 EPS = 1e-4
 
 
@@ -38,16 +45,36 @@ class Rwkv5(Rwkv):
     """`hub` names the tensors as the hub's converted files do."""
 
     def __init__(
-        self, seed: int, *, width: int = 24, inner: int = 24, head: int = 8, hub: bool = False, divisor: int = 8,
-        vocab: int = 97, layers: int = 3,
-    ) -> None:  # fmt: skip
+        self,
+        seed: int,
+        *,
+        width: int = 24,
+        inner: int = 24,
+        head: int = 8,
+        hub: bool = False,
+        divisor: int = 8,
+        vocab: int = 97,
+        layers: int = 3,
+    ) -> None:
         self.hub = hub
         config: dict[str, Any] = {
-            "model_type": "rwkv5", "architectures": ["RwkvForCausalLM"], "vocab_size": vocab, "hidden_size": width,
-            "attention_hidden_size": inner, "intermediate_size": 40, "num_hidden_layers": layers, "head_size": head,
-            "head_size_divisor": divisor, "layer_norm_epsilon": EPS, "num_attention_heads": head, "rescale_every": 6,
-            "model_version": "5_2", "tie_word_embeddings": False, "context_length": 64, "use_cache": True,
-        }  # fmt: skip
+            "model_type": "rwkv5",
+            "architectures": ["RwkvForCausalLM"],
+            "vocab_size": vocab,
+            "hidden_size": width,
+            "attention_hidden_size": inner,
+            "intermediate_size": 40,
+            "num_hidden_layers": layers,
+            "head_size": head,
+            "head_size_divisor": divisor,
+            "layer_norm_epsilon": EPS,
+            "num_attention_heads": head,
+            "rescale_every": 6,
+            "model_version": "5_2",
+            "tie_word_embeddings": False,
+            "context_length": 64,
+            "use_cache": True,
+        }
         mix = (1, 1, width)
         time: Shapes = {f"time_mix_{name}": mix for name in "kvrg"}
         time |= {"time_decay": (inner // head, head), "time_faaaa": (inner // head, head)}

@@ -21,11 +21,22 @@ class Rwkv6(Rwkv):
         self, seed: int, *, width: int = 24, inner: int = 24, head: int = 8, rank: int = 5, layers: int = 3
     ) -> None:
         config: dict[str, Any] = {
-            "model_type": "rwkv6", "architectures": ["Rwkv6ForCausalLM"], "vocab_size": 97, "hidden_size": width,
-            "attention_hidden_size": inner, "intermediate_size": 40, "num_hidden_layers": layers, "head_size": head,
-            "head_size_divisor": 8, "layer_norm_epsilon": EPS, "num_attention_heads": head, "rescale_every": 6,
-            "time_mix_extra_dim": rank, "time_decay_extra_dim": rank + 2, "tie_word_embeddings": False,
-        }  # fmt: skip
+            "model_type": "rwkv6",
+            "architectures": ["Rwkv6ForCausalLM"],
+            "vocab_size": 97,
+            "hidden_size": width,
+            "attention_hidden_size": inner,
+            "intermediate_size": 40,
+            "num_hidden_layers": layers,
+            "head_size": head,
+            "head_size_divisor": 8,
+            "layer_norm_epsilon": EPS,
+            "num_attention_heads": head,
+            "rescale_every": 6,
+            "time_mix_extra_dim": rank,
+            "time_decay_extra_dim": rank + 2,
+            "tie_word_embeddings": False,
+        }
         mix = (1, 1, width)
         time: Shapes = {f"time_maa_{name}": mix for name in "xwkvrg"}
         time |= {"time_maa_w1": (width, 5 * rank), "time_maa_w2": (5, rank, width), "time_decay": (1, 1, inner)}

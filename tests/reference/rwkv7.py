@@ -22,11 +22,22 @@ class Rwkv7(Rwkv):
         self, seed: int, *, width: int = 24, head: int = 8, rank: int = 4, layers: int = 3, spare: bool = False
     ) -> None:
         config: dict[str, Any] = {
-            "model_type": "rwkv7", "architectures": ["RWKV7ForCausalLM"], "vocab_size": 97, "hidden_size": width,
-            "intermediate_size": 40, "num_hidden_layers": layers, "head_dim": head, "norm_eps": EPS,
-            "decay_low_rank_dim": rank, "a_low_rank_dim": rank + 1, "v_low_rank_dim": rank + 2,
-            "gate_low_rank_dim": rank + 3, "hidden_act": "sqrelu", "tie_word_embeddings": False, "norm_bias": True,
-        }  # fmt: skip
+            "model_type": "rwkv7",
+            "architectures": ["RWKV7ForCausalLM"],
+            "vocab_size": 97,
+            "hidden_size": width,
+            "intermediate_size": 40,
+            "num_hidden_layers": layers,
+            "head_dim": head,
+            "norm_eps": EPS,
+            "decay_low_rank_dim": rank,
+            "a_low_rank_dim": rank + 1,
+            "v_low_rank_dim": rank + 2,
+            "gate_low_rank_dim": rank + 3,
+            "hidden_act": "sqrelu",
+            "tie_word_embeddings": False,
+            "norm_bias": True,
+        }
         mix = (1, 1, width)
         time: Shapes = {f"x_{name}": mix for name in "rwkvag"}
         for path, inner in (("w", rank), ("a", rank + 1), ("v", rank + 2), ("g", rank + 3)):

@@ -19,9 +19,15 @@ class SmallLm(ByHand):
     def __init__(self, seed: int, *, vocab: int, width: int, layers: int, heads: int, hidden: int) -> None:
         self.layers, self.heads, self.theta, self.eps, self.context = layers, heads, 120.0, 1e-1, 50
         config = {
-            "vocab_size": vocab, "context_length": self.context, "d_model": width, "num_layers": layers,
-            "num_heads": heads, "d_ff": hidden, "rope_theta": self.theta, "eps": self.eps,
-        }  # fmt: skip
+            "vocab_size": vocab,
+            "context_length": self.context,
+            "d_model": width,
+            "num_layers": layers,
+            "num_heads": heads,
+            "d_ff": hidden,
+            "rope_theta": self.theta,
+            "eps": self.eps,
+        }
         shapes: dict[str, tuple[int, ...]] = {"embedding.W": (vocab, width)}
         for n in range(layers):
             shapes |= {f"layers.{n}.multi_head_attn.{part}_proj.W": (width, width) for part in "QKVO"}

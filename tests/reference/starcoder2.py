@@ -11,10 +11,16 @@ from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 151, "hidden_size": 60, "intermediate_size": 92, "num_hidden_layers": 3, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "norm_epsilon": 1e-2,
+    "vocab_size": 151,
+    "hidden_size": 60,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "norm_epsilon": 1e-2,
     "rope_parameters": {"rope_type": "default", "rope_theta": 170.0},
-}  # fmt: skip
+}
 
 
 def starcoder2(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
@@ -26,9 +32,14 @@ def hub_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Return further keys of the published files."""
     rope = config.pop("rope_parameters")
     return config | {
-        "rope_theta": rope["rope_theta"], "norm_type": "layer_norm", "mlp_type": "default", "layer_norm_epsilon": 1e-5,
-        "activation_function": "gelu", "scale_attn_weights": True, "attention_softmax_in_fp32": True,
-    }  # fmt: skip
+        "rope_theta": rope["rope_theta"],
+        "norm_type": "layer_norm",
+        "mlp_type": "default",
+        "layer_norm_epsilon": 1e-5,
+        "activation_function": "gelu",
+        "scale_attn_weights": True,
+        "attention_softmax_in_fp32": True,
+    }
 
 
 CASES = (

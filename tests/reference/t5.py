@@ -14,20 +14,30 @@ from tests.reference.from_transformers import FromTransformers, make
 
 # Eight buckets and the farthest at 11: of a row of 13, some distances share a bucket, and some are past the last.
 SIZES: dict[str, Any] = {
-    "vocab_size": 97, "d_model": 36, "d_kv": 8, "d_ff": 44, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4,
-    "relative_attention_num_buckets": 8, "relative_attention_max_distance": 11, "layer_norm_epsilon": 1e-1,
+    "vocab_size": 97,
+    "d_model": 36,
+    "d_kv": 8,
+    "d_ff": 44,
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 11,
+    "layer_norm_epsilon": 1e-1,
     "decoder_start_token_id": 3,
-}  # fmt: skip
+}
 START = (3,)
 
 
 def answering(class_name: str, config: PreTrainedConfig, seed: int, tie: bool, **options: Any) -> FromTransformers:
     """A tiny model of a T5 class."""
     gains = {
-        "relative_attention_bias.weight": 5.0, "wo.weight": 3.0, "shared.weight": 3.0 if tie else 1.0,
+        "relative_attention_bias.weight": 5.0,
+        "wo.weight": 3.0,
+        "shared.weight": 3.0 if tie else 1.0,
         # T5 scales no scores: its queries' weights begin that much smaller instead (Raffel et al. 2020).
         "q.weight": SIZES["d_kv"] ** -0.5,
-    }  # fmt: skip
+    }
     return make(
         class_name,
         config,

@@ -19,18 +19,38 @@ from tests.families.case import Case, Ids, Outputs
 from tests.families.random_weights import spread
 
 SIZES: dict[str, Any] = {
-    "model_type": "transformer", "src_vocab_size": 97, "tgt_vocab_size": 89, "d_model": 36, "nhead": 4,
-    "num_encoder_layers": 2, "num_decoder_layers": 3, "dim_feedforward": 44, "activation": "relu",
-    "layer_norm_eps": 1e-1, "norm_first": False, "max_len": 48, "decoder_start_token_id": 5,
-}  # fmt: skip
+    "model_type": "transformer",
+    "src_vocab_size": 97,
+    "tgt_vocab_size": 89,
+    "d_model": 36,
+    "nhead": 4,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 3,
+    "dim_feedforward": 44,
+    "activation": "relu",
+    "layer_norm_eps": 1e-1,
+    "norm_first": False,
+    "max_len": 48,
+    "decoder_start_token_id": 5,
+}
 GAINS = {
-    "linear2.weight": 3.0, "out_proj.weight": 0.2, "bias": 0.3, "generator.weight": 0.5,
+    "linear2.weight": 3.0,
+    "out_proj.weight": 0.2,
+    "bias": 0.3,
+    "generator.weight": 0.5,
     "tgt_tok_emb.embedding.weight": 2.0,
-}  # fmt: skip
+}
 _OPTIONS = (
-    "d_model", "nhead", "num_encoder_layers", "num_decoder_layers", "dim_feedforward", "activation", "layer_norm_eps",
-    "norm_first", "bias",
-)  # fmt: skip
+    "d_model",
+    "nhead",
+    "num_encoder_layers",
+    "num_decoder_layers",
+    "dim_feedforward",
+    "activation",
+    "layer_norm_eps",
+    "norm_first",
+    "bias",
+)
 
 
 class Tokens(nn.Module):

@@ -30,13 +30,27 @@ class Yuan2(ByHand):
         vocab, width, hidden = 151, 60, 92
         self.layers, self.heads, self.eps, self.tied = layers, heads, 1e-2, tied
         config = {
-            "model_type": "yuan", "architectures": ["YuanForCausalLM"], "vocab_size": vocab, "hidden_size": width,
-            "intermediate_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-            "hidden_act": "silu", "rms_norm_eps": self.eps, "model_max_length": 80, "causal_mask": True,
-            "reset_attention_mask": True, "reset_position_ids": True, "use_flash_attention": False,
-            "use_loss_mask": False, "dropout": 0.1, "initializer_range": 0.02, "use_cache": True,
-            "tie_word_embeddings": tied, **more,
-        }  # fmt: skip
+            "model_type": "yuan",
+            "architectures": ["YuanForCausalLM"],
+            "vocab_size": vocab,
+            "hidden_size": width,
+            "intermediate_size": hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "hidden_act": "silu",
+            "rms_norm_eps": self.eps,
+            "model_max_length": 80,
+            "causal_mask": True,
+            "reset_attention_mask": True,
+            "reset_position_ids": True,
+            "use_flash_attention": False,
+            "use_loss_mask": False,
+            "dropout": 0.1,
+            "initializer_range": 0.02,
+            "use_cache": True,
+            "tie_word_embeddings": tied,
+            **more,
+        }
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, width)}
         buffers = {}
         for n in range(layers):

@@ -7,7 +7,7 @@ in common; they are both keys and values, and are dequantized for each call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -127,7 +127,7 @@ def _store(op: GraphBuilder, node: ir.Node) -> _Stored:
     return _Stored(outputs[0], outputs[1], axis_name(past, 2), transposed, parts)
 
 
-def _replace(values: list[ir.Value], old: ir.Value, new: Sequence[ir.Value]) -> None:
+def _replace(values: MutableSequence[ir.Value], old: ir.Value, new: Sequence[ir.Value]) -> None:
     index = next(index for index, value in enumerate(values) if value is old)
     values[index : index + 1] = new
 

@@ -77,7 +77,7 @@ def _stack(op: GraphBuilder, value: ir.Value, start: int, count: int) -> ir.Valu
     """Return the initializer of some experts' matrices [E, M, N], or of their biases [E, 1, M]."""
     whole = required(value).const_value
     assert isinstance(whole, StackedWeight)
-    shape = tuple(int(size) for size in whole.shape)[1:]
+    shape = whole.sizes[1:]
     rows = (count, 1, *shape) if len(shape) == 1 else (count, *shape)
     slots = whole.slots[start : start + count]
     return op.initializer(StackedWeight(f"{whole.slot}.{start}", slots, rows, whole.dtype, whole.steps))

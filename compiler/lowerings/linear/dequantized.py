@@ -80,9 +80,11 @@ class DequantizedWeights:
         """Build the DequantizeLinear of a weight at its first reader; None for a weight that stays in float."""
         key = (op.graph, value)
         if key not in self._done:
-            weight, stored = value.const_value, self._format(value, self._is_table(op, value))
-            assert stored is None or isinstance(weight, WeightTensor)
-            self._done[key] = None if stored is None else _dequantize(op, weight, stored)
+            self._done[key] = None
+            if (stored := self._format(value, self._is_table(op, value))) is not None:
+                weight = value.const_value
+                assert isinstance(weight, WeightTensor)
+                self._done[key] = _dequantize(op, weight, stored)
         return self._done[key]
 
     def _format(self, value: ir.Value, table: bool) -> SymmetricFormat | None:

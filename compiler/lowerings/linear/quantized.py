@@ -88,7 +88,7 @@ class QuantizedWeights:
         scales = op.Unsqueeze(scales, op.ints(-1))
         rows = op.GatherBlockQuantized(integers, ids, scales, domain=MICROSOFT, **sizes)
         rows.type = ir.TensorType(weight.dtype)
-        row: ir.Value = op.Reshape(rows, op.ints(*[0] * len(shape_of(ids)), -1))
+        row: ir.Value = op.Reshape(rows, op.ints(*[0] * len(shape_of(ids)), weight.sizes[1]))
         return row
 
     def quantizable(self, op: GraphBuilder, value: ir.Value) -> WeightTensor | None:
@@ -137,6 +137,8 @@ class QuantizedWeights:
             accuracy_level=self.kernels.accuracy_level,
             domain=MICROSOFT,
         )
+        # Standard shape inference does not cover contributed operators, so that a sum with a bias would have no type.
+        product.type, product.shape = node.outputs[0].type, node.outputs[0].shape
         return product if self.kernels.bias else with_bias(op, product, bias)
 
 

@@ -30,7 +30,7 @@ def unit_rows(op: GraphBuilder, x: ir.Value, empty: bool = False) -> tuple[ir.Va
     integer but zero.
     """
     if empty:
-        # ONNX Runtime's reductions give no rows their old width instead of one column.
+        # Up to ONNX Runtime 1.31, the reduction of no rows has their width instead of one column.
         largest, _ = op.TopK(op.Abs(x), op.ints(1), outputs=2, axis=-1)
     else:
         largest = op.ReduceMax(op.Abs(x), op.ints(-1))

@@ -53,7 +53,7 @@ class Network:
 def make_logger(trt: Any) -> Any:
     """Return a logger that collects errors: a builder that fails returns None, and only the log has the reason."""
 
-    class Logger(trt.ILogger):
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import archc
+from archc import error as archc_error
 from archc.compiler.errors import BuildError
 from archc.compiler.output.tensorrt.network import ADVICE, AttentionLayer, NetworkReport, Sizes, build, parse
 from archc.compiler.output.tensorrt.package import PACKAGES, load_package
@@ -53,7 +53,7 @@ class BuildRequest:
 def build_engine(request: BuildRequest) -> NetworkReport:
     """Build an engine. Raises BuildError if TensorRT refuses the graph, crashes, or is killed."""
     # An editable install may find archc through an import hook, which a process without site packages has not.
-    entries = [*sys.path, *(str(Path(entry).parent) for entry in archc.__path__)]
+    entries = [*sys.path, str(Path(archc_error.__file__).parents[1])]
     paths = json.dumps([str(Path(entry).absolute()) for entry in entries])
     with Path(request.folder, f"{request.engine}.log").open("w+b") as log:
         try:

@@ -12,7 +12,14 @@ def test_neutral_keys(key: str) -> None:
     assert is_neutral(key, "anything")
 
 
-@pytest.mark.parametrize(("key", "value"), [("is_decoder", True), ("sliding_window", 3), ("quantization_config", {})])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("is_decoder", True),
+        ("sliding_window", 3),
+        pytest.param("quantization_config", {}, id="quantization_config-empty"),
+    ],
+)
 def test_other_keys_and_values(key: str, value: object) -> None:
     assert not is_neutral(key, value)
     assert is_neutral(key, None)

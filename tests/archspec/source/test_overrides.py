@@ -34,6 +34,7 @@ def value_at(bound: BoundSpec, path: str) -> Any:
         ("hidden_size=128", "layer.attention.head_dim", 32),
         ("context=64", "context", 64),
     ],
+    ids=str,
 )
 def test_overrides(load: Load, override: str, path: str, expected: object) -> None:
     bound = load("", override).bind()

@@ -69,7 +69,7 @@ def test_only_windows_are_kept_in_rings(engine: Engine) -> None:
     assert engine.manifest.limits.max_call == 64
 
 
-@pytest.mark.parametrize("sizes", [[1], [7], [64], [3, 1, 29, 2, 64, 11], [LENGTH]])
+@pytest.mark.parametrize("sizes", [[1], [7], [64], [3, 1, 29, 2, 64, 11], [LENGTH]], ids=str)
 def test_calls_of_any_size_give_the_full_forward(engine, rows, wanted, sizes) -> None:
     sequences = engine.sequences(2)
     start, turn = 0, 0
@@ -118,6 +118,7 @@ def test_the_last_logits_of_rows_that_end_in_different_calls(engine, rows, wante
         (("attention.window=none",), 512, {}),
         (("position.scaling={kind: dynamic, factor: 2.0, original_max_position_embeddings: 512}",), None, {}),
     ],
+    ids=["windows of two layers", "windows of all layers", "wide window", "alibi", "no window", "dynamic scaling"],
 )
 def test_what_may_be_a_ring(spec: Path, change: tuple[str, ...], call: int | None, windows: dict[int, int]) -> None:
     bound = bind(spec, None, "tiny", change)

@@ -25,8 +25,12 @@ def test_inputs_outputs_and_values_between_have_the_size_and_other_axes_stay() -
     assert FixedCapacity(24)(model).modified
     written, present = (node.outputs[0] for node in model.graph)
     assert [str(item.shape) for item in (cache, new, indices, written, present)] == [
-        "[batch,2,24,4]", "[batch,2,seq,4]", "[batch]", "[batch,2,24,4]", "[batch,2,24,4]",
-    ]  # fmt: skip
+        "[batch,2,24,4]",
+        "[batch,2,seq,4]",
+        "[batch]",
+        "[batch,2,24,4]",
+        "[batch,2,24,4]",
+    ]
     assert not FixedCapacity(24)(model).modified
 
 

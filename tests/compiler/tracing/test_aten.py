@@ -77,7 +77,7 @@ CASES: Mapping[str, Function] = {
     "zeros of a shape": lambda t: t["ids"].new_zeros(t["x"].shape[1], 2) + t["x"].new_zeros(3, 1, 1).half(),
     "zeros like a tensor": lambda t: torch.zeros_like(t["ids"]) + torch.zeros_like(t["mask"][:, 0, :, 0]),
     "itself": lambda t: t["x"],
-}  # fmt: skip
+}
 
 
 # Sizes of batch, seq and total; none of them is one of the tracer's runs.

@@ -113,9 +113,15 @@ class Attention:
         y = tensors["q"]
         for _ in range(self.layers):
             y = ops.attention(
-                y, tensors["k"], tensors["v"], tensors["mask"], tensors.get("bias"), self.scale, self.softcap,
+                y,
+                tensors["k"],
+                tensors["v"],
+                tensors["mask"],
+                tensors.get("bias"),
+                self.scale,
+                self.softcap,
                 tensors.get("sinks"),
-            )  # fmt: skip
+            )
         return y.numpy()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -27,6 +28,25 @@ SEQUENCES: Axes = ("batch", "seq")
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def whole_by_block(*shape: int) -> NDArray[np.float32]:
+    """Whole numbers that int8 holds exactly with a scale for each 32, of which each has a 127."""
+    x = np.random.default_rng(1).integers(-127, 128, shape).astype(np.float32)
+    x[..., ::32] = 127
+    return x
+
+
+def whole_by_row(*shape: int) -> NDArray[np.float32]:
+    """Whole numbers that uint8 holds exactly with a scale for each row, or for all rows: each row has 0 and 255."""
+    x = np.random.default_rng(1).integers(0, 256, shape).astype(np.float32)
+    x[..., 0], x[..., 1] = 0, 255
+    return x
+
+
+def check_exact(result: NDArray[np.float32], exact: NDArray[Any]) -> None:
+    """Assert that results differ by no more than rounding of float32."""
+    assert np.abs(result - exact).max() < 1e-5 * np.abs(exact).max()
 
 
 def slots() -> dict[str, Tensor]:
@@ -86,13 +106,30 @@ def projections(
     return model(inputs, nodes, outputs, weights)
 
 
-def tied(rows: int, columns: int, ids: Axes = SEQUENCES, axes: Axes = SEQUENCES, biased: bool = False) -> ir.Model:
+def tied(
+    rows: int,
+    columns: int,
+    ids: Axes = SEQUENCES,
+    axes: Axes = SEQUENCES,
+    biased: bool = False,
+    dtype: ir.DataType = FLOAT,
+    head_first: bool = False,
+) -> ir.Model:
     """Rows of a table by id, and its product with x, as a head that shares it has."""
-    table, biases = weight("embedding.tokens.weight", rows, columns), [weight("head.bias", rows)] * biased
-    inputs = [value("ids", INT64, *ids), value("x", FLOAT, *axes, columns)]
-    looked_up = lookup(table, inputs[0], "rows", [*ids, columns])
-    head = semantic("Linear", [inputs[1], table, *biases], "logits", [*axes, rows])
-    return model(inputs, [looked_up, head], [looked_up.outputs[0], head.outputs[0]], [table, *biases])
+    table = weight("embedding.tokens.weight", rows, columns, dtype=dtype)
+    biases = [weight("head.bias", rows, dtype=dtype)] * biased
+    inputs = [value("ids", INT64, *ids), value("x", dtype, *axes, columns)]
+    looked_up = lookup(table, inputs[0], "rows", [*ids, columns], dtype)
+    head = semantic("Linear", [inputs[1], table, *biases], "logits", [*axes, rows], dtype)
+    nodes = [head, looked_up] if head_first else [looked_up, head]
+    return model(inputs, nodes, [looked_up.outputs[0], head.outputs[0]], [table, *biases])
+
+
+def table_alone(rows: int, columns: int, ids: Axes = SEQUENCES, dtype: ir.DataType = FLOAT) -> ir.Model:
+    """Rows of a table by id."""
+    table, source = weight("embedding.tokens.weight", rows, columns, dtype=dtype), value("ids", INT64, *ids)
+    node = lookup(table, source, "rows", [*ids, columns], dtype)
+    return model([source], [node], node.outputs, [table])
 
 
 def lookup(

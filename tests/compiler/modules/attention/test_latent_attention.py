@@ -87,10 +87,18 @@ def test_a_latent_of_queries_is_normed_and_biases_are_where_they_are_asked_for()
     )
     module = LatentAttention(word, words.NoPosition(), 5, torch.float32)
     assert {name: list(parameter.shape) for name, parameter in module.named_parameters()} == {
-        "q_down.weight": [4, 5], "q_down.bias": [4], "q_norm.weight": [4], "q_up.weight": [6, 4],
-        "kv_down.weight": [3, 5], "kv_down.bias": [3], "kv_norm.weight": [1], "k_up.weight": [2, 1],
-        "v_up.weight": [2, 1], "o.weight": [5, 2], "o.bias": [5],
-    }  # fmt: skip
+        "q_down.weight": [4, 5],
+        "q_down.bias": [4],
+        "q_norm.weight": [4],
+        "q_up.weight": [6, 4],
+        "kv_down.weight": [3, 5],
+        "kv_down.bias": [3],
+        "kv_norm.weight": [1],
+        "k_up.weight": [2, 1],
+        "v_up.weight": [2, 1],
+        "o.weight": [5, 2],
+        "o.bias": [5],
+    }
     assert module.scale == pytest.approx(1 / math.sqrt(3))
 
 

@@ -20,9 +20,12 @@ def embedding(projection: words.EmbeddingProjection, eps: float) -> Embedding:
     )
     made = Embedding(word, words.Learned(size=1), torch.float32)
     values = {
-        "tokens.weight": [[0, 0], [3, 1]], "projection.weight": [[1, 0], [0, 1], [2, 0]],
-        "projection.bias": [10, 20, 30], "positions.weight": [[1, 1, -3]], "norm.weight": [1, 1, 1],
-    }  # fmt: skip
+        "tokens.weight": [[0, 0], [3, 1]],
+        "projection.weight": [[1, 0], [0, 1], [2, 0]],
+        "projection.bias": [10, 20, 30],
+        "positions.weight": [[1, 1, -3]],
+        "norm.weight": [1, 1, 1],
+    }
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             rows = torch.tensor(values[name]).float()
@@ -38,6 +41,7 @@ def embedding(projection: words.EmbeddingProjection, eps: float) -> Embedding:
         # (3, 1, 6) of the projection and (1, 1, −3) of the position are (4, 2, 3).
         (words.EmbeddingProjection(), 1e-9, [THREE, -THREE, 0.0]),
     ],
+    ids=["after the norm, with bias", "after the norm", "before the norm"],
 )
 def test_a_projection_before_and_after_the_norm(
     projection: words.EmbeddingProjection, eps: float, expected: list[float]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import tanh
+
 import pytest
 import torch
 
 from archc.archspec import vocabulary as words
-from archc.compiler.modules.basic.head import MlmHead
+from archc.compiler.modules.basic.head import LmHead, MlmHead
 
 EMBEDDING = words.Embedding(vocab=3, width=2)
 
@@ -26,10 +28,10 @@ def head(**options: bool) -> MlmHead:
     ("options", "logits"),
     [
         # relu(2·1 + 1, 3·(−2) + 10) = (3, 4), and (2, 0) without that bias.
-        ({}, [3.5, 4.25, 7.0]),
-        ({"dense_bias": False}, [2.5, 0.25, 2.0]),
-        ({"bias": False}, [3.0, 4.0, 7.0]),
-        ({"dense_bias": False, "bias": False}, [2.0, 0.0, 2.0]),
+        pytest.param({}, [3.5, 4.25, 7.0], id="both"),
+        pytest.param({"dense_bias": False}, [2.5, 0.25, 2.0], id="no dense bias"),
+        pytest.param({"bias": False}, [3.0, 4.0, 7.0], id="no bias"),
+        pytest.param({"dense_bias": False, "bias": False}, [2.0, 0.0, 2.0], id="none"),
     ],
 )
 def test_biases_of_a_masked_language_model_head(options: dict[str, bool], logits: list[float]) -> None:
@@ -44,3 +46,11 @@ def test_a_masked_language_model_head_goes_back_to_the_width_of_the_table() -> N
         made.dense.weight.copy_(torch.tensor([[3.0, 1.0]]))
     # relu(3·2 + 1·(−1)) = 5.
     assert made(torch.tensor([[[2.0, -1.0]]]))[0, 0].tolist() == [5.0, 10.0, -5.0]
+
+
+def test_logits_are_scaled_before_they_are_capped() -> None:
+    word, table = words.LmHead(tie=True, scale=0.5, softcap=2.0), torch.nn.Parameter(torch.tensor([[4.0], [-8.0]]))
+    head = LmHead(word, words.Embedding(vocab=2, width=1), table, torch.float32)
+    # 0.5 · 4 / 2 = 1, and 0.5 · (−8) / 2 = −2.
+    expected = [2 * tanh(1.0), 2 * tanh(-2.0)]
+    assert head(torch.tensor([[[1.0]]]))[0, 0].tolist() == pytest.approx(expected)

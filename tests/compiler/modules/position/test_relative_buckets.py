@@ -10,17 +10,14 @@ from archc.compiler.modules.position.relative_buckets import RelativeBuckets, bu
 
 def test_near_distances_have_a_bucket_each_and_far_ones_grow_by_powers() -> None:
     # 8 buckets up to 32: distances 0 to 3 alone; then 4 + floor(ln(n / 4) / ln 8 · 4): 4 to 6, 7 to 11, 12 to 19, on.
-    assert buckets_of_distances(8, 32).tolist() == [
-        0, 1, 2, 3, 4, 4, 4, 5, 5, 5, 5, 5, *[6] * 8, *[7] * 13,
-    ]  # fmt: skip
+    assert buckets_of_distances(8, 32).tolist() == [0, 1, 2, 3, *[4] * 3, *[5] * 5, *[6] * 8, *[7] * 13]
 
 
 def test_the_published_sizes() -> None:
     # 32 buckets up to 128 on one side: 16 + floor(ln(n / 16) / ln 8 · 16).
     found = buckets_of_distances(32, 128).tolist()
-    assert [found[n] for n in (15, 16, 18, 19, 20, 31, 63, 91, 113, 127, 128)] == [
-        15, 16, 16, 17, 17, 21, 26, 29, 31, 31, 31,
-    ]  # fmt: skip
+    expected = {15: 15, 16: 16, 18: 16, 19: 17, 20: 17, 31: 21, 63: 26, 91: 29, 113: 31, 127: 31, 128: 31}
+    assert {distance: found[distance] for distance in expected} == expected
     assert found == sorted(found)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import archc
 from archc.compiler.errors import BuildError
 from archc.compiler.output.tensorrt.process import BuildRequest, build_engine
 
@@ -69,6 +70,13 @@ def test_an_abort_is_reported_with_its_last_lines_alone(tmp_path: Path, monkeypa
     message = reason(tmp_path, body, monkeypatch)
     assert "(SIGABRT)" in message
     assert message.endswith("Its last output: 9995 | 9996 | 9997 | 9998")
+
+
+def test_the_child_finds_archc_without_an_import_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    homes = {Path(entry).resolve().parent for entry in archc.__path__}
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry).resolve() not in homes])
+    monkeypatch.chdir(tmp_path)
+    assert "Its last output: a word" in reason(tmp_path, "print('a word', flush=True); os.abort()", monkeypatch)
 
 
 def test_a_killed_process_probably_ran_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
