@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import archc as api
-from archc.plan import replacing
+from archc.plan import PlanWriter, replacing
 from tests.archc.conftest import SMALL, TINY, Archc, sets
 from tests.archc.killed_writes import WRITERS
 
@@ -108,6 +108,17 @@ def test_a_plan_never_replaces_what_is_not_a_plan(archc: Archc, home: Path, case
     assert (result.code, result.out) == (2, "")
     assert len(result.errors) == 1
     assert message in result.errors[0]
+    assert snapshot(home) == before
+
+
+def test_a_plan_never_replaces_its_own_spec(archc: Archc, home: Path) -> None:
+    (home / "mine.yaml").write_text("family: mine\nextends: small-lm\n")
+    (home / "mine.plan").hardlink_to(home / "mine.yaml")
+    before = snapshot(home)
+    for out in ("../mine.yaml", "../mine.plan"):
+        result = archc("build", "../mine.yaml", *RANDOM[1:], "-o", out)
+        assert (result.code, result.out) == (2, "")
+        assert f"{out}: is an input of this command" in result.errors[0]
     assert snapshot(home) == before
 
 
@@ -266,6 +277,27 @@ def test_a_file_that_appears_while_a_plan_is_written_stays(
     result = archc("build", *RANDOM, "-o", out)
     assert result.code == 2
     assert "appeared while the plan was written" in result.errors[0]
+    assert out.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("replaces", ["nothing", "a-plan"])
+def test_a_file_that_appears_before_the_last_moment_stays(
+    archc: Archc, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: str
+) -> None:
+    out = tmp_path / "engine.plan"
+    if replaces == "a-plan":
+        shutil.copy(small, out)
+    write_directory = PlanWriter._write_directory
+
+    def late(writer: PlanWriter) -> None:
+        write_directory(writer)
+        out.write_text("mine")
+
+    monkeypatch.setattr(PlanWriter, "_write_directory", late)
+    result = archc("build", *RANDOM, "-o", out)
+    assert result.code == 2
+    assert "is not an archc plan" in result.errors[0]
     assert out.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [out]
 
