@@ -13,6 +13,7 @@ from archc.archspec.vocabulary import (
     Layer,
     Learned,
     MlmHead,
+    NoHead,
     NoPooler,
     RelativeBuckets,
     Sinusoidal,
@@ -63,6 +64,8 @@ def _topology_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
     if not is_encoder and isinstance(model["head"], MlmHead):
         message = "a masked-language-model head is not supported in a decoder"
         yield "head", message, "use `topology: encoder`, or `kind: lm`"
+    if not is_encoder and isinstance(model["head"], NoHead):
+        yield "head", "a decoder requires a head, whose logits choose the next token", "use `kind: lm`"
     if any(isinstance(layer.position, BlockRope) for layer in model["layers"]) and model["prefix"] is None:
         yield "position", "block-rope requires `prefix`, which marks the begin of the generated block", "add `prefix:`"
     if model["prefix"] is not None and model["topology"] != "decoder":

@@ -19,7 +19,7 @@ FLOATS = (0.25, 0.5, 1.0, 1.5, 8.0, 10000.0)
 UNLIKELY = (0, -1, 0.0, None, "none", True, [])
 # Sections that a layer or a stack has.
 PER_LAYER = ("attention", "cross_attention", "mlp", "position", "recurrence")
-OF_A_STACK = ("embedding", "final_norm", "head", "pooler")
+OF_A_STACK = ("embedding", "final_norm", "head", "pooler", "prefix")
 # Keys whose random values would only make a model too large, or refuse every spec.
 LEFT_OUT = {"context", "vocab", "topology", "count", "weights", "width"}
 
@@ -54,7 +54,7 @@ def _places(spec: BoundSpec) -> Iterator[tuple[str, Schema]]:
         yield from _below(f"layer.{name}", key.schema, getattr(layer, name, None))
     if spec.encoder is not None:
         for path, schema in _places(spec.encoder):
-            if path.split(".")[0] not in ("cross_attention", "head", "pooler", "recurrence"):
+            if path.split(".")[0] not in ("cross_attention", "head", "pooler", "prefix", "recurrence"):
                 yield f"encoder.{path}", schema
 
 

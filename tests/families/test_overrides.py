@@ -1,4 +1,4 @@
-"""A fuzz of overrides: every combination is a lowered graph, or an error with a place and a remedy."""
+"""A fuzz of overrides: every combination is a graph with a manifest, or an error with a place."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ import pytest
 from archc.archspec import load_spec, read_config
 from archc.compiler.contract.inputs_outputs import DTYPES
 from archc.compiler.lower import lower
-from archc.compiler.modules.model import meta_model
-from archc.compiler.options import choose_options
+from archc.compiler.modules.model import Model, meta_model
+from archc.compiler.options import BuildOptions, choose_options
+from archc.compiler.output.manifest import describe
+from archc.compiler.output.weights_file import assign_offsets
+from archc.compiler.output.writing import serialize
+from archc.compiler.weights.checkpoint.folder import SpecialTokens
 from archc.error import Error
+from archc.plan.manifest import encode_manifest, parse_manifest
 from tests.families.collection import cases_of
 from tests.families.random_overrides import random_overrides
 
@@ -39,6 +44,15 @@ def config_of(family: str, folder: Path) -> dict[str, Any]:
     return read_config(folder / family)
 
 
+def check_contract(model: Model, options: BuildOptions) -> None:
+    """Lower a model, and read the manifest of its plan back, which checks it as the runtime does."""
+    lowered = lower(model, options, model.spec.context)
+    stored = assign_offsets(*lowered.graphs.values())
+    assert all(serialize(graph) for graph in lowered.graphs.values())
+    manifest = describe(model, options, lowered, [item.tensor for item in stored], SpecialTokens())
+    assert parse_manifest(encode_manifest(manifest), "manifest.json") == manifest
+
+
 def refusal(family: str, config: dict[str, Any], seed: int) -> str | None:
     """Lower a family with random overrides; return the message of a refusal, or None for a graph."""
     generator = random.Random(f"{family} {seed}")
@@ -47,7 +61,7 @@ def refusal(family: str, config: dict[str, Any], seed: int) -> str | None:
     try:
         bound = load_spec(name, overrides).bind(config)
         options = choose_options(*form)
-        lower(meta_model(bound, DTYPES[options.dtype]), options, bound.context)
+        check_contract(meta_model(bound, DTYPES[options.dtype]), options)
     except Error as error:
         return str(error)
     except Exception as error:

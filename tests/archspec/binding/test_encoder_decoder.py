@@ -189,6 +189,7 @@ FAULTS: dict[str, tuple[str, list[str], str]] = {
         [],
         "prefix: the attention of an encoder is bidirectional already",
     ),
+    "no head": ("", ["head={kind: none}"], "head: a decoder requires a head"),
     "pooler": ("pooler: first-token\n", [], "pooler: a pooler is not supported in a decoder"),
     "shared table": (
         "",

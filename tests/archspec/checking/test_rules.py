@@ -61,6 +61,7 @@ FAULTS = {
         "topology: encoder\nposition: alibi\n",
         "position: alibi requires a causal mask and is not supported in an encoder",
     ),
+    "decoder without a head": ("head: {kind: none}\n", "head: a decoder requires a head"),
     "pooler in a decoder": ("pooler: first-token\n", "pooler: a pooler is not supported in a decoder"),
     "MLM head in a decoder": (
         "head: {kind: mlm, activation: gelu, norm: {kind: none}}\n",
