@@ -20,6 +20,7 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
+from archc.compiler.weights.checkpoint.containers import open_weights
 from archc.compiler.weights.checkpoint.folder import (
     find_checkpoint,
     read_folder_config,
@@ -28,7 +29,6 @@ from archc.compiler.weights.checkpoint.folder import (
 )
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
-from archc.compiler.weights.checkpoint.reader import Checkpoint
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
@@ -135,7 +135,7 @@ def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int |
     """Return the source of the model's weights: a checkpoint, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
-    return map_checkpoint(spec, model, Checkpoint(folder), folder)
+    return map_checkpoint(spec, model, open_weights(folder), folder)
 
 
 class SlotReader(Protocol):
