@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint import safetensors
+from archc.compiler.weights.checkpoint import pickled, safetensors
+from archc.compiler.weights.checkpoint.pickled import PickledWeights
 from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights
 from archc.compiler.weights.checkpoint.shards import read_headers, read_shards
 from archc.compiler.weights.checkpoint.weights import Weights
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED_SINGLE, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+_PICKLED = (".bin", ".pth", ".pt")
+# Files of torch.save that a training script stores next to a model.
+_TRAINING = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state.*|adapter_model)\.(bin|pth|pt)")
 
 
 def open_weights(folder: Path) -> Weights:
@@ -30,11 +36,21 @@ def open_weights(folder: Path) -> Weights:
             f"{folder}: {len(files)} safetensors files, but {_INDEX} not found; download it, or keep only the files "
             "of one model"
         )
-    pickled = sorted([*folder.glob("*.bin"), *folder.glob("*.pth"), *folder.glob("*.pt")])
-    if pickled:
+    return _open_pickled(folder)
+
+
+def _open_pickled(folder: Path) -> Weights:
+    if (folder / _PICKLED_INDEX).is_file():
+        return PickledWeights(read_shards(folder / _PICKLED_INDEX, _PICKLED, pickled.read_header))
+    if (folder / _PICKLED_SINGLE).is_file():
+        return PickledWeights(read_headers([folder / _PICKLED_SINGLE], pickled.read_header))
+    files = sorted(file for file in folder.iterdir() if file.suffix in _PICKLED and not _TRAINING.fullmatch(file.name))
+    if len(files) == 1:
+        return PickledWeights(read_headers(files, pickled.read_header))
+    if files:
         raise BuildError(
-            f"{folder}: only pickled weights ({pickled[0].name}), which archc never opens; "
-            "convert them to safetensors in an environment that trusts them"
+            f"{folder}: {len(files)} files {', '.join(file.name for file in files[:3])} …, but {_PICKLED_INDEX} not "
+            "found; download it, or keep only the files of one model"
         )
     raise BuildError(
         f"{folder}: {_SINGLE} and {_INDEX} not found; give a checkpoint folder, or build with --random SEED"

@@ -190,13 +190,6 @@ def test_shards_without_an_index(tmp_path: Path) -> None:
     refuses(tmp_path, INDEX, "2 safetensors files")
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth", "model.pt"])
-def test_pickled_weights_are_never_opened(tmp_path: Path, name: str) -> None:
-    # Unpickling this would raise NameError.
-    (tmp_path / name).write_bytes(b"cthis_module_is_not_there\nthing\n.")
-    refuses(tmp_path, name, "never opens")
-
-
 def test_an_empty_folder(tmp_path: Path) -> None:
     refuses(tmp_path, SINGLE, "--random")
 
