@@ -28,6 +28,7 @@ from archc.compiler.weights.checkpoint.folder import (
     tokenizer_files,
 )
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
+from archc.compiler.weights.checkpoint.other_formats import refuse_other_configs
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
@@ -68,6 +69,8 @@ def build(
 
     checkpoint = choose_checkpoint(spec, weights, random)
     config = read_folder_config(checkpoint) if checkpoint is not None else None
+    if checkpoint is not None and config is None:
+        refuse_other_configs(checkpoint)
     bound = bind(spec, config, size, overrides)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])

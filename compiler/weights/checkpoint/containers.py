@@ -6,52 +6,53 @@ import re
 from pathlib import Path
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint import pickled, safetensors
-from archc.compiler.weights.checkpoint.pickled import PickledWeights
-from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights
+from archc.compiler.weights.checkpoint.other_formats import refuse_other_formats
+from archc.compiler.weights.checkpoint.pickled.tensors import PickledWeights, read_pickled
+from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights, read_safetensors
 from archc.compiler.weights.checkpoint.shards import read_headers, read_shards
 from archc.compiler.weights.checkpoint.weights import Weights
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLED_SINGLE, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _PICKLED = (".bin", ".pth", ".pt")
-# Files of torch.save that a training script stores next to a model.
-_TRAINING = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state.*|adapter_model)\.(bin|pth|pt)")
+# Files next to a model that are not its weights: a LoRA adapter, and the state of a training script.
+_BESIDES = re.compile(r"(adapter_model|training_args|optimizer|scheduler|scaler|rng_state.*)\.(safetensors|bin|pth|pt)")
 
 
 def open_weights(folder: Path) -> Weights:
-    """Return the tensors of a checkpoint folder; no tensor is read yet.
+    """Return the tensors of a checkpoint folder; no tensor is read yet. safetensors is preferred to pickled files.
 
     Raises BuildError if the folder has none, if files are damaged, or if files and index contradict each other.
     """
+    safetensors, pickled = _weight_files(folder, (".safetensors",)), _weight_files(folder, _PICKLED)
     if (folder / _INDEX).is_file():
-        return SafetensorsWeights(read_shards(folder / _INDEX, (".safetensors",), safetensors.read_header))
-    if (folder / _SINGLE).is_file():
-        return SafetensorsWeights(read_headers([folder / _SINGLE], safetensors.read_header))
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) == 1:
-        return SafetensorsWeights(read_headers(files, safetensors.read_header))
-    if files:
-        raise BuildError(
-            f"{folder}: {len(files)} safetensors files, but {_INDEX} not found; download it, or keep only the files "
-            "of one model"
-        )
-    return _open_pickled(folder)
-
-
-def _open_pickled(folder: Path) -> Weights:
+        return SafetensorsWeights(read_shards(folder / _INDEX, (".safetensors",), read_safetensors))
+    if safetensors:
+        file = _only_file(folder, _SINGLE, _INDEX, safetensors)
+        return SafetensorsWeights(read_headers([file], read_safetensors))
     if (folder / _PICKLED_INDEX).is_file():
-        return PickledWeights(read_shards(folder / _PICKLED_INDEX, _PICKLED, pickled.read_header))
-    if (folder / _PICKLED_SINGLE).is_file():
-        return PickledWeights(read_headers([folder / _PICKLED_SINGLE], pickled.read_header))
-    files = sorted(file for file in folder.iterdir() if file.suffix in _PICKLED and not _TRAINING.fullmatch(file.name))
-    if len(files) == 1:
-        return PickledWeights(read_headers(files, pickled.read_header))
-    if files:
-        raise BuildError(
-            f"{folder}: {len(files)} files {', '.join(file.name for file in files[:3])} …, but {_PICKLED_INDEX} not "
-            "found; download it, or keep only the files of one model"
-        )
+        return PickledWeights(read_shards(folder / _PICKLED_INDEX, _PICKLED, read_pickled))
+    if pickled:
+        file = _only_file(folder, _PICKLED_SINGLE, _PICKLED_INDEX, pickled)
+        return PickledWeights(read_headers([file], read_pickled))
+    refuse_other_formats(folder)
     raise BuildError(
         f"{folder}: {_SINGLE} and {_INDEX} not found; give a checkpoint folder, or build with --random SEED"
+    )
+
+
+def _weight_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in endings and not _BESIDES.fullmatch(file.name))
+
+
+def _only_file(folder: Path, single: str, index: str, files: list[Path]) -> Path:
+    """Return the file with the usual name, or the only one. Raises BuildError for several without an index."""
+    if (folder / single).is_file():
+        return folder / single
+    if len(files) == 1:
+        return files[0]
+    names = ", ".join([*(file.name for file in files[:3]), *("…" for _ in files[3:4])])
+    raise BuildError(
+        f"{folder}: {len(files)} {files[0].suffix[1:]} files ({names}), but {index} not found; "
+        "download it, or keep only the files of one model"
     )

@@ -77,7 +77,7 @@ class SafetensorsWeights:
         return value
 
 
-def read_header(file: Path) -> dict[str, SafetensorsEntry]:
+def read_safetensors(file: Path) -> dict[str, SafetensorsEntry]:
     """Return the tensors of a safetensors file by name. Raises BuildError if it is damaged."""
     handle = _open(file)
     views = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118  it has no other iterator

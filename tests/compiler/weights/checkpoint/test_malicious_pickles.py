@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint import pickle_opcodes
 from archc.compiler.weights.checkpoint.containers import open_weights
+from archc.compiler.weights.checkpoint.pickled import opcodes as pickle_opcodes
 from tests.compiler.weights.checkpoint.pickles import (
     BIN,
     archive,

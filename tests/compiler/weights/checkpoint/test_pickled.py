@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint import strided
 from archc.compiler.weights.checkpoint.containers import open_weights
+from archc.compiler.weights.checkpoint.pickled import strided
 from tests.compiler.weights.checkpoint.pickles import BIN, shards
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "tiny-qwen2"
@@ -182,7 +182,9 @@ def test_one_file_of_another_name(name: str, tmp_path: Path) -> None:
 def test_several_files_without_an_index(tmp_path: Path) -> None:
     for name in ("a.bin", "b.bin"):
         torch.save({"a": torch.ones(2)}, tmp_path / name)
-    with pytest.raises(BuildError, match=r"2 files a\.bin, b\.bin .*pytorch_model\.bin\.index\.json not found"):
+    with pytest.raises(
+        BuildError, match=r"2 bin files \(a\.bin, b\.bin\), but pytorch_model\.bin\.index\.json not found"
+    ):
         open_weights(tmp_path)
 
 

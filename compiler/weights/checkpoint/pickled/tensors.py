@@ -11,9 +11,9 @@ from torch import Tensor
 
 from archc.archspec.errors import clip
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.pickle_names import PickledTensor
-from archc.compiler.weights.checkpoint.strided import TORCH_DTYPES, StridedReader, View
-from archc.compiler.weights.checkpoint.torch_file import TorchFile, file_stamp, read_torch_file
+from archc.compiler.weights.checkpoint.pickled.names import PickledTensor
+from archc.compiler.weights.checkpoint.pickled.strided import TORCH_DTYPES, StridedReader, View
+from archc.compiler.weights.checkpoint.pickled.torch_file import TorchFile, file_stamp, read_torch_file
 from archc.compiler.weights.checkpoint.weights import BITS, Place, check_float, check_place, stored_bytes
 
 # Keys under which training scripts store the table of a model's tensors.
@@ -83,7 +83,7 @@ class PickledWeights:
             raise BuildError(f"{entry.file}: tensor '{clip(name)}' cannot be read: {error}; build again") from None
 
 
-def read_header(file: Path) -> dict[str, PickledEntry]:
+def read_pickled(file: Path) -> dict[str, PickledEntry]:
     """Return the tensors of a file of torch.save by name. Raises BuildError if it is damaged or has more in it."""
     contents = read_torch_file(file)
     return {name: _entry(contents, name, tensor) for name, tensor in _find_table(contents).items()}

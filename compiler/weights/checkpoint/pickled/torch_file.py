@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.pickle_names import NAMES, Storage, storage_of
-from archc.compiler.weights.checkpoint.pickle_opcodes import MAX_BYTES, PickleError, PickleReader
+from archc.compiler.weights.checkpoint.pickled.names import NAMES, Storage, storage_of
+from archc.compiler.weights.checkpoint.pickled.opcodes import MAX_BYTES, PickleError, PickleReader
+from archc.compiler.weights.checkpoint.pickled.zip_directory import MAGIC, ZipFile, open_zip
 from archc.compiler.weights.checkpoint.weights import BITS
-from archc.compiler.weights.checkpoint.zip_directory import MAGIC, ZipFile, open_zip
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 _PROTOCOL_VERSION = 1001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archc.compiler.weights.checkpoint.pickle_opcodes import Name, PickleError, add_items
+from archc.compiler.weights.checkpoint.pickled.opcodes import Name, PickleError, add_items
 
 _MAX_AXES = 64
 _MAX_ELEMENTS = 2**62
