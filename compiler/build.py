@@ -20,15 +20,14 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
-from archc.compiler.weights.checkpoint.containers import open_weights
+from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.folder import (
     find_checkpoint,
-    read_folder_config,
+    is_checkpoint,
     special_tokens,
     tokenizer_files,
 )
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
-from archc.compiler.weights.checkpoint.other_formats import refuse_other_configs
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
@@ -54,10 +53,10 @@ def build(
 ) -> Path:
     """Build a plan, or an ONNX folder, from a spec and a checkpoint; return its path.
 
-    `spec` is a shipped spec's name, a YAML file, or a checkpoint folder, whose config.json selects the spec. `weights`
-    is a checkpoint folder or a hub id; without one, `random` is the seed of random weights. `dtype` defaults to the
-    first that the target supports. `engine` configures TensorRT targets. An existing `out` is replaced only if archc
-    wrote it, and after any error it is unchanged.
+    `spec` is a shipped spec's name, a YAML file, or a checkpoint folder or GGUF file, whose config selects the spec.
+    `weights` is a checkpoint folder, a GGUF file or a hub id; without one, `random` is the seed of random weights.
+    `dtype` defaults to the first that the target supports. `engine` configures TensorRT targets. An existing `out` is
+    replaced only if archc wrote it, and after any error it is unchanged.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
@@ -68,9 +67,7 @@ def build(
     builder = open_engine_builder(options, engine)
 
     checkpoint = choose_checkpoint(spec, weights, random)
-    config = read_folder_config(checkpoint) if checkpoint is not None else None
-    if checkpoint is not None and config is None:
-        refuse_other_configs(checkpoint)
+    config = read_checkpoint_config(checkpoint) if checkpoint is not None else None
     bound = bind(spec, config, size, overrides)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
@@ -106,7 +103,7 @@ def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int 
 
     Raises BuildError if there are both a checkpoint and a seed, or neither.
     """
-    if weights is None and Path(spec).is_dir():
+    if weights is None and is_checkpoint(spec):
         weights = spec
     if weights is not None and random is not None and weights != spec:
         raise BuildError("--weights and --random contradict each other; remove one")
@@ -120,10 +117,10 @@ def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int 
 def bind(spec: str | Path, config: dict[str, Any] | None, size: str | None, overrides: Sequence[str]) -> BoundSpec:
     """Return the spec with its sizes bound; a checkpoint folder's spec is detected from its config."""
     name = spec
-    if Path(spec).is_dir():
+    if is_checkpoint(spec):
         if config is None:
             raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
-        name = detect_spec(config, str(Path(spec) / "config.json"))
+        name = detect_spec(config, str(Path(spec) / "config.json" if Path(spec).is_dir() else spec))
     return load_spec(name, overrides).bind(config, size)
 
 

@@ -70,21 +70,22 @@ def inspect_command(
 def _inspect_spec(name: str, size: str | None, weights: Path | None, overrides: list[str]) -> Listing:
     from archc.archspec import load_spec
     from archc.cli.inspect.collect import bind_some_size, list_spec
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
-    folder = weights or (Path(name) if Path(name).is_dir() else None)
+    folder = weights or (Path(name) if is_checkpoint(name) else None)
     if folder is None:
         bound = bind_some_size(load_spec(name, overrides), size)
         if bound.size is not None and size is None:
             note(f"{bound.family} has no default sizes; showing {bound.size} (choose with --size or --weights)")
         return list_spec(bound, None)
     from archc.compiler.build import bind
-    from archc.compiler.weights.checkpoint.folder import read_folder_config
+    from archc.compiler.weights.checkpoint.containers import has_weights, read_checkpoint_config
 
-    if not folder.is_dir():
+    if not is_checkpoint(folder):
         raise UsageError(f"--weights {folder}: no such folder")
-    bound = bind(name, read_folder_config(folder), size, overrides)
+    bound = bind(name, read_checkpoint_config(folder), size, overrides)
     # A folder with a config.json alone has sizes to show; tensors are required only if --weights names it.
-    filled = weights is not None or any(folder.glob("*.safetensors"))
+    filled = weights is not None or has_weights(folder)
     return list_spec(bound, folder if filled else None)
 
 

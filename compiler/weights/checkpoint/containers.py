@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.other_formats import refuse_other_formats
+from archc.compiler.weights.checkpoint.folder import GGUF, read_folder_config
+from archc.compiler.weights.checkpoint.gguf.tensors import GgufWeights, gguf_config
+from archc.compiler.weights.checkpoint.other_formats import refuse_other_configs, refuse_other_formats
 from archc.compiler.weights.checkpoint.pickled.tensors import PickledWeights, read_pickled
 from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights, read_safetensors
 from archc.compiler.weights.checkpoint.shards import read_headers, read_shards
@@ -19,11 +22,33 @@ _PICKLED = (".bin", ".pth", ".pt")
 _BESIDES = re.compile(r"(adapter_model|training_args|optimizer|scheduler|scaler|rng_state.*)\.(safetensors|bin|pth|pt)")
 
 
+def has_weights(checkpoint: Path) -> bool:
+    """Return whether a checkpoint has a file of weights, readable or not."""
+    return checkpoint.is_file() or bool(_weight_files(checkpoint, (".safetensors", *_PICKLED)))
+
+
+def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
+    """Return config.json of a checkpoint folder, or what a GGUF file has in its place; None if there is none.
+
+    Raises ConfigError for a damaged file, and BuildError for settings in a form that is not supported.
+    """
+    if checkpoint.suffix == GGUF and checkpoint.is_file():
+        return gguf_config(checkpoint)
+    config = read_folder_config(checkpoint)
+    if config is None:
+        refuse_other_configs(checkpoint)
+    return config
+
+
 def open_weights(folder: Path) -> Weights:
-    """Return the tensors of a checkpoint folder; no tensor is read yet. safetensors is preferred to pickled files.
+    """Return the tensors of a checkpoint folder, or of a GGUF file; no tensor is read yet.
+
+    In a folder, safetensors files are preferred to pickled ones.
 
     Raises BuildError if the folder has none, if files are damaged, or if files and index contradict each other.
     """
+    if folder.suffix == GGUF and folder.is_file():
+        return GgufWeights(folder)
     safetensors, pickled = _weight_files(folder, (".safetensors",)), _weight_files(folder, _PICKLED)
     if (folder / _INDEX).is_file():
         return SafetensorsWeights(read_shards(folder / _INDEX, (".safetensors",), read_safetensors))

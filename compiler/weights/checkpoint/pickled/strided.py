@@ -9,6 +9,7 @@ from io import FileIO
 import torch
 from torch import Tensor
 
+from archc.compiler.weights.checkpoint.files import read_into
 from archc.compiler.weights.checkpoint.weights import Place
 
 # Bytes between the first and the last element of a view that are read at once.
@@ -113,15 +114,3 @@ class StridedReader:
         buffer = torch.empty(count * self._dtype.itemsize, dtype=torch.uint8)
         read_into(self._file, self._start + first * self._dtype.itemsize, buffer)
         return buffer.view(self._dtype)
-
-
-def read_into(file: FileIO, offset: int, buffer: Tensor) -> None:
-    """Fill a tensor of bytes from a file. Raises OSError if the file ends before it is full."""
-    file.seek(offset)
-    memory = buffer.numpy().data
-    done = 0
-    while done < len(memory):
-        count = file.readinto(memory[done:])
-        if not count:
-            raise OSError("the file ends early")
-        done += count

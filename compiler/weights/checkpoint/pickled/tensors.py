@@ -11,9 +11,10 @@ from torch import Tensor
 
 from archc.archspec.errors import clip
 from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.files import file_stamp
 from archc.compiler.weights.checkpoint.pickled.names import PickledTensor
 from archc.compiler.weights.checkpoint.pickled.strided import TORCH_DTYPES, StridedReader, View
-from archc.compiler.weights.checkpoint.pickled.torch_file import TorchFile, file_stamp, read_torch_file
+from archc.compiler.weights.checkpoint.pickled.torch_file import TorchFile, read_torch_file
 from archc.compiler.weights.checkpoint.weights import BITS, Place, check_float, check_place, stored_bytes
 
 # Keys under which training scripts store the table of a model's tensors.

@@ -6,13 +6,13 @@ There are two forms: since torch 1.6, a ZIP file with a member for each storage;
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.files import file_stamp
 from archc.compiler.weights.checkpoint.pickled.names import NAMES, Storage, storage_of
 from archc.compiler.weights.checkpoint.pickled.opcodes import MAX_BYTES, PickleError, PickleReader
 from archc.compiler.weights.checkpoint.pickled.zip_directory import MAGIC, ZipFile, open_zip
@@ -56,12 +56,6 @@ def read_torch_file(path: Path) -> TorchFile:
     except OSError as error:
         raise BuildError(f"{path}: cannot be read: {error.strerror}; check the file and its permissions") from None
     return TorchFile(path, value, storages, stamp)
-
-
-def file_stamp(file: BinaryIO) -> tuple[int, int]:
-    """Return size in bytes and time of the last change of an open file."""
-    status = os.fstat(file.fileno())
-    return status.st_size, status.st_mtime_ns
 
 
 def _refuse_other_files(path: Path, start: bytes) -> None:
