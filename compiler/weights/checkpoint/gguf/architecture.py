@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from archc.archspec.source.nodes import to_python
 from archc.archspec.source.yaml_reader import read_tree
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.gguf.header import GgufFile
+from archc.compiler.weights.checkpoint.gguf.rope_factors import rope_scaling
 
 _NAME = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(weight|bias))?")
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _TOKENS, _HEAD = "token_embd.weight", "output.weight"
+_DEFAULT_THETA = 10000.0
 # Keys that are the same for every architecture.
 _TOKEN_KEYS = {
     "bos_token_id": "tokenizer.ggml.bos_token_id",
@@ -50,6 +52,10 @@ class Architecture:
     def __init__(self, file: GgufFile, name: str, description: Mapping[str, Any]) -> None:
         self._file, self._name, self._description = file, name, description
 
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return self.config()
+
     def config(self) -> dict[str, Any]:
         """Return the config.json of the model. Raises BuildError if a setting is missing or not supported."""
         settings, config = self._file.settings, dict(self._description["config"])
@@ -62,6 +68,10 @@ class Architecture:
             full = f"{self._name}.{source}"
             if full in settings:
                 config[key] = _shortest(settings[full])
+        factors = self._description.get("rope_factors", {})
+        if factors and factors["tensor"] in self._file.tensors:
+            theta = config.get("rope_theta", _DEFAULT_THETA)
+            config["rope_scaling"] = rope_scaling(self._file, factors["tensor"], theta, factors["settings"])
         for key, full in _TOKEN_KEYS.items():
             if full in settings:
                 config[key] = settings[full]
@@ -73,6 +83,10 @@ class Architecture:
                     "model's safetensors files"
                 )
         return config
+
+    def is_setting(self, name: str) -> bool:
+        """Return whether a tensor holds a setting of the config, and is no weight."""
+        return bool(name == self._description.get("rope_factors", {}).get("tensor"))
 
     def rule(self, name: str) -> TensorRule:
         """Return the rule of a tensor; one without a rule has its own name, which no weight table reads."""
@@ -94,7 +108,7 @@ class Architecture:
         """Return the number of heads of a tensor whose rows are in pairs; 0 for any other."""
         if not rule.heads:
             return 0
-        config = self.config()
+        config = self._config
         heads = config.get(rule.heads, config.get("num_attention_heads"))
         if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
             raise BuildError(f"{self._file.path}: {rule.heads}: expected a number of heads, got {heads!r:.60}")

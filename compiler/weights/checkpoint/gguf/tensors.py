@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,8 @@ class GgufWeights:
         architecture = read_architecture(self._file)
         self._tensors: dict[str, _Stored] = {}
         for name, tensor in self._file.tensors.items():
+            if architecture.is_setting(name):
+                continue
             for hub_name, stored in self._stored(name, tensor, architecture):
                 if hub_name in self._tensors:
                     raise BuildError(f"{path}: tensor '{clip(name)}' appears twice as '{hub_name}'; download it again")
@@ -184,7 +187,8 @@ class GgufWeights:
                 value[first - start : last - start] = data.view(plain[1]).reshape(last - first, columns)
             else:
                 kind = self._gguf.GGMLQuantizationType[stored.type]
-                rows = self._gguf.quants.dequantize(data.numpy().reshape(last - first, width), kind)
+                with np.errstate(all="ignore"):  # a scale may be infinite, as a number of any other checkpoint
+                    rows = self._gguf.quants.dequantize(data.numpy().reshape(last - first, width), kind)
                 value[first - start : last - start] = torch.from_numpy(rows)
         return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from pathlib import Path
@@ -111,6 +112,43 @@ def test_config_is_that_of_the_model(tmp_path: Path) -> None:
     assert config["rms_norm_eps"] == 1e-5
     assert config["tie_word_embeddings"] is False
     assert (config["bos_token_id"], config["eos_token_id"]) == (1, 2)
+
+
+def rope_factors(theta: float, size: int, scaling: dict[str, Any]) -> torch.Tensor:
+    """Return the tensor rope_freqs, as LlamaModel.generate_extra_tensors of llama.cpp computes it."""
+    factor, low, high = scaling["factor"], scaling["low_freq_factor"], scaling["high_freq_factor"]
+    original = scaling["original_max_position_embeddings"]
+    factors = []
+    for at in range(0, size, 2):
+        length = 2 * math.pi * theta ** (at / size)
+        smooth = (original / length - low) / (high - low)
+        between = 1 / ((1 - smooth) / factor + smooth)
+        factors.append(1 if length < original / high else factor if length > original / low else between)
+    return torch.tensor(factors)
+
+
+def test_divisors_of_rotary_frequencies(tmp_path: Path) -> None:
+    scaling = {
+        "rope_type": "llama3",
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    model = LLAMA.build(head_dim=64, rope_parameters={**scaling, "rope_theta": 500000.0})
+    factors = rope_factors(500000.0, 64, scaling)
+    assert len(set(factors.tolist())) > 3
+    path = write(tmp_path / "model.gguf", LLAMA, model, tensors={"rope_freqs.weight": factors})
+    config = read_checkpoint_config(path)
+    assert config is not None
+    assert config["rope_scaling"] == scaling
+    plan = build(path, out=tmp_path / "engine.plan")
+    np.testing.assert_allclose(load(plan).logits(IDS)[0], logits(model), atol=2e-4, rtol=0)
+    other = write(tmp_path / "other.gguf", LLAMA, model, tensors={"rope_freqs.weight": factors * 1.01})
+    with pytest.raises(
+        BuildError, match=r"other\.gguf: tensor 'rope_freqs\.weight': the divisors .* safetensors files"
+    ):
+        build(other, out=tmp_path / "engine.plan")
 
 
 def test_a_spec_and_a_file(tmp_path: Path) -> None:
