@@ -43,7 +43,7 @@ def inspect_command(
     """
     path = Path(model)
     is_folder = path.is_dir() and (path / "manifest.json").is_file() and (path / "model.onnx").is_file()
-    if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES):
+    if is_folder or (path.is_file() and path.suffix not in (*_SPEC_SUFFIXES, ".gguf")):
         for option, value in (("--size", size), ("--weights", weights), ("--set", overrides)):
             if value:
                 raise UsageError(f"{option} has no effect on a plan, because its sizes are fixed; remove it")

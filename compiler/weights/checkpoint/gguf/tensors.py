@@ -21,6 +21,7 @@ from archc.compiler.weights.checkpoint.weights import Place, check_float, check_
 
 # Bytes in float32 that are dequantized at once.
 _BLOCK_BYTES = 16 * 2**20
+_MAX_EXPERTS = 2**12
 # Types that are read as they are: name in safetensors, and torch's type.
 _PLAIN = {
     "F32": ("F32", torch.float32),
@@ -126,6 +127,11 @@ class GgufWeights:
         stored = _Stored(tensor, kind.name, block, block_bytes, rule, architecture.heads(rule), None)
         size = math.prod(tensor.shape) // block * block_bytes
         heads = stored.heads
+        experts = tensor.shape[0] if rule.per_expert and tensor.shape else 0
+        if math.prod(tensor.shape) == 0 or experts > _MAX_EXPERTS:
+            raise BuildError(
+                f"{self._file.path}: tensor '{clip(name)}' has the shape {list(tensor.shape)}; download it again"
+            )
         if not tensor.shape or tensor.shape[-1] % block or tensor.start + size > self._file.stamp[0]:
             raise BuildError(
                 f"{self._file.path}: tensor '{clip(name)}' {list(tensor.shape)} of {kind.name} is not within the file; "

@@ -114,6 +114,24 @@ def test_config_is_that_of_the_model(tmp_path: Path) -> None:
     assert (config["bos_token_id"], config["eos_token_id"]) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        pytest.param(b"blk.0.ffn_up.weight", (2**60, 0), id="no-columns"),
+        pytest.param(b"blk.0.ffn_up_exps.weight", (2**20, 1, 1), id="many-experts"),
+        pytest.param(b"blk.0.ffn_up.weight", (2**30, 2**20), id="past-the-end"),
+    ],
+)
+def test_shapes_that_lie(name: bytes, shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    architecture = text(b"general.architecture") + struct.pack("<I", 8) + text(b"qwen3moe")
+    axes = b"".join(struct.pack("<Q", size) for size in reversed(shape))
+    header = HEAD + struct.pack("<QQ", 1, 1) + architecture + text(name) + struct.pack("<I", len(shape)) + axes
+    path.write_bytes(header + struct.pack("<IQ", 0, 0) + bytes(2**22 + 100))
+    with pytest.raises(BuildError, match=re.escape(f"tensor '{name.decode()}'")):
+        open_weights(path)
+
+
 def rope_factors(theta: float, size: int, scaling: dict[str, Any]) -> torch.Tensor:
     """Return the tensor rope_freqs, as LlamaModel.generate_extra_tensors of llama.cpp computes it."""
     factor, low, high = scaling["factor"], scaling["low_freq_factor"], scaling["high_freq_factor"]
