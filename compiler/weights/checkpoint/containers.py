@@ -10,6 +10,7 @@ from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.folder import GGUF, read_folder_config
 from archc.compiler.weights.checkpoint.gguf.tensors import GgufWeights, gguf_config
 from archc.compiler.weights.checkpoint.other_formats import refuse_other_configs, refuse_other_formats
+from archc.compiler.weights.checkpoint.params import PARAMS, RenamedWeights, params_config
 from archc.compiler.weights.checkpoint.pickled.tensors import PickledWeights, read_pickled
 from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights, read_safetensors
 from archc.compiler.weights.checkpoint.shards import read_headers, read_shards
@@ -35,9 +36,12 @@ def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
     if checkpoint.suffix == GGUF and checkpoint.is_file():
         return gguf_config(checkpoint)
     config = read_folder_config(checkpoint)
-    if config is None:
-        refuse_other_configs(checkpoint)
-    return config
+    if config is not None:
+        return config
+    if file := _consolidated(checkpoint):
+        return params_config(checkpoint, _open_file(file))
+    refuse_other_configs(checkpoint)
+    return None
 
 
 def open_weights(folder: Path) -> Weights:
@@ -49,21 +53,46 @@ def open_weights(folder: Path) -> Weights:
     """
     if folder.suffix == GGUF and folder.is_file():
         return GgufWeights(folder)
+    if file := _consolidated(folder):
+        return RenamedWeights(folder, _open_file(file))
     safetensors, pickled = _weight_files(folder, (".safetensors",)), _weight_files(folder, _PICKLED)
     if (folder / _INDEX).is_file():
         return SafetensorsWeights(read_shards(folder / _INDEX, (".safetensors",), read_safetensors))
     if safetensors:
-        file = _only_file(folder, _SINGLE, _INDEX, safetensors)
-        return SafetensorsWeights(read_headers([file], read_safetensors))
+        return _open_file(_only_file(folder, _SINGLE, _INDEX, safetensors))
     if (folder / _PICKLED_INDEX).is_file():
         return PickledWeights(read_shards(folder / _PICKLED_INDEX, _PICKLED, read_pickled))
     if pickled:
-        file = _only_file(folder, _PICKLED_SINGLE, _PICKLED_INDEX, pickled)
-        return PickledWeights(read_headers([file], read_pickled))
+        return _open_file(_only_file(folder, _PICKLED_SINGLE, _PICKLED_INDEX, pickled))
     refuse_other_formats(folder)
     raise BuildError(
         f"{folder}: {_SINGLE} and {_INDEX} not found; give a checkpoint folder, or build with --random SEED"
     )
+
+
+def _consolidated(folder: Path) -> Path | None:
+    """Return the only file of weights of a folder with params.json, if it is in that form; None for any other folder.
+
+    Raises BuildError if there are several, each with a part of every tensor.
+    """
+    if not (folder / PARAMS).is_file() or (folder / _INDEX).is_file():
+        return None
+    files = _weight_files(folder, (".safetensors", *_PICKLED))
+    if not files or not all(file.name.startswith("consolidated") for file in files):
+        return None
+    safetensors = [file for file in files if file.suffix == ".safetensors"]
+    if len(safetensors or files) > 1:
+        raise BuildError(
+            f"{files[1]}: tensors in several parts for model parallelism are not supported; use the same model's hub "
+            "repository or folder with config.json, such as the one whose name ends in -hf"
+        )
+    return (safetensors or files)[0]
+
+
+def _open_file(file: Path) -> Weights:
+    if file.suffix == ".safetensors":
+        return SafetensorsWeights(read_headers([file], read_safetensors))
+    return PickledWeights(read_headers([file], read_pickled))
 
 
 def _weight_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:

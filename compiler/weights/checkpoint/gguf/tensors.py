@@ -159,7 +159,7 @@ class GgufWeights:
         start, stop = (first.start, first.stop) if isinstance(first, slice) else (first, first + 1)
         if len(stored.shape) == 1:
             value = self._rows(file, stored, 0, 1).reshape(stored.shape)
-            value = _in_halves(value, stored.heads)[start:stop] if stored.heads else value[start:stop]
+            value = in_halves(value, stored.heads)[start:stop] if stored.heads else value[start:stop]
         else:
             value = self._permuted(file, stored, start, stop)
         if stored.rule.offset:
@@ -177,7 +177,7 @@ class GgufWeights:
         width = stored.shape[0] // stored.heads
         begin, end = start // width * width, -(-stop // width) * width
         value = self._rows(file, stored, begin, end)
-        return _in_halves(value, (end - begin) // width)[start - begin : stop - begin]
+        return in_halves(value, (end - begin) // width)[start - begin : stop - begin]
 
     def _rows(self, file: Any, stored: _Stored, start: int, stop: int) -> Tensor:
         """Return rows [start, stop) over all axes but the last, a block at a time."""
@@ -199,7 +199,7 @@ class GgufWeights:
         return value
 
 
-def _in_halves(value: Tensor, heads: int) -> Tensor:
+def in_halves(value: Tensor, heads: int) -> Tensor:
     """Return rows [heads · pairs · 2, …] with the first of every pair before the second ones, head by head."""
     return value.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
 

@@ -41,14 +41,14 @@ def test_a_format_is_refused_by_its_file(name: str, message: str, config: bool, 
 @pytest.mark.parametrize("spec", [None, "qwen2"], ids=["detected", "named"])
 def test_params_json_is_named(spec: str | None, tmp_path: Path) -> None:
     (tmp_path / "params.json").write_text('{"dim": 4096}', "utf-8")
-    (tmp_path / "consolidated.00.pth").write_bytes(b"x")
+    (tmp_path / "weights.pth").write_bytes(b"x")
     with pytest.raises(BuildError, match=r"params\.json: the form with params\.json .* use the same model's hub"):
         build(spec or tmp_path, tmp_path, out=tmp_path / "engine.plan")
 
 
 def test_an_adapter_next_to_a_model_is_not_its_weights(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE, tmp_path, dirs_exist_ok=True)
-    for name in ("adapter_model.safetensors", "adapter_model.bin", "adapter_config.json", "params.json"):
+    for name in ("adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "model.safetensors").rename(tmp_path / "consolidated.safetensors")
     assert len(open_weights(tmp_path).names()) > 1
