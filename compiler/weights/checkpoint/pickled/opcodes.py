@@ -6,6 +6,7 @@ stand for them are archc's own. Every loop is bounded: by the size of the pickle
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from mmap import mmap
 from archc.archspec.errors import clip
 
 MAX_BYTES = 64 * 2**20
-MAX_OPERATIONS = 1_500_000
+MAX_OPERATIONS = 1_000_000
 _MAX_NAME = 200
 _MAX_LONG_BYTES = 16
 _MAX_PROTOCOL = 5
@@ -66,6 +67,15 @@ class PickleReader:
 
     def read(self) -> object:
         """Return the pickle's value; `position` is then behind it. Raises PickleError for anything but tables."""
+        collects = gc.isenabled()
+        gc.disable()  # nothing here is garbage, and a collection goes through every list that a pickle has made
+        try:
+            return self._run()
+        finally:
+            if collects:
+                gc.enable()
+
+    def _run(self) -> object:
         handlers = _HANDLERS
         while True:
             self._operations += 1

@@ -196,7 +196,7 @@ def test_a_member_whose_sizes_lie(tmp_path: Path) -> None:
     refuses(tmp_path, far, "it ends early")
 
 
-MANY = 1_600_000
+MANY = 1_100_000
 TABLE_OF_A_LIST = name("collections.OrderedDict") + b"h\x00\x85R"
 
 
