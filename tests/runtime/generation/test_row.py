@@ -49,3 +49,25 @@ def test_a_row_without_a_detokenizer_has_no_text():
     row = Row(1, frozenset(), frozenset())
     assert row.append(7) == (True, "")
     assert (row.ids, row.finish_reason) == ([7], "length")
+
+
+STOPS_AT_SPECIAL = {
+    "a special token": (["<end>"], "abcd", [0, 1]),
+    "text and a special token": (["d<end>"], "abc", [0, 1]),
+    "a special token and text": (["<end>ab"], "abcd", [0, 1]),
+    "part of a special token": (["en"], "abcd", [0, 1, 3]),
+    "text after a special token": (["ab"], "", []),
+    "text around a hidden token is not adjacent": (["cdab"], "abcdab", [0, 1, 3, 0]),
+}
+
+
+@pytest.mark.parametrize(("stop", "text", "ids"), STOPS_AT_SPECIAL.values(), ids=STOPS_AT_SPECIAL)
+def test_stop_strings_match_special_tokens_which_the_text_leaves_out(stop, text, ids):
+    words = Detokenizer(lambda ids: "".join(WORDS[index] for index in ids if index < 3), hidden={3: "<end>"})
+    row = Row(4, frozenset(), frozenset(), words, stop)
+    streamed = ""
+    for token in (0, 1, 3, 0):
+        if row.finish_reason is None:
+            streamed += row.append(token)[1]
+    assert (streamed, row.ids) == (text, ids)
+    assert row.finish_reason == ("length" if stop == ["cdab"] else "stop")
