@@ -15,35 +15,9 @@ _CASES = ("capitalize", "casefold", "lower", "swapcase", "title", "upper")
 # Not `format` and `format_map`, because the sandbox replaces them: their results have no mask.
 _OTHERS = ("center", "expandtabs", "ljust", "rjust", "translate", "zfill")
 # Filters that return their inputs or parts of them, or call one method of a string.
-_SELECTING = (
-    "attr",
-    "batch",
-    "d",
-    "default",
-    "first",
-    "groupby",
-    "items",
-    "last",
-    "list",
-    "map",
-    "max",
-    "min",
-    "random",
-)
-_ORDERING = (
-    "dictsort",
-    "random",
-    "reject",
-    "rejectattr",
-    "reverse",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "sum",
-    "unique",
-)
-_METHODS = ("count", "length", "lower", "replace", "trim", "upper")
+_SELECTING = ("attr", "batch", "d", "default", "first", "groupby", "items", "last", "list", "map", "max", "min")
+_ORDERING = ("dictsort", "random", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort", "unique")
+_METHODS = ("count", "length", "lower", "replace", "sum", "trim", "upper")
 _STRUCTURAL = frozenset({*_SELECTING, *_ORDERING, *_METHODS})
 
 
