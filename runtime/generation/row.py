@@ -41,8 +41,7 @@ class Row:
         text = ""
         if self._detokenizer is not None:
             text = self._match(self._detokenizer.push(token))
-            # A special token is no text of the output, but a stop string may spell it.
-            text += self._match(self._detokenizer.hidden(token), shown=False)
+            text += self._match_hidden(self._detokenizer, token)
         self._ends.append(self._decoded)
         if self._matcher.stopped:
             self._remove_stopped()
@@ -54,6 +53,15 @@ class Row:
     def _match(self, text: str, shown: bool = True) -> str:
         self._decoded += len(text)
         return self._matcher.push(text, shown)
+
+    def _match_hidden(self, detokenizer: Detokenizer, token: int) -> str:
+        """Match a special token, which is no text of the output, but may be spelled by a stop string."""
+        hidden, text = detokenizer.hidden(token), ""
+        if hidden and self._matcher.completes(hidden):
+            text = self._match(detokenizer.flush())  # bytes that precede the special token
+            if self._ends:
+                self._ends[-1] = self._decoded
+        return text + self._match(hidden, shown=False)
 
     def _flush(self) -> str:
         """Return the text that was held back, which may still complete a stop string."""

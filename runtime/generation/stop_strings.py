@@ -38,6 +38,10 @@ class StopMatcher:
         )
         return self._release(len(held) - keep)
 
+    def completes(self, text: str) -> bool:
+        """Return whether `text` completes a stop string."""
+        return any(stop in self._held + text for stop in self._stops)
+
     def flush(self) -> str:
         """Return the shown text that is held back, at the end of the stream."""
         return self._release(len(self._held))

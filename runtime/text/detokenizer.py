@@ -50,8 +50,13 @@ class Detokenizer:
             before = _common_prefix(self._context_text, text)
         piece = text[before:]
         if piece:
-            self._context, self._emitted = self._emitted, len(self._ids)
-            self._context_text = self._decode(self._ids[self._context :])
+            last, self._emitted = self._emitted, len(self._ids)
+            self._context_text = self._decode(self._ids[last:])
+            # Decoders strip spaces at the beginning, so a context of spaces alone has too few of them.
+            if not self._context_text.strip() and self._emitted - self._context <= _MAX_WITHOUT_TEXT:
+                self._context_text = text
+            else:
+                self._context = last
         elif len(self._ids) - self._emitted > _MAX_WITHOUT_TEXT:
             del self._ids[self._emitted :]
         return piece

@@ -80,7 +80,7 @@ class TwoVocabularies:
             elif not skip_special_tokens:
                 texts += [self._join(pieces), piece + " "]
                 pieces = []
-        return "".join([*texts, self._join(pieces)])
+        return "".join([*texts, self._join(pieces)]).lstrip(" ")
 
     def _segment(self, text: str) -> list[int]:
         pieces = self._source.encoding(text, add_special_tokens=False, parse_special=False).tokens if text else []

@@ -71,3 +71,17 @@ def test_stop_strings_match_special_tokens_which_the_text_leaves_out(stop, text,
             streamed += row.append(token)[1]
     assert (streamed, row.ids) == (text, ids)
     assert row.finish_reason == ("length" if stop == ["cdab"] else "stop")
+
+
+def test_bytes_before_a_special_token_that_stops_are_text():
+    pieces = [b"a", b"\xc3", b"\xa9"]
+
+    def decode(ids):
+        return b"".join(pieces[index] for index in ids if index < 3).decode(errors="replace")
+
+    row = Row(9, frozenset(), frozenset(), Detokenizer(decode, hidden={3: "<end>"}), ["<end>"])
+    assert [row.append(token)[1] for token in (0, 1, 3)] == ["a", "", "\ufffd"]
+    assert (row.ids, row.finish_reason) == ([0, 1], "stop")
+    row = Row(9, frozenset(), frozenset(), Detokenizer(decode, hidden={3: "<end>"}), ["a<end>"])
+    assert "".join(row.append(token)[1] for token in (0, 1, 3, 0)) == "a\ufffd"
+    assert row.finish_reason is None

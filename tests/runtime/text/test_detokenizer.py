@@ -121,3 +121,20 @@ def test_special_tokens_are_shown_on_request():
     assert streamed(tokenizer, [], ids, show_special=True) == tokenizer.decode(ids, skip_special_tokens=False)
     assert "<think>" in streamed(tokenizer, [], ids, show_special=True)
     assert "<think>" not in streamed(tokenizer, [], ids)
+
+
+def test_runs_of_spaces_keep_their_length_where_a_decoder_strips_them():
+    words = ["a", " ", "b"]
+    stream = Detokenizer(lambda ids: "".join(words[index] for index in ids).lstrip(" "))
+    ids = [0, 1, 1, 1, 2, 1, 2]
+    assert "".join([*map(stream.push, ids), stream.flush()]) == "a   b b"
+    longest = 0
+
+    def decode(ids):
+        nonlocal longest
+        longest = max(longest, len(ids))
+        return " " * len(ids)
+
+    stream = Detokenizer(decode)
+    assert "".join(stream.push(0) for _ in range(1000)) == " " * 1000
+    assert longest < 200
