@@ -15,16 +15,6 @@ _MAX_ID = 1 << 24
 _MAX_TOKEN = 1 << 16  # bytes
 
 
-class _Node:
-    """A node of the trie; `token` is the id of the token that ends here, or -1."""
-
-    __slots__ = ("children", "token")
-
-    def __init__(self) -> None:
-        self.children: dict[int, _Node] = {}
-        self.token = -1
-
-
 class LongestMatch:
     """A vocabulary file with lines `id literal length`: each step matches the longest token at the current byte.
 
@@ -33,23 +23,23 @@ class LongestMatch:
 
     def __init__(self, content: bytes, added: Sequence[AddedToken] = ()) -> None:
         self._bytes: dict[int, bytes] = {}
-        self._root = _Node()
+        self._ids: dict[bytes, int] = {}
+        lengths: dict[bytes, set[int]] = {}
         for number, token, data in _entries(content):
             if token in self._bytes:
                 raise _invalid(number, f"id {token} occurs twice")
-            self._bytes[token] = data
-            node = self._root
-            for byte in data:
-                node = node.children.setdefault(byte, _Node())
-            if node.token != -1:
-                raise _invalid(number, f"the token of id {token} is also that of id {node.token}")
-            node.token = token
+            if data in self._ids:
+                raise _invalid(number, f"the token of id {token} is also that of id {self._ids[data]}")
+            self._bytes[token], self._ids[data] = data, token
+            lengths.setdefault(data[:2], set()).add(len(data))
         for byte in range(256):
-            if byte not in self._root.children or self._root.children[byte].token == -1:
+            if bytes([byte]) not in self._ids:
                 raise PlanError(
                     f"tokenizer/{FILE}: expected a token for each single byte, got none for byte {byte}; download the "
                     "vocabulary again and build the plan again"
                 )
+        # The lengths of the tokens with the same first two bytes: far fewer objects than the nodes of a trie.
+        self._lengths = {first: sorted(of_first, reverse=True) for first, of_first in lengths.items()}
         self._special = self._special_tokens(added)
         self._texts = {token: text for text, token in self._special.items()}
         longest_first = sorted(self._special, key=len, reverse=True)
@@ -57,11 +47,10 @@ class LongestMatch:
 
     def _special_tokens(self, added: Sequence[AddedToken]) -> dict[str, int]:
         """Return the special tokens by text; a token of the vocabulary is none."""
-        known = set(self._bytes.values())
         special: dict[str, int] = {}
         for item in added:
             token = item.id or 0
-            if item.id is None and (item.text.encode() in known or 0 in special.values()):
+            if item.id is None and (item.text.encode() in self._ids or 0 in special.values()):
                 continue
             if token not in self._bytes:
                 special[item.text] = token
@@ -104,13 +93,14 @@ class LongestMatch:
     def _match(self, data: bytes) -> Iterator[int]:
         at = 0
         while at < len(data):
-            node, place, token, end = self._root, at, -1, at
-            while place < len(data) and (child := node.children.get(data[place])) is not None:
-                node, place = child, place + 1
-                if node.token != -1:
-                    token, end = node.token, place
+            for length in self._lengths.get(data[at : at + 2], ()):
+                token = self._ids.get(data[at : at + length])
+                if token is not None and length > 1:
+                    break
+            else:
+                token, length = self._ids[data[at : at + 1]], 1
             yield token
-            at = end
+            at += length
 
 
 def _entries(content: bytes) -> Iterator[tuple[int, int, bytes]]:

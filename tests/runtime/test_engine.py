@@ -250,3 +250,16 @@ def test_stop_strings_and_shown_text_have_special_tokens(tiny, tmp_path, decoder
     assert shown == whole[len(engine.tokenizer.decode(prompt, skip_special_tokens=False)) :]
     assert piece in shown
     assert piece not in hidden
+
+
+def test_the_text_of_a_stream_continues_that_of_its_prompt(tiny, tmp_path):
+    from tokenizers import Tokenizer, decoders, models
+
+    tokenizer = Tokenizer(models.WordLevel({f"▁w{index}": index for index in range(tiny.vocab)}, unk_token="▁w0"))
+    tokenizer.decoder = decoders.Metaspace()
+    files = {"tokenizer/tokenizer.json": tokenizer.to_str().encode()}
+    engine = runtime.load(tiny.write(tmp_path / "p", with_tokenizer=False, extra=files), 1)
+    stream = engine.stream([5, 6, 7], max_new_tokens=4, ignore_eos=True)
+    assert "".join(stream) == "".join(f" w{token}" for token in stream.ids)
+    stopped = engine.stream([5, 6, 7], max_new_tokens=4, ignore_eos=True, stop=f" w{stream.ids[0]}")
+    assert ("".join(stopped), stopped.ids) == ("", [])
