@@ -43,7 +43,7 @@ class LongestMatch:
         self._special = self._special_tokens(added)
         self._texts = {token: text for text, token in self._special.items()}
         longest_first = sorted(self._special, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def _special_tokens(self, added: Sequence[AddedToken]) -> dict[str, int]:
         """Return the special tokens by text; a token of the vocabulary is none."""

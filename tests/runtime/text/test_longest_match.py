@@ -92,6 +92,13 @@ def test_names_of_a_config_are_special_unless_they_are_text():
         LongestMatch(BYTES, [AddedToken("zz", "x", 5)])
 
 
+def test_a_vocabulary_without_special_tokens_has_none():
+    content = "".join(f"{byte} {bytes([byte])!r} 1\n" for byte in range(256)).encode()
+    plain = LongestMatch(content)
+    assert plain.special == {}
+    assert plain.encode("ab", True, parse_special=True) == [97, 98]
+
+
 INVALID = {
     "not UTF-8": (b"\xff", "not UTF-8"),
     "empty": (b"", "for byte 0"),
