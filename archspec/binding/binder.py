@@ -144,10 +144,15 @@ def _missing_keys(spec: CheckedSpec, read: frozenset[str], values: Values, origi
 
 
 def _is_relevant(problem: Problem, spec: CheckedSpec, read: frozenset[str], invalid: frozenset[str]) -> bool:
-    """Return whether a problem concerns a value that is read, and has no other invalid value as its cause."""
+    """Return whether a problem concerns a value that is read, and has no other invalid value as its cause.
+
+    A value that is not allowed is a problem although nothing else reads the name.
+    """
     path = problem.path
     name = path.split(".")[1] if path.startswith(("config.", "derive.")) else path
     if name not in spec.names.config and name not in spec.names.derived:
+        return True
+    if path == name and name in spec.names.config and spec.names.config[name].allowed and name not in read:
         return True
     return name in read and (name in invalid or spec.names.closure([name]).isdisjoint(invalid))
 
