@@ -49,9 +49,7 @@ def test_is_found_by_name_and_detected_by_config(path: Path) -> None:
             assert path.stem in matching_specs({"model_type": model_type, "architectures": [architecture]})
 
 
-ALLOWED = [
-    (path.stem, name) for path in SPECS for name, entry in load_spec(path).names.config.items() if entry.allowed
-]
+ALLOWED = [(path.stem, name) for path in SPECS for name, entry in load_spec(path).names.config.items() if entry.allowed]
 
 
 @pytest.mark.parametrize(("family", "name"), ALLOWED, ids=lambda part: part)
