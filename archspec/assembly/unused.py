@@ -35,7 +35,11 @@ def unused_names(spec: CheckedSpec) -> list[Problem]:
 
 
 def check_sizes(spec: CheckedSpec, problems: list[Problem]) -> dict[str, dict[str, Any]]:
-    """Return the named sizes in canonical spelling; append problems, unused keys included, to `problems`."""
+    """Return the named sizes in canonical spelling; append problems to `problems`.
+
+    Unused keys are problems only if there are no others, because a faulty section reads nothing.
+    """
+    is_sound = not problems
     node = spec.raw.sizes
     if node is None:
         return {}
@@ -53,7 +57,7 @@ def check_sizes(spec: CheckedSpec, problems: list[Problem]) -> dict[str, dict[st
         except ConfigError as error:
             problems += [values.mark.problem(join_path(path, p.path), p.message, p.hint) for p in error.problems]
             continue
-        for key, value in sizes[name].items():
+        for key, value in sizes[name].items() if is_sound else ():
             if not spec.reads_config(key) and not (key not in values.entries and is_neutral(key, value)):
                 hint = join_hints(did_you_mean(key, spec.read), "use names declared in `config:`")
                 mark = values.key_marks.get(key, values.mark)

@@ -15,6 +15,7 @@ from archc.archspec.binding.known_values import repeats_model
 from archc.archspec.binding.layers import active_variants, bind_stack
 from archc.archspec.checking.checked_nodes import CheckedSection, mark_at
 from archc.archspec.checking.checker import LAYER_NAMES
+from archc.archspec.checking.expressions import ExpressionError
 from archc.archspec.checking.model_rules import check_rules
 from archc.archspec.config.ignored_keys import without_keys
 from archc.archspec.config.neutral_keys import is_neutral
@@ -224,7 +225,14 @@ def _bind_weights(spec: CheckedSpec, table: WeightTable, evaluator: Evaluator, e
             values = [evaluator.try_evaluate(verb, layer) for verb in entry.verbs]
             steps.append(tuple(step for step in values if step is not FAILED))
         entries[key] = BoundEntry(key, entry.names, entry.reads_all, tuple(steps), entry.mark)
-    return BoundWeights(spec.file, table.prefixes, table.rename, table.ignore, entries)
+    ignore: list[str] = []
+    for pattern in table.ignore:
+        try:
+            ignore += pattern.patterns(evaluator.values.values)
+        except ExpressionError as error:
+            message = f"{format_value(pattern.text)}: {error}"
+            evaluator.problems.append(Problem(spec.file, 0, 0, "weights.ignore", message, error.hint))
+    return BoundWeights(spec.file, table.prefixes, table.rename, tuple(ignore), entries)
 
 
 def _shared_sets(stack: Mapping[str, Any] | None) -> tuple[int, ...]:
