@@ -21,7 +21,8 @@ def unused_names(spec: CheckedSpec) -> list[Problem]:
     for section in ("config", "derive"):
         own = spec.raw.tree.get(section)
         for name, mark in own.key_marks.items() if isinstance(own, MappingNode) else ():
-            if name not in spec.read:
+            declared = spec.names.config if section == "config" else spec.names.derived  # null removes a name
+            if name not in spec.read and name in declared:
                 hint = "use it in a section" + (", or list it under `ignore_config:`" if section == "config" else "")
                 problems.append(mark.problem(join_path(section, name), f"unused name '{name}'", hint))
     own_patterns = spec.raw.tree.get("ignore_config")
