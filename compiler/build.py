@@ -48,6 +48,7 @@ def build(
     max_seq_len: int | None = None,
     engine: EngineOptions = DEFAULT_ENGINE,
     overrides: Sequence[str] = (),
+    ignore_config: Sequence[str] = (),
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Path:
@@ -55,8 +56,9 @@ def build(
 
     `spec` is a shipped spec's name, a YAML file, or a checkpoint folder or GGUF file, whose config selects the spec.
     `weights` is a checkpoint folder, a GGUF file or a hub id; without one, `random` is the seed of random weights.
-    `dtype` defaults to the first that the target supports. `engine` configures TensorRT targets. An existing `out` is
-    replaced only if archc wrote it, and after any error it is unchanged.
+    `dtype` defaults to the first that the target supports. `ignore_config` lists keys of config.json that count as
+    absent. `engine` configures TensorRT targets. An existing `out` is replaced only if archc wrote it, and after any
+    error it is unchanged.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
@@ -68,7 +70,7 @@ def build(
 
     checkpoint = choose_checkpoint(spec, weights, random)
     config = read_checkpoint_config(checkpoint) if checkpoint is not None else None
-    bound = bind(spec, config, size, overrides)
+    bound = bind(spec, config, size, overrides, ignore_config)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
     slots = open_slots(bound, model, checkpoint if random is None else None, random)
@@ -114,14 +116,22 @@ def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int 
     return None
 
 
-def bind(spec: str | Path, config: dict[str, Any] | None, size: str | None, overrides: Sequence[str]) -> BoundSpec:
+def bind(
+    spec: str | Path,
+    config: dict[str, Any] | None,
+    size: str | None,
+    overrides: Sequence[str],
+    ignore_config: Sequence[str] = (),
+) -> BoundSpec:
     """Return the spec with its sizes bound; a checkpoint folder's spec is detected from its config."""
+    if ignore_config and config is None:
+        raise BuildError("--ignore-config has no effect without a checkpoint's config.json; remove it")
     name = spec
     if is_checkpoint(spec):
         if config is None:
             raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
         name = detect_spec(config, str(Path(spec) / "config.json" if Path(spec).is_dir() else spec))
-    return load_spec(name, overrides).bind(config, size)
+    return load_spec(name, overrides).bind(config, size, ignore_config=ignore_config)
 
 
 def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:

@@ -40,6 +40,7 @@ NAMES = {
         ("ceil(x) * floor(x)", 6),
         ("int(sqrt(n))", 2),
         ("log2(n)", 2.0),
+        ("exp2(n)", 16.0),
         ("len(xs)", 3),
         ("make_divisible(100, 8)", 104),  # a tie goes up
         ("make_divisible(99.9, 8)", 96),
@@ -134,6 +135,7 @@ def test_invalid_expressions(text: str) -> None:
         ("m['z']", "key 'z' not found in"),
         ("'a' in word", "expected a list or a mapping after 'in', got 'local'"),
         ("sqrt(0 - 1)", "cannot be computed"),
+        ("exp2(5000)", "cannot be computed"),
         ("log(0)", "cannot be computed"),
         ("int(1e300)", "larger than 2**63"),
         ("9223372036854775807 * n", "larger than 2**63"),
