@@ -20,11 +20,11 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
+from archc.compiler.text.family import text_files
 from archc.compiler.weights.checkpoint.folder import (
     find_checkpoint,
     read_folder_config,
     special_tokens,
-    tokenizer_files,
 )
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
@@ -76,10 +76,15 @@ def build(
     lowered = lower(model, options, length)
     stored = assign_offsets(*lowered.graphs.values())
     graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
+    overridden = [
+        path.partition("=")[0].strip().removeprefix("text.") for path in overrides if path.startswith("text.")
+    ]
+    texts, stop = text_files(checkpoint, bound.text_settings, overridden, warn)
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
+    tokens = tokens.with_stop(stop, bound.embedding.vocab)
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
 
-    content = Content(graphs, stored, slots, tokenizer_files(checkpoint), manifest)
+    content = Content(graphs, stored, slots, texts, manifest)
     check_space(path, content.bytes)
     listener = Listener(progress, warn)
     if builder is not None:

@@ -173,16 +173,16 @@ def _place_added(definition: Definition) -> None:
         _rename_in_list(vocab, renamed)
 
 
-def _rename_in_dict(definition: Definition, vocab: dict[str, int], names: Mapping[int, str], new: Mapping[str, int]) -> None:
+def _rename_in_dict(
+    definition: Definition, vocab: dict[str, int], names: Mapping[int, str], new: Mapping[str, int]
+) -> None:
     gone = {names[id] for id in new.values() if id in names}
     for piece in gone:
         del vocab[piece]
     vocab.update(new)
     if gone and "merges" in definition.model:
         merges = definition.model["merges"]
-        definition.model["merges"] = [
-            pair for pair in merges if not gone & {pair[0], pair[1], pair[0] + pair[1]}
-        ]
+        definition.model["merges"] = [pair for pair in merges if not gone & {pair[0], pair[1], pair[0] + pair[1]}]
 
 
 def _rename_in_list(vocab: list[tuple[str, float]], new: Mapping[str, int]) -> None:

@@ -115,7 +115,9 @@ def surroundings(
             names = [roles[name] for name in convention if name in roles]
         for name in names:
             if name not in ids:
-                raise BuildError(f"{place}: the token {name!r:.60} before or after a prompt not found; correct the name")
+                raise BuildError(
+                    f"{place}: the token {name!r:.60} before or after a prompt not found; correct the name"
+                )
         return [(name, ids[name]) for name in names if name is not None]
 
     begin = choose(settings.begin, "add_bos_token", "bos_token", definition.begin)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ class SpecialTokens:
     pad: int | None
     start: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
+
+    def with_stop(self, stop: Sequence[int], vocab: int) -> SpecialTokens:
+        """Return the tokens with further ones that end a sequence, without those outside of the token table."""
+        return replace(self, eos=tuple(dict.fromkeys([*self.eos, *(token for token in stop if token < vocab)])))
 
 
 def find_checkpoint(where: str | Path) -> Path:

@@ -28,7 +28,7 @@ def test_values_are_literals(load: Load) -> None:
     text = load(SECTION).bind().text_settings
     assert (text.pattern, text.normalize, text.after_vocabulary) == (r"\p{L}+|.", "nfc", ("[gMASK]", "sop"))
     assert (text.whitespace.newline, text.whitespace.tab, text.whitespace.spaces) == ("<n>", None, "<|blank_{n}|>")
-    assert (text.begin, text.end, text.stop) == (("[gMASK]", 3), (), ("<eoh>", 7))
+    assert (text.begin, text.end, text.stop) == (("[gMASK]", 3), None, ("<eoh>", 7))
     assert (text.user, text.assistant, text.chat) == (195, None, "{{ user_token }}{{ hidden_size }}")
 
 
@@ -42,7 +42,9 @@ def test_unquoted_none_is_no_text(load: Load) -> None:
 
 
 def test_a_child_replaces_single_keys() -> None:
-    base = load_spec_text("family: mine\nextends: chatglm2\ntext: {stop: [x], begin: []}\n").bind(size=None, config=SIZES)
+    base = load_spec_text("family: mine\nextends: chatglm2\ntext: {stop: [x], begin: []}\n").bind(
+        size=None, config=SIZES
+    )
     parent = load_spec_text("family: mine\nextends: chatglm2\n").bind(size=None, config=SIZES)
     assert (base.text_settings.stop, base.text_settings.begin) == (("x",), ())
     assert base.text_settings.after_vocabulary == parent.text_settings.after_vocabulary
