@@ -31,7 +31,9 @@ def parse_ranks(data: bytes, place: str) -> dict[bytes, int]:
         if token is None or not rank.isdigit() or len(rank) > 8:
             raise BuildError(f"{place}: line {number}: expected base64 and a rank, got {line!r:.60}; download it again")
         if token in ranks:
-            raise BuildError(f"{place}: line {number}: the token of line {line!r:.60} is there twice; download it again")
+            raise BuildError(
+                f"{place}: line {number}: the token of line {line!r:.60} is there twice; download it again"
+            )
         ranks[token] = int(rank)
     return ranks
 
