@@ -47,6 +47,7 @@ def build(
     random: int | None = None,
     max_seq_len: int | None = None,
     engine: EngineOptions = DEFAULT_ENGINE,
+    tokenizer: str | Path | None = None,
     overrides: Sequence[str] = (),
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda message: None,
@@ -55,7 +56,8 @@ def build(
 
     `spec` is a shipped spec's name, a YAML file, or a checkpoint folder, whose config.json selects the spec. `weights`
     is a checkpoint folder or a hub id; without one, `random` is the seed of random weights. `dtype` defaults to the
-    first that the target supports. `engine` configures TensorRT targets. An existing `out` is replaced only if archc
+    first that the target supports. `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer.
+    `engine` configures TensorRT targets. An existing `out` is replaced only if archc
     wrote it, and after any error it is unchanged.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
@@ -63,12 +65,14 @@ def build(
     """
     path = Path(out)
     options = choose_options(target, dtype, quantize, kv)
-    check_destination(path, options.target.folder, (spec, weights))
+    check_destination(path, options.target.folder, (spec, weights, tokenizer))
     builder = open_engine_builder(options, engine)
 
     checkpoint = choose_checkpoint(spec, weights, random)
     config = read_folder_config(checkpoint) if checkpoint is not None else None
     bound = bind(spec, config, size, overrides)
+    overridden = [text.partition("=")[0].strip() for text in overrides]
+    texts, stop = text_files(checkpoint, tokenizer, bound.text_settings, overridden, warn)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
     slots = open_slots(bound, model, checkpoint if random is None else None, random)
@@ -76,10 +80,6 @@ def build(
     lowered = lower(model, options, length)
     stored = assign_offsets(*lowered.graphs.values())
     graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
-    overridden = [
-        path.partition("=")[0].strip().removeprefix("text.") for path in overrides if path.startswith("text.")
-    ]
-    texts, stop = text_files(checkpoint, bound.text_settings, overridden, warn)
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     tokens = tokens.with_stop(stop, bound.embedding.vocab)
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)

@@ -1,4 +1,4 @@
-"""Conversion of a checkpoint folder's tokenizer files to the files that a plan stores."""
+"""Conversion of tokenizer files, of a checkpoint's folder or from elsewhere, to the files that a plan stores."""
 
 from __future__ import annotations
 
@@ -7,31 +7,44 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archc.compiler.errors import BuildError
-from archc.compiler.text import model_proto, ranks, sentencepiece, vocabulary
-from archc.compiler.text.definition import Definition, load, serialize
+from archc.compiler.text.definition import serialize
 from archc.compiler.text.files import read_bytes, read_object
+from archc.compiler.text.formats import MAX_MODEL_BYTES, find_file, own_engine, read_definition
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.special_ids import add_special, complete, read_roles, surroundings
-from archc.compiler.text.tekken import from_tekken
 
-# Files that the runtime reads; a plan holds no other file of a checkpoint folder.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "generation_config.json",
+# Files that the runtime reads next to tokenizer.json; a plan holds no other file of a checkpoint folder.
+_CONFIGURATION = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json")
+# Tokenizer files on the hub besides *.json and *.jinja.
+TOKENIZER_PATTERNS = (
+    "tokenizer.model*",
+    "*.tiktoken",
+    "*.spm",
+    "*.model",
+    "vocab.txt",
+    "merges.txt",
+    "rwkv_vocab*.txt",
 )
-# Sentencepiece models, or tiktoken's ranks under the same name, in the order of preference.
-MODEL_NAMES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "ice_text.model", "tokenizer.model.v3")
-_MAX_MODEL_BYTES = 64 * 2**20
-# Files of tokenizers that have an engine of their own in the runtime.
-_TWO_VOCABULARIES = ("source.spm", "target.spm", "vocab.json")
-_LONGEST_MATCH = "rwkv_vocab*.txt"
-_KNOWN = (
-    *("tokenizer.json", "tekken.json", "vocab.json", "merges.txt", "vocab.txt", "source.spm", "target.spm"),
-    *("*.tiktoken", "*.model", "*.model.v*", "*.spm", _LONGEST_MATCH, "*.bpe", "*vocab*"),
-)
+
+
+def convert_files(
+    checkpoint: Path | None, tokenizer: str | Path | None, settings: TextSettings, warn: Callable[[str], None]
+) -> dict[str, bytes]:
+    """Return the tokenizer files of a plan: of `tokenizer`, a folder or a file, or of the checkpoint's folder.
+
+    A tokenizer's folder replaces all text files of the checkpoint but generation_config.json; a file replaces its
+    vocabulary. Raises BuildError if `tokenizer` is not there, has none, or is damaged.
+    """
+    if tokenizer is None:
+        return {} if checkpoint is None else convert(checkpoint, settings, warn)
+    path = Path(tokenizer)
+    if path.is_dir():
+        files = {name: data for name, data in convert(path, settings, _refuse).items() if name != _CONFIGURATION[-1]}
+        return files | (_read(checkpoint, _CONFIGURATION[-1:]) if checkpoint is not None else {})
+    if not path.is_file():
+        raise BuildError(f"--tokenizer {tokenizer}: no such folder or file; name a folder or a file of a tokenizer")
+    folder = checkpoint or path.parent
+    return _with_chat(_read(folder, _CONFIGURATION) | _converted(path, folder, settings, _refuse), folder, settings)
 
 
 def convert(folder: Path, settings: TextSettings, warn: Callable[[str], None]) -> dict[str, bytes]:
@@ -39,73 +52,47 @@ def convert(folder: Path, settings: TextSettings, warn: Callable[[str], None]) -
 
     Raises BuildError for a damaged file. A folder without a tokenizer is a warning.
     """
-    files = {name: read_bytes(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
-    if "tokenizer.json" in files:
-        files["tokenizer.json"] = complete(files["tokenizer.json"], folder)
-    else:
-        files |= _own_engine(folder) or _converted(folder, settings, warn)
-    if settings.chat is not None and "chat_template.jinja" not in files:
-        if read_object(folder / "tokenizer_config.json").get("chat_template") is None:
-            files["chat_template.jinja"] = settings.chat.encode()
-    return files
+    files = _read(folder, _CONFIGURATION)
+    found = find_file(folder)
+    if isinstance(found, str):
+        warn(f"{folder}: {found}; the plan has no text: it runs on token ids alone. Name a tokenizer with --tokenizer")
+        return files
+    return _with_chat(files | _converted(found, folder, settings, warn), folder, settings)
 
 
-def _own_engine(folder: Path) -> dict[str, bytes]:
-    """Return the files of a tokenizer that has its own engine in the runtime, under the names of its format."""
-    if all((folder / name).is_file() for name in _TWO_VOCABULARIES):
-        return {name: read_bytes(folder / name, _MAX_MODEL_BYTES) for name in _TWO_VOCABULARIES}
-    vocabularies = sorted(folder.glob(_LONGEST_MATCH))
-    return {"rwkv_vocab.txt": read_bytes(vocabularies[-1], _MAX_MODEL_BYTES)} if vocabularies else {}
+def _refuse(message: str) -> None:
+    raise BuildError(f"--tokenizer {message}")
 
 
-def _converted(folder: Path, settings: TextSettings, warn: Callable[[str], None]) -> dict[str, bytes]:
-    """Return tokenizer.json of the folder's vocabulary, and special_tokens_map.json if the folder names none."""
-    converted = find_definition(folder, settings)
-    if isinstance(converted, str):
-        warn(f"{folder}: {converted}; the plan takes token ids alone, without text and chat (see --tokenizer)")
+def _read(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    return {name: read_bytes(folder / name) for name in names if (folder / name).is_file()}
+
+
+def _with_chat(files: dict[str, bytes], folder: Path, settings: TextSettings) -> dict[str, bytes]:
+    """Return the files with the chat template of the settings if there is no other."""
+    stated = read_object(folder / "tokenizer_config.json").get("chat_template") is not None
+    if settings.chat is None or stated or "chat_template.jinja" in files:
+        return files
+    return {**files, "chat_template.jinja": settings.chat.encode()}
+
+
+def _converted(path: Path, folder: Path, settings: TextSettings, warn: Callable[[str], None]) -> dict[str, bytes]:
+    """Return tokenizer.json, or the files of a tokenizer with its own engine in the runtime.
+
+    Special tokens come from the folder's JSON files; special_tokens_map.json is added if those name none.
+    """
+    engine = own_engine(path)
+    if engine:
+        return {name: read_bytes(source, MAX_MODEL_BYTES) for name, source in engine.items()}
+    definition = read_definition(path, folder, settings)
+    if isinstance(definition, bytes):
+        return {"tokenizer.json": complete(definition, folder)}
+    if isinstance(definition, str):
+        warn(f"{path}: {definition}; the plan has no text: it runs on token ids alone")
         return {}
-    definition, place = converted
     add_special(definition, folder, settings)
-    begin, end = surroundings(definition, folder, settings, place)
-    files = {"tokenizer.json": serialize(definition, begin, end, place)}
+    begin, end = surroundings(definition, folder, settings, str(path))
+    files = {"tokenizer.json": serialize(definition, begin, end, str(path))}
     if definition.roles and not read_roles(folder):
         files["special_tokens_map.json"] = json.dumps(definition.roles, ensure_ascii=False).encode()
     return files
-
-
-def find_definition(folder: Path, settings: TextSettings) -> tuple[Definition, str] | str:
-    """Return the tokenizer of a folder without tokenizer.json, with its file, or the reason why there is none."""
-    config = read_object(folder / "tokenizer_config.json")
-    for name in MODEL_NAMES:
-        path = folder / name
-        if path.is_file():
-            data = read_bytes(path, _MAX_MODEL_BYTES)
-            if not ranks.is_ranks(data):
-                return sentencepiece.from_bytes(data, str(path)), str(path)
-            return _ranks(path, data, settings)
-    if (folder / "tekken.json").is_file():
-        return from_tekken(folder / "tekken.json"), str(folder / "tekken.json")
-    tiktoken = sorted(folder.glob("*.tiktoken"))
-    if tiktoken:
-        return _ranks(tiktoken[0], read_bytes(tiktoken[0], ranks.MAX_BYTES), settings)
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return vocabulary.from_merges(folder, settings.pattern, config), str(folder / "vocab.json")
-    if (folder / "vocab.txt").is_file():
-        return vocabulary.from_words(folder / "vocab.txt", config), str(folder / "vocab.txt")
-    return _report(folder)
-
-
-def _ranks(path: Path, data: bytes, settings: TextSettings) -> tuple[Definition, str] | str:
-    """Return the tokenizer of tiktoken's ranks, whose split pattern is in the settings."""
-    if settings.pattern is None:
-        return f"no tokenizer: {path.name} has tiktoken's ranks without their split pattern; set text.pattern"
-    definition = ranks.from_ranks(ranks.parse_ranks(data, str(path)), settings.pattern, str(path))
-    if settings.normalize == "nfc":
-        definition.normalizers = [{"type": "NFC"}]
-    return definition, str(path)
-
-
-def _report(folder: Path) -> str:
-    """Return a sentence with the tokenizer files that are there and are not supported."""
-    names = sorted({path.name for pattern in _KNOWN for path in folder.glob(pattern) if path.is_file()})
-    return f"no tokenizer: {', '.join(names)} alone is not supported" if names else "no tokenizer file found"

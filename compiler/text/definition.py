@@ -94,7 +94,9 @@ def template(begin: Iterable[tuple[str, int]], end: Iterable[tuple[str, int]]) -
         "type": "TemplateProcessing",
         "single": first,
         "pair": [*first, *second],
-        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]} for token, id in (*before, *after)},
+        "special_tokens": {
+            token: {"id": token, "ids": [index], "tokens": [token]} for token, index in (*before, *after)
+        },
     }
 
 
@@ -176,7 +178,7 @@ def _place_added(definition: Definition) -> None:
 def _rename_in_dict(
     definition: Definition, vocab: dict[str, int], names: Mapping[int, str], new: Mapping[str, int]
 ) -> None:
-    gone = {names[id] for id in new.values() if id in names}
+    gone = {names[index] for index in new.values() if index in names}
     for piece in gone:
         del vocab[piece]
     vocab.update(new)
@@ -186,8 +188,7 @@ def _rename_in_dict(
 
 
 def _rename_in_list(vocab: list[tuple[str, float]], new: Mapping[str, int]) -> None:
-    for index in range(len(vocab), max(new.values()) + 1):
-        vocab.append((placeholder(index), 0.0))
+    vocab.extend((placeholder(index), 0.0) for index in range(len(vocab), max(new.values()) + 1))
     for piece, index in new.items():
         vocab[index] = (piece, 0.0)
 

@@ -8,65 +8,63 @@ from pathlib import Path
 from typing import Any
 
 from archc.archspec.vocabulary import Text, Whitespace
-from archc.compiler.text.convert import convert
-from archc.compiler.text.files import parse_object
+from archc.compiler.text.convert import convert_files
+from archc.compiler.text.files import parse_object, read_object
+from archc.compiler.text.formats import find_file
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.tokenizer_json import TokenizerJson
 
 _LONGEST_SPACES = 80  # of one token
+_VOCABULARIES = ("tokenizer.json", "rwkv_vocab.txt", "source.spm")
 
 Warn = Callable[[str], None]
 
 
 def text_files(
-    folder: Path | None, text: Text, overridden: Collection[str], warn: Warn
+    checkpoint: Path | None, tokenizer: str | Path | None, text: Text, overridden: Collection[str], warn: Warn
 ) -> tuple[dict[str, bytes], tuple[int, ...]]:
     """Return the tokenizer files of a plan by name, and the ids of the family's stop tokens.
 
-    The keys of `text` that are in `overridden` take precedence over the files of the folder; others are used where
-    the files leave them out.
+    `tokenizer` is a folder or a file that replaces the checkpoint's tokenizer. `overridden` are the paths of keys, such
+    as `text.chat`, that take precedence over the files; others are used where the files leave them out.
     """
-    if folder is None:
-        return {}, ()
-    files = convert(folder, _settings(text), warn)
-    if text == Text():
+    files = convert_files(checkpoint, tokenizer, _settings(text), warn)
+    place = str(tokenizer or checkpoint)
+    if text == Text() or files.keys().isdisjoint(_VOCABULARIES):
         return files, ()
-    own = (folder / "tokenizer.json").is_file()
-    if "tokenizer.json" not in files:
+    if "tokenizer.json" not in files:  # a tokenizer with its own engine in the runtime
         return _with_chat(files, text, {}, overridden), tuple(token for token in text.stop if isinstance(token, int))
-    place = str(folder / "tokenizer.json")
-    tokenizer = TokenizerJson(files["tokenizer.json"], place)
+    own = _is_json(Path(place))
+    content = TokenizerJson(files["tokenizer.json"], place)
 
     def find(key: str, *tokens: int | str | None) -> list[tuple[str, int]]:
         """Return text and id of tokens of a key of `text`; warn of those that the tokenizer lacks."""
         pairs: list[tuple[str, int]] = []
         for token in tokens:
-            pair = tokenizer.find(token) if token is not None else None
+            pair = content.find(token) if token is not None else None
             if token is not None and pair is None:
-                warn(f"{folder}: the tokenizer has no token {token!r}, which text.{key} names; set text.{key}")
+                warn(f"{place}: the tokenizer has no token {token!r}, which text.{key} names; set text.{key}")
             pairs += [pair] if pair is not None else []
         return pairs
 
     generation = _object(files, "generation_config.json")
-    turns = {
-        "user_token": find("user", generation.get("user_token_id") or text.user),
-        "assistant_token": find("assistant", generation.get("assistant_token_id") or text.assistant),
-    }
+    turns: dict[str, list[tuple[str, int]]] = {}
+    for key, stated in (("user", text.user), ("assistant", text.assistant)):
+        number = generation.get(f"{key}_token_id")
+        turns[f"{key}_token"] = find(key, number if isinstance(number, int) and stated is not None else stated)
     stop = find("stop", *text.stop)
     begin, end = find("begin", *(text.begin or ())), find("end", *(text.end or ()))
     changed = not own
     if not own:
         for pair in (*turns["user_token"], *turns["assistant_token"], *stop, *begin, *end):
-            tokenizer.make_special(*pair)
-        tokenizer.replace_text(
-            (white, token) for white, token in _white_space(text.whitespace) if tokenizer.find(token)
-        )
-    stated = text.begin is not None or text.end is not None
-    if stated and (not own or _is_open(tokenizer, files) or not {"begin", "end"}.isdisjoint(overridden)):
-        tokenizer.surround(begin, end)
+            content.make_special(*pair)
+        content.replace_text((white, token) for white, token in _white_space(text.whitespace) if content.find(token))
+    surrounded = text.begin is not None or text.end is not None
+    if surrounded and (not own or _is_open(content, files) or not {"text.begin", "text.end"}.isdisjoint(overridden)):
+        content.surround(begin, end)
         changed = True
     if changed:
-        files = {**files, "tokenizer.json": tokenizer.serialize()}
+        files = {**files, "tokenizer.json": content.serialize()}
     names = {name: pairs[0][0] for name, pairs in turns.items() if pairs}
     return _with_chat(files, text, names, overridden), tuple(token_id for _, token_id in stop)
 
@@ -74,6 +72,13 @@ def text_files(
 def _settings(text: Text) -> TextSettings:
     """Return the settings of the conversion; tokens around a prompt and the chat template are added afterward."""
     return TextSettings(text.pattern, text.normalize, text.tokens_after_vocabulary)
+
+
+def _is_json(path: Path) -> bool:
+    """Return whether the tokenizer of a folder, or a file, is a tokenizer.json, which is complete by itself."""
+    found = find_file(path) if path.is_dir() else path
+    is_json = isinstance(found, Path) and found.suffix == ".json" and found.name != "vocab.json"
+    return is_json and "model" in read_object(Path(found))
 
 
 def _is_open(tokenizer: TokenizerJson, files: dict[str, bytes]) -> bool:
@@ -87,7 +92,7 @@ def _with_chat(
 ) -> dict[str, bytes]:
     """Return the files with the family's chat template, if the folder has none or the template is overridden."""
     own = "chat_template.jinja" in files or _object(files, "tokenizer_config.json").get("chat_template")
-    if text.chat is None or (own and "chat" not in overridden):
+    if text.chat is None or (own and "text.chat" not in overridden):
         return files
     variables = [f"{{%- set {name} = {json.dumps(token, ensure_ascii=False)} -%}}\n" for name, token in turns.items()]
     return {**files, "chat_template.jinja": ("".join(variables) + text.chat).encode()}

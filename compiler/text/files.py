@@ -47,9 +47,9 @@ def parse_vocabulary(value: object, place: str) -> dict[str, int]:
     """Return a vocabulary of ids by token. Raises BuildError unless ids are distinct and start from 0."""
     if not isinstance(value, dict):
         raise BuildError(f"{place}: expected an object of ids by token, got {type(value).__name__}; download it again")
-    for token, id in value.items():
-        if not isinstance(id, int) or isinstance(id, bool) or not 0 <= id < 2**24:
-            raise BuildError(f"{place}: token {token!r:.60}: expected an id, got {id!r:.60}; download it again")
+    for token, index in value.items():
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < 2**24:
+            raise BuildError(f"{place}: token {token!r:.60}: expected an id, got {index!r:.60}; download it again")
     if len(set(value.values())) != len(value):
         raise BuildError(f"{place}: two tokens have the same id; download it again")
     return value

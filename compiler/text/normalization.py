@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from archc.compiler.text.definition import Part, replace
-from archc.compiler.text.model_proto import UNIGRAM, USER_DEFINED, Model
+from archc.compiler.text.model_proto import Model
 
 SPACE = "\u2581"
 _PROTECTED = 0x108000  # characters of private use plane 16

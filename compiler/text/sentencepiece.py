@@ -18,6 +18,7 @@ from archc.compiler.text.model_proto import (
 )
 from archc.compiler.text.normalization import SPACE, normalizers
 
+_NUL = "\0"
 _SYMBOLS = 0x100000  # user-defined pieces as characters of private use plane 16
 
 
@@ -81,18 +82,22 @@ def _symbols(model: Model, defined: list[str]) -> dict[str, str]:
 
 
 def _name(piece: Piece, index: int, symbols: dict[str, str]) -> str:
-    """Return the name of a piece in the vocabulary; an unused piece has one that no text has."""
-    return placeholder(index) if piece.kind == UNUSED else symbols.get(piece.text, piece.text)
+    """Return the name of a piece in the vocabulary; a piece that is not matched has one that no text has.
+
+    The library does not match pieces with the character NUL, which ends its keys.
+    """
+    unmatched = piece.kind == UNUSED or (piece.kind == NORMAL and _NUL in piece.text)
+    return placeholder(index) if unmatched else symbols.get(piece.text, piece.text)
 
 
 def _merges(pieces: list[Piece]) -> list[list[str]]:
     """Return the merges of a BPE, by the score, id and first part's length of their result."""
-    normal = {piece.text for piece in pieces if piece.kind == NORMAL}
+    normal = {piece.text for piece in pieces if piece.kind == NORMAL and _NUL not in piece.text}
     order = sorted(range(len(pieces)), key=lambda index: (-pieces[index].score, index))
     merges: list[list[str]] = []
     for index in order:
         text = pieces[index].text
-        if pieces[index].kind != NORMAL:
+        if text not in normal:
             continue
         for cut in range(1, len(text)):
             left, right = text[:cut], text[cut:]
@@ -118,18 +123,19 @@ def _scores(model: Model) -> list[float]:
 def _cut_reserved(model: Model) -> list[Part]:
     """Return a pre-tokenizer that cuts reserved pieces in a text, so that a unigram model has none of them.
 
-    Each is cut between two characters that no other piece has in a row, if there are such.
+    Each is cut between two characters that no other piece has in a row, if there are such, and that are not both
+    unknown, because unknown characters in a row are one token.
     """
+    texts = {piece.text for piece in model.pieces if piece.kind in (NORMAL, USER_DEFINED)}
     reserved = [p.text for p in model.pieces if p.kind in (CONTROL, UNKNOWN, BYTE) and len(p.text) > 1]
     pairs = {text[at : at + 2] for text in reserved for at in range(len(text) - 1)}
     joined: set[str] = set()
-    for piece in model.pieces:
-        if piece.kind in (NORMAL, USER_DEFINED):
-            joined |= pairs & {piece.text[at : at + 2] for at in range(len(piece.text) - 1)}
+    for text in texts:
+        joined |= pairs & {text[at : at + 2] for at in range(len(text) - 1)}
     patterns: list[str] = []
     for text in reserved:
-        cuts = range(1, len(text))
-        at = next((cut for cut in cuts if text[cut - 1 : cut + 1] not in joined), 1)
+        known = [cut for cut in range(1, len(text)) if text[cut - 1] in texts or text[cut] in texts]
+        at = next((cut for cut in known if text[cut - 1 : cut + 1] not in joined), 1)
         patterns.append(f"{quote(text[:at])}(?={quote(text[at:])})")
     return [split("|".join(patterns), "MergedWithPrevious")] if patterns else []
 
@@ -137,6 +143,9 @@ def _cut_reserved(model: Model) -> list[Part]:
 def _decoders(model: Model, symbols: dict[str, str]) -> list[Part]:
     """Return the decoders: pieces to text, bytes to characters, without the space of the dummy prefix."""
     parts = [replace(symbol, text) for text, symbol in symbols.items()]
+    for index, piece in enumerate(model.pieces):
+        if piece.kind == NORMAL and _NUL in piece.text:
+            parts.append(replace(placeholder(index), piece.text))
     if model.escape_whitespaces:
         parts.append(replace(SPACE, " "))
     if model.byte_fallback:

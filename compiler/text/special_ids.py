@@ -53,9 +53,9 @@ def add_special(definition: Definition, folder: Path, settings: TextSettings) ->
         if not name or name in tokens:
             return
         flags = {flag: token.get(flag) is True for flag in _FLAGS} if isinstance(token, dict) else {}
-        id = ids.get(name, following)
-        following = max(following, id + 1)
-        tokens[name] = AddedToken(id, name, special, **flags)
+        index = ids.get(name, following)
+        following = max(following, index + 1)
+        tokens[name] = AddedToken(index, name, special, **flags)
 
     for name in settings.after_vocabulary:
         add(name)
@@ -65,8 +65,8 @@ def add_special(definition: Definition, folder: Path, settings: TextSettings) ->
         extra = values.get("additional_special_tokens")
         for token in extra if isinstance(extra, list) else ():
             add(token)
-    for token in definition.roles.values():
-        add(token)
+    for name in definition.roles.values():
+        add(name)
     definition.added = list(tokens.values())
 
 
@@ -89,9 +89,9 @@ def _numbered(config: Mapping[str, Any], folder: Path) -> Iterable[AddedToken]:
     extra = [config.get("additional_special_tokens"), mapped.get("additional_special_tokens")]
     named = {content(values.get(role)) for values in (config, mapped) for role in ROLES}
     named |= {content(token) for tokens in extra if isinstance(tokens, list) for token in tokens}
-    for name, id in parse_vocabulary(read_object(path), str(path)).items():
+    for name, index in parse_vocabulary(read_object(path), str(path)).items():
         if name and name not in known:
-            yield AddedToken(id, name, special=name in named)
+            yield AddedToken(index, name, special=name in named)
 
 
 def surroundings(

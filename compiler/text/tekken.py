@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 from archc.compiler.errors import BuildError
 from archc.compiler.text.definition import AddedToken, Definition
-from archc.compiler.text.files import read_object
 from archc.compiler.text.ranks import from_ranks
 
 _ROLES = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
@@ -21,9 +20,8 @@ _FORMER = (
 )  # fmt: skip
 
 
-def from_tekken(path: Path) -> Definition:
+def from_tekken(file: Mapping[str, Any], place: str) -> Definition:
     """Return the tokenizer of tekken.json. Raises BuildError if it is damaged."""
-    file, place = read_object(path), str(path)
     config, tokens = file.get("config"), file.get("vocab")
     if not isinstance(config, dict) or not isinstance(tokens, list):
         raise BuildError(f"{place}: expected the keys 'config' and 'vocab'; download it again")
@@ -58,10 +56,10 @@ def _special(tokens: object, count: int, place: str) -> list[AddedToken]:
             named[rank] = name
     if len(set(named.values())) != len(named):
         raise BuildError(f"{place}: special_tokens: two tokens have the same name; correct it")
-    return [AddedToken(id, named.get(id, f"<SPECIAL_{id}>")) for id in range(count)]
+    return [AddedToken(index, named.get(index, f"<SPECIAL_{index}>")) for index in range(count)]
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**24
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from archc.compiler.errors import BuildError
-from archc.compiler.text.definition import Definition, Part, byte_level, split
+from archc.compiler.text.definition import Definition, Part, byte_level, replace, split
 from archc.compiler.text.files import parse_vocabulary, read_object, read_text
 
 _END_OF_WORD = "</w>"
+_UNKNOWN = {"unk_token": "<unk>"}
 
 
 def read_merges(path: Path) -> list[tuple[str, str]]:
@@ -23,7 +24,7 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
         line = line.rstrip("\r")
         if not line:
             continue
-        left, space, right = line.partition(" ")
+        left, _, right = line.partition(" ")
         if not left or not right or " " in right:
             raise BuildError(f"{path}: expected two tokens in a line, got {line!r:.60}; download it again")
         pairs.append((left, right))
@@ -56,7 +57,7 @@ def from_merges(folder: Path, pattern: str | None, config: Mapping[str, Any]) ->
         if config.get("add_prefix_space") is True:
             definition.pre_tokenizers[0 if pattern is None else -1]["add_prefix_space"] = True
         return definition
-    definition = byte_level_bpe(vocab, merges, None, place, unk_token="<unk>", end_of_word_suffix=_END_OF_WORD)
+    definition = byte_level_bpe(vocab, merges, None, place, end_of_word_suffix=_END_OF_WORD, **_UNKNOWN)
     definition.byte_level = False
     definition.normalizers = [_bert_normalizer(lowercase=True, chinese=True, accents=None)]
     definition.pre_tokenizers = [{"type": "BertPreTokenizer"}]
@@ -97,7 +98,7 @@ def word_piece(vocab: dict[str, int], config: Mapping[str, Any], place: str) -> 
     names = {f"{role}_token": _name(config.get(f"{role}_token"), token) for role, token in defaults.items()}
     return Definition(
         model,
-        normalizers=[normalizer],
+        normalizers=_lowercase(normalizer),
         pre_tokenizers=[{"type": "BertPreTokenizer"}],
         decoders=[{"type": "WordPiece", "prefix": "##", "cleanup": True}],
         roles={role: token for role, token in names.items() if token in vocab},
@@ -114,6 +115,18 @@ def _bert_normalizer(lowercase: bool, chinese: bool, accents: object) -> Part:
         "strip_accents": accents if isinstance(accents, bool) else None,
         "lowercase": lowercase,
     }
+
+
+def _lowercase(normalizer: Part) -> list[Part]:
+    """Return the normalizers with the lower case of a sigma at the end of a word (Unicode, Final_Sigma).
+
+    The library's lower case is that of single characters. Control characters are removed before.
+    """
+    if not normalizer["lowercase"]:
+        return [normalizer]
+    clean = {**normalizer, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
+    sigma = r"\p{Cased}\p{Case_Ignorable}*\K\x{3a3}(?!\p{Case_Ignorable}*\p{Cased})"
+    return [clean, replace(sigma, "\u03c2", regex=True), {**normalizer, "clean_text": False}]
 
 
 def _name(token: object, default: str) -> str:
