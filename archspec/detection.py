@@ -13,10 +13,12 @@ from archc.archspec.source.catalog import shipped, valid_headers
 from archc.archspec.source.header import Header
 
 
-def detect_spec(config: Mapping[str, Any], file: str = "config.json") -> str:
+def detect_spec(
+    config: Mapping[str, Any], file: str = "config.json", tokenizer_config: Mapping[str, Any] | None = None
+) -> str:
     """Return the name of the shipped spec whose `match:` fits a config.json.
 
-    Raises ConfigError, with the closest candidates, if no spec or more than one matches. Specs with an invalid header
+    Conditions may also read the content of tokenizer_config.json, as the mapping `tokenizer_config`. Raises ConfigError, with the closest candidates, if no spec or more than one matches. Specs with an invalid header
     are skipped; if no other spec matches, their problems are part of the error.
     """
     model_type = config.get("model_type")
@@ -33,7 +35,8 @@ def detect_spec(config: Mapping[str, Any], file: str = "config.json") -> str:
     mentioning = {name: path for name, path in shipped().items() if _contains(path, model_type)}
     headers, _ = valid_headers(mentioning)
     candidates = {name: header for name, header in headers.items() if _matches(header, model_type, architectures)}
-    matching = [name for name, header in candidates.items() if _meets_condition(header, config)]
+    values = {**config, "tokenizer_config": tokenizer_config or {}}
+    matching = [name for name, header in candidates.items() if _meets_condition(header, values)]
     if len(matching) == 1:
         return matching[0]
     if len(matching or candidates) > 1:
@@ -63,13 +66,13 @@ def _matches(header: Header, model_type: str, architectures: list[str]) -> bool:
     return not header.architectures or not architectures or bool(set(header.architectures) & set(architectures))
 
 
-def _meets_condition(header: Header, config: Mapping[str, Any]) -> bool:
-    """Return whether the config fulfills `match.where`; an expression that fails does not hold."""
+def _meets_condition(header: Header, values: Mapping[str, Any]) -> bool:
+    """Return whether the values fulfill `match.where`; an expression that fails does not hold."""
     condition = match_condition(header, [])
     if condition is None:
         return header.where is None
     try:
-        value = condition.evaluate({name: config.get(name) for name in condition.names})
+        value = condition.evaluate({name: values.get(name) for name in condition.names})
     except ExpressionError:
         return False
     return bool(value) and not isinstance(value, str)

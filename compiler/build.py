@@ -21,6 +21,7 @@ from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
 from archc.compiler.text.family import text_files
+from archc.compiler.text.files import read_object
 from archc.compiler.weights.checkpoint.folder import (
     find_checkpoint,
     read_folder_config,
@@ -125,7 +126,8 @@ def bind(spec: str | Path, config: dict[str, Any] | None, size: str | None, over
     if Path(spec).is_dir():
         if config is None:
             raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
-        name = detect_spec(config, str(Path(spec) / "config.json"))
+        tokenizer_config = read_object(Path(spec) / "tokenizer_config.json")
+        name = detect_spec(config, str(Path(spec) / "config.json"), tokenizer_config)
     return load_spec(name, overrides).bind(config, size)
 
 

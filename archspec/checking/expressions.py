@@ -76,6 +76,8 @@ def _make_divisible(value: Any, divisor: Any) -> int:
 
 
 def _lower(value: Any) -> str:
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise ExpressionError(f"expected text, got {format_value(value)}")
     return value.lower()

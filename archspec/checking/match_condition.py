@@ -10,7 +10,7 @@ from archc.archspec.source.header import Header
 def match_condition(header: Header, problems: list[Problem]) -> Expression | None:
     """Return the parsed condition, or None without one; append a problem if it is not an expression.
 
-    A key that a config lacks is none.
+    A key that a config lacks is none; the name `tokenizer_config` is the content of tokenizer_config.json.
     """
     node = header.where
     if node is None:

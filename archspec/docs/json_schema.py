@@ -132,7 +132,8 @@ def _meta() -> dict[str, JsonSchema]:
                 "architectures": _TEXTS,
                 "where": {
                     "type": "string",
-                    "description": "A condition on the keys of config.json; an absent key is none.",
+                    "description": "A condition on the keys of config.json and the mapping `tokenizer_config`; "
+                    "an absent key is none.",
                 },
             },
             "required": ["model_type"],

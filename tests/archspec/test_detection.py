@@ -167,6 +167,25 @@ def test_a_config_that_decides_nothing_is_not_guessed(config: dict[str, Any], sp
     assert matching_specs(config) == specs
 
 
+@pytest.mark.parametrize(
+    ("tokenizer_config", "spec"),
+    [
+        ({"name_or_path": "THUDM/chatglm2-6b"}, "chatglm2"),
+        ({"name_or_path": "THUDM/chatglm3-6b"}, "chatglm3"),
+        ({"chat_template": "[gMASK]sop<|user|>\n {{ messages[0].content }}<|assistant|>"}, "chatglm3"),
+    ],
+    ids=["name 2", "name 3", "chat template"],
+)
+def test_the_tokenizer_config_decides_without_a_name(tokenizer_config: dict[str, Any], spec: str) -> None:
+    assert detect_spec(NAMELESS | {"_name_or_path": "output"}, "config.json", tokenizer_config) == spec
+    assert detect_spec(NAMELESS, "config.json", tokenizer_config) == spec
+
+
+def test_two_names_are_not_guessed() -> None:
+    with pytest.raises(ConfigError, match="matches several specs: chatglm2, chatglm3"):
+        detect_spec(CHATGLM3, "config.json", {"name_or_path": "chatglm2"})
+
+
 @pytest.fixture
 def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of shipped specs that differ in their conditions only."""

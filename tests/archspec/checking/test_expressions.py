@@ -44,6 +44,7 @@ NAMES = {
         ("'cal' in word", True),
         ("'cal' not in word", False),
         ("lower('Ab')", "ab"),
+        ("lower(empty)", ""),
         ("make_divisible(100, 8)", 104),  # a tie goes up
         ("make_divisible(99.9, 8)", 96),
         ("make_divisible(11, 8)", 16),  # 8 is more than a tenth less
