@@ -206,12 +206,17 @@ def test_internlm(tmp_path: Path) -> None:
     last = library.encode("\n<|Bot|>:")
     newline = library.encode("\n")
     assert tokenizer.chat_ids(MESSAGES) == [1, *first, eoh, *answer, eoa, *newline, *second, eoh, *last]
+    # A stop token in a message is text.
+    assert eoa not in tokenizer.chat_ids([{"role": "user", "content": "<eoa>"}])
     assert plan.manifest.tokens.eos == (2, eoa)
 
 
-def test_yuan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", [True, False], ids=["dummy prefix", "no prefix"])
+def test_yuan(tmp_path: Path, prefix: bool) -> None:
     folder = write_config(tmp_path / "folder", families.YUAN | {"eos_token_id": 77185})
-    library = train_pieces(folder / "tokenizer.model", user_defined_symbols=["<n>"], **IDENTITY)
+    library = train_pieces(
+        folder / "tokenizer.model", add_dummy_prefix=prefix, user_defined_symbols=["<n>"], **IDENTITY
+    )
     eod, sep = library.vocab_size(), library.vocab_size() + 1
     plan, tokenizer = built(folder, "yuan2")
     for text in TEXTS:
