@@ -11,18 +11,18 @@ from archc.compiler.errors import BuildError
 MAX_BYTES = 256 * 2**20
 
 
-def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Return the content of a file. Raises BuildError if it has more than `limit` bytes."""
-    size = path.stat().st_size
+def read_bytes(path: Path, limit: int | None = None) -> bytes:
+    """Return the content of a file. Raises BuildError if it has more than `limit` bytes, by default MAX_BYTES."""
+    size, limit = path.stat().st_size, MAX_BYTES if limit is None else limit
     if size > limit:
         raise BuildError(f"{path}: {size} bytes, expected a tokenizer file of at most {limit}; download it again")
     return path.read_bytes()
 
 
-def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+def read_text(path: Path) -> str:
     """Return the text of a file. Raises BuildError if it is not UTF-8."""
     try:
-        return read_bytes(path, limit).decode()
+        return read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise BuildError(f"{path}: not UTF-8 at byte {error.start}; download it again") from None
 

@@ -62,8 +62,10 @@ def read_definition(path: Path, folder: Path, settings: TextSettings) -> Definit
             return "no tokenizer: vocab.json and merges.txt are needed together"
         return vocabulary.from_merges(path.parent, settings.pattern, config)
     if path.suffix == ".json":
-        data = read_bytes(path)
-        return data if "model" in (file := read_object(path)) else from_tekken(file, place)
+        if path.name == "tokenizer.json":
+            return read_bytes(path)
+        file = read_object(path)
+        return read_bytes(path) if "model" in file else from_tekken(file, place)
     data = read_bytes(path, MAX_BYTES if path.suffix == ".gguf" else MAX_MODEL_BYTES)
     if ranks.is_ranks(data):
         return _ranks(data, place, settings)

@@ -11,6 +11,7 @@ from archc.compiler.text.definition import Definition
 from archc.compiler.text.vocabulary import byte_level_bpe
 
 MAX_BYTES = 64 * 2**20
+_NO_RANK = 10**9
 _MAX_WORK = 3e8  # sum of squared token lengths; published vocabularies have less than 1e8
 
 
@@ -71,21 +72,20 @@ def from_ranks(ranks: Mapping[bytes, int], pattern: str, place: str, offset: int
 
 
 def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """Return the parts of a token before its own merge: merges of lower rank, the lowest and leftmost first."""
-    limit = ranks[token]
+    """Return the parts of a token before its own merge: merges of the lowest rank first, of those the leftmost."""
     bounds = list(range(len(token) + 1))
     rank_of = ranks.get
-    pairs = [rank_of(token[at : at + 2], limit) for at in range(len(token) - 1)]
+    pairs = [rank_of(token[at : at + 2], _NO_RANK) for at in range(len(token) - 1)]
     while len(pairs) > 1:
         best = min(pairs)
-        if best >= limit:
+        if best == _NO_RANK:
             break
         at = pairs.index(best)
         del bounds[at + 1], pairs[at]
         if at > 0:
-            pairs[at - 1] = rank_of(token[bounds[at - 1] : bounds[at + 1]], limit)
+            pairs[at - 1] = rank_of(token[bounds[at - 1] : bounds[at + 1]], _NO_RANK)
         if at < len(pairs):
-            pairs[at] = rank_of(token[bounds[at] : bounds[at + 2]], limit)
+            pairs[at] = rank_of(token[bounds[at] : bounds[at + 2]], _NO_RANK)
     return [token[bounds[at] : bounds[at + 1]] for at in range(len(bounds) - 1)]
 
 

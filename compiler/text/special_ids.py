@@ -59,9 +59,9 @@ def add_special(definition: Definition, folder: Path, settings: TextSettings) ->
 
     for name in settings.after_vocabulary:
         add(name)
+    for role in ROLES:
+        add(config.get(role) or mapped.get(role))
     for values in (mapped, config):
-        for role in ROLES:
-            add(values.get(role))
         extra = values.get("additional_special_tokens")
         for token in extra if isinstance(extra, list) else ():
             add(token)
