@@ -1,4 +1,4 @@
-"""Small folders of families whose tokenizer and chat format are in code: config.json of the published form, vocabulary."""
+"""Small folders of families whose tokenizer and chat format are in code, with configs of the published form."""
 
 from __future__ import annotations
 

@@ -94,10 +94,22 @@ def test_chatglm3(tmp_path: Path, options: dict[str, Any]) -> None:
     assert plan.manifest.tokens.eos == (2, size + 6, size + 8)
 
 
-GLM4_SPECIAL = (
-    "<|endoftext|> [MASK] [gMASK] [sMASK] <sop> <eop> <|system|> <|user|> <|assistant|> <|observation|> "
-    "<|begin_of_image|> <|end_of_image|> <|begin_of_video|> <|end_of_video|>"
-).split()
+GLM4_SPECIAL = [
+    "<|endoftext|>",
+    "[MASK]",
+    "[gMASK]",
+    "[sMASK]",
+    "<sop>",
+    "<eop>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|observation|>",
+    "<|begin_of_image|>",
+    "<|end_of_image|>",
+    "<|begin_of_video|>",
+    "<|end_of_video|>",
+]
 
 
 def test_glm4(tmp_path: Path) -> None:
