@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
-from archc.compiler.text import gguf, ranks, sentencepiece, vocabulary
+from archc.compiler.text import gguf, ranks, vocabulary
 from archc.compiler.text.definition import Definition
 from archc.compiler.text.files import read_bytes, read_object
+from archc.compiler.text.sentencepiece.conversion import from_bytes
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.tekken import from_tekken
 
@@ -73,7 +74,7 @@ def read_definition(path: Path, folder: Path, settings: TextSettings) -> Definit
         return _ranks(data, place, settings)
     if path.suffix == ".txt":
         return vocabulary.from_words(path, config)
-    return sentencepiece.from_bytes(data, place)
+    return from_bytes(data, place)
 
 
 def _ranks(data: bytes, place: str, settings: TextSettings) -> Definition | str:

@@ -13,7 +13,8 @@ import numpy as np
 from archc.compiler.errors import BuildError
 from archc.compiler.text.definition import AddedToken, Definition, split
 from archc.compiler.text.gguf_splits import SPLITS
-from archc.compiler.text.model_proto import (
+from archc.compiler.text.sentencepiece.conversion import convert_model
+from archc.compiler.text.sentencepiece.model_proto import (
     BPE,
     BYTE,
     CONTROL,
@@ -25,8 +26,7 @@ from archc.compiler.text.model_proto import (
     Model,
     Piece,
 )
-from archc.compiler.text.normalization import SPACE
-from archc.compiler.text.sentencepiece import convert_model
+from archc.compiler.text.sentencepiece.normalization import SPACE
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.vocabulary import byte_level_bpe, word_piece
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from archc.compiler.errors import BuildError
-from archc.compiler.text import wire
+from archc.compiler.text.sentencepiece import wire
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 UNIGRAM, BPE, WORD, CHARACTER = 1, 2, 3, 4
