@@ -52,6 +52,9 @@ def convert(folder: Path, settings: TextSettings, warn: Callable[[str], None]) -
 
     Raises BuildError for a damaged file. A folder without a tokenizer is a warning.
     """
+    # A GGUF file is a checkpoint of its own: no other file describes its tokenizer.
+    if folder.is_file():
+        return _with_chat(_converted(folder, folder, settings, warn), folder, settings)
     files = _read(folder, _CONFIGURATION)
     found = find_file(folder)
     if isinstance(found, str):
@@ -70,10 +73,15 @@ def _read(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
 
 def _with_chat(files: dict[str, bytes], folder: Path, settings: TextSettings) -> dict[str, bytes]:
     """Return the files with the chat template of the settings if there is no other."""
-    stated = read_object(folder / "tokenizer_config.json").get("chat_template") is not None
-    if settings.chat is None or stated or "chat_template.jinja" in files:
+    if settings.chat is None or _has_chat(folder) or "chat_template.jinja" in files:
         return files
     return {**files, "chat_template.jinja": settings.chat.encode()}
+
+
+def _has_chat(folder: Path) -> bool:
+    """Return whether a folder has a chat template."""
+    stated = read_object(folder / "tokenizer_config.json").get("chat_template") is not None
+    return stated or (folder / "chat_template.jinja").is_file()
 
 
 def _converted(path: Path, folder: Path, settings: TextSettings, warn: Callable[[str], None]) -> dict[str, bytes]:
@@ -93,6 +101,8 @@ def _converted(path: Path, folder: Path, settings: TextSettings, warn: Callable[
     add_special(definition, folder, settings)
     begin, end = surroundings(definition, folder, settings, str(path))
     files = {"tokenizer.json": serialize(definition, begin, end, str(path))}
+    if definition.chat is not None and not _has_chat(folder):
+        files["chat_template.jinja"] = definition.chat.encode()
     if definition.roles and not read_roles(folder):
         files["special_tokens_map.json"] = json.dumps(definition.roles, ensure_ascii=False).encode()
     return files

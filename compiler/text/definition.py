@@ -32,7 +32,7 @@ class Definition:
     """The parts of a tokenizer.json; `roles` has the tokens of a vocabulary by name, such as `bos_token`.
 
     `byte_level` is the post-processor of a byte-level BPE. `begin` and `end` are roles that surround a prompt if the
-    checkpoint's files leave it open.
+    checkpoint's files leave it open; `chat` is a chat template.
     """
 
     model: Part
@@ -44,6 +44,7 @@ class Definition:
     roles: dict[str, str] = field(default_factory=dict)
     begin: tuple[str, ...] = ()
     end: tuple[str, ...] = ()
+    chat: str | None = None
 
     def pieces(self) -> dict[str, int]:
         """Return the ids of all pieces and added tokens."""

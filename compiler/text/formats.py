@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
-from archc.compiler.text import ranks, sentencepiece, vocabulary
+from archc.compiler.text import gguf, ranks, vocabulary
 from archc.compiler.text.definition import Definition
-from archc.compiler.text.files import MAX_BYTES, read_bytes, read_object
+from archc.compiler.text.files import read_bytes, read_object
+from archc.compiler.text.sentencepiece.conversion import from_bytes
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.tekken import from_tekken
 
@@ -17,7 +18,7 @@ _LONGEST_MATCH = "rwkv_vocab*.txt"
 # Names in the order of preference. tokenizer.model is a sentencepiece model, or tiktoken's ranks.
 _NAMES = (
     *("tokenizer.json", "source.spm", _LONGEST_MATCH, "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
-    *("ice_text.model", "tekken.json", "*.tiktoken", "tokenizer.model.v*", "vocab.json", "vocab.txt"),
+    *("ice_text.model", "tekken.json", "*.tiktoken", "tokenizer.model.v*", "vocab.json", "vocab.txt", "*.gguf"),
 )
 _SIMILAR = ("*.model*", "*.spm", "*vocab*", "*merges*", "*.bpe", "*tokenizer*", "tekken*")
 _NO_VOCABULARY = ("tokenizer_config.json", "tokenization_*.py", "*tokenizer*.py")
@@ -66,12 +67,14 @@ def read_definition(path: Path, folder: Path, settings: TextSettings) -> Definit
             return read_bytes(path)
         file = read_object(path)
         return read_bytes(path) if "model" in file else from_tekken(file, place)
-    data = read_bytes(path, MAX_BYTES if path.suffix == ".gguf" else MAX_MODEL_BYTES)
+    if path.suffix == ".gguf":
+        return gguf.from_keys(gguf.read_keys(path), settings, place)
+    data = read_bytes(path, MAX_MODEL_BYTES)
     if ranks.is_ranks(data):
         return _ranks(data, place, settings)
     if path.suffix == ".txt":
         return vocabulary.from_words(path, config)
-    return sentencepiece.from_bytes(data, place)
+    return from_bytes(data, place)
 
 
 def _ranks(data: bytes, place: str, settings: TextSettings) -> Definition | str:

@@ -14,7 +14,7 @@ import pytest
 import sentencepiece
 
 from archc.compiler.errors import BuildError
-from archc.compiler.text.sentencepiece import from_bytes
+from archc.compiler.text.sentencepiece.conversion import from_bytes
 from tests.compiler.text.compare import differences, encoder
 from tests.compiler.text.mutation import mutate, refusal
 from tests.compiler.text.strings import mixture

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 from archc.compiler.errors import BuildError
-from archc.compiler.text import wire
+from archc.compiler.text.sentencepiece import wire
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 UNIGRAM, BPE, WORD, CHARACTER = 1, 2, 3, 4
-_MAX_PIECE = 512  # characters; the library's trainer makes pieces of at most 16 by default
+MAX_PIECE = 512  # characters; the library's trainer makes pieces of at most 16 by default
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _piece(data: bytes, place: str) -> Piece:
             score = wire.float32(value, place)
         elif number == 3:
             kind = wire.integer(value, place)
-    if not text or not math.isfinite(score) or kind not in range(NORMAL, BYTE + 1) or len(text) > _MAX_PIECE:
+    if not text or not math.isfinite(score) or kind not in range(NORMAL, BYTE + 1) or len(text) > MAX_PIECE:
         raise BuildError(f"{place}: not a piece of a sentencepiece model: {text!r:.60}; download the file again")
     return Piece(text, score, kind)
 

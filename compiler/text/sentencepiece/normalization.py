@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archc.compiler.text.charsmap import mapping
 from archc.compiler.text.definition import Part, replace
-from archc.compiler.text.model_proto import UNIGRAM, USER_DEFINED, Model
+from archc.compiler.text.sentencepiece.charsmap import mapping
+from archc.compiler.text.sentencepiece.model_proto import UNIGRAM, USER_DEFINED, Model
 
 SPACE = "\u2581"
 _HELD = 0x108000  # characters of private use plane 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.compiler.text.definition import AddedToken, Definition, Part, placeholder, quote, replace, split
-from archc.compiler.text.model_proto import (
+from archc.compiler.text.sentencepiece.model_proto import (
     BPE,
     BYTE,
     CONTROL,
@@ -16,7 +16,7 @@ from archc.compiler.text.model_proto import (
     Piece,
     parse,
 )
-from archc.compiler.text.normalization import SPACE, normalizers
+from archc.compiler.text.sentencepiece.normalization import SPACE, normalizers
 
 _NUL = "\0"
 _SYMBOLS = 0x100000  # user-defined pieces as characters of private use plane 16
