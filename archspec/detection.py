@@ -19,8 +19,8 @@ def detect_spec(
     """Return the name of the shipped spec whose `match:` fits a config.json.
 
     Conditions may also read the content of tokenizer_config.json, as the mapping `tokenizer_config`. Raises
-    ConfigError, with the closest candidates, if no spec or more than one matches. Specs with an invalid header are skipped; if no
-    other spec matches, their problems are part of the error.
+    ConfigError, with the closest candidates, if no spec or more than one matches. Specs with an invalid header are
+    skipped; if no other spec matches, their problems are part of the error.
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
