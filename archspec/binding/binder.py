@@ -32,13 +32,13 @@ from archc.archspec.errors import (
     join_hints,
 )
 from archc.archspec.source.encoder_defaults import drop_inherited_problems
-from archc.archspec.vocabulary import NoHead, NoPooler, weight_sets
+from archc.archspec.vocabulary import NoHead, NoPooler, Text, weight_sets
 from archc.archspec.vocabulary.verbs import Step
 from archc.archspec.weights.entries import ENCODER_KEY
 from archc.archspec.weights.resolve import BoundEntry, BoundWeights
 from archc.archspec.weights.table import WeightTable
 
-_MODEL_KEYS = ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix")
+_MODEL_KEYS = ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix", "text")
 _ENCODER_KEYS = ("tie", "context", "embedding", "final_norm")
 
 
@@ -87,6 +87,7 @@ def bind(
         "description": spec.description,
         "config": config_values,
         "text": spec.text,
+        "text_settings": fields.pop("text", Text()),
         "size": size,
         "overrides": spec.override_texts,
     }

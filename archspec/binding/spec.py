@@ -11,6 +11,7 @@ from archc.archspec.assembly.unused import check_sizes, unused_names
 from archc.archspec.assembly.variants import check_variants
 from archc.archspec.binding.binder import bind
 from archc.archspec.binding.bound_spec import BoundSpec
+from archc.archspec.checking.match_condition import match_condition
 from archc.archspec.config.names import check_names
 from archc.archspec.errors import Problem, SpecError
 from archc.archspec.source.inheritance import RawSpec
@@ -39,6 +40,7 @@ class Spec(CheckedSpec):
 
 def build_spec(raw: RawSpec, override_texts: Sequence[str], problems: list[Problem]) -> Spec:
     """Return the checked spec. Raises SpecError with `problems` and every other problem of the spec."""
+    match_condition(raw.header, problems)
     names = check_names(raw.config, raw.derive, problems)
     variants = check_variants(raw.variants, names, problems)
     overrides = read_overrides(override_texts, tuple(names.config), problems)

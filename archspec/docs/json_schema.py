@@ -128,7 +128,15 @@ def _meta() -> dict[str, JsonSchema]:
         "match": {
             "type": "object",
             "description": "Checkpoints that the spec is for, by keys of their config.json.",
-            "properties": {"model_type": _TEXTS, "architectures": _TEXTS},
+            "properties": {
+                "model_type": _TEXTS,
+                "architectures": _TEXTS,
+                "where": {
+                    "type": "string",
+                    "description": "A condition on the keys of config.json and the mapping `tokenizer_config`; "
+                    "an absent key is none.",
+                },
+            },
             "required": ["model_type"],
             "additionalProperties": False,
         },

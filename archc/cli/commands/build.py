@@ -86,6 +86,10 @@ def build_command(
         Path | None,
         typer.Option("--timing-cache", metavar="FILE", help="Timing cache to read and update (tensorrt)."),
     ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", metavar="DIR|FILE", help="Tokenizer in place of the checkpoint's own."),
+    ] = None,
     keep_graph: Annotated[
         bool, typer.Option("--keep-graph", help="Store graph and weights with the engine, to rebuild it elsewhere.")
     ] = False,
@@ -116,6 +120,7 @@ def build_command(
             "--quantize": quantize,
             "--kv": kv,
             "--max-seq-len": max_seq_len,
+            "--tokenizer": tokenizer,
             "--set": overrides,
             "--ignore-config": ignore_config,
         }
@@ -150,6 +155,7 @@ def build_command(
             random=random,
             max_seq_len=max_seq_len,
             engine=engine,
+            tokenizer=tokenizer,
             overrides=overrides or (),
             ignore_config=ignore_config or (),
             progress=progress,

@@ -1,30 +1,21 @@
-"""Checkpoint folders, local or from the Hugging Face Hub: config, special tokens and tokenizer files."""
+"""Checkpoint folders, local or from the Hugging Face Hub: config and special tokens."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from archc.archspec import read_config
 from archc.compiler.errors import BuildError
+from archc.compiler.text.convert import TOKENIZER_PATTERNS
 
-# Files that the runtime reads; a plan holds no other file of a checkpoint folder.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "generation_config.json",
-)
 GGUF = ".gguf"
 """The ending of a file that is a whole checkpoint: settings, tokenizer and weights."""
 
-_DOWNLOADED = ["*.safetensors", "*.json", "*.jinja"]
-_MAX_TOKENIZER_BYTES = 256 * 2**20
+_DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", *TOKENIZER_PATTERNS]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
@@ -39,6 +30,10 @@ class SpecialTokens:
     pad: int | None = None
     start: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
+
+    def with_stop(self, stop: Sequence[int], vocab: int) -> SpecialTokens:
+        """Return the tokens with further ones that end a sequence, without those outside of the token table."""
+        return replace(self, eos=tuple(dict.fromkeys([*self.eos, *(token for token in stop if token < vocab)])))
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -133,20 +128,3 @@ def _ids(sources: list[tuple[str, Mapping[str, Any]]], key: str, vocab: int) -> 
         # Some files write −1 for "none"; a tokenizer may have more ids than the model's token table.
         return tuple(item for item in ids if 0 <= item < vocab)
     return ()
-
-
-def tokenizer_files(folder: Path | None) -> dict[str, bytes]:
-    """Return the tokenizer files of a folder by name, without those that it lacks."""
-    files: dict[str, bytes] = {}
-    if folder is None:
-        return files
-    for name in TOKENIZER_FILES:
-        path = folder / name
-        if path.is_file():
-            if path.stat().st_size > _MAX_TOKENIZER_BYTES:
-                raise BuildError(
-                    f"{path}: {path.stat().st_size} bytes, expected a tokenizer file of at most "
-                    f"{_MAX_TOKENIZER_BYTES}; download it again"
-                )
-            files[name] = path.read_bytes()
-    return files

@@ -42,6 +42,10 @@ NAMES = {
         ("log2(n)", 2.0),
         ("exp2(n)", 16.0),
         ("len(xs)", 3),
+        ("'cal' in word", True),
+        ("'cal' not in word", False),
+        ("lower('Ab')", "ab"),
+        ("lower(empty)", ""),
         ("make_divisible(100, 8)", 104),  # a tie goes up
         ("make_divisible(99.9, 8)", 96),
         ("make_divisible(11, 8)", 16),  # 8 is more than a tenth less
@@ -133,7 +137,9 @@ def test_invalid_expressions(text: str) -> None:
         ("xs[yes]", "expected an integer as index of a list, got true"),
         ("word[0]", "expected a list or a mapping before '[', got 'local'"),
         ("m['z']", "key 'z' not found in"),
-        ("'a' in word", "expected a list or a mapping after 'in', got 'local'"),
+        ("3 in word", "expected a list or a mapping after 'in', got 'local'"),
+        ("'a' in n", "expected a list or a mapping after 'in', got"),
+        ("lower(n)", "expected text, got"),
         ("sqrt(0 - 1)", "cannot be computed"),
         ("exp2(5000)", "cannot be computed"),
         ("log(0)", "cannot be computed"),

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint import folder as module
-from archc.compiler.weights.checkpoint.folder import SpecialTokens, find_checkpoint, special_tokens, tokenizer_files
+from archc.compiler.weights.checkpoint.folder import SpecialTokens, find_checkpoint, special_tokens
 
 
 def write(folder: Path, **values: Any) -> Path:
@@ -71,14 +70,3 @@ def test_an_encoder_decoder_has_a_decoder_prompt_and_banned_tokens() -> None:
 def test_what_is_no_token_id(values: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=rf"generation_config\.json: {message}"):
         special_tokens(write(tmp_path, **values), {}, 10, answers=True)
-
-
-def test_tokenizer_files_are_those_that_the_runtime_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tokenizer.json", "chat_template.jinja", "modeling.py", "model.safetensors"):
-        (tmp_path / name).write_bytes(name.encode())
-    names = ["tokenizer.json", "chat_template.jinja"]
-    assert tokenizer_files(tmp_path) == {name: name.encode() for name in names}
-    assert tokenizer_files(None) == {}
-    monkeypatch.setattr(module, "_MAX_TOKENIZER_BYTES", 14)
-    with pytest.raises(BuildError, match=r"chat_template\.jinja: 19 bytes, expected a tokenizer file of at most 14"):
-        tokenizer_files(tmp_path)
