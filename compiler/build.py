@@ -29,6 +29,7 @@ from archc.compiler.weights.checkpoint.folder import (
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.reader import Checkpoint
+from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
@@ -135,7 +136,7 @@ def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int |
     """Return the source of the model's weights: a checkpoint, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
-    return map_checkpoint(spec, model, Checkpoint(folder), folder)
+    return map_checkpoint(spec, model, unpack(Checkpoint(folder), folder), folder)
 
 
 class SlotReader(Protocol):

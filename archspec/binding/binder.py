@@ -112,14 +112,10 @@ def _unread_keys(spec: CheckedSpec, config: Mapping[str, Any], origin: str, pare
         if isinstance(value, Mapping) and spec.reads_inside(key):
             yield from _unread_keys(spec, value, origin, f"{key}.")
             continue
-        if key == "quantization_config":
-            message = "quantized checkpoints are not supported"
-            hint = "use the checkpoint in float16, bfloat16 or float32"
-        else:
-            message = f"the spec '{spec.family}' does not read this key (value {format_value(value)})"
-            candidate = did_you_mean(key, spec.read & spec.names.config.keys())
-            hint = "if it affects the computation, add it to `config:`, otherwise to `ignore_config:`"
-            hint = join_hints(candidate, hint)
+        message = f"the spec '{spec.family}' does not read this key (value {format_value(value)})"
+        candidate = did_you_mean(key, spec.read & spec.names.config.keys())
+        hint = "if it affects the computation, add it to `config:`, otherwise to `ignore_config:`"
+        hint = join_hints(candidate, hint)
         yield Problem(origin, 0, 0, clip(key), message, hint)
 
 

@@ -21,6 +21,7 @@ NEUTRAL_KEYS = (
     "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
     "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "exponential_decay_length_penalty",
     "remove_invalid_values", "suppress_tokens", "begin_suppress_tokens",
+    "quantization_config", "compression_config",  # how weights are stored, which the reader of a checkpoint judges
     "original_max_position_embeddings",  # part of a rope scaling, and without effect when there is none
 )  # fmt: skip
 

@@ -12,18 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from archc.archspec.errors import clip as clipped
 from archc.compiler.errors import BuildError
-from archc.plan.dtypes import DTYPES
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _MAX_INDEX_BYTES = 64 * 2**20
-# The dtypes that weights may have, from the name in safetensors to the plan's.
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+# The dtypes that weights may have, by their names in safetensors, and those of packed weights.
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_PACKED_DTYPES = {
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "U16": torch.uint16,
+    "I16": torch.int16,
+    "U32": torch.uint32,
+    "I32": torch.int32,
+    "U64": torch.uint64,
+    "I64": torch.int64,
+}
 _REOPEN_BYTES = 128 * 2**20
 
 
@@ -39,6 +53,9 @@ class Weights(Protocol):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
+
+    def dtype(self, name: str) -> torch.dtype | None:
+        """Return the dtype of a tensor, as `read` returns it; None if torch has no such dtype."""
 
     def check_numbers(self, names: Iterable[str]) -> None:
         """Raise BuildError if one of these tensors has a dtype that no weight may have."""
@@ -89,10 +106,14 @@ class Checkpoint:
         return self._entries[name].shape
 
     def bytes(self, name: str) -> int:
-        """Return the size of a tensor in bytes, as stored; 0 if no weight may have its dtype."""
-        entry = self._entries[name]
-        dtype = _DTYPES.get(entry.dtype)
-        return 0 if dtype is None else DTYPES[dtype].nbytes(math.prod(entry.shape))
+        """Return the size of a tensor in bytes, as stored; 0 if torch has no such dtype."""
+        dtype = self.dtype(name)
+        return 0 if dtype is None else dtype.itemsize * math.prod(self._entries[name].shape)
+
+    def dtype(self, name: str) -> torch.dtype | None:
+        """Return the dtype of a tensor, as `read` returns it; None if torch has no such dtype."""
+        stored = self._entries[name].dtype
+        return _DTYPES.get(stored) or _PACKED_DTYPES.get(stored)
 
     def check_numbers(self, names: Iterable[str]) -> None:
         """Raise BuildError for a tensor of integers: masks and indices may be, but weights may not."""
@@ -107,9 +128,8 @@ class Checkpoint:
     def read(self, name: str, place: Place = ()) -> Tensor:
         """Return a tensor, or its part at a place along its first axes, in its stored dtype; only the part is read.
 
-        Raises BuildError for integers or a file that cannot be read, and ValueError for a place out of bounds.
+        Raises BuildError for a file that cannot be read, and ValueError for a place out of bounds.
         """
-        self.check_numbers([name])
         entry = self._entries[name]
         sizes = entry.shape[: len(place)]
         ends = [at.stop if isinstance(at, slice) else at + 1 for at in place]

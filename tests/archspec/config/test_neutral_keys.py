@@ -6,7 +6,7 @@ from archc.archspec.config.neutral_keys import is_neutral
 
 
 @pytest.mark.parametrize(
-    "key", ["torch_dtype", "attention_dropout", "resid_pdrop", "bos_token_id", "auto_map", "id2label"]
+    "key", ["torch_dtype", "attention_dropout", "resid_pdrop", "bos_token_id", "auto_map", "id2label", "quantization_config"]
 )
 def test_neutral_keys(key: str) -> None:
     assert is_neutral(key, "anything")
@@ -14,11 +14,7 @@ def test_neutral_keys(key: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [
-        ("is_decoder", True),
-        ("sliding_window", 3),
-        pytest.param("quantization_config", {}, id="quantization_config-empty"),
-    ],
+    [("is_decoder", True), ("sliding_window", 3)],
 )
 def test_other_keys_and_values(key: str, value: object) -> None:
     assert not is_neutral(key, value)
