@@ -7,6 +7,9 @@ from typing import Any
 
 from archc.archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
 from archc.compiler.weights.checkpoint.folder import read_folder_config
+from archc.compiler.weights.checkpoint.reader import Checkpoint
+from archc.compiler.weights.packings.detect import unpack
+from archc.compiler.weights.packings.packing import PackedWeights
 from archc.plan import Manifest
 from archc.verify.references import Reference
 from archc.verify.torch_reference import TorchReference
@@ -29,6 +32,16 @@ def choose_reference(bound: BoundSpec, manifest: Manifest, folder: Path) -> tupl
         model_class = None
     if model_class is not None:
         try:
+            weights = unpack(Checkpoint(folder), folder)
+            if isinstance(weights, PackedWeights) and weights.packing == "MXFP4":
+                notes.append("the checkpoint's weights are stored quantized (MXFP4); transformers dequantizes them")
+                return TransformersReference(model_class, folder, dequantize=True), notes
+            if isinstance(weights, PackedWeights):
+                notes.append(
+                    f"the checkpoint's weights are stored quantized ({weights.packing}); the reference has them as archc "
+                    "widens them, because transformers has no float32 product with them on a CPU"
+                )
+                return TransformersReference(model_class, folder, weights), notes
             return TransformersReference(model_class, folder), notes
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -70,6 +70,13 @@ class PackedWeights:
         plain = [name for name in stored.names() if name not in hidden and not name.endswith(_ACTIVATIONS)]
         self._names = dict.fromkeys([*plain, *packed])
 
+    def describe(self) -> str:
+        """Return a sentence on the packing, for a warning."""
+        return (
+            f"{len(self.packed)} weights are stored quantized ({self.packing}) and are widened; the accuracy is that "
+            "of the stored weights, whatever the plan's dtype"
+        )
+
     def names(self) -> Collection[str]:
         """Return the names of all tensors, packed weights by the names of the weights."""
         return self._names.keys()

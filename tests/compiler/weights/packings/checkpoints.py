@@ -19,6 +19,7 @@ from archc.compiler.build import build
 from archc.compiler.weights.checkpoint.reader import Checkpoint, Weights
 from archc.compiler.weights.packings.detect import unpack
 from archc.runtime.engine import load
+from archc.verify.compare import verify
 from tests.reference.from_transformers import FromTransformers
 
 Tensors = dict[str, Tensor]
@@ -87,3 +88,15 @@ class PackedCheckpoint:
         with closing(load(plan, threads=1)) as engine:
             logits = np.asarray(engine.logits(IDS))
         assert np.abs(logits - expected).max() <= tolerance * np.abs(expected).max()
+
+    def check_verify(self, packing: str) -> None:
+        """`archc verify` passes, and names the packing."""
+        plan = self.folder.parent / "verified.plan"
+        warnings: list[str] = []
+        build(self.folder, out=plan, target="ort-cpu", dtype="float32", warn=warnings.append)
+        assert [packing in warning for warning in warnings] == [True]
+        with closing(load(plan, threads=1)) as engine:
+            report = verify(engine, self.folder, new_tokens=2)
+        assert report.ok, report
+        assert self.class_name in report.reference
+        assert any(packing in note for note in report.notes)

@@ -49,6 +49,10 @@ def test_the_weights_are_those_of_transformers(published: PackedCheckpoint) -> N
 def test_a_plan_has_the_logits_of_transformers(published: PackedCheckpoint) -> None:
     published.check_build()
 
+def test_a_plan_is_verified(published: PackedCheckpoint) -> None:
+    published.check_verify("MXFP4")
+
+
 
 def stored(folder: Path, **tensors: Tensor) -> PackedWeights:
     save_file(tensors, folder / "model.safetensors")

@@ -56,6 +56,10 @@ def test_the_weights_are_those_of_transformers(deepseek: PackedCheckpoint) -> No
 def test_a_plan_has_the_logits_of_transformers(deepseek: PackedCheckpoint) -> None:
     deepseek.check_build()
 
+def test_a_plan_is_verified(deepseek: PackedCheckpoint) -> None:
+    deepseek.check_verify("FP8")
+
+
 
 def stored(folder: Path, config: dict[str, Any], **tensors: Tensor) -> PackedWeights:
     save_file(tensors, folder / "model.safetensors")
