@@ -9,6 +9,8 @@ from typing import Any
 from archc.archspec import read_config
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.reader import Weights
+from archc.compiler.weights.packings.awq import find_awq
+from archc.compiler.weights.packings.gptq import find_gptq
 from archc.compiler.weights.packings.mxfp4 import find_mxfp4
 from archc.compiler.weights.packings.packing import PackedWeights, Packing
 from archc.compiler.weights.packings.scaled import find_fp8
@@ -19,6 +21,8 @@ _PACKINGS: Mapping[str, Packing] = {
     "fp8": _FP8,
     "fbgemm_fp8": _FP8,
     "mxfp4": Packing("MXFP4", find_mxfp4),
+    "gptq": Packing("GPTQ", find_gptq),
+    "awq": Packing("AWQ", find_awq),
 }
 # The ends of names by which a packing is recognized where no file names it.
 _ENDS: Mapping[str, tuple[str, ...]] = {

@@ -18,6 +18,7 @@ from torch import Tensor
 from archc.archspec.errors import clip as clipped
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.reader import Place, Weights
+from archc.compiler.weights.lazy import BLOCK_BYTES, rows_within
 
 # Scales of activations and of a KV cache, which kernels with quantized activations read; float products have none.
 _ACTIVATIONS = (
@@ -111,7 +112,11 @@ class PackedWeights:
         start, stop = (first.start, first.stop) if isinstance(first, slice) else (first, first + 1)
         if len(place) > len(weight.shape) or not 0 <= start <= stop <= weight.shape[0]:
             raise ValueError(f"index {list(place)} is out of bounds for axes {list(weight.shape[: len(place)])}")
-        rows = weight.rows(start, stop)
+        rows = torch.empty((stop - start, *weight.shape[1:]))
+        step = rows_within(BLOCK_BYTES, weight.shape, torch.float32)
+        for begin in range(start, stop, step):
+            end = min(begin + step, stop)
+            rows[begin - start : end - start] = weight.rows(begin, end)
         return rows[(slice(None) if isinstance(first, slice) else 0, *place[1:])]
 
 
