@@ -10,6 +10,8 @@ from archc.archspec import read_config
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.reader import Weights
 from archc.compiler.weights.packings.awq import find_awq
+from archc.compiler.weights.packings.bitsandbytes import find_bitsandbytes
+from archc.compiler.weights.packings.compressed_tensors import find_compressed
 from archc.compiler.weights.packings.gptq import find_gptq
 from archc.compiler.weights.packings.mxfp4 import find_mxfp4
 from archc.compiler.weights.packings.packing import PackedWeights, Packing
@@ -23,11 +25,16 @@ _PACKINGS: Mapping[str, Packing] = {
     "mxfp4": Packing("MXFP4", find_mxfp4),
     "gptq": Packing("GPTQ", find_gptq),
     "awq": Packing("AWQ", find_awq),
+    "compressed-tensors": Packing("compressed-tensors", find_compressed),
+    "bitsandbytes": Packing("bitsandbytes", find_bitsandbytes),
 }
 # The ends of names by which a packing is recognized where no file names it.
 _ENDS: Mapping[str, tuple[str, ...]] = {
     "fp8": (".weight_scale_inv",),
     "mxfp4": ("_proj_blocks",),
+    "gptq": (".qweight",),
+    "compressed-tensors": (".weight_packed", ".weight_scale"),
+    "bitsandbytes": (".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4", ".SCB"),
 }
 # Files of former writers, with the method of those that do not name one.
 _FILES: Mapping[str, str] = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
@@ -58,6 +65,8 @@ def _read_method(weights: Weights, folder: Path) -> tuple[str | None, Mapping[st
         found = [method for method, ends in _ENDS.items() if any(name.endswith(ends) for name in weights.names())]
         return (found[0] if found else None), {}
     method = config.get("quant_method")
+    if method is None and (config.get("load_in_8bit") or config.get("load_in_4bit")):
+        method = "bitsandbytes"  # whose first files have no quant_method
     if not isinstance(method, str):
         raise BuildError(f"{folder}: quant_method of the quantization config not found; correct config.json")
     return method, config
