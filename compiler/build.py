@@ -26,11 +26,10 @@ from archc.compiler.weights.checkpoint.folder import (
     special_tokens,
     tokenizer_files,
 )
-from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
+from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.reader import Checkpoint
 from archc.compiler.weights.packings.detect import unpack
-from archc.compiler.weights.packings.packing import PackedWeights
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
@@ -73,10 +72,12 @@ def build(
     bound = bind(spec, config, size, overrides)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
-    slots = open_slots(bound, model, checkpoint if random is None else None, random, warn)
+    slots = open_slots(bound, model, checkpoint if random is None else None, random)
 
-    lowered = lower(model, options, length)
+    lowered = lower(model, options, length, slots.find_groups)
     stored = assign_offsets(*lowered.graphs.values())
+    if note := describe_widened(slots, [item.weight for item in stored]):
+        warn(f"{checkpoint}: {note}")
     graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
@@ -133,20 +134,11 @@ def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:
     return max_seq_len or spec.context
 
 
-def open_slots(
-    spec: BoundSpec,
-    model: Model,
-    folder: Path | None,
-    random: int | None,
-    warn: Callable[[str], None] = lambda message: None,
-) -> Slots:
-    """Return the source of the model's weights: a checkpoint, or random numbers; warn of packed weights."""
+def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int | None) -> Slots:
+    """Return the source of the model's weights: a checkpoint, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
-    weights = unpack(Checkpoint(folder), folder)
-    if isinstance(weights, PackedWeights):
-        warn(f"{folder}: {weights.describe()}")
-    return map_checkpoint(spec, model, weights, folder)
+    return map_checkpoint(spec, model, unpack(Checkpoint(folder), folder), folder)
 
 
 class SlotReader(Protocol):

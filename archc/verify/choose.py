@@ -38,8 +38,8 @@ def choose_reference(bound: BoundSpec, manifest: Manifest, folder: Path) -> tupl
                 return TransformersReference(model_class, folder, dequantize=True), notes
             if isinstance(weights, PackedWeights):
                 notes.append(
-                    f"the checkpoint's weights are stored quantized ({weights.packing}); the reference has them as archc "
-                    "widens them, because transformers has no float32 product with them on a CPU"
+                    f"the checkpoint's weights are stored quantized ({weights.packing}); the reference has them as "
+                    "archc widens them, because transformers has no float32 product with them on a CPU"
                 )
                 return TransformersReference(model_class, folder, weights), notes
             return TransformersReference(model_class, folder), notes

@@ -1,7 +1,7 @@
 """AWQ (Lin et al. 2023), in the layout of AutoAWQ's `gemm` kernels.
 
-`qweight` int32 [K, N / 8] and `qzeros` int32 [G, N / 8] are packed along the outputs, eight 4-bit integers in a word in the
-order 0, 2, 4, 6, 1, 3, 5, 7; `scales` [G, N].
+`qweight` int32 [K, N / 8] and `qzeros` int32 [G, N / 8] are packed along the outputs, eight 4-bit integers in a word in
+the order 0, 2, 4, 6, 1, 3, 5, 7; `scales` [G, N].
 """
 
 from __future__ import annotations
@@ -47,12 +47,19 @@ class AwqWeight:
 
     def groups(self, start: int, stop: int) -> Groups:
         """Return rows [start, stop) as they are stored."""
-        qweight, qzeros, scales = self.parts
-        integers, zeros = (self._outputs(name, start, stop) for name in (qweight, qzeros))
+        qweight, _, scales = self.parts
         groups = self.weights.shape(scales)[0]
-        return Groups(
-            integers, self.weights.read(scales, (slice(0, groups), slice(start, stop))).float().t(), zeros.int()
-        )
+        factors = self.weights.read(scales, (slice(0, groups), slice(start, stop))).float().t()
+        return Groups(self._outputs(qweight, start, stop), factors, self.zeros(start, stop))
+
+    @property
+    def scale_dtype(self) -> torch.dtype | None:
+        """The dtype of the scales."""
+        return self.weights.dtype(f"{self.layer}.scales")
+
+    def zeros(self, start: int, stop: int) -> Tensor:
+        """Return zero points [N, G] of rows [start, stop)."""
+        return self._outputs(f"{self.layer}.qzeros", start, stop).int()
 
     def _outputs(self, name: str, start: int, stop: int) -> Tensor:
         """Return integers [N, M] of packed ones [M, N / 8], for outputs [start, stop)."""

@@ -107,7 +107,9 @@ def find_bitsandbytes(weights: Weights, config: Mapping[str, Any]) -> dict[str, 
 def _four_bit(weights: Weights, name: str, kind: str) -> FourBitWeight:
     state_name = name + _STATE + kind
     if kind not in _TYPES:
-        raise BuildError(f"tensor '{clipped(state_name)}': '{kind:.60}' is not supported; supported are {', '.join(_TYPES)}")
+        raise BuildError(
+            f"tensor '{clipped(state_name)}': '{kind:.60}' is not supported; supported are {', '.join(_TYPES)}"
+        )
     try:
         state = json.loads(bytes(weights.read(state_name).to(torch.uint8).tolist()))
         shape, block = tuple(int(size) for size in state["shape"]), int(state["blocksize"])
@@ -126,14 +128,18 @@ def _four_bit(weights: Weights, name: str, kind: str) -> FourBitWeight:
         expect_shape(weights, name + _NESTED_CODES, (256,), name)
         expect_shape(weights, name + _NESTED_ABSMAX, (-(-blocks // nested[0]),), name)
     if (weights.dtype(name + _ABSMAX) == torch.uint8) != (nested is not None):
-        raise BuildError(f"tensor '{clipped(name + _ABSMAX)}' has dtype {weights.dtype(name + _ABSMAX)}, unlike its state")
+        raise BuildError(
+            f"tensor '{clipped(name + _ABSMAX)}' has dtype {weights.dtype(name + _ABSMAX)}, unlike its state"
+        )
     return FourBitWeight(weights, name, kind, shape, block, nested)
 
 
 def _int8(weights: Weights, layer: str) -> Int8Weight:
     name = f"{layer}weight"
     if name not in weights.names() or weights.dtype(name) != torch.int8 or len(weights.shape(name)) != 2:
-        raise BuildError(f"tensor '{clipped(name)}': expected a matrix of int8, because '{clipped(layer + _SCB)}' exists")
+        raise BuildError(
+            f"tensor '{clipped(name)}': expected a matrix of int8, because '{clipped(layer + _SCB)}' exists"
+        )
     expect_shape(weights, layer + _SCB, (weights.shape(name)[0],), name)
     if layer + _LAYOUT in weights.names() and int(weights.read(layer + _LAYOUT).reshape(-1)[0]) != 0:
         raise BuildError(

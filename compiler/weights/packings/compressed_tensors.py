@@ -61,9 +61,14 @@ class PackedIntegers:
             scales = self.weights.read(scale, (rows,)).float()
         else:
             scales = self.weights.read(scale).float().reshape(1, 1).expand(stop - start, 1)
-        return Groups(integers, scales, self._zeros(start, stop))
+        return Groups(integers, scales, self.zeros(start, stop))
 
-    def _zeros(self, start: int, stop: int) -> Tensor | int:
+    @property
+    def scale_dtype(self) -> torch.dtype | None:
+        """The dtype of the scales."""
+        return self.weights.dtype(self.name + _SCALE)
+
+    def zeros(self, start: int, stop: int) -> Tensor | int:
         """Return zero points [N, G] of unsigned integers; one number for all of symmetric quantization."""
         name, half = self.name + _ZERO, 2 ** (self.bits - 1)
         if name not in self.weights.names():
@@ -104,8 +109,8 @@ def _config_groups(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     sparsity = config.get("sparsity_config")
     if isinstance(sparsity, Mapping) and sparsity.get("format", "dense") != "dense":
         raise BuildError(
-            f"quantization config: sparsity_config.format: {sparsity['format']!r:.60} is not supported; use a checkpoint "
-            "that is not sparse"
+            f"quantization config: sparsity_config.format: {sparsity['format']!r:.60} is not supported; use a "
+            "checkpoint that is not sparse"
         )
     transforms = config.get("transform_config")
     if isinstance(transforms, Mapping) and transforms.get("config_groups"):
@@ -125,30 +130,32 @@ def _packed(weights: Weights, name: str, groups: list[Mapping[str, Any]]) -> Pac
     if not fitting or weights.dtype(packed) != torch.int32:
         choices = " or ".join(str(each) for each in dict.fromkeys(bits) if each) or "an unknown number of"
         raise BuildError(
-            f"tensor '{clipped(packed)}' {list(stored)} does not hold {[rows, columns]} integers of {choices} bits; use the "
-            "quantization config of this checkpoint"
+            f"tensor '{clipped(packed)}' {list(stored)} does not hold {[rows, columns]} integers of {choices} bits; "
+            "use the quantization config of this checkpoint"
         )
     scales = tuple(weights.shape(scale)) if scale in weights.names() else None
     sizes = {columns, *(size for group in groups if (size := read_number(group, ("group_size",))) and size > 0)}
-    size = next((each for each in sorted(sizes) if scales == (rows, -(-columns // each))), None)
-    if scales == (1,):
-        size = columns
-    if size is None:
+    size = columns if scales == (1,) else None
+    size = next((each for each in sorted(sizes) if scales == (rows, -(-columns // each))), size)
+    if scales is None or size is None:
         listed = ", ".join(str([rows, -(-columns // each)]) for each in sorted(sizes))
         raise BuildError(
             f"tensor '{clipped(scale)}' of the packed weight '{clipped(name)}' "
-            f"{'not found' if scales is None else f'has shape {list(scales)}, expected {listed}'}; use the quantization "
-            "config of this checkpoint"
+            f"{'not found' if scales is None else f'has shape {list(scales)}, expected {listed}'}; use the "
+            "quantization config of this checkpoint"
         )
     if zero in weights.names():
-        wanted = (rows, scales[1]) if weights.dtype(zero) != torch.int32 else (-(-rows * fitting[0] // _WORD), scales[1])
-        expect_shape(weights, zero, wanted, name)
+        height = -(-rows * fitting[0] // _WORD) if weights.dtype(zero) == torch.int32 else rows
+        expect_shape(weights, zero, (height, -(-columns // size)), name)
     if order_name not in weights.names():
         return PackedIntegers(weights, name, (rows, columns), fitting[0], size, None)
     expect_shape(weights, order_name, (columns,), name)
     order = weights.read(order_name).long()
     if not 0 <= int(order.min()) <= int(order.max()) < -(-columns // size):
-        raise BuildError(f"tensor '{clipped(order_name)}' has groups out of range of '{clipped(scale)}' {list(scales)}")
+        raise BuildError(
+            f"tensor '{clipped(order_name)}' has groups out of range of '{clipped(scale)}' {list(scales)}; download it "
+            "again"
+        )
     return PackedIntegers(weights, name, (rows, columns), fitting[0], None, order)
 
 
@@ -156,7 +163,7 @@ def _elements(weights: Weights, name: str, groups: list[Mapping[str, Any]]) -> P
     """Return a weight of int8 or FP8 elements; its scales have the blocks of the group that they fit."""
     shape, scales = weights.shape(name), tuple(weights.shape(name + _SCALE))
     blocks = [block for group in groups if (block := _block(group)) is not None]
-    fits = (block for block in blocks if scales == tuple(-(-size // of) for size, of in zip(shape, block, strict=False)))
+    fits = (block for block in blocks if scales == (-(-shape[0] // block[0]), -(-shape[-1] // block[1])))
     zero = name + _ZERO if name + _ZERO in weights.names() else None
     if zero is not None:
         expect_shape(weights, zero, scales, name)

@@ -1,8 +1,8 @@
 """GPTQ (Frantar et al. 2022), as AutoGPTQ and GPTQModel store it.
 
-`qweight` int32 [K · bits / 32, N] is packed along the inputs, `qzeros` int32 [G, N · bits / 32] along the outputs; `scales`
-[G, N]; `g_idx` int32 [K] is the group of each input. The format `gptq` stores zero points less one, `gptq_v2` as they
-are.
+`qweight` int32 [K · bits / 32, N] is packed along the inputs, `qzeros` int32 [G, N · bits / 32] along the outputs;
+`scales` [G, N]; `g_idx` int32 [K] is the group of each input. The format `gptq` stores zero points less one, `gptq_v2`
+as they are.
 """
 
 from __future__ import annotations
@@ -57,14 +57,27 @@ class GptqWeight:
 
     def groups(self, start: int, stop: int) -> Groups:
         """Return rows [start, stop) as they are stored."""
-        qweight, qzeros, scales, _ = (self.layer + end for end in _ENDS)
+        qweight, _, scales, _ = (self.layer + end for end in _ENDS)
         words, groups = self.weights.shape(qweight)[0], self.weights.shape(scales)[0]
         integers = unpack(self.weights.read(qweight, (slice(0, words), slice(start, stop))).t(), self.bits)
+        factors = self.weights.read(scales, (slice(0, groups), slice(start, stop))).float().t()
+        return Groups(integers, factors, self.zeros(start, stop))
+
+    @property
+    def scale_dtype(self) -> torch.dtype | None:
+        """The dtype of the scales."""
+        return self.weights.dtype(f"{self.layer}.scales")
+
+    def zeros(self, start: int, stop: int) -> Tensor:
+        """Return zero points [N, G] of rows [start, stop)."""
+        qzeros = f"{self.layer}.qzeros"
+        groups = self.weights.shape(qzeros)[0]
         span, before = word_range(start, stop, self.bits, self.weights.shape(qzeros)[1])
-        zeros = unpack(self.weights.read(qzeros, (slice(0, groups), span)), self.bits)[:, before : before + stop - start]
+        zeros = unpack(self.weights.read(qzeros, (slice(0, groups), span)), self.bits)[
+            :, before : before + stop - start
+        ]
         # Zero itself is stored as the largest integer, of which one more is zero again.
-        zeros = (zeros.int() + self.below) & (2**self.bits - 1)
-        return Groups(integers, self.weights.read(scales, (slice(0, groups), slice(start, stop))).float().t(), zeros.t())
+        return ((zeros.int() + self.below) & (2**self.bits - 1)).t()
 
 
 def find_gptq(weights: Weights, config: Mapping[str, Any]) -> dict[str, PackedTensor]:
@@ -82,8 +95,8 @@ def find_gptq(weights: Weights, config: Mapping[str, Any]) -> dict[str, PackedTe
     size = read_number(config, ("group_size",))
     if bits is None or size is None or (size < 1 and size != -1):
         raise BuildError(
-            "quantization config: a GPTQ checkpoint needs bits and group_size (a positive number, or -1 for one group); "
-            "add quantize_config.json"
+            "quantization config: a GPTQ checkpoint needs bits and group_size (a positive number, or -1 for one "
+            "group); add quantize_config.json"
         )
     # GPTQModel's `dynamic` has bits and group sizes of its own for some layers.
     choices = _BITS if config.get("dynamic") else (bits,)
@@ -109,14 +122,18 @@ def _layer(weights: Weights, layer: str, bits: int, size: int, choices: tuple[in
         )
     expect_shape(weights, scales, (count := _group_count(weights, scales), rows), f"{layer}.weight")
     expect_shape(weights, qzeros, (count, rows * bits // _WORD), f"{layer}.weight")
+    order: Tensor | None = None
     if g_idx in weights.names():
-        order: Tensor | None = weights.read(g_idx).long()
-        if not 0 <= int(order.min()) <= int(order.max()) < count:
-            raise BuildError(f"tensor '{clipped(g_idx)}' has groups out of range of '{clipped(scales)}' {[count, rows]}")
+        groups = weights.read(g_idx).long()
+        if not 0 <= int(groups.min()) <= int(groups.max()) < count:
+            raise BuildError(
+                f"tensor '{clipped(g_idx)}' has groups out of range of '{clipped(scales)}' {[count, rows]}; "
+                "download it again"
+            )
         size = -(-columns // count)
-        order = None if torch.equal(order, consecutive(columns, size)) else order
+        order = None if torch.equal(groups, consecutive(columns, size)) else groups
     else:
-        order, size = None, columns if size == -1 else size
+        size = columns if size == -1 else size
         if -(-columns // size) != count:
             raise BuildError(
                 f"tensor '{clipped(scales)}' has {count} groups, expected {-(-columns // size)} of {size} of the "

@@ -7,7 +7,7 @@ inputs were ordered by activations (act-order).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,9 +27,19 @@ class Groups:
         values -= self.zeros.float().index_select(1, of_input) if isinstance(self.zeros, Tensor) else self.zeros
         return values.mul_(self.scales.index_select(1, of_input))
 
+    def joined(self) -> Tensor:
+        """Return float32 [N, K + 2G]: integers, scales and zero points of each row."""
+        zeros = self.zeros if isinstance(self.zeros, Tensor) else torch.full(self.scales.shape, self.zeros)
+        return torch.cat((self.integers.float(), self.scales, zeros.float()), -1)
 
+
+@runtime_checkable
 class GroupedTensor(Protocol):
     """A packed weight [N, K] that is stored as integers in groups."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the widened weight."""
 
     @property
     def bits(self) -> int:
@@ -39,8 +49,15 @@ class GroupedTensor(Protocol):
     def size(self) -> int | None:
         """The number of consecutive inputs in a group; None where groups are not consecutive."""
 
+    @property
+    def scale_dtype(self) -> torch.dtype | None:
+        """The dtype of the scales."""
+
     def groups(self, start: int, stop: int) -> Groups:
         """Return rows [start, stop) as they are stored."""
+
+    def zeros(self, start: int, stop: int) -> Tensor | int:
+        """Return the zero points of rows [start, stop), or the one of all."""
 
 
 def consecutive(inputs: int, size: int) -> Tensor:

@@ -18,7 +18,9 @@ from torch import Tensor
 from archc.archspec.errors import clip as clipped
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.reader import Place, Weights
-from archc.compiler.weights.lazy import BLOCK_BYTES, rows_within
+from archc.compiler.weights.formats.stored_blocks import MIDDLE, StoredGroups
+from archc.compiler.weights.lazy import BLOCK_BYTES, RowSource, rows_within
+from archc.compiler.weights.packings.grouped import GroupedTensor
 
 # Scales of activations and of a KV cache, which kernels with quantized activations read; float products have none.
 _ACTIVATIONS = (
@@ -71,12 +73,25 @@ class PackedWeights:
         plain = [name for name in stored.names() if name not in hidden and not name.endswith(_ACTIVATIONS)]
         self._names = dict.fromkeys([*plain, *packed])
 
-    def describe(self) -> str:
-        """Return a sentence on the packing, for a warning."""
-        return (
-            f"{len(self.packed)} weights are stored quantized ({self.packing}) and are widened; the accuracy is that "
-            "of the stored weights, whatever the plan's dtype"
-        )
+    def find_groups(self, name: str) -> StoredGroups | None:
+        """Return the groups of a weight [N, K] that is stored in 4-bit integers of consecutive inputs; else None."""
+        weight: object = self.packed.get(name)
+        if not isinstance(weight, GroupedTensor) or weight.bits != 4 or weight.size is None:
+            return None
+        if weight.scale_dtype is None or weight.shape[1] % weight.size:
+            return None
+        zeros = weight.zeros(0, weight.shape[0])
+        symmetric = bool((zeros == MIDDLE).all()) if isinstance(zeros, Tensor) else zeros == MIDDLE
+        return StoredGroups(weight.size, weight.scale_dtype, symmetric)
+
+    def open_stored(self, name: str) -> RowSource:
+        """Return the rows of a weight with groups: integers [K], scales [G] and zero points [G] each."""
+        weight = self.packed[name]
+        assert isinstance(weight, GroupedTensor)
+        assert weight.size is not None
+        rows, columns = weight.shape
+        width = columns + 2 * (columns // weight.size)
+        return RowSource((rows, width), lambda start, stop: weight.groups(start, stop).joined())
 
     def names(self) -> Collection[str]:
         """Return the names of all tensors, packed weights by the names of the weights."""

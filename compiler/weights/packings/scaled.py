@@ -113,7 +113,9 @@ def scaled_weight(
     if block is not None:
         grid = [*stack, -(-rows // block[0]), -(-columns // block[1])]
         expected = f"{grid} for blocks of {block[0]}×{block[1]}, one for each row, or one"
-    hint = "" if block else "; weight_block_size not found in the quantization config, without which blocks have no size"
+    hint = (
+        "" if block else "; weight_block_size not found in the quantization config, without which blocks have no size"
+    )
     raise BuildError(
         f"tensor '{clipped(scale)}' has shape {list(stored)}, but '{clipped(name)}' has shape {list(shape)}: "
         f"expected {expected}{hint or '; use the quantization config of this checkpoint'}"

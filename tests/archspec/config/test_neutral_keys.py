@@ -6,7 +6,8 @@ from archc.archspec.config.neutral_keys import is_neutral
 
 
 @pytest.mark.parametrize(
-    "key", ["torch_dtype", "attention_dropout", "resid_pdrop", "bos_token_id", "auto_map", "id2label", "quantization_config"]
+    "key",
+    ["torch_dtype", "attention_dropout", "resid_pdrop", "bos_token_id", "auto_map", "id2label", "quantization_config"],
 )
 def test_neutral_keys(key: str) -> None:
     assert is_neutral(key, "anything")

@@ -91,7 +91,7 @@ def test_integers_may_lie_in_a_checkpoint_but_are_no_weights(tmp_path: Path) -> 
     assert Checkpoint(tmp_path).read("ids").tolist() == [0, 1, 2]
     assert (Checkpoint(tmp_path).dtype("ids"), Checkpoint(tmp_path).bytes("ids")) == (torch.int64, 24)
     Checkpoint(tmp_path).check_numbers(["a"])
-    with pytest.raises(BuildError, match="'ids' has dtype I64.*unquantized"):
+    with pytest.raises(BuildError, match=r"'ids' has dtype I64.*unquantized"):
         Checkpoint(tmp_path).check_numbers(["a", "ids"])
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import transformers
 from archc.compiler.build import build
 from archc.compiler.weights.checkpoint.reader import Checkpoint, Weights
 from archc.compiler.weights.packings.detect import unpack
@@ -52,7 +52,9 @@ class PackedCheckpoint:
         save_file(stored, self.folder / "model.safetensors", {"format": "pt"})
         save_file(self.widened, self.plain / "model.safetensors", {"format": "pt"})
         file = self.folder / "config.json"
-        file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"quantization_config": dict(config)}), "utf-8")
+        file.write_text(
+            json.dumps(json.loads(file.read_text("utf-8")) | {"quantization_config": dict(config)}), "utf-8"
+        )
 
     @property
     def weights(self) -> Weights:

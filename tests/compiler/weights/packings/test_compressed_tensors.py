@@ -116,9 +116,7 @@ def test_a_table_of_groups_orders_the_inputs(tmp_path: Path, symmetric: bool) ->
     signed = torch.arange(64) % 16 - 8
     plain = {"a.weight_packed": pack_signed(signed.expand(40, 64)), "a.weight_shape": again["a.weight_shape"]}
     scales = torch.rand(40, 4)
-    ordered = checkpoint_of(
-        tmp_path / "second", plain | {"a.weight_scale": scales, "a.weight_g_idx": of_input}, args
-    )
+    ordered = checkpoint_of(tmp_path / "second", plain | {"a.weight_scale": scales, "a.weight_g_idx": of_input}, args)
     assert torch.equal(ordered.read("a.weight"), signed.float() * scales[:, of_input.long()])
 
 
@@ -143,8 +141,12 @@ INT4 = {"num_bits": 4, "strategy": "group", "group_size": 16}
 @pytest.mark.parametrize(
     ("args", "more", "change", "words"),
     [
-        pytest.param(INT4, {"format": "nvfp4-pack-quantized"}, {}, "'nvfp4-pack-quantized' is not supported", id="nvfp4"),
-        pytest.param(INT4, {"sparsity_config": {"format": "sparse-24-bitmask"}}, {}, "sparse-24.*not supp", id="sparse"),
+        pytest.param(
+            INT4, {"format": "nvfp4-pack-quantized"}, {}, "'nvfp4-pack-quantized' is not supported", id="nvfp4"
+        ),
+        pytest.param(
+            INT4, {"sparsity_config": {"format": "sparse-24-bitmask"}}, {}, "sparse-24.*not supp", id="sparse"
+        ),
         pytest.param(INT4, {"transform_config": {"config_groups": {"u": {}}}}, {}, "rotated weights", id="transforms"),
         pytest.param(INT4 | {"num_bits": 3}, {}, {}, "num_bits: expected 2, 4, 8, got 3", id="three-bits"),
         pytest.param(INT4 | {"num_bits": 8}, {}, {}, r"'a.weight_packed' \[40, 8\] does not hold", id="other-bits"),

@@ -29,7 +29,7 @@ def opened(folder: Path, tensors: Tensors, config: dict[str, Any] | None = None,
 
 
 def test_a_method_that_is_not_supported_is_named_with_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="'torchao' is not supported; supported are fp8, .*mxfp4, gptq, awq, compr"):
+    with pytest.raises(BuildError, match=r"'torchao' is not supported; supported are fp8, .*mxfp4, gptq, awq, compr"):
         opened(tmp_path, FP8, {"quantization_config": {"quant_method": "torchao"}})
 
 
@@ -62,7 +62,7 @@ def test_places_of_a_config(tmp_path: Path, config: dict[str, Any] | None) -> No
 def test_layers_of_integers_need_their_config(tmp_path: Path) -> None:
     """Zero points of GPTQ have two layouts, which the tensors do not tell apart."""
     parts, _ = gptq_layer("a", torch.randn(32, 64), 4, 16, 1, order=False)
-    with pytest.raises(BuildError, match="quantize_config.json"):
+    with pytest.raises(BuildError, match=r"quantize_config\.json"):
         opened(tmp_path, parts)
 
 
@@ -98,5 +98,5 @@ def test_a_place_out_of_bounds_is_an_error(tmp_path: Path, place: Any) -> None:
 def test_fp8_without_scales_is_no_weight(tmp_path: Path) -> None:
     weights = opened(tmp_path, FP8 | {"b.weight": FP8["a.weight"].clone()})
     weights.check_numbers(["a.weight"])
-    with pytest.raises(BuildError, match="'b.weight' has dtype F8_E4M3"):
+    with pytest.raises(BuildError, match=r"'b\.weight' has dtype F8_E4M3"):
         weights.check_numbers(["a.weight", "b.weight"])

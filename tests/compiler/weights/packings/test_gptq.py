@@ -105,7 +105,9 @@ def written(folder: Path, tensors: Tensors, config: dict[str, Any]) -> PackedWei
 def test_older_files_have_no_table_of_groups(tmp_path: Path, group: int) -> None:
     parts, widened = gptq_layer("a", torch.randn(32, 64), 4, 64 if group == -1 else group, 1, order=False)
     del parts["a.g_idx"]
-    weights = written(tmp_path, {**parts, "a.bias": torch.ones(32)}, {"bits": 4, "group_size": group, "desc_act": False})
+    weights = written(
+        tmp_path, {**parts, "a.bias": torch.ones(32)}, {"bits": 4, "group_size": group, "desc_act": False}
+    )
     assert set(weights.names()) == {"a.weight", "a.bias"}
     assert torch.equal(weights.read("a.weight"), widened)
 
@@ -124,16 +126,23 @@ def test_layers_of_a_dynamic_checkpoint_have_bits_of_their_own(tmp_path: Path) -
         pytest.param({"bits": 4}, {}, "needs bits and group_size", id="no-group-size"),
         pytest.param({"bits": 5, "group_size": 16}, {}, "bits: expected 2, 3, 4, 8, got 5", id="five-bits"),
         pytest.param({"bits": 8, "group_size": 16}, {}, "'a.qweight'.*64 integers of 8 bits", id="other-bits"),
-        pytest.param({"bits": 4, "group_size": 32}, {"g_idx": None}, "'a.scales' has 4 groups, expected 2", id="other-group-size"),
+        pytest.param(
+            {"bits": 4, "group_size": 32}, {"g_idx": None}, "'a.scales' has 4 groups, expected 2", id="other-group-size"
+        ),
         pytest.param(
             {"bits": 4, "group_size": 16, "checkpoint_format": "marlin"}, {}, "'marlin' is not supported", id="marlin"
         ),
-        pytest.param({"bits": 4, "group_size": 16}, {"scales": None}, "'a.scales' of the packed .* not found", id="no-scales"),
+        pytest.param(
+            {"bits": 4, "group_size": 16}, {"scales": None}, "'a.scales' of the packed .* not found", id="no-scales"
+        ),
         pytest.param(
             {"bits": 4, "group_size": 16}, {"qzeros": torch.zeros(3, 4)}, r"'a.qzeros' has shape \[3, 4\]", id="zeros"
         ),
         pytest.param(
-            {"bits": 4, "group_size": 16}, {"g_idx": torch.arange(64).int()}, "'a.g_idx' has groups out of range", id="order"
+            {"bits": 4, "group_size": 16},
+            {"g_idx": torch.arange(64).int()},
+            "'a.g_idx' has groups out of range",
+            id="order",
         ),
     ],
 )

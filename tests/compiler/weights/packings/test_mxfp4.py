@@ -49,9 +49,9 @@ def test_the_weights_are_those_of_transformers(published: PackedCheckpoint) -> N
 def test_a_plan_has_the_logits_of_transformers(published: PackedCheckpoint) -> None:
     published.check_build()
 
+
 def test_a_plan_is_verified(published: PackedCheckpoint) -> None:
     published.check_verify("MXFP4")
-
 
 
 def stored(folder: Path, **tensors: Tensor) -> PackedWeights:
@@ -73,7 +73,10 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for index, (words, tensors) in enumerate(
         {
             "'a_scales' of the packed weight 'a' not found": {"a_blocks": blocks},
-            r"'a_scales' has shape \[2, 1\], expected \[2, 3, 1\]": {"a_blocks": blocks, "a_scales": blocks[:, 0, :, 0]},
+            r"'a_scales' has shape \[2, 1\], expected \[2, 3, 1\]": {
+                "a_blocks": blocks,
+                "a_scales": blocks[:, 0, :, 0],
+            },
             "'a_scales': expected exponents in uint8": {"a_blocks": blocks, "a_scales": torch.zeros(2, 3, 1)},
             r"'a_blocks' has shape \[2, 3, 1, 8\]": {"a_blocks": blocks[..., :8]},
         }.items()
