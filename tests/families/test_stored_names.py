@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from archc.compiler.weights.checkpoint.reader import Checkpoint
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
