@@ -50,6 +50,7 @@ def build(
     engine: EngineOptions = DEFAULT_ENGINE,
     tokenizer: str | Path | None = None,
     overrides: Sequence[str] = (),
+    ignore_config: Sequence[str] = (),
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Path:
@@ -58,8 +59,8 @@ def build(
     `spec` is a shipped spec's name, a YAML file, or a checkpoint folder, whose config.json selects the spec. `weights`
     is a checkpoint folder or a hub id; without one, `random` is the seed of random weights. `dtype` defaults to the
     first that the target supports. `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer.
-    `engine` configures TensorRT targets. An existing `out` is replaced only if archc
-    wrote it, and after any error it is unchanged.
+    `ignore_config` lists keys of config.json that count as absent. `engine` configures TensorRT targets. An existing
+    `out` is replaced only if archc wrote it, and after any error it is unchanged.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
@@ -71,7 +72,7 @@ def build(
 
     checkpoint = choose_checkpoint(spec, weights, random)
     config = read_folder_config(checkpoint) if checkpoint is not None else None
-    bound = bind(spec, config, size, overrides)
+    bound = bind(spec, config, size, overrides, ignore_config)
     overridden = [text.partition("=")[0].strip() for text in overrides]
     texts, stop = text_files(checkpoint, tokenizer, bound.text_settings, overridden, warn)
     length = choose_length(bound, max_seq_len)
@@ -120,15 +121,23 @@ def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int 
     return None
 
 
-def bind(spec: str | Path, config: dict[str, Any] | None, size: str | None, overrides: Sequence[str]) -> BoundSpec:
+def bind(
+    spec: str | Path,
+    config: dict[str, Any] | None,
+    size: str | None,
+    overrides: Sequence[str],
+    ignore_config: Sequence[str] = (),
+) -> BoundSpec:
     """Return the spec with its sizes bound; a checkpoint folder's spec is detected from its config."""
+    if ignore_config and config is None:
+        raise BuildError("--ignore-config has no effect without a checkpoint's config.json; remove it")
     name = spec
     if Path(spec).is_dir():
         if config is None:
             raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
         tokenizer_config = read_object(Path(spec) / "tokenizer_config.json")
         name = detect_spec(config, str(Path(spec) / "config.json"), tokenizer_config)
-    return load_spec(name, overrides).bind(config, size)
+    return load_spec(name, overrides).bind(config, size, ignore_config=ignore_config)
 
 
 def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,6 +72,8 @@ class Engine:
         self._backend, self._encoder = backend, encoder
         self._feeder = Feeder(plan.manifest)
         self._has_token_types = any(item.role == "token_types" for item in plan.manifest.inputs)
+        self._tokenizer: Tokenizer | None = None
+        self._is_tokenizer_read = self._is_closed = False
         self.timing: LoadTiming = {"load_s": 0.0, "threads": backend.threads, "device": backend.device}
 
     @property
@@ -80,16 +81,22 @@ class Engine:
         """Return the number of token ids."""
         return self.manifest.limits.vocab_size
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer | None:
         """Return the plan's tokenizer, or None if it has none; read on first use, because a large one takes seconds.
 
-        Raises PlanError if its files are damaged.
+        Raises PlanError if its files are damaged, and EngineError after `close`.
         """
-        return Tokenizer.from_plan(self.plan)
+        if self._is_closed:
+            raise EngineError("the engine is closed; load the plan again")
+        if not self._is_tokenizer_read:
+            self._tokenizer = Tokenizer.from_plan(self.plan)
+            self._is_tokenizer_read = True
+        return self._tokenizer
 
     def close(self) -> None:
-        """Close the plan's file."""
+        """Close the plan's file; text is not supported afterwards."""
+        self._is_closed = True
         self.plan.close()
 
     def sequences(self, batch: int, capacity: int | None = None, source: IdsLike | None = None) -> Sequences:
@@ -185,6 +192,8 @@ class Engine:
         prompt: str | IdsLike | Sequence[Mapping[str, Any]],
         *,
         chat: bool = False,
+        parse_special: bool = False,
+        show_special: bool = False,
         options: SamplingOptions | None = None,
         on_token: OnToken | None = None,
         decoder_ids: IdsLike | None = None,
@@ -192,23 +201,34 @@ class Engine:
     ) -> TextStream:
         """Return an iterator over the text that continues `prompt`: text, or ids.
 
-        With `chat`, `prompt` is the user's message, or a list of messages. The options are those of `run`.
+        With `chat`, `prompt` is the user's message, or a list of messages. With `parse_special`, special tokens that a
+        text spells are tokens instead of plain text. With `show_special`, the text has the special tokens of the
+        output. The other options are those of `run`.
         Raises PromptError for invalid arguments at once, not at the first piece.
         """
         options = _sampling_options(options, keywords)
-        ids = self._encode_prompt(prompt, chat)
-        generation = self._start(ids, options, on_token, decoder_ids, has_text=True)
+        ids = self._encode_prompt(prompt, chat, parse_special)
+        generation = self._start(ids, options, on_token, decoder_ids, has_text=True, show_special=show_special)
         if len(generation.ids) != 1:
             raise PromptError(f"stream: expected one prompt, got {len(generation.ids)}; use generate for several")
         return TextStream(generation)
 
-    def _encode_prompt(self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], chat: bool) -> IdsLike:
+    def _encode_prompt(
+        self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], chat: bool, parse_special: bool
+    ) -> IdsLike:
         """Return the ids of a text or of chat messages; ids are returned unchanged."""
         tokenizer = self._require_tokenizer()
+        if parse_special and (chat or not isinstance(prompt, str)):
+            raise PromptError(
+                "parse_special: expected a text; special tokens of chat messages are always plain text, and ids are "
+                "not parsed"
+            )
         if chat:
             messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
             return tokenizer.chat_ids(messages)  # type: ignore[arg-type]
-        return tokenizer.encode(prompt) if isinstance(prompt, str) else prompt  # type: ignore[return-value]
+        if isinstance(prompt, str):
+            return tokenizer.encode(prompt, parse_special=parse_special)
+        return prompt  # type: ignore[return-value]
 
     def _start(
         self,
@@ -217,6 +237,7 @@ class Engine:
         on_token: OnToken | None,
         decoder_ids: IdsLike | None,
         has_text: bool,
+        show_special: bool = False,
     ) -> Generation:
         """Validate everything, and return a generation that has not run yet."""
         if self.manifest.topology == "encoder":
@@ -239,7 +260,9 @@ class Engine:
         for index, length in enumerate(lengths.tolist()):
             prompt = prompts[index, :length].tolist()
             samplers.append(Sampler(options, self.vocab_size, prompt, index, tokens.never))
-            detokenizer = tokenizer.stream() if tokenizer is not None else None
+            # The answer of an encoder-decoder does not continue the text of its start tokens.
+            before = prompt if self._encoder is None else ()
+            detokenizer = tokenizer.stream(before, show_special) if tokenizer is not None else None
             budget = min(int(options.max_new_tokens), limit - length)
             rows.append(Row(budget, eos, stop_ids, detokenizer, options.stop_strings))
         source = ids if self._encoder is not None else None

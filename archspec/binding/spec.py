@@ -23,13 +23,19 @@ class Spec(CheckedSpec):
     """A checked spec that can be bound to the sizes of a checkpoint."""
 
     def bind(
-        self, config: Mapping[str, Any] | None = None, size: str | None = None, source: str = "config.json"
+        self,
+        config: Mapping[str, Any] | None = None,
+        size: str | None = None,
+        source: str = "config.json",
+        ignore_config: Sequence[str] = (),
     ) -> BoundSpec:
         """Return the spec with all sizes known, from the content of a config.json or from one of its `sizes`.
 
+        Keys of the config that `ignore_config` names, patterns with `*` among them, count as absent.
+
         Raises ConfigError for a config with missing or unknown keys, SpecError for values that contradict each other.
         """
-        return bind(self, config, size, source)
+        return bind(self, config, size, source, ignore_config)
 
 
 def build_spec(raw: RawSpec, override_texts: Sequence[str], problems: list[Problem]) -> Spec:

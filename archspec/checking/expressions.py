@@ -106,6 +106,7 @@ FUNCTIONS: Mapping[str, _Function] = {
     "round": _Function(_round, 1, 2),
     "log": _Function(lambda x: math.log(_number(x)), 1, 1),
     "log2": _Function(lambda x: math.log2(_number(x)), 1, 1),
+    "exp2": _Function(lambda x: math.exp2(_number(x)), 1, 1),
     "int": _Function(lambda x: int(_number(x)), 1, 1),
     "float": _Function(lambda x: float(_number(x)), 1, 1),
     "len": _Function(_length, 1, 1),
@@ -200,7 +201,7 @@ def _check(node: ast.expr, depth: int, names: set[str]) -> None:
                 names.add(name)
         case ast.BinOp(left=left, op=op, right=right):
             if isinstance(op, ast.Pow):
-                raise ExpressionError("'**' is not supported", "multiply, or use sqrt")
+                raise ExpressionError("'**' is not supported", "multiply, or use sqrt or exp2")
             if type(op) not in _BINARY:
                 raise ExpressionError("the operator is not supported", "supported: + - * / // %")
             children = [left, right]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archc.cli.commands.options import Set, Size, Spec
+from archc.cli.commands.options import IgnoreConfig, Set, Size, Spec
 from archc.cli.console import UsageError, note, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def build_command(
         bool, typer.Option("--keep-graph", help="Store graph and weights with the engine, to rebuild it elsewhere.")
     ] = False,
     overrides: Set = None,
+    ignore_config: IgnoreConfig = None,
 ) -> None:
     """Build a plan from a spec and a checkpoint, or rebuild the engine of a plan that stores its graph.
 
@@ -121,6 +122,7 @@ def build_command(
             "--max-seq-len": max_seq_len,
             "--tokenizer": tokenizer,
             "--set": overrides,
+            "--ignore-config": ignore_config,
         }
         for option, value in fixed.items():
             if value is not None:
@@ -155,6 +157,7 @@ def build_command(
             engine=engine,
             tokenizer=tokenizer,
             overrides=overrides or (),
+            ignore_config=ignore_config or (),
             progress=progress,
             warn=warn,
         )
