@@ -14,7 +14,13 @@ from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.special_ids import add_special, complete, read_roles, surroundings
 
 # Files that the runtime reads next to tokenizer.json; a plan holds no other file of a checkpoint folder.
-_CONFIGURATION = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json")
+_CONFIGURATION = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
 # Tokenizer files on the hub besides *.json and *.jinja.
 TOKENIZER_PATTERNS = (
     "tokenizer.model*",
