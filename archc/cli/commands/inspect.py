@@ -44,7 +44,7 @@ def inspect_command(
     """
     path = Path(model)
     is_folder = path.is_dir() and (path / "manifest.json").is_file() and (path / "model.onnx").is_file()
-    if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES):
+    if is_folder or (path.is_file() and path.suffix not in (*_SPEC_SUFFIXES, ".gguf")):
         for option, value in (
             ("--size", size),
             ("--weights", weights),
@@ -78,8 +78,9 @@ def _inspect_spec(
 ) -> Listing:
     from archc.archspec import load_spec
     from archc.cli.inspect.collect import bind_some_size, list_spec
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
-    folder = weights or (Path(name) if Path(name).is_dir() else None)
+    folder = weights or (Path(name) if is_checkpoint(name) else None)
     if folder is None:
         if ignore_config:
             raise UsageError("--ignore-config has no effect without a checkpoint's config.json; remove it")
@@ -88,13 +89,13 @@ def _inspect_spec(
             note(f"{bound.family} has no default sizes; showing {bound.size} (choose with --size or --weights)")
         return list_spec(bound, None)
     from archc.compiler.build import bind
-    from archc.compiler.weights.checkpoint.folder import read_folder_config
+    from archc.compiler.weights.checkpoint.containers import has_weights, read_checkpoint_config
 
-    if not folder.is_dir():
+    if not is_checkpoint(folder):
         raise UsageError(f"--weights {folder}: no such folder")
-    bound = bind(name, read_folder_config(folder), size, overrides, ignore_config)
+    bound = bind(name, read_checkpoint_config(folder), size, overrides, ignore_config)
     # A folder with a config.json alone has sizes to show; tensors are required only if --weights names it.
-    filled = weights is not None or any(folder.glob("*.safetensors"))
+    filled = weights is not None or has_weights(folder)
     return list_spec(bound, folder if filled else None)
 
 

@@ -12,6 +12,9 @@ from archc.archspec import read_config
 from archc.compiler.errors import BuildError
 from archc.compiler.text.convert import TOKENIZER_PATTERNS
 
+GGUF = ".gguf"
+"""The ending of a file that is a whole checkpoint: settings, tokenizer and weights."""
+
 _DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", *TOKENIZER_PATTERNS]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
@@ -33,16 +36,21 @@ class SpecialTokens:
         return replace(self, eos=tuple(dict.fromkeys([*self.eos, *(token for token in stop if token < vocab)])))
 
 
+def is_checkpoint(path: str | Path) -> bool:
+    """Return whether a path is a checkpoint: a folder, or a GGUF file."""
+    return Path(path).is_dir() or (Path(path).suffix == GGUF and Path(path).is_file())
+
+
 def find_checkpoint(where: str | Path) -> Path:
-    """Return a local folder, or the download of a hub id `owner/name[@revision]`.
+    """Return a local folder or GGUF file, or the download of a hub id `owner/name[@revision]`.
 
     Raises BuildError if there is no such folder and the download fails.
     """
     folder = Path(where)
-    if folder.is_dir():
+    if is_checkpoint(folder):
         return folder
     if folder.exists():
-        raise BuildError(f"{where}: expected a folder with config.json and safetensors files, got a file")
+        raise BuildError(f"{where}: expected a folder with config.json and weights, or a .gguf file, got another file")
     if not _HUB_ID.fullmatch(str(where)):
         raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
     return _download(str(where))

@@ -20,7 +20,7 @@ def write(folder: Path, **values: Any) -> Path:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        pytest.param("file", "expected a folder with config.json and safetensors files, got a file", id="file"),
+        pytest.param("file", "expected a folder with config.json and weights, or a .gguf file, got another", id="file"),
         pytest.param("a/b/c", "no such folder; give a checkpoint folder, or a hub id", id="no-folder"),
         pytest.param("../owner", "no such folder; give a checkpoint folder, or a hub id", id="upwards"),
     ],
