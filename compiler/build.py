@@ -20,6 +20,7 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
+from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
 from archc.compiler.weights.checkpoint.folder import (
     find_checkpoint,
     read_folder_config,
@@ -48,6 +49,7 @@ def build(
     max_seq_len: int | None = None,
     engine: EngineOptions = DEFAULT_ENGINE,
     overrides: Sequence[str] = (),
+    adapters: Sequence[str | Path] = (),
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Path:
@@ -55,29 +57,33 @@ def build(
 
     `spec` is a shipped spec's name, a YAML file, or a checkpoint folder, whose config.json selects the spec. `weights`
     is a checkpoint folder or a hub id; without one, `random` is the seed of random weights. `dtype` defaults to the
-    first that the target supports. `engine` configures TensorRT targets. An existing `out` is replaced only if archc
-    wrote it, and after any error it is unchanged.
+    first that the target supports. `engine` configures TensorRT targets. `adapters` are folders of LoRA adapters to
+    merge, each with an optional factor: `DIR` or `DIR=0.5`. An existing `out` is replaced only if archc wrote it, and
+    after any error it is unchanged.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
     """
     path = Path(out)
     options = choose_options(target, dtype, quantize, kv)
-    check_destination(path, options.target.folder, (spec, weights))
+    merged = [AdapterOption.parse(adapter) for adapter in adapters]
+    check_destination(path, options.target.folder, (spec, weights, *(adapter.folder for adapter in merged)))
     builder = open_engine_builder(options, engine)
 
     checkpoint = choose_checkpoint(spec, weights, random)
+    check_adapters(checkpoint if random is None else None, merged, warn)
     config = read_folder_config(checkpoint) if checkpoint is not None else None
     bound = bind(spec, config, size, overrides)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
-    slots = open_slots(bound, model, checkpoint if random is None else None, random)
+    slots = open_slots(bound, model, checkpoint if random is None else None, random, merged)
 
     lowered = lower(model, options, length)
     stored = assign_offsets(*lowered.graphs.values())
     graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
+    manifest.builder.update(describe_adapters(merged))
 
     content = Content(graphs, stored, slots, tokenizer_files(checkpoint), manifest)
     check_space(path, content.bytes)
@@ -131,11 +137,13 @@ def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:
     return max_seq_len or spec.context
 
 
-def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int | None) -> Slots:
-    """Return the source of the model's weights: a checkpoint, or random numbers."""
+def open_slots(
+    spec: BoundSpec, model: Model, folder: Path | None, random: int | None, adapters: Sequence[AdapterOption] = ()
+) -> Slots:
+    """Return the source of the model's weights: a checkpoint with adapters merged, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
-    return map_checkpoint(spec, model, Checkpoint(folder), folder)
+    return map_checkpoint(spec, model, open_adapters(Checkpoint(folder), adapters), folder)
 
 
 class SlotReader(Protocol):

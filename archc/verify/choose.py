@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from archc.archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
+from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.checkpoint.folder import read_folder_config
 from archc.plan import Manifest
 from archc.verify.references import Reference
@@ -13,11 +15,16 @@ from archc.verify.torch_reference import TorchReference
 from archc.verify.transformers_reference import TransformersReference, find_class
 
 
-def choose_reference(bound: BoundSpec, manifest: Manifest, folder: Path) -> tuple[Reference, list[str]]:
+def choose_reference(
+    bound: BoundSpec, manifest: Manifest, folder: Path, adapters: Sequence[AdapterOption] = ()
+) -> tuple[Reference, list[str]]:
     """Return the transformers class that config.json names, if it is installed and computes what the plan does.
 
-    Otherwise return archc's torch graph in float32, and a note with the reason.
+    Otherwise, and for a checkpoint with adapters, return archc's torch graph in float32, and a note with the reason.
     """
+    if adapters:
+        note = "the adapters are merged by archc, so a transformers class is not the reference"
+        return TorchReference(bound, manifest, folder, "float32", adapters), [note]
     config = read_folder_config(folder) or {}
     notes: list[str] = []
     model_class = find_class(config)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archc.cli.commands.options import Set, Size, Spec
+from archc.cli.commands.options import Adapters, Set, Size, Spec
 from archc.cli.console import UsageError, note, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def build_command(
         bool, typer.Option("--keep-graph", help="Store graph and weights with the engine, to rebuild it elsewhere.")
     ] = False,
     overrides: Set = None,
+    adapters: Adapters = None,
 ) -> None:
     """Build a plan from a spec and a checkpoint, or rebuild the engine of a plan that stores its graph.
 
@@ -116,6 +117,7 @@ def build_command(
             "--kv": kv,
             "--max-seq-len": max_seq_len,
             "--set": overrides,
+            "--adapter": adapters,
         }
         for option, value in fixed.items():
             if value is not None:
@@ -149,6 +151,7 @@ def build_command(
             max_seq_len=max_seq_len,
             engine=engine,
             overrides=overrides or (),
+            adapters=adapters or (),
             progress=progress,
             warn=warn,
         )

@@ -26,6 +26,12 @@ Set = Annotated[
         "--set", metavar="PATH=VALUE", help="Override a value of the spec: layer.norm.placement=post. Repeatable."
     ),
 ]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter", metavar="DIR[=WEIGHT]", help="LoRA adapter to merge into the weights: DIR or DIR=0.5. Repeatable."
+    ),
+]
 Size = Annotated[str | None, typer.Option("--size", metavar="NAME", help="Named size of the spec.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Threads = Annotated[
