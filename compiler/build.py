@@ -22,11 +22,13 @@ from archc.compiler.output.weights_file import Listener, Progress, assign_offset
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
 from archc.compiler.weights.checkpoint.folder import (
-    find_checkpoint,
+    Source,
+    open_source,
     read_folder_config,
     special_tokens,
     tokenizer_files,
 )
+from archc.compiler.weights.checkpoint.hub import names_repository
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.reader import Checkpoint
@@ -55,11 +57,11 @@ def build(
 ) -> Path:
     """Build a plan, or an ONNX folder, from a spec and a checkpoint; return its path.
 
-    `spec` is a shipped spec's name, a YAML file, or a checkpoint folder, whose config.json selects the spec. `weights`
-    is a checkpoint folder or a hub id; without one, `random` is the seed of random weights. `dtype` defaults to the
-    first that the target supports. `engine` configures TensorRT targets. `adapters` are folders of LoRA adapters to
-    merge, each with an optional factor: `DIR` or `DIR=0.5`. An existing `out` is replaced only if archc wrote it, and
-    after any error it is unchanged.
+    `spec` is a shipped spec's name, a YAML file, or a checkpoint folder or hub id, whose config.json selects the spec.
+    `weights` is a checkpoint folder or a hub id, whose weights are fetched after the spec was bound; without one,
+    `random` is the seed of random weights. `dtype` defaults to the first that the target supports. `engine` configures
+    TensorRT targets. `adapters` are folders of LoRA adapters to merge, each with an optional factor: `DIR` or
+    `DIR=0.5`. An existing `out` is replaced only if archc wrote it, and after any error it is unchanged.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
@@ -70,12 +72,17 @@ def build(
     check_destination(path, options.target.folder, (spec, weights, *(adapter.folder for adapter in merged)))
     builder = open_engine_builder(options, engine)
 
-    checkpoint = choose_checkpoint(spec, weights, random)
+    source = choose_source(spec, weights, random)
+    checkpoint = source.folder if source is not None else None
+    if checkpoint is not None and names_repository(spec):
+        spec = checkpoint
     check_adapters(checkpoint if random is None else None, merged, warn)
     config = read_folder_config(checkpoint) if checkpoint is not None else None
     bound = bind(spec, config, size, overrides)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
+    if source is not None and random is None:
+        source.fetch_weights()
     slots = open_slots(bound, model, checkpoint if random is None else None, random, merged)
 
     lowered = lower(model, options, length)
@@ -104,17 +111,17 @@ def open_engine_builder(options: BuildOptions, engine: EngineOptions) -> EngineB
     return None
 
 
-def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:
-    """Return the checkpoint folder: `weights`, or `spec` if that is a folder; None for random weights.
+def choose_source(spec: str | Path, weights: str | Path | None, random: int | None) -> Source | None:
+    """Return the checkpoint: `weights`, or `spec` if that is a folder or a hub id; None for random weights.
 
     Raises BuildError if there are both a checkpoint and a seed, or neither.
     """
-    if weights is None and Path(spec).is_dir():
+    if weights is None and (Path(spec).is_dir() or names_repository(spec)):
         weights = spec
     if weights is not None and random is not None and weights != spec:
         raise BuildError("--weights and --random contradict each other; remove one")
     if weights is not None:
-        return find_checkpoint(weights)
+        return open_source(weights)
     if random is None:
         raise BuildError("no weights; name a checkpoint with --weights, or use random weights with --random SEED")
     return None

@@ -13,6 +13,7 @@ from torch import Tensor
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.adapter_config import CONFIG, AdapterConfig, read_adapter_config
 from archc.compiler.weights.checkpoint.adapter_file import AdapterFile
+from archc.compiler.weights.checkpoint.hub import fetch_adapter, is_hub_id
 from archc.compiler.weights.checkpoint.reader import Place, Weights
 
 _PREFIX = "base_model.model."
@@ -36,11 +37,14 @@ class AdapterOption:
 
     @classmethod
     def parse(cls, text: str | Path) -> AdapterOption:
-        """Return the adapter of `DIR` or `DIR=WEIGHT`. Raises BuildError if there is no such folder."""
+        """Return the adapter of `DIR` or `DIR=WEIGHT`, where DIR may be a hub id; see `fetch_adapter`.
+
+        Raises BuildError if there is no such folder or repository.
+        """
         folder, separator, weight = str(text).rpartition("=")
         if Path(text).is_dir() or not separator:
             folder, weight = str(text), "1"
-        if not Path(folder).is_dir():
+        if not Path(folder).is_dir() and not is_hub_id(folder):
             raise BuildError(f"--adapter {text}: no such folder; give the folder of a LoRA adapter, or DIR=WEIGHT")
         try:
             factor = float(weight)
@@ -48,7 +52,7 @@ class AdapterOption:
             factor = math.nan
         if not math.isfinite(factor):
             raise BuildError(f"--adapter {text}: {weight!r} is not a number; give DIR=WEIGHT, for example {folder}=0.5")
-        return cls(Path(folder), factor)
+        return cls(fetch_adapter(folder) if is_hub_id(folder) else Path(folder), factor)
 
 
 class _Update:

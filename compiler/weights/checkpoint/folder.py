@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from archc.archspec import read_config
 from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.hub import Snapshot, fetch_config, is_hub_id
 
 # Files that the runtime reads; a plan holds no other file of a checkpoint folder.
 TOKENIZER_FILES = (
@@ -19,9 +19,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
-_DOWNLOADED = ["*.safetensors", "*.json", "*.jinja"]
 _MAX_TOKENIZER_BYTES = 256 * 2**20
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -37,34 +35,43 @@ class SpecialTokens:
     never: tuple[int, ...] = ()
 
 
-def find_checkpoint(where: str | Path) -> Path:
-    """Return a local folder, or the download of a hub id `owner/name[@revision]`.
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint folder; of a hub repository it has config and tokenizer, until `fetch_weights` is called."""
 
-    Raises BuildError if there is no such folder and the download fails.
+    folder: Path
+    snapshot: Snapshot | None = None
+
+    def fetch_weights(self) -> None:
+        """Download the weights of a hub repository into the folder. Raises BuildError if that fails."""
+        if self.snapshot is not None:
+            self.snapshot.fetch_weights()
+
+
+def open_source(where: str | Path) -> Source:
+    """Return a local folder, or that of a hub id `owner/name[@revision]` with its config and tokenizer.
+
+    Raises BuildError if there is no such folder, or if the repository cannot be fetched or read.
     """
     folder = Path(where)
     if folder.is_dir():
-        return folder
+        return Source(folder)
     if folder.exists():
         raise BuildError(f"{where}: expected a folder with config.json and safetensors files, got a file")
-    if not _HUB_ID.fullmatch(str(where)):
+    if not is_hub_id(where):
         raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
-    return _download(str(where))
+    snapshot = fetch_config(str(where))
+    return Source(snapshot.folder, snapshot)
 
 
-def _download(hub_id: str) -> Path:
-    """Download the data files of a repository: no code of a checkpoint is stored or run."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def find_checkpoint(where: str | Path) -> Path:
+    """Return a local folder, or the download of a hub id, with its weights.
 
-    repository, _, revision = hub_id.partition("@")
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_DOWNLOADED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BuildError(
-            f"{hub_id}: no such folder, and the download from the hub failed: {reason:.300}; check name and access"
-        ) from None
+    Raises BuildError if there is no such folder and the download fails.
+    """
+    source = open_source(where)
+    source.fetch_weights()
+    return source.folder
 
 
 def read_folder_config(folder: Path) -> dict[str, Any] | None:
