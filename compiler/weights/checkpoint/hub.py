@@ -9,7 +9,7 @@ import glob
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,10 +48,11 @@ _UNREADABLE = ("*.gguf", "*.h5", "*.msgpack", "*.ckpt", "*.onnx", "*.npz", "*.ck
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository at one commit: its id, name and commit, and the sizes of its files in bytes, None if unknown."""
+    """A repository at one commit, which a revision names, with the sizes of its files in bytes, None if unknown."""
 
     hub_id: str
     name: str
+    revision: str
     commit: str
     files: Mapping[str, int | None]
 
@@ -87,7 +88,9 @@ def fetch_config(hub_id: str) -> Snapshot:
     repository = list_repository(hub_id)
     small = choose_small_files(repository)
     weights = choose_weights(repository, {})  # refuses before anything is fetched
-    folder = _fetch(repository, small)
+    # By its revision, so that the cache has the commit of that name, and the weights of the same commit.
+    folder = _fetch(repository, small, repository.revision)
+    repository = replace(repository, commit=folder.name)
     index = next((name for name, _, _ in _CONTAINERS if name and name in small), None)
     if index is not None:
         weights = choose_weights(repository, {index: _read_shards(folder / index, repository)})
@@ -121,7 +124,9 @@ def list_repository(hub_id: str) -> Repository:
     files = {item.rfilename: item.size for item in found.siblings or ()}
     if found.sha is None:
         raise BuildError(f"{hub_id}: the hub did not name the commit of the repository; try again")
-    return Repository(hub_id, name, found.sha, {file: size for file, size in files.items() if _is_plain(file)})
+    return Repository(
+        hub_id, name, revision or "main", found.sha, {file: size for file, size in files.items() if _is_plain(file)}
+    )
 
 
 def choose_small_files(repository: Repository) -> tuple[str, ...]:
@@ -201,8 +206,11 @@ def _read_shards(path: Path, repository: Repository) -> list[str]:
     return shards
 
 
-def _fetch(repository: Repository, names: Iterable[str]) -> Path:
-    """Download files of a repository into the cache; return the folder. Raises BuildError if that fails."""
+def _fetch(repository: Repository, names: Iterable[str], revision: str | None = None) -> Path:
+    """Download files of a repository into the cache, of its commit or of a revision; return the folder.
+
+    Raises BuildError if that fails.
+    """
     from huggingface_hub import snapshot_download
 
     names = list(names)
@@ -210,7 +218,10 @@ def _fetch(repository: Repository, names: Iterable[str]) -> Path:
         patterns = [glob.escape(name) for name in names]
         folder = Path(
             snapshot_download(
-                repository.name, revision=repository.commit, allow_patterns=patterns, etag_timeout=_TIMEOUT
+                repository.name,
+                revision=revision or repository.commit,
+                allow_patterns=patterns,
+                etag_timeout=_TIMEOUT,
             )
         )
     except Exception as error:  # as above: no common class
@@ -235,7 +246,7 @@ def _cached(hub_id: str, name: str, revision: str) -> Repository | None:
     files = {
         str(file.relative_to(folder).as_posix()): file.stat().st_size for file in folder.rglob("*") if file.is_file()
     }
-    return Repository(hub_id, name, folder.name, files)
+    return Repository(hub_id, name, revision, folder.name, files)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -229,7 +229,7 @@ CONTAINERS = {
 @pytest.mark.parametrize(("files", "chosen"), CONTAINERS.values(), ids=CONTAINERS)
 def test_the_container_of_the_weights(files: list[str], chosen: list[str]) -> None:
     shards = {name: [file for file in files if "-1." in file] for name in files if name.endswith("index.json")}
-    repository = Repository(NAME, NAME, "0" * 40, dict.fromkeys(files, 1))
+    repository = Repository(NAME, NAME, "main", "0" * 40, dict.fromkeys(files, 1))
     assert list(choose_weights(repository, shards)) == chosen
 
 
@@ -249,7 +249,7 @@ def test_the_files_of_every_kind_of_tokenizer() -> None:
         "additional_chat_templates/tool_use.jinja",
     ]
     others = ["original/tokenizer.model", "README.md", "tokenization_x.py", "onnx/config.json", "notes.txt"]
-    repository = Repository(NAME, NAME, "0" * 40, dict.fromkeys([*chosen, *others], 1))
+    repository = Repository(NAME, NAME, "main", "0" * 40, dict.fromkeys([*chosen, *others], 1))
     assert sorted(choose_small_files(repository)) == sorted(chosen)
 
 
