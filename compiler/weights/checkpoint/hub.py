@@ -246,7 +246,7 @@ def _cached(hub_id: str, name: str, revision: str) -> Repository | None:
     files = {
         str(file.relative_to(folder).as_posix()): file.stat().st_size for file in folder.rglob("*") if file.is_file()
     }
-    return Repository(hub_id, name, revision, folder.name, files)
+    return Repository(hub_id, name, folder.name, folder.name, files)  # by the commit, which needs no connection
 
 
 def _is_refusal(error: Exception) -> bool:
