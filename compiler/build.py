@@ -32,6 +32,7 @@ from archc.compiler.weights.checkpoint.hub import names_repository
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.reader import Checkpoint
+from archc.compiler.weights.checkpoint.sentence_modules import choose_pooler
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
@@ -79,6 +80,9 @@ def build(
     check_adapters(checkpoint if random is None else None, merged, warn)
     config = read_folder_config(checkpoint) if checkpoint is not None else None
     bound = bind(spec, config, size, overrides)
+    pooler = choose_pooler(checkpoint, bound.topology, overrides, warn)
+    if pooler is not None:
+        bound = bind(spec, config, size, (pooler, *overrides))
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
     if source is not None and random is None:
