@@ -28,9 +28,9 @@ class SpecialTokens:
     tokens that are not generated.
     """
 
-    bos: int | None
-    eos: tuple[int, ...]
-    pad: int | None
+    bos: int | None = None
+    eos: tuple[int, ...] = ()
+    pad: int | None = None
     start: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
 
