@@ -23,14 +23,18 @@ from archc.compiler.output.weights_file import Listener, Progress, assign_offset
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
 from archc.compiler.text.family import text_files
 from archc.compiler.text.files import read_object
-from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
+from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
+from archc.compiler.weights.checkpoint.containers import has_config, open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.folder import (
-    find_checkpoint,
+    Source,
     is_checkpoint,
+    open_source,
     special_tokens,
 )
+from archc.compiler.weights.checkpoint.hub import names_repository
 from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
+from archc.compiler.weights.checkpoint.sentence_modules import choose_pooler
 from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
@@ -53,33 +57,49 @@ def build(
     tokenizer: str | Path | None = None,
     overrides: Sequence[str] = (),
     ignore_config: Sequence[str] = (),
+    adapters: Sequence[str | Path] = (),
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Build a plan, or an ONNX folder, from a spec and a checkpoint; return its path.
 
-    `spec` is a shipped spec's name, a YAML file, or a checkpoint folder or GGUF file, whose config selects the spec.
-    `weights` is a checkpoint folder, a GGUF file or a hub id; without one, `random` is the seed of random weights.
-    `dtype` defaults to the first that the target supports. `tokenizer` is a folder or a file that replaces the
-    checkpoint's own tokenizer. `ignore_config` lists keys of config.json that count as absent. `engine` configures
-    TensorRT targets. An existing `out` is replaced only if archc wrote it, and after any error it is unchanged.
+    `spec` is a shipped spec's name, a YAML file, or a checkpoint: a folder, a GGUF file or a hub id, whose config
+    selects the spec. `weights` is a checkpoint, too; from the hub, weights are fetched after the spec was bound.
+    Without one, `random` is the seed of random weights. `dtype` defaults to the first that the target supports.
+    `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer. `ignore_config` lists keys of
+    config.json that count as absent. `adapters` are folders of LoRA adapters to merge, each with an optional factor:
+    `DIR` or `DIR=0.5`. `engine` configures TensorRT targets. An existing `out` is replaced only if archc wrote it, and
+    after any error it is unchanged.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
     """
     path = Path(out)
     options = choose_options(target, dtype, quantize, kv)
-    check_destination(path, options.target.folder, (spec, weights, tokenizer))
+    merged = [AdapterOption.parse(adapter) for adapter in adapters]
+    inputs = (spec, weights, tokenizer, *(adapter.folder for adapter in merged))
+    check_destination(path, options.target.folder, inputs)
     builder = open_engine_builder(options, engine)
 
-    checkpoint = choose_checkpoint(spec, weights, random)
+    source = choose_source(spec, weights, random)
+    checkpoint = source.folder if source is not None else None
+    if checkpoint is not None and names_repository(spec):
+        spec = checkpoint
+    check_adapters(checkpoint if random is None else None, merged, warn)
+    if source is not None and not has_config(source.folder):
+        source.fetch_weights()  # sizes are read off the tensors
     config = read_checkpoint_config(checkpoint) if checkpoint is not None else None
     bound = bind(spec, config, size, overrides, ignore_config)
+    pooler = choose_pooler(checkpoint, bound.topology, overrides, warn)
+    if pooler is not None:
+        bound = bind(spec, config, size, (pooler, *overrides), ignore_config)
     overridden = [text.partition("=")[0].strip() for text in overrides]
     texts, stop = text_files(checkpoint, tokenizer, bound.text_settings, overridden, warn)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
-    slots = open_slots(bound, model, checkpoint if random is None else None, random)
+    if source is not None and random is None:
+        source.fetch_weights()
+    slots = open_slots(bound, model, checkpoint if random is None else None, random, merged)
 
     lowered = lower(model, options, length, slots.find_groups)
     stored = assign_offsets(*lowered.graphs.values())
@@ -89,6 +109,7 @@ def build(
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     tokens = tokens.with_stop(stop, bound.embedding.vocab)
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
+    manifest.builder.update(describe_adapters(merged))
 
     content = Content(graphs, stored, slots, texts, manifest)
     check_space(path, content.bytes)
@@ -109,17 +130,17 @@ def open_engine_builder(options: BuildOptions, engine: EngineOptions) -> EngineB
     return None
 
 
-def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int | None) -> Path | None:
-    """Return the checkpoint folder: `weights`, or `spec` if that is a folder; None for random weights.
+def choose_source(spec: str | Path, weights: str | Path | None, random: int | None) -> Source | None:
+    """Return the checkpoint: `weights`, or `spec` if that is a folder or a hub id; None for random weights.
 
     Raises BuildError if there are both a checkpoint and a seed, or neither.
     """
-    if weights is None and is_checkpoint(spec):
+    if weights is None and (is_checkpoint(spec) or names_repository(spec)):
         weights = spec
     if weights is not None and random is not None and weights != spec:
         raise BuildError("--weights and --random contradict each other; remove one")
     if weights is not None:
-        return find_checkpoint(weights)
+        return open_source(weights)
     if random is None:
         raise BuildError("no weights; name a checkpoint with --weights, or use random weights with --random SEED")
     return None
@@ -157,11 +178,14 @@ def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:
     return max_seq_len or spec.context
 
 
-def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int | None) -> Slots:
-    """Return the source of the model's weights: a checkpoint, or random numbers."""
+def open_slots(
+    spec: BoundSpec, model: Model, folder: Path | None, random: int | None, adapters: Sequence[AdapterOption] = ()
+) -> Slots:
+    """Return the source of the model's weights: a checkpoint with adapters merged, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
-    return map_checkpoint(spec, model, unpack(open_weights(folder), folder), folder)
+    weights = unpack(open_weights(folder), folder)
+    return map_checkpoint(spec, model, open_adapters(weights, adapters), folder)
 
 
 class SlotReader(Protocol):

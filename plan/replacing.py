@@ -7,14 +7,16 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from archc.plan.errors import PlanError
+from archc.plan.leftovers import lock_folder, remove_leftovers, temporary_path
 from archc.plan.ownership import check_folder_path, check_plan_path
 
 _NOREPLACE, _EXCHANGE = 1, 2  # flags of renameat2(2)
 _AT_FDCWD = -100
+_ANY = 0  # with a descriptor, which has no effect on an absolute path, os.link follows links
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
@@ -31,6 +33,23 @@ def replace_plan(temporary: Path, path: Path) -> None:
         raise PlanError(f"{path}: appeared while the plan was written; name another file with -o") from None
 
 
+def name_plan(unnamed: Path, temporary: Path, path: Path) -> None:
+    """Name a finished file that has no name; raise PlanError where something appeared at `path` that is not a plan."""
+    check_plan_path(path)
+    if not path.exists():
+        try:
+            os.link(unnamed, path, src_dir_fd=_ANY)
+        except FileExistsError:
+            raise PlanError(f"{path}: appeared while the plan was written; name another file with -o") from None
+        return
+    os.link(unnamed, temporary, src_dir_fd=_ANY)  # a link cannot replace a file, a rename can
+    try:
+        replace_plan(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 @contextmanager
 def new_folder(path: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """Give an empty folder next to `path` to fill; it takes the place of `path` where the block ends without an error.
@@ -39,24 +58,36 @@ def new_folder(path: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     does. Of an older folder only the files that its manifest lists are deleted.
     """
     inputs = list(inputs)
+    remove_leftovers(path)
     check_folder_path(path, inputs)
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
+    temporary = temporary_path(path)
     temporary.mkdir()
-    try:
-        yield temporary
-        _sync_tree(temporary)
-        old_files = check_folder_path(path, inputs)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    try:
-        old = _put_in_place(temporary, path)
-    except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync_folder(path.absolute().parent)
-    if old is not None:
-        _delete(old, old_files, path)
+    with ExitStack() as locks:
+        _lock(locks, temporary)
+        try:
+            yield temporary
+            _sync_tree(temporary)
+            old_files = check_folder_path(path, inputs)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        if path.exists():
+            _lock(locks, path)
+        try:
+            old = _put_in_place(temporary, path)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync_folder(path.absolute().parent)
+        if old is not None:
+            _delete(old, old_files, path)
+
+
+def _lock(locks: ExitStack, folder: Path) -> None:
+    """Lock a folder until the stack is closed, so that no other writer takes it for a leftover."""
+    descriptor = lock_folder(folder)
+    if descriptor is not None:
+        locks.callback(os.close, descriptor)
 
 
 def _put_in_place(temporary: Path, path: Path) -> Path | None:

@@ -1,10 +1,13 @@
-"""The writer of plan files. A crash leaves the old file or none: a temporary file is flushed to disk, then renamed."""
+"""The writer of plan files. A crash leaves the old file or none: a plan has no name until it is whole and on the disk.
+
+Where the system has no unnamed files, a hidden file next to the plan is renamed, and the next writer removes those of
+killed processes.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,11 +20,12 @@ from msgspec.structs import replace
 
 from archc.plan import archive
 from archc.plan.errors import PlanError
+from archc.plan.leftovers import lock, remove_leftovers, temporary_path
 from archc.plan.manifest import Entry, Manifest, encode_manifest, parse_manifest
 from archc.plan.ownership import check_plan_path
 from archc.plan.pipeline import EntryStream
 from archc.plan.reader import MANIFEST, check_entries, check_tensors
-from archc.plan.replacing import replace_plan
+from archc.plan.replacing import name_plan, replace_plan
 
 _VERSION = 45  # of the ZIP specification: the first with ZIP64
 _DATE = 0x21  # 1 January 1980, so that builds are deterministic
@@ -50,14 +54,27 @@ class PlanWriter:
         self._entries: dict[str, _Written] = {}
         self._finished = False
         self._open_entry: str | None = None
-        self._temporary = self.path.with_name(f".{self.path.name[:80]}.{secrets.token_hex(6)}.tmp")
+        self._temporary = temporary_path(self.path)
 
     def __enter__(self) -> Self:
         check_plan_path(self.path)
+        remove_leftovers(self.path)
         with self._disk_errors():
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-            self._file: BinaryIO = os.fdopen(os.open(self._temporary, flags, 0o666), "w+b")
+            descriptor = _open_unnamed(self.path.absolute().parent)
+            self._is_named = descriptor is None
+            self._file: BinaryIO = os.fdopen(self._open_named() if descriptor is None else descriptor, "w+b")
+            lock(self._file.fileno())
         return self
+
+    def _open_named(self) -> int:
+        """Create the temporary file, locked; another writer may remove it before it is, and it is created again."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        while True:
+            descriptor = os.open(self._temporary, flags, 0o666)
+            lock(descriptor)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -66,7 +83,8 @@ class PlanWriter:
             return
         with suppress(OSError):  # closing flushes, which fails again on a full disk; the file is deleted in any case
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        if self._is_named:
+            self._temporary.unlink(missing_ok=True)
         if error is None:
             raise PlanError(f"{self.path}: the plan is unfinished; call finish(manifest) before the end of the block")
         if isinstance(error, OSError) and error.errno in _REASONS:
@@ -107,8 +125,12 @@ class PlanWriter:
             self._write_directory()
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._file.close()
-            replace_plan(self._temporary, self.path)
+            if self._is_named:
+                self._file.close()
+                replace_plan(self._temporary, self.path)
+            else:
+                name_plan(_link_source(self._file.fileno()), self._temporary, self.path)
+                self._file.close()
             self._finished = True
             _sync_folder(self.path.parent)
         return self.path
@@ -221,6 +243,32 @@ _REASONS = {
     errno.EFBIG: "the file system does not support a file of that size; choose another folder with -o",
     errno.ENAMETOOLONG: "its name is too long; choose a shorter one with -o",
 }
+
+
+# The errors of a system or file system without unnamed files.
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
+
+
+def _open_unnamed(folder: Path) -> int | None:
+    """Open a file without a name, which disappears with its process (O_TMPFILE of open(2)); None if there are none."""
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None:
+        return None
+    try:
+        descriptor = os.open(folder, flag | os.O_RDWR, 0o666)
+    except OSError as error:
+        if error.errno in _NO_UNNAMED:
+            return None
+        raise
+    if _link_source(descriptor).exists():
+        return descriptor
+    os.close(descriptor)  # without /proc the file could not be named
+    return None
+
+
+def _link_source(descriptor: int) -> Path:
+    """Return the path by which linkat(2) names an unnamed file."""
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from archc.archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
+from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
 from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.packings.packing import PackedWeights
@@ -17,12 +18,19 @@ from archc.verify.transformers_reference import TransformersReference, find_clas
 
 
 def choose_reference(
-    bound: BoundSpec, manifest: Manifest, folder: Path, ignore_config: Sequence[str] = ()
+    bound: BoundSpec,
+    manifest: Manifest,
+    folder: Path,
+    ignore_config: Sequence[str] = (),
+    adapters: Sequence[AdapterOption] = (),
 ) -> tuple[Reference, list[str]]:
     """Return the transformers class that config.json names, if it is installed and computes what the plan does.
 
-    Otherwise return archc's torch graph in float32, and a note with the reason.
+    Otherwise, and for a checkpoint with adapters, return archc's torch graph in float32, and a note with the reason.
     """
+    if adapters:
+        note = "the adapters are merged by archc, so a transformers class is not the reference"
+        return TorchReference(bound, manifest, folder, "float32", adapters), [note]
     config = read_checkpoint_config(folder) or {}
     notes: list[str] = []
     model_class = find_class(config)

@@ -10,6 +10,7 @@ import numpy as np
 
 from archc.archspec import BoundSpec
 from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.checkpoint.folder import find_checkpoint
 from archc.plan import Manifest
 from archc.runtime.engine import Engine
@@ -38,17 +39,19 @@ def verify(
     new_tokens: int = NEW_TOKENS,
     progress: Progress = lambda name, done, total: None,
     ignore_config: Sequence[str] = (),
+    adapters: Sequence[str | Path] = (),
 ) -> Report:
     """Compare a plan's outputs, and a decoder's greedy tokens, with a reference, on `prompts` or on generated ones.
 
     The plan gets all prompts as one ragged batch, the reference each alone. `tolerance` is the maximum absolute
     difference; the default depends on how the plan computes, see `tolerance.choose_tolerance`. A quantized plan is
     compared with archc's torch graph with the plan's own weights, dequantized; that graph is compared with the float
-    reference, and the stored weights with the checkpoint's. `ignore_config` is that of the build.
+    reference, and the stored weights with the checkpoint's. `ignore_config` and `adapters` are those of the build.
     Raises ArchspecError or BuildError for a checkpoint of another model, PromptError for ids that do not fit.
     """
     manifest = engine.manifest
     folder = find_checkpoint(weights)
+    merged = [AdapterOption.parse(adapter) for adapter in adapters]
     bound = bind_plan(manifest, str(engine.plan.path))
     rows = [list(row) for row in prompts] or generate_prompts(manifest, new_tokens)
     answers = generate_answers(manifest, len(rows))
@@ -59,7 +62,7 @@ def verify(
     written, overflowed = plan_tokens(engine, rows, answers, new_tokens)
 
     progress("reference", 1, steps)
-    baseline = _choose_baseline(engine, bound, folder, rows, answers, list(outputs), ignore_config)
+    baseline = _choose_baseline(engine, bound, folder, merged, rows, answers, list(outputs), ignore_config)
     reference, expected = baseline.reference, baseline.outputs
     roles = [role for role in outputs if all(role in values for values in expected)]
     if not roles:
@@ -81,7 +84,7 @@ def verify(
     if broken is not None or overflowed:
         progress("first value that is not finite", steps - 1, steps)
         texts = pair_texts(rows, answers, written) if broken is None else [pair_texts(rows, answers)[broken]]
-        not_finite = _explain_not_finite(bound, manifest, folder, texts)
+        not_finite = _explain_not_finite(bound, manifest, folder, merged, texts)
     progress("", steps, steps)
     missing = [f"{role}: the reference has none, so it is not compared" for role in outputs if role not in roles]
     return Report(
@@ -115,6 +118,7 @@ def _choose_baseline(
     engine: Engine,
     bound: BoundSpec,
     folder: Path,
+    adapters: Sequence[AdapterOption],
     rows: list[Ids],
     answers: list[Ids],
     roles: list[str],
@@ -122,7 +126,11 @@ def _choose_baseline(
 ) -> _Baseline:
     """Return the reference for a plan: for a quantized one, the torch graph with the plan's dequantized weights."""
     manifest = engine.manifest
-    reference, notes = choose_reference(bound, manifest, folder, ignore_config)
+    reference, notes = choose_reference(bound, manifest, folder, ignore_config, adapters)
+    if "adapters" in manifest.builder and not adapters:
+        notes.append(
+            f"the plan was built with adapters ({manifest.builder['adapters']}); compare with --adapter to merge them"
+        )
     expected = _run(reference, rows, answers)
     if manifest.quantization is None:
         return _Baseline(reference, expected, tuple(notes))
@@ -132,7 +140,7 @@ def _choose_baseline(
     if own is None:
         source = reference.name
         del reference  # one model in memory at a time
-        own = TorchReference(bound, manifest, folder, "float32")
+        own = TorchReference(bound, manifest, folder, "float32", adapters)
         values = _run(own, rows, answers)
         for role in roles:
             if all(role in outputs for outputs in (*values, *expected)):
@@ -150,10 +158,16 @@ def _run(reference: Reference, rows: list[Ids], answers: list[Ids]) -> Outputs:
     return [reference.outputs(ids, answers[index] if answers else None) for index, ids in enumerate(rows)]
 
 
-def _explain_not_finite(bound: BoundSpec, manifest: Manifest, folder: Path, texts: list[tuple[Ids, Ids | None]]) -> str:
+def _explain_not_finite(
+    bound: BoundSpec,
+    manifest: Manifest,
+    folder: Path,
+    adapters: Sequence[AdapterOption],
+    texts: list[tuple[Ids, Ids | None]],
+) -> str:
     """Return the first tensor that is not finite when archc's torch graph reads the texts in the plan's dtype."""
     for dtype in dict.fromkeys(("float32", manifest.dtype)):
-        reference = TorchReference(bound, manifest, folder, dtype)
+        reference = TorchReference(bound, manifest, folder, dtype, adapters)
         name = next((found for text in texts if (found := reference.first_not_finite(*text)) is not None), None)
         if name is not None:
             advice = "check the checkpoint" if dtype == "float32" else "build with --dtype float32"

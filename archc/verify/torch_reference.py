@@ -13,6 +13,7 @@ from archc.archspec import BoundSpec
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.contract.inputs_outputs import DTYPES
 from archc.compiler.modules.model import Model, Outputs, meta_model
+from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.slots import parameter_slots
 from archc.plan import Input, Manifest
 from archc.runtime.inputs.masks import build_mask
@@ -20,12 +21,19 @@ from archc.verify.references import Floats, to_numpy
 
 
 class TorchReference:
-    """archc's torch graph of a plan's spec, with the weights of a checkpoint."""
+    """archc's torch graph of a plan's spec, with the weights of a checkpoint and its adapters."""
 
-    def __init__(self, bound: BoundSpec, manifest: Manifest, folder: Path, dtype: str) -> None:
+    def __init__(
+        self,
+        bound: BoundSpec,
+        manifest: Manifest,
+        folder: Path,
+        dtype: str,
+        adapters: Sequence[AdapterOption] = (),
+    ) -> None:
         model = meta_model(bound, DTYPES[dtype])
         self.name = f"archc's torch graph in {dtype}, torch {torch.__version__}"
-        self._model: Model = load_torch(model, open_slots(bound, model, folder, None))
+        self._model: Model = load_torch(model, open_slots(bound, model, folder, None, adapters))
         self._manifest = manifest
 
     def slots(self) -> dict[str, torch.Tensor]:

@@ -1,7 +1,19 @@
 """The vocabulary: one pydantic class per kind of section, with its keys, defaults and descriptions."""
 
 from archc.archspec.vocabulary.base import DefaultKind, Section, Size
-from archc.archspec.vocabulary.head import FirstTokenPooler, Head, LmHead, MlmHead, NoHead, NoPooler, Pooler
+from archc.archspec.vocabulary.head import (
+    ClsPooler,
+    FirstTokenPooler,
+    Head,
+    LmHead,
+    MaxPooler,
+    MeanPooler,
+    MlmHead,
+    NoHead,
+    NoPooler,
+    Pooler,
+    Pooling,
+)
 from archc.archspec.vocabulary.mixer import (
     Attention,
     CrossAttention,
@@ -89,6 +101,7 @@ __all__ = [
     "Attention",
     "BlockRope",
     "ChannelMixing",
+    "ClsPooler",
     "CrossAttention",
     "DecayedAverage",
     "DefaultKind",
@@ -119,6 +132,8 @@ __all__ = [
     "LocalizedFilter",
     "LongRopeScaling",
     "LowRankDecay",
+    "MaxPooler",
+    "MeanPooler",
     "MlmHead",
     "Mlp",
     "Model",
@@ -134,6 +149,7 @@ __all__ = [
     "Placement",
     "PlainMlp",
     "Pooler",
+    "Pooling",
     "Position",
     "Prefix",
     "ProjectionBias",

@@ -47,10 +47,34 @@ class FirstTokenPooler(Section):
     kind: Literal["first-token"] = "first-token"
 
 
+class Pooling(Section):
+    """Pooling over the tokens of a row, without padding and without weights (Reimers & Gurevych 2019)."""
+
+    normalize: bool = Field(False, description="Divide the pooled vector by its Euclidean norm.")
+
+
+class MeanPooler(Pooling):
+    """The mean of the hidden states of all tokens."""
+
+    kind: Literal["mean"] = "mean"
+
+
+class MaxPooler(Pooling):
+    """The largest value of each channel over all tokens."""
+
+    kind: Literal["max"] = "max"
+
+
+class ClsPooler(Pooling):
+    """The hidden state of the first token, without a dense layer."""
+
+    kind: Literal["cls"] = "cls"
+
+
 class NoPooler(Section):
     """No pooled output."""
 
     kind: Literal["none"] = "none"
 
 
-Pooler = Annotated[FirstTokenPooler | NoPooler, Field(discriminator="kind")]
+Pooler = Annotated[FirstTokenPooler | MeanPooler | MaxPooler | ClsPooler | NoPooler, Field(discriminator="kind")]

@@ -67,8 +67,13 @@ def present_ntk_scale(table: str) -> str:
 
 
 def needs_lengths(spec: BoundSpec) -> bool:
-    """Return whether a layer's state depends on the number of tokens in a row of the call, without padding."""
-    return has_cache(spec) and any(layer_needs_lengths(layer) for layer in spec.layers)
+    """Return whether a state or a pooler depends on the number of tokens in a row of the call, without padding."""
+    return pools_tokens(spec) or (has_cache(spec) and any(layer_needs_lengths(layer) for layer in spec.layers))
+
+
+def pools_tokens(spec: BoundSpec) -> bool:
+    """Return whether the pooled output depends on which tokens of a row are padding."""
+    return isinstance(spec.pooler, words.Pooling)
 
 
 def layer_needs_lengths(layer: words.Layer) -> bool:

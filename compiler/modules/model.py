@@ -18,7 +18,7 @@ from archc.compiler.contract.shared_inputs import SOURCE_MASK, LayerReads, find_
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.basic.embedding import Embedding, Table
-from archc.compiler.modules.basic.head import FirstTokenPooler, make_head
+from archc.compiler.modules.basic.head import Pooling, make_head, make_pooler
 from archc.compiler.modules.basic.norm import LayerNorm, PerHead, RmsNorm, make_norm
 from archc.compiler.modules.layer import Layer
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -81,8 +81,7 @@ class Model(nn.Module):
         self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
-        pooled = isinstance(spec.pooler, words.FirstTokenPooler)
-        self.pooler = FirstTokenPooler(width, dtype) if pooled else None
+        self.pooler = make_pooler(spec.pooler, width, dtype)
 
     @property
     def cached(self) -> bool:
@@ -119,13 +118,19 @@ class Model(nn.Module):
         pairs = [layer.cross_attention.keys_values(hidden_BTN) for layer in self.layers]  # type: ignore[union-attr, operator]
         return [{CROSS_KEY: key, CROSS_VALUE: value} for key, value in pairs]
 
-    def end(self, x_BSN: Tensor, logit_positions_BP: Tensor | None) -> Outputs:
-        """The last layer's output [B, S, width] → hidden states, logits at positions [B, P], pooled vector."""
+    def end(self, x_BSN: Tensor, logit_positions_BP: Tensor | None, lengths_B: Tensor | None = None) -> Outputs:
+        """The last layer's output [B, S, width] → hidden states, logits at positions [B, P], pooled vector.
+
+        Pooling over all tokens reads int64 `lengths_B`.
+        """
         hidden = self.final_norm(x_BSN)
         outputs = Outputs(hidden)
         if self.head is not None and logit_positions_BP is not None:
             outputs.logits = self.head(ops.take_positions(hidden, logit_positions_BP))
-        if self.pooler is not None:
+        if isinstance(self.pooler, Pooling):
+            assert lengths_B is not None
+            outputs.pooled = self.pooler(hidden, lengths_B)
+        elif self.pooler is not None:
             outputs.pooled = self.pooler(hidden)
         return outputs
 
@@ -162,7 +167,7 @@ class Model(nn.Module):
             x, new = layer(x, layer_inputs(reads, tensors, cross_layer), states[index] if states else {})
             cross_layer |= {name: new.pop(name) for name in cross_layer_outputs(self.spec.layers[index], self.dtype)}
             present.append(new)
-        outputs = self.end(x, logit_positions)
+        outputs = self.end(x, logit_positions, lengths)
         outputs.present = present
         outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.shared_inputs.ntk_scales}
         return outputs

@@ -190,13 +190,14 @@ def _end(model: Model) -> Stage:
         output.name: TensorType(model.dtype, output.shape) for output in names.graph_outputs(model.spec, model.dtype)
     }
     asked = {"logit_positions": names.ASKED} if "logits" in outputs else {}
-    inputs = {"hidden": _hidden(model), **asked}
+    rows = {"lengths": names.ROWS} if names.pools_tokens(model.spec) else {}
+    inputs = {"hidden": _hidden(model), **asked, **rows}
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        results = model.end(tensors["hidden"], tensors.get("logit_positions"))
+        results = model.end(tensors["hidden"], tensors.get("logit_positions"), tensors.get("lengths"))
         return [getattr(results, name) for name in outputs]
 
     modules = {"final_norm": model.final_norm, "head": model.head, "pooler": model.pooler}
     owner = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
     part = Part(owner, function, inputs)
-    return Stage("end", "end", part, (f"layers.{len(model.layers) - 1}.output", *asked), outputs)
+    return Stage("end", "end", part, (f"layers.{len(model.layers) - 1}.output", *asked, *rows), outputs)

@@ -1,7 +1,8 @@
 """Kills a writer at each of its file operations, in turn: python -m tests.archc.killed_writes CASE FOLDER OLD NEW.
 
 OLD and NEW are plans. The writer puts NEW, as a plan, an unpacked folder or an ONNX folder, in place of OLD. After each
-kill the output must be OLD or NEW whole. Prints how often it was which; any other state is an AssertionError.
+kill the output must be OLD or NEW whole, and the next write removes all that the killed one left. Prints how often it
+was which; any other state is an AssertionError.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archc.compiler.output.folder_writer import FolderWriter
-from archc.plan import Plan, PlanWriter, replacing
+from archc.plan import Plan, PlanWriter, replacing, writer
 
 Content = dict[str, bytes]
 EVENTS = ("open", "os.", "ctypes.dlsym")  # of sys.audit: all that touches a file, and the lookup of renameat2
@@ -47,6 +48,7 @@ def write_folder(source: Path, out: Path) -> None:
 
 WRITERS: dict[str, Callable[[Path, Path], None]] = {
     "plan": write_plan,
+    "plan-without-unnamed-files": write_plan,
     "unpacked": unpack,
     "onnx-folder": write_folder,
     "unpacked-without-exchange": unpack,
@@ -87,6 +89,8 @@ def main(case: str, folder: Path, old: Path, new: Path) -> None:
     if case.endswith("without-exchange"):
         replacing._rename = lambda *_: False  # as on a file system that cannot exchange two names
     write(new, out)
+    if case.endswith("without-unnamed-files"):
+        writer._open_unnamed = lambda _: None
     wanted = content(out)
     found: Counter[str] = Counter()
     for after in range(10_000):
@@ -98,6 +102,9 @@ def main(case: str, folder: Path, old: Path, new: Path) -> None:
         assert before != wanted
         ended = not killed(lambda: write(new, out), after)
         now = content(out)
+        hidden_files = [path for path in folder.iterdir() if path.name.startswith(".")]
+        found["leftovers"] += bool(hidden_files)
+        assert case != "plan" or all(content(path) == wanted for path in hidden_files), after
         if now is None:
             hidden = [content(path) for path in folder.iterdir() if path.is_dir()]
             assert case.endswith("without-exchange"), after
@@ -108,6 +115,9 @@ def main(case: str, folder: Path, old: Path, new: Path) -> None:
             assert now in (before, wanted), after
             found["old" if now == before else "new"] += 1
         assert (folder / "mine.txt").read_text() == "mine"
+        write(new, out)
+        assert content(out) == wanted, after
+        assert sorted(path.name for path in folder.iterdir()) == ["mine.txt", "out"], after
         if ended:
             assert now == wanted
             assert sorted(path.name for path in folder.iterdir()) == ["mine.txt", "out"]

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import archc as api
-from archc.plan import PlanWriter, replacing
+from archc.plan import Plan, PlanWriter, replacing, writer
 from tests.archc.conftest import SMALL, TINY, Archc, sets
-from tests.archc.killed_writes import WRITERS
+from tests.archc.killed_writes import WRITERS, write_plan
 
 RANDOM = ["small-lm", "--random", "1", *sets(SMALL)]
 Snapshot = dict[str, tuple[int, int, bytes | str]]
@@ -263,17 +264,25 @@ def test_a_file_that_appears_in_the_last_moment_is_kept_with_the_old_folder(
     assert (folder / "tokenizer" / "tokenizer.json").is_file()
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["linked", "renamed"])
 def test_a_file_that_appears_while_a_plan_is_written_stays(
-    archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archc: Archc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
     out = tmp_path / "engine.plan"
-    rename = replacing._rename
+    rename, link = replacing._rename, os.link
 
-    def late(source: Path, target: Path, flag: int) -> bool:
+    def late_rename(source: Path, target: Path, flag: int) -> bool:
         target.write_text("mine")
         return rename(source, target, flag)
 
-    monkeypatch.setattr(replacing, "_rename", late)
+    def late_link(source: Path, target: Path, **options: Any) -> None:
+        target.write_text("mine")
+        link(source, target, **options)
+
+    if named:
+        monkeypatch.setattr(writer, "_open_unnamed", lambda _: None)
+    monkeypatch.setattr(replacing, "_rename", late_rename)
+    monkeypatch.setattr(os, "link", late_link)
     result = archc("build", *RANDOM, "-o", out)
     assert result.code == 2
     assert "appeared while the plan was written" in result.errors[0]
@@ -311,11 +320,51 @@ def test_a_device_is_no_timing_cache(archc: Archc, home: Path) -> None:
     assert snapshot(home) == before
 
 
-@pytest.mark.parametrize("writer", WRITERS)
+def test_a_plan_has_no_name_until_it_is_whole(small: Path, tmp_path: Path) -> None:
+    with Plan(small) as plan, PlanWriter(tmp_path / "engine.plan") as target:
+        for name in plan.names:
+            if name != "manifest.json":
+                target.add(name, plan.read(name))
+        assert list(tmp_path.iterdir()) == []
+        target.finish(plan.manifest)
+    assert [path.name for path in tmp_path.iterdir()] == ["engine.plan"]
+
+
+def test_leftovers_of_a_living_writer_stay(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_open_unnamed", lambda _: None)
+    dead = tmp_path / ".engine.plan.0123456789ab.tmp"
+    other = tmp_path / ".other.plan.0123456789ab.tmp"
+    for path in (dead, other):
+        path.write_bytes(b"left")
+    with PlanWriter(tmp_path / "engine.plan") as target:
+        assert not dead.exists()
+        (living,) = set(tmp_path.iterdir()) - {other}
+        write_plan(small, tmp_path / "engine.plan")
+        assert living.exists()
+        with Plan(small) as plan:
+            for name in plan.names:
+                if name != "manifest.json":
+                    target.add(name, plan.read(name))
+            target.finish(plan.manifest)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "engine.plan"]
+
+
+def test_files_that_archc_did_not_write_stay_in_a_leftover(small: Path, tmp_path: Path) -> None:
+    out, hidden = tmp_path / "out", tmp_path / ".out.0123456789ab.tmp"
+    WRITERS["onnx-folder"](small, hidden)
+    (hidden / "mine.txt").write_text("mine")
+    WRITERS["onnx-folder"](small, out)
+    assert (hidden / "mine.txt").read_text() == "mine"
+    (hidden / "mine.txt").unlink()
+    WRITERS["onnx-folder"](small, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("case", WRITERS)
 def test_a_killed_writer_leaves_the_old_or_the_new_output_whole(
-    small: Path, qwen: Path, tmp_path: Path, writer: str
+    small: Path, qwen: Path, tmp_path: Path, case: str
 ) -> None:
-    arguments = [sys.executable, "-m", "tests.archc.killed_writes", writer, tmp_path, small, qwen]
+    arguments = [sys.executable, "-m", "tests.archc.killed_writes", case, tmp_path, small, qwen]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
     assert "'old': " in done.stdout

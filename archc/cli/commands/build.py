@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archc.cli.commands.options import IgnoreConfig, Set, Size, Spec
+from archc.cli.commands.options import Adapters, IgnoreConfig, Set, Size, Spec
 from archc.cli.console import UsageError, note, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def build_command(
     ] = False,
     overrides: Set = None,
     ignore_config: IgnoreConfig = None,
+    adapters: Adapters = None,
 ) -> None:
     """Build a plan from a spec and a checkpoint, or rebuild the engine of a plan that stores its graph.
 
@@ -123,6 +124,7 @@ def build_command(
             "--tokenizer": tokenizer,
             "--set": overrides,
             "--ignore-config": ignore_config,
+            "--adapter": adapters,
         }
         for option, value in fixed.items():
             if value is not None:
@@ -158,6 +160,7 @@ def build_command(
             tokenizer=tokenizer,
             overrides=overrides or (),
             ignore_config=ignore_config or (),
+            adapters=adapters or (),
             progress=progress,
             warn=warn,
         )

@@ -32,6 +32,12 @@ IgnoreConfig = Annotated[
         "--ignore-config", metavar="KEY", help="Key of config.json without effect on the model; * allowed. Repeatable."
     ),
 ]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter", metavar="DIR[=WEIGHT]", help="LoRA adapter to merge into the weights: DIR or DIR=0.5. Repeatable."
+    ),
+]
 Size = Annotated[str | None, typer.Option("--size", metavar="NAME", help="Named size of the spec.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Threads = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archc.cli.commands.options import IgnoreConfig, Json, Plan, Threads, check_text, parse_ids
+from archc.cli.commands.options import Adapters, IgnoreConfig, Json, Plan, Threads, check_text, parse_ids
 from archc.cli.console import UsageError, progress_bar, warn, write_json
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def verify_command(
         typer.Option("--new-tokens", min=1, metavar="N", help=f"Greedy tokens to compare. Default: {NEW_TOKENS}."),
     ] = None,
     ignore_config: IgnoreConfig = None,
+    adapters: Adapters = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +69,16 @@ def verify_command(
     from archc.verify.compare import verify
 
     with progress_bar() as progress:
-        report = verify(engine, weights, rows, tolerance, new_tokens or NEW_TOKENS, progress, ignore_config or ())
+        report = verify(
+            engine,
+            weights,
+            rows,
+            tolerance,
+            new_tokens or NEW_TOKENS,
+            progress,
+            ignore_config=ignore_config or (),
+            adapters=adapters or (),
+        )
     for text in report.notes:
         warn(text)
     if as_json:

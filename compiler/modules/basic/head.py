@@ -70,6 +70,46 @@ class FirstTokenPooler(Linear):
         return super().forward(x_BSN[:, 0]).tanh()
 
 
+class Pooling(nn.Module):
+    """Pooling over the tokens of each row without padding, computed in float32 (Reimers & Gurevych 2019)."""
+
+    def __init__(self, word: words.Pooling, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word, self.dtype = word, dtype
+
+    def forward(self, x_BSN: Tensor, lengths_B: Tensor) -> Tensor:
+        """[B, S, width] and int64 lengths → [B, width]."""
+        positions_S = torch.arange(x_BSN.shape[1], device=x_BSN.device)
+        real_BS1 = (lengths_B[:, None, None] > positions_S[:, None]).float()
+        pooled_BN = self._pool(x_BSN.float(), real_BS1, lengths_B)
+        if self.word.normalize:
+            pooled_BN = pooled_BN / ((pooled_BN * pooled_BN).sum(-1, keepdim=True) + _SMALL).sqrt()
+        return pooled_BN.to(self.dtype)
+
+    def _pool(self, x_BSN: Tensor, real_BS1: Tensor, lengths_B: Tensor) -> Tensor:
+        match self.word:
+            case words.MeanPooler():
+                return (x_BSN * real_BS1).sum(1) / lengths_B[:, None].float()
+            case words.MaxPooler():
+                return (x_BSN * real_BS1 + (real_BS1 - 1) * _LARGE).amax(1)
+            case _:
+                return x_BSN[:, 0]
+
+
+_SMALL, _LARGE = 1e-24, 1e38  # below the square of any norm, and above any hidden state
+
+
+def make_pooler(word: words.Pooler, width: int, dtype: torch.dtype) -> FirstTokenPooler | Pooling | None:
+    """Return the module of a pooler word."""
+    match word:
+        case words.FirstTokenPooler():
+            return FirstTokenPooler(width, dtype)
+        case words.Pooling():
+            return Pooling(word, dtype)
+        case _:
+            return None
+
+
 def make_head(
     word: words.Head, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype
 ) -> LmHead | MlmHead | None:

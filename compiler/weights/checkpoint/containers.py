@@ -28,6 +28,11 @@ def has_weights(checkpoint: Path) -> bool:
     return checkpoint.is_file() or bool(_weight_files(checkpoint, (".safetensors", *_PICKLED)))
 
 
+def has_config(checkpoint: Path) -> bool:
+    """Return whether a checkpoint's config is complete without the shapes of its tensors."""
+    return checkpoint.is_file() or (checkpoint / "config.json").is_file()
+
+
 def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
     """Return config.json of a checkpoint folder, or what a GGUF file has in its place; None if there is none.
 

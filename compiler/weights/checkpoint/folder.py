@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +9,10 @@ from typing import Any
 
 from archc.archspec import read_config
 from archc.compiler.errors import BuildError
-from archc.compiler.text.convert import TOKENIZER_PATTERNS
+from archc.compiler.weights.checkpoint.hub import Snapshot, fetch_config, is_hub_id
 
 GGUF = ".gguf"
 """The ending of a file that is a whole checkpoint: settings, tokenizer and weights."""
-
-_DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", *TOKENIZER_PATTERNS]
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -41,34 +37,43 @@ def is_checkpoint(path: str | Path) -> bool:
     return Path(path).is_dir() or (Path(path).suffix == GGUF and Path(path).is_file())
 
 
-def find_checkpoint(where: str | Path) -> Path:
-    """Return a local folder or GGUF file, or the download of a hub id `owner/name[@revision]`.
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint folder or GGUF file; of a hub repository it has config and tokenizer until `fetch_weights`."""
 
-    Raises BuildError if there is no such folder and the download fails.
+    folder: Path
+    snapshot: Snapshot | None = None
+
+    def fetch_weights(self) -> None:
+        """Download the weights of a hub repository into the folder. Raises BuildError if that fails."""
+        if self.snapshot is not None:
+            self.snapshot.fetch_weights()
+
+
+def open_source(where: str | Path) -> Source:
+    """Return a local folder, or that of a hub id `owner/name[@revision]` with its config and tokenizer.
+
+    Raises BuildError if there is no such folder, or if the repository cannot be fetched or read.
     """
     folder = Path(where)
     if is_checkpoint(folder):
-        return folder
+        return Source(folder)
     if folder.exists():
         raise BuildError(f"{where}: expected a folder with config.json and weights, or a .gguf file, got another file")
-    if not _HUB_ID.fullmatch(str(where)):
+    if not is_hub_id(where):
         raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
-    return _download(str(where))
+    snapshot = fetch_config(str(where))
+    return Source(snapshot.folder, snapshot)
 
 
-def _download(hub_id: str) -> Path:
-    """Download the data files of a repository: no code of a checkpoint is stored or run."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def find_checkpoint(where: str | Path) -> Path:
+    """Return a local folder, or the download of a hub id, with its weights.
 
-    repository, _, revision = hub_id.partition("@")
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_DOWNLOADED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BuildError(
-            f"{hub_id}: no such folder, and the download from the hub failed: {reason:.300}; check name and access"
-        ) from None
+    Raises BuildError if there is no such folder and the download fails.
+    """
+    source = open_source(where)
+    source.fetch_weights()
+    return source.folder
 
 
 def read_folder_config(folder: Path) -> dict[str, Any] | None:

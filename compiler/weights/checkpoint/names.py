@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from archc.archspec import BoundSpec
+from archc.archspec.vocabulary import Pooling
 from archc.archspec.weights.resolve import Resolution
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.weights import Weights
@@ -122,7 +123,8 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     Raises WeightsError if names do not match, and BuildError if shapes do not, or if tied tensors differ.
     """
     slots = slot_shapes(model)
-    resolution = spec.weights.resolve(slots, weights.names(), ties=tied_slots(model), checkpoint=str(where))
+    names = _without_pooler(spec, weights.names())
+    resolution = spec.weights.resolve(slots, names, ties=tied_slots(model), checkpoint=str(where))
     weights.check_numbers(name for source in resolution.sources.values() for name in source.names)
     reader = SlotReader(weights, resolution, slots)
     _check_selected(resolution, weights, where)
@@ -133,6 +135,15 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
                 f"build with --set {_tie_of(duplicate, spec)}=false to use both"
             )
     return reader
+
+
+def _without_pooler(spec: BoundSpec, names: Collection[str]) -> Collection[str]:
+    """Return the names without the weights of the family's pooler, if a pooling without weights replaces it."""
+    entry = spec.weights.entries.get("pooler")
+    if entry is None or not isinstance(spec.pooler, Pooling):
+        return names
+    modules = [f"{prefix}{name}." for prefix in ("", *spec.weights.prefixes) for name in entry.names]
+    return [name for name in names if not any(name.startswith(module) for module in modules)]
 
 
 def _tie_of(duplicate: str, spec: BoundSpec) -> str:
