@@ -23,9 +23,9 @@ from archc.compiler.output.writing import Content, check_destination, check_spac
 from archc.compiler.weights.checkpoint.folder import (
     find_checkpoint,
     read_folder_config,
-    special_tokens,
     tokenizer_files,
 )
+from archc.compiler.weights.checkpoint.generation import special_tokens
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.reader import Checkpoint
@@ -77,6 +77,8 @@ def build(
     stored = assign_offsets(*lowered.graphs.values())
     graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
+    for text in tokens.warnings:
+        warn(text)
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
 
     content = Content(graphs, stored, slots, tokenizer_files(checkpoint), manifest)

@@ -1,10 +1,8 @@
-"""Checkpoint folders, local or from the Hugging Face Hub: config, special tokens and tokenizer files."""
+"""Checkpoint folders, local or from the Hugging Face Hub: config.json and tokenizer files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +20,6 @@ TOKENIZER_FILES = (
 _DOWNLOADED = ["*.safetensors", "*.json", "*.jinja"]
 _MAX_TOKENIZER_BYTES = 256 * 2**20
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Token ids: beginning, end and padding of a sequence; `start`, the decoder prompt of an encoder-decoder; `never`,
-    tokens that are not generated.
-    """
-
-    bos: int | None
-    eos: tuple[int, ...]
-    pad: int | None
-    start: tuple[int, ...] = ()
-    never: tuple[int, ...] = ()
 
 
 def find_checkpoint(where: str | Path) -> Path:
@@ -71,59 +56,6 @@ def read_folder_config(folder: Path) -> dict[str, Any] | None:
     """Return config.json of a checkpoint folder, or None if there is none. Raises ConfigError for a damaged file."""
     path = folder / "config.json"
     return read_config(path) if path.is_file() else None
-
-
-def special_tokens(
-    folder: Path | None, config: Mapping[str, Any] | None, vocab: int, answers: bool = False
-) -> SpecialTokens:
-    """Return token ids of generation_config.json, otherwise of config.json. Raises BuildError for an invalid id.
-
-    For an encoder-decoder (`answers`), the decoder prompt is decoder_start_token_id, or bos_token_id without one,
-    followed by forced_bos_token_id; single tokens of bad_words_ids are never generated.
-    """
-    sources: list[tuple[str, Mapping[str, Any]]] = []
-    if folder is not None and (folder / "generation_config.json").is_file():
-        sources.append(("generation_config.json", read_config(folder / "generation_config.json")))
-    if config is not None:
-        sources.append(("config.json", config))
-    bos = _ids(sources, "bos_token_id", vocab)
-    start = _ids(sources, "decoder_start_token_id", vocab) or bos
-    return SpecialTokens(
-        bos=next(iter(bos), None),
-        eos=_ids(sources, "eos_token_id", vocab),
-        pad=next(iter(_ids(sources, "pad_token_id", vocab)), None),
-        start=(*start[:1], *_ids(sources, "forced_bos_token_id", vocab)[:1]) if answers and start else (),
-        never=_banned(sources, vocab) if answers else (),
-    )
-
-
-def _banned(sources: list[tuple[str, Mapping[str, Any]]], vocab: int) -> tuple[int, ...]:
-    """Return the single tokens of bad_words_ids in the first file that has the key."""
-    for file, values in sources:
-        words = values.get("bad_words_ids")
-        if words is None:
-            continue
-        if not isinstance(words, list) or not all(isinstance(word, list) for word in words):
-            raise BuildError(
-                f"{file}: bad_words_ids: expected a list of lists of token ids, got {words!r:.60}; correct it"
-            )
-        single = [word[0] for word in words if len(word) == 1]
-        return _ids([(file, {"bad_words_ids": single})], "bad_words_ids", vocab)
-    return ()
-
-
-def _ids(sources: list[tuple[str, Mapping[str, Any]]], key: str, vocab: int) -> tuple[int, ...]:
-    for file, values in sources:
-        value = values.get(key)
-        if value is None:
-            continue
-        ids = value if isinstance(value, list) else [value]
-        for item in ids:
-            if not isinstance(item, int) or isinstance(item, bool):
-                raise BuildError(f"{file}: {key}: expected a token id, got {item!r:.60}; correct it")
-        # Some files write −1 for "none"; a tokenizer may have more ids than the model's token table.
-        return tuple(item for item in ids if 0 <= item < vocab)
-    return ()
 
 
 def tokenizer_files(folder: Path | None) -> dict[str, bytes]:
