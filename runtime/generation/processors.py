@@ -5,7 +5,7 @@ Each rule is a function of the tokens so far and of the logits. Their order is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class LogitsProcessor:
         settings: Settings,
         prompt: int = 0,
         max_length: int = 2**31,
-        ends: Sequence[int] = (),
+        ends: Collection[int] = (),
         source: Sequence[int] = (),
     ) -> None:
         self._rules = list(_rules(settings, prompt, max_length, np.asarray(sorted(ends), np.int64), source))

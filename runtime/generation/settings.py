@@ -52,11 +52,12 @@ class Settings:
     def resolve(cls, options: SamplingOptions, defaults: GenerationDefaults | None, vocab_size: int) -> Self:
         """Return the options, with those that are None from the plan's defaults.
 
-        An option of the length replaces the default of the other option of the same end. Without a temperature, the
-        defaults' is used if they sample. Raises PromptError for a token id outside of the vocabulary.
+        An option of the length replaces the default of the other option of the same end, and `ignore_eos` the default
+        of the forced end token. Without a temperature, the defaults' is used if they sample. Raises PromptError for a
+        token id outside of the vocabulary.
         """
         explicit = {name: value for name, value in vars(options).items() if value is not None}
-        values = dict(defaults.settings) if defaults is not None else {}
+        values: dict[str, Any] = dict(defaults.settings) if defaults is not None else {}
         is_sampled = values.pop("do_sample", False)
         temperature = values.pop("temperature", 1.0)
         values["temperature"] = temperature if is_sampled else 0.0
@@ -66,6 +67,8 @@ class Settings:
             if explicit.keys() & set(end):
                 for name in end:
                     values.pop(name, None)
+        if options.ignore_eos:
+            values.pop("forced_eos_token_id", None)
         values |= explicit
         if values.get("max_new_tokens") is None and values.get("max_length") is None:
             values["max_new_tokens"] = NEW_TOKENS
