@@ -1,0 +1,1 @@
+"""The compiler: spec and checkpoint → torch modules → graph → lowered graph → engine.plan."""

@@ -49,6 +49,8 @@ def check_contract(model: Model, options: BuildOptions) -> None:
     lowered = lower(model, options, model.spec.context)
     stored = assign_offsets(*lowered.graphs.values())
     assert all(serialize(graph) for graph in lowered.graphs.values())
+    if options.target.engine:
+        return  # its manifest describes the built engines
     manifest = describe(model, options, lowered, [item.tensor for item in stored], SpecialTokens())
     assert parse_manifest(encode_manifest(manifest), "manifest.json") == manifest
 
