@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,12 +18,11 @@ from archc.runtime.backends import open_backend
 from archc.runtime.backends.base import Backend
 from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
 from archc.runtime.errors import EngineError, PromptError
-from archc.runtime.generation.decode import OnToken, TokenSource, token_source
+from archc.runtime.generation.batch import Batch
+from archc.runtime.generation.decode import OnToken
 from archc.runtime.generation.options import SamplingOptions
-from archc.runtime.generation.processors import LogitsProcessor
 from archc.runtime.generation.result import Generation, LoadTiming, TextStream, Timing
-from archc.runtime.generation.row import Row
-from archc.runtime.generation.sampling import Floats, Sampler
+from archc.runtime.generation.sampling import Floats
 from archc.runtime.generation.sequences import Sequences
 from archc.runtime.generation.settings import choose_settings, forced_start
 from archc.runtime.inputs.feeds import Feeder
@@ -244,27 +243,16 @@ class Engine:
                 f"prompt {int(lengths.argmax())}: expected fewer than {limit} tokens, the plan's maximum, got "
                 f"{lengths.max()}; shorten it, or build with a larger --max-seq-len"
             )
-        eos = frozenset(() if settings.ignore_eos else self.manifest.tokens.eos)
-        stop_ids = frozenset(settings.stop_token_ids)
         # A plan without a tokenizer has no text, so the default stop strings cannot match.
         has_text = has_text or bool(settings.stop and self.tokenizer is not None)
-        tokenizer = self._require_tokenizer() if has_text else None
-        sources = as_rows(ids, "ids") if self._encoder is not None else None
-        rows, samplers = list[Row](), list[Sampler]()
-        for index, length in enumerate(lengths.tolist()):
-            prompt = prompts[index, :length].tolist()
-            budget = settings.budget(length, limit)
-            source_ids = sources[index][sources[index] >= 0].tolist() if sources is not None else ()
-            # The forced token counts as generated, as with transformers.
-            before = length - 1 if len(start) > 1 else length
-            processor = LogitsProcessor(settings, before, length + budget, eos | stop_ids, source_ids)
-            samplers.append(Sampler(settings, prompt, index, processor))
-            detokenizer = tokenizer.stream() if tokenizer is not None else None
-            rows.append(Row(budget, eos, stop_ids, detokenizer, settings.stop))
+        detokenizer = self._require_tokenizer().stream if has_text else None
         source = ids if self._encoder is not None else None
+        sources = [row[row >= 0].tolist() for row in as_rows(source, "ids")] if source is not None else None
+        forced = int(len(start) > 1)
+        batch = Batch(settings, prompts, limit, self.manifest.tokens.eos, sources, forced, detokenizer)
 
-        def open_source() -> TokenSource:
-            return token_source(self.sequences(len(rows), source=source), samplers)
+        def open_steps() -> Iterator[list[str]]:
+            return batch.steps(self.sequences(len(prompts), source=source), on_token)
 
         consumed = prompts if source is None else as_rows(source, "ids")
         timing: Timing = {
@@ -274,7 +262,7 @@ class Engine:
             "prefill_s": 0.0,
             "decode_s": 0.0,
         }
-        return Generation(open_source, prompts, rows, timing, on_token)
+        return Generation(open_steps, batch.rows, timing)
 
     def _decoder_prompts(
         self, ids: IdsLike, decoder_ids: IdsLike | None, start: Sequence[int] = ()

@@ -52,7 +52,8 @@ class Sequences:
         self._fixed_capacity = backend.capacity
         self._logits = logits
         self._argmax = (manifest.output("next_token"), manifest.output("next_logit"))
-        self._source = source
+        self._source, self._source_rows = source, np.arange(batch)
+        self._backend = backend
         self._feeder = Feeder(manifest, backend.mask_length)
         cross = source.cross if source is not None else None
         self._cache = Cache(backend, manifest.state, batch, manifest.limits, capacity or 0, cross)
@@ -107,6 +108,16 @@ class Sequences:
     def reserve(self, slots: int) -> None:
         """Allocate cache slots for `slots` tokens per row at once, instead of growing to that size."""
         self._cache.reserve(slots)
+
+    def select(self, rows: Ints) -> None:
+        """Replace the sequences by those of `rows`, int64 [batch], which may repeat and leave out any."""
+        source_rows, source = self._source_rows[rows], None
+        if self._source is not None and not np.array_equal(source_rows, self._source_rows):
+            source = self._source = self._source.select(self._backend, rows)
+        self._source_rows, self.lengths = source_rows, self.lengths[rows]
+        if self._prefix is not None:
+            self._prefix.select(rows)
+        self._cache.select(rows, source.cross if source is not None else None)
 
     def _append(self, ids: Sequence[Sequence[int]] | Ints, outputs: Sequence[Output]) -> list[NDArray[Any]]:
         """Append tokens, and return the outputs at the last token of each row, [batch, …], in their storage types."""

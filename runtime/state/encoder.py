@@ -32,6 +32,11 @@ class EncodedSource:
     hidden_states: Floats
     cross: Mapping[str, Buffer]
 
+    def select(self, backend: Backend, rows: Ints) -> EncodedSource:
+        """Return the source with these rows, int64 [n], whose number differs from the present one."""
+        cross = {name: backend.select(buffer, rows) for name, buffer in self.cross.items()}
+        return EncodedSource(self.lengths[rows], self.hidden_states[rows], cross)
+
 
 class EncoderRunner:
     """The encoder's graph with its backend."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from archc.error import install_hint
 from archc.plan.reader import ENCODER, MODEL, Plan
 from archc.runtime.backends.base import Binding, Buffer
@@ -101,6 +104,11 @@ class OrtBackend:
         host = aligned_zeros(shape, buffer.dtype)
         host[(slice(None),) * axis + (slice(buffer.shape[axis]),)] = buffer.read()
         return OrtBuffer(host, buffer.dtype, self.device)
+
+    def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> OrtBuffer:
+        """Return a buffer with these rows of the first axis: `buffer` itself, changed, if their number is the same."""
+        assert isinstance(buffer, OrtBuffer)
+        return buffer.select(rows)
 
     def bind(self, state: Sequence[Binding]) -> OrtCall:
         """Return a call that keeps its state in these buffers."""
