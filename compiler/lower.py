@@ -43,5 +43,10 @@ def lower(model: Model, options: BuildOptions, longest: int) -> Lowered:
     for graph in graphs.values():
         for graph_pass in options.target.passes(choices):
             graph_pass(graph)
-    limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
+    limits = Limits(
+        max_seq_len=longest,
+        max_call=longest_call(spec),
+        vocab_size=spec.embedding.vocab,
+        token_types=spec.embedding.token_types,
+    )
     return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits)

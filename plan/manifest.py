@@ -107,11 +107,15 @@ class Tensor(Section, frozen=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """The maximum tokens of a sequence (or source) and of one call (None: no limit), and the number of token ids."""
+    """The maximum tokens of a sequence (or source) and of one call (None: no limit), and the numbers of ids and types.
+
+    `token_types` is None without that input, and in plans of older versions.
+    """
 
     max_seq_len: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     max_call: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     vocab_size: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    token_types: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
 
 
 class Prefix(Section, frozen=True):

@@ -296,7 +296,7 @@ class Engine:
             available = ", ".join(item.role for item in self.manifest.outputs)
             raise PromptError(f"{self.manifest.family}: the plan has no output of role {role}; it has {available}")
         padded, lengths = check_ids(ids, self.manifest.limits)
-        types = check_token_types(token_type_ids, padded, self._has_token_types)
+        types = check_token_types(token_type_ids, padded, self._has_token_types, self.manifest.limits.token_types)
         batch, seq = padded.shape
         count = seq if role == "logits" else 0
         positions = np.broadcast_to(np.arange(count), (batch, count))

@@ -71,5 +71,9 @@ def _describe_encoder(spec: BoundSpec, lowered: Lowered) -> Encoder | None:
     return Encoder(
         inputs=tuple(contract.inputs),
         outputs=tuple(contract.outputs),
-        limits=Limits(max_seq_len=spec.encoder.context, vocab_size=spec.encoder.embedding.vocab),
+        limits=Limits(
+            max_seq_len=spec.encoder.context,
+            vocab_size=spec.encoder.embedding.vocab,
+            token_types=spec.encoder.embedding.token_types,
+        ),
     )

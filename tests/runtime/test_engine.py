@@ -150,6 +150,10 @@ def test_token_types_reach_the_graph_and_must_match(encoder):
     for wrong in ([0, 0], [[0, 0, 0], [0, 0, 0]], [0, 0, 0, 0]):
         with pytest.raises(PromptError, match="expected one type for each id"):
             encoder.encode([1, 2, 3], token_type_ids=wrong)
+    for wrong in ([0, 2, 0], [0, -1, 0]):
+        message = rf"token_type_ids of the prompt, position 1: expected a type from 0 to 1, got {wrong[1]}"
+        with pytest.raises(PromptError, match=message):
+            encoder.encode([1, 2, 3], token_type_ids=wrong)
 
 
 def test_a_plan_without_tokenizer_takes_ids_only(tiny, tmp_path):

@@ -17,7 +17,7 @@ from archc.runtime.backends.ort.call import OrtCall
 from archc.runtime.backends.ort.graph_check import check_graph
 from archc.runtime.backends.ort.package import PROVIDERS, first_line, import_onnxruntime
 from archc.runtime.backends.prepack import Prepack
-from archc.runtime.backends.threads import usable_cores
+from archc.runtime.backends.threads import choose_threads
 from archc.runtime.errors import BackendError, EngineError, PlanError
 
 _MASK_STEP = 256  # keys: lengths of masks in captured steps are multiples, so that few graphs are captured
@@ -33,10 +33,8 @@ class OrtBackend:
 
     def __init__(self, plan: Plan, threads: int | None, prepack: Prepack, graph: str, cuda_graph: bool) -> None:
         provider, self.device, extra = PROVIDERS[plan.manifest.target]
-        if threads is not None and threads < 1:
-            raise EngineError(f"threads: expected at least 1, or None for one per physical core, got {threads}")
         self.prepacked = _is_packed(plan, prepack, self.device)
-        self.threads = threads or usable_cores()
+        self.threads = choose_threads(threads)
         ort = import_onnxruntime(extra)
         if provider not in ort.get_available_providers():
             raise BackendError(
