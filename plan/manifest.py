@@ -110,12 +110,14 @@ class Limits(Section, frozen=True, kw_only=True):
     """The maximum tokens of a sequence (or source) and of one call (None: no limit), and the numbers of ids and types.
 
     `token_types` is None without that input, and in plans of older versions.
+    A sequence that grows past `reread_past` tokens is read again from its beginning (LongRoPE; None: never).
     """
 
     max_seq_len: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     max_call: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     vocab_size: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     token_types: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    reread_past: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
 
 
 class Prefix(Section, frozen=True):

@@ -168,7 +168,7 @@ def decode_beams(
         if all(search.is_done for search in searches):
             break
         sequences.select(parents)
-        logits = sequences.append(tokens)
+        logits = sequences.append(sequences.restart(tokens, [beam for search in searches for beam in search.tokens]))
     yield [_write(index, row, searches[index], prompts, on_token) for index, row in enumerate(rows)]
 
 

@@ -24,7 +24,7 @@ Filter = Callable[[Probabilities], Mask]
 
 
 class Sampler:
-    """Chooses the tokens of one row.
+    """Chooses the tokens of one row; `tokens` are those so far, the prompt included.
 
     Each row has a random stream of its own, so that its tokens do not depend on the length of other rows.
     """
@@ -35,7 +35,7 @@ class Sampler:
         self._settings = settings
         self._random = np.random.default_rng(None if settings.seed is None else [settings.seed, row])
         self._processor = processor or LogitsProcessor(settings, len(prompt))
-        self._tokens = list(prompt)
+        self.tokens = list(prompt)
 
     @property
     def is_argmax(self) -> bool:
@@ -47,7 +47,7 @@ class Sampler:
         best = int(logits.argmax())
         require_finite(logits[best])
         if self._processor.changes:
-            logits = self._processor(self._tokens, logits)
+            logits = self._processor(self.tokens, logits)
             best = int(logits.argmax())
             if logits[best] == -np.inf:
                 raise PromptError("the options leave no token to generate; remove a rule on tokens or n-grams")
@@ -59,7 +59,7 @@ class Sampler:
         return self._record(token)
 
     def _record(self, token: int) -> int:
-        self._tokens.append(token)
+        self.tokens.append(token)
         return token
 
     def _draw(self, logits: Floats) -> int:

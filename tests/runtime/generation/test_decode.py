@@ -32,6 +32,9 @@ class FakeSequences:
     def __init__(self, logits, has_argmax):
         self.logits, self.has_argmax = np.array(logits, np.float32), has_argmax
 
+    def restart(self, ids, histories):
+        return ids
+
     def append(self, ids):
         return self.logits
 
