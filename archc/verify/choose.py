@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ def choose_reference(bound: BoundSpec, manifest: Manifest, folder: Path) -> tupl
     config = read_folder_config(folder) or {}
     notes: list[str] = []
     model_class = find_class(config)
+    if find_spec("transformers") is None:
+        notes.append(
+            "transformers is not installed, so archc is compared with its own torch graph; for an independent "
+            "reference, pip install transformers"
+        )
     if model_class is not None and not _is_unchanged(bound, manifest, config):
         notes.append(
             "the plan differs from the checkpoint's config (by --set, or --size), so "
