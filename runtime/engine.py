@@ -98,6 +98,7 @@ class Engine:
 
         An encoder-decoder requires `source`, ids as those of `encode`.
         """
+        self.plan.check_content()
         family = self.manifest.family
         if self._encoder is None and source is not None:
             raise PromptError(f"source: not supported by {family}, which is not an encoder-decoder; leave it out")
@@ -291,6 +292,7 @@ class Engine:
                 f"{self.manifest.family}: {role} is not supported for topology {self.manifest.topology!r}; use "
                 "engine.logits or engine.generate"
             )
+        self.plan.check_content()
         output = self.manifest.output(role)
         if output is None:
             available = ", ".join(item.role for item in self.manifest.outputs)

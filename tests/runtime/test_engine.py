@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -192,3 +194,30 @@ def test_a_link_to_a_plan_loads(decoder_path, tmp_path):
     link = tmp_path / "link.plan"
     link.symlink_to(decoder_path)
     assert runtime.load(link, threads=1).logits([1]).shape == (1, 1, 264)
+
+
+@pytest.mark.parametrize("change", ["overwritten", "truncated"])
+def test_a_plan_that_is_overwritten_in_use_is_an_error(tiny, tmp_path, change):
+    path = tiny.write(tmp_path / "p", with_tokenizer=False)
+    engine, data = runtime.load(path, threads=1), path.read_bytes()
+    engine.generate([1, 2], 2)
+    if change == "truncated":
+        os.truncate(path, len(data) - 4096)
+    else:
+        with path.open("r+b") as file:
+            file.write(data)
+        os.utime(path, ns=(0, 0))
+    for call in (lambda: engine.generate([1, 2], 2), lambda: engine.logits([1, 2]), lambda: engine.sequences(1)):
+        with pytest.raises(PlanError, match="the plan file was overwritten while it is in use; replace plans by a new"):
+            call()
+    engine.close()
+
+
+def test_a_plan_that_is_replaced_in_use_stays_loaded(tiny, tmp_path):
+    path = tiny.write(tmp_path / "p", with_tokenizer=False)
+    engine = runtime.load(path, threads=1)
+    expected = engine.generate([1, 2], 4)
+    path.unlink()
+    tiny.write(path, with_tokenizer=False)
+    assert engine.generate([1, 2], 4) == expected
+    engine.close()
