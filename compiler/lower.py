@@ -56,7 +56,10 @@ def lower(model: Model, options: BuildOptions, longest: int) -> Lowered:
 
 
 def _trained_length(spec: BoundSpec) -> int | None:
-    """Return the length past which LongRoPE reads all tokens with its long list; None for other positions."""
-    scalings = [getattr(layer.position, "scaling", None) for layer in spec.layers]
+    """Return the length past which LongRoPE reads a sequence again with its long list; None if it never does."""
+    ropes = [
+        layer.position for layer in spec.layers if isinstance(layer.position, words.Rope) and layer.position.reread
+    ]
+    scalings = [rope.scaling for rope in ropes]
     lengths = [item.original_max_position_embeddings for item in scalings if isinstance(item, words.LongRopeScaling)]
     return min(lengths, default=None)
