@@ -12,16 +12,18 @@ config.json, and the resulting `BoundSpec` is the input of the compiler. Rooms, 
     assembly/      the checked spec with its variants
     binding/       checked spec + config values → BoundSpec
     loading.py     load_spec: all of the above in order
+    detection.py   config.json → name of a shipped spec
     docs/          JSON Schema and vocabulary page, generated from the vocabulary
 """
 
 from archc.archspec.binding.bound_spec import BoundSpec
 from archc.archspec.binding.spec import Spec
 from archc.archspec.config.reader import parse_config, read_config
+from archc.archspec.detection import detect_spec
 from archc.archspec.docs.json_schema import json_schema
 from archc.archspec.errors import ArchspecError, ConfigError, Problem, SpecError, WeightsError
 from archc.archspec.loading import load_spec, load_spec_text
-from archc.archspec.source.catalog import ShippedSpec, detect_spec, find_spec, list_specs, specs_dir
+from archc.archspec.source.catalog import ShippedSpec, find_spec, list_specs, specs_dir
 from archc.archspec.vocabulary.verbs import Concat, Normalize, Reshape, Select, Split, Stack, Step, Transpose
 from archc.archspec.weights.resolve import BoundWeights, Resolution, TensorRef
 

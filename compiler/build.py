@@ -20,15 +20,16 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
+from archc.compiler.text.family import text_files
+from archc.compiler.text.files import read_object
+from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.folder import (
     find_checkpoint,
-    read_folder_config,
-    tokenizer_files,
+    is_checkpoint,
 )
 from archc.compiler.weights.checkpoint.generation import special_tokens
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
-from archc.compiler.weights.checkpoint.reader import Checkpoint
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
@@ -47,28 +48,33 @@ def build(
     random: int | None = None,
     max_seq_len: int | None = None,
     engine: EngineOptions = DEFAULT_ENGINE,
+    tokenizer: str | Path | None = None,
     overrides: Sequence[str] = (),
+    ignore_config: Sequence[str] = (),
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Build a plan, or an ONNX folder, from a spec and a checkpoint; return its path.
 
-    `spec` is a shipped spec's name, a YAML file, or a checkpoint folder, whose config.json selects the spec. `weights`
-    is a checkpoint folder or a hub id; without one, `random` is the seed of random weights. `dtype` defaults to the
-    first that the target supports. `engine` configures TensorRT targets. An existing `out` is replaced only if archc
-    wrote it, and after any error it is unchanged.
+    `spec` is a shipped spec's name, a YAML file, or a checkpoint folder or GGUF file, whose config selects the spec.
+    `weights` is a checkpoint folder, a GGUF file or a hub id; without one, `random` is the seed of random weights.
+    `dtype` defaults to the first that the target supports. `tokenizer` is a folder or a file that replaces the
+    checkpoint's own tokenizer. `ignore_config` lists keys of config.json that count as absent. `engine` configures
+    TensorRT targets. An existing `out` is replaced only if archc wrote it, and after any error it is unchanged.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
     """
     path = Path(out)
     options = choose_options(target, dtype, quantize, kv)
-    check_destination(path, options.target.folder, (spec, weights))
+    check_destination(path, options.target.folder, (spec, weights, tokenizer))
     builder = open_engine_builder(options, engine)
 
     checkpoint = choose_checkpoint(spec, weights, random)
-    config = read_folder_config(checkpoint) if checkpoint is not None else None
-    bound = bind(spec, config, size, overrides)
+    config = read_checkpoint_config(checkpoint) if checkpoint is not None else None
+    bound = bind(spec, config, size, overrides, ignore_config)
+    overridden = [text.partition("=")[0].strip() for text in overrides]
+    texts, stop = text_files(checkpoint, tokenizer, bound.text_settings, overridden, warn)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
     slots = open_slots(bound, model, checkpoint if random is None else None, random)
@@ -79,9 +85,10 @@ def build(
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     for text in tokens.warnings:
         warn(text)
+    tokens = tokens.with_stop(stop, bound.embedding.vocab)
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
 
-    content = Content(graphs, stored, slots, tokenizer_files(checkpoint), manifest)
+    content = Content(graphs, stored, slots, texts, manifest)
     check_space(path, content.bytes)
     listener = Listener(progress, warn)
     if builder is not None:
@@ -105,7 +112,7 @@ def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int 
 
     Raises BuildError if there are both a checkpoint and a seed, or neither.
     """
-    if weights is None and Path(spec).is_dir():
+    if weights is None and is_checkpoint(spec):
         weights = spec
     if weights is not None and random is not None and weights != spec:
         raise BuildError("--weights and --random contradict each other; remove one")
@@ -116,14 +123,24 @@ def choose_checkpoint(spec: str | Path, weights: str | Path | None, random: int 
     return None
 
 
-def bind(spec: str | Path, config: dict[str, Any] | None, size: str | None, overrides: Sequence[str]) -> BoundSpec:
+def bind(
+    spec: str | Path,
+    config: dict[str, Any] | None,
+    size: str | None,
+    overrides: Sequence[str],
+    ignore_config: Sequence[str] = (),
+) -> BoundSpec:
     """Return the spec with its sizes bound; a checkpoint folder's spec is detected from its config."""
+    if ignore_config and config is None:
+        raise BuildError("--ignore-config has no effect without a checkpoint's config.json; remove it")
     name = spec
-    if Path(spec).is_dir():
+    if is_checkpoint(spec):
         if config is None:
             raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
-        name = detect_spec(config, str(Path(spec) / "config.json"))
-    return load_spec(name, overrides).bind(config, size)
+        folder = Path(spec)
+        tokenizer_config = read_object(folder / "tokenizer_config.json") if folder.is_dir() else {}
+        name = detect_spec(config, str(folder / "config.json" if folder.is_dir() else spec), tokenizer_config)
+    return load_spec(name, overrides).bind(config, size, ignore_config=ignore_config)
 
 
 def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:
@@ -137,7 +154,7 @@ def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int |
     """Return the source of the model's weights: a checkpoint, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
-    return map_checkpoint(spec, model, Checkpoint(folder), folder)
+    return map_checkpoint(spec, model, open_weights(folder), folder)
 
 
 class SlotReader(Protocol):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from archc.plan.archive import Span, read_directory
-from archc.plan.errors import PlanError
+from archc.plan.errors import EngineError, PlanError
 from archc.plan.manifest import Manifest, parse_manifest
 from archc.plan.onnx_external import relocate_weights
 from archc.plan.ownership import check_folder_path
@@ -177,6 +177,8 @@ class Plan:
         return PlanError(f"{self.path}: {name} ends early: the file was truncated while it was open; copy it again")
 
     def _span(self, name: str) -> Span:
+        if self._file.closed:
+            raise EngineError(f"{self.path}: the plan is closed; open it again")
         if name not in self._spans:
             raise PlanError(f"{self.path}: incomplete engine.plan: entry {name!r} not found; build the plan again")
         return self._spans[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
 from archc.runtime.errors import EngineError, PromptError
 from archc.runtime.generation.batch import Batch
 from archc.runtime.generation.decode import OnToken
-from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.generation.options import SamplingOptions, merge_options
 from archc.runtime.generation.result import Generation, LoadTiming, TextStream, Timing
 from archc.runtime.generation.sampling import Floats
 from archc.runtime.generation.sequences import Sequences
@@ -30,6 +29,7 @@ from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
 from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncoderRunner, check_decoder_ids
+from archc.runtime.text.detokenizer import Detokenizer
 from archc.runtime.text.tokenizer import Tokenizer
 
 
@@ -74,6 +74,8 @@ class Engine:
         self._backend, self._encoder = backend, encoder
         self._feeder = Feeder(plan.manifest)
         self._has_token_types = any(item.role == "token_types" for item in plan.manifest.inputs)
+        self._tokenizer: Tokenizer | None = None
+        self._is_tokenizer_read = self._is_closed = False
         self.timing: LoadTiming = {"load_s": 0.0, "threads": backend.threads, "device": backend.device}
 
     @property
@@ -81,16 +83,22 @@ class Engine:
         """Return the number of token ids."""
         return self.manifest.limits.vocab_size
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer | None:
         """Return the plan's tokenizer, or None if it has none; read on first use, because a large one takes seconds.
 
-        Raises PlanError if its files are damaged.
+        Raises PlanError if its files are damaged, and EngineError after `close`.
         """
-        return Tokenizer.from_plan(self.plan)
+        if self._is_closed:
+            raise EngineError("the engine is closed; load the plan again")
+        if not self._is_tokenizer_read:
+            self._tokenizer = Tokenizer.from_plan(self.plan)
+            self._is_tokenizer_read = True
+        return self._tokenizer
 
     def close(self) -> None:
-        """Close the plan's file."""
+        """Close the plan's file; text is not supported afterwards."""
+        self._is_closed = True
         self.plan.close()
 
     def sequences(self, batch: int, capacity: int | None = None, source: IdsLike | None = None) -> Sequences:
@@ -186,7 +194,7 @@ class Engine:
         beams, at the end.
         Raises PromptError for ids that do not fit, and for a prompt of the plan's maximum length.
         """
-        options = _sampling_options(options, keywords)
+        options = merge_options(options, keywords)
         return self._start(ids, options, on_token, decoder_ids, defaults, has_text=bool(options.stop_strings)).run()
 
     def stream(
@@ -194,6 +202,8 @@ class Engine:
         prompt: str | IdsLike | Sequence[Mapping[str, Any]],
         *,
         chat: bool = False,
+        parse_special: bool = False,
+        show_special: bool = False,
         options: SamplingOptions | None = None,
         on_token: OnToken | None = None,
         decoder_ids: IdsLike | None = None,
@@ -202,23 +212,36 @@ class Engine:
     ) -> TextStream:
         """Return an iterator over the text that continues `prompt`: text, or ids.
 
-        With `chat`, `prompt` is the user's message, or a list of messages. The options are those of `run`.
+        With `chat`, `prompt` is the user's message, or a list of messages. With `parse_special`, special tokens that a
+        text spells are tokens instead of plain text. With `show_special`, the text has the special tokens of the
+        output. The other options are those of `run`.
         Raises PromptError for invalid arguments at once, not at the first piece.
         """
-        options = _sampling_options(options, keywords)
-        ids = self._encode_prompt(prompt, chat)
-        generation = self._start(ids, options, on_token, decoder_ids, defaults, has_text=True)
+        options = merge_options(options, keywords)
+        ids = self._encode_prompt(prompt, chat, parse_special)
+        generation = self._start(
+            ids, options, on_token, decoder_ids, defaults, has_text=True, show_special=show_special
+        )
         if len(generation.ids) != 1:
             raise PromptError(f"stream: expected one prompt, got {len(generation.ids)}; use generate for several")
         return TextStream(generation)
 
-    def _encode_prompt(self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], chat: bool) -> IdsLike:
+    def _encode_prompt(
+        self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], chat: bool, parse_special: bool
+    ) -> IdsLike:
         """Return the ids of a text or of chat messages; ids are returned unchanged."""
         tokenizer = self._require_tokenizer()
+        if parse_special and (chat or not isinstance(prompt, str)):
+            raise PromptError(
+                "parse_special: expected a text; special tokens of chat messages are always plain text, and ids are "
+                "not parsed"
+            )
         if chat:
             messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
             return tokenizer.chat_ids(messages)  # type: ignore[arg-type]
-        return tokenizer.encode(prompt) if isinstance(prompt, str) else prompt  # type: ignore[return-value]
+        if isinstance(prompt, str):
+            return tokenizer.encode(prompt, parse_special=parse_special)
+        return prompt  # type: ignore[return-value]
 
     def _start(
         self,
@@ -228,6 +251,7 @@ class Engine:
         decoder_ids: IdsLike | None,
         defaults: bool,
         has_text: bool,
+        show_special: bool = False,
     ) -> Generation:
         """Validate everything, and return a generation that has not run yet."""
         if self.manifest.topology == "encoder":
@@ -246,7 +270,13 @@ class Engine:
             )
         # A plan without a tokenizer has no text, so the default stop strings cannot match.
         has_text = has_text or bool(settings.stop and self.tokenizer is not None)
-        detokenizer = self._require_tokenizer().stream if has_text else None
+        tokenizer = self._require_tokenizer() if has_text else None
+
+        def detokenizer(prompt: Sequence[int]) -> Detokenizer | None:
+            # The answer of an encoder-decoder does not continue the text of its start tokens.
+            before = prompt if self._encoder is None else ()
+            return tokenizer.stream(before, show_special) if tokenizer is not None else None
+
         source = ids if self._encoder is not None else None
         sources = [row[row >= 0].tolist() for row in as_rows(source, "ids")] if source is not None else None
         forced = int(len(start) > 1)
@@ -314,10 +344,3 @@ class Engine:
                 "tokenizer.json"
             )
         return self.tokenizer
-
-
-def _sampling_options(options: SamplingOptions | None, keywords: Mapping[str, object]) -> SamplingOptions:
-    """Return the options of a call; raise PromptError for unknown keywords, or keywords next to `options`."""
-    if options is not None and keywords:
-        raise PromptError(f"{min(keywords)}: not supported together with `options`; pass one or the other")
-    return options or SamplingOptions.from_keywords(keywords)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from archc.verify.torch_reference import TorchReference
 from archc.verify.transformers_reference import TransformersReference, find_class
 
 
-def choose_reference(bound: BoundSpec, manifest: Manifest, folder: Path) -> tuple[Reference, list[str]]:
+def choose_reference(
+    bound: BoundSpec, manifest: Manifest, folder: Path, ignore_config: Sequence[str] = ()
+) -> tuple[Reference, list[str]]:
     """Return the transformers class that config.json names, if it is installed and computes what the plan does.
 
     Otherwise return archc's torch graph in float32, and a note with the reason.
@@ -27,7 +30,7 @@ def choose_reference(bound: BoundSpec, manifest: Manifest, folder: Path) -> tupl
             "transformers is not installed, so archc is compared with its own torch graph; for an independent "
             "reference, pip install transformers"
         )
-    if model_class is not None and not _is_unchanged(bound, manifest, config):
+    if model_class is not None and not _is_unchanged(bound, manifest, config, ignore_config):
         notes.append(
             "the plan differs from the checkpoint's config (by --set, or --size), so "
             f"{model_class.__name__} of transformers is not a reference for it"
@@ -42,16 +45,18 @@ def choose_reference(bound: BoundSpec, manifest: Manifest, folder: Path) -> tupl
     return TorchReference(bound, manifest, folder, "float32"), notes
 
 
-def _is_unchanged(bound: BoundSpec, manifest: Manifest, config: dict[str, Any]) -> bool:
+def _is_unchanged(bound: BoundSpec, manifest: Manifest, config: dict[str, Any], ignore_config: Sequence[str]) -> bool:
     """Return whether the plan's spec is what its family's spec is for the checkpoint's config."""
     own = load_spec_text(manifest.spec, "the plan's spec")
     try:
-        shipped = load_spec(detect_spec(config)).bind(config)
+        shipped = load_spec(detect_spec(config)).bind(config, ignore_config=ignore_config)
     except ArchspecError:
         shipped = None
     try:
         if shipped is None or shipped.family != bound.family:
-            shipped = own.bind(config)  # a user's own spec, without an original to compare with
+            shipped = own.bind(
+                config, ignore_config=ignore_config
+            )  # a user's own spec, without an original to compare with
     except ArchspecError:
         return False
     return _is_equal(shipped, bound)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import DynamicScaling
+from archc.archspec.vocabulary import DynamicScaling, LongRopeScaling
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.folder import find_checkpoint
 from archc.plan import Manifest
@@ -38,13 +38,14 @@ def verify(
     tolerance: float | None = None,
     new_tokens: int = NEW_TOKENS,
     progress: Progress = lambda name, done, total: None,
+    ignore_config: Sequence[str] = (),
 ) -> Report:
     """Compare a plan's outputs, and a decoder's greedy tokens, with a reference, on `prompts` or on generated ones.
 
     The plan gets all prompts as one ragged batch, the reference each alone. `tolerance` is the maximum absolute
     difference; the default depends on how the plan computes, see `tolerance.choose_tolerance`. A quantized plan is
     compared with archc's torch graph with the plan's own weights, dequantized; that graph is compared with the float
-    reference, and the stored weights with the checkpoint's.
+    reference, and the stored weights with the checkpoint's. `ignore_config` is that of the build.
     Raises ArchspecError or BuildError for a checkpoint of another model, PromptError for ids that do not fit.
     """
     manifest = engine.manifest
@@ -59,7 +60,7 @@ def verify(
     written, overflowed = plan_tokens(engine, rows, answers, new_tokens)
 
     progress("reference", 1, steps)
-    baseline = _choose_baseline(engine, bound, folder, rows, answers, list(outputs))
+    baseline = _choose_baseline(engine, bound, folder, rows, answers, list(outputs), ignore_config)
     reference, expected = baseline.reference, baseline.outputs
     roles = [role for role in outputs if all(role in values for values in expected)]
     if not roles:
@@ -69,7 +70,9 @@ def verify(
 
     tie = differences[0].allowed if limits.rms is None else 2 * differences[0].largest
     divergences = []
-    in_steps = any(isinstance(getattr(layer.position, "scaling", None), DynamicScaling) for layer in bound.layers)
+    scalings = [getattr(layer.position, "scaling", None) for layer in bound.layers]
+    by_call = DynamicScaling if manifest.limits.reread_past is not None else (DynamicScaling, LongRopeScaling)
+    in_steps = any(isinstance(scaling, by_call) for scaling in scalings)
     uncompared: list[str] = []
     if in_steps and isinstance(reference, TorchReference):
         uncompared.append(
@@ -121,11 +124,17 @@ class _Baseline:
 
 
 def _choose_baseline(
-    engine: Engine, bound: BoundSpec, folder: Path, rows: list[Ids], answers: list[Ids], roles: list[str]
+    engine: Engine,
+    bound: BoundSpec,
+    folder: Path,
+    rows: list[Ids],
+    answers: list[Ids],
+    roles: list[str],
+    ignore_config: Sequence[str],
 ) -> _Baseline:
     """Return the reference for a plan: for a quantized one, the torch graph with the plan's dequantized weights."""
     manifest = engine.manifest
-    reference, notes = choose_reference(bound, manifest, folder)
+    reference, notes = choose_reference(bound, manifest, folder, ignore_config)
     expected = _run(reference, rows, answers)
     if manifest.quantization is None:
         return _Baseline(reference, expected, tuple(notes))

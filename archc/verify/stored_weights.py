@@ -144,11 +144,12 @@ def _uses(graph: onnx.GraphProto, tensors: _Tensors) -> Iterator[_Use]:
                 use = _Use(find(node, 1), find(node, 2), sizes.get("bits", 4))
             case "GatherBlockQuantized":
                 use = _Use(find(node, 0), find(node, 2), sizes.get("bits", 4))
-            case "DynamicQuantizeMatMul":
-                use = _Use(find(node, 1), find(node, 2), blocks=False)
+            case "MatMulIntegerToFloat":
+                use = _Use(find(node, 1), find(node, 3), blocks=False)
             case _:
                 continue
-        if use.values and use.scales and not find(node, 3):  # the fourth is a zero point, which archc stores none of
+        # The fourth input of the others is a zero point, which archc stores none of.
+        if use.values and use.scales and (not use.blocks or not find(node, 3)):
             yield use
 
 

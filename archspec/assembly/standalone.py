@@ -28,7 +28,8 @@ def standalone_text(raw: RawSpec, overrides: Overrides, names: Collection[str], 
         variants.append(_mapping({"when": ScalarNode(True, changed.mark), **changed.entries}, changed))
     elif changed.entries:
         sections = merge_sections(sections, changed)
-    ignored = [*raw.ignore_config]
+    # A child may read a key that its parent ignores.
+    ignored = [pattern for pattern in raw.ignore_config if pattern.value not in names]
     ignored += [ScalarNode(name, mark) for name in raw.config.entries if name in read and name not in names]
     parts: dict[str, Node] = {key: raw.tree.entries[key] for key in _HEADER_KEYS if key in raw.tree.entries}
     parts["config"] = _mapping({name: node for name, node in raw.config.entries.items() if name in names}, raw.tree)

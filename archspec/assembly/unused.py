@@ -21,7 +21,8 @@ def unused_names(spec: CheckedSpec) -> list[Problem]:
     for section in ("config", "derive"):
         own = spec.raw.tree.get(section)
         for name, mark in own.key_marks.items() if isinstance(own, MappingNode) else ():
-            if name not in spec.read:
+            declared = spec.names.config if section == "config" else spec.names.derived  # null removes a name
+            if name not in spec.read and name in declared:
                 hint = "use it in a section" + (", or list it under `ignore_config:`" if section == "config" else "")
                 problems.append(mark.problem(join_path(section, name), f"unused name '{name}'", hint))
     own_patterns = spec.raw.tree.get("ignore_config")
@@ -35,7 +36,11 @@ def unused_names(spec: CheckedSpec) -> list[Problem]:
 
 
 def check_sizes(spec: CheckedSpec, problems: list[Problem]) -> dict[str, dict[str, Any]]:
-    """Return the named sizes in canonical spelling; append problems, unused keys included, to `problems`."""
+    """Return the named sizes in canonical spelling; append problems to `problems`.
+
+    Unused keys are problems only if there are no others, because a faulty section reads nothing.
+    """
+    is_sound = not problems
     node = spec.raw.sizes
     if node is None:
         return {}
@@ -53,7 +58,7 @@ def check_sizes(spec: CheckedSpec, problems: list[Problem]) -> dict[str, dict[st
         except ConfigError as error:
             problems += [values.mark.problem(join_path(path, p.path), p.message, p.hint) for p in error.problems]
             continue
-        for key, value in sizes[name].items():
+        for key, value in sizes[name].items() if is_sound else ():
             if not spec.reads_config(key) and not (key not in values.entries and is_neutral(key, value)):
                 hint = join_hints(did_you_mean(key, spec.read), "use names declared in `config:`")
                 mark = values.key_marks.get(key, values.mark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 from archc.archspec.assembly.checked_spec import Assembled, CheckedSpec
 from archc.archspec.binding.bound_spec import BoundSpec
 from archc.archspec.binding.evaluation import FAILED, Evaluator, varies_by_layer
+from archc.archspec.binding.known_values import repeats_model
 from archc.archspec.binding.layers import active_variants, bind_stack
 from archc.archspec.checking.checked_nodes import CheckedSection, mark_at
 from archc.archspec.checking.checker import LAYER_NAMES
+from archc.archspec.checking.expressions import ExpressionError
 from archc.archspec.checking.model_rules import check_rules
+from archc.archspec.config.ignored_keys import without_keys
 from archc.archspec.config.neutral_keys import is_neutral
 from archc.archspec.config.rope_settings import canonical_config
 from archc.archspec.config.values import Values, evaluate_names
@@ -28,24 +32,32 @@ from archc.archspec.errors import (
     join_hints,
 )
 from archc.archspec.source.encoder_defaults import drop_inherited_problems
-from archc.archspec.vocabulary import NoHead, NoPooler, weight_sets
+from archc.archspec.vocabulary import NoHead, NoPooler, Text, weight_sets
 from archc.archspec.vocabulary.verbs import Step
 from archc.archspec.weights.entries import ENCODER_KEY
 from archc.archspec.weights.resolve import BoundEntry, BoundWeights
 from archc.archspec.weights.table import WeightTable
 
-_MODEL_KEYS = ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix")
+_MODEL_KEYS = ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix", "text")
 _ENCODER_KEYS = ("tie", "context", "embedding", "final_norm")
 
 
-def bind(spec: CheckedSpec, config: Mapping[str, Any] | None, size: str | None, source: str) -> BoundSpec:
+def bind(
+    spec: CheckedSpec,
+    config: Mapping[str, Any] | None,
+    size: str | None,
+    source: str,
+    ignore_config: Sequence[str] = (),
+) -> BoundSpec:
     """Return the spec with all sizes known.
 
     `config` is the content of a config.json, named `source` in messages; `size` is the name of one of the spec's sizes.
+    `ignore_config` lists keys of the config, or patterns with `*`, that count as absent.
     Raises ConfigError for a config with missing or unknown keys, SpecError for values that contradict each other.
     """
+    if config is not None and ignore_config:
+        config = without_keys(config, ignore_config, source)
     bound_config, origin = _select_config(spec, config, size, source)
-    unread = list(_unread_keys(spec, bound_config, origin))
     config_problems: list[Problem] = []
     values = evaluate_names(spec.names, bound_config, origin, spec.overrides.config, config_problems)
     problems: list[Problem] = []
@@ -60,6 +72,7 @@ def bind(spec: CheckedSpec, config: Mapping[str, Any] | None, size: str | None, 
         invalid = evaluator.find_invalid_values(assembled.model, spec.names)
         config_problems = [problem for problem in config_problems if _is_relevant(problem, spec, read, invalid)]
         fields = _bind_model(spec, assembled, evaluator, active)
+    unread = list(_unread_keys(spec, bound_config, origin, fields))
     if unread or config_problems:
         raise ConfigError([*unread, *config_problems, *drop_inherited_problems(problems)])
     if problems or fields is None:
@@ -74,6 +87,7 @@ def bind(spec: CheckedSpec, config: Mapping[str, Any] | None, size: str | None, 
         "description": spec.description,
         "config": config_values,
         "text": spec.text,
+        "text_settings": fields.pop("text", Text()),
         "size": size,
         "overrides": spec.override_texts,
     }
@@ -103,14 +117,21 @@ def _select_config(
     return canonical_config(config, source), source
 
 
-def _unread_keys(spec: CheckedSpec, config: Mapping[str, Any], origin: str, parent: str = "") -> Iterator[Problem]:
-    """Yield a problem for each key of the config that may affect the computation and that the spec does not read."""
+def _unread_keys(
+    spec: CheckedSpec, config: Mapping[str, Any], origin: str, model: Mapping[str, Any] | None, parent: str = ""
+) -> Iterator[Problem]:
+    """Yield a problem for each key of the config that may affect the computation and that the spec does not read.
+
+    `model` holds the fields of the bound model, whose values a key may repeat, or is None if it could not be bound.
+    """
     for name, value in config.items():
         key = f"{parent}{name}"
         if spec.reads_config(key) or is_neutral(str(name), value):
             continue
+        if model is not None and not parent and repeats_model(key, value, model):
+            continue
         if isinstance(value, Mapping) and spec.reads_inside(key):
-            yield from _unread_keys(spec, value, origin, f"{key}.")
+            yield from _unread_keys(spec, value, origin, model, f"{key}.")
             continue
         if key == "quantization_config":
             message = "quantized checkpoints are not supported"
@@ -118,8 +139,8 @@ def _unread_keys(spec: CheckedSpec, config: Mapping[str, Any], origin: str, pare
         else:
             message = f"the spec '{spec.family}' does not read this key (value {format_value(value)})"
             candidate = did_you_mean(key, spec.read & spec.names.config.keys())
-            hint = "if it affects the computation, add it to `config:`, otherwise to `ignore_config:`"
-            hint = join_hints(candidate, hint)
+            hint = f"if it does not affect the computation, add --ignore-config {shlex.quote(key)}"
+            hint = join_hints(candidate, f"{hint}, or list it under `ignore_config:`")
         yield Problem(origin, 0, 0, clip(key), message, hint)
 
 
@@ -144,10 +165,15 @@ def _missing_keys(spec: CheckedSpec, read: frozenset[str], values: Values, origi
 
 
 def _is_relevant(problem: Problem, spec: CheckedSpec, read: frozenset[str], invalid: frozenset[str]) -> bool:
-    """Return whether a problem concerns a value that is read, and has no other invalid value as its cause."""
+    """Return whether a problem concerns a value that is read, and has no other invalid value as its cause.
+
+    A value that is not allowed is a problem although nothing else reads the name.
+    """
     path = problem.path
     name = path.split(".")[1] if path.startswith(("config.", "derive.")) else path
     if name not in spec.names.config and name not in spec.names.derived:
+        return True
+    if path == name and name in spec.names.config and spec.names.config[name].allowed and name not in read:
         return True
     return name in read and (name in invalid or spec.names.closure([name]).isdisjoint(invalid))
 
@@ -200,7 +226,14 @@ def _bind_weights(spec: CheckedSpec, table: WeightTable, evaluator: Evaluator, e
             values = [evaluator.try_evaluate(verb, layer) for verb in entry.verbs]
             steps.append(tuple(step for step in values if step is not FAILED))
         entries[key] = BoundEntry(key, entry.names, entry.reads_all, tuple(steps), entry.mark)
-    return BoundWeights(spec.file, table.prefixes, table.rename, table.ignore, entries)
+    ignore: list[str] = []
+    for pattern in table.ignore:
+        try:
+            ignore += pattern.patterns(evaluator.values.values)
+        except ExpressionError as error:
+            message = f"{format_value(pattern.text)}: {error}"
+            evaluator.problems.append(Problem(spec.file, 0, 0, "weights.ignore", message, error.hint))
+    return BoundWeights(spec.file, table.prefixes, table.rename, tuple(ignore), entries)
 
 
 def _shared_sets(stack: Mapping[str, Any] | None) -> tuple[int, ...]:

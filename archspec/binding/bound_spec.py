@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from archc.archspec.vocabulary import Embedding, Head, Layer, Norm, Pooler, Prefix, weight_sets
+from archc.archspec.vocabulary import Embedding, Head, Layer, Norm, Pooler, Prefix, Text, weight_sets
 from archc.archspec.weights.resolve import BoundWeights
 
 
@@ -26,6 +26,7 @@ class BoundSpec:
     prefix: Prefix | None
     encoder: BoundSpec | None  # of an encoder-decoder, whose other fields are the decoder's; its topology is `encoder`
     ties_encoder: bool  # the encoder uses the decoder's token table
+    text_settings: Text  # tokenizer and chat format where the checkpoint's files do not define them
     config: Mapping[str, Any]  # the values of all config names that are read, as JSON types
     weights: BoundWeights
     text: str  # the spec as self-contained YAML

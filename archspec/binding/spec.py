@@ -11,6 +11,7 @@ from archc.archspec.assembly.unused import check_sizes, unused_names
 from archc.archspec.assembly.variants import check_variants
 from archc.archspec.binding.binder import bind
 from archc.archspec.binding.bound_spec import BoundSpec
+from archc.archspec.checking.match_condition import match_condition
 from archc.archspec.config.names import check_names
 from archc.archspec.errors import Problem, SpecError
 from archc.archspec.source.inheritance import RawSpec
@@ -22,17 +23,24 @@ class Spec(CheckedSpec):
     """A checked spec that can be bound to the sizes of a checkpoint."""
 
     def bind(
-        self, config: Mapping[str, Any] | None = None, size: str | None = None, source: str = "config.json"
+        self,
+        config: Mapping[str, Any] | None = None,
+        size: str | None = None,
+        source: str = "config.json",
+        ignore_config: Sequence[str] = (),
     ) -> BoundSpec:
         """Return the spec with all sizes known, from the content of a config.json or from one of its `sizes`.
 
+        Keys of the config that `ignore_config` names, patterns with `*` among them, count as absent.
+
         Raises ConfigError for a config with missing or unknown keys, SpecError for values that contradict each other.
         """
-        return bind(self, config, size, source)
+        return bind(self, config, size, source, ignore_config)
 
 
 def build_spec(raw: RawSpec, override_texts: Sequence[str], problems: list[Problem]) -> Spec:
     """Return the checked spec. Raises SpecError with `problems` and every other problem of the spec."""
+    match_condition(raw.header, problems)
     names = check_names(raw.config, raw.derive, problems)
     variants = check_variants(raw.variants, names, problems)
     overrides = read_overrides(override_texts, tuple(names.config), problems)

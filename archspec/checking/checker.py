@@ -172,6 +172,8 @@ class Checker:
             actual = "a mapping" if isinstance(node, MappingNode) else "a list"
             return self._report(node.mark, path, f"expected {schema.expected}, got {actual}")
         value = node.value
+        if value == "none" and not node.quoted and schema.nullable:
+            value = None  # also where any text is valid
         if self.names is None or not isinstance(value, str) or schema.is_valid(value):
             return self._constant(value, schema, node.mark, path)
         unexpected = f"expected {schema.expected}, got {format_value(value)}"

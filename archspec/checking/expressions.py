@@ -75,6 +75,14 @@ def _make_divisible(value: Any, divisor: Any) -> int:
     return multiple if multiple >= 0.9 * value else multiple + divisor
 
 
+def _lower(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ExpressionError(f"expected text, got {format_value(value)}")
+    return value.lower()
+
+
 def _length(value: Any) -> int:
     if not isinstance(value, list | tuple):
         raise ExpressionError(f"expected a list, got {format_value(value)}")
@@ -98,9 +106,11 @@ FUNCTIONS: Mapping[str, _Function] = {
     "round": _Function(_round, 1, 2),
     "log": _Function(lambda x: math.log(_number(x)), 1, 1),
     "log2": _Function(lambda x: math.log2(_number(x)), 1, 1),
+    "exp2": _Function(lambda x: math.exp2(_number(x)), 1, 1),
     "int": _Function(lambda x: int(_number(x)), 1, 1),
     "float": _Function(lambda x: float(_number(x)), 1, 1),
     "len": _Function(_length, 1, 1),
+    "lower": _Function(_lower, 1, 1),
     "make_divisible": _Function(_make_divisible, 2, 2),
 }
 
@@ -191,7 +201,7 @@ def _check(node: ast.expr, depth: int, names: set[str]) -> None:
                 names.add(name)
         case ast.BinOp(left=left, op=op, right=right):
             if isinstance(op, ast.Pow):
-                raise ExpressionError("'**' is not supported", "multiply, or use sqrt")
+                raise ExpressionError("'**' is not supported", "multiply, or use sqrt or exp2")
             if type(op) not in _BINARY:
                 raise ExpressionError("the operator is not supported", "supported: + - * / // %")
             children = [left, right]
@@ -300,6 +310,8 @@ def _compare(operation: ast.cmpop, a: Any, b: Any) -> bool:
     if isinstance(operation, ast.Eq | ast.NotEq):
         return _equal(a, b) is isinstance(operation, ast.Eq)
     if isinstance(operation, ast.In | ast.NotIn):
+        if isinstance(a, str) and isinstance(b, str):
+            return (a in b) is isinstance(operation, ast.In)
         if not isinstance(b, list | tuple | Mapping):
             raise ExpressionError(f"expected a list or a mapping after 'in', got {format_value(b)}")
         return any(_equal(a, item) for item in b) is isinstance(operation, ast.In)

@@ -8,6 +8,7 @@ from typing import Any
 
 from archc.archspec.checking.expressions import Expression, ExpressionError
 from archc.archspec.config.names import BUILTIN_NAMES, ConfigName, Names, is_among, is_same
+from archc.archspec.config.neutral_keys import is_off
 from archc.archspec.errors import Problem, did_you_mean, format_list, format_value, join_hints
 from archc.archspec.source.nodes import Mark, join_path
 
@@ -117,6 +118,10 @@ def _read_value(
         return
     value = result.values[entry.name]
     if entry.allowed and not is_among(value, entry.allowed):
+        off = [item for item in entry.allowed if is_off(item)]
+        if off and is_off(value):
+            result.values[entry.name] = off[0]
+            return
         texts = [item for item in entry.allowed if isinstance(item, str)]
         supported = f"supported: {format_list(map(format_value, entry.allowed))}"
         hint = join_hints(did_you_mean(value, texts) if isinstance(value, str) else "", supported)

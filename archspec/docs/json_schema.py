@@ -36,12 +36,13 @@ def json_schema() -> JsonSchema:
         "required": ["when"],
         "additionalProperties": False,
     }
+    variants = {"type": "array", "items": variant, "description": "An empty list removes inherited variants."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "archc spec",
         "description": "A family of language models.",
         "type": "object",
-        "properties": _meta() | sections | {"variants": {"type": "array", "items": variant}, "weights": weights},
+        "properties": _meta() | sections | {"variants": variants, "weights": weights},
         "required": ["family"],
         "additionalProperties": False,
         "if": {"not": {"required": ["extends"]}},
@@ -127,7 +128,15 @@ def _meta() -> dict[str, JsonSchema]:
         "match": {
             "type": "object",
             "description": "Checkpoints that the spec is for, by keys of their config.json.",
-            "properties": {"model_type": _TEXTS, "architectures": _TEXTS},
+            "properties": {
+                "model_type": _TEXTS,
+                "architectures": _TEXTS,
+                "where": {
+                    "type": "string",
+                    "description": "A condition on the keys of config.json and the mapping `tokenizer_config`; "
+                    "an absent key is none.",
+                },
+            },
             "required": ["model_type"],
             "additionalProperties": False,
         },
@@ -152,9 +161,9 @@ def _meta() -> dict[str, JsonSchema]:
         },
         "derive": {
             "type": ["object", "null"],
-            "description": "Names computed from config names and earlier derived names.",
+            "description": "Names computed from config names and earlier derived names; null removes an inherited one.",
             "propertyNames": {"pattern": _NAME},
-            "additionalProperties": {"type": ["string", "number"]},
+            "additionalProperties": {"type": ["string", "number", "null"]},
         },
         "ignore_config": {
             "type": "array",

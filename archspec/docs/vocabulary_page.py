@@ -83,7 +83,7 @@ def _default(key: KeySchema) -> str:
     value = key.default
     if isinstance(value, Section):
         return f"`{value.kind}`" if hasattr(value, "kind") else "its defaults"
-    return "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return "none" if value in (None, ()) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _doc(section: type[Section]) -> str:

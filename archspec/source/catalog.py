@@ -1,14 +1,13 @@
-"""The catalog of shipped specs: lookup by name, and detection by a checkpoint's config.json."""
+"""The catalog of shipped specs: their files, headers and lookup by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from archc.archspec.errors import (
-    ConfigError,
     Problem,
     SpecError,
     did_you_mean,
@@ -65,59 +64,7 @@ def find_spec(name_or_path: str | Path) -> Path:
     raise SpecError([Problem("", 0, 0, "", f"spec {format_value(text)} not found", hint)])
 
 
-def detect_spec(config: Mapping[str, Any], file: str = "config.json") -> str:
-    """Return the name of the shipped spec whose `match:` fits a config.json.
-
-    Raises ConfigError, with the closest candidates, if no spec or more than one matches. Specs with an invalid header
-    are skipped; if no other spec matches, their problems are part of the error.
-    """
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str):
-        message = (
-            "missing key 'model_type'"
-            if model_type is None
-            else f"expected the model type as text, got {format_value(model_type)}"
-        )
-        raise ConfigError([Problem(file, 0, 0, "model_type", message, "pass the name of a spec")])
-    names = config.get("architectures")
-    architectures = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    # Reading YAML takes most of the time, and few files contain the model type.
-    mentioning = {name: path for name, path in shipped().items() if _contains(path, model_type)}
-    headers, _ = _valid_headers(mentioning)
-    matching = [name for name, header in headers.items() if _matches(header, model_type, architectures)]
-    if len(matching) == 1:
-        return matching[0]
-    headers, problems = _valid_headers(shipped())
-    by_type = {name: header for name, header in headers.items() if model_type in header.model_types}
-    if matching:
-        message = f"model_type {format_value(model_type)} matches several specs: {format_list(matching)}"
-        raise ConfigError([Problem(file, 0, 0, "model_type", message, "pass the name of one of them")])
-    if by_type:
-        supported = sorted({name for header in by_type.values() for name in header.architectures})
-        message = f"no spec for model_type {format_value(model_type)} matches {format_value(architectures)}"
-        hint = f"supported: {format_list(supported)} (specs: {format_list(by_type)})"
-        raise ConfigError([Problem(file, 0, 0, "architectures", message, hint), *problems])
-    types = sorted({name for header in headers.values() for name in header.model_types})
-    hint = join_hints(did_you_mean(model_type, types), f"supported: {format_list(types)}")
-    message = f"no spec matches model_type {format_value(model_type)}"
-    raise ConfigError([Problem(file, 0, 0, "model_type", message, hint), *problems])
-
-
-def _matches(header: Header, model_type: str, architectures: list[str]) -> bool:
-    if model_type not in header.model_types:
-        return False
-    return not header.architectures or not architectures or bool(set(header.architectures) & set(architectures))
-
-
-def _contains(path: Path, text: str) -> bool:
-    """Return whether a file is readable and contains `text`."""
-    try:
-        return text.encode() in path.read_bytes()
-    except OSError:
-        return False
-
-
-def _valid_headers(paths: Mapping[str, Path]) -> tuple[dict[str, Header], list[Problem]]:
+def valid_headers(paths: Mapping[str, Path]) -> tuple[dict[str, Header], list[Problem]]:
     """Return the valid headers by spec name, and the problems of the others."""
     headers: dict[str, Header] = {}
     problems: list[Problem] = []

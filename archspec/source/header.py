@@ -25,7 +25,7 @@ META_KEYS = (
 )
 SECTIONS = tuple(keys_of(Model))
 TOP_KEYS = (*META_KEYS, *SECTIONS)
-MATCH_KEYS = ("model_type", "architectures")
+MATCH_KEYS = ("model_type", "architectures", "where")
 
 _FAMILY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -39,6 +39,7 @@ class Header:
     source: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
+    where: ScalarNode | None = None  # a condition on config.json, as text
 
 
 def check_header(tree: MappingNode, problems: list[Problem]) -> Header:
@@ -72,6 +73,7 @@ def check_header(tree: MappingNode, problems: list[Problem]) -> Header:
         check_texts(tree.get("source"), "source", problems),
         check_texts(match_section.get("model_type"), "match.model_type", problems),
         check_texts(match_section.get("architectures"), "match.architectures", problems),
+        _condition(match_section.get("where"), problems),
     )
 
 
@@ -94,3 +96,11 @@ def _text(node: Node | None, path: str, problems: list[Problem]) -> str:
     hint = "write it in quotes" if isinstance(node, ScalarNode) and node.value is not None else ""
     problems.append(node.mark.problem(path, "expected text", hint))
     return ""
+
+
+def _condition(node: Node | None, problems: list[Problem]) -> ScalarNode | None:
+    if node is None or (isinstance(node, ScalarNode) and isinstance(node.value, str) and node.value):
+        return node
+    hint = "for example `where: num_layers == 28`"
+    problems.append(node.mark.problem("match.where", "expected a condition on the keys of config.json", hint))
+    return None

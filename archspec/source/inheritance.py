@@ -8,7 +8,7 @@ from pathlib import Path
 from archc.archspec.errors import Problem, SpecError, did_you_mean, format_list, format_value
 from archc.archspec.source.catalog import SUFFIXES, find_spec, shipped
 from archc.archspec.source.header import SECTIONS, Header, check_header
-from archc.archspec.source.merging import merge_config, merge_entries, merge_sections, merge_weights
+from archc.archspec.source.merging import merge_config, merge_derived, merge_sections, merge_weights
 from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode, empty_mapping, is_null
 from archc.archspec.source.yaml_reader import parse_tree, read_tree
 
@@ -55,7 +55,7 @@ def _resolve(tree: Node, file: str, path: Path | None, chain: tuple[Path, ...], 
         _mapping(tree, "derive", problems),
         _patterns(tree.get("ignore_config"), problems),
         tree.get("sizes"),
-        _variants(tree.get("variants"), problems),
+        _variants(tree.get("variants"), "extends" in tree.entries, problems),
         _mapping(tree, "weights", problems),
         MappingNode(sections, {key: tree.key_marks[key] for key in sections}, tree.mark),
     )
@@ -72,10 +72,10 @@ def _resolve(tree: Node, file: str, path: Path | None, chain: tuple[Path, ...], 
         header,
         tree,
         merge_config(parent.config, own.config),
-        merge_entries(parent.derive, own.derive),
+        merge_derived(parent.derive, own.derive, problems),
         (*parent.ignore_config, *own.ignore_config),
         own.sizes,
-        (*parent.variants, *own.variants),
+        own.variants if _is_empty_list(tree.get("variants")) else (*parent.variants, *own.variants),
         merge_weights(parent.weights, own.weights, problems),
         merge_sections(parent.sections, own.sections),
     )
@@ -151,8 +151,13 @@ def _patterns(node: Node | None, problems: list[Problem]) -> tuple[ScalarNode, .
     return patterns
 
 
-def _variants(node: Node | None, problems: list[Problem]) -> tuple[Node, ...]:
-    if node is None:
+def _is_empty_list(node: Node | None) -> bool:
+    return isinstance(node, ListNode) and not node.items
+
+
+def _variants(node: Node | None, is_child: bool, problems: list[Problem]) -> tuple[Node, ...]:
+    """Return the items of `variants:`; an empty list, which removes inherited variants, is valid in a child only."""
+    if node is None or (is_child and _is_empty_list(node)):
         return ()
     if not isinstance(node, ListNode) or not node.items:
         problems.append(node.mark.problem("variants", "expected a list of mappings with `when:`"))

@@ -42,6 +42,19 @@ def merge_entries(lower: MappingNode, upper: MappingNode) -> MappingNode:
     return MappingNode(entries, {**lower.key_marks, **upper.key_marks}, upper.mark)
 
 
+def merge_derived(lower: MappingNode, upper: MappingNode, problems: list[Problem]) -> MappingNode:
+    """Merge two `derive:` sections; null removes an inherited name."""
+    removed = [name for name, value in upper.entries.items() if is_null(value)]
+    for name in removed:
+        if name not in lower.entries:
+            message = f"null removes an inherited name; no name {format_value(name)} is inherited"
+            hint = did_you_mean(name, lower.entries)
+            problems.append(upper.key_marks[name].problem(join_path("derive", name), message, hint))
+    merged = merge_entries(lower, upper)
+    entries = {name: value for name, value in merged.entries.items() if name not in removed}
+    return MappingNode(entries, merged.key_marks, merged.mark)
+
+
 def merge_config(lower: MappingNode, upper: MappingNode) -> MappingNode:
     """Merge two `config:` sections. A new `default` without `absent` replaces the inherited `absent` as well."""
     merged = merge_entries(lower, upper)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from archc.archspec.errors import (
@@ -27,7 +28,7 @@ from archc.archspec.source.nodes import (
     from_python,
     to_python,
 )
-from archc.archspec.source.yaml_reader import parse_tree
+from archc.archspec.source.yaml_reader import parse_tree, read_text
 
 _NO_SECTIONS = empty_mapping(Mark("--set"))
 
@@ -52,7 +53,7 @@ def read_overrides(texts: Sequence[str], names: Collection[str], problems: list[
             problems.append(Mark("--set").problem("", f"expected path=value, got {format_value(text)}"))
             continue
         try:
-            node = _at(parse_tree(value, mark.file), mark) if value.strip() else from_python(None, mark)
+            node = _node(value, mark)
         except SpecError as error:
             problems += [mark.problem("", problem.message, problem.hint) for problem in error.problems]
             continue
@@ -69,6 +70,16 @@ def read_overrides(texts: Sequence[str], names: Collection[str], problems: list[
             hint = join_hints(did_you_mean(first, [*SECTIONS, *names]), allowed)
             problems.append(mark.problem("", f"no section or config name '{clip(path)}'", hint))
     return Overrides(sections, config)
+
+
+def _node(value: str, mark: Mark) -> Node:
+    """Return the tree of a value in YAML; `@file` is the content of the file as text. Raises SpecError."""
+    text = value.strip()
+    if not text:
+        return from_python(None, mark)
+    if text.startswith("@"):
+        return ScalarNode(read_text(Path(text[1:])), mark, quoted=True)
+    return _at(parse_tree(value, mark.file), mark)
 
 
 def _at(node: Node, mark: Mark) -> Node:

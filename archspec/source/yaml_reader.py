@@ -30,6 +30,11 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 
 def read_tree(path: Path) -> Node:
     """Return the tree of a YAML file. Raises SpecError with every YAML problem of the file."""
+    return parse_tree(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a file in UTF-8. Raises SpecError if it is unreadable or larger than MAX_BYTES."""
     file = str(path)
     try:
         with path.open("rb") as stream:
@@ -40,12 +45,11 @@ def read_tree(path: Path) -> Node:
     if len(data) > MAX_BYTES:
         raise SpecError([Problem(file, 0, 0, "", f"the file is larger than {MAX_BYTES} bytes, the limit for a spec")])
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         raise SpecError([Problem(file, line, column, "", "invalid UTF-8; save the file as UTF-8")]) from None
-    return parse_tree(text, file)
 
 
 def parse_tree(text: str, file: str) -> Node:

@@ -80,6 +80,7 @@ from archc.archspec.vocabulary.recurrence import (
     ValueMix,
     ValueSource,
 )
+from archc.archspec.vocabulary.text import Text, Whitespace
 
 __all__ = [
     "PER_LAYER",
@@ -152,9 +153,11 @@ __all__ = [
     "Size",
     "Skip",
     "StaticShift",
+    "Text",
     "TokenShift",
     "ValueMix",
     "ValueSource",
+    "Whitespace",
     "YarnScaling",
     "differs_by_layer",
     "weight_sets",

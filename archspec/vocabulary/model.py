@@ -14,6 +14,7 @@ from archc.archspec.vocabulary.mlp import Mlp
 from archc.archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
 from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
+from archc.archspec.vocabulary.text import Text
 
 
 class EmbeddingProjection(Section):
@@ -155,6 +156,7 @@ class Model(Section):
     head: Head
     pooler: Pooler = Field(default_factory=NoPooler)
     prefix: Prefix | None = Field(None, description="Prefix LM: bidirectional attention over the prompt.")
+    text: Text = Field(default_factory=Text)
 
 
 # Sections whose values may differ from layer to layer; elsewhere the name `layer` is not defined.

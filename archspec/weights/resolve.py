@@ -6,11 +6,13 @@ import fnmatch
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from archc.archspec.errors import Problem, WeightsError, clip, did_you_mean, format_list, join_hints
 from archc.archspec.source.nodes import Mark
 from archc.archspec.vocabulary.verbs import Normalize, Reshape, Select, Split, Stack, Step, Transpose, Unstack
 from archc.archspec.weights.entries import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELD, LAYER_KEY
+from archc.archspec.weights.names import spell_names
 
 _MAX_PROBLEMS = 20  # of one sort: a wrong prefix causes thousands
 _MAX_HINTS = 5  # finding the closest of thousands of names is slow
@@ -31,6 +33,10 @@ class BoundEntry:
     def steps_at(self, layer: int | None) -> tuple[Step, ...]:
         """Return the steps for a layer, in the order in which they apply."""
         return self.steps[layer] if layer is not None and len(self.steps) > 1 else self.steps[0]
+
+
+Match = tuple[BoundEntry, int | None, int | None, list[str]]
+"""An entry, the layer and the expert of a slot, and the checkpoint names for this slot."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class BoundWeights:
     sets: tuple[int, ...] = ()  # index of each layer's weight set; empty if it is the index of the layer
     encoder_sets: tuple[int, ...] = ()
 
-    def find(self, slot: str) -> tuple[BoundEntry, int | None, int | None, list[str]] | None:
+    def find(self, slot: str) -> Match | None:
         """Return the entry with the longest key that names the slot or a module around it, or None.
 
         The result is the entry, the slot's layer and expert, and the checkpoint names for this slot.
@@ -111,6 +117,7 @@ class _Resolver:
     available: Collection[str]
     checkpoint: str
     originals: dict[str, str] = field(default_factory=dict)  # name in the table's spelling → name in the checkpoint
+    matches: dict[str, Match | None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     splits: dict[str, Split] = field(default_factory=dict)
     used_parts: dict[str, set[int]] = field(default_factory=dict)  # parts of a split tensor that fill slots
@@ -119,10 +126,13 @@ class _Resolver:
     unused: list[Problem] = field(default_factory=list)
 
     def resolve(self, slots: Mapping[str, tuple[int, ...]], ties: Mapping[str, str]) -> Resolution:
-        self._read_names()
+        self._read_names([*slots, *ties])
+        others: dict[str, list[str]] = {}
+        for other, slot in ties.items():
+            others.setdefault(slot, []).append(other)
         sources: dict[str, TensorRef] = {}
         for slot, shape in slots.items():
-            source = self._source(slot, len(shape))
+            source = self._source(slot, len(shape), others.get(slot, []))
             if source is not None:
                 sources[slot] = source
         duplicates = {
@@ -137,24 +147,42 @@ class _Resolver:
             raise WeightsError(problems)
         return Resolution(sources, duplicates)
 
-    def _read_names(self) -> None:
-        """Remove prefixes and rename endings of the checkpoint's names."""
-        for original in sorted(self.available):
-            name = original
-            prefix = next((prefix for prefix in self.table.prefixes if name.startswith(prefix)), "")
-            name = name[len(prefix) :]
-            for old, new in self.table.rename:
-                if name == old or name.endswith("." + old):
-                    name = name[: len(name) - len(old)] + new
+    def _read_names(self, slots: Iterable[str]) -> None:
+        """Spell the checkpoint's names as the table does; report two tensors with one name."""
+        expected = {name for slot in slots for names in self._choices(slot) for name in names}
+        for original, name in spell_names(self.available, self.table.prefixes, self.table.rename, expected):
             if name in self.originals:
                 both = _quote([self.originals[name], original])
                 message = f"two tensors have the name '{clip(name)}' after optional_prefix and rename: {both}"
                 self.ambiguous.append(Problem(self.checkpoint, 0, 0, "", message))
             self.originals[name] = original
 
-    def _source(self, slot: str, rank: int) -> TensorRef | None:
-        """Return the source of a slot, or None after reporting a problem."""
-        match = self.table.find(slot)
+    def _find(self, slot: str) -> Match | None:
+        if slot not in self.matches:
+            self.matches[slot] = self.table.find(slot)
+        return self.matches[slot]
+
+    def _choices(self, slot: str) -> list[list[str]]:
+        """Return the alternatives of a slot, each a list of checkpoint names; none without an entry."""
+        match = self._find(slot)
+        if match is None:
+            return []
+        entry, layer, _, candidates = match
+        stack = next((step for step in entry.steps_at(layer) if isinstance(step, Stack)), None)
+        if stack is None:
+            return [[name] for name in candidates]
+        return [[name.replace(INDEX_FIELD, str(index)) for index in range(stack.count)] for name in candidates]
+
+    def _is_stored(self, slot: str) -> bool:
+        return any(name in self.originals for names in self._choices(slot) for name in names)
+
+    def _source(self, slot: str, rank: int, others: Iterable[str]) -> TensorRef | None:
+        """Return the source of a slot, or None after reporting a problem.
+
+        A checkpoint may store a shared tensor under the name of one of the `others`, the slots that are tied to it.
+        """
+        stored = None if self._is_stored(slot) else next(filter(self._is_stored, others), None)
+        match = self._find(stored or slot)
         if match is None:
             self.unfilled.append(self._missing_entry(slot))
             return None
@@ -164,6 +192,9 @@ class _Resolver:
         if stack is not None:
             candidates = self._numbered(candidates, stack.count)
         present = [name for name in candidates if name in self.originals]
+        if not reads_all and len(present) > 1:
+            present = [name for name in present if not self._is_ignored(name)] or present
+        present = present[:1] if stored is not None and not reads_all else present
         self.used.update(present)
         if not present or (reads_all and len(present) < len(candidates)):
             missing = [name for name in candidates if name not in self.originals] if reads_all else candidates
@@ -197,16 +228,23 @@ class _Resolver:
 
     def _tied_names(self, slot: str) -> list[str]:
         """Return the unused checkpoint names of a slot that the model does not have."""
-        match = self.table.find(slot)
+        match = self._find(slot)
         candidates = match[-1] if match is not None else []
         names = [name for name in candidates if name in self.originals and name not in self.used]
         self.used.update(names)
         return names
 
+    def _is_ignored(self, name: str) -> bool:
+        """Return whether `weights.ignore` lists a tensor, in the table's spelling or the checkpoint's."""
+        return any(pattern.match(name) or pattern.match(self.originals[name]) for pattern in self._patterns)
+
+    @cached_property
+    def _patterns(self) -> list[re.Pattern[str]]:
+        return [re.compile(fnmatch.translate(pattern)) for pattern in self.table.ignore]
+
     def _report_unused(self) -> None:
-        patterns = [re.compile(fnmatch.translate(pattern)) for pattern in self.table.ignore]
         for name, original in self.originals.items():
-            if name in self.used or any(p.match(name) or p.match(original) for p in patterns):
+            if name in self.used or self._is_ignored(name):
                 continue
             hint = "add it to weights.tensors, or to weights.ignore if it has no effect"
             message = f"unused tensor '{clip(original, 120)}'"

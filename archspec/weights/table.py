@@ -11,6 +11,7 @@ from archc.archspec.errors import Problem, clip, did_you_mean, format_list, join
 from archc.archspec.source.header import check_texts
 from archc.archspec.source.nodes import MappingNode, Node, ScalarNode, join_path
 from archc.archspec.weights.entries import Entry, check_entries, entry_path
+from archc.archspec.weights.ignored import IgnoredNames, check_ignored
 
 KEYS = ("optional_prefix", "rename", "ignore", "tensors")
 
@@ -21,14 +22,14 @@ class WeightTable:
 
     prefixes: tuple[str, ...] = ()
     rename: tuple[tuple[str, str], ...] = ()
-    ignore: tuple[str, ...] = ()
+    ignore: tuple[IgnoredNames, ...] = ()
     entries: Mapping[str, Entry] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
-        """Return the config names that sizes in the table read."""
+        """Return the config names that sizes and ignored numbers in the table read."""
         verbs = (verb for entry in self.entries.values() for verb in entry.verbs)
-        return frozenset().union(*map(names_in, verbs))
+        return frozenset().union(*map(names_in, verbs), *(pattern.names for pattern in self.ignore))
 
 
 def check_weights(node: Node | None, names: Collection[str], problems: list[Problem]) -> WeightTable:
@@ -43,6 +44,11 @@ def check_weights(node: Node | None, names: Collection[str], problems: list[Prob
             hint = join_hints(did_you_mean(key, KEYS), f"allowed: {format_list(KEYS)}")
             problems.append(mark.problem(join_path("weights", key), f"unknown key '{clip(key)}'", hint))
     entries: dict[str, Entry] = {}
+    ignored = node.get("ignore")
+    ignore = [
+        check_ignored(text, ignored.mark if ignored is not None else node.mark, Checker(names, problems))
+        for text in check_texts(ignored, "weights.ignore", problems)
+    ]
     tensors = node.get("tensors")
     if isinstance(tensors, MappingNode):
         checker = Checker(names, problems)
@@ -59,7 +65,7 @@ def check_weights(node: Node | None, names: Collection[str], problems: list[Prob
     return WeightTable(
         check_texts(node.get("optional_prefix"), "weights.optional_prefix", problems),
         _rename_pairs(node.get("rename"), problems),
-        check_texts(node.get("ignore"), "weights.ignore", problems),
+        tuple(ignore),
         entries,
     )
 

@@ -30,7 +30,7 @@ class Batch:
         eos: Sequence[int],
         sources: Sequence[Sequence[int]] | None = None,
         forced: int = 0,
-        detokenizer: Callable[[], Detokenizer] | None = None,
+        detokenizer: Callable[[Sequence[int]], Detokenizer | None] = lambda prompt: None,
     ) -> None:
         self.rows: list[Row] = []
         self._prompts = prompts
@@ -43,7 +43,7 @@ class Batch:
             begin, max_length = len(prompt) - forced, len(prompt) + budget
             source = sources[index] if sources is not None else ()
             processor = LogitsProcessor(settings, begin, max_length, end_ids | stop_ids, source)
-            text = detokenizer() if detokenizer is not None else None
+            text = detokenizer(prompt)
             self.rows.append(Row(budget, end_ids, stop_ids, text, settings.stop))
             if settings.num_beams > 1:
                 ends = end_ids | stop_ids

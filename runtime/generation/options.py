@@ -84,6 +84,13 @@ class SamplingOptions:
         return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
+def merge_options(options: SamplingOptions | None, keywords: Mapping[str, object]) -> SamplingOptions:
+    """Return the options of a call; raise PromptError for unknown keywords, or keywords next to `options`."""
+    if options is not None and keywords:
+        raise PromptError(f"{min(keywords)}: not supported together with `options`; pass one or the other")
+    return options or SamplingOptions.from_keywords(keywords)
+
+
 def _is_integer(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 

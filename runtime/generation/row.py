@@ -26,7 +26,6 @@ class Row:
         self._detokenizer, self._matcher = detokenizer, StopMatcher(stop_strings)
         self._decoded = 0  # characters from the detokenizer so far
         self._ends: list[int] = []  # value of _decoded after each token
-        self._before_stop = 0  # characters that certainly precede a stop string
         self.ids: list[int] = []
         self.finish_reason: FinishReason | None = None
 
@@ -39,7 +38,10 @@ class Row:
             self.finish_reason = "eos" if token in self._eos else "stop"
             return False, self._flush()
         self.ids.append(token)
-        text = self._match(self._detokenizer.push(token)) if self._detokenizer else ""
+        text = ""
+        if self._detokenizer is not None:
+            text = self._match(self._detokenizer.push(token))
+            text += self._match_hidden(self._detokenizer, token)
         self._ends.append(self._decoded)
         if self._matcher.stopped:
             self._remove_stopped()
@@ -48,11 +50,18 @@ class Row:
             text += self._flush()
         return True, text
 
-    def _match(self, text: str) -> str:
+    def _match(self, text: str, shown: bool = True) -> str:
         self._decoded += len(text)
-        certain = self._matcher.push(text)
-        self._before_stop += len(certain)
-        return certain
+        return self._matcher.push(text, shown)
+
+    def _match_hidden(self, detokenizer: Detokenizer, token: int) -> str:
+        """Match a special token, which is no text of the output, but may be spelled by a stop string."""
+        hidden, text = detokenizer.hidden(token), ""
+        if hidden and self._matcher.completes(hidden):
+            text = self._match(detokenizer.flush())  # bytes that precede the special token
+            if self._ends:
+                self._ends[-1] = self._decoded
+        return text + self._match(hidden, shown=False)
 
     def _flush(self) -> str:
         """Return the text that was held back, which may still complete a stop string."""
@@ -69,5 +78,5 @@ class Row:
     def _remove_stopped(self) -> None:
         """Remove the tokens without text before the stop string."""
         self.finish_reason = "stop"
-        keep = next(count for count, end in enumerate([0, *self._ends]) if end >= self._before_stop)
+        keep = next(count for count, end in enumerate([0, *self._ends]) if end >= self._matcher.released)
         del self.ids[keep:]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,21 @@ SECONDS = 10.0
 _WORKER = Path(__file__).with_name("chat_worker.py")
 
 
-def render(template: str, variables: Mapping[str, Any], seconds: float = SECONDS) -> str:
-    """Return the template's output for JSON-like `variables`.
+@dataclass(frozen=True)
+class Rendered:
+    """A template's output and the character ranges of it that come from untrusted variables.
+
+    `untrusted` is None if they cannot be determined.
+    """
+
+    text: str
+    untrusted: list[tuple[int, int]] | None
+
+
+def render(
+    template: str, variables: Mapping[str, Any], untrusted: Collection[str] = (), seconds: float = SECONDS
+) -> Rendered:
+    """Return the template's output for JSON-like `variables`, of which those named in `untrusted` are traced.
 
     Raises PromptError if the template fails or exceeds `seconds`, MAX_MEMORY bytes or MAX_CHARACTERS of text.
     """
@@ -32,6 +46,7 @@ def render(template: str, variables: Mapping[str, Any], seconds: float = SECONDS
                 "path": [entry for entry in sys.path if entry],
                 "template": template,
                 "variables": variables,
+                "untrusted": list(untrusted),
                 "seconds": seconds,
                 "memory": MAX_MEMORY,
                 "characters": MAX_CHARACTERS,
@@ -57,7 +72,8 @@ def render(template: str, variables: Mapping[str, Any], seconds: float = SECONDS
         raise _exceeded(seconds) from None
     if "error" in answer:
         raise PromptError(f"chat template: failed: {answer['error']}; check the messages and the template")
-    return str(answer["text"])
+    spans = answer["untrusted"]
+    return Rendered(str(answer["text"]), None if spans is None else [(first, last) for first, last in spans])
 
 
 def _exceeded(seconds: float) -> PromptError:

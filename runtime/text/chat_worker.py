@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 
@@ -19,10 +22,16 @@ def limit(seconds: float, memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
-def environment() -> Any:
-    """Return the sandbox with the functions and tags that chat templates use."""
+@cache
+def strftime_now(form: str) -> str:
+    """Return the local time; the same one for all renderings of a request."""
     from datetime import datetime
 
+    return datetime.now().strftime(form)
+
+
+def environment(trace: Any = None) -> Any:
+    """Return the sandbox with the functions and tags of chat templates; `trace` is the module chat_trace, if used."""
     from jinja2 import TemplateError
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -50,13 +59,51 @@ def environment() -> Any:
         # The filter of jinja2 escapes < and > for HTML.
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
-    sandbox = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation], cache_size=0
+    sandbox_type = trace.traced_environment(ImmutableSandboxedEnvironment) if trace else ImmutableSandboxedEnvironment
+    sandbox = sandbox_type(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[loopcontrols, Generation],
+        cache_size=0,
+        finalize=trace.text_of if trace else None,
     )
     sandbox.filters["tojson"] = tojson
     sandbox.globals["raise_exception"] = raise_exception
-    sandbox.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    sandbox.globals["strftime_now"] = strftime_now
+    if trace:
+        trace.trace_filters(sandbox.filters)
     return sandbox
+
+
+def pieces(sandbox: Any, template: str, variables: dict[str, Any], characters: int) -> list[str]:
+    """Return the output in pieces; raise ValueError if it is too long."""
+    output: list[str] = []
+    left = characters
+    for piece in sandbox.from_string(template).generate(variables):
+        output.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise ValueError(f"the output has more than {characters} characters")
+    return output
+
+
+def untrusted_spans(request: dict[str, Any], text: str) -> list[tuple[int, int]] | None:
+    """Return the ranges of `text` that come from untrusted variables, or None if they cannot be determined."""
+    spec = importlib.util.spec_from_file_location("chat_trace", Path(__file__).with_name("chat_trace.py"))
+    if spec is None or spec.loader is None:
+        return None
+    trace = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(trace)
+    variables = {
+        name: trace.trace(value) if name in request["untrusted"] else value
+        for name, value in request["variables"].items()
+    }
+    try:
+        traced = trace.concat(pieces(environment(trace), request["template"], variables, request["characters"]))
+    except Exception:  # an operation that traced strings do not support
+        return None
+    ranges: list[tuple[int, int]] = trace.spans(traced)
+    return ranges if str.__eq__(traced, text) else None
 
 
 def main() -> None:
@@ -64,16 +111,12 @@ def main() -> None:
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
     limit(request["seconds"], request["memory"])
-    answer: dict[str, str] = {}
+    answer: dict[str, Any] = {}
     try:
-        pieces: list[str] = []
-        left = request["characters"]
-        for piece in environment().from_string(request["template"]).generate(request["variables"]):
-            pieces.append(piece)
-            left -= len(piece)
-            if left < 0:
-                raise ValueError(f"the output has more than {request['characters']} characters")
-        answer["text"] = "".join(pieces)
+        answer["text"] = "".join(
+            pieces(environment(), request["template"], request["variables"], request["characters"])
+        )
+        answer["untrusted"] = untrusted_spans(request, answer["text"]) if request["untrusted"] else []
     except MemoryError:
         answer["error"] = f"more than {request['memory'] >> 20} MiB of memory used"
     except RecursionError:

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from archc.archspec import (
+    ConfigError,
     find_spec,
     json_schema,
     list_specs,
@@ -46,3 +47,15 @@ def test_is_found_by_name_and_detected_by_config(path: Path) -> None:
     for model_type in header.model_types:
         for architecture in header.architectures:
             assert path.stem in matching_specs({"model_type": model_type, "architectures": [architecture]})
+
+
+ALLOWED = [(path.stem, name) for path in SPECS for name, entry in load_spec(path).names.config.items() if entry.allowed]
+
+
+@pytest.mark.parametrize(("family", "name"), ALLOWED, ids=lambda part: part)
+def test_a_value_that_is_not_allowed_is_refused(family: str, name: str) -> None:
+    spec = load_spec(family)
+    config = dict(next(iter(spec.sizes.values()), {}))
+    spec.bind({**config, name: spec.names.config[name].allowed[-1]})
+    with pytest.raises(ConfigError, match=f"{name}: 'other' is not supported by the spec; supported: "):
+        spec.bind({**config, name: "other"})

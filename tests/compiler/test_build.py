@@ -128,15 +128,17 @@ def test_a_checkpoint_with_no_numbers_in_it_is_told(checkpoint: Path, tmp_path: 
     change(checkpoint, "layers.1.swiglu.w2.W", with_first(number))
     told: list[str] = []
     build("small-lm", checkpoint, out=tmp_path / "engine.plan", warn=told.append)
-    assert len(told) == 1
-    assert "layers.1.mlp.down.weight" in told[0]
+    assert len(told) == 2
+    assert "no tokenizer file found" in told[0]
+    assert "layers.1.mlp.down.weight" in told[1]
 
 
 def test_numbers_whose_sum_is_none_are_numbers(checkpoint: Path, tmp_path: Path) -> None:
     change(checkpoint, "layers.1.swiglu.w2.W", lambda tensor: torch.full_like(tensor, 3e38))
     told: list[str] = []
     build("small-lm", checkpoint, out=tmp_path / "engine.plan", warn=told.append)
-    assert told == []
+    (warning,) = told
+    assert "no tokenizer file found" in warning
 
 
 def test_a_weight_too_large_for_float16(checkpoint: Path, tmp_path: Path) -> None:
@@ -221,3 +223,14 @@ def test_an_onnx_folder_lists_its_files(checkpoint: Path, tmp_path: Path) -> Non
         for name, data in content(out).items()
         if name != "manifest.json"
     }
+
+
+def test_a_tokenizer_from_elsewhere_is_in_the_plan(checkpoint: Path, tmp_path: Path) -> None:
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nhello\nworld\n")
+    warnings: list[str] = []
+    path = build("small-lm", checkpoint, out=tmp_path / "x.plan", tokenizer=vocabulary, warn=warnings.append)
+    assert not warnings
+    tokenizer = load(path).tokenizer
+    assert tokenizer is not None
+    assert tokenizer.encode("Hello world") == [2, 4, 5, 3]

@@ -24,11 +24,11 @@ SIZES: dict[str, Any] = {
 }
 
 
-def gemma(seed: int, hidden_act: str = "gelu_pytorch_tanh", **changes: Any) -> FromTransformers:
-    """A tiny Gemma; `hidden_act` is what the file says of the activation, which is the tanh approximation always."""
+def gemma(seed: int, spelled: str | None = None, **changes: Any) -> FromTransformers:
+    """A tiny Gemma; `spelled` is the file's hidden_act if it differs: "gelu" stands for the tanh approximation."""
 
     def respell(config: dict[str, Any]) -> dict[str, Any]:
-        return config | {"hidden_act": hidden_act}
+        return config | ({"hidden_act": spelled, "hidden_activation": None} if spelled is not None else {})
 
     return make("GemmaForCausalLM", GemmaConfig(**SIZES | changes), seed, unit_offset=True, respell=respell)
 
@@ -36,5 +36,6 @@ def gemma(seed: int, hidden_act: str = "gelu_pytorch_tanh", **changes: Any) -> F
 CASES = (
     Case("one-key-head", partial(gemma, 1)),
     Case("every-key-head", partial(gemma, 2, num_key_value_heads=6)),
-    Case("older-file", partial(gemma, 3, hidden_act="gelu", num_key_value_heads=2)),
+    Case("older-file", partial(gemma, 3, spelled="gelu", num_key_value_heads=2)),
+    Case("other-activation", partial(gemma, 4, hidden_act="relu")),
 )

@@ -31,8 +31,7 @@ def original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def rwkv(seed: int, *, layers: int = 3, **more: Any) -> FromTransformers:
     """Random weights; decays of every strength, and keys large enough for exponents to matter.
 
-    The stream is small, so that the last norm's epsilon of 1e-5 counts. The class's rescaling is off: it halves the
-    stream before the norms and so doubles their epsilon.
+    The stream is small, so that the last norm's epsilon of 1e-5 counts.
     """
     options = {name: more.pop(name) for name in ("weights",) if name in more}
     config = RwkvConfig(
@@ -40,9 +39,7 @@ def rwkv(seed: int, *, layers: int = 3, **more: Any) -> FromTransformers:
         hidden_size=24,
         num_hidden_layers=layers,
         context_length=64,
-        layer_norm_epsilon=1e-4,
-        rescale_every=0,
-        **more,
+        **{"layer_norm_epsilon": 1e-4, "rescale_every": 0, **more},
     )
     gains = {
         "time_decay": 3.0,
@@ -59,5 +56,6 @@ def rwkv(seed: int, *, layers: int = 3, **more: Any) -> FromTransformers:
 CASES = (
     Case("pile", lambda: rwkv(1, intermediate_size=56), length=21),
     Case("original-names", lambda: rwkv(2, weights=original, attention_hidden_size=32, layers=2)),
+    Case("rescaled", lambda: rwkv(4, rescale_every=2, layer_norm_epsilon=0.01, layers=5)),
     Case("tied", lambda: rwkv(3, tie_word_embeddings=True, layers=4)),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from archc import runtime
 from archc.plan import Plan
-from archc.runtime import PlanError, PromptError
+from archc.runtime import EngineError, PlanError, PromptError
 
 
 def test_logits_are_those_of_plain_numpy(decoder, tiny):
@@ -221,3 +222,76 @@ def test_a_plan_that_is_replaced_in_use_stays_loaded(tiny, tmp_path):
     tiny.write(path, with_tokenizer=False)
     assert engine.generate([1, 2], 4) == expected
     engine.close()
+
+
+def test_after_close_everything_that_reads_the_plan_says_so(tiny, tmp_path):
+    path = tiny.write(tmp_path / "p")
+    for read_before in (False, True):
+        engine = runtime.load(path, threads=1)
+        if read_before:
+            assert engine.tokenizer is not None
+        engine.close()
+        engine.close()
+        calls = (
+            lambda engine: engine.tokenizer,
+            lambda engine: engine.stream("hi"),
+            lambda engine: engine.generate([1], stop="x"),
+            lambda engine: engine.plan.read("manifest.json"),
+            lambda engine: engine.plan.verify_hashes(),
+        )
+        for call in calls:
+            with pytest.raises(EngineError, match="is closed"):
+                call(engine)
+
+
+def test_special_tokens_of_a_prompt_are_parsed_on_request(decoder):
+    chosen = []
+    text = "hi<|im_end|>"
+    stream = decoder.stream(
+        text, parse_special=True, max_new_tokens=4, on_token=lambda row, token: chosen.append(token)
+    )
+    ids = decoder.tokenizer.encode(text, parse_special=True)
+    assert "".join(stream) == decoder.tokenizer.decode(ids + stream.ids)[len("hi") :]
+    assert stream.timing["prompt_tokens"] == 3
+    assert decoder.stream(text, max_new_tokens=4).timing["prompt_tokens"] == 2 + len("<|im_end|>")
+    for arguments in ({"prompt": [1, 2]}, {"prompt": "hi", "chat": True}):
+        with pytest.raises(PromptError, match="parse_special: expected a text"):
+            decoder.stream(**arguments, parse_special=True)
+
+
+def test_stop_strings_and_shown_text_have_special_tokens(tiny, tmp_path, decoder):
+    prompt = [5, 6, 7]
+    free = decoder.generate(prompt, 24, ignore_eos=True)[0]
+
+    definition = json.loads(tiny.tokenizer_json)
+    vocab = definition["model"]["vocab"]
+    piece = "<stop>"
+    vocab[piece] = vocab.pop(next(text for text, token in vocab.items() if token == free[3]))
+    definition["added_tokens"].append({**definition["added_tokens"][0], "id": free[3], "content": piece})
+    files = {**tiny.tokenizer_files(), "tokenizer/tokenizer.json": json.dumps(definition).encode()}
+    engine = runtime.load(tiny.write(tmp_path / "p", with_tokenizer=False, extra=files), 1)
+    first = free.index(free[3])
+    stream = engine.stream(prompt, stop=piece, max_new_tokens=24, ignore_eos=True)
+    text = "".join(stream)
+    assert (stream.ids, stream.finish_reason) == (free[:first], "stop")
+    assert piece not in text
+    assert engine.generate(prompt, 24, stop=piece, ignore_eos=True) == [free[:first]]
+    shown = "".join(engine.stream(prompt, show_special=True, max_new_tokens=24, ignore_eos=True))
+    hidden = "".join(engine.stream(prompt, max_new_tokens=24, ignore_eos=True))
+    whole = engine.tokenizer.decode(prompt + free, skip_special_tokens=False)
+    assert shown == whole[len(engine.tokenizer.decode(prompt, skip_special_tokens=False)) :]
+    assert piece in shown
+    assert piece not in hidden
+
+
+def test_the_text_of_a_stream_continues_that_of_its_prompt(tiny, tmp_path):
+    from tokenizers import Tokenizer, decoders, models
+
+    tokenizer = Tokenizer(models.WordLevel({f"▁w{index}": index for index in range(tiny.vocab)}, unk_token="▁w0"))
+    tokenizer.decoder = decoders.Metaspace()
+    files = {"tokenizer/tokenizer.json": tokenizer.to_str().encode()}
+    engine = runtime.load(tiny.write(tmp_path / "p", with_tokenizer=False, extra=files), 1)
+    stream = engine.stream([5, 6, 7], max_new_tokens=4, ignore_eos=True)
+    assert "".join(stream) == "".join(f" w{token}" for token in stream.ids)
+    stopped = engine.stream([5, 6, 7], max_new_tokens=4, ignore_eos=True, stop=f" w{stream.ids[0]}")
+    assert ("".join(stopped), stopped.ids) == ("", [])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archc.cli.commands.options import Set, Size, Spec
+from archc.cli.commands.options import IgnoreConfig, Set, Size, Spec
 from archc.cli.console import UsageError, note, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -86,10 +86,15 @@ def build_command(
         Path | None,
         typer.Option("--timing-cache", metavar="FILE", help="Timing cache to read and update (tensorrt)."),
     ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", metavar="DIR|FILE", help="Tokenizer in place of the checkpoint's own."),
+    ] = None,
     keep_graph: Annotated[
         bool, typer.Option("--keep-graph", help="Store graph and weights with the engine, to rebuild it elsewhere.")
     ] = False,
     overrides: Set = None,
+    ignore_config: IgnoreConfig = None,
 ) -> None:
     """Build a plan from a spec and a checkpoint, or rebuild the engine of a plan that stores its graph.
 
@@ -115,7 +120,9 @@ def build_command(
             "--quantize": quantize,
             "--kv": kv,
             "--max-seq-len": max_seq_len,
+            "--tokenizer": tokenizer,
             "--set": overrides,
+            "--ignore-config": ignore_config,
         }
         for option, value in fixed.items():
             if value is not None:
@@ -148,7 +155,9 @@ def build_command(
             random=random,
             max_seq_len=max_seq_len,
             engine=engine,
+            tokenizer=tokenizer,
             overrides=overrides or (),
+            ignore_config=ignore_config or (),
             progress=progress,
             warn=warn,
         )

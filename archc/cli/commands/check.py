@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archc.cli.commands.options import Set
+from archc.cli.commands.options import IgnoreConfig, Set
 from archc.cli.console import UsageError, write_error
 
 if TYPE_CHECKING:
@@ -16,22 +17,28 @@ if TYPE_CHECKING:
 def check_command(
     specs: Annotated[
         list[str],
-        typer.Argument(metavar="SPEC...", help="Names of shipped specs, or YAML files.", show_default=False),
+        typer.Argument(
+            metavar="SPEC|DIR...",
+            help="Names of shipped specs, YAML files, or checkpoint folders.",
+            show_default=False,
+        ),
     ],
     overrides: Set = None,
+    ignore_config: IgnoreConfig = None,
 ) -> None:
     """Check specs for mistakes.
 
     Loads each spec, binds it at every size, and checks that its weight table names every tensor. Prints `ok` and a
-    summary, or every problem.
+    summary, or every problem. The spec of a checkpoint folder is bound to its config.json.
     """
     from archc.archspec import ArchspecError
+    from archc.compiler.errors import BuildError
 
     failed = False
     for spec in specs:
         try:
-            lines = _check(spec, overrides or [])
-        except (ArchspecError, UsageError) as error:
+            lines = _check(spec, overrides or [], ignore_config or [])
+        except (ArchspecError, BuildError, UsageError) as error:
             write_error(str(error))
             failed = True
         else:
@@ -40,10 +47,14 @@ def check_command(
         raise typer.Exit(2)
 
 
-def _check(name: str, overrides: list[str]) -> list[str]:
+def _check(name: str, overrides: list[str], ignore_config: list[str]) -> list[str]:
     from archc.archspec import load_spec
     from archc.cli.inspect.collect import required_names
 
+    if Path(name).is_dir():
+        return _check_folder(name, overrides, ignore_config)
+    if ignore_config:
+        raise UsageError("--ignore-config has no effect without a checkpoint's config.json; remove it")
     spec = load_spec(name, overrides)
     required = required_names(spec)
     sizes = [] if required else [("default size", spec.bind())]
@@ -53,6 +64,14 @@ def _check(name: str, overrides: list[str]) -> list[str]:
     if not sizes:
         lines.append(f"  no sizes; a checkpoint's config must set {', '.join(required)}")
     return lines
+
+
+def _check_folder(name: str, overrides: list[str], ignore_config: list[str]) -> list[str]:
+    from archc.compiler.build import bind
+    from archc.compiler.weights.checkpoint.folder import read_folder_config
+
+    bound = bind(name, read_folder_config(Path(name)), None, overrides, ignore_config)
+    return [f"ok: {bound.family} ({name})", f"  config.json: {_summarize(bound, name)}"]
 
 
 def _summarize(bound: BoundSpec, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec import to_builtins
 
-from archc.cli.commands.options import Json, Set, Size
+from archc.cli.commands.options import IgnoreConfig, Json, Set, Size
 from archc.cli.console import UsageError, note, warn, write_error, write_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def inspect_command(
         typer.Option("--weights", metavar="DIR", help="Checkpoint folder: sizes, and checkpoint names of all tensors."),
     ] = None,
     overrides: Set = None,
+    ignore_config: IgnoreConfig = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare the SHA-256 of every entry of a plan; exit 1 on a mismatch.")
     ] = False,
@@ -43,8 +44,13 @@ def inspect_command(
     """
     path = Path(model)
     is_folder = path.is_dir() and (path / "manifest.json").is_file() and (path / "model.onnx").is_file()
-    if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES):
-        for option, value in (("--size", size), ("--weights", weights), ("--set", overrides)):
+    if is_folder or (path.is_file() and path.suffix not in (*_SPEC_SUFFIXES, ".gguf")):
+        for option, value in (
+            ("--size", size),
+            ("--weights", weights),
+            ("--set", overrides),
+            ("--ignore-config", ignore_config),
+        ):
             if value:
                 raise UsageError(f"{option} has no effect on a plan, because its sizes are fixed; remove it")
         if is_folder and check:
@@ -55,7 +61,7 @@ def inspect_command(
             raise UsageError("--check has no effect on a spec; check specs with archc check SPEC")
         if not path.exists() and path.suffix == ".plan":
             raise UsageError(f"{model}: no such file")
-        listing, fault = _inspect_spec(model, size, weights, overrides or []), None
+        listing, fault = _inspect_spec(model, size, weights, overrides or [], ignore_config or []), None
     if as_json:
         write_json(listing.as_json())
     else:
@@ -67,24 +73,29 @@ def inspect_command(
         raise typer.Exit(1)
 
 
-def _inspect_spec(name: str, size: str | None, weights: Path | None, overrides: list[str]) -> Listing:
+def _inspect_spec(
+    name: str, size: str | None, weights: Path | None, overrides: list[str], ignore_config: list[str]
+) -> Listing:
     from archc.archspec import load_spec
     from archc.cli.inspect.collect import bind_some_size, list_spec
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
-    folder = weights or (Path(name) if Path(name).is_dir() else None)
+    folder = weights or (Path(name) if is_checkpoint(name) else None)
     if folder is None:
+        if ignore_config:
+            raise UsageError("--ignore-config has no effect without a checkpoint's config.json; remove it")
         bound = bind_some_size(load_spec(name, overrides), size)
         if bound.size is not None and size is None:
             note(f"{bound.family} has no default sizes; showing {bound.size} (choose with --size or --weights)")
         return list_spec(bound, None)
     from archc.compiler.build import bind
-    from archc.compiler.weights.checkpoint.folder import read_folder_config
+    from archc.compiler.weights.checkpoint.containers import has_weights, read_checkpoint_config
 
-    if not folder.is_dir():
+    if not is_checkpoint(folder):
         raise UsageError(f"--weights {folder}: no such folder")
-    bound = bind(name, read_folder_config(folder), size, overrides)
+    bound = bind(name, read_checkpoint_config(folder), size, overrides, ignore_config)
     # A folder with a config.json alone has sizes to show; tensors are required only if --weights names it.
-    filled = weights is not None or any(folder.glob("*.safetensors"))
+    filled = weights is not None or has_weights(folder)
     return list_spec(bound, folder if filled else None)
 
 

@@ -26,6 +26,12 @@ Set = Annotated[
         "--set", metavar="PATH=VALUE", help="Override a value of the spec: layer.norm.placement=post. Repeatable."
     ),
 ]
+IgnoreConfig = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore-config", metavar="KEY", help="Key of config.json without effect on the model; * allowed. Repeatable."
+    ),
+]
 Size = Annotated[str | None, typer.Option("--size", metavar="NAME", help="Named size of the spec.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Threads = Annotated[

@@ -66,6 +66,12 @@ def run_command(
     ] = None,
     ids: Annotated[str | None, typer.Option("--ids", metavar="1,2,3", help="Prompt as token ids.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Apply the chat template to the prompt.")] = False,
+    special: Annotated[
+        bool, typer.Option("--special", help="Parse special tokens that the prompt spells, such as <s>.")
+    ] = False,
+    show_special: Annotated[
+        bool, typer.Option("--show-special", help="Show special tokens of the output in its text.")
+    ] = False,
     max_new_tokens: MaxNewTokens = None,
     temperature: Temperature = None,
     top_k: TopK = None,
@@ -142,11 +148,12 @@ def run_command(
         "length_penalty": length_penalty,
         "early_stopping": parse_early_stopping(early_stopping),
         "renormalize_logits": renormalize_logits,
+        "show_special": show_special or None,
         "decoder_ids": parse_ids(decoder_ids, "--decoder-ids") if decoder_ids is not None else None,
         "defaults": False if no_defaults else None,
     }
     options = {name: value for name, value in options.items() if value is not None and value != []}
-    _check_prompt(prompt, ids, chat)
+    _check_prompt(prompt, ids, chat, special)
     parsed_ids = parse_ids(ids) if ids is not None else None
     text = None if prompt is None else _read_stdin() if prompt == "-" else check_text(prompt, "--prompt")
 
@@ -154,10 +161,12 @@ def run_command(
 
     # Packing float32 weights pays off only after some 3,000 prompt tokens; decoding is as fast without.
     engine = load(plan, threads, prepack="auto")
-    prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine, text or "", chat)
+    prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine, text or "", chat, special)
     if engine.manifest.topology == "encoder":
         _run_encoder(engine, prompt_ids, options, as_json)
         return
+    if show_special and engine.tokenizer is None:
+        raise UsageError("--show-special has no effect, because this plan has no tokenizer; remove it")
     check_sampling(engine.manifest, options)
     set_length(engine.manifest, options)
     if as_json:
@@ -168,14 +177,18 @@ def run_command(
         _stream_ids(engine, prompt_ids, options)
 
 
-def _check_prompt(prompt: str | None, ids: str | None, chat: bool) -> None:
-    """Raise UsageError for no prompt, two of them, or a template without a text."""
+def _check_prompt(prompt: str | None, ids: str | None, chat: bool, special: bool) -> None:
+    """Raise UsageError for no prompt, two of them, or options that have no effect on it."""
     if prompt is not None and ids is not None:
         raise UsageError("--prompt and --ids contradict each other; remove one")
     if prompt is None and ids is None:
         raise UsageError("no prompt; pass --prompt TEXT (- for stdin) or --ids 1,2,3")
     if chat and ids is not None:
         raise UsageError("--chat has no effect on --ids; pass the message with --prompt")
+    if special and ids is not None:
+        raise UsageError("--special has no effect on --ids; pass text with --prompt")
+    if special and chat:
+        raise UsageError("--special contradicts --chat, in which special tokens of a message are text; remove one")
 
 
 def _read_stdin() -> str:
@@ -190,13 +203,18 @@ def _read_stdin() -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _encode(engine: Engine, text: str, chat: bool) -> list[int]:
-    if engine.tokenizer is None:
+def _encode(engine: Engine, text: str, chat: bool, special: bool) -> list[int]:
+    tokenizer = engine.tokenizer
+    if tokenizer is None:
         raise UsageError(
             "this plan has no tokenizer, so it cannot read text; pass --ids, or build it from a checkpoint folder with "
             "tokenizer.json"
         )
-    return engine.tokenizer.chat_ids([{"role": "user", "content": text}]) if chat else engine.tokenizer.encode(text)
+    if chat:
+        return tokenizer.chat_ids([{"role": "user", "content": text}])
+    if not special and (spelled := tokenizer.special_tokens_in(text)):
+        note(f"the prompt spells the special token {spelled[0]!r}, which is plain text; --special parses it")
+    return tokenizer.encode(text, parse_special=special)
 
 
 def _stream(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archc.cli.commands.options import Json, Plan, Threads, check_text, parse_ids
+from archc.cli.commands.options import IgnoreConfig, Json, Plan, Threads, check_text, parse_ids
 from archc.cli.console import UsageError, progress_bar, warn, write_json
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def verify_command(
         int | None,
         typer.Option("--new-tokens", min=1, metavar="N", help=f"Greedy tokens to compare. Default: {NEW_TOKENS}."),
     ] = None,
+    ignore_config: IgnoreConfig = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +68,7 @@ def verify_command(
     from archc.verify.compare import verify
 
     with progress_bar() as progress:
-        report = verify(engine, weights, rows, tolerance, new_tokens or NEW_TOKENS, progress)
+        report = verify(engine, weights, rows, tolerance, new_tokens or NEW_TOKENS, progress, ignore_config or ())
     for text in report.notes:
         warn(text)
     if as_json:

@@ -1,6 +1,6 @@
 """Products with int8 or int4 weights, in the forms that ONNX Runtime's providers have kernels for.
 
-CPU: int8 is DynamicQuantizeMatMul, a scale per output and activations quantized as they come; int4 is MatMulNBits, a
+CPU: int8 is MatMulIntegerToFloat, a scale per output and a scale per row of the activations; int4 is MatMulNBits, a
 scale for each 128 columns of a row. CUDA: both are MatMulNBits. A token table and the head that shares it are stored
 once, in blocks, and read by GatherBlockQuantized and MatMulNBits. Norms, biases, convolutions, routers and scanned
 experts stay in float.
@@ -17,7 +17,7 @@ from archc.compiler.graph.domains import ARCHC, MICROSOFT
 from archc.compiler.graph.values import required, shape_of
 from archc.compiler.lowerings.driver import Lowering, Results
 from archc.compiler.lowerings.linear.portable import bias_of, is_lookup, with_bias
-from archc.compiler.lowerings.linear.unit_rows import has_unit_rows, may_be_empty, unit_rows
+from archc.compiler.lowerings.linear.quantized_rows import integer_product, may_be_empty, quantize_rows
 from archc.compiler.weights.formats.blocks import BlockFormat, block_size
 from archc.compiler.weights.formats.channels import ChannelFormat
 from archc.compiler.weights.formats.format import Bits
@@ -143,17 +143,11 @@ class QuantizedWeights:
 
 
 def channel_product(node: ir.Node, op: GraphBuilder, weight: WeightTensor) -> ir.Value:
-    """Build DynamicQuantizeMatMul, which has one scale for all rows: rows are scaled to unit magnitude first."""
+    """Build the product of rows in uint8 with a weight in int8."""
     x = required(node.inputs[0])
     tensors = ChannelFormat().tensors(weight)
     integers, scales = op.initializer(tensors["integers"]), op.initializer(tensors["scales"])
-    if has_unit_rows(x):
-        product: ir.Value = op.DynamicQuantizeMatMul(x, integers, scales, None, bias_of(node), domain=MICROSOFT)
-        return product
-    unit, sizes = unit_rows(op, x, may_be_empty(x))
-    return with_bias(
-        op, op.Mul(op.DynamicQuantizeMatMul(unit, integers, scales, domain=MICROSOFT), sizes), bias_of(node)
-    )
+    return integer_product(op, quantize_rows(op, x, may_be_empty(x)), integers, scales, bias_of(node))
 
 
 def is_router(weight: WeightTensor) -> bool:

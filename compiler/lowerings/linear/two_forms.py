@@ -15,12 +15,12 @@ import numpy as np
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.domains import ARCHC, MICROSOFT
+from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.values import replace_value, required
 from archc.compiler.lowerings.driver import Lowering, Results
-from archc.compiler.lowerings.linear.portable import bias_of, with_bias
+from archc.compiler.lowerings.linear.portable import bias_of
 from archc.compiler.lowerings.linear.quantized import CPU, BlockWeight, QuantizedWeights
-from archc.compiler.lowerings.linear.unit_rows import has_unit_rows, may_be_empty, unit_rows
+from archc.compiler.lowerings.linear.quantized_rows import QuantizedRows, integer_product, may_be_empty, quantize_rows
 
 # Unpacking costs as much as it saves at about 130 rows with AMX; other processors save less a row.
 MANY_ROWS = 256
@@ -56,11 +56,8 @@ class Int4Products(QuantizedWeights):
 
         packed, unpacked = op.nested("packed"), op.nested("unpacked")
         few = [self.block_product(product, packed, blocks) for product, blocks in products.items()]
-        rows, sizes = (x, None) if has_unit_rows(x) else unit_rows(unpacked, x)
-        many = [
-            unpacked_product(product, unpacked, blocks, choice.shift, rows, sizes)
-            for product, blocks in products.items()
-        ]
+        rows = quantize_rows(unpacked, x)
+        many = [unpacked_product(product, unpacked, blocks, choice.shift, rows) for product, blocks in products.items()]
         for product, *results in zip(products, few, many, strict=True):
             for result in results:
                 result.type, result.shape = product.outputs[0].type, product.outputs[0].shape
@@ -110,11 +107,11 @@ def _count_rows(op: GraphBuilder, x: ir.Value, blocks: BlockWeight) -> _Choice:
 
 
 def unpacked_product(
-    node: ir.Node, op: GraphBuilder, blocks: BlockWeight, shift: ir.Value, rows: ir.Value, sizes: ir.Value | None
+    node: ir.Node, op: GraphBuilder, blocks: BlockWeight, shift: ir.Value, rows: QuantizedRows
 ) -> ir.Value:
-    """Build x · Wᵀ + bias with Wᵀ as int8 [K, N], from rows of unit magnitude and their sizes."""
+    """Build x · Wᵀ + bias with Wᵀ as int8 [K, N], from quantized rows of x."""
     integers, scales, multiples = (blocks.initializer(op, role) for role in ("integers", "row_scales", "multiples"))
-    (outputs, columns), block, bias = blocks.weight.sizes, blocks.format.block, bias_of(node)
+    (outputs, columns), block = blocks.weight.sizes, blocks.format.block
     # A byte holds two neighbors of a row, the first in its low half. Elementwise operators on bytes are fast except for
     # the shift and the bitwise ones, so the low half is what is left when the high one is subtracted.
     high = op.BitShift(integers, shift, direction="RIGHT")
@@ -124,7 +121,4 @@ def unpacked_product(
     pairs = op.Reshape(op.Mul(signed, multiples), op.ints(2 * outputs, columns // 2))
     # [K/2, 2N]: two rows of Wᵀ follow each other.
     weight = op.Reshape(op.Transpose(pairs, perm=[1, 0]), op.ints(columns, outputs))
-    if sizes is None:
-        product: ir.Value = op.DynamicQuantizeMatMul(rows, weight, scales, None, bias, domain=MICROSOFT)
-        return product
-    return with_bias(op, op.Mul(op.DynamicQuantizeMatMul(rows, weight, scales, domain=MICROSOFT), sizes), bias)
+    return integer_product(op, rows, weight, scales, bias_of(node))

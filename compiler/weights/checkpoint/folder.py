@@ -1,4 +1,4 @@
-"""Checkpoint folders, local or from the Hugging Face Hub: config.json and tokenizer files."""
+"""Checkpoint folders, local or from the Hugging Face Hub, and their config.json."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 
 from archc.archspec import read_config
 from archc.compiler.errors import BuildError
+from archc.compiler.text.convert import TOKENIZER_PATTERNS
 
-# Files that the runtime reads; a plan holds no other file of a checkpoint folder.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "generation_config.json",
-)
-_DOWNLOADED = ["*.safetensors", "*.json", "*.jinja"]
-_MAX_TOKENIZER_BYTES = 256 * 2**20
+GGUF = ".gguf"
+"""The ending of a file that is a whole checkpoint: settings, tokenizer and weights."""
+
+_DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", *TOKENIZER_PATTERNS]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
+def is_checkpoint(path: str | Path) -> bool:
+    """Return whether a path is a checkpoint: a folder, or a GGUF file."""
+    return Path(path).is_dir() or (Path(path).suffix == GGUF and Path(path).is_file())
+
+
 def find_checkpoint(where: str | Path) -> Path:
-    """Return a local folder, or the download of a hub id `owner/name[@revision]`.
+    """Return a local folder or GGUF file, or the download of a hub id `owner/name[@revision]`.
 
     Raises BuildError if there is no such folder and the download fails.
     """
     folder = Path(where)
-    if folder.is_dir():
+    if is_checkpoint(folder):
         return folder
     if folder.exists():
-        raise BuildError(f"{where}: expected a folder with config.json and safetensors files, got a file")
+        raise BuildError(f"{where}: expected a folder with config.json and weights, or a .gguf file, got another file")
     if not _HUB_ID.fullmatch(str(where)):
         raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
     return _download(str(where))
@@ -56,20 +56,3 @@ def read_folder_config(folder: Path) -> dict[str, Any] | None:
     """Return config.json of a checkpoint folder, or None if there is none. Raises ConfigError for a damaged file."""
     path = folder / "config.json"
     return read_config(path) if path.is_file() else None
-
-
-def tokenizer_files(folder: Path | None) -> dict[str, bytes]:
-    """Return the tokenizer files of a folder by name, without those that it lacks."""
-    files: dict[str, bytes] = {}
-    if folder is None:
-        return files
-    for name in TOKENIZER_FILES:
-        path = folder / name
-        if path.is_file():
-            if path.stat().st_size > _MAX_TOKENIZER_BYTES:
-                raise BuildError(
-                    f"{path}: {path.stat().st_size} bytes, expected a tokenizer file of at most "
-                    f"{_MAX_TOKENIZER_BYTES}; download it again"
-                )
-            files[name] = path.read_bytes()
-    return files

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ class SpecialTokens:
     never: tuple[int, ...] = ()
     generation: GenerationDefaults | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    def with_stop(self, stop: Sequence[int], vocab: int) -> SpecialTokens:
+        """Return the tokens with further ones that end a sequence, without those outside of the token table."""
+        return replace(self, eos=tuple(dict.fromkeys([*self.eos, *(token for token in stop if token < vocab)])))
 
 
 def special_tokens(

@@ -12,7 +12,7 @@ from torch import Tensor
 from archc.archspec import BoundSpec
 from archc.archspec.weights.resolve import Resolution
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.reader import Weights
+from archc.compiler.weights.checkpoint.weights import Weights
 from archc.compiler.weights.lazy import RowSource
 from archc.compiler.weights.slots import slot_shapes
 from archc.compiler.weights.steps import Select, apply_steps, is_rowwise, shape_after

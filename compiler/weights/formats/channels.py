@@ -1,4 +1,4 @@
-"""Per-channel quantization to int8: one scale per output channel, for DynamicQuantizeMatMul.
+"""Per-channel quantization to int8: one scale per output channel, for MatMulIntegerToFloat.
 
 weight = integer · scale, without a zero point; the integers are transposed to [in, out] for the kernel.
 """

@@ -22,7 +22,7 @@ from tests.archspec.samples import matching_specs
         ("baichuan", "BaiChuanForCausalLM", ["baichuan"]),
         ("baichuan", "BaichuanForCausalLM", ["baichuan-13b", "baichuan2-13b", "baichuan2"]),
         ("chatglm", "ChatGLMModel", ["chatglm", "chatglm2", "chatglm3"]),
-        ("chatglm", "ChatGLMForConditionalGeneration", ["chatglm2", "chatglm3"]),
+        ("chatglm", "ChatGLMForConditionalGeneration", ["chatglm", "chatglm2", "chatglm3"]),
     ],
     ids=["baichuan", "baichuan, ambiguous", "chatglm, ambiguous", "chatglm-conditional, ambiguous"],
 )

@@ -49,3 +49,39 @@ def test_a_row_without_a_detokenizer_has_no_text():
     row = Row(1, frozenset(), frozenset())
     assert row.append(7) == (True, "")
     assert (row.ids, row.finish_reason) == ([7], "length")
+
+
+STOPS_AT_SPECIAL = {
+    "a special token": (["<end>"], "abcd", [0, 1]),
+    "text and a special token": (["d<end>"], "abc", [0, 1]),
+    "a special token and text": (["<end>ab"], "abcd", [0, 1]),
+    "part of a special token": (["en"], "abcd", [0, 1, 3]),
+    "text after a special token": (["ab"], "", []),
+    "text around a hidden token is not adjacent": (["cdab"], "abcdab", [0, 1, 3, 0]),
+}
+
+
+@pytest.mark.parametrize(("stop", "text", "ids"), STOPS_AT_SPECIAL.values(), ids=STOPS_AT_SPECIAL)
+def test_stop_strings_match_special_tokens_which_the_text_leaves_out(stop, text, ids):
+    words = Detokenizer(lambda ids: "".join(WORDS[index] for index in ids if index < 3), hidden={3: "<end>"})
+    row = Row(4, frozenset(), frozenset(), words, stop)
+    streamed = ""
+    for token in (0, 1, 3, 0):
+        if row.finish_reason is None:
+            streamed += row.append(token)[1]
+    assert (streamed, row.ids) == (text, ids)
+    assert row.finish_reason == ("length" if stop == ["cdab"] else "stop")
+
+
+def test_bytes_before_a_special_token_that_stops_are_text():
+    pieces = [b"a", b"\xc3", b"\xa9"]
+
+    def decode(ids):
+        return b"".join(pieces[index] for index in ids if index < 3).decode(errors="replace")
+
+    row = Row(9, frozenset(), frozenset(), Detokenizer(decode, hidden={3: "<end>"}), ["<end>"])
+    assert [row.append(token)[1] for token in (0, 1, 3)] == ["a", "", "\ufffd"]
+    assert (row.ids, row.finish_reason) == ([0, 1], "stop")
+    row = Row(9, frozenset(), frozenset(), Detokenizer(decode, hidden={3: "<end>"}), ["a<end>"])
+    assert "".join(row.append(token)[1] for token in (0, 1, 3, 0)) == "a\ufffd"
+    assert row.finish_reason is None

@@ -34,3 +34,20 @@ def test_only_text_that_may_begin_a_stop_string_is_held_back():
     assert matcher.push("less") == "\n\nUseless"
     assert matcher.push("\n\nUser: x") == ""
     assert matcher.stopped
+
+
+@given(
+    st.lists(st.tuples(st.text("abc", max_size=6), st.booleans()), max_size=10),
+    st.lists(st.text("abc", min_size=1, max_size=4), max_size=3),
+)
+def test_hidden_text_is_matched_and_not_returned(pieces, stops):
+    plain, matcher = StopMatcher(stops), StopMatcher(stops)
+    whole = out = ""
+    for text, shown in pieces:
+        whole += plain.push(text)
+        out += matcher.push(text, shown)
+    whole += plain.flush()
+    out += matcher.flush()
+    mask = [shown for text, shown in pieces for _ in text]
+    assert (matcher.stopped, matcher.released) == (plain.stopped, len(whole))
+    assert out == "".join(char for char, shown in zip(whole, mask, strict=False) if shown)

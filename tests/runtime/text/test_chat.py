@@ -57,7 +57,7 @@ def test_stream_takes_a_message_or_a_conversation(decoder):
     ],
 )
 def test_what_templates_use_is_there(template, expected):
-    assert chat.render(template, {"messages": HELLO, "tools": None}) == expected
+    assert chat.render(template, {"messages": HELLO, "tools": None}).text == expected
 
 
 REFUSED = {

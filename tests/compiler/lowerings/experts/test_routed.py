@@ -141,7 +141,7 @@ def test_rows_between_projections_are_described(options: Options) -> None:
 def test_quantized_experts_are_near(bits: Bits, most: float) -> None:
     problem = Problem(20, 2, biased=True)
     graph = lowered(problem, routed_experts, QuantizedWeights(bits, CPU, stored_rows.linear).linear)
-    operator = {8: "DynamicQuantizeMatMul", 4: "MatMulNBits"}[bits]
+    operator = {8: "MatMulIntegerToFloat", 4: "MatMulNBits"}[bits]
     assert operators(graph).count(operator) == 3 * 20
     filled(graph, slots(problem.stacks()))
     for batch, seq in ((1, 1), (2, 7)):  # most experts have no rows

@@ -38,9 +38,9 @@ def whole_by_block(*shape: int) -> NDArray[np.float32]:
 
 
 def whole_by_row(*shape: int) -> NDArray[np.float32]:
-    """Whole numbers that uint8 holds exactly with a scale for each row, or for all rows: each row has 0 and 255."""
-    x = np.random.default_rng(1).integers(0, 256, shape).astype(np.float32)
-    x[..., 0], x[..., 1] = 0, 255
+    """Whole numbers that int8 holds exactly with a scale for each row: the largest magnitude of each is 127."""
+    x = np.random.default_rng(1).integers(-127, 128, shape).astype(np.float32)
+    x[..., 0] = -127
     return x
 
 

@@ -39,7 +39,7 @@ BITS = pytest.mark.parametrize("bits", [8, 4], ids=["int8", "int4"])
 BIASED = pytest.mark.parametrize("biased", [False, True], ids=["plain", "bias"])
 NORMED = pytest.mark.parametrize("normed", [False, True], ids=["any-rows", "normed"])
 KERNELS = pytest.mark.parametrize("kernels", [CPU, CUDA], ids=["cpu", "cuda"])
-UNIT_ROWS = ["Abs", "ReduceMax", "Max", "Div"]
+QUANTIZED_ROWS = ["Abs", "ReduceMax", "Max", "Div", "QuantizeLinear"]
 SLOTS = slots()
 TABLES = {"w": SLOTS["q.weight"], "w.bias": SLOTS["q.bias"]}
 EMBEDDING = {"embedding.tokens.weight": SLOTS["q.weight"], "head.bias": SLOTS["q.bias"]}
@@ -71,9 +71,8 @@ def bias_of(tables: Mapping[str, torch.Tensor], name: str, biased: bool) -> NDAr
 @NORMED
 def test_int8_has_a_scale_for_each_output(normed: bool, biased: bool) -> None:
     graph = quantized(product(biased=biased, normed=normed), 8)
-    around = ["RMSNormalization"] if normed else UNIT_ROWS
-    after = [] if normed else ["Mul", *["Add"] * biased]
-    assert operators(graph) == [*around, "DynamicQuantizeMatMul", *after]
+    before = [*["RMSNormalization"] * normed, *QUANTIZED_ROWS]
+    assert operators(graph) == [*before, "MatMulIntegerToFloat", "Mul", *["Add"] * biased]
     stored = {name: (tensor.sizes, tensor.dtype) for name, tensor in weights_of(graph).items()}
     assert stored == {"w.channel": ((K, N), ir.DataType.INT8), "w.channel.scale": ((N,), FLOAT)} | (
         {"w.bias": ((N,), FLOAT)} if biased else {}
@@ -86,6 +85,16 @@ def test_int8_is_exactly_its_formula(biased: bool) -> None:
     x = whole_by_row(2, 7, K)
     (y,) = run(graph, {"x": x})
     check_exact(y, x @ channels(TABLES["w"]).T + bias_of(TABLES, "w.bias", biased))
+
+
+@BITS
+def test_a_row_s_product_is_the_same_next_to_any_other_rows(bits: Bits) -> None:
+    graph = filled(quantized(product(biased=True), bits), TABLES)
+    x = normal(1, 7, K).numpy()
+    others = [np.concatenate([x, scale * normal(1, 9, K, seed=2).numpy()], axis=1) for scale in (1e-3, 1.0, 1e3)]
+    results = [run(graph, {"x": rows})[0][:, :7] for rows in others]
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
 
 
 @BIASED

@@ -30,7 +30,7 @@ from tests.compiler.lowerings.linear.cases import (
 
 N = 24
 NUMBERS = normal(N, K)
-INTEGERS = {"MatMulNBits", "DynamicQuantizeMatMul", "GatherBlockQuantized"}
+INTEGERS = {"MatMulNBits", "MatMulIntegerToFloat", "GatherBlockQuantized"}
 Problem = Callable[[], ir.Model]
 
 
@@ -145,8 +145,8 @@ def test_a_weight_in_float_is_multiplied_as_before() -> None:
 @pytest.mark.parametrize(
     ("problem", "bits", "kernels", "operator"),
     [
-        (lambda: product("layers.0.mlp.routers.weight", N), 8, CPU, "DynamicQuantizeMatMul"),
-        (lambda: product("w", N, 20), 8, CPU, "DynamicQuantizeMatMul"),
+        (lambda: product("layers.0.mlp.routers.weight", N), 8, CPU, "MatMulIntegerToFloat"),
+        (lambda: product("w", N, 20), 8, CPU, "MatMulIntegerToFloat"),
         (lambda: product("w", 1, K), 4, CPU, "MatMulNBits"),
         (lambda: product("w", N, 16), 4, CPU, "MatMulNBits"),
         (lambda: product("w", N, K, dtype=ir.DataType.FLOAT16), 8, CUDA, "MatMulNBits"),

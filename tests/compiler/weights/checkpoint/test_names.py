@@ -18,7 +18,8 @@ from archc.compiler.errors import BuildError
 from archc.compiler.weights import lazy
 from archc.compiler.weights.checkpoint import names
 from archc.compiler.weights.checkpoint.names import SlotReader
-from archc.compiler.weights.checkpoint.reader import Checkpoint, Place
+from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights
+from archc.compiler.weights.checkpoint.weights import Place
 from tests.reference.gpt_oss import gpt_oss
 from tests.reference.yuan2 import Yuan2
 
@@ -38,6 +39,9 @@ class Tensors:
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.tensors[name].shape)
+
+    def dtype(self, name: str) -> str:
+        return "F32"
 
     def bytes(self, name: str) -> int:
         return self.tensors[name].nbytes
@@ -140,13 +144,13 @@ def test_of_stacked_experts_only_a_part_is_read_at_a_time(tmp_path: Path, monkey
     reference = gpt_oss(1)
     reference.save(tmp_path)
     read: list[tuple[str, Place]] = []
-    plain = Checkpoint.read
+    plain = SafetensorsWeights.read
 
-    def spy(self: Checkpoint, name: str, place: Place = ()) -> torch.Tensor:
+    def spy(self: SafetensorsWeights, name: str, place: Place = ()) -> torch.Tensor:
         read.append((name, place))
         return plain(self, name, place)
 
-    monkeypatch.setattr(Checkpoint, "read", spy)
+    monkeypatch.setattr(SafetensorsWeights, "read", spy)
     build(tmp_path, out=tmp_path / "engine.plan")
     stacked = [place for name, place in read if ".experts." in name]
     assert set(stacked) == {(expert,) for expert in range(6)}
@@ -160,14 +164,14 @@ def test_large_tensors_are_read_by_rows(quantize: str | None, tmp_path: Path, mo
     monkeypatch.setattr(lazy, "BLOCK_BYTES", 10_000)
     monkeypatch.setattr(lazy, "_TRANSPOSED_BYTES", 50_000)
     taken: list[int] = []
-    plain = Checkpoint.read
+    plain = SafetensorsWeights.read
 
-    def spy(self: Checkpoint, name: str, place: Place = ()) -> torch.Tensor:
+    def spy(self: SafetensorsWeights, name: str, place: Place = ()) -> torch.Tensor:
         value = plain(self, name, place)
         taken.append(value.numel() * value.itemsize)
         return value
 
-    monkeypatch.setattr(Checkpoint, "read", spy)
+    monkeypatch.setattr(SafetensorsWeights, "read", spy)
     assert build(EXAMPLE, out=tmp_path / "rows.plan", quantize=quantize).read_bytes() == whole
     assert max(taken) <= 30_000
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.reader import Checkpoint
+from archc.compiler.weights.checkpoint.containers import open_weights
 from tests.compiler.weights.checkpoint.files import INDEX, SINGLE, entry, raw, shards
 
 A, B = "one.safetensors", "two.safetensors"
@@ -19,8 +19,9 @@ A, B = "one.safetensors", "two.safetensors"
 
 def refuses(folder: Path, *words: str, read: str | None = None) -> None:
     def opened() -> None:
-        checkpoint = Checkpoint(folder)
+        checkpoint = open_weights(folder)
         assert read is not None, "it was opened"
+        checkpoint.check_numbers([read])
         checkpoint.read(read)
 
     with pytest.raises(BuildError) as caught:
@@ -31,9 +32,10 @@ def refuses(folder: Path, *words: str, read: str | None = None) -> None:
 def test_names_shapes_and_numbers(tmp_path: Path) -> None:
     numbers = torch.arange(6.0).reshape(2, 3)
     save_file({"a": numbers, "b": numbers.half()}, tmp_path / SINGLE)
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = open_weights(tmp_path)
     assert sorted(checkpoint.names()) == ["a", "b"]
     assert checkpoint.shape("a") == (2, 3)
+    assert [checkpoint.dtype(name) for name in ("a", "b")] == ["F32", "F16"]
     assert torch.equal(checkpoint.read("a"), numbers)
     assert checkpoint.read("b").dtype is torch.float16
 
@@ -42,7 +44,7 @@ def test_shards_by_an_index(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / A)
     save_file({"b": torch.zeros(3)}, tmp_path / B)
     shards(tmp_path, {"a": A, "b": B})
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = open_weights(tmp_path)
     assert checkpoint.read("a").tolist() == [1, 1]
     assert checkpoint.read("b").tolist() == [0, 0, 0]
     assert checkpoint.read("a").tolist() == [1, 1]
@@ -50,7 +52,7 @@ def test_shards_by_an_index(tmp_path: Path) -> None:
 
 def test_one_file_of_another_name(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / "weights.safetensors")
-    assert list(Checkpoint(tmp_path).names()) == ["a"]
+    assert list(open_weights(tmp_path).names()) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -87,11 +89,21 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 
 def test_integers_may_lie_in_a_checkpoint_but_are_no_weights(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2), "ids": torch.arange(3)}, tmp_path / SINGLE)
-    assert Checkpoint(tmp_path).read("a").tolist() == [1, 1]
+    assert open_weights(tmp_path).read("a").tolist() == [1, 1]
     refuses(tmp_path, "ids", "I64", "unquantized", read="ids")
-    Checkpoint(tmp_path).check_numbers(["a"])
+    open_weights(tmp_path).check_numbers(["a"])
     with pytest.raises(BuildError, match="'ids' has dtype I64"):
-        Checkpoint(tmp_path).check_numbers(["a", "ids"])
+        open_weights(tmp_path).check_numbers(["a", "ids"])
+
+
+def test_integers_and_fp8_are_read_as_they_are_stored(tmp_path: Path) -> None:
+    packed = torch.arange(6.0).reshape(3, 2).to(torch.float8_e4m3fn)
+    save_file({"ids": torch.arange(3), "packed": packed, "bytes": torch.ones(2, dtype=torch.uint8)}, tmp_path / SINGLE)
+    checkpoint = open_weights(tmp_path)
+    assert [checkpoint.dtype(name) for name in ("ids", "packed", "bytes")] == ["I64", "F8_E4M3", "U8"]
+    assert [checkpoint.bytes(name) for name in ("ids", "packed", "bytes")] == [24, 6, 2]
+    assert checkpoint.read("ids").tolist() == [0, 1, 2]
+    assert torch.equal(checkpoint.read("packed", (slice(1, 3),)).float(), packed[1:].float())
 
 
 @pytest.mark.parametrize(
@@ -178,35 +190,28 @@ def test_shards_without_an_index(tmp_path: Path) -> None:
     refuses(tmp_path, INDEX, "2 safetensors files")
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth", "model.pt"])
-def test_pickled_weights_are_never_opened(tmp_path: Path, name: str) -> None:
-    # Unpickling this would raise NameError.
-    (tmp_path / name).write_bytes(b"cthis_module_is_not_there\nthing\n.")
-    refuses(tmp_path, name, "never opens")
-
-
 def test_an_empty_folder(tmp_path: Path) -> None:
     refuses(tmp_path, SINGLE, "--random")
 
 
 def test_a_file_that_changes_under_the_reader(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2), "b": torch.ones(2)}, tmp_path / SINGLE)
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = open_weights(tmp_path)
     (tmp_path / SINGLE).unlink()
     (tmp_path / SINGLE).write_text(json.dumps({}), "utf-8")
-    checkpoint._opened = None
+    checkpoint._opened = None  # type: ignore[attr-defined]
     with pytest.raises(BuildError, match=re.escape(SINGLE)):
         checkpoint.read("a")
     for changed in (torch.ones(3), torch.ones(2).half()):
         save_file({"a": changed, "b": torch.ones(2)}, tmp_path / SINGLE)
-        checkpoint._opened = None
+        checkpoint._opened = None  # type: ignore[attr-defined]
         with pytest.raises(BuildError, match="tensor 'a' changed during the build; build again"):
             checkpoint.read("a")
 
 
 def test_a_part_is_read_at_a_place(tmp_path: Path) -> None:
     save_file({"a": torch.arange(6.0).reshape(3, 2), "none": torch.ones(0, 2)}, tmp_path / SINGLE)
-    checkpoint = Checkpoint(tmp_path)
+    checkpoint = open_weights(tmp_path)
     assert checkpoint.read("a", (1,)).tolist() == [2, 3]
     assert checkpoint.read("a", (slice(1, 3),)).tolist() == [[2, 3], [4, 5]]
     assert checkpoint.read("none", (slice(0, 0),)).shape == (0, 2)

@@ -1,0 +1,87 @@
+"""Detection of the spec of a checkpoint by its config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from archc.archspec.checking.expressions import ExpressionError
+from archc.archspec.checking.match_condition import match_condition
+from archc.archspec.errors import ConfigError, Problem, did_you_mean, format_list, format_value, join_hints
+from archc.archspec.source.catalog import shipped, valid_headers
+from archc.archspec.source.header import Header
+
+
+def detect_spec(
+    config: Mapping[str, Any], file: str = "config.json", tokenizer_config: Mapping[str, Any] | None = None
+) -> str:
+    """Return the name of the shipped spec whose `match:` fits a config.json.
+
+    Conditions may also read the content of tokenizer_config.json, as the mapping `tokenizer_config`. Raises
+    ConfigError, with the closest candidates, if no spec or more than one matches. Specs with an invalid header are
+    skipped; if no other spec matches, their problems are part of the error.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        message = (
+            "missing key 'model_type'"
+            if model_type is None
+            else f"expected the model type as text, got {format_value(model_type)}"
+        )
+        raise ConfigError([Problem(file, 0, 0, "model_type", message, "pass the name of a spec")])
+    names = config.get("architectures")
+    architectures = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    # Reading YAML takes most of the time, and few files contain the model type.
+    mentioning = {name: path for name, path in shipped().items() if _contains(path, model_type)}
+    headers, _ = valid_headers(mentioning)
+    candidates = {name: header for name, header in headers.items() if _matches(header, model_type, architectures)}
+    values = {**config, "tokenizer_config": tokenizer_config or {}}
+    matching = [name for name, header in candidates.items() if _meets_condition(header, values)]
+    if len(matching) == 1:
+        return matching[0]
+    if len(matching or candidates) > 1:
+        message = f"model_type {format_value(model_type)} matches several specs: {format_list(matching or candidates)}"
+        raise ConfigError([Problem(file, 0, 0, "model_type", message, "pass the name of one of them")])
+    headers, problems = valid_headers(shipped())
+    by_type = {name: header for name, header in headers.items() if model_type in header.model_types}
+    for name, header in candidates.items():
+        condition = header.where.value if header.where is not None else ""
+        message = f"the config does not fulfill the condition of the spec '{name}': {format_value(condition)}"
+        raise ConfigError([Problem(file, 0, 0, "", message, "pass the name of a spec"), *problems])
+    if by_type:
+        supported = sorted({name for header in by_type.values() for name in header.architectures})
+        message = f"no spec for model_type {format_value(model_type)} matches {format_value(architectures)}"
+        hint = f"supported: {format_list(supported)} (specs: {format_list(by_type)})"
+        raise ConfigError([Problem(file, 0, 0, "architectures", message, hint), *problems])
+    types = sorted({name for header in headers.values() for name in header.model_types})
+    hint = join_hints(did_you_mean(model_type, types), f"supported: {format_list(types)}")
+    message = f"no spec matches model_type {format_value(model_type)}"
+    raise ConfigError([Problem(file, 0, 0, "model_type", message, hint), *problems])
+
+
+def _matches(header: Header, model_type: str, architectures: list[str]) -> bool:
+    """Return whether the model type and one of the architectures are the spec's."""
+    if model_type not in header.model_types:
+        return False
+    return not header.architectures or not architectures or bool(set(header.architectures) & set(architectures))
+
+
+def _meets_condition(header: Header, values: Mapping[str, Any]) -> bool:
+    """Return whether the values fulfill `match.where`; an expression that fails does not hold."""
+    condition = match_condition(header, [])
+    if condition is None:
+        return header.where is None
+    try:
+        value = condition.evaluate({name: values.get(name) for name in condition.names})
+    except ExpressionError:
+        return False
+    return bool(value) and not isinstance(value, str)
+
+
+def _contains(path: Path, text: str) -> bool:
+    """Return whether a file is readable and contains `text`."""
+    try:
+        return text.encode() in path.read_bytes()
+    except OSError:
+        return False

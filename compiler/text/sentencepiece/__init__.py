@@ -1,0 +1,1 @@
+"""Sentencepiece models: the model file, its normalization and its pieces, BPE or unigram."""

@@ -1,0 +1,112 @@
+"""The container of a checkpoint folder: its tensors, whichever format they lie in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.folder import GGUF, read_folder_config
+from archc.compiler.weights.checkpoint.gguf.tensors import GgufWeights, gguf_config
+from archc.compiler.weights.checkpoint.other_formats import refuse_other_configs, refuse_other_formats
+from archc.compiler.weights.checkpoint.params import PARAMS, RenamedWeights, params_config
+from archc.compiler.weights.checkpoint.pickled.tensors import PickledWeights, read_pickled
+from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights, read_safetensors
+from archc.compiler.weights.checkpoint.shards import read_headers, read_shards
+from archc.compiler.weights.checkpoint.weights import Weights
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED_SINGLE, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+_PICKLED = (".bin", ".pth", ".pt")
+# Files next to a model that are not its weights: a LoRA adapter, and the state of a training script.
+_BESIDES = re.compile(r"(adapter_model|training_args|optimizer|scheduler|scaler|rng_state.*)\.(safetensors|bin|pth|pt)")
+
+
+def has_weights(checkpoint: Path) -> bool:
+    """Return whether a checkpoint has a file of weights, readable or not."""
+    return checkpoint.is_file() or bool(_weight_files(checkpoint, (".safetensors", *_PICKLED)))
+
+
+def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
+    """Return config.json of a checkpoint folder, or what a GGUF file has in its place; None if there is none.
+
+    Raises ConfigError for a damaged file, and BuildError for settings in a form that is not supported.
+    """
+    if checkpoint.suffix == GGUF and checkpoint.is_file():
+        return gguf_config(checkpoint)
+    config = read_folder_config(checkpoint)
+    if config is not None:
+        return config
+    if file := _consolidated(checkpoint):
+        return params_config(checkpoint, _open_file(file))
+    refuse_other_configs(checkpoint)
+    return None
+
+
+def open_weights(folder: Path) -> Weights:
+    """Return the tensors of a checkpoint folder, or of a GGUF file; no tensor is read yet.
+
+    In a folder, safetensors files are preferred to pickled ones.
+
+    Raises BuildError if the folder has none, if files are damaged, or if files and index contradict each other.
+    """
+    if folder.suffix == GGUF and folder.is_file():
+        return GgufWeights(folder)
+    if file := _consolidated(folder):
+        return RenamedWeights(folder, _open_file(file))
+    safetensors, pickled = _weight_files(folder, (".safetensors",)), _weight_files(folder, _PICKLED)
+    if (folder / _INDEX).is_file():
+        return SafetensorsWeights(read_shards(folder / _INDEX, (".safetensors",), read_safetensors))
+    if safetensors:
+        return _open_file(_only_file(folder, _SINGLE, _INDEX, safetensors))
+    if (folder / _PICKLED_INDEX).is_file():
+        return PickledWeights(read_shards(folder / _PICKLED_INDEX, _PICKLED, read_pickled))
+    if pickled:
+        return _open_file(_only_file(folder, _PICKLED_SINGLE, _PICKLED_INDEX, pickled))
+    refuse_other_formats(folder)
+    raise BuildError(
+        f"{folder}: {_SINGLE} and {_INDEX} not found; give a checkpoint folder, or build with --random SEED"
+    )
+
+
+def _consolidated(folder: Path) -> Path | None:
+    """Return the only file of weights of a folder with params.json, if it is in that form; None for any other folder.
+
+    Raises BuildError if there are several, each with a part of every tensor.
+    """
+    if not (folder / PARAMS).is_file() or (folder / _INDEX).is_file():
+        return None
+    files = _weight_files(folder, (".safetensors", *_PICKLED))
+    if not files or not all(file.name.startswith("consolidated") for file in files):
+        return None
+    safetensors = [file for file in files if file.suffix == ".safetensors"]
+    if len(safetensors or files) > 1:
+        raise BuildError(
+            f"{files[1]}: tensors in several parts for model parallelism are not supported; use the same model's hub "
+            "repository or folder with config.json, such as the one whose name ends in -hf"
+        )
+    return (safetensors or files)[0]
+
+
+def _open_file(file: Path) -> Weights:
+    if file.suffix == ".safetensors":
+        return SafetensorsWeights(read_headers([file], read_safetensors))
+    return PickledWeights(read_headers([file], read_pickled))
+
+
+def _weight_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in endings and not _BESIDES.fullmatch(file.name))
+
+
+def _only_file(folder: Path, single: str, index: str, files: list[Path]) -> Path:
+    """Return the file with the usual name, or the only one. Raises BuildError for several without an index."""
+    if (folder / single).is_file():
+        return folder / single
+    if len(files) == 1:
+        return files[0]
+    names = ", ".join([*(file.name for file in files[:3]), *("…" for _ in files[3:4])])
+    raise BuildError(
+        f"{folder}: {len(files)} {files[0].suffix[1:]} files ({names}), but {index} not found; "
+        "download it, or keep only the files of one model"
+    )
