@@ -28,8 +28,9 @@ from archc.compiler.weights.checkpoint.folder import (
     is_checkpoint,
 )
 from archc.compiler.weights.checkpoint.generation import special_tokens
-from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
+from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
+from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
@@ -79,8 +80,10 @@ def build(
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
     slots = open_slots(bound, model, checkpoint if random is None else None, random)
 
-    lowered = lower(model, options, length)
+    lowered = lower(model, options, length, slots.find_groups)
     stored = assign_offsets(*lowered.graphs.values())
+    if note := describe_widened(slots, [item.weight for item in stored]):
+        warn(f"{checkpoint}: {note}")
     graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     for text in tokens.warnings:
@@ -154,7 +157,7 @@ def open_slots(spec: BoundSpec, model: Model, folder: Path | None, random: int |
     """Return the source of the model's weights: a checkpoint, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
-    return map_checkpoint(spec, model, open_weights(folder), folder)
+    return map_checkpoint(spec, model, unpack(open_weights(folder), folder), folder)
 
 
 class SlotReader(Protocol):

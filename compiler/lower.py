@@ -14,6 +14,7 @@ from archc.compiler.modules.model import Model
 from archc.compiler.options import BuildOptions
 from archc.compiler.targets import Choices
 from archc.compiler.tracing.stitch import assemble
+from archc.compiler.weights.formats.stored_blocks import FindGroups
 from archc.plan import Limits
 
 
@@ -31,8 +32,11 @@ class Lowered:
         return self.graphs[MODEL]
 
 
-def lower(model: Model, options: BuildOptions, longest: int) -> Lowered:
-    """Trace a model and run the target's passes on its graphs; `longest` is the most tokens of a sequence."""
+def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGroups = lambda slot: None) -> Lowered:
+    """Trace a model and run the target's passes on its graphs; `longest` is the most tokens of a sequence.
+
+    `find_groups` returns the groups of slots that the checkpoint stores in 4-bit integers.
+    """
     spec = model.spec
     choices = Choices(
         rings=find_rings(spec, model.shared_inputs, longest),
@@ -40,6 +44,7 @@ def lower(model: Model, options: BuildOptions, longest: int) -> Lowered:
         decodes=spec.topology != "encoder",
         quantization=options.quantization,
         cache=options.cache,
+        find_groups=find_groups,
     )
     graphs = assemble(model)
     for graph in graphs.values():

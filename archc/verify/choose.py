@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from archc.archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
-from archc.compiler.weights.checkpoint.folder import read_folder_config
+from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
+from archc.compiler.weights.packings.detect import unpack
+from archc.compiler.weights.packings.packing import PackedWeights
 from archc.plan import Manifest
 from archc.verify.references import Reference
 from archc.verify.torch_reference import TorchReference
@@ -22,7 +24,7 @@ def choose_reference(
 
     Otherwise return archc's torch graph in float32, and a note with the reason.
     """
-    config = read_folder_config(folder) or {}
+    config = read_checkpoint_config(folder) or {}
     notes: list[str] = []
     model_class = find_class(config)
     if find_spec("transformers") is None:
@@ -38,6 +40,16 @@ def choose_reference(
         model_class = None
     if model_class is not None:
         try:
+            weights = unpack(open_weights(folder), folder)
+            if isinstance(weights, PackedWeights) and weights.packing == "MXFP4":
+                notes.append("the checkpoint's weights are stored quantized (MXFP4); transformers dequantizes them")
+                return TransformersReference(model_class, folder, dequantize=True), notes
+            if isinstance(weights, PackedWeights):
+                notes.append(
+                    f"the checkpoint's weights are stored quantized ({weights.packing}); the reference has them as "
+                    "archc widens them, because transformers has no float32 product with them on a CPU"
+                )
+                return TransformersReference(model_class, folder, weights), notes
             return TransformersReference(model_class, folder), notes
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -54,9 +66,8 @@ def _is_unchanged(bound: BoundSpec, manifest: Manifest, config: dict[str, Any], 
         shipped = None
     try:
         if shipped is None or shipped.family != bound.family:
-            shipped = own.bind(
-                config, ignore_config=ignore_config
-            )  # a user's own spec, without an original to compare with
+            # A user's own spec, without an original to compare with.
+            shipped = own.bind(config, ignore_config=ignore_config)
     except ArchspecError:
         return False
     return _is_equal(shipped, bound)

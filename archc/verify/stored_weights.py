@@ -38,13 +38,15 @@ Slots = Mapping[str, torch.Tensor]
 class _Use:
     """Integers and their scales, as one node reads them.
 
-    A scale belongs to a block of a row, or without `blocks` to an output channel of a transposed matrix.
+    A scale belongs to a block of a row, or without `blocks` to an output channel of a transposed matrix; `zeros` are
+    the zero points of 4-bit blocks, two in a byte.
     """
 
     values: str
     scales: str
     bits: int = 8
     blocks: bool = True
+    zeros: str = ""
 
 
 def load_stored(plan: Plan, slots: Slots) -> WeightCheck | None:
@@ -119,7 +121,11 @@ class _Tensors:
         if use.bits == 4:
             integers = np.stack([integers & 15, integers >> 4], -1)
         rows, blocks = integers.shape[:2]
-        numbers = integers.reshape(rows, blocks, -1).astype(np.float32) - 2 ** (use.bits - 1)
+        middle: Any = 2 ** (use.bits - 1)
+        if use.zeros:
+            packed = self.read(use.zeros)
+            middle = np.stack([packed & 15, packed >> 4], -1).reshape(rows, -1)[:, :blocks, None].astype(np.float32)
+        numbers = integers.reshape(rows, blocks, -1).astype(np.float32) - middle
         steps = np.broadcast_to(scales.reshape(rows, blocks, 1), numbers.shape)
         return (numbers * steps).reshape(rows, -1), np.abs(steps).reshape(rows, -1)
 
@@ -141,15 +147,16 @@ def _uses(graph: onnx.GraphProto, tensors: _Tensors) -> Iterator[_Use]:
         sizes = {attribute.name: attribute.i for attribute in node.attribute}
         match node.op_type:
             case "MatMulNBits":
-                use = _Use(find(node, 1), find(node, 2), sizes.get("bits", 4))
+                use = _Use(find(node, 1), find(node, 2), sizes.get("bits", 4), zeros=find(node, 3))
             case "GatherBlockQuantized":
                 use = _Use(find(node, 0), find(node, 2), sizes.get("bits", 4))
             case "MatMulIntegerToFloat":
                 use = _Use(find(node, 1), find(node, 3), blocks=False)
             case _:
                 continue
-        # The fourth input of the others is a zero point, which archc stores none of.
-        if use.values and use.scales and (not use.blocks or not find(node, 3)):
+        # The fourth input of the others is a zero point, which archc stores for 4-bit products only.
+        has_zeros = use.blocks and bool(find(node, 3))
+        if use.values and use.scales and (not has_zeros or (use.zeros and use.bits == 4)):
             yield use
 
 

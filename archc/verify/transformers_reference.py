@@ -9,18 +9,31 @@ from typing import Any
 
 import torch
 
+from archc.compiler.weights.checkpoint.weights import Weights
 from archc.verify.references import Floats, to_numpy
 
 
 class TransformersReference:
-    """A class of transformers in float32 with eager attention, loaded from a checkpoint folder."""
+    """A class of transformers in float32 with eager attention, loaded from a checkpoint folder.
 
-    def __init__(self, model_class: Any, folder: Path) -> None:
+    With `weights`, these are loaded in place of the folder's files, as of a checkpoint that is not quantized; with
+    `dequantize`, transformers dequantizes the folder's.
+    """
+
+    def __init__(
+        self, model_class: Any, folder: Path, weights: Weights | None = None, dequantize: bool = False
+    ) -> None:
         import transformers
 
+        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+        if weights is not None and hasattr(config, "quantization_config"):
+            del config.quantization_config
+        if dequantize:
+            config.quantization_config = dict(config.quantization_config, dequantize=True)
         model, loaded = model_class.from_pretrained(
-            folder,
-            config=model_class.config_class.from_pretrained(folder, local_files_only=True),
+            folder if weights is None else None,
+            config=config,
+            state_dict=None if weights is None else {name: weights.read(name) for name in weights.names()},
             dtype=torch.float32,
             attn_implementation="eager",
             local_files_only=True,

@@ -133,14 +133,10 @@ def _unread_keys(
         if isinstance(value, Mapping) and spec.reads_inside(key):
             yield from _unread_keys(spec, value, origin, model, f"{key}.")
             continue
-        if key == "quantization_config":
-            message = "quantized checkpoints are not supported"
-            hint = "use the checkpoint in float16, bfloat16 or float32"
-        else:
-            message = f"the spec '{spec.family}' does not read this key (value {format_value(value)})"
-            candidate = did_you_mean(key, spec.read & spec.names.config.keys())
-            hint = f"if it does not affect the computation, add --ignore-config {shlex.quote(key)}"
-            hint = join_hints(candidate, f"{hint}, or list it under `ignore_config:`")
+        message = f"the spec '{spec.family}' does not read this key (value {format_value(value)})"
+        candidate = did_you_mean(key, spec.read & spec.names.config.keys())
+        hint = f"if it does not affect the computation, add --ignore-config {shlex.quote(key)}"
+        hint = join_hints(candidate, f"{hint}, or list it under `ignore_config:`")
         yield Problem(origin, 0, 0, clip(key), message, hint)
 
 

@@ -46,6 +46,8 @@ NEUTRAL_KEYS: Mapping[str, tuple[str, ...]] = {
         "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "exponential_decay_length_penalty",
         "remove_invalid_values", "suppress_tokens", "begin_suppress_tokens", "force_bos_token_to_be_generated",
     ),
+    # The stored form of weights, which is checked where a checkpoint is opened.
+    "storage": ("quantization_config", "compression_config"),
     # Lengths of the training data, and of caches that a library allocates; `context` of a spec is the limit.
     "lengths": (
         "model_max_length", "max_sequence_length", "max_seq_len", "max_seq_length", "seq_length", "n_ctx",

@@ -88,7 +88,7 @@ def stream_weights(stored: Sequence[Stored], slots: Slots, sink: Sink, listener:
     position, total = 0, total_bytes(stored)
     for _, items in groupby(stored, key=lambda item: item.weight.slots):
         members = list(items)
-        group = Group([item.weight for item in members], slots.open)
+        group = Group([item.weight for item in members], slots.open, slots.open_stored)
         for item in members:
             listener.progress(item.tensor.name, position, total)
             sink.write(memoryview(bytes(item.tensor.offset - position)))

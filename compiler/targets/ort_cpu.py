@@ -47,7 +47,11 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
     standard: dict[str, Lowering] = {"Swish": quick_gelu}
     if choices.quantization is not None:
         int4 = choices.quantization == "int4"
-        weights = Int4Products(stored_rows.linear) if int4 else QuantizedWeights(8, CPU, stored_rows.linear)
+        weights = (
+            Int4Products(stored_rows.linear, find_groups=choices.find_groups)
+            if int4
+            else QuantizedWeights(8, CPU, stored_rows.linear)
+        )
         lowerings["Linear"], standard["Gather"] = weights.linear, weights.lookup
     return (
         UseRings(choices.rings),

@@ -18,6 +18,7 @@ from archc.compiler.passes.clean import Clean, DropInnerAxisNames
 from archc.compiler.passes.fuse_norms import FuseNorms
 from archc.compiler.passes.greedy_output import GreedyOutput
 from archc.compiler.targets.target import Choices, Target
+from archc.compiler.weights.formats.format import Bits
 
 
 def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
@@ -35,7 +36,8 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
     }
     standard: dict[str, Lowering] = {"Swish": swish}
     if choices.quantization is not None:
-        weights = QuantizedWeights(8 if choices.quantization == "int8" else 4, CUDA, portable.linear)
+        bits: Bits = 8 if choices.quantization == "int8" else 4
+        weights = QuantizedWeights(bits, CUDA, portable.linear, choices.find_groups)
         lowerings["Linear"], standard["Gather"] = weights.linear, weights.lookup
     return (
         Lower(lowerings, standard),

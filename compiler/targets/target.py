@@ -9,6 +9,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from archc.compiler.contract.rings import Rings
+from archc.compiler.weights.formats.stored_blocks import FindGroups
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Choices:
     quantization: str | None = None
     #: KV-cache quantization: one of the target's `caches`, or None.
     cache: str | None = None
+    #: The groups of slots that the checkpoint stores in 4-bit integers.
+    find_groups: FindGroups = lambda slot: None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 from archc.compiler.weights.formats.format import QuantizedMatrix, QuantizedTensor
+from archc.compiler.weights.formats.stored_blocks import StoredBlocks
 from archc.compiler.weights.lazy import RowSource, WeightTensor, join_rows
 
 OpenSlot = Callable[[str], Tensor | RowSource]
+
+
+def _not_stored(slot: str) -> RowSource:
+    raise ValueError(f"{slot} is not stored in groups of integers")
 
 
 class Group:
@@ -21,8 +26,10 @@ class Group:
     group are not kept.
     """
 
-    def __init__(self, tensors: Sequence[WeightTensor], open_slot: OpenSlot) -> None:
-        self._open = open_slot
+    def __init__(
+        self, tensors: Sequence[WeightTensor], open_slot: OpenSlot, open_stored: OpenSlot = _not_stored
+    ) -> None:
+        self._open, self._open_stored = open_slot, open_stored
         self._roles: dict[QuantizedMatrix, list[str]] = {}
         self._kept: dict[tuple[QuantizedMatrix, str], Tensor] = {}
         for part in (part for tensor in tensors for part in tensor.in_parts()):
@@ -48,4 +55,5 @@ class Group:
 
     def _float32(self, matrix: QuantizedMatrix) -> Iterator[Tensor]:
         for part in matrix.weight.in_parts():
-            yield from part.blocks(self.rows(part), torch.float32)
+            open_slot = self._open_stored if isinstance(matrix.format, StoredBlocks) else self._open
+            yield from part.blocks(join_rows([open_slot(slot) for slot in part.slots]), torch.float32)

@@ -12,6 +12,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from archc.compiler.modules.mlp.experts import Experts
+from archc.compiler.weights.formats.stored_blocks import StoredGroups
 from archc.compiler.weights.lazy import RowSource
 
 
@@ -29,6 +30,12 @@ class Slots(Protocol):
 
     def read(self, name: str) -> Tensor:
         """Return a slot's tensor."""
+
+    def find_groups(self, name: str) -> StoredGroups | None:
+        """Return the groups of a slot that is stored in 4-bit integers; None for any other slot."""
+
+    def open_stored(self, name: str) -> RowSource:
+        """Return the rows of a slot with groups: integers [K], scales [G] and zero points [G] each."""
 
 
 def parameter_slots(model: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from archc.compiler.weights.checkpoint.reader import Checkpoint
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from archc.archspec import BoundSpec, load_spec
 from archc.compiler.build import bind
 from archc.compiler.modules.model import Model, meta_model
+from archc.compiler.weights.checkpoint.containers import open_weights
 from archc.compiler.weights.checkpoint.folder import read_folder_config
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.slots import slot_shapes
@@ -43,7 +43,7 @@ def respell(folder: Path, change: Callable[[str], str]) -> None:
 
 def read(bound: BoundSpec, model: Model, folder: Path) -> dict[str, Tensor]:
     """Return every slot's tensor."""
-    reader = map_checkpoint(bound, model, Checkpoint(folder), folder)
+    reader = map_checkpoint(bound, model, open_weights(folder), folder)
     return {slot: reader.read(slot) for slot in slot_shapes(model)}
 
 
@@ -68,7 +68,7 @@ def test_names_without_the_prefix_of_the_base_model(family: str, tmp_path: Path)
     before = read(bound, model, tmp_path)
     found = bound.weights.find("embedding.tokens.weight") or bound.weights.find("embedding.tokens")
     assert found is not None
-    tokens = next(name for name in Checkpoint(tmp_path).names() if name.endswith(tuple(found[-1])))
+    tokens = next(name for name in open_weights(tmp_path).names() if name.endswith(tuple(found[-1])))
     base = tokens.partition(".")[0] + "." if tokens.count(".") > 1 else ""
     respell(tmp_path, lambda name: name.removeprefix(base))
     assert_equal(read(bound, model, tmp_path), before)
@@ -85,7 +85,7 @@ def test_a_shared_tensor_under_each_of_its_names(family: str, tmp_path: Path) ->
             assert found is not None
             if other is None:
                 continue
-            (stored,) = {name for name in Checkpoint(tmp_path / case.name).names() if name.endswith(tuple(found[-1]))}
+            (stored,) = {name for name in open_weights(tmp_path / case.name).names() if name.endswith(tuple(found[-1]))}
             respell(tmp_path / case.name, lambda name, old=stored, new=other[-1][0]: new if name == old else name)  # type: ignore[misc]
             assert_equal(read(bound, model, tmp_path / case.name), before)
             break

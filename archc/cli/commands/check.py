@@ -68,9 +68,9 @@ def _check(name: str, overrides: list[str], ignore_config: list[str]) -> list[st
 
 def _check_folder(name: str, overrides: list[str], ignore_config: list[str]) -> list[str]:
     from archc.compiler.build import bind
-    from archc.compiler.weights.checkpoint.folder import read_folder_config
+    from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
 
-    bound = bind(name, read_folder_config(Path(name)), None, overrides, ignore_config)
+    bound = bind(name, read_checkpoint_config(Path(name)), None, overrides, ignore_config)
     return [f"ok: {bound.family} ({name})", f"  config.json: {_summarize(bound, name)}"]
 
 

@@ -57,12 +57,14 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
     from archc.compiler.modules.model import meta_model
     from archc.compiler.weights.checkpoint.containers import open_weights
     from archc.compiler.weights.checkpoint.names import map_checkpoint
+    from archc.compiler.weights.packings.detect import unpack
     from archc.compiler.weights.slots import slot_shapes
 
     model = meta_model(bound)
     sources: dict[str, str] = {}
     if checkpoint is not None:
-        resolution = map_checkpoint(bound, model, open_weights(checkpoint), checkpoint).resolution
+        weights = unpack(open_weights(checkpoint), checkpoint)
+        resolution = map_checkpoint(bound, model, weights, checkpoint).resolution
         sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
     parameters = parameter_count(model)
     return Listing(

@@ -21,6 +21,7 @@ from archc.compiler.lowerings.linear.quantized_rows import integer_product, may_
 from archc.compiler.weights.formats.blocks import BlockFormat, block_size
 from archc.compiler.weights.formats.channels import ChannelFormat
 from archc.compiler.weights.formats.format import Bits
+from archc.compiler.weights.formats.stored_blocks import FindGroups, StoredBlocks
 from archc.compiler.weights.lazy import WeightTensor
 
 
@@ -60,8 +61,10 @@ CUDA = Kernels(False, False, 0, frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT1
 class QuantizedWeights:
     """Lowers products and lookups whose weight can be quantized; `otherwise` lowers the other products."""
 
-    def __init__(self, bits: Bits, kernels: Kernels, otherwise: Lowering) -> None:
-        self.bits, self.kernels, self.otherwise = bits, kernels, otherwise
+    def __init__(
+        self, bits: Bits, kernels: Kernels, otherwise: Lowering, find_groups: FindGroups = lambda slot: None
+    ) -> None:
+        self.bits, self.kernels, self.otherwise, self.find_groups = bits, kernels, otherwise, find_groups
         self._tables: dict[ir.Graph, set[ir.Value]] = {}
 
     def linear(self, node: ir.Node, op: GraphBuilder) -> Results:
@@ -112,7 +115,11 @@ class QuantizedWeights:
         return value in self._tables[op.graph]
 
     def blocks(self, op: GraphBuilder, value: ir.Value, weight: WeightTensor) -> BlockWeight:
-        """Return a weight in blocks of a row."""
+        """Return a weight in blocks of a row; a product's are those of the checkpoint, if it stores such blocks."""
+        if self.bits == 4 and not self.is_table(op, value):
+            stored = StoredBlocks.of(weight, self.find_groups)
+            if stored is not None:
+                return BlockWeight(weight, stored)
         block = block_size(weight.sizes[1])
         assert block is not None
         two_level = self.kernels.two_level and self.bits == 4 and not self.is_table(op, value)
@@ -127,7 +134,7 @@ class QuantizedWeights:
             node.inputs[0],
             blocks.initializer(op, "integers"),
             blocks.initializer(op, "scales"),
-            None,
+            blocks.initializer(op, "zeros") if "zeros" in blocks.format.parts(blocks.weight) else None,
             None,
             inside,
             K=columns,

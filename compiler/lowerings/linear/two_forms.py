@@ -21,6 +21,7 @@ from archc.compiler.lowerings.driver import Lowering, Results
 from archc.compiler.lowerings.linear.portable import bias_of
 from archc.compiler.lowerings.linear.quantized import CPU, BlockWeight, QuantizedWeights
 from archc.compiler.lowerings.linear.quantized_rows import QuantizedRows, integer_product, may_be_empty, quantize_rows
+from archc.compiler.weights.formats.stored_blocks import FindGroups
 
 # Unpacking costs as much as it saves at about 130 rows with AMX; other processors save less a row.
 MANY_ROWS = 256
@@ -39,8 +40,10 @@ class _Choice:
 class Int4Products(QuantizedWeights):
     """Lowers products with int4 weights on the CPU; all that read one activation are under one If."""
 
-    def __init__(self, otherwise: Lowering, least: int = _WORTH_IT) -> None:
-        super().__init__(4, CPU, otherwise)
+    def __init__(
+        self, otherwise: Lowering, least: int = _WORTH_IT, find_groups: FindGroups = lambda slot: None
+    ) -> None:
+        super().__init__(4, CPU, otherwise, find_groups)
         self.least = least
         self._choices: dict[ir.Graph, _Choice] = {}
 

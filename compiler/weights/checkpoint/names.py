@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -13,8 +13,11 @@ from archc.archspec import BoundSpec
 from archc.archspec.weights.resolve import Resolution
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.weights import Weights
-from archc.compiler.weights.lazy import RowSource
-from archc.compiler.weights.slots import slot_shapes
+from archc.compiler.weights.formats.format import QuantizedTensor
+from archc.compiler.weights.formats.stored_blocks import StoredBlocks, StoredGroups
+from archc.compiler.weights.lazy import RowSource, WeightTensor
+from archc.compiler.weights.packings.packing import PackedWeights
+from archc.compiler.weights.slots import Slots, slot_shapes
 from archc.compiler.weights.steps import Select, apply_steps, is_rowwise, shape_after
 
 # Tensors of more bytes are read a range of rows at a time.
@@ -57,6 +60,18 @@ class SlotReader:
             return apply_steps([self.weights.read(tensor, first.index) for tensor in names], steps[1:])
         return apply_steps([self.weights.read(tensor) for tensor in names], steps)
 
+    def find_groups(self, name: str) -> StoredGroups | None:
+        """Return the groups of a slot that is stored in 4-bit integers, row by row as the slot is; else None."""
+        source = self.resolution.sources[name]
+        if not isinstance(self.weights, PackedWeights) or source.steps:
+            return None
+        return self.weights.find_groups(source.names[0])
+
+    def open_stored(self, name: str) -> RowSource:
+        """Return the rows of a slot with groups: integers [K], scales [G] and zero points [G] each."""
+        assert isinstance(self.weights, PackedWeights)
+        return self.weights.open_stored(self.resolution.sources[name].names[0])
+
     def _check_shape(self, name: str) -> None:
         source, expected = self.resolution.sources[name], list(self.slots[name])
         tensors = ", ".join(f"'{tensor}' {list(self.weights.shape(tensor))}" for tensor in source.names)
@@ -69,6 +84,29 @@ class SlotReader:
                 f"{name}: the spec expects shape {expected}, but {tensors} of the checkpoint becomes {shape}; use the "
                 "config of this checkpoint, or correct the spec"
             )
+
+
+def describe_widened(slots: Slots, tensors: Iterable[WeightTensor]) -> str | None:
+    """Return a sentence on the packed weights of a checkpoint that a plan's tensors do not hold as they are stored."""
+    if not isinstance(slots, SlotReader) or not isinstance(packed := slots.weights, PackedWeights):
+        return None
+    parts = [part for tensor in tensors for part in tensor.in_parts()]
+    stored = {
+        name
+        for part in parts
+        if isinstance(part, QuantizedTensor) and isinstance(part.matrix.format, StoredBlocks)
+        for slot in part.slots
+        for name in slots.resolution.sources[slot].names
+    }
+    used = {name for part in parts for slot in part.slots for name in slots.resolution.sources[slot].names}
+    widened = [name for name in packed.packed if name in used - stored]
+    if not widened:
+        return None
+    others = f", {len(stored)} go over as they are stored" if stored else ""
+    return (
+        f"{len(widened)} weights are stored quantized ({packed.packing}) and are widened{others}; their accuracy is "
+        "that of the checkpoint, whatever the plan's dtype"
+    )
 
 
 def tied_slots(model: torch.nn.Module) -> dict[str, str]:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
+from archc.compiler.weights.lazy import RowSource
+
 _STANDARD_DEVIATION = 0.02  # Radford et al. 2019
 
 
@@ -38,6 +40,13 @@ class RandomWeights:
             return torch.ones(shape)
         generator = torch.Generator().manual_seed(_hash(name, self.seed))
         return torch.randn(shape, generator=generator) * _STANDARD_DEVIATION
+
+    def find_groups(self, name: str) -> None:
+        """Return None: random weights are not stored in groups of integers."""
+
+    def open_stored(self, name: str) -> RowSource:
+        """Raise ValueError: no slot has groups."""
+        raise ValueError(f"{name} is not stored in groups of integers")
 
 
 def _hash(name: str, seed: int) -> int:
