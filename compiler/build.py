@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from archc.archspec import BoundSpec, detect_spec, load_spec
+from archc.archspec.binding.longest import longest_sequence
 from archc.compiler.contract import inputs_outputs
 from archc.compiler.errors import BuildError
 from archc.compiler.lower import lower
@@ -147,9 +148,14 @@ def bind(
 
 
 def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:
-    """Return the maximum sequence length of the plan. Raises BuildError if it exceeds the model's context length."""
-    if max_seq_len is not None and not 1 <= max_seq_len <= spec.context:
-        raise BuildError(f"--max-seq-len {max_seq_len}: expected 1 to {spec.context}, the context length of this model")
+    """Return the maximum sequence length of the plan: by default the context length.
+
+    Raises BuildError if it exceeds the length that the model's positions allow.
+    """
+    longest = longest_sequence(spec)
+    if max_seq_len is not None and not 1 <= max_seq_len <= longest:
+        kind = "the context length" if longest == spec.context else "the longest sequence for the positions"
+        raise BuildError(f"--max-seq-len {max_seq_len}: expected 1 to {longest}, {kind} of this model")
     return max_seq_len or spec.context
 
 

@@ -13,6 +13,7 @@ import pytest
 from archc.archspec import detect_spec, load_spec
 from archc.compiler.build import build
 from archc.plan.reader import Plan
+from archc.runtime.text.json_file import JsonTokenizer
 from archc.runtime.text.tokenizer import Tokenizer
 from tests.compiler.text import families
 from tests.compiler.text.families import IDENTITY, train_pieces, write_config, write_ranks
@@ -257,7 +258,8 @@ def test_rwkv_has_turns(tmp_path: Path) -> None:
     build(folder, random=0, out=folder / "engine.plan")
     plan = Plan(folder / "engine.plan")
     template = plan.read("tokenizer/chat_template.jinja").decode()
-    tokenizer = Tokenizer(b'{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}', {}, template)
+    definition = b'{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}'
+    tokenizer = Tokenizer(JsonTokenizer(definition), {}, template)
     messages = [MESSAGES[0], {"role": "assistant", "content": " lazy\r\ndog\n\nx "}, MESSAGES[2]]
     assert (
         tokenizer.chat(messages)

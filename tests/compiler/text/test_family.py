@@ -12,6 +12,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors
 
 from archc.archspec.vocabulary import Text, Whitespace
 from archc.compiler.text.family import text_files
+from archc.runtime.text.json_file import JsonTokenizer
 from archc.runtime.text.tokenizer import Tokenizer
 
 MESSAGE = [{"role": "user", "content": "ab"}]
@@ -42,7 +43,9 @@ def write_own(folder: Path, post_processor: processors.PostProcessor | None = No
 def tokenizer_of(files: dict[str, bytes]) -> Tokenizer:
     """Return the runtime's tokenizer of a plan's files."""
     template = files["chat_template.jinja"].decode() if "chat_template.jinja" in files else None
-    return Tokenizer(files["tokenizer.json"], json.loads(files.get("tokenizer_config.json", b"{}")), template)
+    return Tokenizer(
+        JsonTokenizer(files["tokenizer.json"]), json.loads(files.get("tokenizer_config.json", b"{}")), template
+    )
 
 
 def converted(folder: Path, text: Text, *overridden: str) -> tuple[Tokenizer, tuple[int, ...]]:

@@ -1,0 +1,32 @@
+"""The longest sequence that a model's position encodings allow."""
+
+from __future__ import annotations
+
+from archc.archspec.binding.bound_spec import BoundSpec
+from archc.archspec.vocabulary import Alibi, DynamicScaling, Layer, LinearScaling, NoPosition, RelativeBuckets, Rope
+from archc.archspec.vocabulary.position import YarnScaling
+
+NO_LIMIT = 2**20
+
+
+def longest_sequence(spec: BoundSpec) -> int:
+    """Return the most tokens that every layer's positions allow, at least `context`; NO_LIMIT is the largest result.
+
+    Relative, ALiBi and dynamically scaled positions have no limit; that of YaRN and linear scaling is factor × trained
+    length.
+    """
+    return max(spec.context, min(NO_LIMIT, *(_limit(layer, spec.context) for layer in set(spec.layers))))
+
+
+def _limit(layer: Layer, context: int) -> int:
+    position = layer.position
+    if isinstance(position, Alibi | RelativeBuckets | NoPosition):
+        return NO_LIMIT
+    scaling = position.scaling if isinstance(position, Rope) else None
+    if isinstance(scaling, DynamicScaling):
+        return NO_LIMIT
+    if isinstance(scaling, LinearScaling):
+        return int(scaling.factor * context)
+    if isinstance(scaling, YarnScaling):
+        return int(scaling.factor * scaling.original_max_position_embeddings)
+    return context
