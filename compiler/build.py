@@ -29,8 +29,8 @@ from archc.compiler.weights.checkpoint.folder import (
     Source,
     is_checkpoint,
     open_source,
-    special_tokens,
 )
+from archc.compiler.weights.checkpoint.generation import special_tokens
 from archc.compiler.weights.checkpoint.hub import names_repository
 from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
@@ -107,6 +107,8 @@ def build(
         warn(f"{checkpoint}: {note}")
     graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
+    for text in tokens.warnings:
+        warn(text)
     tokens = tokens.with_stop(stop, bound.embedding.vocab)
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
     manifest.builder.update(describe_adapters(merged))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from archc.archspec import BoundSpec
+from archc.archspec import vocabulary as words
 from archc.compiler.contract.ports import MODEL, Contract, describe
 from archc.compiler.contract.rings import find_rings, longest_call
 from archc.compiler.modules.model import Model
@@ -48,5 +50,21 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
     for graph in graphs.values():
         for graph_pass in options.target.passes(choices):
             graph_pass(graph)
-    limits = Limits(max_seq_len=longest, max_call=longest_call(spec), vocab_size=spec.embedding.vocab)
+    limits = Limits(
+        max_seq_len=longest,
+        max_call=longest_call(spec),
+        vocab_size=spec.embedding.vocab,
+        token_types=spec.embedding.token_types,
+        reread_past=_trained_length(spec),
+    )
     return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits)
+
+
+def _trained_length(spec: BoundSpec) -> int | None:
+    """Return the length past which LongRoPE reads a sequence again with its long list; None if it never does."""
+    ropes = [
+        layer.position for layer in spec.layers if isinstance(layer.position, words.Rope) and layer.position.reread
+    ]
+    scalings = [rope.scaling for rope in ropes]
+    lengths = [item.original_max_position_embeddings for item in scalings if isinstance(item, words.LongRopeScaling)]
+    return min(lengths, default=None)

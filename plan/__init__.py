@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from archc.plan.engine_section import Engine, Profile
 from archc.plan.errors import PlanError
+from archc.plan.generation import GenerationDefaults
 from archc.plan.manifest import (
     FORMAT,
     Encoder,
@@ -32,6 +33,7 @@ __all__ = [
     "Engine",
     "Entry",
     "EntryStream",
+    "GenerationDefaults",
     "Input",
     "Limits",
     "Manifest",

@@ -14,6 +14,7 @@ from archc.plan.axes import SOURCE
 from archc.plan.dtypes import DTYPES, DTypeName
 from archc.plan.engine_section import ENGINE_TARGETS, Engine, Name, Section
 from archc.plan.errors import PlanError
+from archc.plan.generation import GenerationDefaults
 
 FORMAT = 1
 """The version of the format that archc writes, and the newest that it reads."""
@@ -106,11 +107,17 @@ class Tensor(Section, frozen=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """The maximum tokens of a sequence (or source) and of one call (None: no limit), and the number of token ids."""
+    """The maximum tokens of a sequence (or source) and of one call (None: no limit), and the numbers of ids and types.
+
+    `token_types` is None without that input, and in plans of older versions.
+    A sequence that grows past `reread_past` tokens is read again from its beginning (LongRoPE; None: never).
+    """
 
     max_seq_len: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     max_call: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     vocab_size: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    token_types: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    reread_past: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
 
 
 class Prefix(Section, frozen=True):
@@ -182,6 +189,7 @@ class Manifest(Section, frozen=True, kw_only=True):
     encoder: Encoder | None = None
     limits: Limits
     tokens: Tokens = Tokens()
+    generation: GenerationDefaults | None = None
     prefix: Prefix | None = None
     engine: Engine | None = None
     tensors: tuple[Tensor, ...] = ()
@@ -221,6 +229,8 @@ class Manifest(Section, frozen=True, kw_only=True):
         self._check_encoder()
         if any(token >= self.limits.vocab_size for token in (*self.tokens.start, *self.tokens.never)):
             raise ValueError("tokens: expected ids of the vocabulary in `start` and `never`")
+        if self.generation is not None and max(self.generation.token_ids, default=0) >= self.limits.vocab_size:
+            raise ValueError("generation: expected ids of the vocabulary")
         if self.limits.max_call is None and any(state.kind == "ring" for state in self.state):
             raise ValueError("limits.max_call: expected a number for a plan with ring buffers, got null")
         self._check_engine()

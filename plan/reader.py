@@ -44,6 +44,7 @@ class Plan:
             ) from None
         try:
             self._lock = Lock()  # threads share one file position
+            self._opened = _stamp(self._file.fileno())
             self._spans = read_directory(self._file, str(self.path))
             self.manifest = parse_manifest(self.read(MANIFEST), str(self.path))
             sizes = {name: span.size for name, span in self._spans.items() if name != MANIFEST}
@@ -160,6 +161,18 @@ class Plan:
         if (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
             raise PlanError(f"{self.path}: the plan file was replaced during loading; load it again")
 
+    def check_content(self) -> None:
+        """Raise PlanError if the open file was written since it was opened, by its size and time; not after `close`.
+
+        The runtime maps the weights, so that a file that is overwritten in place changes them, and a shorter one ends
+        the process at the first page that is missing.
+        """
+        if not self._file.closed and _stamp(self._file.fileno()) != self._opened:
+            raise PlanError(
+                f"{self.path}: the plan file was overwritten while it is in use; replace plans by a new file (as "
+                "archc build does), and load it again"
+            )
+
     def _truncated(self, name: str) -> PlanError:
         return PlanError(f"{self.path}: {name} ends early: the file was truncated while it was open; copy it again")
 
@@ -225,3 +238,9 @@ def check_tensors(manifest: Manifest, sizes: Mapping[str, int], where: str) -> N
                 f"{where}: tensor {tensor.name!r} ends at byte {tensor.offset + tensor.bytes} of {WEIGHTS}, "
                 f"which has {size} bytes; build the plan again"
             )
+
+
+def _stamp(descriptor: int) -> tuple[int, int]:
+    """Return size and modification time of an open file."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns

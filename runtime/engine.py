@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,19 @@ from archc.runtime.backends import open_backend
 from archc.runtime.backends.base import Backend
 from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
 from archc.runtime.errors import EngineError, PromptError
-from archc.runtime.generation.decode import OnToken, TokenSource, token_source
-from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.generation.batch import Batch
+from archc.runtime.generation.decode import OnToken
+from archc.runtime.generation.options import SamplingOptions, merge_options
 from archc.runtime.generation.result import Generation, LoadTiming, TextStream, Timing
-from archc.runtime.generation.row import Row
-from archc.runtime.generation.sampling import Floats, Sampler
+from archc.runtime.generation.sampling import Floats
 from archc.runtime.generation.sequences import Sequences
+from archc.runtime.generation.settings import choose_settings, forced_start
 from archc.runtime.inputs.feeds import Feeder
 from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
 from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncoderRunner, check_decoder_ids
+from archc.runtime.text.detokenizer import Detokenizer
 from archc.runtime.text.tokenizer import Tokenizer
 
 
@@ -104,6 +106,7 @@ class Engine:
 
         An encoder-decoder requires `source`, ids as those of `encode`.
         """
+        self.plan.check_content()
         family = self.manifest.family
         if self._encoder is None and source is not None:
             raise PromptError(f"source: not supported by {family}, which is not an encoder-decoder; leave it out")
@@ -140,33 +143,37 @@ class Engine:
     def generate(
         self,
         ids: IdsLike,
-        max_new_tokens: int = 16,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
         seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        stop_token_ids: Sequence[int] = (),
+        stop: str | Sequence[str] | None = None,
+        stop_token_ids: Sequence[int] | None = None,
         ignore_eos: bool = False,
         on_token: OnToken | None = None,
         decoder_ids: IdsLike | None = None,
+        **keywords: Any,
     ) -> list[list[int]]:
-        """Return the new token ids of each row; see `SamplingOptions` for the options and `run` for the rest."""
-        options = SamplingOptions(
-            max_new_tokens,
-            temperature,
-            top_k,
-            top_p,
-            min_p,
-            repetition_penalty,
-            seed,
-            stop,
-            stop_token_ids,
-            ignore_eos,
-        )
-        return self.run(ids, options, on_token=on_token, decoder_ids=decoder_ids).ids
+        """Return the new token ids of each row; see `SamplingOptions` for all options and `run` for the rest."""
+        return self.run(
+            ids,
+            on_token=on_token,
+            decoder_ids=decoder_ids,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+            stop=stop,
+            stop_token_ids=stop_token_ids,
+            ignore_eos=ignore_eos,
+            **keywords,
+        ).ids
 
     def run(
         self,
@@ -175,17 +182,20 @@ class Engine:
         *,
         on_token: OnToken | None = None,
         decoder_ids: IdsLike | None = None,
+        defaults: bool = True,
         **keywords: Any,
     ) -> Generation:
         """Generate from int ids [batch, seq] or ragged rows; return token ids, finish reasons and timing.
 
-        The keywords are the fields of `SamplingOptions`, an alternative to `options`.
+        The keywords are the fields of `SamplingOptions`, an alternative to `options`. An option that is None has the
+        plan's default, or with `defaults=False` its neutral value.
         For an encoder-decoder, `ids` are the source and the output continues `decoder_ids`, as in `logits`.
-        `on_token(row, id)` is called for each token as it is chosen, before a stop string removes it.
+        `on_token(row, id)` is called for each token as it is chosen, before a stop string removes it; with several
+        beams, at the end.
         Raises PromptError for ids that do not fit, and for a prompt of the plan's maximum length.
         """
-        options = _sampling_options(options, keywords)
-        return self._start(ids, options, on_token, decoder_ids, has_text=bool(options.stop_strings)).run()
+        options = merge_options(options, keywords)
+        return self._start(ids, options, on_token, decoder_ids, defaults, has_text=bool(options.stop_strings)).run()
 
     def stream(
         self,
@@ -197,6 +207,7 @@ class Engine:
         options: SamplingOptions | None = None,
         on_token: OnToken | None = None,
         decoder_ids: IdsLike | None = None,
+        defaults: bool = True,
         **keywords: Any,
     ) -> TextStream:
         """Return an iterator over the text that continues `prompt`: text, or ids.
@@ -206,9 +217,11 @@ class Engine:
         output. The other options are those of `run`.
         Raises PromptError for invalid arguments at once, not at the first piece.
         """
-        options = _sampling_options(options, keywords)
+        options = merge_options(options, keywords)
         ids = self._encode_prompt(prompt, chat, parse_special)
-        generation = self._start(ids, options, on_token, decoder_ids, has_text=True, show_special=show_special)
+        generation = self._start(
+            ids, options, on_token, decoder_ids, defaults, has_text=True, show_special=show_special
+        )
         if len(generation.ids) != 1:
             raise PromptError(f"stream: expected one prompt, got {len(generation.ids)}; use generate for several")
         return TextStream(generation)
@@ -236,6 +249,7 @@ class Engine:
         options: SamplingOptions,
         on_token: OnToken | None,
         decoder_ids: IdsLike | None,
+        defaults: bool,
         has_text: bool,
         show_special: bool = False,
     ) -> Generation:
@@ -245,30 +259,31 @@ class Engine:
                 f"{self.manifest.family}: generation is not supported for an encoder; use engine.encode or "
                 "engine.logits"
             )
-        prompts, lengths = self._decoder_prompts(ids, decoder_ids)
+        settings = choose_settings(self.manifest, options, defaults)
+        start = forced_start(self.manifest, settings) if decoder_ids is None else ()
+        prompts, lengths = self._decoder_prompts(ids, decoder_ids, start)
         limit = self.manifest.limits.max_seq_len
         if lengths.max() >= limit:
             raise PromptError(
                 f"prompt {int(lengths.argmax())}: expected fewer than {limit} tokens, the plan's maximum, got "
                 f"{lengths.max()}; shorten it, or build with a larger --max-seq-len"
             )
-        tokens = self.manifest.tokens
-        eos = frozenset(() if options.ignore_eos else tokens.eos)
-        stop_ids = frozenset(map(int, options.stop_token_ids))
+        # A plan without a tokenizer has no text, so the default stop strings cannot match.
+        has_text = has_text or bool(settings.stop and self.tokenizer is not None)
         tokenizer = self._require_tokenizer() if has_text else None
-        rows, samplers = list[Row](), list[Sampler]()
-        for index, length in enumerate(lengths.tolist()):
-            prompt = prompts[index, :length].tolist()
-            samplers.append(Sampler(options, self.vocab_size, prompt, index, tokens.never))
+
+        def detokenizer(prompt: Sequence[int]) -> Detokenizer | None:
             # The answer of an encoder-decoder does not continue the text of its start tokens.
             before = prompt if self._encoder is None else ()
-            detokenizer = tokenizer.stream(before, show_special) if tokenizer is not None else None
-            budget = min(int(options.max_new_tokens), limit - length)
-            rows.append(Row(budget, eos, stop_ids, detokenizer, options.stop_strings))
-        source = ids if self._encoder is not None else None
+            return tokenizer.stream(before, show_special) if tokenizer is not None else None
 
-        def open_source() -> TokenSource:
-            return token_source(self.sequences(len(rows), source=source), samplers)
+        source = ids if self._encoder is not None else None
+        sources = [row[row >= 0].tolist() for row in as_rows(source, "ids")] if source is not None else None
+        forced = int(len(start) > 1)
+        batch = Batch(settings, prompts, limit, self.manifest.tokens.eos, sources, forced, detokenizer)
+
+        def open_steps() -> Iterator[list[str]]:
+            return batch.steps(self.sequences(len(prompts), source=source), on_token)
 
         consumed = prompts if source is None else as_rows(source, "ids")
         timing: Timing = {
@@ -278,14 +293,21 @@ class Engine:
             "prefill_s": 0.0,
             "decode_s": 0.0,
         }
-        return Generation(open_source, prompts, rows, timing, on_token)
+        return Generation(open_steps, batch.rows, timing)
 
-    def _decoder_prompts(self, ids: IdsLike, decoder_ids: IdsLike | None) -> tuple[Ints, Ints]:
-        """Return the decoder's prompts, int64 [batch, seq], and the length of each; validate the source as well."""
+    def _decoder_prompts(
+        self, ids: IdsLike, decoder_ids: IdsLike | None, start: Sequence[int] = ()
+    ) -> tuple[Ints, Ints]:
+        """Return the decoder's prompts, int64 [batch, seq], and the length of each; validate the source as well.
+
+        Without `decoder_ids`, the prompts of an encoder-decoder are `start`, by default the plan's start tokens.
+        """
         if self._encoder is None:
             self._reject_decoder_ids(decoder_ids)
             return check_ids(ids, self.manifest.limits)
         source, _ = check_ids(ids, self._encoder.limits)
+        if decoder_ids is None and start:
+            decoder_ids = [list(start)] * len(source)
         return check_decoder_ids(decoder_ids, len(source), self.manifest)
 
     def _reject_decoder_ids(self, decoder_ids: IdsLike | None) -> None:
@@ -300,12 +322,13 @@ class Engine:
                 f"{self.manifest.family}: {role} is not supported for topology {self.manifest.topology!r}; use "
                 "engine.logits or engine.generate"
             )
+        self.plan.check_content()
         output = self.manifest.output(role)
         if output is None:
             available = ", ".join(item.role for item in self.manifest.outputs)
             raise PromptError(f"{self.manifest.family}: the plan has no output of role {role}; it has {available}")
         padded, lengths = check_ids(ids, self.manifest.limits)
-        types = check_token_types(token_type_ids, padded, self._has_token_types)
+        types = check_token_types(token_type_ids, padded, self._has_token_types, self.manifest.limits.token_types)
         batch, seq = padded.shape
         count = seq if role == "logits" else 0
         positions = np.broadcast_to(np.arange(count), (batch, count))
@@ -321,10 +344,3 @@ class Engine:
                 "tokenizer.json"
             )
         return self.tokenizer
-
-
-def _sampling_options(options: SamplingOptions | None, keywords: Mapping[str, object]) -> SamplingOptions:
-    """Return the options of a call; raise PromptError for unknown keywords, or keywords next to `options`."""
-    if options is not None and keywords:
-        raise PromptError(f"{min(keywords)}: not supported together with `options`; pass one or the other")
-    return options or SamplingOptions.from_keywords(keywords)

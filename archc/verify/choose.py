@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def choose_reference(
     config = read_checkpoint_config(folder) or {}
     notes: list[str] = []
     model_class = find_class(config)
+    if find_spec("transformers") is None:
+        notes.append(
+            "transformers is not installed, so archc is compared with its own torch graph; for an independent "
+            "reference, pip install transformers"
+        )
     if model_class is not None and not _is_unchanged(bound, manifest, config, ignore_config):
         notes.append(
             "the plan differs from the checkpoint's config (by --set, or --size), so "

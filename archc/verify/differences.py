@@ -53,16 +53,27 @@ def find_divergence(
     tie: float,
     start: Ids | None = None,
     never: Sequence[int] = (),
+    reread_past: int | None = None,
+    in_steps: bool = False,
 ) -> Divergence | None:
     """Return the first greedy token that differs, or None; logits closer than twice `tie` are a tie.
 
     One call of the reference is enough: up to the first difference both have read the same tokens, so the largest
-    logits over the plan's tokens are the reference's own greedy choices.
+    logits over the plan's tokens are the reference's own greedy choices. If the rotation of a token depends on the
+    length of its call, tokens up to `reread_past` come from a call of their own (LongRoPE), or with `in_steps` each
+    token from a call over the reference's cache (dynamic NTK).
     """
     if not tokens:
         return None
     if start is None:
-        logits = reference.outputs([*ids, *tokens[:-1]])["logits"][len(ids) - 1 :]
+        texts = [*ids, *tokens[:-1]]
+        if in_steps:
+            logits = reference.steps(ids, tokens[:-1])
+        else:
+            logits = reference.outputs(texts)["logits"]
+            if reread_past is not None and len(ids) <= reread_past < len(texts):
+                logits = np.concatenate((reference.outputs(texts[:reread_past])["logits"], logits[reread_past:]))
+            logits = logits[len(ids) - 1 :]
     else:
         logits = reference.outputs(ids, [*start, *tokens[:-1]])["logits"][len(start) - 1 :].copy()
         logits[:, list(never)] = -np.inf

@@ -38,6 +38,8 @@ def plan_tokens(engine: Engine, rows: list[Ids], answers: list[Ids], new_tokens:
             rows,
             max_new_tokens=new_tokens,
             ignore_eos=True,
+            bad_words_ids=[[token] for token in engine.manifest.tokens.never],
+            defaults=False,
             on_token=lambda row, token: written[row].append(token),
             decoder_ids=[start] * len(rows) if start is not None else None,
         )

@@ -24,6 +24,13 @@ class Reference(Protocol):
         """
         ...
 
+    def steps(self, ids: Sequence[int], tokens: Sequence[int]) -> Floats:
+        """Return the logits [1 + n, vocab] after the prompt, and after each of n more tokens, read with a cache.
+
+        Raises NotImplementedError if the reference keeps no cache.
+        """
+        ...
+
 
 def to_numpy(value: torch.Tensor) -> Floats:
     """Return the first row of a batch as float32."""

@@ -54,6 +54,10 @@ class TorchReference:
         result = _call(self._model, self._manifest.inputs, answer, states, len(ids))
         return self._by_role(result) | {"hidden_states": to_numpy(read.hidden_states)}
 
+    def steps(self, ids: Sequence[int], tokens: Sequence[int]) -> Floats:
+        """Raise NotImplementedError, because the torch graph keeps no cache."""
+        raise NotImplementedError
+
     @staticmethod
     def _by_role(result: Outputs) -> dict[str, Floats]:
         values = {"logits": result.logits, "hidden_states": result.hidden_states, "pooled": result.pooled}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,17 @@ class TransformersReference:
             "pooled": getattr(result, "pooler_output", None),
         }
         return {role: to_numpy(value) for role, value in values.items() if value is not None}
+
+    @torch.no_grad()
+    def steps(self, ids: Sequence[int], tokens: Sequence[int]) -> Floats:
+        """Return the logits [1 + n, vocab] after the prompt, and after each of n more tokens, read with a cache."""
+        from transformers import DynamicCache
+
+        # The class remembers the longest length of its calls in dynamic rotary frequencies.
+        model, cache = copy.deepcopy(self._model), DynamicCache()
+        calls = [list(ids), *([token] for token in tokens)]
+        logits = [model(torch.tensor([call]), past_key_values=cache, use_cache=True).logits[:, -1] for call in calls]
+        return to_numpy(torch.stack(logits, dim=1))
 
 
 def find_class(config: dict[str, Any]) -> Any:

@@ -78,7 +78,7 @@ class LongRopeScaling(Section):
     """LongRoPE: one divisor per frequency, from the long list if the sequence exceeds the trained length, else from the
     short list (Ding et al. 2024; Phi-3).
 
-    Each call selects the list by the length at its end; cached keys keep their rotation.
+    Each call selects the list by the length at its end; cached keys keep their rotation, unless `reread` is set.
     """
 
     kind: Literal["longrope"] = "longrope"
@@ -114,6 +114,9 @@ class Rope(Section):
         "half", description="half: dimension i rotates with i + r/2. interleaved: dimension 2i rotates with 2i + 1."
     )
     scaling: RopeScaling = Field(default_factory=NoScaling, description="Context extension of the frequencies.")
+    reread: bool = Field(
+        False, description="With longrope, read a sequence again when generation passes the trained length (Phi-3)."
+    )
 
 
 class BlockRope(Section):

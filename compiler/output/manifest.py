@@ -14,7 +14,7 @@ from archc.compiler.modules.model import Model
 from archc.compiler.options import BuildOptions
 from archc.compiler.output.tensorrt.profiles import needs_two_tokens
 from archc.compiler.output.tensorrt.sections import EngineBuilder
-from archc.compiler.weights.checkpoint.folder import SpecialTokens
+from archc.compiler.weights.checkpoint.generation import SpecialTokens
 from archc.plan import Encoder, Limits, Manifest, Prefix, Tokens
 from archc.plan.manifest import Tensor
 
@@ -53,6 +53,7 @@ def describe(
         engine=engine,
         limits=lowered.limits,
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
+        generation=tokens.generation if spec.topology != "encoder" else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
         tensors=tuple(tensors),
         parameters=parameter_count(model),
@@ -70,5 +71,9 @@ def _describe_encoder(spec: BoundSpec, lowered: Lowered) -> Encoder | None:
     return Encoder(
         inputs=tuple(contract.inputs),
         outputs=tuple(contract.outputs),
-        limits=Limits(max_seq_len=spec.encoder.context, vocab_size=spec.encoder.embedding.vocab),
+        limits=Limits(
+            max_seq_len=spec.encoder.context,
+            vocab_size=spec.encoder.embedding.vocab,
+            token_types=spec.encoder.embedding.token_types,
+        ),
     )

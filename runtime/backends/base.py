@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -81,6 +82,10 @@ class Backend(Protocol):
 
     def grown(self, buffer: Buffer, axis: int, size: int) -> Buffer:
         """Return a copy of `buffer` with `axis` padded with zeros to `size`."""
+        ...
+
+    def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> Buffer:
+        """Return a buffer with these rows of the first axis, int64 [n]: `buffer` itself, changed, if n is its size."""
         ...
 
     def bind(self, state: Sequence[Binding]) -> Call:

@@ -38,6 +38,7 @@ class Greedy:
 
     def append(self, ids: Ints) -> None:
         """Append tokens to all rows."""
+        ids = self._sequences.restart(ids, [sampler.tokens for sampler in self._samplers])
         self._tokens, self._logits = self._sequences.append_greedily(ids)
 
     def choose(self, row: int) -> int:
@@ -54,6 +55,7 @@ class Sampled:
 
     def append(self, ids: Ints) -> None:
         """Append tokens to all rows."""
+        ids = self._sequences.restart(ids, [sampler.tokens for sampler in self._samplers])
         self._logits = self._sequences.append(ids)
 
     def choose(self, row: int) -> int:

@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Self, TypedDict
 
-from archc.runtime.generation.decode import OnToken, TokenSource, decode
 from archc.runtime.generation.row import FinishReason, Row
-from archc.runtime.inputs.prompts import Ints
 
 
 class LoadTiming(TypedDict):
@@ -36,15 +34,13 @@ class Generation:
 
     def __init__(
         self,
-        open_source: Callable[[], TokenSource],
-        prompts: Ints,
+        open_steps: Callable[[], Iterator[list[str]]],
         rows: Sequence[Row],
         timing: Timing,
-        on_token: OnToken | None = None,
     ) -> None:
         self._rows = rows
         self.timing = timing
-        self._steps = _timed_steps(open_source, prompts, rows, timing, on_token)
+        self._steps = _timed_steps(open_steps, rows, timing)
 
     @property
     def ids(self) -> list[list[int]]:
@@ -74,16 +70,16 @@ class Generation:
 
 
 def _timed_steps(
-    open_source: Callable[[], TokenSource], prompts: Ints, rows: Sequence[Row], timing: Timing, on_token: OnToken | None
+    open_steps: Callable[[], Iterator[list[str]]], rows: Sequence[Row], timing: Timing
 ) -> Generator[list[str]]:
-    """Yield the steps of `decode` and record their timing.
+    """Yield the steps of a decode loop and record their timing.
 
     This is no method, because a generator with a reference to its owner would keep abandoned caches alive.
     """
     begin = time.perf_counter()
     prefilled: float | None = None
     try:
-        for texts in decode(open_source(), prompts, rows, on_token):
+        for texts in open_steps():
             prefilled = prefilled or time.perf_counter()
             yield texts
     finally:

@@ -1,106 +1,138 @@
 """Choice of the next token: greedy, or a draw from a filtered distribution.
 
-The order is that of the logits processors of transformers: repetition penalty, temperature, top-k, top-p, min-p.
+The order is that of transformers: the rules of `processors`, then temperature, top-k, top-p, min-p, typical, epsilon
+and eta.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.runtime.errors import NonFiniteLogitsError
-from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.errors import NonFiniteLogitsError, PromptError
+from archc.runtime.generation.processors import LogitsProcessor
+from archc.runtime.generation.settings import Settings
 
 Floats = NDArray[np.float32]
+Probabilities = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Filter = Callable[[Probabilities], Mask]
+"""From ascending probabilities, float64 [n], to the tokens that are kept, bool [n]."""
 
 
 class Sampler:
-    """Chooses the tokens of one row, and none of `excluded`.
+    """Chooses the tokens of one row; `tokens` are those so far, the prompt included.
 
     Each row has a random stream of its own, so that its tokens do not depend on the length of other rows.
     """
 
     def __init__(
-        self,
-        options: SamplingOptions,
-        vocab_size: int,
-        prompt: Sequence[int],
-        row: int = 0,
-        excluded: Sequence[int] = (),
+        self, settings: Settings, prompt: Sequence[int] = (), row: int = 0, processor: LogitsProcessor | None = None
     ) -> None:
-        self._options = options
-        self._random = np.random.default_rng(None if options.seed is None else [options.seed, row])
-        self._seen = np.zeros(vocab_size, np.bool_)
-        self._seen[np.asarray(prompt, np.int64)] = True
-        self._excluded = np.asarray(excluded, np.int64)
+        self._settings = settings
+        self._random = np.random.default_rng(None if settings.seed is None else [settings.seed, row])
+        self._processor = processor or LogitsProcessor(settings, len(prompt))
+        self.tokens = list(prompt)
 
     @property
     def is_argmax(self) -> bool:
         """Return whether every choice is the argmax of the unmodified logits."""
-        options = self._options
-        return options.temperature == 0 and options.repetition_penalty == 1 and not len(self._excluded)
+        return self._settings.temperature == 0 and not self._processor.changes
 
     def choose(self, logits: Floats) -> int:
         """Return the next token for float32 [vocab]; raise NonFiniteLogitsError if the maximum is not finite."""
-        options = self._options
-        if options.repetition_penalty != 1:
-            logits = penalize(logits, self._seen, options.repetition_penalty)
-        if len(self._excluded):
-            logits = logits.copy()
-            logits[self._excluded] = -np.inf
         best = int(logits.argmax())
-        _require_finite(logits[best])
-        return self._record(best if options.temperature == 0 else self._draw(logits))
+        require_finite(logits[best])
+        if self._processor.changes:
+            logits = self._processor(self.tokens, logits)
+            best = int(logits.argmax())
+            if logits[best] == -np.inf:
+                raise PromptError("the options leave no token to generate; remove a rule on tokens or n-grams")
+        return self._record(best if self._settings.temperature == 0 else self._draw(logits))
 
     def choose_argmax(self, token: int, logit: float) -> int:
         """Return `token`, the argmax that the graph computed; raise NonFiniteLogitsError unless `logit` is finite."""
-        _require_finite(logit)
+        require_finite(logit)
         return self._record(token)
 
     def _record(self, token: int) -> int:
-        self._seen[token] = True
+        self.tokens.append(token)
         return token
 
     def _draw(self, logits: Floats) -> int:
-        tokens, probabilities = distribution(logits, self._options)
+        tokens, probabilities = distribution(logits, self._settings)
         cumulative = np.cumsum(probabilities)
         point = self._random.random() * cumulative[-1]
         return int(tokens[np.searchsorted(cumulative, point, side="right")])
 
 
-def _require_finite(logit: float) -> None:
+def require_finite(logit: float) -> None:
+    """Raise NonFiniteLogitsError unless the largest logit is finite."""
     if not math.isfinite(logit):
         raise NonFiniteLogitsError(
             f"logits: expected finite values, got {logit} (activations overflowed); rebuild with --dtype float32"
         )
 
 
-def penalize(logits: Floats, seen: NDArray[np.bool_], penalty: float) -> Floats:
-    """Return float32 [vocab] with the repetition penalty applied to the tokens of `seen`, bool [vocab]."""
-    logits = logits.copy()
-    old = logits[seen]
-    logits[seen] = np.where(old > 0, old / penalty, old * penalty)
-    return logits
+def distribution(logits: Floats, settings: Settings, least: int = 1) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the tokens that the filters keep, int64 [n], and their probabilities, float64 [n], in ascending order.
 
-
-def distribution(logits: Floats, options: SamplingOptions) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the tokens that the filters keep, int64 [n], and their probabilities, float64 [n], in ascending order."""
+    Each filter keeps at least `least` tokens.
+    """
     tokens = np.arange(len(logits))
-    if 0 < options.top_k < len(logits):
+    if 0 < (top_k := max(settings.top_k, least) if settings.top_k else 0) < len(logits):
         # Ties with the k-th largest logit are kept, as in transformers.
-        threshold = np.partition(logits, -options.top_k)[-options.top_k]
+        threshold = np.partition(logits, -top_k)[-top_k]
         tokens = np.flatnonzero(logits >= threshold)
     order = np.argsort(logits[tokens], kind="stable")
     tokens = tokens[order]
     scores = logits[tokens].astype(np.float64)
-    probabilities = np.exp((scores - scores[-1]) / max(options.temperature, 1e-300))
+    probabilities = np.exp((scores - scores[-1]) / max(settings.temperature, 1e-300))
     probabilities /= probabilities.sum()
-    # Nucleus: a token is kept while more likely tokens sum to less than top_p. The most likely one is always kept.
-    keep = np.cumsum(probabilities) > 1 - options.top_p if options.top_p < 1 else np.ones(len(probabilities), np.bool_)
-    keep &= probabilities >= options.min_p * probabilities[-1]
-    keep[-1] = True
-    tokens, probabilities = tokens[keep], probabilities[keep]
-    return tokens, probabilities / probabilities.sum()
+    for keep in _filters(settings, least):
+        kept = keep(probabilities)
+        tokens, probabilities = tokens[kept], probabilities[kept]
+        probabilities = probabilities / probabilities.sum()
+    return tokens, probabilities
+
+
+def _filters(settings: Settings, least: int) -> list[Filter]:
+    """Return the filters in use, in their order."""
+    filters: list[Filter] = []
+    if settings.top_p < 1:
+        # A token is kept while more likely tokens sum to less than top_p.
+        filters.append(lambda values: _with_best(np.cumsum(values) > 1 - settings.top_p, least))
+    if settings.min_p > 0:
+        filters.append(lambda values: _with_best(values >= settings.min_p * values[-1], least))
+    if settings.typical_p < 1:
+        filters.append(lambda values: _typical(values, settings.typical_p, least))
+    if 0 < settings.epsilon_cutoff < 1:
+        filters.append(lambda values: _with_best(values >= settings.epsilon_cutoff, least))
+    if 0 < settings.eta_cutoff < 1:
+        filters.append(lambda values: _with_best(values >= _eta(values, settings.eta_cutoff), least))
+    return filters
+
+
+def _with_best(kept: Mask, least: int) -> Mask:
+    kept[-least:] = True
+    return kept
+
+
+def _typical(values: Probabilities, mass: float, least: int) -> Mask:
+    """Return the tokens whose information is nearest to the entropy, up to `mass` (Meister et al. 2023, section 5)."""
+    information = -np.log(np.maximum(values, 1e-300))
+    distance = np.abs(information - (values * information).sum())
+    order = np.argsort(distance, kind="stable")
+    last = min(int((np.cumsum(values[order]) < mass).sum()), len(values) - 1)
+    kept: Mask = distance <= distance[order[last]]
+    kept[order[:least]] = True
+    return kept
+
+
+def _eta(values: Probabilities, cutoff: float) -> float:
+    """Return the least probability of eta sampling, which falls with the entropy (Hewitt et al. 2022, section 4)."""
+    entropy = -(values * np.log(np.maximum(values, 1e-300))).sum()
+    return min(cutoff, math.sqrt(cutoff) * math.exp(-entropy))

@@ -52,7 +52,8 @@ class Sequences:
         self._fixed_capacity = backend.capacity
         self._logits = logits
         self._argmax = (manifest.output("next_token"), manifest.output("next_logit"))
-        self._source = source
+        self._source, self._source_rows = source, np.arange(batch)
+        self._backend, self._states = backend, manifest.state
         self._feeder = Feeder(manifest, backend.mask_length)
         cross = source.cross if source is not None else None
         self._cache = Cache(backend, manifest.state, batch, manifest.limits, capacity or 0, cross)
@@ -107,6 +108,32 @@ class Sequences:
     def reserve(self, slots: int) -> None:
         """Allocate cache slots for `slots` tokens per row at once, instead of growing to that size."""
         self._cache.reserve(slots)
+
+    def restart(self, ids: Ints, histories: Sequence[Sequence[int]]) -> Ints:
+        """Return the ids to append instead of `ids`, int64 [batch, 1], in plans that read long sequences again.
+
+        A row that `ids` take past the trained length of LongRoPE begins again with all its tokens, `histories`, so that
+        its cached keys are rotated by the long list as well, as in transformers' `generate`.
+        """
+        past = self._limits.reread_past
+        if past is None or any(state.kind == "fixed" for state in self._states):
+            return ids
+        passing = (self.lengths > 0) & (self.lengths <= past) & (self.lengths + (ids[:, 0] >= 0) > past)
+        if not passing.any():
+            return ids
+        self.lengths = np.where(passing, 0, self.lengths)
+        rows = [histories[row] if passing[row] else ids[row] for row in range(len(ids))]
+        return as_rows(rows, "ids")
+
+    def select(self, rows: Ints) -> None:
+        """Replace the sequences by those of `rows`, int64 [batch], which may repeat and leave out any."""
+        source_rows, source = self._source_rows[rows], None
+        if self._source is not None and not np.array_equal(source_rows, self._source_rows):
+            source = self._source = self._source.select(self._backend, rows)
+        self._source_rows, self.lengths = source_rows, self.lengths[rows]
+        if self._prefix is not None:
+            self._prefix.select(rows)
+        self._cache.select(rows, source.cross if source is not None else None)
 
     def _append(self, ids: Sequence[Sequence[int]] | Ints, outputs: Sequence[Output]) -> list[NDArray[Any]]:
         """Append tokens, and return the outputs at the last token of each row, [batch, …], in their storage types."""

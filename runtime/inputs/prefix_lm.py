@@ -33,6 +33,10 @@ class PrefixTracker:
             self.lengths[row] = end
             self.blanks[row] = _find(ids[row, :end], self._prefix.blanks, int(row), "marks the masked span")
 
+    def select(self, rows: Ints) -> None:
+        """Replace the sequences by those of `rows`, int64 [batch]."""
+        self.lengths, self.blanks = self.lengths[rows], self.blanks[rows]
+
     def positions(self, past: Ints, seq: int) -> Ints:
         """Return position and block position, int64 [batch, 2, seq] (Du et al. 2022, section 2.2).
 

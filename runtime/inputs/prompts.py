@@ -54,10 +54,11 @@ def check_values(padded: Ints, limits: Limits) -> None:
         )
 
 
-def check_token_types(token_types: IdsLike | None, ids: Ints, is_input: bool) -> Ints | None:
+def check_token_types(token_types: IdsLike | None, ids: Ints, is_input: bool, count: int | None = None) -> Ints | None:
     """Return token types, int64 [batch, seq], zero at pads of `ids`, or None.
 
-    Raises PromptError if their shape is not that of `ids`, or if the plan has no such input.
+    Raises PromptError if their shape is not that of `ids`, if one is not below `count` (unknown in older plans), or if
+    the plan has no such input.
     """
     if token_types is None:
         return None
@@ -65,7 +66,16 @@ def check_token_types(token_types: IdsLike | None, ids: Ints, is_input: bool) ->
         raise PromptError("token_type_ids is not supported by this plan; leave it out")
     types = as_rows(token_types, "token_type_ids")
     types = types[:, : ids.shape[1]] if (types[:, ids.shape[1] :] < 0).all() else types
-    if types.shape != ids.shape or ((types < 0) & (ids >= 0)).any():
+    if types.shape == ids.shape:
+        invalid = ((types < 0) | (types >= (count or 2**62))) & (ids >= 0)
+        if invalid.any():
+            row, column = (int(i) for i in np.argwhere(invalid)[0])
+            expected = "of at least 0" if count is None else f"from 0 to {count - 1}"
+            raise PromptError(
+                f"token_type_ids of {_row(ids, row)}, position {column}: expected a type {expected}, got "
+                f"{types[row, column]}"
+            )
+    else:
         raise PromptError(
             f"token_type_ids: expected one type for each id, shape {list(ids.shape)}, got {list(types.shape)}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.axes import CAPACITY, SOURCE, ring_axis, ring_slots
@@ -87,14 +88,37 @@ class Cache:
         rounded = min(-(-grown // _CAPACITY_STEP) * _CAPACITY_STEP, self._limit)
         self._resize(max(slots, rounded))
 
+    def select(self, rows: NDArray[np.int64], source: Mapping[str, Buffer] | None = None) -> None:
+        """Replace the sequences by those of `rows`, int64 [batch], which may repeat; `source` has new cross states."""
+        changed = len(rows) != self._batch or source is not None
+        self._batch, self._source = len(rows), source if source is not None else self._source
+        if not self.bindings:
+            return
+        self.bindings = [
+            self._selected(state, binding, rows) for state, binding in zip(self._states, self.bindings, strict=True)
+        ]
+        if changed:
+            self._bind()
+
+    def _selected(self, state: State, old: Binding, rows: NDArray[np.int64]) -> Binding:
+        if state.kind == "cross":
+            return Binding(state.input, None, self._source[state.input])
+        buffer, target = self._backend.select(old.buffer, rows), old.target
+        if target is not None and target.shape != buffer.shape:
+            target = self._allocate(state, self.capacity)
+        return Binding(state.input, state.output, buffer, target)
+
     def _resize(self, capacity: int) -> None:
         old: list[Binding | None] = [*self.bindings] or [None] * len(self._states)
         bindings = [self._binding(state, binding, capacity) for state, binding in zip(self._states, old, strict=True)]
         # The old buffers are replaced only now: if memory was insufficient, the sequences are unchanged.
         self.bindings, self.capacity = bindings, capacity
-        self._calls = (self._backend.bind(bindings),)
-        if any(binding.target is not None for binding in bindings):
-            self._calls += (self._backend.bind([_swapped(binding) for binding in bindings]),)
+        self._bind()
+
+    def _bind(self) -> None:
+        self._calls = (self._backend.bind(self.bindings),)
+        if any(binding.target is not None for binding in self.bindings):
+            self._calls += (self._backend.bind([_swapped(binding) for binding in self.bindings]),)
 
     def _binding(self, state: State, old: Binding | None, capacity: int) -> Binding:
         if state.kind == "cross":

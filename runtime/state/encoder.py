@@ -32,6 +32,11 @@ class EncodedSource:
     hidden_states: Floats
     cross: Mapping[str, Buffer]
 
+    def select(self, backend: Backend, rows: Ints) -> EncodedSource:
+        """Return the source with these rows, int64 [n], whose number differs from the present one."""
+        cross = {name: backend.select(buffer, rows) for name, buffer in self.cross.items()}
+        return EncodedSource(self.lengths[rows], self.hidden_states[rows], cross)
+
 
 class EncoderRunner:
     """The encoder's graph with its backend."""
@@ -49,7 +54,7 @@ class EncoderRunner:
     def run(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> EncodedSource:
         """Encode int ids [batch, seq] with -1 pads on the right; raise PromptError for ids that do not fit."""
         padded, lengths = check_ids(ids, self.limits)
-        types = check_token_types(token_type_ids, padded, self._has_token_types)
+        types = check_token_types(token_type_ids, padded, self._has_token_types, self.limits.token_types)
         batch, seq = padded.shape
         no_positions = np.zeros((batch, 0), np.int64)
         feeds = self._feeder.feeds(padded, np.zeros(batch, np.int64), lengths, no_positions, types)

@@ -70,7 +70,7 @@ def _clear_choices(built: Built, prompt: list[int]) -> list[int]:
     while len(ids) < begin + built.case.tokens:
         if built.is_encoder_decoder:
             logits = built.reference.outputs([ids], source=[prompt])["logits"][0, -1]
-        elif built.case.depends_on_calls:
+        elif built.case.depends_on_calls and built.engine.manifest.limits.reread_past is None:
             logits = built.reference.in_steps(ids, [begin, *[1] * (len(ids) - begin)])[-1]
         else:
             logits = built.reference.outputs([ids])["logits"][0, -1]

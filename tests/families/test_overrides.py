@@ -17,7 +17,7 @@ from archc.compiler.options import BuildOptions, choose_options
 from archc.compiler.output.manifest import describe
 from archc.compiler.output.weights_file import assign_offsets
 from archc.compiler.output.writing import serialize
-from archc.compiler.weights.checkpoint.folder import SpecialTokens
+from archc.compiler.weights.checkpoint.generation import SpecialTokens
 from archc.error import Error
 from archc.plan.manifest import encode_manifest, parse_manifest
 from tests.families.collection import cases_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -152,6 +153,10 @@ def test_token_types_reach_the_graph_and_must_match(encoder):
     for wrong in ([0, 0], [[0, 0, 0], [0, 0, 0]], [0, 0, 0, 0]):
         with pytest.raises(PromptError, match="expected one type for each id"):
             encoder.encode([1, 2, 3], token_type_ids=wrong)
+    for wrong in ([0, 2, 0], [0, -1, 0]):
+        message = rf"token_type_ids of the prompt, position 1: expected a type from 0 to 1, got {wrong[1]}"
+        with pytest.raises(PromptError, match=message):
+            encoder.encode([1, 2, 3], token_type_ids=wrong)
 
 
 def test_a_plan_without_tokenizer_takes_ids_only(tiny, tmp_path):
@@ -190,6 +195,33 @@ def test_a_link_to_a_plan_loads(decoder_path, tmp_path):
     link = tmp_path / "link.plan"
     link.symlink_to(decoder_path)
     assert runtime.load(link, threads=1).logits([1]).shape == (1, 1, 264)
+
+
+@pytest.mark.parametrize("change", ["overwritten", "truncated"])
+def test_a_plan_that_is_overwritten_in_use_is_an_error(tiny, tmp_path, change):
+    path = tiny.write(tmp_path / "p", with_tokenizer=False)
+    engine, data = runtime.load(path, threads=1), path.read_bytes()
+    engine.generate([1, 2], 2)
+    if change == "truncated":
+        os.truncate(path, len(data) - 4096)
+    else:
+        with path.open("r+b") as file:
+            file.write(data)
+        os.utime(path, ns=(0, 0))
+    for call in (lambda: engine.generate([1, 2], 2), lambda: engine.logits([1, 2]), lambda: engine.sequences(1)):
+        with pytest.raises(PlanError, match="the plan file was overwritten while it is in use; replace plans by a new"):
+            call()
+    engine.close()
+
+
+def test_a_plan_that_is_replaced_in_use_stays_loaded(tiny, tmp_path):
+    path = tiny.write(tmp_path / "p", with_tokenizer=False)
+    engine = runtime.load(path, threads=1)
+    expected = engine.generate([1, 2], 4)
+    path.unlink()
+    tiny.write(path, with_tokenizer=False)
+    assert engine.generate([1, 2], 4) == expected
+    engine.close()
 
 
 def test_after_close_everything_that_reads_the_plan_says_so(tiny, tmp_path):

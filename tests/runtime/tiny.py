@@ -204,7 +204,7 @@ class Tiny:
             "inputs": ins,
             "outputs": outs,
             "state": state,
-            "limits": {"max_seq_len": self.limit, "vocab_size": self.vocab},
+            "limits": {"max_seq_len": self.limit, "vocab_size": self.vocab} | ({"token_types": 2} if encoder else {}),
             "tokens": {"bos": None, "eos": [258], "pad": None},
             "tensors": listed,
             "parameters": sum(self.weights[name].size for name in names),

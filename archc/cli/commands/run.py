@@ -7,6 +7,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archc.cli.commands.generation_options import (
+    BadWordsIds,
+    BeginSuppressTokens,
+    EarlyStopping,
+    EncoderNoRepeatNgramSize,
+    EncoderRepetitionPenalty,
+    EpsilonCutoff,
+    EtaCutoff,
+    ExponentialDecayLengthPenalty,
+    ForcedBosTokenId,
+    ForcedEosTokenId,
+    IgnoreEos,
+    LengthPenalty,
+    MaxLength,
+    MaxNewTokens,
+    MinLength,
+    MinNewTokens,
+    MinP,
+    NoDefaults,
+    NoRepeatNgramSize,
+    NumBeams,
+    RenormalizeLogits,
+    RepetitionPenalty,
+    Seed,
+    SequenceBias,
+    Stop,
+    StopToken,
+    SuppressTokens,
+    Temperature,
+    TopK,
+    TopP,
+    TypicalP,
+    check_sampling,
+    option_name,
+    parse_bias,
+    parse_decay,
+    parse_early_stopping,
+    set_length,
+)
 from archc.cli.commands.options import Json, Plan, Threads, check_text, parse_ids
 from archc.cli.console import UsageError, note, write_json, write_text
 from archc.runtime.errors import EngineError
@@ -16,9 +55,7 @@ if TYPE_CHECKING:
     from archc.runtime.generation.result import Timing
     from archc.runtime.generation.row import FinishReason
 
-NEW_TOKENS = 128
 _STDIN_LIMIT = 64 << 20
-_SAMPLING = ("top_k", "top_p", "min_p", "seed")
 
 
 def run_command(
@@ -35,39 +72,37 @@ def run_command(
     show_special: Annotated[
         bool, typer.Option("--show-special", help="Show special tokens of the output in its text.")
     ] = False,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option("--max-new-tokens", min=1, metavar="N", help=f"Maximum new tokens. Default: {NEW_TOKENS}."),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option("--temperature", metavar="T", help="Sampling temperature; 0 (default) is greedy decoding."),
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option("--top-k", metavar="K", help="Top-k sampling: the K most probable tokens.")
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option("--top-p", metavar="P", help="Nucleus sampling: smallest set of tokens with total probability P."),
-    ] = None,
-    min_p: Annotated[
-        float | None,
-        typer.Option("--min-p", metavar="P", help="Keep tokens with probability ≥ P × the maximum."),
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None,
-        typer.Option("--repetition-penalty", metavar="R", help="Repetition penalty; above 1 penalizes used tokens."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Seed of sampling.")] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option("--stop", metavar="TEXT", help="Stop sequence (not included in the output). Repeatable."),
-    ] = None,
-    stop_token: Annotated[
-        list[int] | None,
-        typer.Option("--stop-token", metavar="ID", help="Stop token (not included in the output). Repeatable."),
-    ] = None,
-    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop at end-of-sequence tokens.")] = False,
+    max_new_tokens: MaxNewTokens = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    stop_token: StopToken = None,
+    ignore_eos: IgnoreEos = False,
+    typical_p: TypicalP = None,
+    epsilon_cutoff: EpsilonCutoff = None,
+    eta_cutoff: EtaCutoff = None,
+    encoder_repetition_penalty: EncoderRepetitionPenalty = None,
+    no_repeat_ngram_size: NoRepeatNgramSize = None,
+    encoder_no_repeat_ngram_size: EncoderNoRepeatNgramSize = None,
+    min_new_tokens: MinNewTokens = None,
+    max_length: MaxLength = None,
+    min_length: MinLength = None,
+    bad_words_ids: BadWordsIds = None,
+    sequence_bias: SequenceBias = None,
+    suppress_tokens: SuppressTokens = None,
+    begin_suppress_tokens: BeginSuppressTokens = None,
+    forced_bos_token_id: ForcedBosTokenId = None,
+    forced_eos_token_id: ForcedEosTokenId = None,
+    exponential_decay_length_penalty: ExponentialDecayLengthPenalty = None,
+    num_beams: NumBeams = None,
+    length_penalty: LengthPenalty = None,
+    early_stopping: EarlyStopping = None,
+    renormalize_logits: RenormalizeLogits = None,
+    no_defaults: NoDefaults = False,
     decoder_ids: Annotated[
         str | None,
         typer.Option("--decoder-ids", metavar="1,2,3", help="Decoder prompt for encoder-decoder models."),
@@ -77,7 +112,8 @@ def run_command(
 ) -> None:
     """Generate text from a prompt.
 
-    Streams the text to stdout. A plan without a tokenizer requires --ids and prints ids. An encoder's plan prints a
+    The checkpoint's generation settings are the defaults of all options; `archc inspect` shows them. Streams the text
+    to stdout. A plan without a tokenizer requires --ids and prints ids. An encoder's plan prints a
     summary of its outputs. --json prints prompt_ids, output_ids, text (null without a tokenizer), finish and timing;
     for an encoder also hidden_states, logits and pooled, as far as the plan has them.
     """
@@ -92,11 +128,32 @@ def run_command(
         "stop": [check_text(text, "--stop") for text in stop or ()],
         "stop_token_ids": stop_token,
         "ignore_eos": ignore_eos or None,
+        "typical_p": typical_p,
+        "epsilon_cutoff": epsilon_cutoff,
+        "eta_cutoff": eta_cutoff,
+        "encoder_repetition_penalty": encoder_repetition_penalty,
+        "no_repeat_ngram_size": no_repeat_ngram_size,
+        "encoder_no_repeat_ngram_size": encoder_no_repeat_ngram_size,
+        "min_new_tokens": min_new_tokens,
+        "max_length": max_length,
+        "min_length": min_length,
+        "bad_words_ids": [parse_ids(text, "--bad-words-ids") for text in bad_words_ids or ()],
+        "sequence_bias": [parse_bias(text) for text in sequence_bias or ()],
+        "suppress_tokens": suppress_tokens,
+        "begin_suppress_tokens": begin_suppress_tokens,
+        "forced_bos_token_id": forced_bos_token_id,
+        "forced_eos_token_id": forced_eos_token_id,
+        "exponential_decay_length_penalty": parse_decay(exponential_decay_length_penalty),
+        "num_beams": num_beams,
+        "length_penalty": length_penalty,
+        "early_stopping": parse_early_stopping(early_stopping),
+        "renormalize_logits": renormalize_logits,
         "show_special": show_special or None,
         "decoder_ids": parse_ids(decoder_ids, "--decoder-ids") if decoder_ids is not None else None,
+        "defaults": False if no_defaults else None,
     }
-    options = {name: value for name, value in options.items() if value not in (None, [])}
-    _check_options(prompt, ids, chat, special, options)
+    options = {name: value for name, value in options.items() if value is not None and value != []}
+    _check_prompt(prompt, ids, chat, special)
     parsed_ids = parse_ids(ids) if ids is not None else None
     text = None if prompt is None else _read_stdin() if prompt == "-" else check_text(prompt, "--prompt")
 
@@ -110,7 +167,8 @@ def run_command(
         return
     if show_special and engine.tokenizer is None:
         raise UsageError("--show-special has no effect, because this plan has no tokenizer; remove it")
-    options.setdefault("max_new_tokens", NEW_TOKENS)
+    check_sampling(engine.manifest, options)
+    set_length(engine.manifest, options)
     if as_json:
         write_json(_generate(engine, prompt_ids, options))
     elif engine.tokenizer is not None:
@@ -119,8 +177,8 @@ def run_command(
         _stream_ids(engine, prompt_ids, options)
 
 
-def _check_options(prompt: str | None, ids: str | None, chat: bool, special: bool, options: dict[str, Any]) -> None:
-    """Raise UsageError for options that contradict each other or have no effect."""
+def _check_prompt(prompt: str | None, ids: str | None, chat: bool, special: bool) -> None:
+    """Raise UsageError for no prompt, two of them, or options that have no effect on it."""
     if prompt is not None and ids is not None:
         raise UsageError("--prompt and --ids contradict each other; remove one")
     if prompt is None and ids is None:
@@ -131,10 +189,6 @@ def _check_options(prompt: str | None, ids: str | None, chat: bool, special: boo
         raise UsageError("--special has no effect on --ids; pass text with --prompt")
     if special and chat:
         raise UsageError("--special contradicts --chat, in which special tokens of a message are text; remove one")
-    if not options.get("temperature"):
-        for name in _SAMPLING:
-            if name in options:
-                raise UsageError(f"--{name.replace('_', '-')} has no effect on greedy decoding; add --temperature 1")
 
 
 def _read_stdin() -> str:
@@ -220,8 +274,9 @@ def _generate(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) ->
 
 def _run_encoder(engine: Engine, prompt_ids: list[int], options: dict[str, Any], as_json: bool) -> None:
     for name in options:
-        option = "stop-token" if name == "stop_token_ids" else name.replace("_", "-")
-        raise UsageError(f"--{option} has no effect, because {engine.manifest.family} is an encoder; remove it")
+        raise UsageError(
+            f"{option_name(name)} has no effect, because {engine.manifest.family} is an encoder; remove it"
+        )
     functions = {"hidden_states": engine.encode, "logits": engine.logits, "pooled": engine.pooled}
     results = {output.role: functions[output.role](prompt_ids)[0] for output in engine.manifest.outputs}
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from archc.cli.console import columns
@@ -20,6 +21,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         f"maximum length {limits['max_seq_len']:,} tokens, vocabulary {limits['vocab_size']:,}; "
         f"bos {_ids(tokens['bos'])}, eos {_ids(tokens['eos'])}, pad {_ids(tokens['pad'])}",
         *_encoder_lines(plan),
+        *_generation_lines(plan),
         *_engine_lines(plan),
         "built with " + ", ".join(f"{name} {text}" for name, text in plan["builder"].items()),
         "",
@@ -57,6 +59,20 @@ def _encoder_lines(plan: dict[str, Any]) -> list[str]:
         f"source: maximum length {limits['max_seq_len']:,} tokens, vocabulary {limits['vocab_size']:,}; "
         f"decoder start {_ids(tokens['start'])}, never generated {_ids(tokens['never'])}"
     ]
+
+
+def _generation_lines(plan: dict[str, Any]) -> list[str]:
+    """Return the plan's generation defaults, the settings of the checkpoint."""
+    settings = plan["generation"]
+    if not settings:
+        return []
+    return ["generation defaults: " + ", ".join(f"{name} {_setting(value)}" for name, value in settings.items())]
+
+
+def _setting(value: object) -> str:
+    """Return a setting as JSON, without spaces, and at most 60 characters of it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _engine_lines(plan: dict[str, Any]) -> list[str]:

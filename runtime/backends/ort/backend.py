@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from archc.error import install_hint
 from archc.plan.reader import ENCODER, MODEL, Plan
 from archc.runtime.backends.base import Binding, Buffer
@@ -14,7 +17,7 @@ from archc.runtime.backends.ort.call import OrtCall
 from archc.runtime.backends.ort.graph_check import check_graph
 from archc.runtime.backends.ort.package import PROVIDERS, first_line, import_onnxruntime
 from archc.runtime.backends.prepack import Prepack
-from archc.runtime.backends.threads import usable_cores
+from archc.runtime.backends.threads import choose_threads
 from archc.runtime.errors import BackendError, EngineError, PlanError
 
 _MASK_STEP = 256  # keys: lengths of masks in captured steps are multiples, so that few graphs are captured
@@ -30,10 +33,8 @@ class OrtBackend:
 
     def __init__(self, plan: Plan, threads: int | None, prepack: Prepack, graph: str, cuda_graph: bool) -> None:
         provider, self.device, extra = PROVIDERS[plan.manifest.target]
-        if threads is not None and threads < 1:
-            raise EngineError(f"threads: expected at least 1, or None for one per physical core, got {threads}")
         self.prepacked = _is_packed(plan, prepack, self.device)
-        self.threads = threads or usable_cores()
+        self.threads = choose_threads(threads)
         ort = import_onnxruntime(extra)
         if provider not in ort.get_available_providers():
             raise BackendError(
@@ -101,6 +102,11 @@ class OrtBackend:
         host = aligned_zeros(shape, buffer.dtype)
         host[(slice(None),) * axis + (slice(buffer.shape[axis]),)] = buffer.read()
         return OrtBuffer(host, buffer.dtype, self.device)
+
+    def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> OrtBuffer:
+        """Return a buffer with these rows of the first axis: `buffer` itself, changed, if their number is the same."""
+        assert isinstance(buffer, OrtBuffer)
+        return buffer.select(rows)
 
     def bind(self, state: Sequence[Binding]) -> OrtCall:
         """Return a call that keeps its state in these buffers."""

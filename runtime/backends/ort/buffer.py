@@ -21,7 +21,7 @@ class OrtBuffer:
     def __init__(self, host: NDArray[Any], dtype: str, device: str) -> None:
         ort = import_module("onnxruntime")
 
-        self.dtype, self.shape = dtype, host.shape
+        self.dtype, self.shape, self.device = dtype, host.shape, device
         self.value = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(host, DTYPES[dtype].onnx)
         if device != "cpu":
             on_host, onnx_type = self.value, DTYPES[dtype].onnx
@@ -33,6 +33,22 @@ class OrtBuffer:
     def address(self) -> int:
         """Return the device address of its first byte."""
         return int(self.value.data_ptr())
+
+    def select(self, rows: NDArray[np.int64]) -> OrtBuffer:
+        """Return a buffer with these rows of the first axis: this one, changed, if their number is the same."""
+        old = self.read()
+        if len(rows) != self.shape[0]:
+            host = aligned_zeros((len(rows), *self.shape[1:]), self.dtype)
+            np.take(old, rows, axis=0, out=host)
+            return OrtBuffer(host, self.dtype, self.device)
+        moved = np.flatnonzero(rows != np.arange(len(rows)))
+        if self.host is not None:
+            self.host[moved] = self.host[rows[moved]]
+        elif len(moved):
+            ort = import_module("onnxruntime")
+            on_host = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(old[rows], DTYPES[self.dtype].onnx)
+            self.value.update_inplace(on_host)
+        return self
 
     def read(self) -> NDArray[Any]:
         """Return the contents in their storage type: a view on the CPU, a copy elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
@@ -76,6 +77,21 @@ class TensorRtBackend:
         raise EngineError(
             f"cache: expected at most {self.capacity} slots, got {size}; build with a larger --max-seq-len"
         )
+
+    def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> DeviceBuffer:
+        """Return a buffer with these rows of the first axis: `buffer` itself, changed, if their number is the same."""
+        assert isinstance(buffer, DeviceBuffer)
+        row_bytes = math.prod(buffer.shape[1:]) * buffer.itemsize
+        host = np.empty((buffer.shape[0], row_bytes), np.uint8)
+        with self.lock:
+            self.gpu.download(host, buffer.address)
+            self.gpu.synchronize()
+            selected = np.ascontiguousarray(host[rows])
+            if len(rows) != buffer.shape[0]:
+                buffer = DeviceBuffer(self.gpu, (len(rows), *buffer.shape[1:]), buffer.itemsize)
+            self.gpu.upload(buffer.address, selected)
+            self.gpu.synchronize()
+        return buffer
 
     def bind(self, state: Sequence[Binding]) -> TensorRtCall:
         """Return a call that keeps its state in these buffers."""

@@ -86,6 +86,20 @@ def test_generations_are_those_of_the_cpu(gpu, plans):
     engine.close()
 
 
+@pytest.mark.parametrize("target", ["tensorrt", "cuda"])
+def test_beams_are_those_of_the_cpu(gpu, plans, monkeypatch, target):
+    cpu = runtime.load(plans[0])
+    options = {"decoder_ids": [[7]]} if cpu.manifest.encoder is not None else {}
+    expected = cpu.generate(PROMPTS[:1], 8, num_beams=3, ignore_eos=True, **options)
+    assert expected != cpu.generate(PROMPTS[:1], 8, ignore_eos=True, **options)
+    if target == "cuda":
+        FakeOrt(monkeypatch)
+    engine = runtime.load(plans[1 if target == "tensorrt" else 2])
+    assert engine.generate(PROMPTS[:1], 8, num_beams=3, ignore_eos=True, **options) == expected
+    cpu.close()
+    engine.close()
+
+
 def test_calls_of_any_length_are_those_of_the_cpu(gpu, plans):
     cpu, engine = (runtime.load(plan) for plan in plans[:2])
     source = {"source": PROMPTS} if cpu.manifest.encoder is not None else {}

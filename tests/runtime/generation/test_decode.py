@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from archc.runtime import SamplingOptions
 from archc.runtime.generation.decode import Greedy, Sampled, decode, token_source
 from archc.runtime.generation.row import Row
 from archc.runtime.generation.sampling import Sampler
+from archc.runtime.generation.settings import Settings
 from archc.runtime.text.detokenizer import Detokenizer
 
 
@@ -31,6 +31,9 @@ class FakeSequences:
 
     def __init__(self, logits, has_argmax):
         self.logits, self.has_argmax = np.array(logits, np.float32), has_argmax
+
+    def restart(self, ids, histories):
+        return ids
 
     def append(self, ids):
         return self.logits
@@ -77,7 +80,7 @@ def test_the_callback_receives_row_and_token_but_no_end_token():
 )
 def test_the_argmax_of_the_graph_is_used_only_for_plain_greedy_decoding(options, has_argmax, expected):
     sequences = FakeSequences([[0.0, 5.0, 1.0], [3.0, 0.0, 1.0]], has_argmax)
-    samplers = [Sampler(SamplingOptions(**options), 3, [], index) for index in range(2)]
+    samplers = [Sampler(Settings(**options), row=index) for index in range(2)]
     source = token_source(sequences, samplers)
     assert type(source) is expected
     source.append(np.array([[0], [0]]))

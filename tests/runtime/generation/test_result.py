@@ -70,6 +70,27 @@ def test_generation_stops_at_a_text_across_tokens(decoder):
     assert (stream.ids, stream.finish_reason) == (ids, "stop")
 
 
+def test_the_text_of_beams_comes_at_the_end(decoder):
+    free = decoder.generate([5, 6, 7], 12, num_beams=3, ignore_eos=True)[0]
+    text = decoder.tokenizer.decode(free)
+    calls = []
+    stream = decoder.stream(
+        [5, 6, 7], max_new_tokens=12, num_beams=3, ignore_eos=True, on_token=lambda *call: calls.append(call)
+    )
+    assert list(stream) == [text]
+    assert stream.ids == free
+    assert calls == [(0, token) for token in free]
+    stopped = decoder.stream([5, 6, 7], max_new_tokens=12, num_beams=3, ignore_eos=True, stop=text[3:6])
+    assert ("".join(stopped), stopped.finish_reason) == (text[: text.index(text[3:6])], "stop")
+
+
+def test_sampled_beams_repeat_with_their_seed(decoder):
+    options = {"num_beams": 2, "temperature": 9.0, "ignore_eos": True}
+    first, again = ([decoder.generate([5, 6], 9, seed=seed, **options) for seed in range(6)] for _ in range(2))
+    assert first == again
+    assert len({tuple(ids) for (ids,) in first}) > 3
+
+
 def test_a_stream_yields_the_text_of_generate_in_pieces(decoder):
     prompt = decoder.tokenizer.encode("hello")
     (expected,) = decoder.generate(prompt, 20)

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from archc.runtime import NonFiniteLogitsError, SamplingOptions
-from archc.runtime.generation.sampling import Sampler, distribution, penalize
+from archc.runtime import NonFiniteLogitsError, PromptError
+from archc.runtime.generation.processors import LogitsProcessor
+from archc.runtime.generation.sampling import Sampler, distribution
+from archc.runtime.generation.settings import Settings
 
 logits_arrays = npst.arrays(np.float32, st.integers(1, 40), elements=st.floats(-30, 30, width=32))
 options = st.builds(
-    SamplingOptions,
+    Settings,
     temperature=st.floats(0.05, 5),
     top_k=st.integers(0, 50),
     top_p=st.floats(0.01, 1),
@@ -56,13 +58,13 @@ def test_the_distribution_is_that_of_the_definitions(logits, sampling):
 
 @given(logits_arrays)
 def test_greedy_takes_the_largest(logits):
-    assert Sampler(SamplingOptions(), len(logits), []).choose(logits) == logits.argmax()
+    assert Sampler(Settings()).choose(logits) == logits.argmax()
 
 
 @given(logits_arrays, options)
 def test_one_seed_gives_the_same_tokens_again(logits, sampling):
     def draw():
-        sampler = Sampler(sampling, len(logits), [], row=3)
+        sampler = Sampler(sampling, row=3)
         return [sampler.choose(logits) for _ in range(5)]
 
     assert draw() == draw()
@@ -70,13 +72,13 @@ def test_one_seed_gives_the_same_tokens_again(logits, sampling):
 
 def test_rows_of_one_seed_draw_different_tokens():
     logits = np.zeros(1000, np.float32)
-    rows = [Sampler(SamplingOptions(temperature=1, seed=7), 1000, [], row).choose(logits) for row in range(20)]
+    rows = [Sampler(Settings(temperature=1, seed=7), row=row).choose(logits) for row in range(20)]
     assert len(set(rows)) > 15
 
 
 def test_draws_follow_the_probabilities():
     logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], np.float32))
-    sampler = Sampler(SamplingOptions(temperature=1, seed=3), 4, [])
+    sampler = Sampler(Settings(temperature=1, seed=3))
     counts = np.bincount([sampler.choose(logits) for _ in range(4000)], minlength=4) / 4000
     assert np.abs(counts - np.exp(logits)).max() < 0.03
 
@@ -85,7 +87,7 @@ def test_each_filter_keeps_what_it_should():
     logits = np.log(np.array([0.05, 0.5, 0.3, 0.15], np.float32))
 
     def kept(**options):
-        return set(distribution(logits, SamplingOptions(temperature=1, **options))[0].tolist())
+        return set(distribution(logits, Settings(temperature=1, **options))[0].tolist())
 
     assert kept() == {0, 1, 2, 3}
     assert kept(top_k=2) == {1, 2}
@@ -99,48 +101,55 @@ def test_each_filter_keeps_what_it_should():
 
 def test_repetition_penalty_makes_prompt_and_new_tokens_less_likely():
     logits = np.array([2.0, 1.9, -1.0], np.float32)
-    assert penalize(logits, np.array([True, False, True]), 2.0).tolist() == [1.0, np.float32(1.9), -2.0]
-    sampler = Sampler(SamplingOptions(repetition_penalty=2.0), 3, [0])
+    processed = LogitsProcessor(Settings(repetition_penalty=2.0))([0, 2, 0], logits)
+    assert processed.tolist() == [1.0, np.float32(1.9), -2.0]
+    sampler = Sampler(Settings(repetition_penalty=2.0), [0])
     assert [sampler.choose(logits) for _ in range(2)] == [1, 0]
     assert logits.tolist() == [2.0, np.float32(1.9), -1.0]
 
 
-@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(temperature=1)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("options", [Settings(), Settings(temperature=1)], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("bad", [[np.nan, 1.0], [np.inf, 1.0], [-np.inf, -np.inf]], ids=["nan", "inf", "all -inf"])
 def test_logits_without_a_finite_maximum_are_an_error(bad, options):
     with pytest.raises(NonFiniteLogitsError, match=r"expected finite values, got .*; rebuild with --dtype float32"):
-        Sampler(options, 2, []).choose(np.array(bad, np.float32))
+        Sampler(options).choose(np.array(bad, np.float32))
 
 
 @pytest.mark.parametrize("logit", [np.nan, np.inf, -np.inf], ids=str)
 def test_an_argmax_of_the_graph_without_a_finite_logit_is_an_error(logit):
     with pytest.raises(NonFiniteLogitsError):
-        Sampler(SamplingOptions(), 2, []).choose_argmax(1, float(logit))
+        Sampler(Settings()).choose_argmax(1, float(logit))
 
 
 def test_a_token_with_the_logit_minus_infinity_is_never_drawn():
     logits = np.array([0.0, -np.inf, 0.0], np.float32)
-    sampler = Sampler(SamplingOptions(temperature=5, seed=0), 3, [])
+    sampler = Sampler(Settings(temperature=5, seed=0))
     assert 1 not in {sampler.choose(logits) for _ in range(200)}
 
 
-def test_excluded_tokens_are_neither_chosen_nor_drawn():
+def test_suppressed_tokens_are_neither_chosen_nor_drawn():
     logits = np.array([0.0, 9.0, 1.0], np.float32)
-    assert Sampler(SamplingOptions(), 3, [], excluded=[1]).choose(logits) == 2
-    sampler = Sampler(SamplingOptions(temperature=5, seed=0), 3, [], excluded=[1])
+    assert Sampler(Settings(suppress_tokens=(1,))).choose(logits) == 2
+    sampler = Sampler(Settings(temperature=5, seed=0, suppress_tokens=(1,)))
     assert {sampler.choose(logits) for _ in range(200)} == {0, 2}
 
 
+def test_rules_that_leave_no_token_are_an_error():
+    sampler = Sampler(Settings(suppress_tokens=(0, 1)))
+    with pytest.raises(PromptError, match="the options leave no token to generate; remove a rule"):
+        sampler.choose(np.array([0.0, 9.0], np.float32))
+
+
 @pytest.mark.parametrize(
-    ("options", "excluded", "is_argmax"),
+    ("options", "is_argmax"),
     [
-        ({}, [], True),
-        ({"seed": 1, "top_k": 3}, [], True),
-        ({"temperature": 0.5}, [], False),
-        ({"repetition_penalty": 1.1}, [], False),
-        ({}, [1], False),
+        ({}, True),
+        ({"seed": 1, "top_k": 3}, True),
+        ({"temperature": 0.5}, False),
+        ({"repetition_penalty": 1.1}, False),
+        ({"suppress_tokens": (1,)}, False),
     ],
-    ids=["greedy", "greedy with unused options", "temperature", "penalty", "excluded token"],
+    ids=["greedy", "greedy with unused options", "temperature", "penalty", "suppressed token"],
 )
-def test_only_plain_greedy_decoding_is_an_argmax(options, excluded, is_argmax):
-    assert Sampler(SamplingOptions(**options), 3, [], excluded=excluded).is_argmax == is_argmax
+def test_only_plain_greedy_decoding_is_an_argmax(options, is_argmax):
+    assert Sampler(Settings(**options)).is_argmax == is_argmax
