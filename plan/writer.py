@@ -1,6 +1,6 @@
 """The writer of plan files. A crash leaves the old file or none: a plan has no name until it is whole and on the disk.
 
-Where the system has no unnamed files, a hidden file next to the plan is renamed, and the next writer removes those of
+On a system without unnamed files, a hidden file next to the plan is renamed, and the next writer removes those of
 killed processes.
 """
 

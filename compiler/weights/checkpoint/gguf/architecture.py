@@ -42,7 +42,7 @@ class TensorRule:
 
     @property
     def per_expert(self) -> bool:
-        """Whether the first axis is the expert, and the hub has a tensor for each."""
+        """True if the first axis is the expert, and the hub has a tensor for each."""
         return "{expert}" in self.name
 
 
