@@ -16,7 +16,7 @@ Spec = Annotated[
     str,
     typer.Argument(
         metavar="SPEC|DIR",
-        help="Name of a shipped spec (see `archc list`), YAML file, or checkpoint folder.",
+        help="Name of a shipped spec (see `archc list`), YAML file, or checkpoint.",
         show_default=False,
     ),
 ]
