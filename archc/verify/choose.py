@@ -10,6 +10,7 @@ from typing import Any
 from archc.archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
 from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
+from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights
 from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.packings.packing import PackedWeights
 from archc.plan import Manifest
@@ -57,6 +58,9 @@ def choose_reference(
                     f"the checkpoint's weights are stored quantized ({weights.packing}); the reference has them as "
                     "archc widens them, because transformers has no float32 product with them on a CPU"
                 )
+                return TransformersReference(model_class, folder, weights), notes
+            if not isinstance(weights, SafetensorsWeights):
+                notes.append("the weights are not in safetensors; the reference has them as archc reads them")
                 return TransformersReference(model_class, folder, weights), notes
             return TransformersReference(model_class, folder), notes
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:

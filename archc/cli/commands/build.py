@@ -24,7 +24,9 @@ def build_command(
     spec: Spec,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", metavar="DIR|HUB_ID", help="Checkpoint folder, GGUF file, or owner/name[@revision] on the hub."),
+        typer.Option(
+            "--weights", metavar="DIR|HUB_ID", help="Checkpoint folder, GGUF file, or owner/name[@revision] on the hub."
+        ),
     ] = None,
     size: Size = None,
     random: Annotated[
