@@ -13,7 +13,7 @@ from archc.compiler.errors import BuildError
 from archc.compiler.output.weights_file import Listener, assign_offsets, stream_weights, total_bytes
 from archc.compiler.weights.formats.blocks import BlockFormat
 from archc.compiler.weights.formats.channels import ChannelFormat
-from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.weights.lazy import RowSource, WeightTensor
 from archc.compiler.weights.steps import Transpose
 from tests.compiler.weights.formats.written import matrix
 
@@ -38,6 +38,12 @@ class Slots:
     def open(self, name: str) -> torch.Tensor:
         self.opened.append(name)
         return self.tensors[name]
+
+    def find_groups(self, name: str) -> None:
+        return None
+
+    def open_stored(self, name: str) -> RowSource:
+        raise AssertionError(f"{name} is not stored in groups")
 
 
 class Sink(bytearray):

@@ -30,6 +30,11 @@ Pack = Callable[[str, Tensor], tuple[Tensors, Tensor] | None]
 IDS = [[3, 1, 4, 15, 9, 26, 5, 35, 8]]
 
 
+def on_packing(warnings: list[str]) -> list[str]:
+    """Return the warnings about packed weights; a tiny checkpoint has no tokenizer, which is another warning."""
+    return [warning for warning in warnings if "are stored quantized" in warning]
+
+
 class PackedCheckpoint:
     """A checkpoint written by `pack`, and a plain one of the widened weights."""
 
@@ -97,7 +102,7 @@ class PackedCheckpoint:
         plan = self.folder.parent / "verified.plan"
         warnings: list[str] = []
         build(self.folder, out=plan, target="ort-cpu", dtype="float32", warn=warnings.append)
-        assert [packing in warning for warning in warnings] == [True]
+        assert [packing in warning for warning in on_packing(warnings)] == [True]
         with closing(load(plan, threads=1)) as engine:
             report = verify(engine, self.folder, new_tokens=2)
         assert report.ok, report

@@ -102,7 +102,7 @@ def text(**state: Any) -> Tensor:
         pytest.param({STATE: text(shape=[24, 50], blocksize=64)}, r"'a.weight' has shape \[576, 1\]", id="other-shape"),
         pytest.param({"absmax": torch.ones(7)}, r"'a.weight.absmax' has shape \[7\], expected \[18\]", id="factors"),
         pytest.param({"quant_map": None}, "'a.weight.quant_map' of the packed .* not found", id="no-numbers"),
-        pytest.param({"absmax": torch.ones(18, dtype=torch.uint8)}, "uint8, unlike its state", id="nested"),
+        pytest.param({"absmax": torch.ones(18, dtype=torch.uint8)}, "has dtype U8, unlike its state", id="nested"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
