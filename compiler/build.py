@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,10 +36,16 @@ from archc.compiler.weights.checkpoint.hub import names_repository
 from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.sentence_modules import choose_pooler
+from archc.compiler.weights.formats.coverage import check_coverage
 from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
+
+
+def warn_in_python(message: str) -> None:
+    """Issue a warning of Python at the caller of `build`."""
+    warnings.warn(message, stacklevel=3)
 
 
 def build(
@@ -59,7 +66,7 @@ def build(
     ignore_config: Sequence[str] = (),
     adapters: Sequence[str | Path] = (),
     progress: Progress = lambda name, done, total: None,
-    warn: Callable[[str], None] = lambda message: None,
+    warn: Callable[[str], None] = warn_in_python,
 ) -> Path:
     """Build a plan, or an ONNX folder, from a spec and a checkpoint; return its path.
 
@@ -69,7 +76,7 @@ def build(
     `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer. `ignore_config` lists keys of
     config.json that count as absent. `adapters` are folders of LoRA adapters to merge, each with an optional factor:
     `DIR` or `DIR=0.5`. `engine` configures TensorRT targets. An existing `out` is replaced only if archc wrote it, and
-    after any error it is unchanged.
+    after any error it is unchanged. `warn` receives warnings, by default those of Python.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
@@ -103,6 +110,8 @@ def build(
 
     lowered = lower(model, options, length, slots.find_groups)
     stored = assign_offsets(*lowered.graphs.values())
+    if note := check_coverage([item.weight for item in stored], options.quantization):
+        warn(note)
     if note := describe_widened(slots, [item.weight for item in stored]):
         warn(f"{checkpoint}: {note}")
     graphs = {f"{name}.onnx": serialize(graph) for name, graph in lowered.graphs.items()}

@@ -12,6 +12,7 @@ import torch
 
 from archc.compiler.contract.dtypes import dtype_name
 from archc.compiler.errors import BuildError
+from archc.compiler.weights.formats.format import QuantizedTensor
 from archc.compiler.weights.group import Group
 from archc.compiler.weights.lazy import WeightTensor
 from archc.compiler.weights.slots import Slots
@@ -86,6 +87,7 @@ def total_bytes(stored: Sequence[Stored]) -> int:
 def stream_weights(stored: Sequence[Stored], slots: Slots, sink: Sink, listener: Listener) -> None:
     """Write every weight at its place. Raises BuildError for an element that the dtype cannot represent."""
     position, total = 0, total_bytes(stored)
+    quantized = any(isinstance(part, QuantizedTensor) for item in stored for part in item.weight.in_parts())
     for _, items in groupby(stored, key=lambda item: item.weight.slots):
         members = list(items)
         group = Group([item.weight for item in members], slots.open, slots.open_stored)
@@ -94,13 +96,16 @@ def stream_weights(stored: Sequence[Stored], slots: Slots, sink: Sink, listener:
             sink.write(memoryview(bytes(item.tensor.offset - position)))
             position = item.tensor.offset
             for part in item.weight.in_parts():
-                for data in _checked(group, part, item.tensor.dtype, listener):
+                for data in _checked(group, part, item.tensor.dtype, quantized, listener):
                     position += sink.write(data)
     listener.progress("", total, total)
 
 
-def _checked(group: Group, part: WeightTensor, dtype: str, listener: Listener) -> Iterator[memoryview]:
-    """Yield the bytes of a part; warn of NaN and infinities in the checkpoint, refuse those of a narrower dtype."""
+def _checked(group: Group, part: WeightTensor, dtype: str, quantized: bool, listener: Listener) -> Iterator[memoryview]:
+    """Yield the bytes of a part; warn of NaN and infinities in the checkpoint, refuse those of a narrower dtype.
+
+    Refused are all of them in a `quantized` plan, whose products would hide them behind finite numbers.
+    """
     finite = True
     for block in group.blocks(part):
         finite = finite and _all_finite(block)
@@ -112,6 +117,8 @@ def _checked(group: Group, part: WeightTensor, dtype: str, listener: Listener) -
     if all(bool(torch.isfinite(some).all()) for some in rows.split(_ROWS)):
         largest = max(float(some.float().abs().max()) for some in rows.split(_ROWS))
         raise BuildError(f"{part.slot}: the value {largest:g} overflows {dtype}; build with --dtype float32")
+    if quantized:
+        raise BuildError(f"{part.slot}: the checkpoint has NaN or infinite values; build without --quantize")
     listener.warn(f"{part.slot}: the checkpoint has NaN or infinite values")
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from archc.compiler.contract.dtypes import storage_dtype, torch_dtype
+from archc.compiler.errors import BuildError
 from archc.compiler.weights.lazy import BLOCK_BYTES, RowSource, StackedWeight, WeightTensor, rows_within
 from archc.compiler.weights.steps import Step
 
@@ -81,13 +82,21 @@ class QuantizedMatrix:
     def compute(
         self, rows: Iterable[Tensor], first: str, others: Sequence[str] = ()
     ) -> Generator[Tensor, None, dict[str, Tensor]]:
-        """Yield the stored blocks of one part, and return the rows of other parts, in one pass over float32 rows."""
+        """Yield the stored blocks of one part, and return the rows of other parts, in one pass over float32 rows.
+
+        Raises BuildError for NaN and infinite values.
+        """
         parts, count = self.format.parts(self.weight), self.weight.sizes[0]
         streamed = not parts[first].transposed
         # Allocated before the temporary tensors of each block, so that these leave no fragmented memory behind.
         kept = {role: parts[role].buffer(count) for role in (*others, *([] if streamed else [first]))}
         start = 0
         for block in rows:
+            if not bool(torch.isfinite(block).all()):
+                raise BuildError(
+                    f"{self.weight.slot}: the checkpoint has NaN or infinite values, which integers cannot represent; "
+                    "build without --quantize"
+                )
             values = self.format.quantize(block, torch_dtype(self.weight.dtype))
             for role, buffer in kept.items():
                 buffer[start : start + len(block)] = values[role].reshape(len(block), *parts[role].row)
