@@ -73,8 +73,8 @@ def require_finite(logit: float) -> None:
     """Raise NonFiniteLogitsError unless the largest logit is finite."""
     if not math.isfinite(logit):
         raise NonFiniteLogitsError(
-            f"logits: expected finite values, got {logit}; check the checkpoint for NaN, or rebuild a plan in float16 or "
-            "bfloat16 with --dtype float32"
+            f"logits: expected finite values, got {logit}; check the checkpoint for NaN, or rebuild a plan in float16 "
+            "or bfloat16 with --dtype float32"
         )
 
 
