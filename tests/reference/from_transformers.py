@@ -70,7 +70,11 @@ class FromTransformers:
             save_file({name: value.contiguous() for name, value in renamed.items()}, file, {"format": "pt"})
         if self._respell is not None:
             file = folder / "config.json"
-            file.write_text(json.dumps(self._respell(json.loads(file.read_text("utf-8")))), "utf-8")
+            config = self._respell(json.loads(file.read_text("utf-8")))
+            file.write_text(json.dumps(config), "utf-8")
+            if "forced_bos_token_id" in config:
+                # Generation settings in config.json are of a time without generation_config.json, which replaces them.
+                (folder / "generation_config.json").unlink()
 
     def outputs(self, ids: Ids, token_type_ids: Ids | None = None) -> Outputs:
         """One call of the class, without a cache."""
