@@ -307,8 +307,8 @@ def check_adapters(folder: Path | None, adapters: Sequence[AdapterOption], warn:
         return
     if not (folder / "config.json").is_file() and not [*folder.glob("model*.safetensors")]:
         raise BuildError(
-            f"{folder / 'adapter_config.json'}: a LoRA adapter without its base model; build the checkpoint of the base "
-            f"model with --adapter {folder}"
+            f"{folder / 'adapter_config.json'}: a LoRA adapter without its base model; build the checkpoint of the "
+            f"base model with --adapter {folder}"
         )
     if not any(adapter.folder.resolve() == folder.resolve() for adapter in adapters):
         warn(f"{folder}: its LoRA adapter ({CONFIG}) is not merged; merge it with --adapter {folder}")
