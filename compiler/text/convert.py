@@ -9,7 +9,7 @@ from pathlib import Path
 from archc.compiler.errors import BuildError
 from archc.compiler.text.definition import serialize
 from archc.compiler.text.files import read_bytes, read_object
-from archc.compiler.text.formats import MAX_MODEL_BYTES, find_file, own_engine, read_definition
+from archc.compiler.text.formats import find_file, own_engine, read_definition
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.special_ids import add_special, complete, read_roles, surroundings
 
@@ -97,7 +97,7 @@ def _converted(path: Path, folder: Path, settings: TextSettings, warn: Callable[
     """
     engine = own_engine(path)
     if engine:
-        return {name: read_bytes(source, MAX_MODEL_BYTES) for name, source in engine.items()}
+        return engine
     definition = read_definition(path, folder, settings)
     if isinstance(definition, bytes):
         return {"tokenizer.json": complete(definition, folder)}

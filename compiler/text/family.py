@@ -15,7 +15,7 @@ from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.tokenizer_json import TokenizerJson
 
 _LONGEST_SPACES = 80  # of one token
-_VOCABULARIES = ("tokenizer.json", "rwkv_vocab.txt", "source.spm")
+_VOCABULARIES = ("tokenizer.json", "rwkv_vocab.txt")
 
 Warn = Callable[[str], None]
 

@@ -6,7 +6,7 @@ import fnmatch
 from pathlib import Path
 
 from archc.compiler.text import gguf, ranks, vocabulary
-from archc.compiler.text.definition import Definition
+from archc.compiler.text.definition import Definition, serialize
 from archc.compiler.text.files import read_bytes, read_object
 from archc.compiler.text.sentencepiece.conversion import from_bytes
 from archc.compiler.text.settings import TextSettings
@@ -44,11 +44,26 @@ def _others(path: Path) -> tuple[str, ...]:
     return ("merges.txt",) if path.name == "vocab.json" else ()
 
 
-def own_engine(path: Path) -> dict[str, Path]:
-    """Return the files of a tokenizer with an engine of its own in the runtime by name, none for other formats."""
+def own_engine(path: Path) -> dict[str, bytes]:
+    """Return the files of a tokenizer with an engine of its own in the runtime by name, none for other formats.
+
+    The segmentations of source and target texts are converted; their pieces have the ids of vocab.json.
+    """
     if path.name in _TWO_VOCABULARIES[:2]:
-        return {name: path.parent / name for name in _TWO_VOCABULARIES}
-    return {"rwkv_vocab.txt": path} if fnmatch.fnmatch(path.name, _LONGEST_MATCH) else {}
+        source, target, table = (path.parent / name for name in _TWO_VOCABULARIES)
+        return {
+            "tokenizer.json": _segmentation(source),
+            "target.json": _segmentation(target),
+            "vocab.json": read_bytes(table, MAX_MODEL_BYTES),
+        }
+    if fnmatch.fnmatch(path.name, _LONGEST_MATCH):
+        return {"rwkv_vocab.txt": read_bytes(path, MAX_MODEL_BYTES)}
+    return {}
+
+
+def _segmentation(path: Path) -> bytes:
+    """Return a sentencepiece model as tokenizer.json, without tokens around a text."""
+    return serialize(from_bytes(read_bytes(path, MAX_MODEL_BYTES), str(path)), (), (), str(path))
 
 
 def read_definition(path: Path, folder: Path, settings: TextSettings) -> Definition | bytes | str:

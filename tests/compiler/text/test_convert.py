@@ -146,19 +146,9 @@ def test_the_chat_template_of_the_settings(tmp_path: Path) -> None:
     assert convert(tmp_path, TextSettings(chat="y"), print)["chat_template.jinja"] == b"y"
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        pytest.param({"rwkv_vocab_v2__txt": "1 'a' 1"}, {"rwkv_vocab.txt": b"1 'a' 1"}, id="longest-match"),
-        pytest.param(
-            {"source__spm": "s", "target__spm": "t", "vocab__json": "{}"},
-            {"source.spm": b"s", "target.spm": b"t", "vocab.json": b"{}"},
-            id="two-vocabularies",
-        ),
-    ],
-)
-def test_files_of_engines_of_the_runtime(tmp_path: Path, files: dict[str, str], expected: dict[str, bytes]) -> None:
-    assert convert(write(tmp_path, **files), TextSettings(), print) == expected
+def test_the_vocabulary_of_longest_match_is_stored_under_one_name(tmp_path: Path) -> None:
+    folder = write(tmp_path, rwkv_vocab_v2__txt="1 'a' 1")
+    assert convert(folder, TextSettings(), print) == {"rwkv_vocab.txt": b"1 'a' 1"}
 
 
 @pytest.mark.parametrize(
