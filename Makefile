@@ -18,10 +18,12 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(PYTEST) -m "not slow"
 
-# Under a minute on two cores, for use while writing: no families, no TensorRT, no child processes.
+# Under a minute on two cores, for use while writing: no families, no TensorRT, no tokenizers, checkpoint files or tracing.
 test-fast: $(VENV)/installed-dev
 	$(PYTEST) -m "not slow" tests/archspec tests/compiler tests/runtime \
-	    --ignore tests/compiler/output/tensorrt
+	    --ignore tests/compiler/output/tensorrt --ignore tests/compiler/text --ignore tests/compiler/tracing \
+	    --ignore tests/compiler/weights/checkpoint --ignore tests/compiler/weights/packings \
+	    --ignore tests/compiler/contract --ignore tests/runtime/text
 
 # The tests that are marked slow: witnesses of what rarely changes.
 test-nightly: $(VENV)/installed-dev
