@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from archc.compiler.errors import BuildError
+from archc.compiler.files.gguf_header import TOKENIZER, read_gguf
 from archc.compiler.text.definition import AddedToken, Definition, split
 from archc.compiler.text.gguf_splits import SPLITS
 from archc.compiler.text.sentencepiece.conversion import convert_model
@@ -30,7 +28,6 @@ from archc.compiler.text.sentencepiece.normalization import SPACE
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.vocabulary import byte_level_bpe, word_piece
 
-_PREFIX = "tokenizer."
 _ROLES = {
     "bos": "bos",
     "eos": "eos",
@@ -40,62 +37,16 @@ _ROLES = {
     "cls": "cls",
     "mask": "mask",
 }
-_NUMBERS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
-_TEXT, _ARRAY = 8, 9
-_HEADER_BYTES = 128 * 2**20
-_MAX_ITEMS = 2**22
 
 
 def read_keys(path: Path) -> dict[str, Any]:
     """Return the keys `tokenizer.…` of a file's header. Raises BuildError if it is damaged."""
-    with path.open("rb") as file:
-        data = file.read(_HEADER_BYTES)
-    try:
-        return _keys(data)
-    except (struct.error, ValueError, KeyError, IndexError, OverflowError) as error:
-        raise BuildError(f"{path}: the GGUF header is damaged: {str(error)[:100]}; download the file again") from None
-
-
-def _keys(data: bytes) -> dict[str, Any]:
-    magic, version, _, count = struct.unpack_from("<4sIQQ", data)
-    if magic != b"GGUF" or version not in (2, 3):
-        raise ValueError("expected version 2 or 3")
-    at, items = 24, 0
-    keys: dict[str, Any] = {}
-
-    def text() -> bytes:
-        nonlocal at
-        (size,) = struct.unpack_from("<Q", data, at)
-        at += 8 + size
-        if at > len(data):
-            raise ValueError("a text exceeds the file")
-        return data[at - size : at]
-
-    def numbers(kind: int, size: int) -> list[Any]:
-        nonlocal at
-        dtype = np.dtype(_NUMBERS[kind])
-        values: list[Any] = np.frombuffer(data, dtype, size, at).tolist()
-        at += size * dtype.itemsize
-        return values
-
-    for _ in range(min(count, 2**16)):
-        name = text().decode()
-        (kind,) = struct.unpack_from("<I", data, at)
-        at += 4
-        value: Any
-        if kind == _TEXT:
-            value = text().decode()
-        elif kind == _ARRAY:
-            kind, size = struct.unpack_from("<IQ", data, at)
-            at, items = at + 12, items + size
-            if items > _MAX_ITEMS:
-                raise ValueError(f"lists of {items} items")
-            value = [text().decode() for _ in range(size)] if kind == _TEXT else numbers(kind, size)
-        else:
-            value = numbers(kind, 1)[0]
-        if name.startswith(_PREFIX):
-            keys[name.removeprefix(_PREFIX).removeprefix("ggml.")] = value
-    return keys
+    settings = read_gguf(path).settings
+    return {
+        key.removeprefix(TOKENIZER).removeprefix("ggml."): value
+        for key, value in settings.items()
+        if key.startswith(TOKENIZER)
+    }
 
 
 def from_keys(keys: Mapping[str, Any], settings: TextSettings, place: str) -> Definition | str:

@@ -15,20 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from archc.compiler.errors import BuildError
+from archc.compiler.text.convert import TOKENIZER_PATTERNS
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _TIMEOUT = 10.0  # seconds until a server that does not answer is given up
 # Files of a repository's root that describe the model and its text; an index of shards is one of the .json files.
-_SMALL = (
-    "*.json",
-    "*.jinja",
-    "*.model",
-    "*.spm",
-    "*.tiktoken",
-    "vocab.txt",
-    "merges.txt",
-    "rwkv_vocab*.txt",
-)
+_SMALL = ("*.json", "*.jinja", *TOKENIZER_PATTERNS)
 # The same below the root: chat templates by name, and the modules of sentence-transformers.
 _SMALL_BELOW = ("additional_chat_templates/*.jinja", "[0-9]_*/config.json")
 _MOST_SMALL_BYTES = 256 * 2**20

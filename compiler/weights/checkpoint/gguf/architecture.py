@@ -14,7 +14,7 @@ from archc.archspec.source.catalog import specs_dir
 from archc.archspec.source.nodes import to_python
 from archc.archspec.source.yaml_reader import read_tree
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.gguf.header import GgufFile
+from archc.compiler.files.gguf_header import GgufFile
 from archc.compiler.weights.checkpoint.gguf.rope_factors import rope_scaling
 
 _NAME = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(weight|bias))?")

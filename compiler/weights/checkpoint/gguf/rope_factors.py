@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from archc.archspec.vocabulary.position import Llama3Scaling
 from archc.compiler.errors import BuildError
+from archc.compiler.files.gguf_header import GgufFile
 from archc.compiler.modules.position.rotary_scaling import llama3_frequencies
 from archc.compiler.weights.checkpoint.files import read_into
-from archc.compiler.weights.checkpoint.gguf.header import GgufFile
 
 _F32 = 0
 _MAX_FACTORS = 2**12

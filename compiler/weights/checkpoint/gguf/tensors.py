@@ -14,9 +14,10 @@ from torch import Tensor
 
 from archc.archspec.errors import clip
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.files import file_stamp, read_into
+from archc.compiler.files.gguf_header import GgufFile, GgufTensor, read_gguf
+from archc.compiler.files.stamp import file_stamp
+from archc.compiler.weights.checkpoint.files import read_into
 from archc.compiler.weights.checkpoint.gguf.architecture import Architecture, TensorRule, read_architecture
-from archc.compiler.weights.checkpoint.gguf.header import GgufFile, GgufTensor, read_gguf
 from archc.compiler.weights.checkpoint.weights import Place, check_float, check_place, stored_bytes
 
 # Bytes in float32 that are dequantized at once.

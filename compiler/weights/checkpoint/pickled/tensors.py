@@ -11,7 +11,7 @@ from torch import Tensor
 
 from archc.archspec.errors import clip
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.files import file_stamp
+from archc.compiler.files.stamp import file_stamp
 from archc.compiler.weights.checkpoint.pickled.names import PickledTensor
 from archc.compiler.weights.checkpoint.pickled.strided import TORCH_DTYPES, StridedReader, View
 from archc.compiler.weights.checkpoint.pickled.torch_file import TorchFile, read_torch_file

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.files import file_stamp
+from archc.compiler.files.stamp import file_stamp
 from archc.compiler.weights.checkpoint.pickled.names import NAMES, Storage, storage_of
 from archc.compiler.weights.checkpoint.pickled.opcodes import MAX_BYTES, PickleError, PickleReader
 from archc.compiler.weights.checkpoint.pickled.zip_directory import MAGIC, ZipFile, open_zip

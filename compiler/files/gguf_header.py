@@ -7,6 +7,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import numpy as np
 
 from archc.archspec.errors import clip
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.files import file_stamp
+from archc.compiler.files.stamp import file_stamp
+
+TOKENIZER = "tokenizer."
+"""The beginning of the keys of the vocabulary."""
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
 _MAX_KEYS, _MAX_TENSORS = 2**16, 2**18
@@ -46,16 +50,24 @@ class GgufFile:
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """Return the header of a GGUF file; no tensor is read. Raises BuildError if it is damaged."""
+    """Return the header of a GGUF file; no tensor is read. Raises BuildError if it is damaged.
+
+    The last header is kept, because a build reads config, weights and vocabulary from it, each in a room of its own.
+    """
     try:
         with path.open("rb") as file:
-            stamp = file_stamp(file)
-            if file.read(4) != _MAGIC:
-                raise BuildError(f"{path}: expected a GGUF file, got other data; download it again")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                settings, tensors = _Header(path, data).read()
+            return _read(path, file_stamp(file))
     except OSError as error:
         raise BuildError(f"{path}: cannot be read: {error.strerror}; check the file and its permissions") from None
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, stamp: tuple[int, int]) -> GgufFile:
+    with path.open("rb") as file:
+        if file.read(4) != _MAGIC:
+            raise BuildError(f"{path}: expected a GGUF file, got other data; download it again")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            settings, tensors = _Header(path, data).read()
     return GgufFile(path, settings, tensors, stamp)
 
 
@@ -81,7 +93,8 @@ class _Header:
             key = self._text()
             if key in settings:
                 raise self._damaged(f"the key '{clip(key)}' appears twice")
-            settings[key] = self._value(self._number("<u4"))
+            # A name that is not UTF-8 is one that nothing reads; a token would be another one.
+            settings[key] = self._value(self._number("<u4"), "strict" if key.startswith(TOKENIZER) else "replace")
         found: dict[str, tuple[tuple[int, ...], int, int]] = {}
         for _ in range(tensors):
             name = self._text()
@@ -108,9 +121,9 @@ class _Header:
             raise self._damaged(f"general.alignment is {alignment!r:.40}")
         return -(-self._at // alignment) * alignment
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int, errors: str) -> Any:
         if kind == _TEXT:
-            return self._text()
+            return self._text(errors)
         if kind != _ARRAY:
             return self._number(self._number_type(kind))
         item, count = self._number("<u4"), self._number("<u8")
@@ -118,7 +131,7 @@ class _Header:
         if self._items > _MAX_ITEMS:
             raise self._damaged(f"lists of {self._items} items")
         if item == _TEXT:
-            return [self._text() for _ in range(count)]
+            return [self._text(errors) for _ in range(count)]
         dtype = np.dtype(self._number_type(item))
         return np.frombuffer(self._take(count * dtype.itemsize), dtype).tolist()
 
@@ -130,11 +143,14 @@ class _Header:
     def _number(self, dtype: str) -> Any:
         return np.frombuffer(self._take(np.dtype(dtype).itemsize), dtype)[0].item()
 
-    def _text(self) -> str:
+    def _text(self, errors: str = "replace") -> str:
         count = struct.unpack("<Q", self._take(8))[0]
         if count > _MAX_TEXT_BYTES:
             raise self._damaged(f"a text of {count} bytes")
-        return self._take(count).decode("utf-8", "replace")
+        try:
+            return self._take(count).decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            raise self._damaged(f"a text of the vocabulary is not UTF-8 at byte {error.start}") from None
 
     def _take(self, count: int) -> bytes:
         start = self._at
@@ -144,4 +160,4 @@ class _Header:
         return self._data[start : start + count]
 
     def _damaged(self, fault: str) -> BuildError:
-        return BuildError(f"{self._path}: not a usable GGUF file: {fault}; download it again")
+        return BuildError(f"{self._path}: the GGUF header is damaged: {fault}; download it again")
