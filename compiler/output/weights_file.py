@@ -14,7 +14,7 @@ from archc.compiler.contract.dtypes import dtype_name
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.formats.format import QuantizedTensor
 from archc.compiler.weights.group import Group
-from archc.compiler.weights.lazy import WeightTensor
+from archc.compiler.weights.lazy import WeightTensor, all_finite
 from archc.compiler.weights.slots import Slots
 from archc.plan import Tensor
 
@@ -108,20 +108,15 @@ def _checked(group: Group, part: WeightTensor, dtype: str, quantized: bool, list
     """
     finite = True
     for block in group.blocks(part):
-        finite = finite and _all_finite(block)
+        finite = finite and all_finite(block)
         # Flat first: torch keeps a stride of a single row or column that no other dtype can be viewed through.
         yield block.reshape(-1).view(torch.uint8).numpy().data
     if finite:
         return
     rows = group.rows(part)
-    if all(bool(torch.isfinite(some).all()) for some in rows.split(_ROWS)):
+    if all(all_finite(some) for some in rows.split(_ROWS)):
         largest = max(float(some.float().abs().max()) for some in rows.split(_ROWS))
         raise BuildError(f"{part.slot}: the value {largest:g} overflows {dtype}; build with --dtype float32")
     if quantized:
         raise BuildError(f"{part.slot}: the checkpoint has NaN or infinite values; build without --quantize")
     listener.warn(f"{part.slot}: the checkpoint has NaN or infinite values")
-
-
-def _all_finite(block: torch.Tensor) -> bool:
-    """Return whether all elements are finite: their sum is, unless it overflows itself."""
-    return bool(block.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(block).all())

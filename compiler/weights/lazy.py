@@ -106,6 +106,11 @@ class WeightTensor(ir.LazyTensor):
             yield block.contiguous().to(dtype)
 
 
+def all_finite(block: Tensor) -> bool:
+    """Return whether all elements are finite: their sum is, unless it overflows itself."""
+    return bool(block.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(block).all())
+
+
 def rows_within(size: int, shape: Sequence[int], dtype: torch.dtype) -> int:
     """Return the number of rows of a shape that fit into `size` bytes, at least one; all elements of a vector."""
     return max(1, size // max(1, math.prod(shape[1:]) * dtype.itemsize)) if len(shape) > 1 else max(1, shape[0])

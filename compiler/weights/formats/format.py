@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archc.compiler.contract.dtypes import storage_dtype, torch_dtype
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.lazy import BLOCK_BYTES, RowSource, StackedWeight, WeightTensor, rows_within
+from archc.compiler.weights.lazy import BLOCK_BYTES, RowSource, StackedWeight, WeightTensor, all_finite, rows_within
 from archc.compiler.weights.steps import Step
 
 Bits = Literal[4, 8]
@@ -92,7 +92,7 @@ class QuantizedMatrix:
         kept = {role: parts[role].buffer(count) for role in (*others, *([] if streamed else [first]))}
         start = 0
         for block in rows:
-            if not bool(torch.isfinite(block).all()):
+            if not all_finite(block):
                 raise BuildError(
                     f"{self.weight.slot}: the checkpoint has NaN or infinite values, which integers cannot represent; "
                     "build without --quantize"
