@@ -15,9 +15,6 @@ from archc.compiler.weights.lazy import StackedWeight
 from tests.compiler.graphs import filled, operators, run, weights_of
 from tests.compiler.lowerings.experts.cases import (
     BIASED,
-    EVERY_ACTIVATION,
-    EVERY_OPTION,
-    EVERY_SIZE,
     GATED,
     INNER,
     WIDTH,
@@ -41,25 +38,6 @@ def stacked(problem: Problem) -> ir.Model:
 def of_four(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let twelve experts fill three stacks of four: five would fit, but do not divide them."""
     monkeypatch.setattr(batched, "_WIDEST", 5 * WIDTH)
-
-
-@EVERY_SIZE
-@EVERY_OPTION
-def test_stacked_experts_are_the_torch_operator(
-    gated: bool, biased: bool, options: Options, experts: int, used: int
-) -> None:
-    problem = Problem(experts, used, gated, biased, options)
-    graph = stacked(problem)
-    assert "Experts" not in operators(graph)
-    assert list(graph.graph.opset_imports) == [""]
-    check_equal(problem, graph)
-
-
-@GATED
-@EVERY_ACTIVATION
-def test_every_activation(function: str, gated: bool) -> None:
-    problem = Problem(5, 2, gated, True, Options(function))
-    check_equal(problem, stacked(problem))
 
 
 @pytest.mark.parametrize("stacks", [1, 3], ids=["one-stack", "three-stacks"])

@@ -18,16 +18,12 @@ from archc.compiler.weights.formats.format import Bits
 from tests.compiler.graphs import filled, operators, run, weights_of
 from tests.compiler.lowerings.experts.cases import (
     BIASED,
-    EVERY_ACTIVATION,
-    EVERY_OPTION,
-    EVERY_SIZE,
     FLOAT,
     GATED,
     INNER,
     WIDTH,
     Options,
     Problem,
-    check_equal,
     check_unused_is_unread,
     lowered,
     relative_error,
@@ -44,25 +40,6 @@ def pieces(graph: ir.Model, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]
     (split,) = (node for node in graph.graph if node.op_type == "Split")
     graph.graph.outputs.extend(split.outputs)
     return run(graph, feeds)[1:]
-
-
-@EVERY_SIZE
-@EVERY_OPTION
-def test_routed_experts_are_the_torch_operator(
-    gated: bool, biased: bool, options: Options, experts: int, used: int
-) -> None:
-    problem = Problem(experts, used, gated, biased, options)
-    graph = routed(problem)
-    assert "Experts" not in operators(graph)
-    assert list(graph.graph.opset_imports) == [""]
-    check_equal(problem, graph)
-
-
-@GATED
-@EVERY_ACTIVATION
-def test_every_activation(function: str, gated: bool) -> None:
-    problem = Problem(5, 2, gated, True, Options(function))
-    check_equal(problem, routed(problem))
 
 
 def test_numbers_of_experts_that_a_token_does_not_use_do_not_reach_it() -> None:

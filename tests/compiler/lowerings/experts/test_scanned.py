@@ -13,15 +13,12 @@ from archc.compiler.weights.steps import Transpose
 from tests.compiler.graphs import filled, operators, run, weights_of
 from tests.compiler.lowerings.experts.cases import (
     BIASED,
-    EVERY_ACTIVATION,
     EVERY_OPTION,
-    EVERY_SIZE,
     GATED,
     INNER,
     WIDTH,
     Options,
     Problem,
-    check_equal,
     check_unused_is_unread,
     lowered,
     slots,
@@ -39,23 +36,6 @@ def body_of(graph: ir.Model) -> ir.Graph:
     (scan,) = (node for node in graph.graph if node.op_type == "Scan")
     (body,) = subgraphs(scan)
     return body
-
-
-@EVERY_SIZE
-@EVERY_OPTION
-def test_a_scan_is_the_torch_operator(gated: bool, biased: bool, options: Options, experts: int, used: int) -> None:
-    problem = Problem(experts, used, gated, biased, options)
-    graph = scanned(problem)
-    assert "Experts" not in operators(graph)
-    assert list(graph.graph.opset_imports) == [""]
-    check_equal(problem, graph)
-
-
-@GATED
-@EVERY_ACTIVATION
-def test_every_activation(function: str, gated: bool) -> None:
-    problem = Problem(5, 2, gated, True, Options(function))
-    check_equal(problem, scanned(problem))
 
 
 def test_numbers_of_experts_that_a_token_does_not_use_do_not_reach_it() -> None:

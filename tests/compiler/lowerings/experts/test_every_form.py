@@ -1,0 +1,53 @@
+"""Experts in each form, with every option, number of experts and activation, next to the torch operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+import pytest
+
+from archc.compiler.lowerings.experts.batched import batched_experts
+from archc.compiler.lowerings.experts.routed import routed_experts
+from archc.compiler.lowerings.experts.scanned import scanned_experts
+from archc.compiler.lowerings.linear import portable, stored_rows
+from tests.compiler.graphs import operators
+from tests.compiler.lowerings.experts.cases import (
+    EVERY_ACTIVATION,
+    EVERY_OPTION,
+    EVERY_SIZE,
+    GATED,
+    Options,
+    Problem,
+    check_equal,
+    lowered,
+)
+
+Form = Callable[[Problem], ir.Model]
+FORMS: dict[str, Form] = {
+    "batched": lambda problem: lowered(problem, batched_experts, portable.linear),
+    "routed": lambda problem: lowered(problem, routed_experts, stored_rows.linear),
+    "scanned": lambda problem: lowered(problem, scanned_experts, portable.linear),
+}
+EVERY_FORM = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+
+
+@EVERY_FORM
+@EVERY_SIZE
+@EVERY_OPTION
+def test_experts_are_the_torch_operator(
+    form: Form, gated: bool, biased: bool, options: Options, experts: int, used: int
+) -> None:
+    problem = Problem(experts, used, gated, biased, options)
+    graph = form(problem)
+    assert "Experts" not in operators(graph)
+    assert list(graph.graph.opset_imports) == [""]
+    check_equal(problem, graph)
+
+
+@EVERY_FORM
+@GATED
+@EVERY_ACTIVATION
+def test_every_activation(form: Form, function: str, gated: bool) -> None:
+    problem = Problem(5, 2, gated, True, Options(function))
+    check_equal(problem, form(problem))
