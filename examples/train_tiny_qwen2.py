@@ -253,7 +253,7 @@ def save(model: Qwen2ForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
     """Write the files of a hub checkpoint, with the weights in bfloat16."""
     out.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
-    tokenizer.save(str(out / "tokenizer.json"))
+    tokenizer.save(str(out / "tokenizer.json"), pretty=False)
     tokenizer_config = {
         "add_prefix_space": False,
         "bos_token": None,
