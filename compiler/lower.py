@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.ports import MODEL, Contract, describe
+from archc.compiler.contract.ports import MODEL, PACKED, PIECE, Contract, describe
 from archc.compiler.contract.rings import find_rings, longest_call
 from archc.compiler.modules.model import Model
 from archc.compiler.options import BuildOptions
@@ -47,8 +47,10 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
         find_groups=find_groups,
     )
     graphs = assemble(model)
-    for graph in graphs.values():
-        for graph_pass in options.target.passes(choices):
+    if choices.decodes and options.target.packs:
+        graphs[PACKED] = graphs[MODEL].clone()
+    for name, graph in graphs.items():
+        for graph_pass in options.target.passes(replace(choices, packed=name == PACKED)):
             graph_pass(graph)
     limits = Limits(
         max_seq_len=longest,

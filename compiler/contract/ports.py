@@ -19,10 +19,13 @@ from archc.compiler.contract.dtypes import dtype_name
 from archc.compiler.graph.values import dtype_of, shape_of
 from archc.plan import manifest
 
-MODEL, ENCODER = "model", "encoder"
-"""Names of graphs: the one that every call runs, and an encoder-decoder's encoder, which runs once a sequence."""
+MODEL, ENCODER, PACKED = "model", "encoder", "packed"
+"""Names of graphs: the one that every call runs, an encoder-decoder's encoder, which runs once a sequence, and the one
+whose calls have the tokens of many sequences."""
 
 PORT = "archc.port"
+GROUP, PIECE = "group", "piece"
+"""The key of a port, and its value, for the second group of a packed graph: a piece of one sequence."""
 _STATE = "state"
 _AXES = "axes"  # names, in the contract, of axes to which the graph gives one size
 
@@ -89,10 +92,12 @@ def is_mask(value: ir.Value) -> bool:
     return port(value).get("role") == "mask"
 
 
-def describe(graph: ir.Graph) -> Contract:
-    """Return the manifest's records of a graph whose values carry their ports."""
-    inputs = [(value, port(value)) for value in graph.inputs]
-    outputs = [(value, port(value)) for value in graph.outputs]
+def describe(graph: ir.Graph, group: str | None = None) -> Contract:
+    """Return the manifest's records of a graph whose values carry their ports; of one group, if it has two."""
+    inputs, outputs = (
+        [(value, facts) for value, facts in zip(values, map(port, values), strict=True) if facts.get(GROUP) == group]
+        for values in (graph.inputs, graph.outputs)
+    )
     return Contract(
         inputs=tuple(convert(_record(value, facts), manifest.Input) for value, facts in inputs if "role" in facts),
         outputs=tuple(convert(_record(value, facts), manifest.Output) for value, facts in outputs if "role" in facts),
@@ -104,7 +109,7 @@ def _record(value: ir.Value, facts: dict[str, Any]) -> dict[str, Any]:
     axes = facts.get(_AXES, {})
     sizes = [size if isinstance(size, int) else str(size) for size in shape_of(value)]
     shape = [axes.get(str(index), size) for index, size in enumerate(sizes)]
-    own = {name: fact for name, fact in facts.items() if name != _AXES}
+    own = {name: fact for name, fact in facts.items() if name not in (_AXES, GROUP)}
     return {"name": value.name, "dtype": dtype_name(dtype_of(value)), "shape": shape, **own}
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.values import required
+from archc.compiler.graph.values import fixed_size, required
 
 
 def split_heads(node: ir.Node, op: GraphBuilder) -> ir.Value:
     """Lower [B, S, heads · D] → [B, heads, S, D] to Reshape and Transpose."""
-    heads = node.attributes["heads"].as_int()
-    # A zero in Reshape's target copies that axis, so no arithmetic on shapes is left in the graph.
-    value: ir.Value = op.Transpose(op.Reshape(node.inputs[0], op.ints(0, 0, heads, -1)), perm=[0, 2, 1, 3])
+    x, heads = required(node.inputs[0]), node.attributes["heads"].as_int()
+    # A zero in Reshape's target copies that axis, so no arithmetic on shapes is left in the graph; -1 fails without
+    # tokens.
+    value: ir.Value = op.Transpose(op.Reshape(x, op.ints(0, 0, heads, fixed_size(x, 2) // heads)), perm=[0, 2, 1, 3])
     return value
 
 

@@ -25,6 +25,7 @@ from archc.compiler.passes.fuse_norms import FuseNorms
 from archc.compiler.passes.gather_positions_early import GatherPositionsEarly
 from archc.compiler.passes.join_projections import JoinProjections
 from archc.compiler.passes.merge_ifs import MergeIfs
+from archc.compiler.passes.pack_groups import PackGroups
 from archc.compiler.passes.read_full_caches import ReadFullCaches
 from archc.compiler.passes.use_rings import UseRings
 from archc.compiler.targets.target import Choices, Target
@@ -58,6 +59,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         GatherPositionsEarly(),
         JoinProjections(),
         ReadFullCaches(),
+        *([PackGroups()] if choices.packed else []),
         Lower(lowerings, standard),
         FuseNorms(ir.DataType.FLOAT),
         Clean(),
@@ -74,4 +76,5 @@ TARGET = Target(
     quantizations=("int8", "int4"),
     quantized_dtypes=("float32",),
     caches=("int8",),
+    packs=True,
 )

@@ -24,6 +24,8 @@ class Choices:
     decodes: bool
     #: Weight quantization: one of the target's `quantizations`, or None.
     quantization: str | None = None
+    #: True for the graph with a second group of tokens.
+    packed: bool = False
     #: KV-cache quantization: one of the target's `caches`, or None.
     cache: str | None = None
     #: The groups of slots that the checkpoint stores in 4-bit integers.
@@ -48,6 +50,8 @@ class Target:
     quantized_dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32")
     #: Forms of KV-cache quantization.
     caches: tuple[str, ...] = ()
+    #: True if plans of decoders have the graph for many sequences, too.
+    packs: bool = False
 
     @property
     def folder(self) -> bool:

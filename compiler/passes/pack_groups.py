@@ -1,0 +1,199 @@
+"""Two groups of tokens in one call: the next tokens of many sequences, and a piece of one sequence's prompt.
+
+Each group keeps inputs, outputs and state of its own. What works on each token alone (products with weights, norms, MLPs)
+is computed once for the tokens of both, so that a call reads every weight once; what mixes the tokens of a sequence
+(caches, attention, recurrences) is computed for each group. A group may be empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from archc.compiler.contract.ports import GROUP, PIECE, PORT, mark, port
+from archc.compiler.graph.builder import GraphBuilder
+from archc.compiler.graph.rows import without_rows, works_by_row
+from archc.compiler.graph.subgraph import copy_attribute
+from archc.compiler.graph.values import required, shape_of
+from archc.plan.axes import CAPACITY, SOURCE
+
+TOKENS = "tokens"
+"""The axis of the tokens of both groups."""
+
+
+class PackGroups(ir.passes.InPlacePass):
+    """Adds a second group of inputs, outputs and state for one sequence to a graph, with shared products."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Copy what mixes tokens, and join what works on each of them."""
+        _Packing(model.graph).run()
+        return ir.passes.PassResult(model, modified=True)
+
+
+@dataclass
+class _Packing:
+    """The values of both groups: `piece` by value of the original graph, `packed` those of all tokens."""
+
+    graph: ir.Graph
+    piece: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    packed: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    steps: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    counts: dict[str, ir.Value] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Rebuild the graph in order."""
+        graph = self.graph
+        constant = without_rows(graph)
+        nodes, inputs, outputs = list(graph), list(graph.inputs), list(graph.outputs)
+        by_row = {node for node in nodes if works_by_row(node, constant)}
+        for value in inputs:
+            self.piece[value] = _copy_value(value)
+            graph.inputs.append(self.piece[value])
+        for node in nodes:
+            if constant.issuperset(node.inputs):
+                continue
+            rows = [required(value) for value in node.inputs if value not in constant]
+            if node in by_row:
+                self._join(node, rows)
+            else:
+                self._copy(node, rows)
+        for index, value in enumerate(outputs):
+            if "role" in port(value):
+                self._join_output(index, value)
+            else:
+                mark(self.piece[value], {**port(value), GROUP: PIECE})
+                graph.outputs.append(self.piece[value])
+
+    def _join(self, node: ir.Node, rows: list[ir.Value]) -> None:
+        """Let a node read the tokens of both groups."""
+        axis = rows[0].metadata_props.get(_AXIS) or str(shape_of(rows[0])[1])
+        for value in rows:
+            packed = self._packed(value, node)
+            for index, old in enumerate(node.inputs):
+                if old is value:
+                    node.replace_input_with(index, packed)
+        for output in node.outputs:
+            self.packed[output] = output
+            output.metadata_props[_AXIS] = axis
+            output.shape = ir.Shape([1, TOKENS if axis == "seq" else f"{TOKENS}_{axis}", *shape_of(output)[2:]])
+
+    def _copy(self, node: ir.Node, rows: list[ir.Value]) -> None:
+        """Make a copy of a node for the piece; the node itself reads the steps."""
+        pieces = {value: self._piece(value) for value in rows}
+        copy = ir.Node(
+            node.domain,
+            node.op_type,
+            [value if value is None else pieces.get(value, value) for value in node.inputs],
+            [copy_attribute(attribute, f"{PIECE}.{node.name}.") for attribute in node.attributes.values()],
+            overload=node.overload,
+            num_outputs=len(node.outputs),
+            version=node.version,
+            name=f"{PIECE}.{node.name}",
+            metadata_props=dict(node.metadata_props),
+        )
+        for old, new in zip(node.outputs, copy.outputs, strict=True):
+            _describe_copy(new, old)
+            self.piece[old] = new
+        self.graph.insert_after(node, copy)
+        for value in rows:
+            steps = self._steps(value)
+            for index, old in enumerate(node.inputs):
+                if old is value and steps is not value:
+                    node.replace_input_with(index, steps)
+
+    def _packed(self, value: ir.Value, reader: ir.Node | None) -> ir.Value:
+        """Return the tokens of both groups, [1, tokens, N]."""
+        if value not in self.packed:
+            axis, width = str(shape_of(value)[1]), shape_of(value)[2]
+            op = GraphBuilder(self.graph, f"{value.name}.packed")
+            flat = op.Reshape(value, op.ints(1, -1, int(width)))
+            joined = op.Concat(flat, self.piece[value], axis=1)
+            joined.type, joined.shape = value.type, ir.Shape([1, TOKENS if axis == "seq" else f"{TOKENS}_{axis}", width])
+            joined.metadata_props[_AXIS] = axis
+            if reader is None:
+                self.graph.extend(op.nodes)
+            else:
+                self.graph.insert_before(reader, op.nodes)
+            self.packed[value] = joined
+        return self.packed[value]
+
+    def _steps(self, value: ir.Value) -> ir.Value:
+        """Return the part of a value for the steps, [B, S, N]."""
+        self._split(value)
+        return self.steps.get(value, value)
+
+    def _piece(self, value: ir.Value) -> ir.Value:
+        """Return the part of a value for the piece, [1, S, N]."""
+        self._split(value)
+        return self.piece[value]
+
+    def _split(self, value: ir.Value) -> None:
+        """Split a value that was computed for the tokens of both groups."""
+        if self.packed.get(value) is not value or value in self.steps:
+            return
+        axis, width = value.metadata_props[_AXIS], shape_of(value)[2]
+        op = GraphBuilder(self.graph, f"{value.name}.groups")
+        sizes, shape = self._sizes(axis)
+        steps, piece = op.Split(value, sizes, axis=1, outputs=2)
+        steps = op.Reshape(steps, op.Concat(shape, op.ints(int(width)), axis=0), allowzero=1)
+        steps.type, steps.shape = value.type, ir.Shape(["batch", axis, width])
+        piece.type, piece.shape = value.type, ir.Shape([1, f"{PIECE}_{axis}", width])
+        maker = value.producer()
+        assert maker is not None
+        self.graph.insert_after(maker, op.nodes)
+        self.steps[value], self.piece[value] = steps, piece
+
+    def _sizes(self, axis: str) -> tuple[ir.Value, ir.Value]:
+        """Return the numbers of rows of both groups along an axis, int64 [2], and [batch, axis] of the steps."""
+        if axis not in self.counts:
+            like = next(
+                value
+                for value in self.graph.inputs
+                if port(value).get(GROUP) is None and [str(size) for size in value.shape or ()] == ["batch", axis]
+            )
+            op = GraphBuilder(self.graph, f"{GROUP}.{axis}")
+            shape = op.Shape(like)
+            steps = op.ReduceProd(shape, op.ints(0), keepdims=1)
+            piece = op.Shape(self.piece[like], start=1, end=2)
+            self.counts[axis] = op.Concat(steps, piece, axis=0)
+            self.counts[f"{axis}.shape"] = shape
+            self.graph.insert_before(self.graph[0], op.nodes)
+        return self.counts[axis], self.counts[f"{axis}.shape"]
+
+    def _join_output(self, index: int, value: ir.Value) -> None:
+        """Give the rows of both groups in one output, [1, tokens, N]: the caller has views of its parts."""
+        packed = self._packed(value, None)
+        if packed is not value:
+            packed.metadata_props[PORT] = value.metadata_props.pop(PORT)
+            packed.name, value.name = value.name, f"{value.name}.steps"
+            self.graph.outputs[index] = packed
+
+
+_AXIS = "archc.axis"  # of a packed value: the name of the axis that its tokens had
+
+
+def _copy_value(value: ir.Value) -> ir.Value:
+    copy = ir.Value(name=f"{PIECE}.{value.name}", type=value.type)
+    _describe_copy(copy, value)
+    facts = port(value)
+    if "output" in facts and facts["output"] is not None:
+        facts["output"] = f"{PIECE}.{facts['output']}"
+    mark(copy, {**facts, GROUP: PIECE})
+    return copy
+
+
+def _describe_copy(copy: ir.Value, value: ir.Value) -> None:
+    copy.type, copy.name = value.type, f"{PIECE}.{value.name}"
+    if value.shape is not None:
+        copy.shape = ir.Shape([_axis(size) for size in value.shape])
+
+
+def _axis(size: int | ir.SymbolicDim) -> int | str | None:
+    """Return an axis of the piece: one row, slots as those of the steps' caches, and other sizes of its own."""
+    if isinstance(size, int):
+        return size
+    name = size.value
+    if name is None or name in (CAPACITY, SOURCE) or name.startswith("ring_"):
+        return name
+    return 1 if name == "batch" else f"{PIECE}_{name}"
