@@ -20,11 +20,12 @@ from archc.plan import Limits
 
 @dataclass(frozen=True)
 class Lowered:
-    """Graphs by name, the contract of each, and the limits of the main one."""
+    """Graphs by name, the contract of each, and the limits of the main one; `piece` is that of the packed one's piece."""
 
     graphs: dict[str, ir.Model]
     contracts: dict[str, Contract]
     limits: Limits
+    piece: Contract | None = None
 
     @property
     def main(self) -> ir.Model:
@@ -59,7 +60,8 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
         token_types=spec.embedding.token_types,
         reread_past=_trained_length(spec),
     )
-    return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits)
+    piece = describe(graphs[PACKED].graph, PIECE) if PACKED in graphs else None
+    return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits, piece)
 
 
 def _trained_length(spec: BoundSpec) -> int | None:

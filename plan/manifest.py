@@ -164,6 +164,35 @@ class Encoder(Section, frozen=True):
             raise ValueError("encoder: expected outputs of the roles hidden_states and cross, and no others")
 
 
+class Group(Section, frozen=True):
+    """Inputs and state of one group of tokens in the graph packed.onnx."""
+
+    inputs: tuple[Input, ...]
+    state: tuple[State, ...] = ()
+
+
+class Packed(Section, frozen=True):
+    """The graph packed.onnx: model.onnx for two groups of tokens in one call.
+
+    `steps` has the inputs and state of model.onnx. `piece` has the same ones for a single row, with other names. The
+    outputs have the rows of both, first those of the steps: [1, n, …] with all positions that `logit_positions` ask for.
+    """
+
+    steps: Group
+    piece: Group
+    outputs: tuple[Output, ...]
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Return the inputs of both groups."""
+        return self.steps.inputs + self.piece.inputs
+
+    @property
+    def state(self) -> tuple[State, ...]:
+        """Return the state of both groups."""
+        return self.steps.state + self.piece.state
+
+
 class Entry(Section, frozen=True):
     """Size in bytes and SHA-256 of one entry of the file."""
 
@@ -187,6 +216,7 @@ class Manifest(Section, frozen=True, kw_only=True):
     outputs: tuple[Output, ...]
     state: tuple[State, ...] = ()
     encoder: Encoder | None = None
+    packed: Packed | None = None
     limits: Limits
     tokens: Tokens = Tokens()
     generation: GenerationDefaults | None = None
@@ -227,6 +257,7 @@ class Manifest(Section, frozen=True, kw_only=True):
         if any(output.role == "cross" for output in self.outputs):
             raise ValueError("an output of role 'cross' is not supported outside of `encoder`")
         self._check_encoder()
+        self._check_packed()
         if any(token >= self.limits.vocab_size for token in (*self.tokens.start, *self.tokens.never)):
             raise ValueError("tokens: expected ids of the vocabulary in `start` and `never`")
         if self.generation is not None and max(self.generation.token_ids, default=0) >= self.limits.vocab_size:
@@ -278,6 +309,24 @@ class Manifest(Section, frozen=True, kw_only=True):
                     f"cross state {name!r}: {outputs[name].dtype} {list(shape)} in the encoder's outputs, but "
                     f"{state.dtype} {list(state.shape)} in `state`"
                 )
+
+    def _check_packed(self) -> None:
+        """Raise ValueError unless both groups of a packed graph have the inputs and the state of the model."""
+        packed = self.packed
+        if packed is None:
+            return
+        states = [name for state in packed.state for name in (state.input, state.output) if name is not None]
+        names = [*(i.name for i in packed.inputs), *(o.name for o in packed.outputs), *states]
+        _require_unique("packed: graph name", names)
+        for group in (packed.steps, packed.piece):
+            if [(i.role, i.dtype, i.mask) for i in group.inputs] != [(i.role, i.dtype, i.mask) for i in self.inputs]:
+                raise ValueError("packed: expected the inputs of the model in both groups")
+            if [(s.kind, s.dtype, s.window, len(s.shape)) for s in group.state] != [
+                (s.kind, s.dtype, s.window, len(s.shape)) for s in self.state
+            ]:
+                raise ValueError("packed: expected the state of the model in both groups")
+        if [(o.role, o.dtype) for o in packed.outputs] != [(o.role, o.dtype) for o in self.outputs]:
+            raise ValueError("packed: expected the outputs of the model")
 
     def _check_engine(self) -> None:
         """Raise ValueError unless TensorRT targets, and no others, have engines, and these fit the graphs and state."""

@@ -20,7 +20,8 @@ from archc.plan.ownership import check_folder_path
 from archc.plan.replacing import new_folder
 
 MANIFEST, MODEL, ENCODER, WEIGHTS = "manifest.json", "model.onnx", "encoder.onnx", "weights.bin"
-_LIMITS = {MANIFEST: 64 << 20, MODEL: 1 << 30, ENCODER: 1 << 30}
+PACKED = "packed.onnx"
+_LIMITS = {MANIFEST: 64 << 20, MODEL: 1 << 30, ENCODER: 1 << 30, PACKED: 1 << 30}
 _TOKENIZER_LIMIT = 256 << 20
 _CHUNK = 1 << 20
 
@@ -202,7 +203,8 @@ class Plan:
 
 def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> None:
     """Raise PlanError unless `sizes` (bytes by entry name) are the entries of the manifest and fit its sections."""
-    graphs = [MODEL, *([ENCODER] if manifest.encoder is not None else [])]
+    optional = {ENCODER: manifest.encoder, PACKED: manifest.packed}
+    graphs = [MODEL, *(name for name, section in optional.items() if section is not None)]
     sections = (manifest.engine, manifest.encoder.engine if manifest.encoder is not None else None)
     engines = [section.file for section in sections if section is not None]
     # A plan with engines may also have the graphs that they were built from: all of them, or none.
@@ -210,8 +212,10 @@ def check_entries(manifest: Manifest, sizes: Mapping[str, int], where: str) -> N
     for name in required:
         if name not in sizes:
             raise PlanError(f"{where}: incomplete engine.plan: entry {name!r} not found; build the plan again")
-    if manifest.encoder is None and ENCODER in sizes:
-        raise PlanError(f"{where}: unexpected entry {ENCODER!r}: the manifest has no `encoder`; build the plan again")
+    for name, section in optional.items():
+        if section is None and name in sizes:
+            key = name.partition(".")[0]
+            raise PlanError(f"{where}: unexpected entry {name!r}: the manifest has no `{key}`; build the plan again")
     for name in ("engine.trt", "encoder.trt"):
         if name in sizes and name not in engines:
             raise PlanError(

@@ -72,7 +72,7 @@ class Engine:
         self.plan = plan
         self.manifest: Manifest = plan.manifest
         self._backend, self._encoder = backend, encoder
-        self._feeder = Feeder(plan.manifest)
+        self._feeder = Feeder(plan.manifest.inputs, plan.manifest.limits)
         self._has_token_types = any(item.role == "token_types" for item in plan.manifest.inputs)
         self._tokenizer: Tokenizer | None = None
         self._is_tokenizer_read = self._is_closed = False

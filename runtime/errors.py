@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archc.plan.errors import EngineError, PlanError
 
-__all__ = ["BackendError", "EngineError", "NonFiniteLogitsError", "PlanError", "PromptError"]
+__all__ = ["BackendError", "CacheFullError", "EngineError", "NonFiniteLogitsError", "PlanError", "PromptError"]
 
 
 class PromptError(EngineError):
@@ -17,3 +17,7 @@ class BackendError(EngineError):
 
 class NonFiniteLogitsError(EngineError):
     """The logits of a step have no finite maximum, usually because activations overflowed the plan's dtype."""
+
+
+class CacheFullError(EngineError):
+    """A sequence needs more state than the limit of cache memory permits."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from archc.archspec import BoundSpec
-from archc.compiler.contract.ports import ENCODER, MODEL
+from archc.compiler.contract.ports import ENCODER, MODEL, PACKED
 from archc.compiler.lower import Lowered
 from archc.compiler.modules.cost import flops_per_token, parameter_count
 from archc.compiler.modules.model import Model
@@ -16,7 +16,7 @@ from archc.compiler.output.tensorrt.profiles import needs_two_tokens
 from archc.compiler.output.tensorrt.sections import EngineBuilder
 from archc.compiler.weights.checkpoint.generation import SpecialTokens
 from archc.plan import Encoder, Limits, Manifest, Prefix, Tokens
-from archc.plan.manifest import Tensor
+from archc.plan.manifest import Group, Packed, Tensor
 
 _PACKAGES = ("torch", "onnx-ir", "onnxscript")
 
@@ -50,6 +50,7 @@ def describe(
         outputs=tuple(contract.outputs),
         state=tuple(contract.state),
         encoder=encoder,
+        packed=_describe_packed(lowered),
         engine=engine,
         limits=lowered.limits,
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
@@ -60,6 +61,18 @@ def describe(
         flops_per_token=flops_per_token(model),
         builder={"python": platform.python_version(), "platform": platform.platform(terse=True)}
         | {name: version(name) for name in _PACKAGES},
+    )
+
+
+def _describe_packed(lowered: Lowered) -> Packed | None:
+    """Return the manifest of the graph for many sequences, or None."""
+    if lowered.piece is None:
+        return None
+    steps, piece = lowered.contracts[PACKED], lowered.piece
+    return Packed(
+        steps=Group(tuple(steps.inputs), tuple(steps.state)),
+        piece=Group(tuple(piece.inputs), tuple(piece.state)),
+        outputs=tuple(steps.outputs),
     )
 
 

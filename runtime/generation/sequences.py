@@ -54,7 +54,7 @@ class Sequences:
         self._argmax = (manifest.output("next_token"), manifest.output("next_logit"))
         self._source, self._source_rows = source, np.arange(batch)
         self._backend, self._states = backend, manifest.state
-        self._feeder = Feeder(manifest, backend.mask_length)
+        self._feeder = Feeder(manifest.inputs, manifest.limits, backend.mask_length)
         cross = source.cross if source is not None else None
         self._cache = Cache(backend, manifest.state, batch, manifest.limits, capacity or 0, cross)
         self.lengths: Ints = np.zeros(batch, np.int64)

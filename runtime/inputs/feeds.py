@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from archc.plan.axes import CAPACITY, ring_axis, ring_slots
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Encoder, Input, Manifest
+from archc.plan.manifest import Input, Limits
 from archc.runtime.inputs.masks import build_mask
 from archc.runtime.inputs.prefix_lm import PrefixTracker
 
@@ -24,12 +24,15 @@ class Feeder:
     """
 
     def __init__(
-        self, manifest: Manifest | Encoder, mask_length: Callable[[int, int], int] = lambda total, seq: total
+        self,
+        inputs: Sequence[Input],
+        limits: Limits,
+        mask_length: Callable[[int, int], int] = lambda total, seq: total,
     ) -> None:
         self._mask_length = mask_length
-        self._inputs = manifest.inputs
-        self._last_position = manifest.limits.max_seq_len - 1
-        self._longest_call = manifest.limits.max_call
+        self._inputs = inputs
+        self._last_position = limits.max_seq_len - 1
+        self._longest_call = limits.max_call
 
     def feeds(
         self,
@@ -41,12 +44,14 @@ class Feeder:
         prefix: PrefixTracker | None = None,
         capacity: int = 0,
         source: Ints | None = None,
+        source_slots: int | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Return the inputs of one call by name.
 
         `ids` are int64 [batch, seq] with -1 pads on the right, `past` and `new` int64 [batch] lengths,
         `logit_positions` int64 [batch, n], `token_types` int64 [batch, seq] or None for zeros, `prefix` the prompts of
-        a prefix-LM, `capacity` the slots of a row in the cache, and `source` int64 [batch] lengths of the source.
+        a prefix-LM, `capacity` the slots of a row in the cache, and `source` int64 [batch] lengths of the source, of
+        which the cross states have `source_slots`, by default the longest.
         """
         seq = ids.shape[1]
         total = int(past.max()) + seq
@@ -85,6 +90,9 @@ class Feeder:
                         keys = slots if item.shape[-1] == ring_axis(item.mask.window) else min(slots, total)
                     elif item.shape[-1] == CAPACITY:
                         keys = capacity
+                    if item.mask.kind == "source":
+                        assert source is not None
+                        keys = int(source.max()) if source_slots is None else source_slots
                     return build_mask(
                         item.mask, past, new, seq, keys, prefix.lengths if prefix else None, slots, source
                     )

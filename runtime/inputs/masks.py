@@ -30,8 +30,8 @@ def build_mask(
     """
     if mask.kind == "source":
         assert source is not None
-        real = (np.arange(source.max()) < source[:, None])[:, None, None, :]
-        return np.broadcast_to(real, (len(source), 1, seq, real.shape[-1]))
+        real = (np.arange(total) < source[:, None])[:, None, None, :]
+        return np.broadcast_to(real, (len(source), 1, seq, total))
     if mask.ring:
         assert slots is not None
         assert mask.window is not None

@@ -37,6 +37,12 @@ class PrefixTracker:
         """Replace the sequences by those of `rows`, int64 [batch]."""
         self.lengths, self.blanks = self.lengths[rows], self.blanks[rows]
 
+    def of(self, rows: Ints) -> PrefixTracker:
+        """Return the prompts of some rows, int64 [n]."""
+        some = PrefixTracker(self._prefix, 0)
+        some.lengths, some.blanks = self.lengths[rows], self.blanks[rows]
+        return some
+
     def positions(self, past: Ints, seq: int) -> Ints:
         """Return position and block position, int64 [batch, 2, seq] (Du et al. 2022, section 2.2).
 

@@ -43,7 +43,7 @@ class EncoderRunner:
 
     def __init__(self, encoder: Encoder, backend: Backend) -> None:
         self._encoder, self._backend = encoder, backend
-        self._feeder = Feeder(encoder)
+        self._feeder = Feeder(encoder.inputs, encoder.limits)
         self._has_token_types = any(item.role == "token_types" for item in encoder.inputs)
 
     @property

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.error import install_hint
-from archc.plan.reader import ENCODER, MODEL, Plan
+from archc.plan.manifest import Encoder, Manifest, Packed
+from archc.plan.reader import ENCODER, MODEL, PACKED, Plan
 from archc.runtime.backends.base import Binding, Buffer
 from archc.runtime.backends.ort import cuda
 from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros
@@ -60,7 +61,7 @@ class OrtBackend:
                 f"{plan.path}: expected {provider}, but the session fell back to {used}, because no device or driver "
                 "was found; check nvidia-smi, or build with --target ort-cpu"
             )
-        section = plan.manifest.encoder if graph == ENCODER and plan.manifest.encoder is not None else plan.manifest
+        section = _section(plan, graph)
         check_graph(section, session, f"{plan.path}: {graph}")
         self._session = session
         self._dtypes = {item.name: item.dtype for item in section.outputs}
@@ -108,11 +109,24 @@ class OrtBackend:
         assert isinstance(buffer, OrtBuffer)
         return buffer.select(rows)
 
+    def rows(self, buffer: Buffer, start: int, stop: int) -> OrtBuffer:
+        """Return a view of rows of the first axis; on the CPU only."""
+        assert isinstance(buffer, OrtBuffer)
+        assert buffer.host is not None
+        return OrtBuffer(buffer.host[start:stop], buffer.dtype, self.device)
+
     def bind(self, state: Sequence[Binding]) -> OrtCall:
         """Return a call that keeps its state in these buffers."""
         if self._captures:
             return cuda.CapturedCall(self._session, state, self._dtypes, self._ids)
         return OrtCall(self._session, state, self._dtypes)
+
+
+def _section(plan: Plan, graph: str) -> Manifest | Encoder | Packed:
+    """Return the section of the manifest that describes a graph."""
+    section = {ENCODER: plan.manifest.encoder, PACKED: plan.manifest.packed}.get(graph, plan.manifest)
+    assert section is not None
+    return section
 
 
 def _is_packed(plan: Plan, prepack: Prepack, device: str) -> bool:

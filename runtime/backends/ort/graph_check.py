@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Encoder, Manifest, Shape
+from archc.plan.manifest import Encoder, Manifest, Packed, Shape
 from archc.runtime.errors import PlanError
 
 
-def check_graph(manifest: Manifest | Encoder, session: Any, where: str) -> None:
+def check_graph(manifest: Manifest | Encoder | Packed, session: Any, where: str) -> None:
     """Raise PlanError unless the session's inputs and outputs have the manifest's names, types and shapes."""
-    state = manifest.state if isinstance(manifest, Manifest) else ()
+    state = () if isinstance(manifest, Encoder) else manifest.state
     inputs = {i.name: (i.dtype, i.shape) for i in manifest.inputs} | {s.input: (s.dtype, s.shape) for s in state}
     outputs = {o.name: (o.dtype, o.shape) for o in manifest.outputs}
     outputs |= {s.output: (s.dtype, s.shape) for s in state if s.output is not None}

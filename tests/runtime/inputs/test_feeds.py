@@ -9,13 +9,17 @@ from msgspec import convert
 from archc.plan import Manifest
 from archc.runtime.inputs.feeds import Feeder
 
+def _feeder(manifest, *mask_length):
+    return Feeder(manifest.inputs, manifest.limits, *mask_length)
+
+
 PADDED = np.array([[5, 6, 7], [8, -1, -1]])
 
 
 @pytest.fixture
 def feeder(tiny):
     _, manifest, _ = tiny.model()
-    return Feeder(convert(manifest, Manifest))
+    return _feeder(convert(manifest, Manifest))
 
 
 def feeds(feeder, ids, past, new, capacity=0):
@@ -48,6 +52,6 @@ def test_positions_do_not_exceed_the_maximum_length(feeder, tiny):
 
 def test_masks_have_the_length_that_the_backend_returns(tiny):
     _, manifest, _ = tiny.model()
-    feeder = Feeder(convert(manifest, Manifest), lambda total, seq: -(-total // 16) * 16)
+    feeder = _feeder(convert(manifest, Manifest), lambda total, seq: -(-total // 16) * 16)
     assert feeds(feeder, [[9]], [16], [1], capacity=64)["attn_mask"].shape == (1, 1, 1, 32)
     assert feeds(feeder, [[9]], [16], [1], capacity=20)["attn_mask"].shape == (1, 1, 1, 20)
