@@ -25,15 +25,13 @@ def without_rows(graph: ir.Graph) -> set[ir.Value | None]:
 def works_by_row(node: ir.Node, constant: set[ir.Value | None]) -> bool:
     """Return whether each row of a node's result [B, S, N] depends on that row of its inputs only."""
     rows = [value for value in node.inputs if value not in constant]
-    if not all(value is not None and _has_rows(value) for value in rows):
+    if not all(value is not None and has_rows(value) for value in rows):
         return False
     if not node.domain and node.op_type in _ELEMENTWISE:
         return True
-    if node.domain == ARCHC and node.op_type == "Experts":
-        return rows == list(node.inputs[:3])
     return node.domain == ARCHC and node.op_type in _BY_ROW and rows == [node.inputs[0]]
 
 
-def _has_rows(value: ir.Value) -> bool:
+def has_rows(value: ir.Value) -> bool:
     """Return whether a value is [B, S, N]; an axis B or S of a fixed size is broadcast."""
     return value.shape is not None and len(value.shape) == 3 and not any(isinstance(n, int) for n in value.shape[:2])

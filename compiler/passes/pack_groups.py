@@ -13,7 +13,8 @@ import onnx_ir as ir
 
 from archc.compiler.contract.ports import GROUP, PIECE, PORT, mark, port
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.rows import without_rows, works_by_row
+from archc.compiler.graph.domains import ARCHC
+from archc.compiler.graph.rows import has_rows, without_rows, works_by_row
 from archc.compiler.graph.subgraph import copy_attribute
 from archc.compiler.graph.values import required, shape_of
 from archc.plan.axes import CAPACITY, SOURCE
@@ -46,7 +47,12 @@ class _Packing:
         graph = self.graph
         constant = without_rows(graph)
         nodes, inputs, outputs = list(graph), list(graph.inputs), list(graph.outputs)
-        by_row = {node for node in nodes if works_by_row(node, constant)}
+        by_row = {
+            node
+            for node in nodes
+            if (works_by_row(node, constant) or _routes_rows(node, constant))
+            and all(isinstance(shape_of(required(value))[2], int) for value in node.inputs if value not in constant)
+        }
         for value in inputs:
             self.piece[value] = _copy_value(value)
             graph.inputs.append(self.piece[value])
@@ -168,6 +174,17 @@ class _Packing:
             packed.metadata_props[PORT] = value.metadata_props.pop(PORT)
             packed.name, value.name = value.name, f"{value.name}.steps"
             self.graph.outputs[index] = packed
+
+
+def _routes_rows(node: ir.Node, constant: set[ir.Value | None]) -> bool:
+    """Return whether a node is part of a mixture of experts that works on each row of [B, S, N] alone."""
+    rows = [required(value) for value in node.inputs if value not in constant]
+    if not all(has_rows(value) for value in rows) or not all(has_rows(value) for value in node.outputs):
+        return False
+    if node.domain == ARCHC:
+        return node.op_type == "Experts" and rows == list(node.inputs[:3])
+    axis = node.attributes.get("axis")
+    return node.op_type in ("Softmax", "TopK") and axis is not None and axis.as_int() in (-1, 2)
 
 
 _AXIS = "archc.axis"  # of a packed value: the name of the axis that its tokens had

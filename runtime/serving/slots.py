@@ -25,6 +25,7 @@ from archc.runtime.state.slot_states import SlotStates, Snapshot
 Floats = NDArray[np.float32]
 _CALLS = 64  # bound calls that are kept
 _NO_TOKENS: Ints = np.zeros(0, np.int64)
+_NO_POSITIONS: Ints = np.zeros((1, 0), np.int64)
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,7 @@ class Slots:
             return self._run_steps(rows) if rows else {}
         if not rows:
             row = self._row[piece.slot]
-            asked = np.array([[len(tail) - 1] if piece.logits else []], np.int64)
-            logits = self._call(row, tail[None], np.array([len(tail)]), asked, None, tail[:0], piece.logits)
+            logits = self._call(row, tail[None], np.array([len(tail)]), _last(tail, piece.logits))
             return {piece.slot: logits}
         return self._run_steps(rows, piece, tail)
 
@@ -148,30 +148,43 @@ class Slots:
         """Run a call with steps, whose slots become the first rows."""
         self._gather(list(rows))
         order = self._slot[: len(rows)]
+        tail_asked = _last(tail, piece is not None and piece.logits)
+        if piece is None and self.states.has_fixed and len(order) > 1:
+            # Recurrences need a token in each group: the last step is the piece.
+            piece = Piece(order.pop(), ())
+            tail = rows[piece.slot]
+            tail_asked = np.arange(len(tail))[None]
         ids = as_rows([rows[slot] for slot in order], "ids")
         new = np.array([len(rows[slot]) for slot in order], np.int64)
         asked = np.arange(ids.shape[1])[None].repeat(len(order), 0)
         row = self._row[piece.slot] if piece is not None else None
-        logits = self._call(0, ids, new, asked, row, tail, piece is not None and piece.logits)
+        logits = self._call(0, ids, new, asked, row, tail, tail_asked)
         each = ids.shape[1]
         found = {slot: logits[index * each :][: new[index]] for index, slot in enumerate(order)}
         return found if piece is None else {**found, piece.slot: logits[asked.size :]}
 
     def _call(
-        self, start: int, ids: Ints, new: Ints, asked: Ints, piece: int | None, tail: Ints, tail_logits: bool
+        self,
+        start: int,
+        ids: Ints,
+        new: Ints,
+        asked: Ints,
+        piece: int | None = None,
+        tail: Ints = _NO_TOKENS,
+        tail_asked: Ints = _NO_POSITIONS,
     ) -> Floats:
         """Run the graph on rows from `start` on, int64 [n, seq], and on the tokens `tail` of the row `piece`.
 
-        Returns float32 [positions, vocab]: at `asked`, int64 [n, positions], then at the last token of `tail`.
+        Returns float32 [positions, vocab]: at `asked`, int64 [n, positions], then at `tail_asked`, int64 [1, positions].
         """
         stop = start + len(ids)
         self.states.align(start, stop)
         spare = self._spare(start, stop) if piece is None else piece
-        # The graph of a lone prompt is asked for its logits through the first group.
-        asked_of_tail = np.array([[len(tail) - 1] if tail_logits and len(tail) else []], np.int64)
         feeds = self._feeds(0, np.arange(start, stop), ids, new, asked)
-        feeds |= self._feeds(1, np.array([spare]), tail[None], np.array([len(tail)]), asked_of_tail)
-        output = empty_output(self._logits, [asked.size + asked_of_tail.size])
+        # Recurrences need a token in each group: a piece without tokens has padding.
+        padded = tail if len(tail) or not self.states.has_fixed else np.array([-1])
+        feeds |= self._feeds(1, np.array([spare]), padded[None], np.array([len(tail)]), tail_asked)
+        output = empty_output(self._logits, [asked.size + tail_asked.size])
         self._bound(start, stop, spare).run(feeds, {self._logits.name: output})
         self._lengths[start:stop] += new
         self.states.flip(start, stop)
@@ -185,7 +198,7 @@ class Slots:
         prefix = self._prefix
         if prefix is not None:
             own = prefix.of(rows)
-            if ids.shape[1]:
+            if new.any():
                 own.add(ids, past)
                 prefix.lengths[rows], prefix.blanks[rows] = own.lengths, own.blanks
             prefix = own
@@ -237,3 +250,8 @@ class Slots:
             self._prefix.blanks[both] = self._prefix.blanks[other]
         self._slot[first], self._slot[second] = self._slot[second], self._slot[first]
         self._row[self._slot[first]], self._row[self._slot[second]] = first, second
+
+
+def _last(ids: Ints, wanted: bool) -> Ints:
+    """Return the last position, int64 [1, 1], or none of them, [1, 0]."""
+    return np.array([[len(ids) - 1]]) if wanted else _NO_POSITIONS

@@ -48,7 +48,7 @@ def routed_experts(node: ir.Node, op: GraphBuilder) -> ir.Value:
 
     y_TAN = op.Gather(y_RN, places_TA, axis=0)
     weights_T1A = op.Reshape(weights, op.ints(-1, 1, used))
-    y: ir.Value = op.Reshape(op.MatMul(weights_T1A, y_TAN), op.Shape(x))
+    y: ir.Value = op.Reshape(op.MatMul(weights_T1A, y_TAN), op.Shape(x), allowzero=1)
     return y
 
 
