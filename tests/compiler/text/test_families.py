@@ -253,6 +253,7 @@ def test_rwkv_has_turns(tmp_path: Path) -> None:
     assert detect_spec(families.RWKV5) == "rwkv5"
     build(folder, random=0, out=folder / "engine.plan")
     plan = Plan(folder / "engine.plan")
+    assert plan.manifest.chat_stop == ("\n\n",)
     template = plan.read("tokenizer/chat_template.jinja").decode()
     definition = b'{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}'
     tokenizer = Tokenizer(JsonTokenizer(definition), {}, template)
