@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archc.plan.errors import EngineError, PlanError
 
-__all__ = ["BackendError", "CacheFullError", "EngineError", "NonFiniteLogitsError", "PlanError", "PromptError"]
+__all__ = ["BackendError", "CacheFullError", "EngineError", "NonFiniteLogitsError", "PlanError", "PromptError", "QueueFullError"]
 
 
 class PromptError(EngineError):
@@ -21,3 +21,7 @@ class NonFiniteLogitsError(EngineError):
 
 class CacheFullError(EngineError):
     """A sequence needs more state than the limit of cache memory permits."""
+
+
+class QueueFullError(EngineError):
+    """A service has as many waiting requests as it takes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from archc.runtime.generation.beams import BeamSearch, decode_beams
 from archc.runtime.generation.decode import OnToken, decode, token_source
@@ -35,24 +36,61 @@ class Batch:
         self.rows: list[Row] = []
         self._prompts = prompts
         self._samplers, self._searches = list[Sampler](), list[BeamSearch]()
-        end_ids = frozenset(() if settings.ignore_eos else eos)
-        stop_ids = frozenset(settings.stop_token_ids)
         for index, padded in enumerate(prompts):
             prompt = padded[padded >= 0].tolist()
-            budget = settings.budget(len(prompt), limit)
-            begin, max_length = len(prompt) - forced, len(prompt) + budget
             source = sources[index] if sources is not None else ()
-            processor = LogitsProcessor(settings, begin, max_length, end_ids | stop_ids, source)
-            text = detokenizer(prompt)
-            self.rows.append(Row(budget, end_ids, stop_ids, text, settings.stop))
+            opened = open_row(settings, prompt, limit, eos, source, forced, detokenizer(prompt), index)
+            self.rows.append(opened.row)
             if settings.num_beams > 1:
-                ends = end_ids | stop_ids
-                self._searches.append(BeamSearch(settings, prompt, processor, ends, begin, max_length, index))
+                self._searches.append(opened.search(settings, prompt, index))
             else:
-                self._samplers.append(Sampler(settings, prompt, index, processor))
+                self._samplers.append(opened.sampler)
 
     def steps(self, sequences: Sequences, on_token: OnToken | None = None) -> Iterator[list[str]]:
         """Yield the new text of each row, after the prefill and each step."""
         if self._searches:
             return decode_beams(sequences, self._prompts, self.rows, self._searches, on_token)
         return decode(token_source(sequences, self._samplers), self._prompts, self.rows, on_token)
+
+
+@dataclass(frozen=True)
+class OpenRow:
+    """One row before its first token, with `budget` new tokens at most."""
+
+    row: Row
+    processor: LogitsProcessor
+    sampler: Sampler
+    budget: int
+    ends: frozenset[int]
+    begin: int
+
+    def search(self, settings: Settings, prompt: Sequence[int], index: int) -> BeamSearch:
+        """Return a beam search in place of the sampler."""
+        longest = len(prompt) + self.budget
+        return BeamSearch(settings, prompt, self.processor, self.ends, self.begin, longest, index)
+
+
+def open_row(
+    settings: Settings,
+    prompt: Sequence[int],
+    limit: int,
+    eos: Sequence[int],
+    source: Sequence[int] = (),
+    forced: int = 0,
+    text: Detokenizer | None = None,
+    index: int = 0,
+) -> OpenRow:
+    """Return the row that continues one prompt; see `Batch` for the arguments. `index` selects the random stream."""
+    end_ids = frozenset(() if settings.ignore_eos else eos)
+    stop_ids = frozenset(settings.stop_token_ids)
+    budget = settings.budget(len(prompt), limit)
+    begin, longest = len(prompt) - forced, len(prompt) + budget
+    processor = LogitsProcessor(settings, begin, longest, end_ids | stop_ids, source)
+    return OpenRow(
+        Row(budget, end_ids, stop_ids, text, settings.stop),
+        processor,
+        Sampler(settings, prompt, index, processor),
+        budget,
+        end_ids | stop_ids,
+        begin,
+    )

@@ -82,6 +82,13 @@ class Slots:
             self._sources[row] = source.lengths[0]
             self.states.fill_source(row, {name: buffer.read() for name, buffer in source.cross.items()})  # type: ignore[attr-defined]
 
+    def must_read_again(self, slot: int, new: int) -> bool:
+        """Return whether `new` more tokens take a sequence past the length where it begins again (LongRoPE)."""
+        past, now = self._limits.reread_past, self.length(slot)
+        if past is None or self.states.has_fixed:
+            return False
+        return 0 < now <= past < now + new
+
     def can_truncate(self, slot: int, length: int) -> bool:
         """Return whether a slot's state after its first `length` tokens is still there."""
         now = self.length(slot)

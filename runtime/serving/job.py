@@ -1,0 +1,134 @@
+"""One request inside the scheduler: its tokens, its sampler, and what its listener is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archc.runtime.errors import EngineError
+from archc.runtime.generation.row import FinishReason, Row
+from archc.runtime.generation.sampling import Sampler
+from archc.runtime.state.encoder import EncodedSource
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A token id with its log-probability, natural, from the logits before any option changes them."""
+
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Token:
+    """A new token: whether it is part of the output, the text that it completes, and log-probabilities if asked for."""
+
+    id: int
+    text: str
+    is_output: bool
+    logprob: float | None = None
+    top: tuple[Scored, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a job: `cancelled` after `cancel`, otherwise the reason of the row; `ids` are the whole output."""
+
+    reason: FinishReason | Literal["cancelled"]
+    ids: tuple[int, ...]
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The end of a job by an error."""
+
+    error: EngineError
+
+
+Event: TypeAlias = Token | Finished | Failed
+Listener: TypeAlias = Callable[[Event], None]
+"""Called in the computing thread; must return at once."""
+
+
+class Constraint(Protocol):
+    """A rule on the output as a whole, such as a grammar."""
+
+    def apply(self, logits: Floats) -> Floats:
+        """Return the logits, float32 [vocab], with -inf for tokens that must not come next."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Note a token that was chosen."""
+        ...
+
+
+@dataclass(eq=False)
+class Job:
+    """One sequence to generate. `logprobs` is the number of most likely tokens to report; None reports none."""
+
+    prompt: Sequence[int]
+    row: Row
+    sampler: Sampler
+    listener: Listener
+    longest: int  # the most tokens of the sequence, the prompt included
+    logprobs: int | None = None
+    constraint: Constraint | None = None
+    source: Callable[[], EncodedSource] | None = None
+    deadline: float | None = None  # of time.monotonic
+    keeps_prefix: bool = True
+    slot: int | None = None
+    done: int = 0  # tokens that the slot has consumed
+    cached: int = 0
+    is_cancelled: bool = False
+    created: float = field(default_factory=time.monotonic)
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """Return the prompt and the output so far."""
+        return self.sampler.tokens
+
+    @property
+    def is_prefilling(self) -> bool:
+        """Return whether tokens of the prompt are left, besides the last one of a sequence that has an output."""
+        return len(self.tokens) - self.done > 1 or not self.row.ids
+
+    def cancel(self) -> None:
+        """End the job at the next step; may be called in any thread."""
+        self.is_cancelled = True
+
+    def choose(self, logits: Floats) -> None:
+        """Choose the next token from float32 [vocab], and tell the listener."""
+        allowed = self.constraint.apply(logits) if self.constraint is not None else logits
+        token = self.sampler.choose(allowed)
+        if self.constraint is not None:
+            self.constraint.accept(token)
+        is_output, text = self.row.append(token)
+        logprob, top = None, ()
+        if self.logprobs is not None:
+            logprob, top = _log_probabilities(logits, token, self.logprobs)
+        self.listener(Token(token, text, is_output, logprob, top))
+
+    def finish(self, reason: FinishReason | Literal["cancelled"]) -> None:
+        """Tell the listener the end."""
+        self.listener(Finished(reason, tuple(self.row.ids), len(self.prompt), self.cached))
+
+
+def _log_probabilities(logits: Floats, token: int, count: int) -> tuple[float, tuple[Scored, ...]]:
+    """Return the log-probability of a token, and the `count` most likely tokens with theirs."""
+    scores = logits.astype(np.float64)
+    scores -= scores.max()
+    scores -= np.log(np.exp(scores).sum())
+    if not count:
+        return float(scores[token]), ()
+    best = np.argpartition(-scores, min(count, len(scores) - 1))[:count]
+    best = best[np.argsort(-scores[best], kind="stable")]
+    return float(scores[token]), tuple(Scored(int(index), float(scores[index])) for index in best)

@@ -1,0 +1,279 @@
+"""The scheduler: one thread that computes, and the queue of jobs in front of it.
+
+Each call has the next token of every sequence that decodes, and a piece of one prompt: a long prompt delays the others by
+one piece at a time. Listeners are called in the thread, between calls.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from archc.runtime.errors import CacheFullError, EngineError, QueueFullError
+from archc.runtime.serving.job import Failed, Floats, Job
+from archc.runtime.serving.prefixes import Prefixes
+from archc.runtime.serving.slots import Piece, Slots
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens of a prompt in one call: next to steps of other sequences, and alone; and every which piece is the oldest's.
+
+    Pieces are of the prompt with the fewest tokens left, so that most answers begin early.
+    """
+
+    beside_steps: int = 64
+    alone: int = 512
+    oldest_every: int = 4
+
+
+@dataclass
+class Statistics:
+    """Counts since the start, and the state at present."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    new_tokens: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    failed: int = 0
+    refused: int = 0
+    calls: int = 0
+    call_s: float = 0.0
+    active: int = 0
+    waiting: int = 0
+
+
+class Scheduler:
+    """Runs jobs on slots in a thread of its own. `queue` is the most jobs that wait, beyond those with a slot."""
+
+    def __init__(self, slots: Slots, queue: int = 64, budget: Budget | None = None) -> None:
+        self.slots, self.budget, self.statistics = slots, budget or Budget(), Statistics()
+        self._queue_limit = queue
+        self._prefixes = Prefixes(slots)
+        self._condition = threading.Condition()
+        self._waiting, self._tasks = deque[Job](), deque[Callable[[], None]]()
+        self._active: dict[int, Job] = {}  # by slot; of the computing thread alone
+        self._pieces = 0
+        self._is_closing = self._drains = False
+        self._thread = threading.Thread(target=self._run, name="archc-scheduler", daemon=True)
+        self._thread.start()
+
+    @property
+    def room(self) -> int:
+        """Return how many more jobs `submit` takes at present."""
+        return self._queue_limit + self.slots.count - len(self._waiting) - len(self._active)
+
+    def submit(self, job: Job) -> Job:
+        """Append a job to the queue; raise QueueFullError if it is full, EngineError after `close`."""
+        self.submit_all([job])
+        return job
+
+    def submit_all(self, jobs: Sequence[Job]) -> None:
+        """Append all jobs or none."""
+        with self._condition:
+            if self._is_closing:
+                raise EngineError("the service is shutting down; send the request to another one")
+            if len(jobs) > self.room:
+                self.statistics.refused += len(jobs)
+                raise QueueFullError(
+                    f"queue: expected at most {self._queue_limit} waiting requests; repeat the request later"
+                )
+            self._waiting.extend(jobs)
+            self._condition.notify()
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Return the result of a function that is run in the computing thread, between calls."""
+        future: Future[T] = Future()
+
+        def task() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function())
+            except Exception as error:  # handed to the waiting thread
+                future.set_exception(error)
+
+        with self._condition:
+            if self._is_closing:
+                raise EngineError("the service is shutting down; send the request to another one")
+            if len(self._tasks) >= self._queue_limit + self.slots.count:
+                self.statistics.refused += 1
+                raise QueueFullError(
+                    f"queue: expected at most {self._queue_limit} waiting requests; repeat the request later"
+                )
+            self._tasks.append(task)
+            self._condition.notify()
+        return future
+
+    def wake(self) -> None:
+        """Look at cancelled jobs soon."""
+        with self._condition:
+            self._condition.notify()
+
+    def close(self, drain: bool = False, timeout: float | None = None) -> bool:
+        """Stop: with `drain` after all jobs, otherwise after the present call; return whether the thread has ended."""
+        with self._condition:
+            self._is_closing, self._drains = True, drain
+            self._condition.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not (self._active or self._waiting or self._tasks or self._is_closing):
+                    self._condition.wait()
+                tasks = [self._tasks.popleft() for _ in range(len(self._tasks))]
+                if self._is_closing and not (self._drains and (self._active or self._waiting or tasks)):
+                    waiting, self._waiting = list(self._waiting), deque()
+                    break
+            for task in tasks:
+                task()
+            self._end_cancelled()
+            self._admit()
+            if self._active:
+                self._step()
+        for job in (*self._active.values(), *waiting):
+            job.finish("cancelled")
+        self._active.clear()
+
+    def _end_cancelled(self) -> None:
+        """End jobs that were cancelled or are past their deadline."""
+        now = time.monotonic()
+        for job in list(self._active.values()):
+            if job.is_cancelled or (job.deadline is not None and now > job.deadline):
+                self.statistics.cancelled += 1
+                self._release(job)
+                job.finish("cancelled")
+        with self._condition:
+            ended = [j for j in self._waiting if j.is_cancelled or (j.deadline is not None and now > j.deadline)]
+            for job in ended:
+                self._waiting.remove(job)
+        for job in ended:
+            self.statistics.cancelled += 1
+            job.finish("cancelled")
+
+    def _admit(self) -> None:
+        """Give free slots to waiting jobs, as far as the memory for their longest sequences permits."""
+        while True:
+            free = [slot for slot in range(self.slots.count) if slot not in self._active]
+            with self._condition:
+                job = self._waiting[0] if self._waiting else None
+                if job is None or not free:
+                    break
+                if not self.slots.states.can_reserve(job.longest) and self._active:
+                    break
+                self._waiting.popleft()
+            try:
+                self._begin(job, free)
+            except EngineError as error:
+                self._fail(job, error)
+        self.statistics.active, self.statistics.waiting = len(self._active), len(self._waiting)
+
+    def _begin(self, job: Job, free: Sequence[int]) -> None:
+        shared = 0
+        slot = free[0]
+        if job.keeps_prefix and job.source is None:
+            slot, shared = self._prefixes.choose(free, job.tokens)
+        self.slots.states.reserve(min(job.longest, len(job.tokens) + 1))
+        if not self.slots.states.can_reserve(job.longest):
+            raise CacheFullError(
+                f"cache: a sequence of {job.longest} tokens exceeds the limit of cache memory; ask for fewer tokens, "
+                "or raise the limit"
+            )
+        if shared:
+            self._prefixes.restore(slot, shared)
+        else:
+            self._prefixes.forget(slot)
+            self.slots.clear(slot, job.source() if job.source is not None else None)
+        job.slot, job.done, job.cached = slot, shared, shared
+        self._active[slot] = job
+        self.statistics.prompt_tokens += len(job.prompt)
+        self.statistics.cached_tokens += shared
+
+    def _step(self) -> None:
+        """Make one call, and give its logits to the jobs."""
+        steps = {slot: job for slot, job in self._active.items() if not job.is_prefilling}
+        for slot, job in list(steps.items()):
+            if self.slots.must_read_again(slot, 1):
+                self.slots.clear(slot)
+                job.done = 0
+                del steps[slot]
+        piece = self._choose_piece(bool(steps))
+        begin = time.perf_counter()
+        try:
+            logits = self.slots.run({slot: job.tokens[job.done :] for slot, job in steps.items()}, piece)
+        except EngineError as error:
+            for job in list(self._active.values()):
+                self._fail(job, error)
+            return
+        self.statistics.calls += 1
+        self.statistics.call_s += time.perf_counter() - begin
+        for slot, job in steps.items():
+            job.done = len(job.tokens)
+            self._choose(job, logits[slot][-1])
+        if piece is not None:
+            job = self._active[piece.slot]
+            job.done += len(piece.ids)
+            if piece.logits:
+                if job.keeps_prefix:
+                    self._prefixes.mark(piece.slot, job.tokens[: job.done])
+                self._choose(job, logits[piece.slot][-1])
+
+    def _choose_piece(self, beside_steps: bool) -> Piece | None:
+        """Return tokens of the prompt with the fewest left, or every few pieces of the oldest."""
+        jobs = [job for job in self._active.values() if job.is_prefilling]
+        if not jobs:
+            return None
+        self._pieces += 1
+        by_age = self._pieces % self.budget.oldest_every == 0
+        job = min(jobs, key=lambda job: job.created if by_age else len(job.tokens) - job.done)
+        assert job.slot is not None
+        left = len(job.tokens) - job.done
+        longest = self.slots.longest_piece
+        count = left
+        if longest is not None:
+            count = min(left, longest, self.budget.beside_steps if beside_steps else self.budget.alone)
+        return Piece(job.slot, job.tokens[job.done : job.done + count], count == left)
+
+    def _choose(self, job: Job, logits: Floats) -> None:
+        try:
+            job.choose(logits)
+        except EngineError as error:
+            self._fail(job, error)
+            return
+        except Exception as error:  # of a listener or a constraint: the other jobs go on
+            self._fail(job, EngineError(f"the request failed: {type(error).__name__}: {error}"))
+            return
+        self.statistics.new_tokens += 1
+        if job.row.finish_reason is not None:
+            self.statistics.finished += 1
+            self._release(job)
+            job.finish(job.row.finish_reason)
+
+    def _release(self, job: Job) -> None:
+        """Free a job's slot, which keeps its tokens for later prompts that begin with them."""
+        assert job.slot is not None
+        del self._active[job.slot]
+        if job.keeps_prefix and job.source is None:
+            self._prefixes.keep(job.slot, job.tokens[: job.done])
+        else:
+            self._prefixes.forget(job.slot)
+        job.slot = None
+
+    def _fail(self, job: Job, error: EngineError) -> None:
+        self.statistics.failed += 1
+        if job.slot is not None:
+            self._prefixes.forget(job.slot)
+            del self._active[job.slot]
+            job.slot = None
+        job.listener(Failed(error))
+

@@ -1,0 +1,192 @@
+"""A plan as a service: requests of many threads, computed together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from archc.plan.manifest import Manifest
+from archc.plan.reader import ENCODER, PACKED, Plan
+from archc.runtime.backends import open_backend
+from archc.runtime.backends.ort.backend import OrtBackend
+from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
+from archc.runtime.engine import Engine
+from archc.runtime.errors import EngineError, PromptError
+from archc.runtime.generation.batch import open_row
+from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.generation.settings import Settings, choose_settings, forced_start
+from archc.runtime.inputs.prompts import check_ids
+from archc.runtime.serving.job import Constraint, Job, Listener
+from archc.runtime.serving.scheduler import Budget, Scheduler, Statistics
+from archc.runtime.serving.slots import Slots
+from archc.runtime.state.cache import check_state
+from archc.runtime.state.encoder import EncodedSource, EncoderRunner, check_decoder_ids
+from archc.runtime.text.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """Options of a service: sequences at a time, requests that wait beyond them, bytes of caches, CPU threads."""
+
+    slots: int = 8
+    queue: int = 64
+    cache_bytes: int | None = None
+    threads: int | None = None
+    prepack: Prepack = PREPACK_DEFAULT
+    budget: Budget = Budget()
+
+
+class Service:
+    """A loaded plan whose requests share calls of the graph. All methods may be called in any thread.
+
+    Raises PlanError for an invalid plan, BackendError if its backend is missing, EngineError for a plan that has no graph
+    for many sequences.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], options: ServiceOptions | None = None) -> None:
+        self.options = options or ServiceOptions()
+        if self.options.slots < 1:
+            raise EngineError(f"slots: expected at least 1, got {self.options.slots}")
+        self.started = time.time()
+        self.plan = Plan(path)
+        try:
+            self._open()
+        except BaseException:
+            self.plan.close()
+            raise
+
+    def _open(self) -> None:
+        plan, options = self.plan, self.options
+        manifest = self.manifest = plan.manifest
+        check_state(manifest)
+        self.tokenizer: Tokenizer | None = Tokenizer.from_plan(plan)
+        self._encoder: EncoderRunner | None = None
+        self.engine: Engine | None = None
+        if manifest.topology == "encoder":
+            # Texts of an encoder have no state: each request is one call.
+            self.engine = Engine(plan, open_backend(plan, options.threads, options.prepack))
+            self.scheduler: Scheduler | None = None
+            return
+        if manifest.packed is None:
+            raise EngineError(
+                f"{plan.path}: the plan has no graph for many sequences; build it again with --target ort-cpu"
+            )
+        if manifest.encoder is not None:
+            backend = open_backend(plan, options.threads, options.prepack, ENCODER)
+            self._encoder = EncoderRunner(manifest.encoder, backend)
+        packed = open_backend(plan, options.threads, options.prepack, PACKED)
+        assert isinstance(packed, OrtBackend)
+        slots = Slots(manifest, packed, options.slots, options.cache_bytes)
+        self.scheduler = Scheduler(slots, options.queue, options.budget)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Return the counts of the scheduler; zeros for an encoder."""
+        return self.scheduler.statistics if self.scheduler is not None else Statistics()
+
+    def settings(self, options: SamplingOptions, defaults: bool = True, chat: bool = False) -> Settings:
+        """Return the settings of a request; with `chat`, the plan's texts that end an answer are stop strings.
+
+        Raises PromptError for options that a service does not support.
+        """
+        if chat and defaults and options.stop is None and self.manifest.chat_stop:
+            options = replace(options, stop=self.manifest.chat_stop_strings)
+        settings = choose_settings(self.manifest, options, defaults)
+        if settings.num_beams > 1:
+            settings = replace(settings, num_beams=1) if options.num_beams is None else settings
+        if settings.num_beams > 1:
+            raise PromptError("num_beams: beam search is not supported by a service; use archc run, or 1 beam")
+        return settings
+
+    def job(
+        self,
+        ids: Sequence[int],
+        settings: Settings,
+        listener: Listener,
+        *,
+        row: int = 0,
+        logprobs: int | None = None,
+        constraint: Constraint | None = None,
+        timeout: float | None = None,
+        keeps_prefix: bool = True,
+        has_text: bool = True,
+    ) -> Job:
+        """Return a job for `submit` that continues a prompt, or for an encoder-decoder answers a source.
+
+        `row` selects the random stream of `seed`. Raises PromptError for ids that do not fit.
+        """
+        manifest = self.manifest
+        if self.scheduler is None:
+            raise PromptError(f"{manifest.family}: generation is not supported for an encoder")
+        prompt, source, source_ids, forced = self._prompt(ids, settings)
+        limit = manifest.limits.max_seq_len
+        if len(prompt) >= limit:
+            raise PromptError(f"prompt: expected fewer than {limit} tokens, the plan's maximum, got {len(prompt)}")
+        tokenizer = self.tokenizer if has_text else None
+        text = tokenizer.stream([] if source is not None else prompt) if tokenizer is not None else None
+        if text is None and settings.stop:
+            raise PromptError("stop: stop strings require a tokenizer, which this plan does not have")
+        opened = open_row(settings, prompt, limit, manifest.tokens.eos, source_ids, forced, text, row)
+        return Job(
+            prompt=source_ids or prompt,
+            row=opened.row,
+            sampler=opened.sampler,
+            listener=listener,
+            longest=len(prompt) + opened.budget,
+            logprobs=logprobs,
+            constraint=constraint,
+            source=source,
+            deadline=None if timeout is None else time.monotonic() + timeout,
+            keeps_prefix=keeps_prefix,
+        )
+
+    def _prompt(
+        self, ids: Sequence[int], settings: Settings
+    ) -> tuple[list[int], Callable[[], EncodedSource] | None, list[int], int]:
+        """Return the decoder's prompt, what encodes the source, the source's ids, and the number of forced tokens."""
+        if self._encoder is None:
+            (prompt,), _ = check_ids([list(ids)], self.manifest.limits)
+            return prompt.tolist(), None, [], 0
+        encoder = self._encoder
+        (source,), _ = check_ids([list(ids)], encoder.limits)
+        start = forced_start(self.manifest, settings)
+        (prompt,), _ = check_decoder_ids([list(start)] if start else None, 1, self.manifest)
+        return prompt.tolist(), lambda: encoder.run(source[None]), source.tolist(), int(len(start) > 1)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Put all jobs in the queue, or none; raise QueueFullError if it is full."""
+        self.plan.check_content()
+        assert self.scheduler is not None
+        self.scheduler.submit_all(jobs)
+
+    def encode_prompt(self, prompt: str | Sequence[Mapping[str, Any]], parse_special: bool = False) -> list[int]:
+        """Return the ids of a text, or of chat messages; raise PromptError for a plan without text or a template."""
+        if self.tokenizer is None:
+            raise PromptError("the plan has no tokenizer; give token ids, or build it with --tokenizer")
+        if isinstance(prompt, str):
+            return list(self.tokenizer.encode(prompt, parse_special=parse_special))
+        return list(self.tokenizer.chat_ids(prompt))  # type: ignore[arg-type]
+
+    def close(self, drain: bool = False, timeout: float | None = None) -> bool:
+        """Stop, with `drain` after all requests; return whether nothing computes any more."""
+        ended = self.scheduler.close(drain, timeout) if self.scheduler is not None else True
+        self.plan.close()
+        return ended
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """Return facts of a plan for a list of models."""
+    return {
+        "family": manifest.family,
+        "topology": manifest.topology,
+        "target": manifest.target,
+        "dtype": manifest.dtype,
+        "quantization": manifest.quantization,
+        "parameters": manifest.parameters,
+        "max_seq_len": manifest.limits.max_seq_len,
+    }
