@@ -2,7 +2,8 @@
 
 The checkpoint has Llama 2 7B's shapes and zeros as weights, so that its files are mostly holes and need little disk; the
 plans are as large as of any weights. Resident memory counts mapped pages of the files, which the system takes back at
-will; anonymous memory, sampled every 10 ms, does not.
+will; anonymous memory, sampled every 20 ms, does not. CPU seconds
+are those of all threads, and vary less than the time on a busy machine.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -70,22 +72,23 @@ def main() -> None:
     options.add_argument("--layers", type=int, default=32)
     options.add_argument("--folder", help="where temporary files are written; default: the system's place for them")
     given = options.parse_args()
-    print("| checkpoint | build | plan GB | seconds | resident MiB | anonymous MiB |\n| --- | --- | --- | --- | --- | --- |")
+    print("| checkpoint | build | plan GB | seconds | CPU seconds | resident MiB | anonymous MiB |\n| --- | --- | --- | --- | --- | --- | --- |")
     for name in given.formats:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             checkpoint, plan = Path(folder) / name, Path(folder) / "engine.plan"
             write_checkpoint(checkpoint, name, given.layers)
             for quantize in given.quantize:
-                seconds, resident, anonymous = measure(checkpoint, plan, quantize)
+                seconds, busy, resident, anonymous = measure(checkpoint, plan, quantize)
                 size = plan.stat().st_size / 1e9
-                print(f"| {name} | {quantize} | {size:.1f} | {seconds:.0f} | {resident} | {anonymous} |", flush=True)
+                row = f"| {name} | {quantize} | {size:.1f} | {seconds:.0f} | {busy:.0f} | {resident} | {anonymous} |"
+                print(row, flush=True)
                 plan.unlink()
 
 
-def measure(checkpoint: Path, plan: Path, quantize: str) -> tuple[float, int, int]:
-    """Build a plan in a process; return its seconds and its peaks of resident and of anonymous memory, in MiB."""
+def measure(checkpoint: Path, plan: Path, quantize: str) -> tuple[float, float, int, int]:
+    """Build a plan in a process; return its seconds, its CPU seconds, and its peaks of memory in MiB."""
     command = [sys.executable, "-m", "archc", "build", str(checkpoint), "--quantize", quantize, "-o", str(plan)]
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     status, peaks = Path(f"/proc/{process.pid}/status"), {"VmHWM": 0, "RssAnon": 0}
     while process.poll() is None:
@@ -94,10 +97,12 @@ def measure(checkpoint: Path, plan: Path, quantize: str) -> tuple[float, int, in
             # The peak of wait4 includes that of this process.
             if match := re.search(rf"{key}:\s+(\d+)", text):
                 peaks[key] = max(peak, int(match[1]) // 1024)
-        time.sleep(0.01)
+        time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - begin, peaks["VmHWM"], peaks["RssAnon"]
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = usage.ru_utime + usage.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - begin, busy, peaks["VmHWM"], peaks["RssAnon"]
 
 
 def write_checkpoint(folder: Path, name: str, layers: int) -> None:

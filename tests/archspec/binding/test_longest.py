@@ -36,6 +36,7 @@ BART = {"vocab_size": 60, "d_model": 32, "encoder_layers": 1, "encoder_attention
         ("bart", {**BART, "max_position_embeddings": 40}, 20, 40),
         ("marian", {**BART, "max_position_embeddings": 40}, 40, 40),
     ],
+    ids=["shorter plan", "longer plan", "table", "sinusoids"],
 )
 def test_a_source_is_as_long_as_the_plan_where_its_positions_allow(
     family: str, config: dict[str, Any], length: int, source: int
