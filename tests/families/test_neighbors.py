@@ -52,7 +52,7 @@ def test_a_long_int4_call_depends_on_its_rows_and_not_on_their_content(
     monkeypatch.setattr(ort_cpu, "Int4Products", partial(Int4Products, least=1))
     engine = load(build(TINY, out=tmp_path / "engine.plan", quantize="int4"), threads=1)
     random = np.random.default_rng(0)
-    beginning = random.integers(0, 1000, MANY_ROWS - 56).tolist()
+    beginning = random.integers(0, 1000, 56).tolist()
 
     def beside(*lengths: int) -> Any:
         others = [random.integers(0, 1000, length).tolist() for length in lengths]
@@ -60,8 +60,9 @@ def test_a_long_int4_call_depends_on_its_rows_and_not_on_their_content(
 
     try:
         few = beside()
-        continued = [engine.logits([beginning + random.integers(0, 1000, 56).tolist()])[0, :-56] for _ in range(2)]
-        batches = [beside(200, 150) for _ in range(2)]
+        texts = [beginning + random.integers(0, 1000, MANY_ROWS).tolist() for _ in range(2)]
+        continued = [engine.logits([text])[0, : len(beginning)] for text in texts]
+        batches = [beside(MANY_ROWS, 150) for _ in range(2)]
     finally:
         engine.close()
     np.testing.assert_array_equal(continued[0], continued[1])
