@@ -1,9 +1,9 @@
 """Time and peak memory of building a 7B checkpoint in each published format: python benchmarks/packed_build.py.
 
-The checkpoint has Llama 2 7B's shapes and zeros as weights, so that its files are mostly holes and need little disk; the
-plans are as large as of any weights. Resident memory counts mapped pages of the files, which the system takes back at
-will; anonymous memory, sampled every 20 ms, does not. CPU seconds
-are those of all threads, and vary less than the time on a busy machine.
+The checkpoint has Llama 2 7B's shapes and zeros as weights, so that its files are mostly holes and need little disk;
+the plans are as large as of any weights. Resident memory counts mapped pages of the files, which the system takes back
+at will; anonymous memory, sampled every 20 ms, does not. CPU seconds are those of all threads, and vary less than the
+time on a busy machine.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def main() -> None:
     options.add_argument("--layers", type=int, default=32)
     options.add_argument("--folder", help="where temporary files are written; default: the system's place for them")
     given = options.parse_args()
-    print("| checkpoint | build | plan GB | seconds | CPU seconds | resident MiB | anonymous MiB |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print("| checkpoint | build | plan GB | seconds | CPU seconds | resident MiB | anonymous MiB |")
+    print("| --- " * 7 + "|")
     for name in given.formats:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             checkpoint, plan = Path(folder) / name, Path(folder) / "engine.plan"

@@ -57,7 +57,8 @@ def score_target(engine: Engine, ids: list[int]) -> object:
     return engine.logits([[1]], decoder_ids=[ids])
 
 
-SHORT, LONGEST = "shorten it, or build with --max-seq-len up to {}$", "shorten it, because the maximum of this model is {}"
+SHORT = "shorten it, or build with --max-seq-len up to {}$"
+LONGEST = "shorten it, because the maximum of this model is {}"
 RESTART = "start a new sequence, because the maximum of this model is {}"
 # family, overrides, --max-seq-len, the call and its length, the advice, and the longest plan of a build
 CASES: dict[str, tuple[str, list[str], int | None, Call, int, str, int]] = {
