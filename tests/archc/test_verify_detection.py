@@ -1,4 +1,4 @@
-"""`archc verify` of a checkpoint whose family only tokenizer_config.json tells."""
+"""`archc verify` of a checkpoint whose family only tokenizer_config.json identifies."""
 
 from __future__ import annotations
 
