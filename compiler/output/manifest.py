@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from archc.archspec import BoundSpec
+<<<<<<< HEAD
 from archc.compiler.contract.ports import ENCODER, MODEL, PACKED
+=======
+from archc.archspec.binding.longest import longest_sequence, source_length
+from archc.compiler.contract.ports import ENCODER, MODEL
+>>>>>>> main
 from archc.compiler.lower import Lowered
 from archc.compiler.modules.cost import flops_per_token, parameter_count
 from archc.compiler.modules.model import Model
@@ -86,8 +91,9 @@ def _describe_encoder(spec: BoundSpec, lowered: Lowered) -> Encoder | None:
         inputs=tuple(contract.inputs),
         outputs=tuple(contract.outputs),
         limits=Limits(
-            max_seq_len=spec.encoder.context,
+            max_seq_len=source_length(spec, lowered.limits.max_seq_len),
             vocab_size=spec.encoder.embedding.vocab,
             token_types=spec.encoder.embedding.token_types,
+            longest_sequence=source_length(spec, longest_sequence(spec)),
         ),
     )
