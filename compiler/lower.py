@@ -8,12 +8,8 @@ import onnx_ir as ir
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-<<<<<<< HEAD
-from archc.compiler.contract.ports import MODEL, PACKED, PIECE, Contract, describe
-=======
 from archc.archspec.binding.longest import longest_sequence
-from archc.compiler.contract.ports import MODEL, Contract, describe
->>>>>>> main
+from archc.compiler.contract.ports import MODEL, PACKED, PIECE, Contract, describe
 from archc.compiler.contract.rings import find_rings, longest_call
 from archc.compiler.modules.model import Model
 from archc.compiler.options import BuildOptions

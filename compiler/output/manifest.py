@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from archc.archspec import BoundSpec
-<<<<<<< HEAD
-from archc.compiler.contract.ports import ENCODER, MODEL, PACKED
-=======
 from archc.archspec.binding.longest import longest_sequence, source_length
-from archc.compiler.contract.ports import ENCODER, MODEL
->>>>>>> main
+from archc.compiler.contract.ports import ENCODER, MODEL, PACKED
 from archc.compiler.lower import Lowered
 from archc.compiler.modules.cost import flops_per_token, parameter_count
 from archc.compiler.modules.model import Model
