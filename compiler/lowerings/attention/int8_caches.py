@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from archc.compiler.contract.ports import mark, mark_state_input, port, state_kind
+from archc.compiler.contract.ports import mark, port, state_kind
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import axis_name, fixed_size, required, shape_of
 from archc.compiler.lowerings.attention.caches import FloatCaches, live_slots, scatter
@@ -112,7 +112,7 @@ def _store(op: GraphBuilder, node: ir.Node) -> _Stored:
         states, (present.name, f"{present.name}.scale"), strict=True
     ):
         source = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(sizes))
-        mark_state_input(source, facts["state"], output, facts.get("window"))
+        mark(source, {**facts, "output": output})
         written = scatter(op, node, source, entries, write_indices, axis)
         written.name, written.type, written.shape = output, source.type, source.shape
         mark(written, port(present))
