@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from archc.compiler.errors import BuildError
-from archc.compiler.files.gguf_header import TOKENIZER, read_gguf
+from archc.compiler.files.gguf_header import TOKENIZER
+from archc.compiler.files.gguf_parts import read_gguf
 from archc.compiler.text.definition import AddedToken, Definition, split
 from archc.compiler.text.gguf_splits import SPLITS
 from archc.compiler.text.sentencepiece.conversion import convert_model

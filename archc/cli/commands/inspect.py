@@ -78,9 +78,11 @@ def _inspect_spec(
 ) -> Listing:
     from archc.archspec import load_spec
     from archc.cli.inspect.collect import bind_some_size, list_spec
-    from archc.compiler.weights.checkpoint.folder import is_checkpoint
+    from archc.compiler.weights.checkpoint.folder import checkpoint_path, is_checkpoint
 
-    folder = weights or (Path(name) if is_checkpoint(name) else None)
+    if is_checkpoint(name):
+        name = str(checkpoint_path(name))
+    folder = checkpoint_path(weights) if weights is not None else Path(name) if is_checkpoint(name) else None
     if folder is None:
         if ignore_config:
             raise UsageError("--ignore-config has no effect without a checkpoint's config.json; remove it")

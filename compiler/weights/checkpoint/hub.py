@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from archc.compiler.errors import BuildError
+from archc.compiler.files.gguf_parts import part_names
 from archc.compiler.text.convert import TOKENIZER_PATTERNS
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(:[\w.][\w./ -]*\.gguf)?")
 _TIMEOUT = 10.0  # seconds until a server that does not answer is given up
 # Files of a repository's root that describe the model and its text; an index of shards is one of the .json files.
 _SMALL = ("*.json", "*.jinja", *TOKENIZER_PATTERNS)
@@ -63,7 +64,7 @@ class Snapshot:
 
 
 def is_hub_id(text: str | Path) -> bool:
-    """Return whether a text is a hub id `owner/name[@revision]`, and no folder or file of that name exists."""
+    """Return whether a text is a hub id `owner/name[@revision][:FILE.gguf]`, and no such folder or file exists."""
     return _HUB_ID.fullmatch(str(text)) is not None and not Path(text).exists()
 
 
@@ -87,6 +88,22 @@ def fetch_config(hub_id: str) -> Snapshot:
     if index is not None:
         weights = choose_weights(repository, {index: _read_shards(folder / index, repository)})
     return Snapshot(repository, folder, weights)
+
+
+def fetch_gguf(hub_id: str) -> Path:
+    """Fetch the GGUF file of a hub id `owner/name[@revision]:FILE.gguf`, all of its parts if it has several.
+
+    Raises BuildError if the repository does not have it, or if the download fails.
+    """
+    repository = list_repository(hub_id.partition(":")[0])
+    path = PurePosixPath(hub_id.partition(":")[2])
+    names = [str(path.with_name(name)) for name in part_names(path.name)]
+    if missing := [name for name in names if name not in repository.files]:
+        raise BuildError(
+            f"{hub_id}: {_shown(missing)} not found in the repository, whose GGUF files are "
+            f"{_shown([name for name in repository.files if name.endswith('.gguf')]) or 'none'}; name one of them"
+        )
+    return _fetch(repository, names, repository.revision) / path
 
 
 def fetch_adapter(hub_id: str) -> Path:
@@ -172,10 +189,8 @@ def _nothing_readable(repository: Repository) -> str:
         return "the repository is empty; check the name"
     found = [name for name in repository.files if _matches(PurePosixPath(name).name, _UNREADABLE)]
     if any(name.endswith(".gguf") for name in found):
-        return (
-            f"only GGUF files, {_shown(found)}; download one of them and pass its path, or use the repository of the "
-            "original model"
-        )
+        name = sorted(name for name in found if name.endswith(".gguf"))[0]
+        return f"only GGUF files, {_shown(found)}; name the one to use, such as {repository.hub_id}:{name}"
     shown = f"only {_shown(found)}" if found else f"its files are {_shown(repository.files)}"
     return f"no weights that archc reads, {shown}; use a repository with safetensors or pytorch_model.bin"
 

@@ -16,7 +16,7 @@ from archc.archspec.source.catalog import specs_dir
 from archc.archspec.source.nodes import to_python
 from archc.archspec.source.yaml_reader import read_tree
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.gguf.tensors import in_halves
+from archc.compiler.weights.checkpoint.gguf.row_order import in_halves
 from archc.compiler.weights.checkpoint.weights import Place, Weights, check_place
 
 PARAMS = "params.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.folder import find_checkpoint
+from archc.compiler.weights.checkpoint.folder import checkpoint_path, find_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,15 @@ def test_a_place_without_a_checkpoint(
         find_checkpoint(where)
     (tmp_path / "here").mkdir()
     assert find_checkpoint("here") == Path("here")
+
+
+def test_a_folder_with_gguf_files(tmp_path: Path) -> None:
+    (tmp_path / "mmproj-model.gguf").touch()
+    assert checkpoint_path(tmp_path) == tmp_path
+    (tmp_path / "a-00002-of-00002.gguf").touch()
+    assert checkpoint_path(tmp_path) == tmp_path / "a-00002-of-00002.gguf"
+    (tmp_path / "b.gguf").touch()
+    with pytest.raises(BuildError, match=r"GGUF files of 2 models, a-00001-of-00002\.gguf, b\.gguf; give one"):
+        checkpoint_path(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    assert checkpoint_path(tmp_path) == tmp_path
