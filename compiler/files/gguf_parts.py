@@ -54,8 +54,8 @@ def _read(path: Path, stamps: tuple[tuple[int, int], ...]) -> GgufFile:
     names = part_names(path.name)
     if len(names) != count:
         raise BuildError(
-            f"{path}: one of {clip(repr(count))} parts, whose name does not end in -0000N-of-0000M.gguf; give the parts "
-            "the names under which they were published"
+            f"{path}: one of {clip(repr(count))} parts, whose name does not end in -0000N-of-0000M.gguf; give "
+            "the parts the names under which they were published"
         )
     files: list[GgufFile] = []
     for number, name in enumerate(names):
@@ -81,7 +81,7 @@ def _merge(files: list[GgufFile]) -> dict[str, GgufTensor]:
         for name, tensor in file.tensors.items():
             if name in tensors:
                 raise BuildError(
-                    f"{file.path}: tensor '{clip(name)}' is in another part, too; download the parts again"
+                    f"{file.path}: tensor '{clip(name)}' is in two parts; download the parts again"
                 )
             tensors[name] = tensor
     expected = files[0].settings.get("split.tensors.count")

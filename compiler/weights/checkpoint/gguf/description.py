@@ -115,7 +115,7 @@ def _read(name: str) -> Mapping[str, Any]:
     """Return a description of `specs/gguf/`, with the one that it extends; variants are not inherited."""
     own: dict[str, Any] = to_python(read_tree(_paths()[name]))
     parent = own.pop("extends", None)
-    base: Mapping[str, Any] = dict.fromkeys(_SECTIONS, {}) if parent is None else _read(parent)
+    base: Mapping[str, Any] = {key: {} for key in _SECTIONS} if parent is None else _read(parent)
     return {**_merge(base, own), "variants": own.get("variants", [])}
 
 

@@ -43,7 +43,7 @@ def unchanged(name: str, value: Tensor, config: Any) -> Named:
 class Architecture:
     """A GGUF architecture: transformers' classes for it, and what llama.cpp's converter changes.
 
-    `keys` are further settings, by the attribute of the config; `id` tells variants of one architecture apart; `head`
+    `keys` are further settings, by the attribute of the config; `id` is the name of a variant; `head`
     and `text` are parts of the names of classes.
     """
 
