@@ -80,9 +80,7 @@ def _merge(files: list[GgufFile]) -> dict[str, GgufTensor]:
     for file in files:
         for name, tensor in file.tensors.items():
             if name in tensors:
-                raise BuildError(
-                    f"{file.path}: tensor '{clip(name)}' is in two parts; download the parts again"
-                )
+                raise BuildError(f"{file.path}: tensor '{clip(name)}' is in two parts; download the parts again")
             tensors[name] = tensor
     expected = files[0].settings.get("split.tensors.count")
     if expected is not None and expected != len(tensors):

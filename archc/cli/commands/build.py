@@ -25,7 +25,9 @@ def build_command(
     weights: Annotated[
         str | None,
         typer.Option(
-            "--weights", metavar="DIR|HUB_ID", help="Checkpoint folder, GGUF file, or owner/name[@revision] on the hub."
+            "--weights",
+            metavar="DIR|HUB_ID",
+            help="Checkpoint folder, GGUF file, or owner/name[@revision][:FILE.gguf] on the hub.",
         ),
     ] = None,
     size: Size = None,

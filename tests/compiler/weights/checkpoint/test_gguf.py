@@ -17,6 +17,7 @@ from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.gguf import stored
+from archc.plan import Plan
 from archc.runtime.engine import load
 from tests.compiler.weights.checkpoint.gguf_files import (
     ARCHITECTURES,
@@ -166,6 +167,26 @@ def test_config_is_that_of_the_model(tmp_path: Path) -> None:
     assert config["rms_norm_eps"] == 1e-5
     assert config["tie_word_embeddings"] is False
     assert (config["bos_token_id"], config["eos_token_id"]) == (1, 2)
+
+
+def test_stop_tokens_and_settings_of_generation(tmp_path: Path) -> None:
+    settings = {
+        "tokenizer.ggml.eot_token_id": 5,
+        "tokenizer.ggml.eom_token_id": 2,
+        "general.sampling.top_k": 20,
+        "general.sampling.temp": 0.7,
+        "general.sampling.penalty_repeat": 1.5,
+    }
+    path = write(tmp_path / "model.gguf", LLAMA, LLAMA.build(), settings=settings)
+    with Plan(build(path, out=tmp_path / "engine.plan", warn=lambda message: None)) as plan:
+        assert plan.manifest.tokens.eos == (2, 5)
+        assert plan.manifest.generation is not None
+        assert plan.manifest.generation.settings == {
+            "do_sample": True,
+            "temperature": 0.7,
+            "top_k": 20,
+            "repetition_penalty": 1.5,
+        }
 
 
 def test_a_spec_and_a_file(tmp_path: Path) -> None:

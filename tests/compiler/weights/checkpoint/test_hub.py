@@ -217,9 +217,7 @@ def test_a_gguf_file_of_a_repository(server: HubServer, tmp_path: Path) -> None:
         "whole.gguf",
         *(f"Q8_0/model-0000{part}-of-00002.gguf" for part in (1, 2)),
     }
-    with pytest.raises(
-        BuildError, match=f"{NAME}:other.gguf: other.gguf not found in the repository, whose GGUF"
-    ):
+    with pytest.raises(BuildError, match=f"{NAME}:other.gguf: other.gguf not found in the repository, whose GGUF"):
         find_checkpoint(f"{NAME}:other.gguf")
 
 
