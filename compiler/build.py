@@ -27,6 +27,7 @@ from archc.compiler.text.files import read_object
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
 from archc.compiler.weights.checkpoint.containers import has_config, open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.folder import (
+    GGUF,
     Source,
     is_checkpoint,
     open_source,
@@ -146,7 +147,7 @@ def choose_source(spec: str | Path, weights: str | Path | None, random: int | No
 
     Raises BuildError if there are both a checkpoint and a seed, or neither.
     """
-    if weights is None and (is_checkpoint(spec) or names_repository(spec)):
+    if weights is None and (is_checkpoint(spec) or names_repository(spec) or Path(spec).suffix == GGUF):
         weights = spec
     if weights is not None and random is not None and weights != spec:
         raise BuildError("--weights and --random contradict each other; remove one")

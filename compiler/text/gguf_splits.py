@@ -55,8 +55,8 @@ MERGES_IGNORED = frozenset(
 BOS_FIRST = MERGES_IGNORED - {"youtu", "minicpm5"}
 """Names of vocabularies that put the token of the beginning before a prompt, unless the file has add_bos_token."""
 
-# Each name has one or more patterns, applied in order. Names without an entry are of vocabularies that are not byte-level
-# (gemma4, sarvam-moe, whitespace), or of splits that are no regular expressions (superbpe, afmoe).
+# Each name has one or more patterns, applied in order. Names without an entry are of vocabularies that are not
+# byte-level (gemma4, sarvam-moe, whitespace), or of splits that are no regular expressions (superbpe, afmoe).
 SPLITS: dict[str, tuple[str, ...]] = {
     "default": _UNNAMED,
     **dict.fromkeys(

@@ -66,6 +66,8 @@ def open_source(where: str | Path) -> Source:
         return Source(checkpoint_path(folder))
     if folder.exists():
         raise BuildError(f"{where}: expected a folder with config.json and weights, or a .gguf file, got another file")
+    if not is_hub_id(where) and folder.suffix == GGUF:
+        raise BuildError(f"{where}: no such file; check the path, or give a hub id owner/name:FILE{GGUF}")
     if not is_hub_id(where):
         raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
     if str(where).endswith(GGUF):

@@ -15,6 +15,7 @@ from archc.compiler.weights.checkpoint.folder import checkpoint_path, find_check
     [
         pytest.param("file", "expected a folder with config.json and weights, or a .gguf file, got another", id="file"),
         pytest.param("a/b/c", "no such folder; give a checkpoint folder, or a hub id", id="no-folder"),
+        pytest.param("no.gguf", "no.gguf: no such file; check the path, or give a hub id", id="no-gguf"),
         pytest.param("../owner", "no such folder; give a checkpoint folder, or a hub id", id="upwards"),
     ],
 )
