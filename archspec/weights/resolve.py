@@ -173,8 +173,10 @@ class _Resolver:
     def _find(self, slot: str) -> Match | None:
         """Return the first alternative of a slot with a tensor in the checkpoint, or else the first one."""
         matches = self._find_all(slot)
+        if len(matches) < 2:
+            return next(iter(matches), None)
         stored = (match for match in matches if any(name in self.originals for name in chain(*_choices(match))))
-        return next(stored, next(iter(matches), None))
+        return next(stored, matches[0])
 
     def _choices(self, slot: str) -> list[list[str]]:
         """Return the alternatives of a slot, each a list of checkpoint names; none without an entry."""

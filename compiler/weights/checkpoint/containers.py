@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.folder import GGUF, read_folder_config
+from archc.compiler.weights.checkpoint.folder import GGUF, WEIGHTS, read_folder_config
 from archc.compiler.weights.checkpoint.gguf.tensors import GgufWeights, gguf_config
 from archc.compiler.weights.checkpoint.other_formats import refuse_other_configs, refuse_other_formats
 from archc.compiler.weights.checkpoint.params import PARAMS, RenamedWeights, params_config
@@ -18,28 +18,30 @@ from archc.compiler.weights.checkpoint.weights import Weights
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLED_SINGLE, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-_PICKLED = (".bin", ".pth", ".pt")
+_PICKLED = WEIGHTS[1:]
 # Files next to a model that are not its weights: a LoRA adapter, and the state of a training script.
 _BESIDES = re.compile(r"(adapter_model|training_args|optimizer|scheduler|scaler|rng_state.*)\.(safetensors|bin|pth|pt)")
 
 
 def has_weights(checkpoint: Path) -> bool:
     """Return whether a checkpoint has a file of weights, readable or not."""
-    return checkpoint.is_file() or bool(_weight_files(checkpoint, (".safetensors", *_PICKLED)))
+    return checkpoint.is_file() or bool(_weight_files(checkpoint, WEIGHTS))
 
 
 def has_config(checkpoint: Path) -> bool:
     """Return whether a checkpoint's config is complete without the shapes of its tensors."""
-    return checkpoint.is_file() or (checkpoint / "config.json").is_file()
+    return checkpoint.suffix == GGUF or (checkpoint / "config.json").is_file()
 
 
 def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
     """Return config.json of a checkpoint folder, or what a GGUF file has in its place; None if there is none.
 
-    Raises ConfigError for a damaged file, and BuildError for settings in a form that is not supported.
+    A file of weights has none: no other file describes it. Raises ConfigError for a damaged file, and BuildError for settings in a form that is not supported.
     """
     if checkpoint.suffix == GGUF and checkpoint.is_file():
         return gguf_config(checkpoint)
+    if checkpoint.is_file():
+        return None
     config = read_folder_config(checkpoint)
     if config is not None:
         return config
@@ -50,7 +52,7 @@ def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def open_weights(folder: Path) -> Weights:
-    """Return the tensors of a checkpoint folder, or of a GGUF file; no tensor is read yet.
+    """Return the tensors of a checkpoint folder, a GGUF file or a file of weights; no tensor is read yet.
 
     In a folder, safetensors files are preferred to pickled ones.
 
@@ -58,6 +60,8 @@ def open_weights(folder: Path) -> Weights:
     """
     if folder.suffix == GGUF and folder.is_file():
         return GgufWeights(folder)
+    if folder.is_file():
+        return _open_file(folder)
     if file := _consolidated(folder):
         return RenamedWeights(folder, _open_file(file))
     safetensors, pickled = _weight_files(folder, (".safetensors",)), _weight_files(folder, _PICKLED)
@@ -113,5 +117,5 @@ def _only_file(folder: Path, single: str, index: str, files: list[Path]) -> Path
     names = ", ".join([*(file.name for file in files[:3]), *("…" for _ in files[3:4])])
     raise BuildError(
         f"{folder}: {len(files)} {files[0].suffix[1:]} files ({names}), but {index} not found; "
-        "download it, or keep only the files of one model"
+        "download it, keep only the files of one model, or give one file itself"
     )

@@ -13,15 +13,18 @@ from archc.compiler.weights.checkpoint.hub import Snapshot, fetch_config, is_hub
 GGUF = ".gguf"
 """The ending of a file that is a whole checkpoint: settings, tokenizer and weights."""
 
+WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
+"""Endings of files with weights alone."""
+
 
 def is_checkpoint(path: str | Path) -> bool:
-    """Return whether a path is a checkpoint: a folder, or a GGUF file."""
-    return Path(path).is_dir() or (Path(path).suffix == GGUF and Path(path).is_file())
+    """Return whether a path is a checkpoint: a folder, a GGUF file, or a file of weights."""
+    return Path(path).is_dir() or (Path(path).suffix in (GGUF, *WEIGHTS) and Path(path).is_file())
 
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint folder or GGUF file; of a hub repository it has config and tokenizer until `fetch_weights`."""
+    """A checkpoint folder or file; of a hub repository it has config and tokenizer until `fetch_weights`."""
 
     folder: Path
     snapshot: Snapshot | None = None
@@ -33,7 +36,7 @@ class Source:
 
 
 def open_source(where: str | Path) -> Source:
-    """Return a local folder, or that of a hub id `owner/name[@revision]` with its config and tokenizer.
+    """Return a local folder or file, or the folder of a hub id `owner/name[@revision]` with its config and tokenizer.
 
     Raises BuildError if there is no such folder, or if the repository cannot be fetched or read.
     """
@@ -41,7 +44,8 @@ def open_source(where: str | Path) -> Source:
     if is_checkpoint(folder):
         return Source(folder)
     if folder.exists():
-        raise BuildError(f"{where}: expected a folder with config.json and weights, or a .gguf file, got another file")
+        endings = ", ".join((GGUF, *WEIGHTS))
+        raise BuildError(f"{where}: expected a checkpoint folder, or a file with the ending {endings}; got another file")
     if not is_hub_id(where):
         raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
     snapshot = fetch_config(str(where))
