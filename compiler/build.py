@@ -91,7 +91,7 @@ def build(
 
     source = choose_source(spec, weights, random)
     checkpoint = source.folder if source is not None else None
-    if checkpoint is not None and names_repository(spec):
+    if checkpoint is not None and (names_repository(spec) or (weights is None and is_checkpoint(spec))):
         spec = checkpoint
     check_adapters(checkpoint if random is None else None, merged, warn)
     if source is not None and not has_config(source.folder):

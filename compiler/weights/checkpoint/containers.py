@@ -10,7 +10,7 @@ from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.folder import GGUF, WEIGHTS, read_folder_config
 from archc.compiler.weights.checkpoint.gguf.tensors import GgufWeights, gguf_config
 from archc.compiler.weights.checkpoint.other_formats import refuse_other_configs, refuse_other_formats
-from archc.compiler.weights.checkpoint.params import PARAMS, RenamedWeights, params_config
+from archc.compiler.weights.checkpoint.params import PARAMS, RenamedWeights, join_parts, params_config
 from archc.compiler.weights.checkpoint.pickled.tensors import PickledWeights, read_pickled
 from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights, read_safetensors
 from archc.compiler.weights.checkpoint.shards import read_headers, read_shards
@@ -45,8 +45,8 @@ def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
     config = read_folder_config(checkpoint)
     if config is not None:
         return config
-    if file := _consolidated(checkpoint):
-        return params_config(checkpoint, _open_file(file))
+    if files := _consolidated(checkpoint):
+        return params_config(checkpoint, join_parts(checkpoint, [_open_file(file) for file in files]))
     refuse_other_configs(checkpoint)
     return None
 
@@ -62,8 +62,8 @@ def open_weights(folder: Path) -> Weights:
         return GgufWeights(folder)
     if folder.is_file():
         return _open_file(folder)
-    if file := _consolidated(folder):
-        return RenamedWeights(folder, _open_file(file))
+    if files := _consolidated(folder):
+        return RenamedWeights(folder, join_parts(folder, [_open_file(file) for file in files]))
     safetensors, pickled = _weight_files(folder, (".safetensors",)), _weight_files(folder, _PICKLED)
     if (folder / _INDEX).is_file():
         return SafetensorsWeights(read_shards(folder / _INDEX, (".safetensors",), read_safetensors))
@@ -79,23 +79,24 @@ def open_weights(folder: Path) -> Weights:
     )
 
 
-def _consolidated(folder: Path) -> Path | None:
-    """Return the only file of weights of a folder with params.json, if it is in that form; None for any other folder.
+def _consolidated(folder: Path) -> list[Path]:
+    """Return the files of weights of a folder with params.json, if it is in that form; none for any other folder.
 
-    Raises BuildError if there are several, each with a part of every tensor.
+    Several files have a part of every tensor each, in their order. Raises BuildError if one of them is missing.
     """
     if not (folder / PARAMS).is_file() or (folder / _INDEX).is_file():
-        return None
-    files = _weight_files(folder, (".safetensors", *_PICKLED))
+        return []
+    files = _weight_files(folder, WEIGHTS)
     if not files or not all(file.name.startswith("consolidated") for file in files):
-        return None
+        return []
     safetensors = [file for file in files if file.suffix == ".safetensors"]
-    if len(safetensors or files) > 1:
-        raise BuildError(
-            f"{files[1]}: tensors in several parts for model parallelism are not supported; use the same model's hub "
-            "repository or folder with config.json, such as the one whose name ends in -hf"
-        )
-    return (safetensors or files)[0]
+    if len(safetensors or files) == 1:
+        return safetensors or files
+    for number, file in enumerate(files):
+        expected = f"consolidated.{number:02}{files[0].suffix}"
+        if file.name != expected:
+            raise BuildError(f"{folder / expected}: not found, but {file.name} is there; download the folder again")
+    return files
 
 
 def _open_file(file: Path) -> Weights:

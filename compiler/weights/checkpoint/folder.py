@@ -42,7 +42,7 @@ def open_source(where: str | Path) -> Source:
     """
     folder = Path(where)
     if is_checkpoint(folder):
-        return Source(folder)
+        return local_source(folder)
     if folder.exists():
         endings = ", ".join((GGUF, *WEIGHTS))
         raise BuildError(f"{where}: expected a checkpoint folder, or a file with the ending {endings}; got another file")
@@ -50,6 +50,13 @@ def open_source(where: str | Path) -> Source:
         raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
     snapshot = fetch_config(str(where))
     return Source(snapshot.folder, snapshot)
+
+
+def local_source(path: Path) -> Source:
+    """Return a local checkpoint; of a folder without settings, the folder `original` in it that has params.json."""
+    inner = path / "original"
+    has_settings = any((path / name).is_file() for name in ("config.json", "params.json"))
+    return Source(inner if not has_settings and (inner / "params.json").is_file() else path)
 
 
 def find_checkpoint(where: str | Path) -> Path:
