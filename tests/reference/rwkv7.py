@@ -82,7 +82,8 @@ class Rwkv7(Rwkv):
         }
         if fla:
             config |= {"norm_first": True, "attn": None, "attn_mode": "chunk", "num_heads": width // head}
-            config |= {"value_dim": [width] * layers, "hidden_ratio": 4.0, "fuse_norm": True, "fuse_cross_entropy": True}
+            config |= {"value_dim": [width] * layers, "hidden_ratio": 4.0}
+            config |= {"fuse_norm": True, "fuse_cross_entropy": True}
         mix = (1, 1, width)
         time: Shapes = {f"x_{name}": mix for name in "rwkvag"}
         for path, inner in (("w", rank), ("a", rank + 1), ("v", rank + 2), ("g", rank + 3)):

@@ -75,7 +75,10 @@ def _check_folder(name: str, overrides: list[str], ignore_config: list[str]) -> 
     source = local_source(Path(name))
     checkpoint = source.folder
     bound = bind(checkpoint, read_checkpoint_config(checkpoint), None, overrides, ignore_config, source)
-    return [f"ok: {bound.family} ({name})", f"  {'config.json' if has_config(checkpoint) else 'shapes of the tensors'}: {_summarize(bound, name)}"]
+    return [
+        f"ok: {bound.family} ({name})",
+        f"  {'config.json' if has_config(checkpoint) else 'shapes of the tensors'}: {_summarize(bound, name)}",
+    ]
 
 
 def _summarize(bound: BoundSpec, name: str) -> str:

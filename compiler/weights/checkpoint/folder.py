@@ -45,7 +45,9 @@ def open_source(where: str | Path) -> Source:
         return local_source(folder)
     if folder.exists():
         endings = ", ".join((GGUF, *WEIGHTS))
-        raise BuildError(f"{where}: expected a checkpoint folder, or a file with the ending {endings}; got another file")
+        raise BuildError(
+            f"{where}: expected a checkpoint folder, or a file with the ending {endings}; got another file"
+        )
     if not is_hub_id(where):
         raise BuildError(f"{where}: no such folder; give a checkpoint folder, or a hub id owner/name[@revision]")
     snapshot = fetch_config(str(where))

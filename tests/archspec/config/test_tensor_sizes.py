@@ -31,7 +31,9 @@ def test_sizes(text: str, value: int | None, shown: str) -> None:
 
 @pytest.mark.parametrize("text", ["emb.weight", "emb.weight[x]", "emb.weight[8]", "[0]", "a.{layer}.b[0]", "a b[0]"])
 def test_texts_that_are_not_sizes(text: str, load: Load) -> None:
-    with pytest.raises(SpecError, match=r"config\.hidden_size\.shape: .* is not a size of a tensor; write tensor\[axis\]"):
+    with pytest.raises(
+        SpecError, match=r"config\.hidden_size\.shape: .* is not a size of a tensor; write tensor\[axis\]"
+    ):
         load(f"config:\n  hidden_size: {{shape: '{text}'}}\n")
 
 

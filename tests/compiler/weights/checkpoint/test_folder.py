@@ -13,7 +13,11 @@ from archc.compiler.weights.checkpoint.folder import find_checkpoint
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        pytest.param("file", "expected a checkpoint folder, or a file with the ending .gguf, .safetensors, .bin, .pth, .pt; got", id="file"),
+        pytest.param(
+            "file",
+            "expected a checkpoint folder, or a file with the ending .gguf, .safetensors, .bin, .pth, .pt; got",
+            id="file",
+        ),
         pytest.param("a/b/c", "no such folder; give a checkpoint folder, or a hub id", id="no-folder"),
         pytest.param("../owner", "no such folder; give a checkpoint folder, or a hub id", id="upwards"),
     ],

@@ -205,7 +205,9 @@ def test_scaled_rotary_positions(tmp_path: Path) -> None:
         pytest.param({"dim": 4096, "max_seq_len": 512}, 512, None, id="stated"),
     ],
 )
-def test_settings_of_versions(params: dict[str, Any], context: int | None, factor: float | None, tmp_path: Path) -> None:
+def test_settings_of_versions(
+    params: dict[str, Any], context: int | None, factor: float | None, tmp_path: Path
+) -> None:
     write(tmp_path, LLAMA.build(), "llama", **{"vocab_size": 128256, **params})
     config = read_checkpoint_config(tmp_path)
     assert config is not None
