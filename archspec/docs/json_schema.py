@@ -158,8 +158,8 @@ def _meta() -> dict[str, JsonSchema]:
                     "allowed": {"type": "array", "description": "The supported values."},
                     "shape": {
                         **_TEXTS,
-                        "description": "The size of a tensor's axis, `name[axis]`, or a name with {layer} for the number "
-                        "of layers: the value if config.json has none.",
+                        "description": "The size of a tensor's axis, `name[axis]`, or a name with {layer} for the "
+                        "number of layers: the value if config.json has none.",
                     },
                 },
                 "additionalProperties": False,

@@ -36,7 +36,8 @@ def has_config(checkpoint: Path) -> bool:
 def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
     """Return config.json of a checkpoint folder, or what a GGUF file has in its place; None if there is none.
 
-    A file of weights has none: no other file describes it. Raises ConfigError for a damaged file, and BuildError for settings in a form that is not supported.
+    A file of weights has none: no other file describes it. Raises ConfigError for a damaged file, and BuildError for
+    settings in a form that is not supported.
     """
     if checkpoint.suffix == GGUF and checkpoint.is_file():
         return gguf_config(checkpoint)

@@ -35,8 +35,8 @@ def complete_config(spec: Spec, config: dict[str, Any] | None, source: Source) -
             completed[entry.name] = values[0]
         elif entry.required and config is None:
             raise BuildError(
-                f"{source.folder}: {entry.name}: no config.json, and {format_list(map(str, entry.sizes))} not found, which "
-                f"states the value; add config.json, or --set {entry.name}=N"
+                f"{source.folder}: {entry.name}: no config.json, and {format_list(map(str, entry.sizes))} not found, "
+                f"which states the value; add config.json, or --set {entry.name}=N"
             )
     return completed
 

@@ -44,7 +44,6 @@ def package() -> Iterator[Callable[[bool], Any]]:
     """Return the class of the package that runs RWKV-4 to 6, or 7; an environment variable selects it at import."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RWKV_JIT_ON", "0")
-        patch.setattr(torch, "load", torch.load)
 
         def find(is_seven: bool) -> Any:
             patch.setenv("RWKV_V7_ON", "1" if is_seven else "0")
@@ -55,7 +54,8 @@ def package() -> Iterator[Callable[[bool], Any]]:
 
 def _import(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, Path(rwkv.__path__[0]) / "model.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
     spec.loader.exec_module(module)
     return module

@@ -16,6 +16,7 @@ from archc.archspec import ConfigError
 from archc.cli.app import main
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.containers import open_weights
 from archc.plan import Plan
 from archc.runtime.engine import load
 from tests.reference.rwkv7 import Rwkv7
@@ -30,6 +31,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rwkv7") / "model.pth"
     torch.save(Rwkv7(1, width=16, head=8, rank=3, layers=2).weights, path)
     return path
+
+
+def tensors_of(file: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file by name."""
+    weights = open_weights(file)
+    return {name: weights.read(name) for name in weights.names()}
 
 
 def config_of(plan: Path) -> dict[str, Any]:
@@ -79,7 +86,7 @@ def test_ranks_that_the_config_leaves_out(tmp_path: Path) -> None:
 
 
 def test_a_tensor_that_states_a_required_value_is_missing(file: Path, tmp_path: Path) -> None:
-    weights = torch.load(file)
+    weights = tensors_of(file)
     del weights["emb.weight"]
     torch.save(weights, tmp_path / "model.pth")
     message = "hidden_size: no config.json, and axis 1 of tensor 'emb.weight' not found, which states the value; add"
@@ -88,7 +95,7 @@ def test_a_tensor_that_states_a_required_value_is_missing(file: Path, tmp_path: 
 
 
 def test_a_layer_of_another_size(file: Path, tmp_path: Path) -> None:
-    weights = torch.load(file)
+    weights = tensors_of(file)
     weights["blocks.1.att.w1"] = torch.ones(16, 9)
     torch.save(weights, tmp_path / "model.pth")
     message = r"recurrence.decay.down.weight: the spec expects shape \[3, 16\], but 'blocks.1.att.w1' \[16, 9\]"
