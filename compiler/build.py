@@ -74,8 +74,8 @@ def build(
     `spec` is a shipped spec's name, a YAML file, or a checkpoint: a folder, a GGUF file, a file of weights or a hub id,
     whose config or tensors select the spec. `weights` is a checkpoint, too; from the hub, weights are fetched after the
     spec was bound. Without one, `random` is the seed of random weights. `dtype` defaults to the first that the target
-    supports. `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer. `ignore_config` lists keys of
-    config.json that count as absent. `adapters` are folders of LoRA adapters to merge, each with an optional factor:
+    supports. `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer. `ignore_config` lists keys
+    of config.json that count as absent. `adapters` are folders of LoRA adapters to merge, each with an optional factor:
     `DIR` or `DIR=0.5`. `engine` configures TensorRT targets. An existing `out` is replaced only if archc wrote it, and
     after any error it is unchanged. `warn` receives warnings, by default those of Python.
 
