@@ -172,7 +172,7 @@ def bind(
     """
     if ignore_config and config is None:
         raise BuildError("--ignore-config has no effect without a checkpoint's config.json; remove it")
-    loaded = load_spec(_detect(Path(spec), config) if is_checkpoint(spec) else spec, overrides)
+    loaded = load_spec(detect_family(Path(spec), config) if is_checkpoint(spec) else spec, overrides)
     place = "config.json"
     if source is not None and size is None:
         place = place if config is not None else str(source.folder)
@@ -180,8 +180,12 @@ def bind(
     return loaded.bind(config, size, place, ignore_config)
 
 
-def _detect(checkpoint: Path, config: dict[str, Any] | None) -> str:
-    """Return the name of the spec of a checkpoint. Raises ConfigError if there is none."""
+def detect_family(checkpoint: Path, config: dict[str, Any] | None) -> str:
+    """Return the name of the shipped spec of a checkpoint, by its config and, in a folder, its tokenizer_config.json.
+
+    Without a config, the names of the tensors select it. Raises ConfigError if not exactly one spec matches, and
+    BuildError if tokenizer_config.json or the weights are damaged.
+    """
     if config is None:
         return detect_by_tensors(open_weights(checkpoint).names(), str(checkpoint))
     if not checkpoint.is_dir():
