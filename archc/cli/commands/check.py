@@ -68,14 +68,15 @@ def _check(name: str, overrides: list[str], ignore_config: list[str]) -> list[st
 
 def _check_folder(name: str, overrides: list[str], ignore_config: list[str]) -> list[str]:
     from archc.compiler.build import bind
-    from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
-    from archc.compiler.weights.checkpoint.folder import checkpoint_path
+    from archc.compiler.weights.checkpoint.containers import has_config, read_checkpoint_config
+    from archc.compiler.weights.checkpoint.folder import local_source
 
-    path = checkpoint_path(name)
-    bound = bind(path, read_checkpoint_config(path), None, overrides, ignore_config)
+    source = local_source(Path(name))
+    checkpoint = source.folder
+    bound = bind(checkpoint, read_checkpoint_config(checkpoint), None, overrides, ignore_config, source)
     return [
-        f"ok: {bound.family} ({path})",
-        f"  {'config.json' if path.is_dir() else 'keys'}: {_summarize(bound, name)}",
+        f"ok: {bound.family} ({name})",
+        f"  {'config.json' if has_config(checkpoint) else 'shapes of the tensors'}: {_summarize(bound, name)}",
     ]
 
 

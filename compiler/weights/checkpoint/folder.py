@@ -14,14 +14,16 @@ from archc.compiler.weights.checkpoint.hub import Snapshot, fetch_config, fetch_
 GGUF = ".gguf"
 """The ending of a file that is a whole checkpoint: settings, tokenizer and weights."""
 
-_OTHER_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
+WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
+"""Endings of files with weights alone."""
+
 # A file with the vision encoder of a model, next to the one with its decoder.
 _PROJECTOR = "mmproj"
 
 
 def is_checkpoint(path: str | Path) -> bool:
-    """Return whether a path is a checkpoint: a folder, or a GGUF file."""
-    return Path(path).is_dir() or (Path(path).suffix == GGUF and Path(path).is_file())
+    """Return whether a path is a checkpoint: a folder, a GGUF file, or a file of weights."""
+    return Path(path).is_dir() or (Path(path).suffix in (GGUF, *WEIGHTS) and Path(path).is_file())
 
 
 def checkpoint_path(path: str | Path) -> Path:
@@ -30,7 +32,7 @@ def checkpoint_path(path: str | Path) -> Path:
     Raises BuildError for a folder with GGUF files of several models.
     """
     folder = Path(path)
-    if not folder.is_dir() or any(file.suffix in _OTHER_WEIGHTS for file in folder.iterdir()):
+    if not folder.is_dir() or any(file.suffix in WEIGHTS for file in folder.iterdir()):
         return folder
     files = sorted(file for file in folder.glob(f"*{GGUF}") if not file.name.startswith(_PROJECTOR))
     models = {part_names(file.name)[0] for file in files}
@@ -44,7 +46,7 @@ def checkpoint_path(path: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint folder or GGUF file; of a hub repository it has config and tokenizer until `fetch_weights`."""
+    """A checkpoint folder or file; of a hub repository it has config and tokenizer until `fetch_weights`."""
 
     folder: Path
     snapshot: Snapshot | None = None
@@ -56,16 +58,19 @@ class Source:
 
 
 def open_source(where: str | Path) -> Source:
-    """Return a local folder, or that of a hub id `owner/name[@revision]` with its config and tokenizer.
+    """Return a local folder or file, or the folder of a hub id `owner/name[@revision]` with its config and tokenizer.
 
     Of a hub id that ends in `:FILE.gguf`, this file is downloaded. Raises BuildError if there is no such folder, or if
     the repository cannot be fetched or read.
     """
     folder = Path(where)
     if is_checkpoint(folder):
-        return Source(checkpoint_path(folder))
+        return local_source(folder)
     if folder.exists():
-        raise BuildError(f"{where}: expected a folder with config.json and weights, or a .gguf file, got another file")
+        endings = ", ".join((GGUF, *WEIGHTS))
+        raise BuildError(
+            f"{where}: expected a checkpoint folder, or a file with the ending {endings}; got another file"
+        )
     if not is_hub_id(where) and folder.suffix == GGUF:
         raise BuildError(f"{where}: no such file; check the path, or give a hub id owner/name:FILE{GGUF}")
     if not is_hub_id(where):
@@ -74,6 +79,18 @@ def open_source(where: str | Path) -> Source:
         return Source(fetch_gguf(str(where)))
     snapshot = fetch_config(str(where))
     return Source(snapshot.folder, snapshot)
+
+
+def local_source(path: Path) -> Source:
+    """Return a local checkpoint: the path itself, or what holds the settings and weights of such a folder.
+
+    That is the folder `original` with params.json, or the only GGUF file; see `checkpoint_path`.
+    """
+    inner = path / "original"
+    has_settings = any((path / name).is_file() for name in ("config.json", "params.json"))
+    if not has_settings and (inner / "params.json").is_file():
+        return Source(inner)
+    return Source(checkpoint_path(path))
 
 
 def find_checkpoint(where: str | Path) -> Path:

@@ -13,7 +13,11 @@ from archc.compiler.weights.checkpoint.folder import checkpoint_path, find_check
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        pytest.param("file", "expected a folder with config.json and weights, or a .gguf file, got another", id="file"),
+        pytest.param(
+            "file",
+            "expected a checkpoint folder, or a file with the ending .gguf, .safetensors, .bin, .pth, .pt; got",
+            id="file",
+        ),
         pytest.param("a/b/c", "no such folder; give a checkpoint folder, or a hub id", id="no-folder"),
         pytest.param("no.gguf", "no.gguf: no such file; check the path, or give a hub id", id="no-gguf"),
         pytest.param("../owner", "no such folder; give a checkpoint folder, or a hub id", id="upwards"),
