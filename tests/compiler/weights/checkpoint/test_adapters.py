@@ -202,7 +202,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "slow-pattern": (edit_config(rank_pattern={"(a+)+b": 2}), "is not supported; use plain module names"),
     "broken-pattern": (edit_config(alpha_pattern={"(": 2}), "is not a regular expression"),
     "no-config": (lambda folder: (folder / "adapter_config.json").unlink(), "adapter_config.json not found"),
-    "no-file": (lambda folder: (folder / "adapter_model.safetensors").unlink(), "adapter_model.safetensors not found"),
+    "no-file": (
+        lambda folder: (folder / "adapter_model.safetensors").unlink(),
+        "adapter_model.safetensors or adapter_model.bin not found",
+    ),
     "magnitudes": (
         edit_tensors(lambda tensors: tensors.update({f"{Q}.lora_magnitude_vector": torch.ones(32)})),
         "DoRA is not supported",
