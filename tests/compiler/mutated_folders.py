@@ -23,11 +23,11 @@ from archc.compiler.weights.checkpoint.sentence_modules import choose_pooler
 from archc.compiler.weights.packings.detect import unpack
 from archc.plan.reader import Plan
 from archc.runtime.text.tokenizer import FOLDER, Tokenizer
-from tests.compiler.text.families import train_pieces
+from tests.compiler.text.families import IDENTITY, train_pieces
 from tests.compiler.text.strings import mixture
 from tests.compiler.text.test_ranks import ranks_file, tekken
 from tests.compiler.weights.checkpoint.test_adapters import llama, write_adapter, write_base
-from tests.compiler.weights.checkpoint.test_params import LLAMA
+from tests.compiler.weights.checkpoint.test_params import MISTRAL
 from tests.compiler.weights.checkpoint.test_params import write as write_params
 from tests.compiler.weights.packings.test_gptq import gptq_layer
 
@@ -59,10 +59,14 @@ _TEMPLATE = (
 
 @dataclass(frozen=True)
 class Kind:
-    """`write` fills a folder and returns the files to damage; `read` is the part of a build that reads the folder."""
+    """`write` fills a folder and returns the files to damage; `read` is the part of a build that reads the folder.
+
+    A kind that is not `fast` converts a table of normalization, or starts a process, for each read.
+    """
 
     write: Callable[[Path], list[Path]]
     read: Callable[[Path], None]
+    fast: bool = True
 
 
 def _text(folder: Path) -> Tokenizer | None:
@@ -84,18 +88,20 @@ def _chat(folder: Path) -> None:
         tokenizer.chat_ids([{"role": "user", "content": TEXT}])
 
 
-def _text_kind(write: Callable[[Path], None], *names: str, read: Callable[[Path], None] = _encode) -> Kind:
+def _text_kind(
+    write: Callable[[Path], None], *names: str, read: Callable[[Path], None] = _encode, fast: bool = True
+) -> Kind:
     """Return the kind of a folder with a tokenizer, of which files of these names are damaged."""
 
     def fill(folder: Path) -> list[Path]:
         write(folder)
         return [folder / name for name in names]
 
-    return Kind(fill, read)
+    return Kind(fill, read, fast)
 
 
 def _sentencepiece(folder: Path) -> None:
-    train_pieces(folder / "tokenizer.model", 380, user_defined_symbols=["<sep>", "\u00bd"])
+    train_pieces(folder / "tokenizer.model", 380, user_defined_symbols=["<sep>", "\u00bd"], **IDENTITY)
 
 
 def _unigram(folder: Path) -> None:
@@ -192,14 +198,14 @@ def _read_packed(folder: Path) -> None:
 
 
 def _params(folder: Path) -> list[Path]:
-    write_params(folder, LLAMA.build(num_hidden_layers=1), "mistral")
+    write_params(folder, MISTRAL.build(num_hidden_layers=1), "mistral")
     return [folder / "params.json"]
 
 
 def _read_params(folder: Path) -> None:
     config = read_checkpoint_config(folder)
     open_weights(folder)
-    bind("llama", config, None, ())
+    bind("mistral", config, None, ())
 
 
 def _modules(folder: Path) -> list[Path]:
@@ -227,7 +233,7 @@ def _read_generation(folder: Path) -> None:
 
 KINDS = {
     "sentencepiece": _text_kind(_sentencepiece, "tokenizer.model"),
-    "unigram": _text_kind(_unigram, "spiece.model"),
+    "unigram": _text_kind(_unigram, "spiece.model", fast=False),
     "ranks": _text_kind(_ranks, "qwen.tiktoken"),
     "tekken": _text_kind(_tekken, "tekken.json"),
     "tokenizer-json": _text_kind(_tokenizer_json, "tokenizer.json"),
@@ -237,7 +243,7 @@ KINDS = {
     "tokenizer-config": _text_kind(
         _configured, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
     ),
-    "chat-template": _text_kind(_templated, "chat_template.jinja", read=_chat),
+    "chat-template": _text_kind(_templated, "chat_template.jinja", read=_chat, fast=False),
     "adapter": Kind(_adapter, _read_adapter),
     "gptq": Kind(_gptq, _read_packed),
     "fp8": Kind(_fp8, _read_packed),

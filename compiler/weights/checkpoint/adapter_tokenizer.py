@@ -24,7 +24,9 @@ def choose_tokenizer(
     """Return the adapter folder whose tokenizer replaces the checkpoint's, or None.
 
     That is an adapter with another vocabulary that saves one of `tables`, the tensors with a row for each token, whole:
-    its ids are rows of that table. Another vocabulary without a table is a warning. Raises BuildError for a damaged file.
+    its ids are rows of that table. Another vocabulary without a table is a warning.
+
+    Raises BuildError for a damaged file.
     """
     chosen: Path | None = None
     for option in adapters:
@@ -50,5 +52,5 @@ def _vocabulary(folder: Path, text: Text) -> Mapping[str, object]:
     files, _ = text_files(folder, None, text, (), lambda message: None)
     if _JSON not in files or len(files.keys() & {"target.json"}):
         return {name: data for name, data in files.items() if name.endswith((".txt", ".json")) and "vocab" in name}
-    ids: dict[str, object] = load(files[_JSON], str(folder)).get_vocab(with_added_tokens=True)
+    ids: dict[str, int] = load(files[_JSON], str(folder)).get_vocab(with_added_tokens=True)
     return ids
