@@ -22,7 +22,7 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
-from archc.compiler.text.family import text_files
+from archc.compiler.text.family import chat_stop, text_files
 from archc.compiler.text.files import read_object
 from archc.compiler.weights.checkpoint.adapter_tokenizer import choose_tokenizer
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
@@ -121,7 +121,7 @@ def build(
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     for text in tokens.warnings:
         warn(text)
-    tokens = tokens.with_stop(stop, bound.embedding.vocab)
+    tokens = tokens.with_stop(stop, bound.embedding.vocab, chat_stop(texts, bound.text_settings))
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
     manifest.builder.update(describe_adapters(merged))
 
@@ -174,10 +174,18 @@ def bind(
     if is_checkpoint(spec):
         if config is None:
             raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
-        folder = Path(spec)
-        tokenizer_config = read_object(folder / "tokenizer_config.json") if folder.is_dir() else {}
-        name = detect_spec(config, str(folder / "config.json" if folder.is_dir() else spec), tokenizer_config)
+        name = detect_family(Path(spec), config)
     return load_spec(name, overrides).bind(config, size, ignore_config=ignore_config)
+
+
+def detect_family(checkpoint: Path, config: dict[str, Any]) -> str:
+    """Return the name of the shipped spec of a checkpoint, by its config and, in a folder, its tokenizer_config.json.
+
+    Raises ConfigError if not exactly one spec matches, and BuildError if tokenizer_config.json is damaged.
+    """
+    if not checkpoint.is_dir():
+        return detect_spec(config, str(checkpoint))
+    return detect_spec(config, str(checkpoint / "config.json"), read_object(checkpoint / "tokenizer_config.json"))
 
 
 def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:

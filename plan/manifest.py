@@ -110,6 +110,7 @@ class Limits(Section, frozen=True, kw_only=True):
     """The maximum tokens of a sequence (or source) and of one call (None: no limit), and the numbers of ids and types.
 
     `token_types` is None without that input, and in plans of older versions.
+    `longest_sequence` is the length that a build of the model allows at most; None in plans of older versions.
     A sequence that grows past `reread_past` tokens is read again from its beginning (LongRoPE; None: never).
     """
 
@@ -118,6 +119,13 @@ class Limits(Section, frozen=True, kw_only=True):
     vocab_size: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     token_types: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     reread_past: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    longest_sequence: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.longest_sequence is not None and self.longest_sequence < self.max_seq_len:
+            raise ValueError(
+                f"longest_sequence: expected at least max_seq_len, {self.max_seq_len}, got {self.longest_sequence}"
+            )
 
 
 class Prefix(Section, frozen=True):
@@ -190,6 +198,7 @@ class Manifest(Section, frozen=True, kw_only=True):
     limits: Limits
     tokens: Tokens = Tokens()
     generation: GenerationDefaults | None = None
+    chat_stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     prefix: Prefix | None = None
     engine: Engine | None = None
     tensors: tuple[Tensor, ...] = ()
@@ -240,6 +249,11 @@ class Manifest(Section, frozen=True, kw_only=True):
             raise ValueError(
                 f"logits: expected a last axis of limits.vocab_size, {self.limits.vocab_size}, got {list(logits.shape)}"
             )
+
+    @property
+    def chat_stop_strings(self) -> tuple[str, ...]:
+        """Return the stop strings of a chat: those of the settings of generation, and those of the chat format."""
+        return (*((self.generation and self.generation.stop_strings) or ()), *self.chat_stop)
 
     def _check_greedy_outputs(self) -> None:
         """Raise ValueError unless next_token and next_logit, if present, have the shape of the rows of logits."""

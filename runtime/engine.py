@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from archc.plan.reader import ENCODER, Plan
 from archc.runtime.backends import open_backend
 from archc.runtime.backends.base import Backend
 from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
-from archc.runtime.errors import EngineError, PromptError
+from archc.runtime.errors import EngineError, PromptError, fit_length
 from archc.runtime.generation.batch import Batch
 from archc.runtime.generation.decode import OnToken
 from archc.runtime.generation.options import SamplingOptions, merge_options
@@ -212,12 +213,15 @@ class Engine:
     ) -> TextStream:
         """Return an iterator over the text that continues `prompt`: text, or ids.
 
-        With `chat`, `prompt` is the user's message, or a list of messages. With `parse_special`, special tokens that a
+        With `chat`, `prompt` is the user's message, or a list of messages, and the plan's texts that end an answer are
+        stop strings unless `stop` is set. With `parse_special`, special tokens that a
         text spells are tokens instead of plain text. With `show_special`, the text has the special tokens of the
         output. The other options are those of `run`.
         Raises PromptError for invalid arguments at once, not at the first piece.
         """
         options = merge_options(options, keywords)
+        if chat and defaults and options.stop is None and self.manifest.chat_stop:
+            options = replace(options, stop=self.manifest.chat_stop_strings)
         ids = self._encode_prompt(prompt, chat, parse_special)
         generation = self._start(
             ids, options, on_token, decoder_ids, defaults, has_text=True, show_special=show_special
@@ -266,7 +270,7 @@ class Engine:
         if lengths.max() >= limit:
             raise PromptError(
                 f"prompt {int(lengths.argmax())}: expected fewer than {limit} tokens, the plan's maximum, got "
-                f"{lengths.max()}; shorten it, or build with a larger --max-seq-len"
+                f"{lengths.max()}; {fit_length('shorten it', self.manifest.limits)}"
             )
         # A plan without a tokenizer has no text, so the default stop strings cannot match.
         has_text = has_text or bool(settings.stop and self.tokenizer is not None)
