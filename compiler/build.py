@@ -24,6 +24,7 @@ from archc.compiler.output.weights_file import Listener, Progress, assign_offset
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
 from archc.compiler.text.family import chat_stop, text_files
 from archc.compiler.text.files import read_object
+from archc.compiler.weights.checkpoint.adapter_tokenizer import choose_tokenizer
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
 from archc.compiler.weights.checkpoint.containers import has_config, open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.folder import (
@@ -34,7 +35,7 @@ from archc.compiler.weights.checkpoint.folder import (
 )
 from archc.compiler.weights.checkpoint.generation import special_tokens
 from archc.compiler.weights.checkpoint.hub import names_repository
-from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots
+from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots, token_tables
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.sentence_modules import choose_pooler
 from archc.compiler.weights.checkpoint.sizes import complete_config
@@ -103,6 +104,8 @@ def build(
     if pooler is not None:
         bound = bind(spec, config, size, (pooler, *overrides), ignore_config, source)
     overridden = [text.partition("=")[0].strip() for text in overrides]
+    if tokenizer is None and checkpoint is not None:
+        tokenizer = choose_tokenizer(checkpoint, merged, bound.text_settings, token_tables(bound), warn)
     texts, stop = text_files(checkpoint, tokenizer, bound.text_settings, overridden, warn)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])

@@ -36,6 +36,7 @@ _CONTAINERS = (
 _CONSOLIDATED = ("consolidated*.safetensors", "consolidated*.pth")
 # State of a training run, and weights of other things than the model.
 _NO_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state.*|adapter_model|consolidated.*)\.\w+")
+_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _UNREADABLE = ("*.gguf", "*.h5", "*.msgpack", "*.ckpt", "*.onnx", "*.npz", "*.ckpt.*", "*.nemo")
 
 
@@ -109,13 +110,14 @@ def fetch_gguf(hub_id: str) -> Path:
 def fetch_adapter(hub_id: str) -> Path:
     """Fetch the LoRA adapter of a hub id; return its folder. Raises BuildError if there is none."""
     repository = list_repository(hub_id)
-    names = [name for name in ("adapter_config.json", "adapter_model.safetensors") if name in repository.files]
-    if len(names) < 2:
+    weights = next((name for name in _ADAPTER_FILES if name in repository.files), None)
+    if "adapter_config.json" not in repository.files or weights is None:
         raise BuildError(
-            f"{hub_id}: expected adapter_config.json and adapter_model.safetensors in the repository, found "
-            f"{_shown(repository.files)}; give a repository with a LoRA adapter in safetensors"
+            f"{hub_id}: expected adapter_config.json and {' or '.join(_ADAPTER_FILES)} in the repository, found "
+            f"{_shown(repository.files)}; give a repository with a LoRA adapter"
         )
-    return _fetch(repository, names)
+    small = [name for name in choose_small_files(repository) if name != "adapter_config.json"]
+    return _fetch(repository, ["adapter_config.json", weights, *small])
 
 
 def list_repository(hub_id: str) -> Repository:

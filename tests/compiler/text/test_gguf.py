@@ -20,8 +20,8 @@ from archc.compiler.text.gguf import from_keys, read_keys
 from archc.compiler.text.gguf_splits import SPLITS
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.vocabulary import from_merges, from_words
+from tests.compiler.mutation import mutated, refusal
 from tests.compiler.text.compare import differences, encoder
-from tests.compiler.text.mutation import mutate, refusal
 from tests.compiler.text.strings import mixture
 from tests.compiler.text.test_sentencepiece import trained
 
@@ -182,7 +182,7 @@ def test_damaged_headers_are_refused_or_read(tmp_path: Path) -> None:
     data = path.read_bytes()
 
     def read() -> None:
-        path.write_bytes(mutate(data, draw))
+        path.write_bytes(mutated(data, draw))
         definition = from_keys(read_keys(path), _PLAIN, str(path))
         if not isinstance(definition, str):
             encoder(definition)("Hello, world")
