@@ -22,8 +22,10 @@ from tests.reference.mixtures import routed
 class Grok1(ByHand):
     """`exact` computes the GELU by the error function."""
 
-    def __init__(self, seed: int, *, experts: int = 5, tied: bool = True, exact: bool = False, **more: Any) -> None:
-        vocab, width, hidden, self.heads, self.keys, head = 97, 36, 28, 6, 2, 6
+    def __init__(
+        self, seed: int, *, experts: int = 5, tied: bool = True, exact: bool = False, vocab: int = 97, **more: Any
+    ) -> None:
+        width, hidden, self.heads, self.keys, head = 36, 28, 6, 2, 6
         self.layers, self.eps, self.tied, self.exact, self.size = 2, 0.1, tied, exact, head
         config = {
             "model_type": "grok-1",
