@@ -75,6 +75,7 @@ def tensors_of(reference: Reference, stored: Stored, folder: Path) -> tuple[Tens
     if stored.pack is not None:
         assert isinstance(reference, FromTransformers)
         tensors, reference = _packed(reference, tensors, stored, folder / "saved")
+        return tensors, reference
     return {stored.rename(name): _cast(value, stored.dtype) for name, value in tensors.items()}, reference
 
 
@@ -98,7 +99,7 @@ def _packed(reference: FromTransformers, tensors: Tensors, stored: Stored, folde
     for name, value in tensors.items():
         packed = stored.pack(name, value)
         if packed is None:
-            result[name] = value
+            result[name] = _cast(value, stored.dtype)
         else:
             result |= packed[0]
             widened[name] = packed[1].contiguous()

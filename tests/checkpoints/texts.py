@@ -155,6 +155,21 @@ def byte_level_json(
     return Vocabulary("`tokenizer.json`" + (", `vocab.json`, `merges.txt`" if with_merges else ""), write)
 
 
+def lower_case_json() -> Vocabulary:
+    """Return the files of GPT: BPE over lower-case words, whose last piece ends in </w>."""
+
+    def write(folder: Path) -> Text:
+        made = tokenizers.CharBPETokenizer(lowercase=True, bert_normalizer=True, split_on_whitespace_only=False)
+        made.train_from_iterator(CORPUS, vocab_size=300, min_frequency=1, special_tokens=["<unk>"], show_progress=False)
+        made.save_model(str(folder))
+        made.save(str(folder / "tokenizer.json"))
+        library = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        library.encode_special_tokens = True
+        return Text(lambda text: library.encode(text).ids, {"<unk>": 0}, library.get_vocab_size())
+
+    return Vocabulary("`tokenizer.json`, `vocab.json`, `merges.txt`", write)
+
+
 def merges_files(special: Sequence[str], first: Sequence[str] = ()) -> Vocabulary:
     """Return vocab.json and merges.txt of byte-level BPE, with special tokens in front of or after all others."""
 
@@ -218,7 +233,7 @@ def ranks(file: str, pattern: str, special: Sequence[str], nfc: bool = False) ->
     return Vocabulary(f"`{file}` (tiktoken)", write)
 
 
-def tekken(tokens: int = 1300) -> Vocabulary:
+def tekken(tokens: int) -> Vocabulary:
     """Return the first tokens of Mistral's tekken.json."""
 
     def write(folder: Path) -> Text:
@@ -243,10 +258,11 @@ def words(lower: bool, with_json: bool = True) -> Vocabulary:
         made = tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lower)
         if with_json:
             made.save(str(folder / "tokenizer.json"))
-        made.encode_special_tokens = True
+        library = tokenizers.Tokenizer.from_str(made.to_str())
+        library.encode_special_tokens = True
         names = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]")
         special = {name: made.token_to_id(name) for name in names}
-        return Text(lambda text: made.encode(text, add_special_tokens=False).ids, special, made.get_vocab_size())
+        return Text(lambda text: library.encode(text, add_special_tokens=False).ids, special, made.get_vocab_size())
 
     return Vocabulary("`vocab.txt`, `tokenizer.json`" if with_json else "`vocab.txt`", write)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.checkpoints.catalog import chinese, deepseek, glm, llama
+from tests.checkpoints.catalog import chinese, decoders, deepseek, encoders, glm, gpt, llama
 from tests.checkpoints.checkpoint import Checkpoint, Refused
 
-CHECKPOINTS: Sequence[Checkpoint] = (*glm.CHECKPOINTS, *chinese.CHECKPOINTS, *llama.CHECKPOINTS, *deepseek.CHECKPOINTS)
-REFUSED: Sequence[Refused] = ()
+_MODULES = (encoders, glm, gpt, llama, deepseek, chinese, decoders)
+CHECKPOINTS: Sequence[Checkpoint] = [row for module in _MODULES for row in module.CHECKPOINTS]
+REFUSED: Sequence[Refused] = decoders.REFUSED

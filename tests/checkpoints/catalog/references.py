@@ -16,13 +16,11 @@ from tests.reference.from_transformers import make
 Make = Callable[[Config], Reference]
 
 
-def hub(class_name: str, kind: Callable[..., Reference] = make, **options: Any) -> Make:
-    """Return the maker of a transformers class, from the published keys alone."""
+def hub(class_name: str, **options: Any) -> Make:
+    """Return the maker of a transformers class, from the published keys alone, in float32."""
 
     def made(config: Config) -> Reference:
-        config = copy.deepcopy(config)  # transformers completes rope_scaling in place
-        keys = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
-        return kind(class_name, AutoConfig.for_model(config["model_type"], **keys), 1, **options)
+        return make(class_name, AutoConfig.for_model(config["model_type"], **_keys(config)), 1, **options)
 
     return made
 
@@ -31,12 +29,16 @@ def llama(keys: Mapping[str, str] | None = None, fixed: Mapping[str, Any] | None
     """Return the maker of transformers' LlamaForCausalLM under other keys: `keys` are the file's, by Llama's."""
 
     def made(config: Config) -> Reference:
-        config = copy.deepcopy(config)
         named = {name: config[key] for name, key in (keys or {}).items()}
-        plain = {key: value for key, value in config.items() if key not in ("model_type", "auto_map", "architectures")}
-        return make("LlamaForCausalLM", LlamaConfig(**plain | named | dict(fixed or {})), 1, **options)
+        return make("LlamaForCausalLM", LlamaConfig(**_keys(config) | named | dict(fixed or {})), 1, **options)
 
     return made
+
+
+def _keys(config: Config) -> Config:
+    """Return a copy of the keys of a model's class, which completes rope_scaling in place."""
+    outside = ("model_type", "auto_map", "architectures", "torch_dtype")
+    return copy.deepcopy({key: value for key, value in config.items() if key not in outside})
 
 
 def by_hand(kind: Callable[..., ByHand], **options: Any) -> Make:
