@@ -71,7 +71,9 @@ def tensors_of(reference: Reference, stored: Stored, folder: Path) -> tuple[Tens
     """Return the tensors to store, and the reference that computes with the numbers that they hold."""
     _round(reference, stored.dtype)
     reference.save(folder / "saved")
-    tensors = {name: value for file in (folder / "saved").glob("*.safetensors") for name, value in load_file(file).items()}
+    tensors = {
+        name: value for file in (folder / "saved").glob("*.safetensors") for name, value in load_file(file).items()
+    }
     if stored.pack is not None:
         assert isinstance(reference, FromTransformers)
         tensors, reference = _packed(reference, tensors, stored, folder / "saved")

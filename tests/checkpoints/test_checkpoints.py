@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
@@ -134,8 +135,6 @@ def test_weights(built: Built) -> None:
 def test_packing(built: Built) -> None:
     assert built.engine
     weights = unpack(open_weights(built.folder / "checkpoint"), built.folder / "checkpoint")
-    from safetensors.torch import load_file
-
     widened = load_file(built.folder / "saved" / "model.safetensors")
     pack = built.checkpoint.stored.pack
     assert pack is not None

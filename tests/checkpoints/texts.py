@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import tempfile
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,8 +75,6 @@ def sentencepieces(
 
 @functools.cache
 def _trained(size: int, options: str) -> bytes:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         return train_pieces(Path(folder) / "m", size, **json.loads(options)).serialized_model_proto()
 
@@ -100,7 +99,9 @@ def bpe_json(
         library = sentencepiece.SentencePieceProcessor(model_proto=data)
         pieces = [library.id_to_piece(index) for index in range(library.vocab_size())]
         ids = {piece: index for index, piece in enumerate(pieces)}
-        plain = [piece for index, piece in enumerate(pieces) if not (library.is_control(index) or library.is_byte(index))]
+        plain = [
+            piece for index, piece in enumerate(pieces) if not (library.is_control(index) or library.is_byte(index))
+        ]
         merges = [
             (ids[piece], (piece[:cut], piece[cut:]))
             for piece in plain
@@ -113,9 +114,7 @@ def bpe_json(
         parts = [normalizers.Prepend("▁")] if prefix else []
         made.normalizer = normalizers.Sequence([*parts, normalizers.Replace(" ", "▁")])
         strip = [decoders.Strip(" ", 1, 0)] if prefix else []
-        made.decoder = decoders.Sequence(
-            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
-        )
+        made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
         controls = [piece for index, piece in enumerate(pieces) if library.is_control(index)]
         return _save(made, folder, [unknown, *controls, *special], begin, ())
 
@@ -207,15 +206,14 @@ def _save(
     around = [*begin, *end]
     if around:
         made.post_processor = processors.TemplateProcessing(
-            single=[*begin, "$A", *end], special_tokens=[(name, made.token_to_id(name)) for name in dict.fromkeys(around)]
+            single=[*begin, "$A", *end],
+            special_tokens=[(name, made.token_to_id(name)) for name in dict.fromkeys(around)],
         )
     made.save(str(folder / "tokenizer.json"))
     library = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     library.encode_special_tokens = True
     ids = {name: library.token_to_id(name) for name in special}
-    return Text(
-        lambda text: library.encode(text, add_special_tokens=False).ids, ids, library.get_vocab_size()
-    )
+    return Text(lambda text: library.encode(text, add_special_tokens=False).ids, ids, library.get_vocab_size())
 
 
 def ranks(file: str, pattern: str, special: Sequence[str], nfc: bool = False) -> Vocabulary:

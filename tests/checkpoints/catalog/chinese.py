@@ -122,7 +122,8 @@ CHECKPOINTS = (
         source="internlm/internlm-7b",
         spec="internlm",
         reference=llama(
-            {"attention_bias": "bias"}, {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0}}
+            {"attention_bias": "bias"},
+            {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0}},
         ),
         stored=Stored(BIN, F16, shards=8),
         vocabulary=sentencepieces(add_dummy_prefix=False, user_defined_symbols=["<eoh>", "<eoa>"], **IDENTITY),
@@ -177,7 +178,12 @@ CHECKPOINTS = (
         ),
         files={
             "tokenizer_config.json": {"tokenizer_class": "QWenTokenizer", "model_max_length": 32768},
-            "generation_config.json": {"chat_format": "chatml", "max_window_size": 6144, "do_sample": True, "top_p": 0.8},
+            "generation_config.json": {
+                "chat_format": "chatml",
+                "max_window_size": 6144,
+                "do_sample": True,
+                "top_p": 0.8,
+            },
         },
         chat=qwen_chat,
     ),
@@ -208,7 +214,9 @@ CHECKPOINTS = (
         stored=Stored(shards=7),
         vocabulary=sentencepieces(add_dummy_prefix=False),
         roles=ROLES,
-        files={"tokenizer_config.json": {"add_bos_token": False, "add_eos_token": False, "tokenizer_class": "YiTokenizer"}},
+        files={
+            "tokenizer_config.json": {"add_bos_token": False, "add_eos_token": False, "tokenizer_class": "YiTokenizer"}
+        },
     ),
     Checkpoint(
         name="Yuan2-2B",

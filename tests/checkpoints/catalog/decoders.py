@@ -19,8 +19,12 @@ ROLES = {"bos_token_id": "<s>", "eos_token_id": "</s>"}
 GEMMA_ROLES = {"bos_token_id": "<bos>", "eos_token_id": "<eos>", "pad_token_id": "<pad>"}
 GEMMA_STOPS = {"eos_token_id": ("<eos>", "<end_of_turn>")}
 GEMMA_PIECES: dict[str, Any] = {
-    **{"pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3},
-    **{"eos_piece": "<eos>", "bos_piece": "<bos>"},
+    "pad_id": 0,
+    "eos_id": 1,
+    "bos_id": 2,
+    "unk_id": 3,
+    "eos_piece": "<eos>",
+    "bos_piece": "<bos>",
 }
 GEMMA_TEXT = bpe_json(
     prefix=False,
@@ -33,9 +37,7 @@ GEMMA_CHAT = (
     "<bos><start_of_turn>user\nhello fox 12345<end_of_turn>\n<start_of_turn>model\nlazy dog<end_of_turn>\n"
     "<start_of_turn>user\n你好 jumps<end_of_turn>\n<start_of_turn>model\n"
 )
-QWEN_TEXT = byte_level_json(
-    ONE_DIGIT, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), nfc=True, with_merges=True
-)
+QWEN_TEXT = byte_level_json(ONE_DIGIT, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), nfc=True, with_merges=True)
 QWEN_ROLES = {"bos_token_id": "<|endoftext|>", "eos_token_id": "<|im_end|>"}
 QWEN_STOPS = {"eos_token_id": ("<|im_end|>", "<|endoftext|>"), "pad_token_id": "<|endoftext|>"}
 QWEN_CHAT = (
@@ -201,9 +203,7 @@ CHECKPOINTS = (
         spec="phi3",
         reference=hub("Phi3ForCausalLM"),
         stored=Stored(shards=2),
-        vocabulary=bpe_json(
-            special=("<|endoftext|>", "<|assistant|>", "<|user|>", "<|end|>"), model="tokenizer.model"
-        ),
+        vocabulary=bpe_json(special=("<|endoftext|>", "<|assistant|>", "<|user|>", "<|end|>"), model="tokenizer.model"),
         roles={"bos_token_id": "<s>", "eos_token_id": "<|endoftext|>", "pad_token_id": "<|endoftext|>"},
         files={
             "tokenizer_config.json": templates.config(

@@ -72,9 +72,7 @@ ICE = sentencepieces(
 )
 GLM4_PATTERN = str(load_spec("chatglm3").bind(GLM4).text_settings.pattern)
 GLM4_ROLES = {"eos_token_id": ("<|endoftext|>", "<|user|>", "<|observation|>"), "pad_token_id": "<|endoftext|>"}
-GLM4_CHAT = (
-    f"[gMASK]<sop><|user|>\n{QUESTION}<|assistant|>\n{ANSWER}<|user|>\n{LAST}<|assistant|>"
-)
+GLM4_CHAT = f"[gMASK]<sop><|user|>\n{QUESTION}<|assistant|>\n{ANSWER}<|user|>\n{LAST}<|assistant|>"
 GLM2: Make = by_hand(ChatGlm2)
 GLM3: Make = by_hand(ChatGlm2, stretch_base=True)
 

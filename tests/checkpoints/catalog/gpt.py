@@ -20,7 +20,16 @@ BIN = "pytorch_model.bin"
 END = "<|endoftext|>"
 ROLES = {"bos_token_id": END, "eos_token_id": END}
 GPT2_CONFIG = {"tokenizer_config.json": {"model_max_length": 1024}}
-HARMONY = ("<|startoftext|>", "<|endoftext|>", "<|return|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|call|>")
+HARMONY = (
+    "<|startoftext|>",
+    "<|endoftext|>",
+    "<|return|>",
+    "<|channel|>",
+    "<|start|>",
+    "<|end|>",
+    "<|message|>",
+    "<|call|>",
+)
 TURNS = ("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>")
 
 
@@ -177,10 +186,13 @@ CHECKPOINTS = (
         files={
             "chat_template.jinja": templates.HARMONY,
             "tokenizer_config.json": {"bos_token": "<|startoftext|>", "eos_token": "<|return|>"},
-            "generation_config.json": lambda text: ids_of(
-                {"bos_token_id": "<|startoftext|>", "eos_token_id": ("<|return|>", "<|call|>", "<|endoftext|>")}, text
-            )
-            | {"do_sample": True},
+            "generation_config.json": lambda text: (
+                ids_of(
+                    {"bos_token_id": "<|startoftext|>", "eos_token_id": ("<|return|>", "<|call|>", "<|endoftext|>")},
+                    text,
+                )
+                | {"do_sample": True}
+            ),
         },
         chat="<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.<|end|>"
         "<|start|>user<|message|>hello fox 12345<|end|><|start|>assistant<|channel|>final<|message|>lazy dog<|end|>"

@@ -57,8 +57,9 @@ CHECKPOINTS = (
             "tokenizer_config.json": templates.config(
                 templates.LLAMA3, bos_token="<|begin_of_text|>", eos_token="<|eot_id|>"
             ),
-            "generation_config.json": lambda text: ids_of(STOPS, text)
-            | {"do_sample": True, "temperature": 0.6, "top_p": 0.9},
+            "generation_config.json": lambda text: (
+                ids_of(STOPS, text) | {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
+            ),
         },
         chat="<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhello fox 12345<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\nlazy dog<|eot_id|>"
