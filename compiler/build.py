@@ -22,7 +22,7 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
-from archc.compiler.text.family import text_files
+from archc.compiler.text.family import chat_stop, text_files
 from archc.compiler.text.files import read_object
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
 from archc.compiler.weights.checkpoint.containers import has_config, open_weights, read_checkpoint_config
@@ -118,7 +118,7 @@ def build(
     tokens = special_tokens(checkpoint, config, bound.embedding.vocab, bound.topology == "encoder-decoder")
     for text in tokens.warnings:
         warn(text)
-    tokens = tokens.with_stop(stop, bound.embedding.vocab)
+    tokens = tokens.with_stop(stop, bound.embedding.vocab, chat_stop(texts, bound.text_settings))
     manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
     manifest.builder.update(describe_adapters(merged))
 

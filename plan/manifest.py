@@ -190,6 +190,7 @@ class Manifest(Section, frozen=True, kw_only=True):
     limits: Limits
     tokens: Tokens = Tokens()
     generation: GenerationDefaults | None = None
+    chat_stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     prefix: Prefix | None = None
     engine: Engine | None = None
     tensors: tuple[Tensor, ...] = ()
@@ -240,6 +241,11 @@ class Manifest(Section, frozen=True, kw_only=True):
             raise ValueError(
                 f"logits: expected a last axis of limits.vocab_size, {self.limits.vocab_size}, got {list(logits.shape)}"
             )
+
+    @property
+    def chat_stop_strings(self) -> tuple[str, ...]:
+        """Return the stop strings of a chat: those of the settings of generation, and those of the chat format."""
+        return (*((self.generation and self.generation.stop_strings) or ()), *self.chat_stop)
 
     def _check_greedy_outputs(self) -> None:
         """Raise ValueError unless next_token and next_logit, if present, have the shape of the rows of logits."""

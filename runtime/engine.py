@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -212,12 +213,15 @@ class Engine:
     ) -> TextStream:
         """Return an iterator over the text that continues `prompt`: text, or ids.
 
-        With `chat`, `prompt` is the user's message, or a list of messages. With `parse_special`, special tokens that a
+        With `chat`, `prompt` is the user's message, or a list of messages, and the plan's texts that end an answer are
+        stop strings unless `stop` is set. With `parse_special`, special tokens that a
         text spells are tokens instead of plain text. With `show_special`, the text has the special tokens of the
         output. The other options are those of `run`.
         Raises PromptError for invalid arguments at once, not at the first piece.
         """
         options = merge_options(options, keywords)
+        if chat and defaults and options.stop is None and self.manifest.chat_stop:
+            options = replace(options, stop=self.manifest.chat_stop_strings)
         ids = self._encode_prompt(prompt, chat, parse_special)
         generation = self._start(
             ids, options, on_token, decoder_ids, defaults, has_text=True, show_special=show_special

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -56,6 +56,9 @@ class Text(Section):
     )
     stop: tuple[int | str, ...] = Field(
         default=(), description="Tokens that end an answer, in addition to the config's."
+    )
+    stop_text: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="Texts that end an answer in a chat with the template `chat`."
     )
 
     @property

@@ -54,6 +54,7 @@ def describe(
         limits=lowered.limits,
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         generation=tokens.generation if spec.topology != "encoder" else None,
+        chat_stop=tokens.chat_stop if spec.topology != "encoder" else (),
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
         tensors=tuple(tensors),
         parameters=parameter_count(model),

@@ -62,6 +62,13 @@ def byte_level(regex: bool = False) -> Part:
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": regex}
 
 
+def printable_bytes() -> list[str]:
+    """Return the character of each byte in a byte-level vocabulary (GPT-2): itself if printable, or one from 256 on."""
+    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in plain]
+    return [chr(byte) if byte in plain else chr(256 + others.index(byte)) for byte in range(256)]
+
+
 def split(pattern: str, behavior: str = "Isolated") -> Part:
     """Return the pre-tokenizer that splits by a regular expression."""
     return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,12 @@ def text_files(
         files = {**files, "tokenizer.json": content.serialize()}
     names = {name: pairs[0][0] for name, pairs in turns.items() if pairs}
     return _with_chat(files, text, names, overridden), tuple(token_id for _, token_id in stop)
+
+
+def chat_stop(files: Mapping[str, bytes], text: Text) -> tuple[str, ...]:
+    """Return the texts that end an answer if the chat template of the files is the family's, otherwise none."""
+    template = files.get("chat_template.jinja", b"")
+    return text.stop_text if text.chat is not None and template.endswith(text.chat.encode()) else ()
 
 
 def _settings(text: Text) -> TextSettings:

@@ -41,7 +41,10 @@ def _others(path: Path) -> tuple[str, ...]:
     """Return the files that a vocabulary needs next to it."""
     if path.name in _TWO_VOCABULARIES[:2]:
         return _TWO_VOCABULARIES
-    return ("merges.txt",) if path.name == "vocab.json" else ()
+    if path.name != "vocab.json":
+        return ()
+    merges = vocabulary.merges_file(path.parent)
+    return (merges.name if merges is not None else "merges.txt",)
 
 
 def own_engine(path: Path) -> dict[str, bytes]:
@@ -73,8 +76,8 @@ def read_definition(path: Path, folder: Path, settings: TextSettings) -> Definit
     """
     config = read_object(folder / "tokenizer_config.json")
     place = str(path)
-    if path.name == "merges.txt" or path.name == "vocab.json":
-        if not all((path.parent / name).is_file() for name in ("vocab.json", "merges.txt")):
+    if path.name in ("merges.txt", "merges.json", "vocab.json"):
+        if not (path.parent / "vocab.json").is_file() or vocabulary.merges_file(path.parent) is None:
             return "no tokenizer: vocab.json and merges.txt are needed together"
         return vocabulary.from_merges(path.parent, settings.pattern, config)
     if path.suffix == ".json":

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Mapping
 
 from archc.compiler.errors import BuildError
-from archc.compiler.text.definition import Definition
+from archc.compiler.text.definition import Definition, printable_bytes
 from archc.compiler.text.vocabulary import byte_level_bpe
 
 MAX_BYTES = 64 * 2**20
@@ -87,10 +87,3 @@ def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
         if at < len(pairs):
             pairs[at] = rank_of(token[bounds[at] : bounds[at + 2]], _NO_RANK)
     return [token[bounds[at] : bounds[at + 1]] for at in range(len(bounds) - 1)]
-
-
-def printable_bytes() -> list[str]:
-    """Return the character of each byte in a byte-level vocabulary (GPT-2): itself if printable, or one from 256 on."""
-    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in plain]
-    return [chr(byte) if byte in plain else chr(256 + others.index(byte)) for byte in range(256)]

@@ -13,6 +13,7 @@ from archc.compiler.text.files import parse_object, parse_vocabulary, read_objec
 from archc.compiler.text.settings import TextSettings
 
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_MOST_EXTRA_IDS = 10_000
 _FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
 
 
@@ -59,6 +60,8 @@ def add_special(definition: Definition, folder: Path, settings: TextSettings) ->
 
     for name in settings.after_vocabulary:
         add(name)
+    for number in reversed(range(_extra_ids(config, mapped))):
+        add({"content": f"<extra_id_{number}>", "lstrip": True, "rstrip": True})
     for role in ROLES:
         add(config.get(role) or mapped.get(role))
     for values in (mapped, config):
@@ -68,6 +71,22 @@ def add_special(definition: Definition, folder: Path, settings: TextSettings) ->
     for name in definition.roles.values():
         add(name)
     definition.added = list(tokens.values())
+
+
+def _extra_ids(config: Mapping[str, Any], mapped: Mapping[str, Any]) -> int:
+    """Return the number of T5's sentinels, whose ids follow a sentencepiece vocabulary, the first with the largest id.
+
+    It is `extra_ids` of tokenizer_config.json, or without it the number of sentinels among the additional tokens.
+    """
+    count = config.get("extra_ids")
+    if isinstance(count, int) and not isinstance(count, bool):
+        return max(0, min(count, _MOST_EXTRA_IDS))
+    lists = [values.get("additional_special_tokens") for values in (mapped, config)]
+    names = {content(token) for tokens in lists if isinstance(tokens, list) for token in tokens}
+    number = 0
+    while f"<extra_id_{number}>" in names:
+        number += 1
+    return number
 
 
 def _numbered(config: Mapping[str, Any], folder: Path) -> Iterable[AddedToken]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from archc.compiler.errors import BuildError
+from archc.compiler.text.byte_spellings import ADVICE, spelled_merges, spelled_vocabulary
 from archc.compiler.text.definition import Definition, Part, byte_level, replace, split
-from archc.compiler.text.files import parse_vocabulary, read_object, read_text
+from archc.compiler.text.files import read_object, read_text
 
 _END_OF_WORD = "</w>"
 _UNKNOWN = {"unk_token": "<unk>"}
@@ -31,6 +32,11 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
     return pairs
 
 
+def merges_file(folder: Path) -> Path | None:
+    """Return merges.txt of a folder, or merges.json without it, or None."""
+    return next((folder / name for name in ("merges.txt", "merges.json") if (folder / name).is_file()), None)
+
+
 def byte_level_bpe(
     vocab: dict[str, int], merges: list[tuple[str, str]], pattern: str | None, place: str, **options: Any
 ) -> Definition:
@@ -48,10 +54,15 @@ def byte_level_bpe(
 
 
 def from_merges(folder: Path, pattern: str | None, config: Mapping[str, Any]) -> Definition:
-    """Return the tokenizer of vocab.json and merges.txt."""
-    vocab = parse_vocabulary(read_object(folder / "vocab.json"), str(folder / "vocab.json"))
-    merges = read_merges(folder / "merges.txt")
-    place = str(folder / "merges.txt")
+    """Return the tokenizer of vocab.json and merges.txt or merges.json, with bytes in any spelling."""
+    stored = read_object(folder / "vocab.json")
+    vocab = spelled_vocabulary(stored, str(folder / "vocab.json"))
+    path = merges_file(folder) or folder / "merges.txt"
+    place = str(path)
+    merges = spelled_merges(path, vocab)
+    if merges is None and (path.suffix == ".json" or vocab != stored):
+        raise BuildError(f"{path}: expected a pair of tokens of vocab.json in each row; {ADVICE}")
+    merges = read_merges(path) if merges is None else merges
     if _END_OF_WORD not in "".join(right for _, right in merges[:100]):
         definition = byte_level_bpe(vocab, merges, pattern, place)
         if config.get("add_prefix_space") is True:

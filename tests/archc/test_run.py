@@ -16,6 +16,7 @@ import pytest
 import archc as api
 from archc.runtime import engine
 from tests.archc.conftest import Archc, sets
+from tests.runtime.tiny import rewritten
 
 GREEDY = ("--max-new-tokens", 8)
 
@@ -96,6 +97,15 @@ def test_chat_goes_through_the_template(archc: Archc, qwen: Path) -> None:
     chat = archc("run", qwen, "--prompt", "37+85=", "--chat", "--json", *GREEDY).json
     plain = archc("run", qwen, "--prompt", "37+85=", "--json", *GREEDY).json
     assert len(chat["prompt_ids"]) == len(plain["prompt_ids"]) + 3  # <|user|> <|end|> <|assistant|>
+
+
+def test_a_chat_ends_at_the_text_of_its_format(archc: Archc, qwen: Path, tmp_path: Path) -> None:
+    free = archc("run", qwen, "--prompt", "37+85=", "--chat", "--json", *GREEDY).json["text"]
+    plan = rewritten(qwen, tmp_path / "p", lambda graphs, manifest: manifest.update(chat_stop=[free[1]]))
+    result = archc("run", plan, "--prompt", "37+85=", "--chat", "--json", *GREEDY).json
+    assert (result["text"], result["finish"]) == (free[: free.index(free[1])], "stop")
+    assert archc("run", plan, "--prompt", "37+85=", "--chat", "--json", "--no-defaults", *GREEDY).json["text"] == free
+    assert archc("inspect", plan).out.count(f"a chat ends at {json.dumps(free[1])}") == 1
 
 
 def test_encoder_shows_its_outputs(archc: Archc, bert: Path) -> None:

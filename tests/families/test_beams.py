@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from archc.archspec import load_spec
 from tests.families.built import Built, use_one_thread
-from tests.families.case import Case
+from tests.families.case import Case, Reference
 from tests.families.collection import all_cases, cases_of
 from tests.reference.from_transformers import FromTransformers
+from tests.reference.transformer import ByTorch, Generating
 
 # A case of each kind of state that a beam copies: KV cache, ring buffer, recurrent state.
 DECODERS = [("llama", "grouped"), ("mistral", "window"), ("jamba", "experts")]
@@ -29,20 +29,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def from_transformers() -> list[tuple[str, Case]]:
-    """Return every encoder-decoder case whose reference can generate, and those of DECODERS."""
+def generating_cases() -> list[tuple[str, Case]]:
+    """Return every encoder-decoder case, and those of DECODERS."""
     answering = [(family, case) for family, case in all_cases() if case.topology == "encoder-decoder"]
-    chosen = [(family, case) for family, name in DECODERS for case in cases_of(family) if case.name == name]
-    return [(family, case) for family, case in (*answering, *chosen) if family != "transformer"]
+    return answering + [(family, case) for family, name in DECODERS for case in cases_of(family) if case.name == name]
 
 
-def test_every_encoder_decoder_of_transformers_is_here() -> None:
-    families = {family for family, case in all_cases() if case.topology == "encoder-decoder"}
-    assert families - {family for family, _ in from_transformers()} == {"transformer"}
-    assert load_spec("transformer").family == "transformer"
+def generating(reference: Reference) -> Any:
+    """Return the reference with the method `generate` of transformers."""
+    if isinstance(reference, ByTorch):
+        return Generating(reference.model)
+    assert isinstance(reference, FromTransformers)
+    return reference.model
 
 
-@pytest.fixture(scope="module", params=from_transformers(), ids=lambda item: f"{item[0]}-{item[1].name}")
+@pytest.fixture(scope="module", params=generating_cases(), ids=lambda item: f"{item[0]}-{item[1].name}")
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     use_one_thread()
     family, case = request.param
@@ -53,8 +54,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_beams_equal_those_of_transformers(built: Built, settings: str) -> None:
-    reference, case = built.reference, built.case
-    assert isinstance(reference, FromTransformers)
+    model, case = generating(built.reference), built.case
     options = {"num_beams": 4, "max_length": LENGTH, "do_sample": False} | SETTINGS[settings]
     vocab = built.engine.vocab_size
     ends = list(range(2, vocab, 25))
@@ -63,13 +63,13 @@ def test_beams_equal_those_of_transformers(built: Built, settings: str) -> None:
     rows = built.engine.generate(
         prompts, decoder_ids=decoder_ids, ignore_eos=True, stop_token_ids=ends, defaults=False, **without(options)
     )
-    reference.model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(
         eos_token_id=ends, pad_token_id=1, decoder_start_token_id=next(iter(case.lead), None), **options
     )
     for ids, row in zip(prompts, rows, strict=True):
         more = {"decoder_input_ids": torch.tensor([list(case.lead)])} if decoder_ids else {}
         with torch.no_grad():
-            (tokens,) = reference.model.generate(torch.tensor([ids]), use_cache=False, **more).tolist()
+            (tokens,) = model.generate(torch.tensor([ids]), use_cache=False, **more).tolist()
         new = tokens[len(case.lead) if decoder_ids else len(ids) :]
         expected = new[: next((index for index, token in enumerate(new) if token in ends), len(new))]
         assert row == expected

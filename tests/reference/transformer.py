@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from tests.families.case import Case, Ids, Outputs
 from tests.families.random_weights import spread
@@ -92,10 +94,62 @@ class Translator(nn.Module):
 
     def forward(self, source: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """int64 [B, T] and [B, S] → the encoder's output, and logits [B, S, vocab]."""
-        memory = self.transformer.encoder(self.src_tok_emb(source))
+        memory = self.encode(source)
+        return memory, self.decode(memory, ids)
+
+    def encode(self, source: Tensor) -> Tensor:
+        """int64 [B, T] → [B, T, width]."""
+        memory: Tensor = self.transformer.encoder(self.src_tok_emb(source))
+        return memory
+
+    def decode(self, memory: Tensor, ids: Tensor) -> Tensor:
+        """The encoder's output and int64 [B, S] → logits [B, S, vocab]."""
         future = torch.ones(ids.shape[1], ids.shape[1]).triu(1).bool()
-        hidden = self.transformer.decoder(self.tgt_tok_emb(ids), memory, tgt_mask=future)
-        return memory, self.generator(hidden)
+        logits: Tensor = self.generator(self.transformer.decoder(self.tgt_tok_emb(ids), memory, tgt_mask=future))
+        return logits
+
+
+class Encoder(nn.Module):
+    """The encoder of a translator, as `generate` of transformers calls it."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, translator: Translator) -> None:
+        super().__init__()
+        self.translator = translator
+
+    def forward(self, input_ids: Tensor, **_: Any) -> BaseModelOutput:
+        """int64 [B, T] → [B, T, width]; a row has no padding."""
+        return BaseModelOutput(last_hidden_state=self.translator.encode(input_ids))
+
+
+class Generating(PreTrainedModel, GenerationMixin):
+    """A translator with the method `generate` of transformers, without a cache."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, translator: Translator) -> None:
+        super().__init__(PreTrainedConfig(is_encoder_decoder=True))
+        self.translator, self.encoder = translator, Encoder(translator)
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
+
+    def get_encoder(self, modality: str | None = None) -> Encoder:
+        """The encoder, which `generate` calls once."""
+        return self.encoder
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **others: Any) -> dict[str, Any]:
+        """The decoder's tokens so far, and the encoder's output."""
+        return {"decoder_input_ids": input_ids, "encoder_outputs": others["encoder_outputs"]}
+
+    def forward(self, decoder_input_ids: Tensor, encoder_outputs: BaseModelOutput, **_: Any) -> Seq2SeqLMOutput:
+        """The encoder's output and int64 [B, S] → logits [B, S, vocab]."""
+        memory = encoder_outputs.last_hidden_state
+        assert memory is not None
+        return Seq2SeqLMOutput(logits=self.translator.decode(memory, decoder_input_ids))
 
 
 class ByTorch:

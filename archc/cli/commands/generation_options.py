@@ -180,6 +180,12 @@ def check_sampling(manifest: Manifest, options: dict[str, Any]) -> None:
                 raise UsageError(f"{option_name(name)} has no effect without beam search; add --num-beams 4")
 
 
+def set_chat_stop(manifest: Manifest, options: dict[str, Any]) -> None:
+    """Set the stop strings of a chat, unless an option sets them."""
+    if manifest.chat_stop and options.get("defaults", True):
+        options.setdefault("stop", list(manifest.chat_stop_strings))
+
+
 def set_length(manifest: Manifest, options: dict[str, Any]) -> None:
     """Set the default number of new tokens, unless an option or the plan sets a length."""
     plan = manifest.generation if options.get("defaults", True) else None

@@ -44,6 +44,7 @@ from archc.cli.commands.generation_options import (
     parse_bias,
     parse_decay,
     parse_early_stopping,
+    set_chat_stop,
     set_length,
 )
 from archc.cli.commands.options import Json, Plan, Threads, check_text, parse_ids
@@ -169,6 +170,8 @@ def run_command(
         raise UsageError("--show-special has no effect, because this plan has no tokenizer; remove it")
     check_sampling(engine.manifest, options)
     set_length(engine.manifest, options)
+    if chat:
+        set_chat_stop(engine.manifest, options)
     if as_json:
         write_json(_generate(engine, prompt_ids, options))
     elif engine.tokenizer is not None:

@@ -22,6 +22,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         f"bos {_ids(tokens['bos'])}, eos {_ids(tokens['eos'])}, pad {_ids(tokens['pad'])}",
         *_encoder_lines(plan),
         *_generation_lines(plan),
+        *([f"a chat ends at {', '.join(map(_setting, plan['chat_stop']))}"] if plan["chat_stop"] else []),
         *_engine_lines(plan),
         "built with " + ", ".join(f"{name} {text}" for name, text in plan["builder"].items()),
         "",

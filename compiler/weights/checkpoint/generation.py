@@ -60,7 +60,7 @@ _LISTS = ("suppress_tokens", "begin_suppress_tokens", "forced_eos_token_id")
 @dataclass(frozen=True)
 class SpecialTokens:
     """Token ids: beginning, end and padding of a sequence; `start`, the decoder prompt of an encoder-decoder; `never`,
-    tokens that are not generated; and the settings of generation.
+    tokens that are not generated; the settings of generation; and texts that end an answer in a chat.
     """
 
     bos: int | None = None
@@ -69,11 +69,13 @@ class SpecialTokens:
     start: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
     generation: GenerationDefaults | None = None
+    chat_stop: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
-    def with_stop(self, stop: Sequence[int], vocab: int) -> SpecialTokens:
+    def with_stop(self, stop: Sequence[int], vocab: int, chat_stop: tuple[str, ...] = ()) -> SpecialTokens:
         """Return the tokens with further ones that end a sequence, without those outside of the token table."""
-        return replace(self, eos=tuple(dict.fromkeys([*self.eos, *(token for token in stop if token < vocab)])))
+        eos = tuple(dict.fromkeys([*self.eos, *(token for token in stop if token < vocab)]))
+        return replace(self, eos=eos, chat_stop=chat_stop)
 
 
 def special_tokens(

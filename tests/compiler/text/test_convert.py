@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import tokenizers
 
 import archc.compiler.text.files as limits
@@ -98,6 +99,28 @@ def test_special_tokens_of_the_json_files(tmp_path: Path) -> None:
     added = tokenizer.get_added_tokens_decoder()
     assert (added[700].lstrip, added[700].special, added[650].special) == (True, True, False)
     assert tokenizer.encode("a  <mask>").ids == [tokenizer.token_to_id("a"), 700]
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        ({"extra_ids": 100}, 100),
+        ({"extra_ids": 3, "additional_special_tokens": [f"<extra_id_{index}>" for index in range(3)]}, 3),
+        ({"additional_special_tokens": ["<extra_id_0>", "<extra_id_1>", "<other>"]}, 2),
+        ({"extra_ids": 0}, 0),
+    ],
+    ids=["number", "both", "listed", "none"],
+)
+def test_the_first_sentinel_has_the_largest_id(tmp_path: Path, config: dict[str, Any], count: int) -> None:
+    model = trained("unigram")
+    write(tmp_path, spiece__model=model, tokenizer_config__json=config)
+    tokenizer = converted(tmp_path)
+    size = sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
+    # T5Tokenizer of transformers 4: len(sp_model) - 1 + extra_ids - i.
+    ids = [tokenizer.token_to_id(f"<extra_id_{index}>") for index in range(count + 1)]
+    assert ids == [*(size - 1 + count - index for index in range(count)), None]
+    if count:
+        assert tokenizer.encode("a <extra_id_1> b").ids[1] == ids[1]
 
 
 def test_a_special_token_in_place_of_a_piece(tmp_path: Path) -> None:

@@ -128,24 +128,22 @@ def test_baichuan_7b(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["user_defined_symbols", "control_symbols"])
 @pytest.mark.parametrize("options", [{}, IDENTITY, {"add_dummy_prefix": False}], ids=["nmt", "identity", "no prefix"])
 @pytest.mark.parametrize(
-    ("spec", "config", "end"),
+    ("spec", "config"),
     [
-        ("baichuan-13b", families.BAICHUAN_13B, [2]),
-        ("baichuan2", families.BAICHUAN2, []),
-        ("baichuan2-13b", families.BAICHUAN2_13B, []),
+        ("baichuan-13b", families.BAICHUAN_13B),
+        ("baichuan2", families.BAICHUAN2),
+        ("baichuan2-13b", families.BAICHUAN2_13B),
     ],
     ids=["13b", "2-7b", "2-13b"],
 )
-def test_baichuan_chat(
-    tmp_path: Path, spec: str, config: dict[str, Any], end: list[int], options: dict[str, Any], kind: str
-) -> None:
+def test_baichuan_chat(tmp_path: Path, spec: str, config: dict[str, Any], options: dict[str, Any], kind: str) -> None:
     folder = write_config(tmp_path / "folder", config)
     library = train_pieces(folder / "tokenizer.model", 800, **options, **{kind: RESERVED})
     plan, tokenizer = built(folder, spec)
     for text in TEXTS:
         assert tokenizer.encode(text) == library.encode(text), text
     question, answer, last = (library.encode(content) for _, content in TURNS)
-    assert tokenizer.chat_ids(MESSAGES) == [195, *question, 196, *answer, *end, 195, *last, 196]
+    assert tokenizer.chat_ids(MESSAGES) == [195, *question, 196, *answer, 195, *last, 196]
     # A token of a turn in a message is text.
     spelled = [{"role": "user", "content": library.id_to_piece(196)}]
     assert tokenizer.chat_ids(spelled).count(196) == 1
@@ -187,17 +185,15 @@ def test_qwen(tmp_path: Path) -> None:
 def test_internlm(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "folder", families.INTERNLM)
     library = train_pieces(
-        folder / "tokenizer.model", add_dummy_prefix=False, user_defined_symbols=["<eoh>", "<eoa>"], **IDENTITY
+        folder / "tokenizer.model", add_dummy_prefix=False, user_defined_symbols=["<eoa>"], **IDENTITY
     )
-    eoh, eoa = library.piece_to_id("<eoh>"), library.piece_to_id("<eoa>")
+    eoa = library.piece_to_id("<eoa>")
     plan, tokenizer = built(folder, "internlm")
     for text in TEXTS:
         assert tokenizer.encode(text) == [1, *library.encode(text)], text
-    first, second = (library.encode(f"<|User|>:{TURNS[index][1]}") for index in (0, 2))
-    answer = library.encode("\n<|Bot|>:" + TURNS[1][1])
-    last = library.encode("\n<|Bot|>:")
-    newline = library.encode("\n")
-    assert tokenizer.chat_ids(MESSAGES) == [1, *first, eoh, *answer, eoa, *newline, *second, eoh, *last]
+    first = library.encode(f"<|User|>:{TURNS[0][1]}\n<|Bot|>:{TURNS[1][1]}")
+    second = library.encode(f"\n<|User|>:{TURNS[2][1]}\n<|Bot|>:")
+    assert tokenizer.chat_ids(MESSAGES) == [1, *first, eoa, *second]
     # A stop token in a message is text.
     assert eoa not in tokenizer.chat_ids([{"role": "user", "content": "<eoa>"}])
     assert plan.manifest.tokens.eos == (2, eoa)
@@ -212,8 +208,8 @@ def test_yuan(tmp_path: Path, prefix: bool) -> None:
     eod, sep = library.vocab_size(), library.vocab_size() + 1
     plan, tokenizer = built(folder, "yuan2")
     for text in TEXTS:
-        assert tokenizer.encode(text) == [*library.encode(text.replace("\n", "<n>")), sep], text
-    turns = "<n>".join(content for _, content in TURNS).replace("\n", "<n>")
+        assert tokenizer.encode(text) == [*library.encode(text), sep], text
+    turns = "<n>".join(content for _, content in TURNS)
     assert tokenizer.chat_ids(MESSAGES) == [*library.encode(turns), sep]
     assert plan.manifest.tokens.eos == (77185, eod)
 
@@ -236,10 +232,11 @@ def test_rwkv_has_turns(tmp_path: Path) -> None:
     assert detect_spec(families.RWKV5) == "rwkv5"
     build(folder, random=0, out=folder / "engine.plan")
     plan = Plan(folder / "engine.plan")
+    assert plan.manifest.chat_stop == ("\n\n",)
     template = plan.read("tokenizer/chat_template.jinja").decode()
     definition = b'{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}'
     tokenizer = Tokenizer(JsonTokenizer(definition), {}, template)
-    messages = [MESSAGES[0], {"role": "assistant", "content": " lazy\r\ndog\n\nx "}, MESSAGES[2]]
+    messages = [MESSAGES[0], {"role": "assistant", "content": " lazy\r\ndog\n\n\nx "}, MESSAGES[2]]
     assert (
         tokenizer.chat(messages)
         == "User: hello fox 12345\n\nAssistant: lazy\ndog\nx\n\nUser: 你好, e\u0301\n\nAssistant:"

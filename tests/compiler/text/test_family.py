@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, processors
 
 from archc.archspec.vocabulary import Text, Whitespace
-from archc.compiler.text.family import text_files
+from archc.compiler.text.family import chat_stop, text_files
 from archc.runtime.text.json_file import JsonTokenizer
 from archc.runtime.text.tokenizer import Tokenizer
 
@@ -142,6 +142,13 @@ def test_a_tokenizer_from_elsewhere_has_the_text_of_the_family(tmp_path: Path) -
         assert tokenizer_of(files).encode("ab") == [1, 5, 6, 2]
         assert tokenizer_of(files).chat_ids(MESSAGE) == [3, 5, 6, 4]
         assert stop == (2, 4)
+
+
+def test_texts_that_end_an_answer_belong_to_the_template_of_the_family() -> None:
+    text = Text(chat="{{ user_token }}", stop_text=("\n\n",))
+    assert chat_stop({"chat_template.jinja": b"{%- set user_token = 'a' -%}\n{{ user_token }}"}, text) == ("\n\n",)
+    assert chat_stop({"chat_template.jinja": b"of the folder"}, text) == ()
+    assert chat_stop({}, text) == ()
 
 
 def test_quotes_in_a_token_of_a_turn(tmp_path: Path) -> None:

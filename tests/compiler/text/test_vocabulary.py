@@ -12,7 +12,7 @@ import tiktoken
 from transformers.models.bert.tokenization_bert_legacy import BasicTokenizer, WordpieceTokenizer
 
 from archc.compiler.errors import BuildError
-from archc.compiler.text.ranks import printable_bytes
+from archc.compiler.text.definition import printable_bytes
 from archc.compiler.text.vocabulary import from_merges, from_words
 from tests.compiler.text.compare import differences, encoder
 from tests.compiler.text.mutation import mutate, refusal

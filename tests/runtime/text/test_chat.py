@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from archc import runtime
 from archc.runtime import PromptError
 from archc.runtime.text import chat
 
@@ -41,6 +42,19 @@ def test_rare_characters_in_a_message_do_not_break_the_marking(decoder):
 def test_stream_takes_a_message_or_a_conversation(decoder):
     one = "".join(decoder.stream("hello", chat=True, max_new_tokens=8))
     assert one == "".join(decoder.stream(HELLO, chat=True, max_new_tokens=8))
+
+
+def test_texts_that_end_an_answer_are_stop_strings_of_a_chat(decoder, decoder_path, tmp_path, rewrite):
+    settings = {"max_new_tokens": 24, "ignore_eos": True}
+    free = "".join(decoder.stream("hello", chat=True, **settings))
+    end = free[3:5]
+    path = rewrite(decoder_path, tmp_path / "p", lambda graphs, manifest: manifest.update(chat_stop=[end]))
+    engine = runtime.load(path, 1)
+    stream = engine.stream("hello", chat=True, **settings)
+    assert ("".join(stream), stream.finish_reason) == (free[: free.index(end)], "stop")
+    for changes in ({"stop": ""}, {"defaults": False}):
+        assert "".join(engine.stream("hello", chat=True, **settings, **changes)) == free
+    assert "".join(engine.stream(engine.tokenizer.chat_ids(HELLO), **settings)) == free
 
 
 @pytest.mark.parametrize(
