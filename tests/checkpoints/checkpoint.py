@@ -31,8 +31,8 @@ class Checkpoint:
     """One row of the table. Keys of `roles` are those of config.json whose values are ids of special tokens."""
 
     name: str
-    #: The hub repository whose config.json has the keys; its facts are those of the row.
-    source: str
+    #: The hub repository whose config.json has the keys; None if no file is published.
+    source: str | None
     spec: str
     reference: Callable[[Config], Reference]
     stored: Stored
@@ -51,6 +51,8 @@ class Checkpoint:
     chat: str | Ids | None = None
     #: The tokenizer is in another repository, and is named with --tokenizer.
     is_tokenizer_elsewhere: bool = False
+    #: No config.json selects the spec, which a build has to name.
+    is_spec_named: bool = False
     topology: str = "decoder"
 
     def config(self, text: Text) -> Config:

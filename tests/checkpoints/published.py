@@ -41,8 +41,10 @@ def _published() -> Mapping[str, Config]:
     return {row["source"]: row["config"] for row in map(json.loads, lines)}
 
 
-def small_config(source: str) -> Config:
+def small_config(source: str | None) -> Config:
     """Return the published config of a hub repository with small sizes; values that are null or 1 stay."""
+    if source is None:
+        return {}
     config = dict(_published()[source])
     grouped = config.get("num_key_value_heads") != config.get("num_attention_heads")
     for key, value in config.items():

@@ -27,7 +27,8 @@ def table() -> str:
 def row(item: Checkpoint) -> list[str]:
     """Return the cells of a checkpoint."""
     tokenizer = item.vocabulary.label + (", with `--tokenizer`" if item.is_tokenizer_elsewhere else "")
-    return [item.name, item.stored.label, item.stored.packing or "", tokenizer, prompt(item), chat(item), item.spec]
+    spec = item.spec + (", named" if item.is_spec_named else "")
+    return [item.name, item.stored.label, item.stored.packing or "", tokenizer, prompt(item), chat(item), spec]
 
 
 def prompt(item: Checkpoint) -> str:

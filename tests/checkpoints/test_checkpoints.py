@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from archc.archspec.errors import ConfigError
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.containers import open_weights
@@ -60,8 +61,9 @@ class Built:
         """The plan of the folder alone; archc selects the spec."""
         assert self.written
         elsewhere = self.folder / "tokenizer" if self.checkpoint.is_tokenizer_elsewhere else None
+        folder, spec = self.folder / "checkpoint", self.checkpoint.spec if self.checkpoint.is_spec_named else None
         plan = build(
-            self.folder / "checkpoint", out=self.folder / "engine.plan", tokenizer=elsewhere, warn=self.warnings.append
+            spec or folder, folder, out=self.folder / "engine.plan", tokenizer=elsewhere, warn=self.warnings.append
         )
         return load(plan, threads=1)
 
@@ -112,6 +114,13 @@ def test_detection(built: Built) -> None:
     expected = [built.checkpoint.stored.packing] if built.checkpoint.stored.packing else []
     assert len(built.warnings) == len(expected)
     assert all(name in warning for name, warning in zip(expected, built.warnings, strict=True))
+
+
+@rows(lambda row: row.is_spec_named)
+def test_a_folder_that_does_not_tell_its_family(built: Built) -> None:
+    assert built.written
+    with pytest.raises(ConfigError, match="missing key 'model_type'; pass the name of a spec"):
+        build(built.folder / "checkpoint", out=built.folder / "refused.plan")
 
 
 @rows()

@@ -10,7 +10,7 @@ import torch
 from archc.archspec import load_spec
 from tests.checkpoints import templates
 from tests.checkpoints.catalog.references import Make, by_hand, hub, llama
-from tests.checkpoints.checkpoint import MESSAGES, Checkpoint, Ids, ids_of
+from tests.checkpoints.checkpoint import MESSAGES, Checkpoint, ids_of
 from tests.checkpoints.stored import Stored
 from tests.checkpoints.texts import Text, bpe_json, ranks, sentencepieces
 from tests.compiler.text.families import IDENTITY, QWEN, RESERVED
@@ -36,21 +36,15 @@ def baichuan(architecture: str, **options: Any) -> Make:
     return by_hand(Baichuan, architecture=architecture, width=16, heads=4, layers=2, **options)
 
 
-def turns(end: bool) -> Ids:
-    """Tokens 195 and 196 before the turns of user and assistant, and `</s>` after an answer with `end`."""
-
-    def chat(text: Text) -> list[int]:
-        question, answer, last = map(text.encode, (QUESTION, ANSWER, LAST))
-        return [195, *question, 196, *answer, *([2] if end else []), 195, *last, 196]
-
-    return chat
+def turns_chat(text: Text) -> list[int]:
+    """Tokens 195 and 196 before the turns of user and assistant."""
+    question, answer, last = map(text.encode, (QUESTION, ANSWER, LAST))
+    return [195, *question, 196, *answer, 195, *last, 196]
 
 
 def internlm_chat(text: Text) -> list[int]:
-    eoh, eoa, newline = text.special["<eoh>"], text.special["<eoa>"], text.encode("\n")
-    first, last = (text.encode(f"<|User|>:{content}") for content in (QUESTION, LAST))
-    answer, prompt = text.encode("\n<|Bot|>:" + ANSWER), text.encode("\n<|Bot|>:")
-    return [1, *first, eoh, *answer, eoa, *newline, *last, eoh, *prompt]
+    first = text.encode(f"<|User|>:{QUESTION}\n<|Bot|>:{ANSWER}")
+    return [1, *first, text.special["<eoa>"], *text.encode(f"\n<|User|>:{LAST}\n<|Bot|>:")]
 
 
 def qwen_chat(text: Text) -> list[int]:
@@ -91,7 +85,7 @@ CHECKPOINTS = (
         vocab_size=64000,
         roles=ROLES,
         files=BAICHUAN_CONFIG | TURNS,
-        chat=turns(end=True),
+        chat=turns_chat,
     ),
     Checkpoint(
         name="Baichuan2-7B-Chat",
@@ -103,7 +97,7 @@ CHECKPOINTS = (
         vocab_size=125696,
         roles=ROLES,
         files=BAICHUAN_CONFIG | TURNS,
-        chat=turns(end=False),
+        chat=turns_chat,
     ),
     Checkpoint(
         name="Baichuan2-13B-Chat",
@@ -115,7 +109,7 @@ CHECKPOINTS = (
         vocab_size=125696,
         roles=ROLES,
         files=BAICHUAN_CONFIG | TURNS,
-        chat=turns(end=False),
+        chat=turns_chat,
     ),
     Checkpoint(
         name="InternLM 7B Chat",
@@ -126,7 +120,7 @@ CHECKPOINTS = (
             {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0}},
         ),
         stored=Stored(BIN, F16, shards=8),
-        vocabulary=sentencepieces(add_dummy_prefix=False, user_defined_symbols=["<eoh>", "<eoa>"], **IDENTITY),
+        vocabulary=sentencepieces(add_dummy_prefix=False, user_defined_symbols=["<eoa>"], **IDENTITY),
         roles=ROLES,
         files={"tokenizer_config.json": {"tokenizer_class": "InternLMTokenizer", "bos_token": "<s>"}},
         begin=("<s>",),
@@ -226,7 +220,6 @@ CHECKPOINTS = (
         stored=Stored(BIN),
         vocabulary=sentencepieces(
             after=("<eod>", "<sep>"),
-            replace=lambda text: text.replace("\n", "<n>"),
             user_defined_symbols=["<n>"],
             **IDENTITY,
         ),

@@ -1,14 +1,15 @@
-"""Llama 1 to 3."""
+"""Llama 1 to 3, SmolLM2, and the model of the course CS336."""
 
 from __future__ import annotations
 
 import torch
 
 from tests.checkpoints import templates
-from tests.checkpoints.catalog.references import hub
+from tests.checkpoints.catalog.references import by_hand, hub
 from tests.checkpoints.checkpoint import Checkpoint, ids_of
 from tests.checkpoints.stored import Stored
-from tests.checkpoints.texts import CL100K, bpe_json, byte_level_json
+from tests.checkpoints.texts import CL100K, bpe_json, byte_level_json, merges_files
+from tests.reference.small_lm import SmallLm
 
 F16 = torch.float16
 ROLES = {"bos_token_id": "<s>", "eos_token_id": "</s>"}
@@ -65,5 +66,50 @@ CHECKPOINTS = (
         "<|start_header_id|>assistant<|end_header_id|>\n\nlazy dog<|eot_id|>"
         "<|start_header_id|>user<|end_header_id|>\n\n你好 jumps<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    ),
+    Checkpoint(
+        name="Llama 3.2 1B",
+        source="meta-llama/Llama-3.2-1B-Instruct",
+        spec="llama",
+        reference=hub("LlamaForCausalLM"),
+        stored=Stored(),
+        vocabulary=byte_level_json(CL100K, LLAMA3_SPECIAL, begin=("<|begin_of_text|>",)),
+        roles=STOPS,
+        begin=("<|begin_of_text|>",),
+    ),
+    Checkpoint(
+        name="SmolLM2 135M Instruct",
+        source="HuggingFaceTB/SmolLM2-135M-Instruct",
+        spec="llama",
+        reference=hub("LlamaForCausalLM"),
+        stored=Stored(),
+        vocabulary=byte_level_json(special=("<|endoftext|>", "<|im_start|>", "<|im_end|>"), with_merges=True),
+        roles={"bos_token_id": "<|im_start|>", "eos_token_id": "<|im_end|>", "pad_token_id": "<|im_end|>"},
+        files={
+            "tokenizer_config.json": templates.config(
+                templates.CHATML, bos_token="<|im_start|>", eos_token="<|im_end|>", add_prefix_space=False
+            )
+        },
+        chat="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nhello fox 12345<|im_end|>\n"
+        "<|im_start|>assistant\nlazy dog<|im_end|>\n<|im_start|>user\n你好 jumps<|im_end|>\n<|im_start|>assistant\n",
+    ),
+    Checkpoint(
+        name="CS336 language model",
+        source=None,
+        changes={
+            "vocab_size": 0,
+            "context_length": 0,
+            "d_model": 0,
+            "num_layers": 0,
+            "num_heads": 0,
+            "d_ff": 0,
+            "rope_theta": 0,
+            "eps": 0,
+        },
+        spec="small-lm",
+        reference=by_hand(SmallLm, width=32, layers=2, heads=4, hidden=48),
+        stored=Stored("checkpoint.pt", torch.float32),
+        vocabulary=merges_files(("<|endoftext|>",)),
+        is_spec_named=True,
     ),
 )
