@@ -42,6 +42,8 @@ class Checkpoint:
     #: The vocabulary's published size where the spec is told by it; otherwise that of the small tokenizer.
     vocab_size: int | None = None
     roles: Mapping[str, Names] = field(default_factory=dict)
+    #: Writes weights and settings of a folder without config.json, for repositories in their makers' own form.
+    own_form: Callable[[Path, Reference], None] | None = None
     #: Further files: objects are written as JSON; functions have the ids of the small tokenizer.
     files: Mapping[str, str | Mapping[str, Any] | Callable[[Text], Mapping[str, Any]]] = field(default_factory=dict)
     #: Special tokens before and after a plain prompt.
@@ -72,11 +74,15 @@ class Checkpoint:
         reference = self.reference(config)
         _silence_ids_without_token(reference, text.size)
         tensors, reference = tensors_of(reference, self.stored, folder.parent)
-        self.stored.write(folder, tensors)
         quantization = self.stored.quantization_config
         if quantization is not None:
             config["quantization_config"] = dict(quantization)
-        files: dict[str, Any] = {"config.json": config, **self.files}
+        files: dict[str, Any] = dict(self.files)
+        if self.own_form is not None:
+            self.own_form(folder, reference)
+        else:
+            self.stored.write(folder, tensors)
+            files["config.json"] = config
         for name, content in files.items():
             content = content(text) if callable(content) else content
             written = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import torch
 
 from tests.checkpoints import templates
 from tests.checkpoints.catalog.references import by_hand, hub
 from tests.checkpoints.checkpoint import Checkpoint, ids_of
 from tests.checkpoints.stored import Stored
-from tests.checkpoints.texts import CL100K, bpe_json, byte_level_json, merges_files
+from tests.checkpoints.texts import CL100K, bpe_json, byte_level_json, merges_files, sentencepieces
+from tests.compiler.weights.checkpoint.test_params import write as write_params
+from tests.families.case import Reference
+from tests.reference.from_transformers import FromTransformers
 from tests.reference.small_lm import SmallLm
 
 F16 = torch.float16
@@ -17,6 +23,13 @@ STOPS = {"bos_token_id": "<|begin_of_text|>", "eos_token_id": ("<|end_of_text|>"
 LLAMA3_SPECIAL = (
     *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>"),
 )
+
+
+def meta(folder: Path, reference: Reference) -> None:
+    """Write consolidated.00.pth and params.json."""
+    assert isinstance(reference, FromTransformers)
+    write_params(folder, copy.deepcopy(reference.model).half(), "llama")
+
 
 CHECKPOINTS = (
     Checkpoint(
@@ -44,6 +57,16 @@ CHECKPOINTS = (
             "generation_config.json": {"do_sample": True, "temperature": 0.6, "top_p": 0.9},
         },
         chat="<s>[INST] hello fox 12345 [/INST] lazy dog </s><s>[INST] 你好 jumps [/INST]",
+    ),
+    Checkpoint(
+        name="Llama 2 7B (Meta)",
+        source="meta-llama/Llama-2-7b-chat-hf",
+        spec="llama",
+        reference=hub("LlamaForCausalLM"),
+        stored=Stored("consolidated.00.pth", F16),
+        own_form=meta,
+        vocabulary=sentencepieces(),
+        begin=("<s>",),
     ),
     Checkpoint(
         name="Llama 3 8B Instruct",
