@@ -171,10 +171,18 @@ def bind(
     if is_checkpoint(spec):
         if config is None:
             raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
-        folder = Path(spec)
-        tokenizer_config = read_object(folder / "tokenizer_config.json") if folder.is_dir() else {}
-        name = detect_spec(config, str(folder / "config.json" if folder.is_dir() else spec), tokenizer_config)
+        name = detect_family(Path(spec), config)
     return load_spec(name, overrides).bind(config, size, ignore_config=ignore_config)
+
+
+def detect_family(checkpoint: Path, config: dict[str, Any]) -> str:
+    """Return the name of the shipped spec of a checkpoint, by its config and, in a folder, its tokenizer_config.json.
+
+    Raises ConfigError if not exactly one spec matches, and BuildError if tokenizer_config.json is damaged.
+    """
+    if not checkpoint.is_dir():
+        return detect_spec(config, str(checkpoint))
+    return detect_spec(config, str(checkpoint / "config.json"), read_object(checkpoint / "tokenizer_config.json"))
 
 
 def choose_length(spec: BoundSpec, max_seq_len: int | None) -> int:

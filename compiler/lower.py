@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
+from archc.archspec.binding.longest import longest_sequence
 from archc.compiler.contract.ports import MODEL, Contract, describe
 from archc.compiler.contract.rings import find_rings, longest_call
 from archc.compiler.modules.model import Model
@@ -56,6 +57,7 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
         vocab_size=spec.embedding.vocab,
         token_types=spec.embedding.token_types,
         reread_past=_trained_length(spec),
+        longest_sequence=longest_sequence(spec),
     )
     return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits)
 

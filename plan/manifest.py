@@ -110,6 +110,7 @@ class Limits(Section, frozen=True, kw_only=True):
     """The maximum tokens of a sequence (or source) and of one call (None: no limit), and the numbers of ids and types.
 
     `token_types` is None without that input, and in plans of older versions.
+    `longest_sequence` is the length that a build of the model allows at most; None in plans of older versions.
     A sequence that grows past `reread_past` tokens is read again from its beginning (LongRoPE; None: never).
     """
 
@@ -118,6 +119,13 @@ class Limits(Section, frozen=True, kw_only=True):
     vocab_size: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     token_types: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     reread_past: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    longest_sequence: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.longest_sequence is not None and self.longest_sequence < self.max_seq_len:
+            raise ValueError(
+                f"longest_sequence: expected at least max_seq_len, {self.max_seq_len}, got {self.longest_sequence}"
+            )
 
 
 class Prefix(Section, frozen=True):

@@ -17,7 +17,7 @@ from archc.plan.reader import ENCODER, Plan
 from archc.runtime.backends import open_backend
 from archc.runtime.backends.base import Backend
 from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
-from archc.runtime.errors import EngineError, PromptError
+from archc.runtime.errors import EngineError, PromptError, fit_length
 from archc.runtime.generation.batch import Batch
 from archc.runtime.generation.decode import OnToken
 from archc.runtime.generation.options import SamplingOptions, merge_options
@@ -270,7 +270,7 @@ class Engine:
         if lengths.max() >= limit:
             raise PromptError(
                 f"prompt {int(lengths.argmax())}: expected fewer than {limit} tokens, the plan's maximum, got "
-                f"{lengths.max()}; shorten it, or build with a larger --max-seq-len"
+                f"{lengths.max()}; {fit_length('shorten it', self.manifest.limits)}"
             )
         # A plan without a tokenizer has no text, so the default stop strings cannot match.
         has_text = has_text or bool(settings.stop and self.tokenizer is not None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from archc.plan.errors import EngineError, PlanError
+from archc.plan.manifest import Limits
 
-__all__ = ["BackendError", "EngineError", "NonFiniteLogitsError", "PlanError", "PromptError"]
+__all__ = ["BackendError", "EngineError", "NonFiniteLogitsError", "PlanError", "PromptError", "fit_length"]
 
 
 class PromptError(EngineError):
@@ -17,3 +18,16 @@ class BackendError(EngineError):
 
 class NonFiniteLogitsError(EngineError):
     """The logits of a step have no finite maximum, usually because activations overflowed the plan's dtype."""
+
+
+def fit_length(shorten: str, limits: Limits) -> str:
+    """Return the advice of an error about more than `limits.max_seq_len` tokens: `shorten`, or a longer plan.
+
+    A longer plan is named only as far as a build allows it.
+    """
+    longest = limits.longest_sequence
+    if longest is None:
+        return f"{shorten}, or build with a larger --max-seq-len if the model's context is longer"
+    if longest <= limits.max_seq_len:
+        return f"{shorten}, because the maximum of this model is {longest} tokens"
+    return f"{shorten}, or build with --max-seq-len up to {longest}"

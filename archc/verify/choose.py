@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from archc.archspec import ArchspecError, BoundSpec, detect_spec, load_spec, load_spec_text
+from archc.archspec import ArchspecError, BoundSpec, load_spec, load_spec_text
+from archc.compiler.build import detect_family
 from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights
@@ -41,7 +42,7 @@ def choose_reference(
             "transformers is not installed, so archc is compared with its own torch graph; for an independent "
             "reference, pip install transformers"
         )
-    if model_class is not None and not _is_unchanged(bound, manifest, config, ignore_config):
+    if model_class is not None and not _is_unchanged(bound, manifest, folder, config, ignore_config):
         notes.append(
             "the plan differs from the checkpoint's config (by --set, or --size), so "
             f"{model_class.__name__} of transformers is not a reference for it"
@@ -69,11 +70,13 @@ def choose_reference(
     return TorchReference(bound, manifest, folder, "float32"), notes
 
 
-def _is_unchanged(bound: BoundSpec, manifest: Manifest, config: dict[str, Any], ignore_config: Sequence[str]) -> bool:
+def _is_unchanged(
+    bound: BoundSpec, manifest: Manifest, folder: Path, config: dict[str, Any], ignore_config: Sequence[str]
+) -> bool:
     """Return whether the plan's spec is what its family's spec is for the checkpoint's config."""
     own = load_spec_text(manifest.spec, "the plan's spec")
     try:
-        shipped = load_spec(detect_spec(config)).bind(config, ignore_config=ignore_config)
+        shipped = load_spec(detect_family(folder, config)).bind(config, ignore_config=ignore_config)
     except ArchspecError:
         shipped = None
     try:

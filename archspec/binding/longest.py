@@ -18,6 +18,15 @@ def longest_sequence(spec: BoundSpec) -> int:
     return max(spec.context, min(NO_LIMIT, *(_limit(layer, spec.context) for layer in set(spec.layers))))
 
 
+def source_length(spec: BoundSpec, length: int) -> int:
+    """Return the most tokens of an encoder-decoder's source in a plan of that maximum length.
+
+    It is the encoder's `context`, and more in a longer plan if the encoder's positions allow it.
+    """
+    assert spec.encoder is not None
+    return max(spec.encoder.context, min(length, longest_sequence(spec.encoder)))
+
+
 def _limit(layer: Layer, context: int) -> int:
     position = layer.position
     if isinstance(position, Alibi | RelativeBuckets | NoPosition):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from archc.archspec import BoundSpec
+from archc.archspec.binding.longest import longest_sequence, source_length
 from archc.compiler.contract.ports import ENCODER, MODEL
 from archc.compiler.lower import Lowered
 from archc.compiler.modules.cost import flops_per_token, parameter_count
@@ -73,8 +74,9 @@ def _describe_encoder(spec: BoundSpec, lowered: Lowered) -> Encoder | None:
         inputs=tuple(contract.inputs),
         outputs=tuple(contract.outputs),
         limits=Limits(
-            max_seq_len=spec.encoder.context,
+            max_seq_len=source_length(spec, lowered.limits.max_seq_len),
             vocab_size=spec.encoder.embedding.vocab,
             token_types=spec.encoder.embedding.token_types,
+            longest_sequence=source_length(spec, longest_sequence(spec)),
         ),
     )

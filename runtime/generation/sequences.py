@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from archc.plan.dtypes import to_float32
 from archc.plan.manifest import Manifest, Output
 from archc.runtime.backends.base import Backend
-from archc.runtime.errors import PromptError
+from archc.runtime.errors import PromptError, fit_length
 from archc.runtime.inputs.feeds import Feeder
 from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prefix_lm import PrefixTracker
@@ -172,7 +172,7 @@ class Sequences:
             row = int(ends.argmax())
             raise PromptError(
                 f"sequence {row}: expected at most {self._limits.max_seq_len} tokens, got {ends[row]}; "
-                "start a new sequence, or build with a larger --max-seq-len"
+                f"{fit_length('start a new sequence', self._limits)}"
             )
         if self._prefix is not None:
             self._prefix.add(padded, self.lengths)

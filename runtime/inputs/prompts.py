@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.manifest import Limits
-from archc.runtime.errors import PromptError
+from archc.runtime.errors import PromptError, fit_length
 
 Ints = NDArray[np.int64]
 IdsLike = Sequence[int] | Sequence[Sequence[int]] | NDArray[Any]
@@ -32,7 +32,7 @@ def check_ids(ids: IdsLike, limits: Limits) -> tuple[Ints, Ints]:
         row = int(lengths.argmax())
         raise PromptError(
             f"{_row(padded, row)}: expected at most {limits.max_seq_len} tokens, got {lengths[row]}; "
-            "shorten it, or build with a larger --max-seq-len"
+            f"{fit_length('shorten it', limits)}"
         )
     return np.ascontiguousarray(padded[:, : int(lengths.max())]), lengths
 

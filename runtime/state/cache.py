@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from archc.plan.axes import CAPACITY, SOURCE, ring_axis, ring_slots
 from archc.plan.manifest import Limits, Manifest, State
 from archc.runtime.backends.base import Backend, Binding, Buffer, Call
-from archc.runtime.errors import EngineError, PlanError
+from archc.runtime.errors import EngineError, PlanError, fit_length
 
 _CAPACITY_STEP = 64  # slots
 # The axis that each kind has next to `batch`. `kv` has one slot per token and is updated in place. `ring` is too, until
@@ -54,7 +54,7 @@ class Cache:
         source: Mapping[str, Buffer] | None = None,
     ) -> None:
         self._backend, self._states, self._batch = backend, states, batch
-        self._limit, self._longest_call = limits.max_seq_len, limits.max_call
+        self._limits, self._longest_call = limits, limits.max_call
         self._source = source or {}
         self.capacity = 0
         self.bindings: list[Binding] = []
@@ -79,13 +79,13 @@ class Cache:
         if (fixed := self._backend.capacity) is not None:
             if slots > fixed:
                 raise EngineError(
-                    f"cache: expected at most {fixed} tokens per row, got {slots}; use shorter sequences, or build "
-                    "with a larger --max-seq-len"
+                    f"cache: expected at most {fixed} tokens per row, got {slots}; "
+                    f"{fit_length('use shorter sequences', self._limits)}"
                 )
             self._resize(fixed)
             return
         grown = max(slots, int(self.capacity * self._backend.growth))
-        rounded = min(-(-grown // _CAPACITY_STEP) * _CAPACITY_STEP, self._limit)
+        rounded = min(-(-grown // _CAPACITY_STEP) * _CAPACITY_STEP, self._limits.max_seq_len)
         self._resize(max(slots, rounded))
 
     def select(self, rows: NDArray[np.int64], source: Mapping[str, Buffer] | None = None) -> None:

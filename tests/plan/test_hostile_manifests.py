@@ -30,6 +30,10 @@ CHANGES = {
     "format is text": (lambda m: m.update(format="1"), "format"),
     "format is a boolean": (lambda m: m.update(format=True), "format"),
     "no limits": (lambda m: m.pop("limits"), "limits"),
+    "longest sequence below the limit": (
+        lambda m: m["limits"].update(longest_sequence=m["limits"]["max_seq_len"] - 1),
+        "longest_sequence: expected at least max_seq_len, 64, got 63",
+    ),
     "negative vocabulary": (lambda m: m["limits"].update(vocab_size=-1), "vocab_size"),
     "other vocabulary": (lambda m: m["limits"].update(vocab_size=263), "limits.vocab_size, 263, got"),
     "no token ids": (lambda m: m["inputs"].pop(0), "no input of role token_ids"),

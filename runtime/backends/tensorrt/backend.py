@@ -23,7 +23,7 @@ from archc.runtime.backends.tensorrt.engine import (
     open_device,
 )
 from archc.runtime.backends.tensorrt.frame import Frame
-from archc.runtime.errors import EngineError
+from archc.runtime.errors import EngineError, fit_length
 
 _MIN_MASK_STEP = 256  # keys
 _MAX_MASK_LENGTHS = 16  # of decode steps, each of which is captured
@@ -75,7 +75,8 @@ class TensorRtBackend:
     def grown(self, buffer: Buffer, axis: int, size: int) -> DeviceBuffer:
         """Raise EngineError, because caches have the engine's capacity from the start."""
         raise EngineError(
-            f"cache: expected at most {self.capacity} slots, got {size}; build with a larger --max-seq-len"
+            f"cache: expected at most {self.capacity} slots, got {size}; "
+            f"{fit_length('use shorter sequences', self.manifest.limits)}"
         )
 
     def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> DeviceBuffer:

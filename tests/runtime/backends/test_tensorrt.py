@@ -176,11 +176,22 @@ def test_more_rows_than_the_engine_takes_name_the_option(gpu, engine_path):
         engine.generate([[1]] * 4, 2)
 
 
-def test_room_for_more_than_the_engine_has_is_refused(gpu, engine_path):
-    engine = runtime.load(engine_path)
-    assert engine.sequences(1, capacity=2).capacity == 64
-    with pytest.raises(EngineError, match="expected at most 64 tokens per row, got 65"):
+@pytest.mark.parametrize(
+    ("longest", "advice"),
+    [(64, "because the maximum of this model is 64 tokens"), (128, "or build with --max-seq-len up to 128")],
+)
+def test_room_for_more_than_the_engine_has_is_refused(gpu, tiny, tmp_path, longest, advice):
+    def change(manifest, described):
+        manifest["limits"] = {**manifest["limits"], "longest_sequence": longest}
+
+    engine = runtime.load(write_engine_plan(tmp_path / "p", *tiny.model(), change=change))
+    sequences = engine.sequences(1, capacity=2)
+    assert sequences.capacity == 64
+    message = f"cache: expected at most 64 tokens per row, got 65; use shorter sequences, {advice}$"
+    with pytest.raises(EngineError, match=message):
         engine.sequences(1, capacity=65)
+    with pytest.raises(EngineError, match=f"at most 64 slots, got 65; use shorter sequences, {advice}$"):
+        engine._backend.grown(sequences._cache.bindings[0].buffer, 2, 65)
 
 
 def test_no_memory_on_the_device_is_explained_and_nothing_leaks(gpu, engine_path):
