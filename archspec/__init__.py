@@ -19,7 +19,7 @@ config.json, and the resulting `BoundSpec` is the input of the compiler. Rooms, 
 from archc.archspec.binding.bound_spec import BoundSpec
 from archc.archspec.binding.spec import Spec
 from archc.archspec.config.reader import parse_config, read_config
-from archc.archspec.detection import detect_spec
+from archc.archspec.detection import detect_by_tensors, detect_spec
 from archc.archspec.docs.json_schema import json_schema
 from archc.archspec.errors import ArchspecError, ConfigError, Problem, SpecError, WeightsError
 from archc.archspec.loading import load_spec, load_spec_text
@@ -47,6 +47,7 @@ __all__ = [
     "TensorRef",
     "Transpose",
     "WeightsError",
+    "detect_by_tensors",
     "detect_spec",
     "find_spec",
     "json_schema",

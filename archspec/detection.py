@@ -1,8 +1,8 @@
-"""Detection of the spec of a checkpoint by its config.json."""
+"""Detection of the spec of a checkpoint by its config.json, or by the names of its tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,24 @@ def detect_spec(
     hint = join_hints(did_you_mean(model_type, types), f"supported: {format_list(types)}")
     message = f"no spec matches model_type {format_value(model_type)}"
     raise ConfigError([Problem(file, 0, 0, "model_type", message, hint), *problems])
+
+
+def detect_by_tensors(names: Collection[str], file: str) -> str:
+    """Return the name of the shipped spec whose `match.tensors` are all among the names of a checkpoint's tensors.
+
+    Raises ConfigError if no spec or more than one matches.
+    """
+    headers, problems = valid_headers(shipped())
+    described = {name: header for name, header in headers.items() if header.tensors}
+    matching = [name for name, header in described.items() if all(tensor in names for tensor in header.tensors)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        message = f"no config.json, and the tensors match several specs: {format_list(matching)}"
+        raise ConfigError([Problem(file, 0, 0, "", message, "pass the name of one of them and --weights")])
+    message = "no config.json, and no spec matches the names of the tensors"
+    hint = f"pass the folder with config.json, or a spec and --weights; specs by tensors: {format_list(described)}"
+    raise ConfigError([Problem(file, 0, 0, "", message, hint), *problems])
 
 
 def _matches(header: Header, model_type: str, architectures: list[str]) -> bool:

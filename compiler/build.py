@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from archc.archspec import BoundSpec, detect_spec, load_spec
+from archc.archspec import BoundSpec, detect_by_tensors, detect_spec, load_spec
 from archc.archspec.binding.longest import longest_sequence
 from archc.compiler.contract import inputs_outputs
 from archc.compiler.errors import BuildError
@@ -24,18 +24,21 @@ from archc.compiler.output.weights_file import Listener, Progress, assign_offset
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
 from archc.compiler.text.family import chat_stop, text_files
 from archc.compiler.text.files import read_object
+from archc.compiler.weights.checkpoint.adapter_tokenizer import choose_tokenizer
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
 from archc.compiler.weights.checkpoint.containers import has_config, open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.folder import (
+    GGUF,
     Source,
     is_checkpoint,
     open_source,
 )
 from archc.compiler.weights.checkpoint.generation import special_tokens
 from archc.compiler.weights.checkpoint.hub import names_repository
-from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots
+from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots, token_tables
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.sentence_modules import choose_pooler
+from archc.compiler.weights.checkpoint.sizes import complete_config
 from archc.compiler.weights.formats.coverage import check_coverage
 from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
@@ -70,11 +73,11 @@ def build(
 ) -> Path:
     """Build a plan, or an ONNX folder, from a spec and a checkpoint; return its path.
 
-    `spec` is a shipped spec's name, a YAML file, or a checkpoint: a folder, a GGUF file or a hub id, whose config
-    selects the spec. `weights` is a checkpoint, too; from the hub, weights are fetched after the spec was bound.
-    Without one, `random` is the seed of random weights. `dtype` defaults to the first that the target supports.
-    `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer. `ignore_config` lists keys of
-    config.json that count as absent. `adapters` are folders of LoRA adapters to merge, each with an optional factor:
+    `spec` is a shipped spec's name, a YAML file, or a checkpoint: a folder, a GGUF file, a file of weights or a hub id,
+    whose config or tensors select the spec. `weights` is a checkpoint, too; from the hub, weights are fetched after the
+    spec was bound. Without one, `random` is the seed of random weights. `dtype` defaults to the first that the target
+    supports. `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer. `ignore_config` lists keys
+    of config.json that count as absent. `adapters` are folders of LoRA adapters to merge, each with an optional factor:
     `DIR` or `DIR=0.5`. `engine` configures TensorRT targets. An existing `out` is replaced only if archc wrote it, and
     after any error it is unchanged. `warn` receives warnings, by default those of Python.
 
@@ -90,17 +93,19 @@ def build(
 
     source = choose_source(spec, weights, random)
     checkpoint = source.folder if source is not None else None
-    if checkpoint is not None and names_repository(spec):
+    if checkpoint is not None and (names_repository(spec) or (weights is None and is_checkpoint(spec))):
         spec = checkpoint
     check_adapters(checkpoint if random is None else None, merged, warn)
     if source is not None and not has_config(source.folder):
         source.fetch_weights()  # sizes are read off the tensors
     config = read_checkpoint_config(checkpoint) if checkpoint is not None else None
-    bound = bind(spec, config, size, overrides, ignore_config)
+    bound = bind(spec, config, size, overrides, ignore_config, source)
     pooler = choose_pooler(checkpoint, bound.topology, overrides, warn)
     if pooler is not None:
-        bound = bind(spec, config, size, (pooler, *overrides), ignore_config)
+        bound = bind(spec, config, size, (pooler, *overrides), ignore_config, source)
     overridden = [text.partition("=")[0].strip() for text in overrides]
+    if tokenizer is None and checkpoint is not None:
+        tokenizer = choose_tokenizer(checkpoint, merged, bound.text_settings, token_tables(bound), warn)
     texts, stop = text_files(checkpoint, tokenizer, bound.text_settings, overridden, warn)
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
@@ -146,7 +151,7 @@ def choose_source(spec: str | Path, weights: str | Path | None, random: int | No
 
     Raises BuildError if there are both a checkpoint and a seed, or neither.
     """
-    if weights is None and (is_checkpoint(spec) or names_repository(spec)):
+    if weights is None and (is_checkpoint(spec) or names_repository(spec) or Path(spec).suffix == GGUF):
         weights = spec
     if weights is not None and random is not None and weights != spec:
         raise BuildError("--weights and --random contradict each other; remove one")
@@ -163,23 +168,30 @@ def bind(
     size: str | None,
     overrides: Sequence[str],
     ignore_config: Sequence[str] = (),
+    source: Source | None = None,
 ) -> BoundSpec:
-    """Return the spec with its sizes bound; a checkpoint folder's spec is detected from its config."""
+    """Return the spec with its sizes bound: by a config, and by the tensors of a checkpoint where the config has none.
+
+    A checkpoint's spec is detected from its config, or from the names of its tensors.
+    """
     if ignore_config and config is None:
         raise BuildError("--ignore-config has no effect without a checkpoint's config.json; remove it")
-    name = spec
-    if is_checkpoint(spec):
-        if config is None:
-            raise BuildError(f"{spec}: no config.json, cannot detect the family; pass a spec name and --weights")
-        name = detect_family(Path(spec), config)
-    return load_spec(name, overrides).bind(config, size, ignore_config=ignore_config)
+    loaded = load_spec(detect_family(Path(spec), config) if is_checkpoint(spec) else spec, overrides)
+    place = "config.json"
+    if source is not None and size is None:
+        place = place if config is not None else str(source.folder)
+        config = complete_config(loaded, config, source)
+    return loaded.bind(config, size, place, ignore_config)
 
 
-def detect_family(checkpoint: Path, config: dict[str, Any]) -> str:
+def detect_family(checkpoint: Path, config: dict[str, Any] | None) -> str:
     """Return the name of the shipped spec of a checkpoint, by its config and, in a folder, its tokenizer_config.json.
 
-    Raises ConfigError if not exactly one spec matches, and BuildError if tokenizer_config.json is damaged.
+    Without a config, the names of the tensors select it. Raises ConfigError if not exactly one spec matches, and
+    BuildError if tokenizer_config.json or the weights are damaged.
     """
+    if config is None:
+        return detect_by_tensors(open_weights(checkpoint).names(), str(checkpoint))
     if not checkpoint.is_dir():
         return detect_spec(config, str(checkpoint))
     return detect_spec(config, str(checkpoint / "config.json"), read_object(checkpoint / "tokenizer_config.json"))

@@ -14,6 +14,9 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
+SHARED = ("tests/families/", "tests/checkpoints/")
+"""Folders whose cases are built once for all checks."""
+
 _NAMED = (str, bytes, int, float, complex, type(None), re.Pattern, enum.Enum)
 
 
@@ -31,6 +34,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class CaseScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path, _, case = nodeid.partition("[")
-            return case if case and "tests/families/" in path else nodeid
+            return case if case and path.partition("::")[0].startswith(SHARED) else nodeid
 
     return CaseScheduling(config, log)

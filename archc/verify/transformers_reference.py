@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
 from archc.compiler.weights.checkpoint.weights import Weights
 from archc.verify.references import Floats, to_numpy
 
 
 class TransformersReference:
-    """A class of transformers in float32 with eager attention, loaded from a checkpoint folder.
+    """A class of transformers in float32 with eager attention, loaded from a checkpoint folder or a GGUF file.
 
     With `weights`, these are loaded in place of the folder's files, as of a checkpoint that is not quantized; with
     `dequantize`, transformers dequantizes the folder's.
@@ -25,7 +26,10 @@ class TransformersReference:
     ) -> None:
         import transformers
 
-        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+        if folder.is_file():  # GGUF
+            config = model_class.config_class.from_dict(read_checkpoint_config(folder) or {})
+        else:
+            config = model_class.config_class.from_pretrained(folder, local_files_only=True)
         if weights is not None and hasattr(config, "quantization_config"):
             del config.quantization_config
         if dequantize:

@@ -34,7 +34,7 @@ from archc.archspec.errors import (
 from archc.archspec.source.encoder_defaults import drop_inherited_problems
 from archc.archspec.vocabulary import NoHead, NoPooler, Text, weight_sets
 from archc.archspec.vocabulary.verbs import Step
-from archc.archspec.weights.entries import ENCODER_KEY
+from archc.archspec.weights.entries import ENCODER_KEY, Entry
 from archc.archspec.weights.resolve import BoundEntry, BoundWeights
 from archc.archspec.weights.table import WeightTable
 
@@ -216,12 +216,8 @@ def _bind_weights(spec: CheckedSpec, table: WeightTable, evaluator: Evaluator, e
     decoder_layers = evaluator.layers
     for key, entry in table.entries.items():
         evaluator.layers = encoder_layers if key.startswith(ENCODER_KEY) else decoder_layers
-        layers = range(evaluator.layers) if any(map(varies_by_layer, entry.verbs)) else (0,)
-        steps: list[tuple[Step, ...]] = []
-        for layer in layers:
-            values = [evaluator.try_evaluate(verb, layer) for verb in entry.verbs]
-            steps.append(tuple(step for step in values if step is not FAILED))
-        entries[key] = BoundEntry(key, entry.names, entry.reads_all, tuple(steps), entry.mark)
+        bound, *others = [_bind_entry(each, evaluator) for each in entry.alternatives]
+        entries[key] = replace(bound, others=tuple(others))
     ignore: list[str] = []
     for pattern in table.ignore:
         try:
@@ -230,6 +226,15 @@ def _bind_weights(spec: CheckedSpec, table: WeightTable, evaluator: Evaluator, e
             message = f"{format_value(pattern.text)}: {error}"
             evaluator.problems.append(Problem(spec.file, 0, 0, "weights.ignore", message, error.hint))
     return BoundWeights(spec.file, table.prefixes, table.rename, tuple(ignore), entries)
+
+
+def _bind_entry(entry: Entry, evaluator: Evaluator) -> BoundEntry:
+    layers = range(evaluator.layers) if any(map(varies_by_layer, entry.verbs)) else (0,)
+    steps: list[tuple[Step, ...]] = []
+    for layer in layers:
+        values = [evaluator.try_evaluate(verb, layer) for verb in entry.verbs]
+        steps.append(tuple(step for step in values if step is not FAILED))
+    return BoundEntry(entry.key, entry.names, entry.reads_all, tuple(steps), entry.mark)
 
 
 def _shared_sets(stack: Mapping[str, Any] | None) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from archc.archspec.checking.checker import Checker
 from archc.archspec.checking.expressions import RESERVED, Expression, ExpressionError, parse
+from archc.archspec.config.tensor_sizes import TensorSize, parse_size
 from archc.archspec.errors import (
     Problem,
     SpecError,
@@ -20,6 +21,7 @@ from archc.archspec.errors import (
     format_value,
     join_hints,
 )
+from archc.archspec.source.header import check_texts
 from archc.archspec.source.nodes import MappingNode, Mark, Node, ScalarNode, is_null, join_path, to_python
 
 BUILTIN_NAMES = ("architectures", "model_type")  # of every config.json, without a declaration
@@ -28,7 +30,7 @@ MAX_NAMES = 256  # defaults may read each other, as deep as there are names
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BARE_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_KEYS = ("default", "absent", "keys", "allowed")
+_KEYS = ("default", "absent", "keys", "allowed", "shape")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class ConfigName:
     default_mark: Mark | None = None
     allowed: tuple[Any, ...] = ()
     absent: Any = None  # value for a config without any of the keys, if null has another meaning
+    sizes: tuple[TensorSize, ...] = ()  # sizes of tensors that a config without the keys may be completed from
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def _config_name(name: str, node: Node, mark: Mark, known: Collection[str], prob
             problems.append(node.key_marks[key].problem(join_path(path, key), f"unknown key '{clip(key)}'", hint))
     keys = tuple(dict.fromkeys((name, *_list(node.get("keys"), join_path(path, "keys"), str, problems))))
     allowed = tuple(_list(node.get("allowed"), join_path(path, "allowed"), object, problems))
+    sizes = _tensor_sizes(node.get("shape"), join_path(path, "shape"), problems)
     default, absent = node.get("default"), node.get("absent")
     absent_value = to_python(absent) if absent is not None else None
     if absent is not None and (default is None or absent_value is None):
@@ -151,13 +155,13 @@ def _config_name(name: str, node: Node, mark: Mark, known: Collection[str], prob
         hint = "`default` is the value of null, `absent` the value without the key"
         problems.append(absent.mark.problem(join_path(path, "absent"), message, hint))
     if default is None:
-        return ConfigName(name, mark, keys, True, allowed=allowed)
+        return ConfigName(name, mark, keys, True, allowed=allowed, sizes=sizes)
     value = _default_value(default, known, join_path(path, "default"), problems)
     if not isinstance(value, Expression):
         _check_allowed(value, allowed, default.mark, join_path(path, "default"), problems)
     if absent_value is not None:
         _check_allowed(absent_value, allowed, node.key_marks["absent"], join_path(path, "absent"), problems)
-    return ConfigName(name, mark, keys, False, value, default.mark, allowed, absent_value)
+    return ConfigName(name, mark, keys, False, value, default.mark, allowed, absent_value, sizes)
 
 
 def _check_allowed(value: object, allowed: tuple[Any, ...], mark: Mark, path: str, problems: list[Problem]) -> None:
@@ -174,6 +178,17 @@ def _list(node: Node | None, path: str, item: type, problems: list[Problem]) -> 
         problems.append(node.mark.problem(path, f"expected a list of {'texts' if item is str else 'values'}"))
         return []
     return values
+
+
+def _tensor_sizes(node: Node | None, path: str, problems: list[Problem]) -> tuple[TensorSize, ...]:
+    sizes = []
+    for text in check_texts(node, path, problems):
+        size = parse_size(text)
+        if size is None and node is not None:
+            hint = "write tensor[axis], such as emb.weight[0], or a name with {layer} for the number of layers"
+            problems.append(node.mark.problem(path, f"{format_value(text)} is not a size of a tensor", hint))
+        sizes += [size] if size is not None else []
+    return tuple(sizes)
 
 
 def _default_value(node: Node, known: Collection[str], path: str, problems: list[Problem]) -> Any:

@@ -136,6 +136,7 @@ def _meta() -> dict[str, JsonSchema]:
                     "description": "A condition on the keys of config.json and the mapping `tokenizer_config`; "
                     "an absent key is none.",
                 },
+                "tensors": {**_TEXTS, "description": "Names of tensors that a checkpoint without config.json has."},
             },
             "required": ["model_type"],
             "additionalProperties": False,
@@ -155,6 +156,11 @@ def _meta() -> dict[str, JsonSchema]:
                         "description": "Other keys with the same meaning.",
                     },
                     "allowed": {"type": "array", "description": "The supported values."},
+                    "shape": {
+                        **_TEXTS,
+                        "description": "The size of a tensor's axis, `name[axis]`, or a name with {layer} for the "
+                        "number of layers: the value if config.json has none.",
+                    },
                 },
                 "additionalProperties": False,
             },
@@ -192,6 +198,7 @@ def _weights(builder: _Builder) -> JsonSchema:
         "required": ["from"],
         "additionalProperties": False,
     }
+    choices = {"type": "array", "items": {"anyOf": [{"type": "string"}, entry]}, "minItems": 1}
     return {
         "type": "object",
         "description": "Checkpoint tensors of each weight slot.",
@@ -205,9 +212,9 @@ def _weights(builder: _Builder) -> JsonSchema:
             "ignore": {**_TEXTS, "description": "Patterns of checkpoint tensors that are not read."},
             "tensors": {
                 "type": "object",
-                "description": "Slot or module, to a checkpoint name, a list of alternatives, or a mapping with "
-                "`from` and verbs. null removes an inherited entry.",
-                "additionalProperties": {"anyOf": [*_TEXTS["anyOf"], entry, {"type": "null"}]},
+                "description": "Slot or module, to a checkpoint name, a mapping with `from` and verbs, or a list "
+                "of alternatives. null removes an inherited entry.",
+                "additionalProperties": {"anyOf": [*_TEXTS["anyOf"], entry, choices, {"type": "null"}]},
             },
         },
         "additionalProperties": False,

@@ -25,7 +25,7 @@ META_KEYS = (
 )
 SECTIONS = tuple(keys_of(Model))
 TOP_KEYS = (*META_KEYS, *SECTIONS)
-MATCH_KEYS = ("model_type", "architectures", "where")
+MATCH_KEYS = ("model_type", "architectures", "where", "tensors")
 
 _FAMILY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -40,6 +40,7 @@ class Header:
     model_types: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     where: ScalarNode | None = None  # a condition on config.json, as text
+    tensors: tuple[str, ...] = ()  # of a checkpoint without config.json
 
 
 def check_header(tree: MappingNode, problems: list[Problem]) -> Header:
@@ -74,6 +75,7 @@ def check_header(tree: MappingNode, problems: list[Problem]) -> Header:
         check_texts(match_section.get("model_type"), "match.model_type", problems),
         check_texts(match_section.get("architectures"), "match.architectures", problems),
         _condition(match_section.get("where"), problems),
+        check_texts(match_section.get("tensors"), "match.tensors", problems),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archc.archspec.checking.checked_nodes import CheckedSection, Constant, ListValue
 from archc.archspec.checking.checker import Checker
@@ -40,6 +40,7 @@ class Entry:
     """One entry of the table: the name of a slot or module, and the checkpoint names that fill it.
 
     All names are read if `reads_all`; otherwise they are alternatives, of which the first present one is read.
+    `others` are alternatives with verbs of their own, for checkpoints that have none of the names.
     """
 
     key: str
@@ -47,11 +48,23 @@ class Entry:
     reads_all: bool
     verbs: tuple[CheckedSection, ...]
     mark: Mark
+    others: tuple[Entry, ...] = ()
+
+    @property
+    def alternatives(self) -> tuple[Entry, ...]:
+        """Return the entry and its alternatives with verbs of their own."""
+        return (self, *self.others)
 
 
 def check_entries(key: str, value: Node, mark: Mark, checker: Checker) -> Iterator[Entry]:
     """Yield the entries of one line of the table; nothing after reporting a problem."""
-    return _Line(key, value, mark, checker).check()
+    if not isinstance(value, ListNode) or not any(isinstance(item, MappingNode) for item in value.items):
+        yield from _Line(key, value, mark, checker).check()
+        return
+    alternatives = [list(_Line(key, item, mark, checker).check()) for item in value.items]
+    if all(alternatives):
+        for first, *others in zip(*alternatives, strict=True):
+            yield replace(first, others=tuple(others))
 
 
 def entry_path(key: str) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 from archc.archspec.errors import Problem, WeightsError, clip, did_you_mean, format_list, join_hints
 from archc.archspec.source.nodes import Mark
@@ -22,13 +23,17 @@ _EXPERT = re.compile(r"\.experts\.(\d+)(?=\.)")
 
 @dataclass(frozen=True)
 class BoundEntry:
-    """One entry of the bound table; `steps` holds the steps of each layer, or one item for all layers."""
+    """One entry of the bound table; `steps` holds the steps of each layer, or one item for all layers.
+
+    `others` are alternatives with steps of their own.
+    """
 
     key: str
     names: tuple[str, ...]
     reads_all: bool
     steps: tuple[tuple[Step, ...], ...]
     mark: Mark
+    others: tuple[BoundEntry, ...] = ()
 
     def steps_at(self, layer: int | None) -> tuple[Step, ...]:
         """Return the steps for a layer, in the order in which they apply."""
@@ -72,10 +77,11 @@ class BoundWeights:
     sets: tuple[int, ...] = ()  # index of each layer's weight set; empty if it is the index of the layer
     encoder_sets: tuple[int, ...] = ()
 
-    def find(self, slot: str) -> Match | None:
-        """Return the entry with the longest key that names the slot or a module around it, or None.
+    def find(self, slot: str) -> tuple[Match, ...]:
+        """Return the entry with the longest key that names the slot or a module around it, and its alternatives.
 
-        The result is the entry, the slot's layer and expert, and the checkpoint names for this slot.
+        Each is the entry, the slot's layer and expert, and the checkpoint names for this slot; there is none for a slot
+        without an entry.
         """
         layer_match, expert_match = _LAYER_SLOT.fullmatch(slot), _EXPERT.search(slot)
         layer = int(layer_match[2]) if layer_match else None
@@ -91,9 +97,11 @@ class BoundWeights:
                 rest = spelling[end:]
                 sets = self.encoder_sets if layer_match and layer_match[1] else self.sets
                 weight_set = sets[layer] if layer is not None and sets else layer
-                names = [name.replace(LAYER_FIELD, str(weight_set)) + rest for name in entry.names]
-                return entry, layer, expert, [name.replace(EXPERT_FIELD, str(expert)) for name in names]
-        return None
+                return tuple(
+                    (each, layer, expert, _slot_names(each, rest, weight_set, expert))
+                    for each in (entry, *entry.others)
+                )
+        return ()
 
     def resolve(
         self,
@@ -117,7 +125,7 @@ class _Resolver:
     available: Collection[str]
     checkpoint: str
     originals: dict[str, str] = field(default_factory=dict)  # name in the table's spelling → name in the checkpoint
-    matches: dict[str, Match | None] = field(default_factory=dict)
+    matches: dict[str, tuple[Match, ...]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     splits: dict[str, Split] = field(default_factory=dict)
     used_parts: dict[str, set[int]] = field(default_factory=dict)  # parts of a split tensor that fill slots
@@ -157,21 +165,22 @@ class _Resolver:
                 self.ambiguous.append(Problem(self.checkpoint, 0, 0, "", message))
             self.originals[name] = original
 
-    def _find(self, slot: str) -> Match | None:
+    def _find_all(self, slot: str) -> tuple[Match, ...]:
         if slot not in self.matches:
             self.matches[slot] = self.table.find(slot)
         return self.matches[slot]
 
+    def _find(self, slot: str) -> Match | None:
+        """Return the first alternative of a slot with a tensor in the checkpoint, or else the first one."""
+        matches = self._find_all(slot)
+        if len(matches) < 2:
+            return next(iter(matches), None)
+        stored = (match for match in matches if any(name in self.originals for name in chain(*_choices(match))))
+        return next(stored, matches[0])
+
     def _choices(self, slot: str) -> list[list[str]]:
         """Return the alternatives of a slot, each a list of checkpoint names; none without an entry."""
-        match = self._find(slot)
-        if match is None:
-            return []
-        entry, layer, _, candidates = match
-        stack = next((step for step in entry.steps_at(layer) if isinstance(step, Stack)), None)
-        if stack is None:
-            return [[name] for name in candidates]
-        return [[name.replace(INDEX_FIELD, str(index)) for index in range(stack.count)] for name in candidates]
+        return [names for match in self._find_all(slot) for names in _choices(match)]
 
     def _is_stored(self, slot: str) -> bool:
         return any(name in self.originals for names in self._choices(slot) for name in names)
@@ -258,6 +267,21 @@ class _Resolver:
 def generic_key(slot: str) -> str:
     """Return the key that names a slot in every layer and expert."""
     return _any_expert(_LAYER_SLOT.sub(rf"\1{LAYER_KEY}\3", slot))
+
+
+def _slot_names(entry: BoundEntry, rest: str, weight_set: int | None, expert: int | None) -> list[str]:
+    """Return the checkpoint names of a slot; `rest` is its part after the key of the entry."""
+    names = [name.replace(LAYER_FIELD, str(weight_set)) + rest for name in entry.names]
+    return [name.replace(EXPERT_FIELD, str(expert)) for name in names]
+
+
+def _choices(match: Match) -> list[list[str]]:
+    """Return the alternative names of an entry, each a list of the numbered tensors of a stack, or of one name."""
+    entry, layer, _, candidates = match
+    stack = next((step for step in entry.steps_at(layer) if isinstance(step, Stack)), None)
+    if stack is None:
+        return [[name] for name in candidates]
+    return [[name.replace(INDEX_FIELD, str(index)) for index in range(stack.count)] for name in candidates]
 
 
 def _any_expert(slot: str) -> str:

@@ -28,7 +28,7 @@ class WeightTable:
     @property
     def names(self) -> frozenset[str]:
         """Return the config names that sizes and ignored numbers in the table read."""
-        verbs = (verb for entry in self.entries.values() for verb in entry.verbs)
+        verbs = (verb for entry in self.entries.values() for each in entry.alternatives for verb in each.verbs)
         return frozenset().union(*map(names_in, verbs), *(pattern.names for pattern in self.ignore))
 
 

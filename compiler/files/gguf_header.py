@@ -1,4 +1,4 @@
-"""The header of a GGUF file: its settings by key, and its tensors (ggml-org/ggml, docs/gguf.md, versions 2 and 3)."""
+"""The header of one GGUF file: its settings by key, and its tensors (ggml-org/ggml, docs/gguf.md, versions 2 and 3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,43 +31,37 @@ _NUMBERS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """A tensor: its shape, rows first, the number of its GGML type, and the offset of its bytes in the file."""
+    """A tensor: its shape, rows first, the number of its GGML type, its file, and the offset of its bytes there."""
 
     shape: tuple[int, ...]
     type: int
     start: int
+    path: Path
+    stamp: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class GgufFile:
-    """The settings of a file by key, its tensors by name, and its size and time."""
+    """The settings of a file by key, and its tensors by name."""
 
     path: Path
     settings: Mapping[str, Any]
     tensors: Mapping[str, GgufTensor]
-    stamp: tuple[int, int]
 
 
-def read_gguf(path: Path) -> GgufFile:
-    """Return the header of a GGUF file; no tensor is read. Raises BuildError if it is damaged.
-
-    The last header is kept, because a build reads config, weights and vocabulary from it, each in a room of its own.
-    """
-    try:
-        with path.open("rb") as file:
-            return _read(path, file_stamp(file))
-    except OSError as error:
-        raise BuildError(f"{path}: cannot be read: {error.strerror}; check the file and its permissions") from None
-
-
-@lru_cache(maxsize=1)
-def _read(path: Path, stamp: tuple[int, int]) -> GgufFile:
+def read_header(path: Path) -> GgufFile:
+    """Return the header of one GGUF file; no tensor is read. Raises BuildError if it is damaged, OSError otherwise."""
     with path.open("rb") as file:
+        stamp = file_stamp(file)
         if file.read(4) != _MAGIC:
             raise BuildError(f"{path}: expected a GGUF file, got other data; download it again")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             settings, tensors = _Header(path, data).read()
-    return GgufFile(path, settings, tensors, stamp)
+    return GgufFile(
+        path,
+        settings,
+        {name: GgufTensor(shape, number, start, path, stamp) for name, (shape, number, start) in tensors.items()},
+    )
 
 
 class _Header:
@@ -78,8 +71,8 @@ class _Header:
         self._path, self._data, self._at = path, data, 4
         self._items = 0
 
-    def read(self) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
-        """Return settings and tensors."""
+    def read(self) -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], int, int]]]:
+        """Return the settings, and shape, type and offset of each tensor."""
         version, tensors, keys = self._number("<u4"), self._number("<u8"), self._number("<u8")
         if version not in _VERSIONS:
             raise BuildError(
@@ -102,9 +95,7 @@ class _Header:
                 raise self._damaged(f"tensor '{clip(name)}' appears twice")
             found[name] = self._tensor(name)
         start = self._data_start(settings.get("general.alignment", 32))
-        return settings, {
-            name: GgufTensor(shape, number, start + offset) for name, (shape, number, offset) in found.items()
-        }
+        return settings, {name: (shape, number, start + offset) for name, (shape, number, offset) in found.items()}
 
     def _tensor(self, name: str) -> tuple[tuple[int, ...], int, int]:
         """Return shape, type and offset of a tensor."""

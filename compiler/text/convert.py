@@ -59,7 +59,7 @@ def convert(folder: Path, settings: TextSettings, warn: Callable[[str], None]) -
     Raises BuildError for a damaged file. A folder without a tokenizer is a warning.
     """
     # A GGUF file is a checkpoint of its own: no other file describes its tokenizer.
-    if folder.is_file():
+    if folder.suffix == ".gguf" and folder.is_file():
         return _with_chat(_converted(folder, folder, settings, warn), folder, settings)
     files = _read(folder, _CONFIGURATION)
     found = find_file(folder)

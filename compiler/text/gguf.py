@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from archc.compiler.errors import BuildError
-from archc.compiler.files.gguf_header import TOKENIZER, read_gguf
+from archc.compiler.files.gguf_header import TOKENIZER
+from archc.compiler.files.gguf_parts import read_gguf
 from archc.compiler.text.definition import AddedToken, Definition, split
-from archc.compiler.text.gguf_splits import SPLITS
+from archc.compiler.text.gguf_splits import BOS_FIRST, MERGES_IGNORED, SPLITS
 from archc.compiler.text.sentencepiece.conversion import convert_model
 from archc.compiler.text.sentencepiece.model_proto import (
     BPE,
@@ -71,7 +72,10 @@ def from_keys(keys: Mapping[str, Any], settings: TextSettings, place: str) -> De
         pre = keys.get("pre")
         splits = (settings.pattern,) if settings.pattern is not None else SPLITS.get(str(pre))
         if splits is None:
-            return f"the split pattern {str(pre)!r:.60} of the GGUF file is not supported; set text.pattern in the spec"
+            return (
+                f"the split pattern {str(pre)!r:.60} (tokenizer.ggml.pre) is not supported; name the tokenizer.json of "
+                "the model with --tokenizer, or set text.pattern in the spec"
+            )
         definition = _byte_level(keys, tokens, kinds, splits, place)
     else:
         return f"the vocabulary {str(kind)!r:.60} (tokenizer.ggml.model) is not supported"
@@ -122,7 +126,9 @@ def _byte_level(
     merges: list[str] = _list(keys, "merges", str, place)
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     vocab = {token: index for index, token in enumerate(tokens)}
-    definition = byte_level_bpe(vocab, pairs, splits[-1], place)
+    options = {"ignore_merges": True} if keys.get("pre") in MERGES_IGNORED else {}
+    definition = byte_level_bpe(vocab, pairs, splits[-1], place, **options)
+    definition.begin = ("bos_token",) if keys.get("pre") in BOS_FIRST else ()
     definition.pre_tokenizers = [*map(split, splits[:-1]), *definition.pre_tokenizers]
     for index, (token, kind) in enumerate(zip(tokens, kinds, strict=True)):
         if kind in (CONTROL, UNKNOWN, USER_DEFINED):

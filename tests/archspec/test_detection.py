@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archc.archspec import ConfigError, SpecError, detect_spec, load_spec, load_spec_text
+from archc.archspec import ConfigError, SpecError, detect_by_tensors, detect_spec, load_spec, load_spec_text
 from tests.archspec.samples import matching_specs
 
 CHATGLM: dict[str, Any] = {
@@ -235,3 +235,29 @@ def test_invalid_conditions(where: str, message: str) -> None:
     with pytest.raises(SpecError) as raised:
         load_spec_text(text)
     assert message in str(raised.value)
+
+
+@pytest.fixture
+def by_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Specs of checkpoints without config.json: `wide` has what `narrow` has, and one tensor more."""
+    for name, tensors in (("narrow", "a.weight"), ("wide", "[a.weight, b.weight]"), ("other", "c")):
+        text = f"family: {name}\nmatch: {{model_type: {name}, tensors: {tensors}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text, "utf-8")
+    monkeypatch.setattr("archc.archspec.source.catalog.specs_dir", lambda: tmp_path)
+
+
+@pytest.mark.usefixtures("by_tensors")
+def test_detection_by_tensors() -> None:
+    assert detect_by_tensors({"a.weight", "x"}, "model.pth") == "narrow"
+    assert detect_by_tensors({"c"}, "model.pth") == "other"
+    several = "model.pth: no config.json, and the tensors match several specs: narrow, wide; pass the name of one"
+    with pytest.raises(ConfigError, match=several):
+        detect_by_tensors({"a.weight", "b.weight"}, "model.pth")
+    none = "model.pth: no config.json, and no spec matches the names of the tensors; pass the folder with config.json"
+    with pytest.raises(ConfigError, match=f"{none}.*specs by tensors: narrow, other, wide"):
+        detect_by_tensors({"b.weight"}, "model.pth")
+
+
+def test_invalid_tensors_of_a_match() -> None:
+    with pytest.raises(SpecError, match=r"match\.tensors: expected text or a list of texts"):
+        load_spec_text("family: mine\nextends: llama\nmatch: {model_type: mine, tensors: [3]}\n")

@@ -14,7 +14,7 @@ REFERENCES = Path(__file__).parent.parent / "reference"
 
 
 def module_name(family: str) -> str:
-    """Return the name of a family's module in tests/reference, and of its golden file."""
+    """Return the name of a family's module in tests/reference."""
     return family.replace("-", "_")
 
 

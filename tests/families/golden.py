@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ import numpy as np
 
 from tests.families.built import Built
 from tests.families.checks import TOLERANCE, Array, difference, padded, plan_outputs
-from tests.families.collection import module_name
 
-FOLDER = Path(__file__).parent.parent / "golden"
+FILE = Path(__file__).parent / "data/golden.jsonl"  # a line for each case
 SHORT = 4  # tokens of the second prompt
 _MARGIN = 1e-2  # lead of each greedy choice, far above rounding errors
 _DISTINCT = 5  # different tokens in a golden sequence
@@ -21,18 +21,21 @@ _CORNER = 3  # rows and columns that are recorded of an output
 _DIGITS = 5
 
 
-def golden_file(family: str) -> Path:
-    """Return the file of a family's recorded outputs."""
-    return FOLDER / f"{module_name(family)}.json"
+@cache
+def recorded_cases() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the recorded outputs of every case, by the names of its family and of the case."""
+    lines = FILE.read_text("utf-8").splitlines()
+    return {(line["family"], line["case"]): line for line in map(json.loads, lines)}
 
 
-def record(family: str, cases: list[Built]) -> dict[str, Any]:
-    """Return the outputs of a family's references, with their provenance."""
+def record(built: Built) -> dict[str, Any]:
+    """Return the outputs of a case's reference, with their provenance."""
     return {
-        "family": family,
-        "command": f"python -m tests.families.record {family}",
-        "versions": {package: version(package) for package in ("torch", "transformers")},
-        "cases": {built.case.name: {"reference": built.reference.provenance, **_recorded(built)} for built in cases},
+        "family": built.family,
+        "case": built.case.name,
+        "reference": built.reference.provenance,
+        "torch": version("torch"),
+        **_recorded(built),
     }
 
 
@@ -100,7 +103,7 @@ def _reference_logits(built: Built, prompt: list[int], tokens: list[int]) -> Arr
 
 def check_golden(built: Built) -> float:
     """Compare the plan with the record: a decoder's greedy tokens and logits, an encoder's outputs."""
-    recorded = json.loads(golden_file(built.family).read_text("utf-8"))["cases"][built.case.name]
+    recorded = recorded_cases()[built.family, built.case.name]
     if built.is_decoder:
         _check_tokens(built, recorded)
         worst = _check_logits(built, recorded)

@@ -1,4 +1,4 @@
-"""Record tests/golden from the references: python -m tests.families.record [family ...]."""
+"""Record tests/families/data/golden.jsonl from the references: python -m tests.families.record [family ...]."""
 
 from __future__ import annotations
 
@@ -9,34 +9,22 @@ from pathlib import Path
 
 from archc.archspec.source.catalog import shipped
 from tests.families.built import Built, use_one_thread
-from tests.families.collection import cases_of
-from tests.families.golden import golden_file, record
+from tests.families.collection import all_cases, cases_of
+from tests.families.golden import FILE, record, recorded_cases
 
 
 def main(families: list[str]) -> None:
-    """Write the golden file of each family, or of all."""
+    """Write the lines of each family's cases, or of all, and remove those of cases that no longer exist."""
     use_one_thread()
+    lines = dict(recorded_cases())
     for family in families or shipped():
-        with tempfile.TemporaryDirectory() as folder:
-            cases = [Built(family, case, Path(folder) / case.name) for case in cases_of(family)]
-            text = json.dumps(record(family, cases), indent=1)
-        golden_file(family).parent.mkdir(exist_ok=True)
-        golden_file(family).write_text(_compact(text) + "\n", "utf-8")
-        print(f"{golden_file(family).name}: {len(cases)} cases", file=sys.stderr)
-
-
-def _compact(text: str) -> str:
-    """Put each list of numbers on one line of its own."""
-    lines: list[str] = []
-    for line in text.splitlines():
-        number = line.strip().rstrip(",").lstrip("-").replace(".", "").replace("e-", "").isdigit()
-        closes = line.strip().rstrip(",") == "]" and not lines[-1].rstrip().endswith("]")
-        if (number or closes) and lines:
-            joint = "" if lines[-1].endswith("[") or closes else " "
-            lines[-1] += joint + line.strip()
-        else:
-            lines.append(line)
-    return "\n".join(lines)
+        for case in cases_of(family):
+            with tempfile.TemporaryDirectory() as folder:
+                lines[family, case.name] = record(Built(family, case, Path(folder)))
+        print(f"{family}: {len(cases_of(family))} cases", file=sys.stderr)
+    names = [(family, case.name) for family, case in all_cases()]
+    texts = [json.dumps(lines[name], separators=(",", ":")) for name in names if name in lines]
+    FILE.write_text("".join(f"{text}\n" for text in texts), "utf-8")
 
 
 if __name__ == "__main__":

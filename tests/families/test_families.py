@@ -12,7 +12,7 @@ from tests.families.built import Built, use_one_thread
 from tests.families.case import Case
 from tests.families.checks import TOLERANCE
 from tests.families.collection import REFERENCES, all_cases, cases_of, module_name
-from tests.families.golden import check_golden, golden_file
+from tests.families.golden import check_golden, recorded_cases
 from tests.families.graph_rules import check_graph
 
 Pair = tuple[str, Case]
@@ -42,7 +42,8 @@ def test_every_spec_has_cases(family: str) -> None:
     names = [case.name for case in cases_of(family)]
     assert names, f"specs/{family}.yaml has no reference; write tests/reference/{module_name(family)}.py"
     assert len(set(names)) == len(names)
-    assert golden_file(family).is_file(), f"{family}: no golden file; run python -m tests.families.record {family}"
+    recorded = [case for name, case in recorded_cases() if name == family]
+    assert recorded == names, f"{family}: outputs are not recorded; run python -m tests.families.record {family}"
 
 
 def test_every_reference_has_a_spec() -> None:

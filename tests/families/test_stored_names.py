@@ -67,8 +67,8 @@ def test_names_without_the_prefix_of_the_base_model(family: str, tmp_path: Path)
     bound, model = saved(family, FIRST[family], tmp_path)
     before = read(bound, model, tmp_path)
     found = bound.weights.find("embedding.tokens.weight") or bound.weights.find("embedding.tokens")
-    assert found is not None
-    tokens = next(name for name in open_weights(tmp_path).names() if name.endswith(tuple(found[-1])))
+    assert found
+    tokens = next(name for name in open_weights(tmp_path).names() if name.endswith(tuple(found[0][-1])))
     base = tokens.partition(".")[0] + "." if tokens.count(".") > 1 else ""
     respell(tmp_path, lambda name: name.removeprefix(base))
     assert_equal(read(bound, model, tmp_path), before)
@@ -82,10 +82,11 @@ def test_a_shared_tensor_under_each_of_its_names(family: str, tmp_path: Path) ->
         before = read(bound, model, tmp_path / case.name)
         for slot, target in ties.items():
             found, other = bound.weights.find(target), bound.weights.find(slot)
-            assert found is not None
-            if other is None:
+            assert found
+            if not other:
                 continue
-            (stored,) = {name for name in open_weights(tmp_path / case.name).names() if name.endswith(tuple(found[-1]))}
-            respell(tmp_path / case.name, lambda name, old=stored, new=other[-1][0]: new if name == old else name)  # type: ignore[misc]
+            ends = tuple(found[0][-1])
+            (stored,) = {name for name in open_weights(tmp_path / case.name).names() if name.endswith(ends)}
+            respell(tmp_path / case.name, lambda name, old=stored, new=other[0][-1][0]: new if name == old else name)  # type: ignore[misc]
             assert_equal(read(bound, model, tmp_path / case.name), before)
             break

@@ -33,9 +33,10 @@ class Baichuan(ByHand):
         heads: int = 6,
         layers: int = 3,
         frequencies: bool = False,
+        vocab: int = 151,
         **more: Any,
     ) -> None:
-        vocab, hidden = 151, 92
+        hidden = 92
         self.layers, self.heads, self.eps, self.alibi, self.norm_head = layers, heads, 1e-2, alibi, norm_head
         context = {"model_max_length": 80} if alibi else {"max_position_embeddings": 80}
         config = {

@@ -23,8 +23,20 @@ CARRIED = math.sqrt(2 * 28)
 class ChatGlm(ByHand):
     """float32, one row at a time, no cache."""
 
-    def __init__(self, seed: int, *, vocab: int, width: int, layers: int, heads: int, hidden: int) -> None:
-        self.layers, self.heads = layers, heads
+    def __init__(
+        self,
+        seed: int,
+        *,
+        vocab: int,
+        width: int,
+        layers: int,
+        heads: int,
+        hidden: int,
+        mask: int = MASK,
+        gmask: int = GMASK,
+        bos: int = BOS,
+    ) -> None:
+        self.layers, self.heads, self.mask, self.gmask, self.bos = layers, heads, mask, gmask, bos
         config = {
             "model_type": "chatglm",
             "architectures": ["ChatGLMModel"],
@@ -36,9 +48,9 @@ class ChatGlm(ByHand):
             "max_sequence_length": 64,
             "layernorm_epsilon": EPS,
             "position_encoding_2d": True,
-            "mask_token_id": MASK,
-            "gmask_token_id": GMASK,
-            "bos_token_id": BOS,
+            "mask_token_id": mask,
+            "gmask_token_id": gmask,
+            "bos_token_id": bos,
             "eos_token_id": 145,
             "pad_token_id": 3,
             "use_cache": True,
@@ -69,8 +81,8 @@ class ChatGlm(ByHand):
 
     def row(self, ids: Sequence[int]) -> Tensor:
         """Logits [seq, vocab] of one row of ids."""
-        prompt = list(ids).index(BOS)
-        blank = list(ids)[:prompt].index(GMASK if GMASK in ids[:prompt] else MASK)
+        prompt = list(ids).index(self.bos)
+        blank = list(ids)[:prompt].index(self.gmask if self.gmask in ids[:prompt] else self.mask)
         text = [t if t < prompt else blank for t in range(len(ids))]
         block = [0 if t < prompt else t - prompt + 1 for t in range(len(ids))]
         seen = torch.tensor([[j < prompt or j <= i for j in range(len(ids))] for i in range(len(ids))])

@@ -32,9 +32,10 @@ class ChatGlm2(ByHand):
         every_bias: bool = False,
         architecture: str = "ChatGLMModel",
         buffer: bool = True,
+        vocab: int = 151,
         **more: Any,
     ) -> None:
-        vocab, width, hidden, layers = 151, 60, 92, 3
+        width, hidden, layers = 60, 92, 3
         self.layers, self.heads, self.groups, self.size, self.eps = layers, 6, groups, 12, 1e-2
         self.base = 10000.0 * (ratio or 1.0) if stretch_base else 10000.0
         self.stretch = 1.0 if stretch_base else ratio or 1.0

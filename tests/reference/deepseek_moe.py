@@ -21,9 +21,17 @@ class DeepseekMoe(ByHand):
     """`shared` experts of the same width as each of the `routed` ones; `dense` layers before them."""
 
     def __init__(
-        self, seed: int, *, experts: int = 6, shared: int | None = 2, dense: int = 1, layers: int = 3, **more: Any
+        self,
+        seed: int,
+        *,
+        experts: int = 6,
+        shared: int | None = 2,
+        dense: int = 1,
+        layers: int = 3,
+        vocab: int = 97,
+        **more: Any,
     ) -> None:
-        vocab, width, hidden, inner, self.heads, keys = 97, 36, 44, 14, 6, 3
+        width, hidden, inner, self.heads, keys = 36, 44, 14, 6, 3
         self.layers, self.eps, self.width = layers, 0.1, width // self.heads
         config = {
             "model_type": "deepseek",

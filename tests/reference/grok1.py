@@ -22,8 +22,18 @@ from tests.reference.mixtures import routed
 class Grok1(ByHand):
     """`exact` computes the GELU by the error function."""
 
-    def __init__(self, seed: int, *, experts: int = 5, tied: bool = True, exact: bool = False, **more: Any) -> None:
-        vocab, width, hidden, self.heads, self.keys, head = 97, 36, 28, 6, 2, 6
+    def __init__(
+        self,
+        seed: int,
+        *,
+        experts: int = 5,
+        tied: bool = True,
+        exact: bool = False,
+        vocab: int = 97,
+        theta: float = 300.0,
+        **more: Any,
+    ) -> None:
+        width, hidden, self.heads, self.keys, head = 36, 28, 6, 2, 6
         self.layers, self.eps, self.tied, self.exact, self.size = 2, 0.1, tied, exact, head
         config = {
             "model_type": "grok-1",
@@ -41,7 +51,7 @@ class Grok1(ByHand):
             "output_multiplier_scale": 0.6,
             "max_attn_value": 1.5,
             "rms_norm_eps": self.eps,
-            "rope_theta": 300.0,
+            "rope_theta": theta,
             "max_position_embeddings": 64,
             "output_router_logits": False,
             "router_aux_loss_coef": 0.001,
@@ -90,7 +100,7 @@ class Grok1(ByHand):
 
     def attention(self, name: str, x: Tensor) -> Tensor:
         q, k, v = (self.linear(f"{name}.{part}_proj", x) for part in "qkv")
-        turn, cap = turns(len(x), self.size, 300.0), self.config["max_attn_value"]
+        turn, cap = turns(len(x), self.size, self.config["rope_theta"]), self.config["max_attn_value"]
         q, k = rotate_halves(heads_of(q, self.heads), turn), rotate_halves(heads_of(k, self.keys), turn)
         v, mixed = heads_of(v, self.keys), []
         for head in range(self.heads):

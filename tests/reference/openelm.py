@@ -29,9 +29,10 @@ class OpenElm(ByHand):
         *,
         tied: bool = True,
         qk_norm: bool = True,
+        vocab: int = 151,
         **more: Any,
     ) -> None:
-        vocab, width, size = 151, 60, 10
+        width, size = 60, 10
         self.heads, self.kv_heads, self.size, self.theta = heads, kv_heads, size, 150
         self.widths, self.tied, self.qk_norm = widths, tied, qk_norm
         config = {

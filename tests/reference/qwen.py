@@ -43,8 +43,9 @@ class Qwen(ByHand):
         no_bias: bool = True,
         tied: bool = False,
         first: bool = False,
+        vocab: int = 151,
     ) -> None:
-        vocab, width, hidden, layers = 151, 60, 92, 3
+        width, hidden, layers = 60, 92, 3
         self.layers, self.heads, self.size, self.eps, self.base = layers, 6, 10, 1e-2, 200
         self.trained, self.ntk, self.logn, self.rotary, self.tied = trained, ntk, logn, int(10 * fraction), tied
         config: dict[str, Any] = {

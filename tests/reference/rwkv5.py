@@ -29,6 +29,11 @@ _HUB = {
 EPS = 1e-4
 
 
+def hub_name(name: str) -> str:
+    """Return the name of a tensor in the hub's converted files."""
+    return ".".join(_HUB.get(part, part) for part in name.split("."))
+
+
 def linear_attention(r: Tensor, k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor, size: int) -> Tensor:
     """For each head y = r (S + diag(u) kᵀ v), then S = diag(w) S + kᵀ v; decay is of [seq, channels] or [channels]."""
     length, channels = r.shape
@@ -108,8 +113,7 @@ class Rwkv5(Rwkv):
         super().save(folder)
         if self.hub:
             file = folder / "model.safetensors"
-            named = {".".join(_HUB.get(part, part) for part in key.split(".")): x for key, x in load_file(file).items()}
-            save_file(named, file, {"format": "pt"})
+            save_file({hub_name(key): value for key, value in load_file(file).items()}, file, {"format": "pt"})
 
 
 CASES = (

@@ -18,12 +18,21 @@ class Rwkv6(Rwkv):
     """Every decay and every blend depends on the data."""
 
     def __init__(
-        self, seed: int, *, width: int = 24, inner: int = 24, head: int = 8, rank: int = 5, layers: int = 3
+        self,
+        seed: int,
+        *,
+        width: int = 24,
+        inner: int = 24,
+        head: int = 8,
+        rank: int = 5,
+        decay_rank: int = 7,
+        layers: int = 3,
+        vocab: int = 97,
     ) -> None:
         config: dict[str, Any] = {
             "model_type": "rwkv6",
             "architectures": ["Rwkv6ForCausalLM"],
-            "vocab_size": 97,
+            "vocab_size": vocab,
             "hidden_size": width,
             "attention_hidden_size": inner,
             "intermediate_size": 40,
@@ -34,13 +43,13 @@ class Rwkv6(Rwkv):
             "num_attention_heads": head,
             "rescale_every": 6,
             "time_mix_extra_dim": rank,
-            "time_decay_extra_dim": rank + 2,
+            "time_decay_extra_dim": decay_rank,
             "tie_word_embeddings": False,
         }
         mix = (1, 1, width)
         time: Shapes = {f"time_maa_{name}": mix for name in "xwkvrg"}
         time |= {"time_maa_w1": (width, 5 * rank), "time_maa_w2": (5, rank, width), "time_decay": (1, 1, inner)}
-        time |= {"time_decay_w1": (width, rank + 2), "time_decay_w2": (rank + 2, inner)}
+        time |= {"time_decay_w1": (width, decay_rank), "time_decay_w2": (decay_rank, inner)}
         time |= {"time_faaaa": (inner // head, head)}
         time |= {f"{name}.weight": (inner, width) for name in ("receptance", "key", "value", "gate")}
         time |= {"output.weight": (width, inner), "ln_x.weight": (inner,), "ln_x.bias": (inner,)}
@@ -72,5 +81,5 @@ class Rwkv6(Rwkv):
 
 CASES = (
     Case("finch", partial(Rwkv6, 1), length=19),
-    Case("wide-heads", partial(Rwkv6, 2, inner=36, head=12, rank=3, layers=2)),
+    Case("wide-heads", partial(Rwkv6, 2, inner=36, head=12, rank=3, decay_rank=5, layers=2)),
 )

@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.families.case import Case
 from tests.reference.rwkv import Rwkv, Shapes, before, cut
 
 EPS = 1e-4
+# A name's parts in the original files, and in those of flash-linear-attention (fla-org, utils/convert_from_rwkv7.py).
+_FLA = {
+    "emb": "model.embeddings",
+    "blocks": "model.layers",
+    "ln_out": "model.norm",
+    "head": "lm_head",
+    "ln0": "pre_norm",
+    "ln1": "attn_norm",
+    "ln2": "ffn_norm",
+    "ln_x": "g_norm",
+}
+_PROJECTIONS = {"receptance": "r_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"}
+
+
+def in_fla(name: str, value: Tensor) -> tuple[str, Tensor]:
+    """The name of a tensor and its layout in the files of flash-linear-attention."""
+    if path := re.search(r"att\.([wavg])([012])$", name):
+        part = ("lora.2.bias", "lora.0.weight", "lora.2.weight")[int(path[2])]
+        name = name.replace(path[0], f"attn.{path[1]}_lora.{part}")
+        value = value.T.contiguous() if path[2] != "0" else value.reshape(-1)
+    if ".att." in name:
+        parts = [_PROJECTIONS.get(part, part) for part in name.replace(".att.", ".attn.").split(".")]
+        name = ".".join(parts)
+    if re.search(r"k_k|k_a|ffn.x_k", name):
+        value = value.reshape(-1)
+    return ".".join(_FLA.get(part, part) for part in name.split(".")), value
 
 
 class Rwkv7(Rwkv):
-    """`spare` keeps the unused value paths of the first layer in the checkpoint, as some files do."""
+    """`spare` keeps the unused value paths of the first layer in the checkpoint, as some files do.
+
+    `fla` names the tensors as flash-linear-attention does, and `joined` has the six blends of a layer in one tensor.
+    """
 
     def __init__(
-        self, seed: int, *, width: int = 24, head: int = 8, rank: int = 4, layers: int = 3, spare: bool = False
+        self,
+        seed: int,
+        *,
+        width: int = 24,
+        head: int = 8,
+        rank: int = 4,
+        layers: int = 3,
+        spare: bool = False,
+        fla: bool = False,
+        joined: bool = False,
     ) -> None:
+        self.fla, self.joined = fla, joined
         config: dict[str, Any] = {
             "model_type": "rwkv7",
             "architectures": ["RWKV7ForCausalLM"],
@@ -38,6 +80,10 @@ class Rwkv7(Rwkv):
             "tie_word_embeddings": False,
             "norm_bias": True,
         }
+        if fla:
+            config |= {"norm_first": True, "attn": None, "attn_mode": "chunk", "num_heads": width // head}
+            config |= {"value_dim": [width] * layers, "hidden_ratio": 4.0}
+            config |= {"fuse_norm": True, "fuse_cross_entropy": True}
         mix = (1, 1, width)
         time: Shapes = {f"x_{name}": mix for name in "rwkvag"}
         for path, inner in (("w", rank), ("a", rank + 1), ("v", rank + 2), ("g", rank + 3)):
@@ -57,7 +103,7 @@ class Rwkv7(Rwkv):
             "att.v2": 4.0,
         }
         super().__init__(
-            config, time, channel, seed, head=head, eps=EPS, head_eps=head * 1e-5, last_eps=EPS, gains=gains
+            config, time, channel, seed, head=head, eps=EPS, head_eps=head * EPS, last_eps=EPS, gains=gains
         )
         for name in ("v0", "v1", "v2"):
             unused = self.weights.pop(f"blocks.0.att.{name}")
@@ -109,8 +155,22 @@ class Rwkv7(Rwkv):
         k = x + (before(x) - x) * self.flat(f"blocks.{n}.ffn.x_k")
         return self.linear(f"blocks.{n}.ffn.value", torch.relu(self.linear(f"blocks.{n}.ffn.key", k)) ** 2)
 
+    def save(self, folder: Path) -> None:
+        """Under the original names, or those of flash-linear-attention."""
+        super().save(folder)
+        if not self.fla:
+            return
+        file = folder / "model.safetensors"
+        named = dict(in_fla(name, value) for name, value in load_file(file).items())
+        for n in range(self.layers) if self.joined else ():
+            blends = [named.pop(f"model.layers.{n}.attn.x_{part}").reshape(1, -1) for part in "rwkvag"]
+            named[f"model.layers.{n}.attn.x_x"] = torch.cat(blends)
+        save_file(named, file, {"format": "pt"})
+
 
 CASES = (
     Case("goose", partial(Rwkv7, 1), length=19),
     Case("unused-paths", partial(Rwkv7, 2, head=12, rank=3, layers=2, spare=True)),
+    Case("flash-linear-attention", partial(Rwkv7, 3, fla=True, layers=2)),
+    Case("joined-blends", partial(Rwkv7, 4, fla=True, joined=True, layers=2)),
 )

@@ -25,9 +25,17 @@ class Yuan2(ByHand):
     """Heads of a width of their own are unknown to it: hidden_size / heads."""
 
     def __init__(
-        self, seed: int, *, heads: int = 6, layers: int = 3, tied: bool = True, frequencies: bool = False, **more: Any
+        self,
+        seed: int,
+        *,
+        heads: int = 6,
+        layers: int = 3,
+        tied: bool = True,
+        frequencies: bool = False,
+        vocab: int = 151,
+        **more: Any,
     ) -> None:
-        vocab, width, hidden = 151, 60, 92
+        width, hidden = 60, 92
         self.layers, self.heads, self.eps, self.tied = layers, heads, 1e-2, tied
         config = {
             "model_type": "yuan",

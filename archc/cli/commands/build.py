@@ -25,7 +25,9 @@ def build_command(
     weights: Annotated[
         str | None,
         typer.Option(
-            "--weights", metavar="DIR|HUB_ID", help="Checkpoint folder, GGUF file, or owner/name[@revision] on the hub."
+            "--weights",
+            metavar="DIR|FILE|HUB_ID",
+            help="Checkpoint folder, GGUF file, file of weights, or owner/name[@revision][:FILE.gguf] on the hub.",
         ),
     ] = None,
     size: Size = None,
@@ -112,9 +114,10 @@ def build_command(
         from archc.compiler.output.tensorrt.plan import is_plan, rebuild
         from archc.compiler.output.tensorrt.sections import EngineOptions
         from archc.compiler.targets import TARGETS
+        from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
     engine = EngineOptions(max_batch_size, tuple(compute_capability or ()), weight_streaming, timing_cache, keep_graph)
-    if is_plan(spec):
+    if is_plan(spec) and not is_checkpoint(spec):
         fixed = {
             "--weights": weights,
             "--random": random,

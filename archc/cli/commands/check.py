@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,8 +49,9 @@ def check_command(
 def _check(name: str, overrides: list[str], ignore_config: list[str]) -> list[str]:
     from archc.archspec import load_spec
     from archc.cli.inspect.collect import required_names
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
-    if Path(name).is_dir():
+    if is_checkpoint(name):
         return _check_folder(name, overrides, ignore_config)
     if ignore_config:
         raise UsageError("--ignore-config has no effect without a checkpoint's config.json; remove it")
@@ -68,10 +68,16 @@ def _check(name: str, overrides: list[str], ignore_config: list[str]) -> list[st
 
 def _check_folder(name: str, overrides: list[str], ignore_config: list[str]) -> list[str]:
     from archc.compiler.build import bind
-    from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
+    from archc.compiler.weights.checkpoint.containers import has_config, read_checkpoint_config
+    from archc.compiler.weights.checkpoint.folder import local_source
 
-    bound = bind(name, read_checkpoint_config(Path(name)), None, overrides, ignore_config)
-    return [f"ok: {bound.family} ({name})", f"  config.json: {_summarize(bound, name)}"]
+    source = local_source(Path(name))
+    checkpoint = source.folder
+    bound = bind(checkpoint, read_checkpoint_config(checkpoint), None, overrides, ignore_config, source)
+    return [
+        f"ok: {bound.family} ({name})",
+        f"  {'config.json' if has_config(checkpoint) else 'shapes of the tensors'}: {_summarize(bound, name)}",
+    ]
 
 
 def _summarize(bound: BoundSpec, name: str) -> str:

@@ -42,9 +42,11 @@ def inspect_command(
     Prints the module tree, every tensor with its shape, memory, and FLOPs per token. For a plan, also inputs, outputs,
     state, limits and entries. A spec without default sizes is shown at its first named size.
     """
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint
+
     path = Path(model)
     is_folder = path.is_dir() and (path / "manifest.json").is_file() and (path / "model.onnx").is_file()
-    if is_folder or (path.is_file() and path.suffix not in (*_SPEC_SUFFIXES, ".gguf")):
+    if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES and not is_checkpoint(path)):
         for option, value in (
             ("--size", size),
             ("--weights", weights),
@@ -78,7 +80,7 @@ def _inspect_spec(
 ) -> Listing:
     from archc.archspec import load_spec
     from archc.cli.inspect.collect import bind_some_size, list_spec
-    from archc.compiler.weights.checkpoint.folder import is_checkpoint
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint, local_source
 
     folder = weights or (Path(name) if is_checkpoint(name) else None)
     if folder is None:
@@ -92,8 +94,11 @@ def _inspect_spec(
     from archc.compiler.weights.checkpoint.containers import has_weights, read_checkpoint_config
 
     if not is_checkpoint(folder):
-        raise UsageError(f"--weights {folder}: no such folder")
-    bound = bind(name, read_checkpoint_config(folder), size, overrides, ignore_config)
+        raise UsageError(f"--weights {folder}: no such folder or file")
+    source = local_source(folder)
+    folder = source.folder
+    spec = name if weights is not None else folder
+    bound = bind(spec, read_checkpoint_config(folder), size, overrides, ignore_config, source)
     # A folder with a config.json alone has sizes to show; tensors are required only if --weights names it.
     filled = weights is not None or has_weights(folder)
     return list_spec(bound, folder if filled else None)

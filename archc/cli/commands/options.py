@@ -15,7 +15,7 @@ Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="An engine.plan file.
 Spec = Annotated[
     str,
     typer.Argument(
-        metavar="SPEC|DIR",
+        metavar="SPEC|DIR|FILE",
         help="Name of a shipped spec (see `archc list`), YAML file, or checkpoint.",
         show_default=False,
     ),

@@ -1,56 +1,44 @@
-"""The tensors of an adapter folder: adapter_model.safetensors."""
+"""The tensors of an adapter folder: adapter_model.safetensors, or adapter_model.bin of former versions of PEFT."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.pickled.tensors import PickledWeights, read_pickled
+from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights, read_safetensors
+from archc.compiler.weights.checkpoint.weights import Weights
 
-FILE = "adapter_model.safetensors"
-_DTYPES = ("F64", "F32", "F16", "BF16")
+FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 class AdapterFile:
     """The tensors of an adapter by name. Raises BuildError for a missing or damaged file, or a dtype of integers."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
-        if not self.path.is_file():
-            found = ", only adapter_model.bin" if (folder / "adapter_model.bin").is_file() else ""
-            raise BuildError(f"{folder}: {FILE} not found{found}; save the adapter as safetensors")
-        try:
-            self._handle = safe_open(self.path, framework="pt", device="cpu")
-            names = list(self._handle.keys())
-            views = {name: self._handle.get_slice(name) for name in names}
-            self._shapes = {name: tuple(view.get_shape()) for name, view in views.items()}
-            dtypes = {name: view.get_dtype() for name, view in views.items()}
-        except (SafetensorError, OSError) as error:
-            raise BuildError(f"{self.path}: not a usable safetensors file: {error}; download it again") from None
-        if not self._shapes:
-            raise BuildError(f"{self.path}: has no tensors; save the adapter again")
-        for name, dtype in dtypes.items():
-            if dtype not in _DTYPES:
-                raise BuildError(
-                    f"{self.path}: tensor '{name:.120}' has dtype {dtype}, expected one of {', '.join(_DTYPES)}; "
-                    "save the adapter again"
-                )
+        safetensors, pickled = (folder / name for name in FILES)
+        self._weights: Weights
+        if safetensors.is_file():
+            self._weights = SafetensorsWeights(read_safetensors(safetensors))
+        elif pickled.is_file():
+            self._weights = PickledWeights(read_pickled(pickled))
+        else:
+            raise BuildError(f"{folder}: {' or '.join(FILES)} not found; save the adapter again, or download all of it")
+        if not self.names():
+            raise BuildError(f"{folder}: the adapter has no tensors; save it again")
+        self._weights.check_numbers(self.names())
 
     def names(self) -> Collection[str]:
         """Return the names of all tensors."""
-        return self._shapes.keys()
+        return self._weights.names()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
-        return self._shapes[name]
+        return self._weights.shape(name)
 
     def read(self, name: str) -> Tensor:
         """Return a tensor in its stored dtype."""
-        try:
-            value: Tensor = self._handle.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise BuildError(f"{self.path}: tensor '{name:.120}' cannot be read: {error}") from None
-        return value
+        return self._weights.read(name)

@@ -148,8 +148,9 @@ def _setting(file: str, name: str, value: Any, vocab: int) -> Any:
     try:
         # One field alone, so that a message is about this setting.
         return getattr(msgspec.convert({name: value}, GenerationDefaults), name)
-    except msgspec.ValidationError as error:
-        problem = str(error).partition(" - at `")[0]
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        is_text = isinstance(error, UnicodeEncodeError)
+        problem = "a lone surrogate is not text" if is_text else str(error).partition(" - at `")[0]
         raise BuildError(f"{file}: {name}: {problem}, got {value!r:.60}; correct it") from None
 
 

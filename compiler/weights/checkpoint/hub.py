@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from archc.compiler.errors import BuildError
+from archc.compiler.files.gguf_parts import part_names
 from archc.compiler.text.convert import TOKENIZER_PATTERNS
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(:[\w.][\w./ -]*\.gguf)?")
 _TIMEOUT = 10.0  # seconds until a server that does not answer is given up
 # Files of a repository's root that describe the model and its text; an index of shards is one of the .json files.
 _SMALL = ("*.json", "*.jinja", *TOKENIZER_PATTERNS)
@@ -35,6 +36,7 @@ _CONTAINERS = (
 _CONSOLIDATED = ("consolidated*.safetensors", "consolidated*.pth")
 # State of a training run, and weights of other things than the model.
 _NO_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state.*|adapter_model|consolidated.*)\.\w+")
+_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _UNREADABLE = ("*.gguf", "*.h5", "*.msgpack", "*.ckpt", "*.onnx", "*.npz", "*.ckpt.*", "*.nemo")
 
 
@@ -63,7 +65,7 @@ class Snapshot:
 
 
 def is_hub_id(text: str | Path) -> bool:
-    """Return whether a text is a hub id `owner/name[@revision]`, and no folder or file of that name exists."""
+    """Return whether a text is a hub id `owner/name[@revision][:FILE.gguf]`, and no such folder or file exists."""
     return _HUB_ID.fullmatch(str(text)) is not None and not Path(text).exists()
 
 
@@ -89,16 +91,33 @@ def fetch_config(hub_id: str) -> Snapshot:
     return Snapshot(repository, folder, weights)
 
 
+def fetch_gguf(hub_id: str) -> Path:
+    """Fetch the GGUF file of a hub id `owner/name[@revision]:FILE.gguf`, all of its parts if it has several.
+
+    Raises BuildError if the repository does not have it, or if the download fails.
+    """
+    repository = list_repository(hub_id.partition(":")[0])
+    path = PurePosixPath(hub_id.partition(":")[2])
+    names = [str(path.with_name(name)) for name in part_names(path.name)]
+    if missing := [name for name in names if name not in repository.files]:
+        raise BuildError(
+            f"{hub_id}: {_shown(missing)} not found in the repository, whose GGUF files are "
+            f"{_shown([name for name in repository.files if name.endswith('.gguf')]) or 'none'}; name one of them"
+        )
+    return _fetch(repository, names, repository.revision) / path
+
+
 def fetch_adapter(hub_id: str) -> Path:
     """Fetch the LoRA adapter of a hub id; return its folder. Raises BuildError if there is none."""
     repository = list_repository(hub_id)
-    names = [name for name in ("adapter_config.json", "adapter_model.safetensors") if name in repository.files]
-    if len(names) < 2:
+    weights = next((name for name in _ADAPTER_FILES if name in repository.files), None)
+    if "adapter_config.json" not in repository.files or weights is None:
         raise BuildError(
-            f"{hub_id}: expected adapter_config.json and adapter_model.safetensors in the repository, found "
-            f"{_shown(repository.files)}; give a repository with a LoRA adapter in safetensors"
+            f"{hub_id}: expected adapter_config.json and {' or '.join(_ADAPTER_FILES)} in the repository, found "
+            f"{_shown(repository.files)}; give a repository with a LoRA adapter"
         )
-    return _fetch(repository, names)
+    small = [name for name in choose_small_files(repository) if name != "adapter_config.json"]
+    return _fetch(repository, ["adapter_config.json", weights, *small])
 
 
 def list_repository(hub_id: str) -> Repository:
@@ -172,10 +191,8 @@ def _nothing_readable(repository: Repository) -> str:
         return "the repository is empty; check the name"
     found = [name for name in repository.files if _matches(PurePosixPath(name).name, _UNREADABLE)]
     if any(name.endswith(".gguf") for name in found):
-        return (
-            f"only GGUF files, {_shown(found)}; download one of them and pass its path, or use the repository of the "
-            "original model"
-        )
+        name = sorted(name for name in found if name.endswith(".gguf"))[0]
+        return f"only GGUF files, {_shown(found)}; name the one to use, such as {repository.hub_id}:{name}"
     shown = f"only {_shown(found)}" if found else f"its files are {_shown(repository.files)}"
     return f"no weights that archc reads, {shown}; use a repository with safetensors or pytorch_model.bin"
 

@@ -117,6 +117,12 @@ def tied_slots(model: torch.nn.Module) -> dict[str, str]:
     return {name: first[id(parameter)] for name, parameter in every if first[id(parameter)] != name}
 
 
+def token_tables(spec: BoundSpec) -> Collection[str]:
+    """Return the checkpoint's names of the modules with a row for each token: embedding and head."""
+    entries = [spec.weights.entries.get(name) for name in ("embedding.tokens", "head")]
+    return [name for entry in entries if entry is not None for name in entry.names]
+
+
 def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, where: Path) -> SlotReader:
     """Return the slots of a checkpoint; no tensor is read but repeated ones, which must equal those they are tied to.
 

@@ -31,7 +31,7 @@ _FORMATS = (
         "use the hub repository hpcai-tech/grok-1, which has the same weights in the form of torch",
     ),
     _Format("ckpt-0", "a JAX checkpoint", _HUB_FORM),
-    _Format("*.gguf", "a folder of GGUF files", "give one GGUF file itself instead of the folder"),
+    _Format("*.gguf", "a GGUF file without a model's decoder", "give the GGUF file with the decoder"),
     _Format("tf_model*.h5", "TensorFlow's format", _HUB_FORM),
     _Format("flax_model*.msgpack", "Flax's format", _HUB_FORM),
     _Format("*.ckpt*", "TensorFlow's or Lightning's format", _HUB_FORM),

@@ -1,9 +1,9 @@
-"""Folders with params.json in place of config.json: config, tensor names and row order are data in `specs/params/`."""
+"""Folders with params.json in place of config.json: config, names, row order and split axes are in `specs/params/`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,19 @@ from typing import Any
 from torch import Tensor
 
 from archc.archspec import read_config
+from archc.archspec.checking.expressions import Expression, parse
+from archc.archspec.config.tensor_sizes import parse_size
 from archc.archspec.errors import clip
 from archc.archspec.source.catalog import specs_dir
 from archc.archspec.source.nodes import to_python
 from archc.archspec.source.yaml_reader import read_tree
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.gguf.tensors import in_halves
+from archc.compiler.weights.checkpoint.gguf.row_order import in_halves
+from archc.compiler.weights.checkpoint.parts import JoinedParts
 from archc.compiler.weights.checkpoint.weights import Place, Weights, check_place
 
 PARAMS = "params.json"
+_BY_COLUMNS = "by_columns"
 _LAYER = re.compile(r"(?<=^layers\.)\d+(?=\.)")
 _SUFFIX = re.compile(r"\.(weight|bias)$")
 _HUB_FORM = "use the same model's hub repository or folder with config.json, such as the one whose name ends in -hf"
@@ -31,26 +35,53 @@ def params_config(folder: Path, weights: Weights) -> dict[str, Any]:
     Raises BuildError for a key that is missing or not supported.
     """
     path = folder / PARAMS
-    params = read_config(path)
+    params = _read_params(folder)
     description = _description_of(params)
     for key in description["required"]:
         if params.get(key) is None:
             raise BuildError(f"{path}: {key}: the key is missing; {_HUB_FORM}")
-    known = {*description["keys"].values(), *description["ignored"]}
+    settings = [(_condition(each["when"]), each["config"]) for each in description["settings"]]
+    read = [name for condition, _ in settings for name in condition.names]
+    known = {*description["keys"].values(), *description["ignored"], *read}
     for key, value in params.items():
         if key not in known and value not in (None, False):
             raise BuildError(f"{path}: {clip(key)}: the key is not supported; {_HUB_FORM}")
-    config = dict(description["config"])
+    config = {**description["config"], "tie_word_embeddings": description["head"] not in weights.names()}
+    for condition, values in settings:
+        if condition.evaluate({name: params.get(name) for name in condition.names}):
+            config |= values
     for key, source in description["keys"].items():
         if params.get(source) is not None:
             config[key] = params[source]
-    for key, tensor in description["sizes"].items():
+    for key, text in description["shapes"].items():
         if key in config:
             continue
-        if tensor not in weights.names():
-            raise BuildError(f"{folder}: tensor '{tensor}' is missing; {_HUB_FORM}")
-        config[key] = weights.shape(tensor)[0]
+        size = parse_size(text)
+        assert size is not None
+        value = size.read(weights.names(), weights.shape)
+        if value is None:
+            raise BuildError(f"{folder}: {key}: {size} is missing; {_HUB_FORM}")
+        config[key] = value
     return config
+
+
+def join_parts(folder: Path, parts: Sequence[Weights]) -> Weights:
+    """Return the tensors of a folder with params.json: those of its only file, or of files for model parallelism.
+
+    Raises BuildError if the files do not fit together.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    params = _read_params(folder)
+    description = _description_of(params)
+    width, axes = params.get(description["keys"]["hidden_size"]), {}
+    for name in parts[0].names():
+        axis = _rule_of(name, description["tensors"]).get("axis")
+        if axis == _BY_COLUMNS:
+            axis = 0 if parts[0].shape(name)[1:] == (width,) else 1
+        if axis is not None:
+            axes[name] = axis
+    return JoinedParts(folder, parts, axes)
 
 
 class RenamedWeights:
@@ -59,7 +90,7 @@ class RenamedWeights:
     def __init__(self, folder: Path, weights: Weights) -> None:
         self._weights = weights
         config = params_config(folder, weights)
-        rules = _description_of(read_config(folder / PARAMS))["tensors"]
+        rules = _description_of(_read_params(folder))["tensors"]
         self._sources: dict[str, tuple[str, int]] = {}
         for name in weights.names():
             hub_name, key = _hub_name(name, rules)
@@ -116,13 +147,29 @@ class RenamedWeights:
 def _hub_name(name: str, rules: Mapping[str, Any]) -> tuple[str, str]:
     """Return the hub's name of a tensor, and the config key of the heads whose rows are in pairs, if any."""
     layer, suffix = _LAYER.search(name), _SUFFIX.search(name)
-    stem = _LAYER.sub("{layer}", name.removesuffix(suffix[0] if suffix else ""))
-    rule = rules.get(stem)
-    if rule is None:
+    details = _rule_of(name, rules)
+    if not details:
         return name, ""
-    details = {"name": rule} if isinstance(rule, str) else rule
     hub_name = details["name"].replace("{layer}", layer[0] if layer else "")
     return hub_name + (suffix[0] if suffix else ""), details.get("rotary_pairs", "")
+
+
+def _rule_of(name: str, rules: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the rule of a tensor, empty if there is none."""
+    suffix = _SUFFIX.search(name)
+    rule = rules.get(_LAYER.sub("{layer}", name.removesuffix(suffix[0] if suffix else "")), {})
+    return {"name": rule} if isinstance(rule, str) else rule
+
+
+def _read_params(folder: Path) -> dict[str, Any]:
+    """Return the settings of params.json, which some writers nest under `model`."""
+    params = read_config(folder / PARAMS)
+    return params["model"] if isinstance(params.get("model"), dict) else params
+
+
+@cache
+def _condition(text: str) -> Expression:
+    return parse(text)
 
 
 def _description_of(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,5 +186,5 @@ def _description(name: str) -> dict[str, Any]:
     own: dict[str, Any] = to_python(read_tree(specs_dir() / "params" / f"{name}.yaml"))
     parent = own.pop("extends", None)
     base = _description(parent) if parent else {}
-    merged = {key: {**base.get(key, {}), **own.get(key, {})} for key in ("config", "keys", "sizes", "tensors")}
-    return {**merged, **{key: own.get(key, base.get(key, [])) for key in ("required", "ignored")}}
+    merged = {key: {**base.get(key, {}), **own.get(key, {})} for key in ("config", "keys", "shapes", "tensors")}
+    return {**merged, **{key: own.get(key, base.get(key, [])) for key in ("required", "ignored", "settings", "head")}}

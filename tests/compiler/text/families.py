@@ -15,6 +15,24 @@ import tiktoken
 CORPUS = [f"the quick brown fox {i} jumps over the lazy dog; hello you, 问题 答案 你好 世界 今天" for i in range(300)]
 IDENTITY: dict[str, Any] = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
 
+GLM4_SPECIAL = [
+    "<|endoftext|>",
+    "[MASK]",
+    "[gMASK]",
+    "[sMASK]",
+    "<sop>",
+    "<eop>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|observation|>",
+    "<|begin_of_image|>",
+    "<|end_of_image|>",
+    "<|begin_of_video|>",
+    "<|end_of_video|>",
+]
+RESERVED = [f"<reserved_{index}>" for index in range(260)]
+
 CHATGLM: dict[str, Any] = {
     "model_type": "chatglm",
     "architectures": ["ChatGLMModel"],
@@ -104,6 +122,14 @@ RWKV5: dict[str, Any] = {
     "hidden_size": 64,
     "num_hidden_layers": 1,
 }
+
+
+def white_space(text: str) -> str:
+    """Return a text with ChatGLM-6B's tokens for white space."""
+    text = text.replace("\n", "<n>").replace("\t", "<|tab|>")
+    for count in range(80, 1, -1):
+        text = text.replace(" " * count, f"<|blank_{count}|>")
+    return text
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> Path:

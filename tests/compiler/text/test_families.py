@@ -16,7 +16,15 @@ from archc.plan.reader import Plan
 from archc.runtime.text.json_file import JsonTokenizer
 from archc.runtime.text.tokenizer import Tokenizer
 from tests.compiler.text import families
-from tests.compiler.text.families import IDENTITY, train_pieces, write_config, write_ranks
+from tests.compiler.text.families import (
+    GLM4_SPECIAL,
+    IDENTITY,
+    RESERVED,
+    train_pieces,
+    white_space,
+    write_config,
+    write_ranks,
+)
 
 TURNS = [("user", "hello fox 12345"), ("assistant", "lazy\ndog  x"), ("user", "你好, e\u0301")]
 MESSAGES = [{"role": role, "content": content} for role, content in TURNS]
@@ -36,14 +44,6 @@ def built(folder: Path, spec: str, *overrides: str) -> tuple[Plan, Tokenizer]:
     tokenizer = Tokenizer.from_plan(plan)
     assert tokenizer is not None
     return plan, tokenizer
-
-
-def white_space(text: str) -> str:
-    """Return a text with ChatGLM-6B's tokens for white space."""
-    text = text.replace("\n", "<n>").replace("\t", "<|tab|>")
-    for count in range(80, 1, -1):
-        text = text.replace(" " * count, f"<|blank_{count}|>")
-    return text
 
 
 def test_chatglm(tmp_path: Path) -> None:
@@ -95,24 +95,6 @@ def test_chatglm3(tmp_path: Path, options: dict[str, Any]) -> None:
     assert plan.manifest.tokens.eos == (2, size + 6, size + 8)
 
 
-GLM4_SPECIAL = [
-    "<|endoftext|>",
-    "[MASK]",
-    "[gMASK]",
-    "[sMASK]",
-    "<sop>",
-    "<eop>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|observation|>",
-    "<|begin_of_image|>",
-    "<|end_of_image|>",
-    "<|begin_of_video|>",
-    "<|end_of_video|>",
-]
-
-
 def test_glm4(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "folder", families.GLM4)
     pattern = load_spec("chatglm3").bind(families.GLM4).text_settings.pattern
@@ -131,9 +113,6 @@ def test_glm4(tmp_path: Path) -> None:
     assert tokenizer.chat_ids(MESSAGES) == [*expected, special["<|assistant|>"]]
     stops = [special[name] for name in ("<|endoftext|>", "<|user|>", "<|observation|>")]
     assert plan.manifest.tokens.eos == (263, *stops)
-
-
-RESERVED = [f"<reserved_{index}>" for index in range(260)]
 
 
 def test_baichuan_7b(tmp_path: Path) -> None:

@@ -12,14 +12,16 @@ import gguf
 import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Regex, pre_tokenizers
 
 from archc.compiler.errors import BuildError
 from archc.compiler.text.convert import convert
 from archc.compiler.text.gguf import from_keys, read_keys
+from archc.compiler.text.gguf_splits import SPLITS
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.vocabulary import from_merges, from_words
+from tests.compiler.mutation import mutated, refusal
 from tests.compiler.text.compare import differences, encoder
-from tests.compiler.text.mutation import mutate, refusal
 from tests.compiler.text.strings import mixture
 from tests.compiler.text.test_sentencepiece import trained
 
@@ -102,6 +104,46 @@ def _marked(token: str) -> str:
     return token[2:] if token.startswith("##") and len(token) > 2 else f"\u2581{token}"
 
 
+# Names in llama.cpp's llama-vocab.cpp without a pattern here, because their splits or vocabularies are of another kind.
+_OTHER = {"gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace", "superbpe", "afmoe", "chameleon"}
+
+
+@pytest.mark.parametrize("name", sorted(SPLITS))
+def test_patterns_keep_every_text(name: str) -> None:
+    assert name not in _OTHER
+    sequence = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(each), "isolated") for each in SPLITS[name]])
+    for text in mixture():
+        assert "".join(piece for piece, _ in sequence.pre_tokenize_str(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        pytest.param("gpt-2", "it's 1234", ["it", "'s", " 1234"], id="gpt-2"),
+        pytest.param("llama-bpe", "IT'S 12345", ["IT", "'S", " ", "123", "45"], id="llama-bpe"),
+        pytest.param("qwen2", "a 12\n\nb", ["a", " ", "1", "2", "\n\n", "b"], id="qwen2"),
+        pytest.param("deepseek-v3", "a=テスト12345", ["a", "=", "テスト", "123", "45"], id="deepseek-v3"),
+        pytest.param("deepseek-coder", "x12 yz\n", ["x", "1", "2", " yz", "\n"], id="deepseek-coder"),
+        pytest.param("kimi-k2", "日本foo中Bar", ["日本", "foo", "中", "Bar"], id="kimi-k2"),
+        pytest.param("bloom", "one, two", ["one", ",", " two"], id="bloom"),
+        pytest.param("jais-2", "a     b", ["a", "    ", " b"], id="jais-2"),
+        pytest.param("tiny_aya", "1234567", ["1", "234", "567"], id="tiny_aya"),
+    ],
+)
+def test_pieces_of_patterns(name: str, text: str, expected: list[str]) -> None:
+    sequence = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(each), "isolated") for each in SPLITS[name]])
+    assert [piece for piece, _ in sequence.pre_tokenize_str(text)] == expected
+
+
+@pytest.mark.parametrize(("pre", "whole"), [("llama-bpe", True), ("qwen2", False)])
+def test_merges_that_are_ignored(pre: str, whole: bool) -> None:
+    keys = {"model": "gpt2", "pre": pre, "tokens": ["a", "b", "ab", "<s>"], "token_type": [1, 1, 1, 3], "merges": []}
+    definition = from_keys({**keys, "bos_token_id": 3}, _PLAIN, "x.gguf")
+    assert not isinstance(definition, str)
+    assert encoder(definition)("ab") == ([2] if whole else [0, 1])
+    assert definition.begin == (("bos_token",) if whole else ())
+
+
 def test_bos_and_chat_template(tmp_path: Path) -> None:
     def fill(writer: gguf.GGUFWriter) -> None:
         pieces("bpe-bytes", add_bos_token=False)(writer)
@@ -122,7 +164,11 @@ def test_bos_and_chat_template(tmp_path: Path) -> None:
     ("keys", "message"),
     [
         pytest.param({}, "the GGUF file has no vocabulary", id="none"),
-        pytest.param({"model": "gpt2", "pre": "new"}, "the split pattern 'new' of the GGUF file", id="pre"),
+        pytest.param(
+            {"model": "gpt2", "pre": "new"},
+            "the split pattern 'new' (tokenizer.ggml.pre) is not supported; name the tokenizer.json",
+            id="pre",
+        ),
         pytest.param({"model": "rwkv"}, "the vocabulary 'rwkv'", id="model"),
     ],
 )
@@ -136,7 +182,7 @@ def test_damaged_headers_are_refused_or_read(tmp_path: Path) -> None:
     data = path.read_bytes()
 
     def read() -> None:
-        path.write_bytes(mutate(data, draw))
+        path.write_bytes(mutated(data, draw))
         definition = from_keys(read_keys(path), _PLAIN, str(path))
         if not isinstance(definition, str):
             encoder(definition)("Hello, world")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import unicodedata
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from archc.compiler.errors import BuildError
 from archc.compiler.text.definition import printable_bytes
 from archc.compiler.text.vocabulary import from_merges, from_words
 from tests.compiler.text.compare import differences, encoder
-from tests.compiler.text.mutation import mutate, refusal
 from tests.compiler.text.strings import mixture
 from tests.compiler.text.test_ranks import PATTERNS
 
@@ -47,21 +45,6 @@ def test_end_of_word_suffix(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text(json.dumps({"<unk>": 0, "l": 1, "o": 2, "w</w>": 3, "lo": 4, "low</w>": 5}))
     (tmp_path / "merges.txt").write_text("#version: 0.2\nl o\nlo w</w>\n")
     assert encoder(from_merges(tmp_path, None, {}))("Low low") == [5, 5]
-
-
-@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "vocab.txt"])
-def test_damaged_files_are_refused_or_read(byte_level: Path, words: Path, name: str) -> None:
-    draw, path = random.Random(0), byte_level / name
-    data = path.read_bytes()
-
-    def read() -> None:
-        path.write_bytes(mutate(data, draw))
-        definition = from_words(path, {}) if name == "vocab.txt" else from_merges(byte_level, None, {})
-        encoder(definition)("Hello, world")
-
-    messages = [refusal(read) for _ in range(60)]
-    assert all(message is None or message.startswith((str(byte_level), "test")) for message in messages)
-    assert len(set(messages)) > 5
 
 
 @pytest.mark.parametrize(

@@ -2,147 +2,122 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from archc.archspec.checking.expressions import ExpressionError, parse
 from archc.archspec.errors import clip
-from archc.archspec.source.catalog import specs_dir
-from archc.archspec.source.nodes import to_python
-from archc.archspec.source.yaml_reader import read_tree
 from archc.compiler.errors import BuildError
 from archc.compiler.files.gguf_header import GgufFile
-from archc.compiler.weights.checkpoint.gguf.rope_factors import rope_scaling
+from archc.compiler.weights.checkpoint.gguf.description import Description, TensorRule, describe, described
+from archc.compiler.weights.checkpoint.gguf.rope_scaling import FACTORS, rope_scaling
+from archc.compiler.weights.checkpoint.gguf.row_order import grouped_rows, paired_rows
+from archc.compiler.weights.checkpoint.gguf.tokens import shortest, token_settings
 
-_NAME = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(weight|bias))?")
-_BLOCK = re.compile(r"blk\.(\d+)\.")
 _TOKENS, _HEAD = "token_embd.weight", "output.weight"
 _DEFAULT_THETA = 10000.0
-# Keys that are the same for every architecture.
-_TOKEN_KEYS = {
-    "bos_token_id": "tokenizer.ggml.bos_token_id",
-    "eos_token_id": "tokenizer.ggml.eos_token_id",
-    "pad_token_id": "tokenizer.ggml.padding_token_id",
-}
-
-
-@dataclass(frozen=True)
-class TensorRule:
-    """The hub's name of a tensor, and what differs from its form there.
-
-    `heads` is the config key of the number of heads whose rows the file has in pairs; `offset` is added.
-    """
-
-    name: str
-    heads: str = ""
-    offset: float = 0.0
-
-    @property
-    def per_expert(self) -> bool:
-        """True if the first axis is the expert, and the hub has a tensor for each."""
-        return "{expert}" in self.name
+_HUB_FORM = "use the model's safetensors files"
 
 
 class Architecture:
-    """A file with the description of its architecture."""
+    """A file with the description of its architecture. Raises BuildError if there is no description of it."""
 
-    def __init__(self, file: GgufFile, name: str, description: Mapping[str, Any]) -> None:
-        self._file, self._name, self._description = file, name, description
+    def __init__(self, file: GgufFile) -> None:
+        name = file.settings.get("general.architecture")
+        if not isinstance(name, str) or name not in described():
+            raise BuildError(
+                f"{file.path}: the GGUF architecture {clip(repr(name))} is not supported, expected one of "
+                f"{', '.join(described())}; {_HUB_FORM}"
+            )
+        self._file, self._prefix = file, f"{name}."
+        self._settings = {
+            key.removeprefix(self._prefix): self._single(value)
+            for key, value in file.settings.items()
+            if key.startswith(self._prefix)
+        }
+        try:
+            self._description: Description = describe(name, self._names({}))
+        except ExpressionError as error:
+            raise self._refused(f"the variant of '{name}' cannot be determined: {error}") from None
 
     @cached_property
-    def _config(self) -> dict[str, Any]:
-        return self.config()
-
     def config(self) -> dict[str, Any]:
-        """Return the config.json of the model. Raises BuildError if a setting is missing or not supported."""
-        settings, config = self._file.settings, dict(self._description["config"])
-        tokens = self._file.tensors.get(_TOKENS)
-        if tokens is None:
+        """The config.json of the model. Raises BuildError if a setting is missing or not supported."""
+        description, settings = self._description, self._settings
+        for key, allowed in description.allowed.items():
+            if settings.get(key, allowed) != allowed:
+                raise self._refused(f"{self._prefix}{key}: the value {clip(repr(settings[key]))} is not supported")
+        if _TOKENS not in self._file.tensors:
             raise BuildError(f"{self._file.path}: tensor '{_TOKENS}' is missing; download it again")
-        config["vocab_size"] = tokens.shape[0]
+        config = dict(description.config)
+        config["vocab_size"] = self._file.tensors[_TOKENS].shape[0]
         config["tie_word_embeddings"] = _HEAD not in self._file.tensors
-        for key, source in self._description["keys"].items():
-            full = f"{self._name}.{source}"
-            if full in settings:
-                config[key] = _shortest(settings[full])
-        factors = self._description.get("rope_factors", {})
-        if factors and factors["tensor"] in self._file.tensors:
-            theta = config.get("rope_theta", _DEFAULT_THETA)
-            config["rope_scaling"] = rope_scaling(self._file, factors["tensor"], theta, factors["settings"])
-        for key, full in _TOKEN_KEYS.items():
-            if full in settings:
-                config[key] = settings[full]
-        for source, allowed in self._description.get("allowed", {}).items():
-            value = settings.get(f"{self._name}.{source}", allowed)
-            if allowed is not None and value != allowed:
-                raise BuildError(
-                    f"{self._file.path}: {self._name}.{source}: the value {value!r:.60} is not supported; use the "
-                    "model's safetensors files"
-                )
-        return config
+        for key, source in description.keys.items():
+            if isinstance(settings.get(source), list):
+                raise self._refused(f"{self._prefix}{source}: values that differ from layer to layer are not supported")
+            if source in settings:
+                config[key] = settings[source]
+        for key, expression in description.derive.items():
+            config[key] = self._derive(key, expression, config)
+        theta = config.get("rope_theta", _DEFAULT_THETA)
+        scaling = rope_scaling(self._file, self._prefix, settings, theta, description.rope)
+        if scaling is not None:
+            config["rope_scaling"] = scaling
+        return config | token_settings(self._file.settings)
 
     def is_setting(self, name: str) -> bool:
         """Return whether a tensor holds a setting of the config, and is no weight."""
-        return bool(name == self._description.get("rope_factors", {}).get("tensor"))
+        return name in FACTORS
 
     def rule(self, name: str) -> TensorRule:
-        """Return the rule of a tensor; one without a rule has its own name, which no weight table reads."""
-        match = _NAME.fullmatch(name)
-        stem, suffix = (match["stem"], match["suffix"] or "") if match else (name, "")
-        block = _BLOCK.match(stem)
-        layer = block[1] if block else ""
-        rule = self._description["tensors"].get(_BLOCK.sub("blk.{layer}.", stem))
-        if rule is None:
-            return TensorRule(name.replace("{", "(").replace("}", ")"))
-        details: dict[str, Any] = {"name": rule} if isinstance(rule, str) else rule
-        return TensorRule(
-            details["name"].replace("{layer}", layer) + suffix,
-            details.get("rotary_pairs", ""),
-            details.get("offset", 0.0),
-        )
+        """Return the rule of a tensor."""
+        return self._description.rule(name)
 
-    def heads(self, rule: TensorRule) -> int:
-        """Return the number of heads of a tensor whose rows are in pairs; 0 for any other."""
-        if not rule.heads:
-            return 0
-        config = self._config
-        heads = config.get(rule.heads, config.get("num_attention_heads"))
+    def row_order(self, name: str, rule: TensorRule, rows: int) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """Return the file's row of each row of the hub's form, None if they are the same.
+
+        Raises BuildError if the number of rows does not fit.
+        """
+        if not rule.pairs and not rule.groups:
+            return None
+        heads = self._heads(rule.pairs or rule.heads)
+        groups = self._heads(rule.groups) if rule.groups else 0
+        multiple = heads + 2 * groups if groups else 2 * heads
+        if rows % multiple or (groups and heads % groups):
+            raise BuildError(
+                f"{self._file.path}: tensor '{clip(name)}' with {rows} rows does not have rows for {heads} heads; "
+                "download it again"
+            )
+        return grouped_rows(rows, heads, groups) if groups else paired_rows(rows, heads)
+
+    def _heads(self, key: str) -> int:
+        """Return the number of heads of a config key. Raises BuildError if there is none."""
+        heads = self.config.get(key, self.config.get("num_attention_heads"))
         if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
-            raise BuildError(f"{self._file.path}: {rule.heads}: expected a number of heads, got {heads!r:.60}")
+            raise BuildError(f"{self._file.path}: {key}: expected a number of heads, got {heads!r:.60}")
         return heads
 
+    def _names(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the names that expressions of a description read."""
+        return {**config, "file": self._settings, "tensors": self._file.tensors}
 
-def read_architecture(file: GgufFile) -> Architecture:
-    """Return the architecture of a file. Raises BuildError if there is no description of it."""
-    name = file.settings.get("general.architecture")
-    if not isinstance(name, str) or name not in _descriptions():
-        raise BuildError(
-            f"{file.path}: the GGUF architecture {clip(repr(name))} is not supported, expected one of "
-            f"{', '.join(_descriptions())}; use the model's safetensors files"
-        )
-    return Architecture(file, name, _description(name))
+    def _derive(self, key: str, expression: Any, config: Mapping[str, Any]) -> Any:
+        if not isinstance(expression, str):
+            return expression
+        try:
+            return parse(expression).evaluate(self._names(config))
+        except ExpressionError as error:
+            raise self._refused(f"{key} cannot be computed: {error}") from None
 
+    @staticmethod
+    def _single(value: Any) -> Any:
+        """Return a setting; a list with the same value for each layer is this value."""
+        if isinstance(value, list) and value and all(item == value[0] for item in value):
+            value = value[0]
+        return shortest(value)
 
-def _descriptions() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((specs_dir() / "gguf").glob("*.yaml"))}
-
-
-@cache
-def _description(name: str) -> dict[str, Any]:
-    """Return the description of an architecture, with the one that it extends."""
-    own: dict[str, Any] = to_python(read_tree(_descriptions()[name]))
-    parent = own.pop("extends", None)
-    if parent is None:
-        return own
-    base = _description(parent)
-    return {key: {**base.get(key, {}), **own.get(key, {})} for key in {**base, **own}}
-
-
-def _shortest(value: Any) -> Any:
-    """Return a float32 as the shortest decimal that rounds to it, as config.json has it."""
-    import numpy as np
-
-    return float(str(np.float32(value))) if isinstance(value, float) else value
+    def _refused(self, fault: str) -> BuildError:
+        return BuildError(f"{self._file.path}: {fault}; {_HUB_FORM}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +31,44 @@ SMALL = {
     "pad_token_id": 0,
 }
 Type = gguf.GGMLQuantizationType
+Named = Iterable[tuple[str, Tensor]]
+
+
+def unchanged(name: str, value: Tensor, config: Any) -> Named:
+    """Return a tensor as it is."""
+    return [(name, value)]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A GGUF architecture: transformers' classes for it, and what llama.cpp's converter changes."""
+    """A GGUF architecture: transformers' classes for it, and what llama.cpp's converter changes.
+
+    `keys` are further settings, by the attribute of the config; `id` is the name of a variant; `head`
+    and `text` are parts of the names of classes.
+    """
 
     name: str
     model: str
     config: Mapping[str, Any]
-    convert: Callable[[str, Tensor, Any], Tensor] = lambda name, value, config: value
+    convert: Callable[[str, Tensor, Any], Named] = unchanged
+    keys: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""
+    head: str = "ForCausalLM"
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.id or self.name
 
     def build(self, seed: int = 0, **settings: Any) -> Any:
         """Return a random model in float32; its norm weights and biases are not 1 and 0."""
-        config = getattr(transformers, f"{self.model}Config")(**{**SMALL, **self.config, **settings})
+        known = {key: value for key, value in {**SMALL, **self.config, **settings}.items() if value is not None}
+        config = getattr(transformers, f"{self.model}{self.text}Config")(**known)
         config._attn_implementation = "eager"
         torch.manual_seed(seed)
-        model = getattr(transformers, f"{self.model}ForCausalLM")(config).eval().float()
+        model = getattr(transformers, f"{self.model}{self.head}")(config).eval().float()
         with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.dim() == 1:
+            for name, parameter in model.named_parameters():
+                if parameter.dim() == 1 or "bias" in name or "norm" in name:
                     parameter.add_(torch.randn(parameter.shape) * 0.1)
         return model
 
@@ -58,23 +78,152 @@ def in_pairs(value: Tensor, heads: int) -> Tensor:
     return value.reshape(heads, 2, len(value) // heads // 2, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)
 
 
-def _llama(name: str, value: Tensor, config: Any) -> Tensor:
+def _llama(name: str, value: Tensor, config: Any) -> Named:
     if ".q_proj." in name:
-        return in_pairs(value, config.num_attention_heads)
-    return in_pairs(value, config.num_key_value_heads) if ".k_proj." in name else value
+        value = in_pairs(value, config.num_attention_heads)
+    return [(name, in_pairs(value, config.num_key_value_heads) if ".k_proj." in name else value)]
 
 
-def _gemma(name: str, value: Tensor, config: Any) -> Tensor:
-    return value + 1 if name.endswith("norm.weight") else value
+def _gemma(name: str, value: Tensor, config: Any) -> Named:
+    return [(name, value + 1 if name.endswith("norm.weight") else value)]
+
+
+def _gpt2(name: str, value: Tensor, config: Any) -> Named:
+    is_conv = name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight"))
+    return [(name, value.T if is_conv else value)]
+
+
+def _fused(name: str, value: Tensor, config: Any) -> Named:
+    """Return queries, keys and values one after the other, which the hub has group by group."""
+    if config.model_type == "bloom":
+        name = name.removeprefix("transformer.")
+    if "query_key_value" not in name:
+        return [(name, value)]
+    heads = config.num_attention_heads
+    groups = getattr(config, "num_kv_heads", heads)
+    if not getattr(config, "new_decoder_architecture", True):
+        groups = 1
+    parts = value.reshape(groups, heads // groups + 2, config.hidden_size // heads, -1)
+    rows = (parts[:, :-2], parts[:, -2:-1], parts[:, -1:])
+    return [(name, torch.cat([part.reshape(-1, parts.shape[-1]) for part in rows]).reshape(value.shape))]
+
+
+def _stablelm(name: str, value: Tensor, config: Any) -> Named:
+    """Return the norms of all heads in one tensor, under the name of the first."""
+    return [(name.replace(".norms.0", ""), value)] if ".norms." in name else [(name, value)]
+
+
+def _gpt_oss(name: str, value: Tensor, config: Any) -> Named:
+    if name.endswith("sinks"):
+        return [(f"{name}.weight", value)]
+    if ".experts." not in name:
+        return [(name, value)]
+    stem, _, part = name.rpartition(".")
+    ending = "bias" if part.endswith("_bias") else "weight"
+    value = value if ending == "bias" else value.transpose(1, 2)
+    if not part.startswith("gate_up"):
+        return [(f"{stem}.down_proj.{ending}", value)]
+    halves = (value[:, 0::2], value[:, 1::2])
+    return [(f"{stem}.{half}_proj.{ending}", each) for half, each in zip(("gate", "up"), halves, strict=True)]
 
 
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True}
+_LAYER_NORM = {"rms_norm_eps": None, "layer_norm_eps": 1e-5}
+_HEADS = {"num_key_value_heads": None, "intermediate_size": None, "rms_norm_eps": None}
+_SHARED = {"shared_expert_intermediate_size": 48, "norm_topk_prob": False}
+_WINDOW = {"sliding_window": "attention.sliding_window"}
+_GEMMA = {"head_dim": 32, "sliding_window": 4, "query_pre_attn_scalar": 32, "tie_word_embeddings": True}
+_CAPS = {"attn_logit_softcapping": "attn_logit_softcapping", "final_logit_softcapping": "final_logit_softcapping"}
+_YARN = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+    "rope_theta": 150000.0,
+    "truncate": False,
+}
+_LONG = {
+    "rope_type": "longrope",
+    "long_factor": [1.0, 1.5, 2.0, 4.0],
+    "short_factor": [1.0, 1.25, 1.5, 2.0],
+    "original_max_position_embeddings": 32,
+    "rope_theta": 10000.0,
+    "partial_rotary_factor": 0.5,
+}
 ARCHITECTURES = (
     Architecture("llama", "Llama", {"rope_theta": 500000.0}, _llama),
     Architecture("qwen2", "Qwen2", {"tie_word_embeddings": True}),
     Architecture("qwen3", "Qwen3", {"head_dim": 32}),
     Architecture("gemma", "Gemma", {"head_dim": 32, "tie_word_embeddings": True}, _gemma),
     Architecture("qwen3moe", "Qwen3Moe", {"head_dim": 16, **_EXPERTS}),
+    Architecture("llama", "Mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}, _llama, id="mixtral"),
+    Architecture("gemma2", "Gemma2", _GEMMA, _gemma, {**_WINDOW, **_CAPS}),
+    Architecture("gemma3", "Gemma3", {**_GEMMA, "num_hidden_layers": 6}, _gemma, _WINDOW, text="Text"),
+    Architecture("phi2", "Phi", {**_LAYER_NORM, "num_key_value_heads": 4, "partial_rotary_factor": 0.5}),
+    Architecture("phi3", "Phi3", {"sliding_window": 4, "partial_rotary_factor": 0.5}, keys=_WINDOW),
+    Architecture("phi3", "Phi3", {"rope_parameters": _LONG, "original_max_position_embeddings": 32}, id="phi3-long"),
+    Architecture("gpt2", "GPT2", {"n_positions": LENGTH, **_HEADS}, _gpt2, head="LMHeadModel"),
+    Architecture("falcon", "Falcon", {**_HEADS, "multi_query": True}, _fused),
+    Architecture(
+        "falcon", "Falcon", {**_HEADS, "num_kv_heads": 2, "new_decoder_architecture": True}, _fused, id="falcon-40b"
+    ),
+    Architecture("bloom", "Bloom", {**_HEADS, "n_layer": 2, "n_head": 4}, _fused),
+    Architecture(
+        "gptneox",
+        "GPTNeoX",
+        {**_LAYER_NORM, "num_key_value_heads": None, "rotary_pct": 0.5},
+        _fused,
+        {"use_parallel_residual": "use_parallel_residual"},
+    ),
+    Architecture("qwen2moe", "Qwen2Moe", {**_EXPERTS, **_SHARED}),
+    Architecture("starcoder2", "Starcoder2", {"rms_norm_eps": None, "norm_epsilon": 1e-5, "sliding_window": None}),
+    Architecture(
+        "stablelm",
+        "StableLm",
+        {**_LAYER_NORM, "partial_rotary_factor": 0.5, "use_qkv_bias": True, "qk_layernorm": True},
+        _stablelm,
+        {"use_parallel_residual": "use_parallel_residual"},
+    ),
+    Architecture("olmo", "Olmo", {"rms_norm_eps": None, "clip_qkv": 0.5}, _llama, {"clip_qkv": "attention.clamp_kqv"}),
+    Architecture("olmo2", "Olmo2", {}),
+    Architecture(
+        "command-r",
+        "Cohere",
+        {**_LAYER_NORM, "logit_scale": 0.25, "use_qk_norm": True, "tie_word_embeddings": True},
+        keys={"logit_scale": "logit_scale"},
+    ),
+    Architecture(
+        "cohere2",
+        "Cohere2",
+        {**_LAYER_NORM, "logit_scale": 0.25, "sliding_window": 4, "num_hidden_layers": 4, "tie_word_embeddings": True},
+        keys={"logit_scale": "logit_scale", **_WINDOW},
+    ),
+    Architecture(
+        "granite",
+        "Granite",
+        {"attention_multiplier": 0.2, "embedding_multiplier": 2.0, "residual_multiplier": 0.5, "logits_scaling": 4.0},
+        _llama,
+        {
+            "attention_multiplier": "attention.scale",
+            "embedding_multiplier": "embedding_scale",
+            "residual_multiplier": "residual_scale",
+            "logits_scaling": "logit_scale",
+        },
+    ),
+    Architecture("glm4", "Glm4", {"head_dim": 16, "partial_rotary_factor": 0.5, "attention_bias": True}),
+    Architecture(
+        "gpt-oss",
+        "GptOss",
+        {
+            "head_dim": 16,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": 4,
+            "intermediate_size": 32,
+            "rope_parameters": _YARN,
+        },
+        _gpt_oss,
+        _WINDOW,
+    ),
 )
 
 
@@ -94,37 +243,37 @@ def write(
     kind: Type = Type.F32,
     settings: Mapping[str, Any] | None = None,
     tensors: Mapping[str, Tensor] | None = None,
+    kinds: Mapping[str, Type] | None = None,
+    parts: int = 0,
+    without: str = "-",
 ) -> Path:
-    """Write a model as llama.cpp's converter does: matrices of `kind`, vectors in float32."""
+    """Write a model as llama.cpp's converter does: matrices of `kind`, those in `kinds` of another; vectors in float32.
+
+    With `parts`, a part has at most this many tensors. Tensors whose names end in `without` are left out.
+    """
     config = model.config
-    writer = gguf.GGUFWriter(path, architecture.name)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base((getattr(config, "rope_parameters", None) or {}).get("rope_theta", 10000.0))
-    if getattr(config, "head_dim", None):
-        writer.add_key_length(config.head_dim)
-        writer.add_value_length(config.head_dim)
-    if hasattr(config, "moe_intermediate_size"):
-        writer.add_expert_count(config.num_experts)
-        writer.add_expert_used_count(config.num_experts_per_tok)
-        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    writer = gguf.GGUFWriter(path, architecture.name, split_max_tensors=parts)
+    _add_settings(writer, config)
+    for attribute, key in architecture.keys.items():
+        value = getattr(config, attribute)
+        if value is not None:
+            writer.add_key_value(f"{architecture.name}.{key}", value, gguf.GGUFValueType.get_type(value))
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_array("tokenizer.ggml.tokens", [f"token {number}" for number in range(VOCAB)])
     writer.add_array("tokenizer.ggml.scores", [0.5 * number for number in range(VOCAB)])
     for key, value in (settings or {}).items():
         writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
-    for name, value in {**gguf_tensors(architecture, model), **(tensors or {})}.items():
+    own_tensors = {
+        name: value for name, value in gguf_tensors(architecture, model).items() if not name.endswith(without)
+    }
+    for name, value in {**own_tensors, **(tensors or {})}.items():
         plain = value.contiguous().numpy()
-        if value.dim() == 1 or kind == Type.F32:
+        own = (kinds or {}).get(name, kind)
+        if value.dim() == 1 or own == Type.F32:
             writer.add_tensor(name, plain)
         else:
-            writer.add_tensor(name, quantize(plain, kind), raw_dtype=kind)
+            writer.add_tensor(name, quantize(plain, own), raw_dtype=own)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -132,33 +281,78 @@ def write(
     return path
 
 
+def _add_settings(writer: gguf.GGUFWriter, config: Any) -> None:
+    """Write the settings that TextModel.set_gguf_parameters of llama.cpp writes for every architecture."""
+
+    def find(*names: str) -> Any:
+        return next((value for name in names if (value := getattr(config, name, None)) is not None), None)
+
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(find("max_position_embeddings", "n_positions", "seq_length") or LENGTH)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(find("intermediate_size", "n_inner", "ffn_hidden_size") or 4 * config.hidden_size)
+    writer.add_head_count(config.num_attention_heads)
+    multi_query = 1 if getattr(config, "multi_query", False) and not config.new_decoder_architecture else None
+    writer.add_head_count_kv(multi_query or find("num_key_value_heads", "num_kv_heads") or config.num_attention_heads)
+    for names, add in (
+        (("rms_norm_eps",), writer.add_layer_norm_rms_eps),
+        (("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"), writer.add_layer_norm_eps),
+        (("head_dim",), writer.add_key_length),
+        (("head_dim",), writer.add_value_length),
+        (("num_local_experts", "num_experts"), writer.add_expert_count),
+        (("num_experts_per_tok",), writer.add_expert_used_count),
+        (("moe_intermediate_size",), writer.add_expert_feed_forward_length),
+        (("shared_expert_intermediate_size",), writer.add_expert_shared_feed_forward_length),
+    ):
+        if (value := find(*names)) is not None:
+            add(value)
+    if config.model_type == "gpt_oss":
+        writer.add_expert_feed_forward_length(config.intermediate_size)
+    rope = getattr(config, "rope_parameters", None) or {}
+    rope = rope.get("full_attention", rope)
+    writer.add_rope_freq_base(rope.get("rope_theta", 10000.0))
+    head_dim = find("head_dim") or config.hidden_size // config.num_attention_heads
+    writer.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1.0)))
+    if rope.get("rope_type") in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+        writer.add_rope_scaling_factor(rope["factor"])
+    if "original_max_position_embeddings" in rope:
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope.get("rope_type") == "longrope":
+        original = rope["original_max_position_embeddings"]
+        scale = config.max_position_embeddings / original
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(original)))
+        for length in ("long", "short"):
+            writer.add_tensor(f"rope_factors_{length}.weight", np.array(rope[f"{length}_factor"], np.float32))
+
+
 def gguf_tensors(architecture: Architecture, model: Any) -> dict[str, Tensor]:
     """Return the tensors of a model under the names of GGUF."""
     arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture.name)
     names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
-    result = {}
+    changed: dict[str, list[Tensor]] = {}
     for name, value in model.state_dict().items():
         if name == "lm_head.weight" and model.config.tie_word_embeddings:
             continue
-        changed = architecture.convert(name, value, model.config)
+        for new_name, tensor in architecture.convert(name, value, model.config):
+            changed.setdefault(re.sub(r"\.norms\.\d+", "", new_name), []).append(tensor)
+    result = {}
+    for name, values in changed.items():
+        value = values[0] if len(values) == 1 else torch.stack(values)
         if name.endswith(".experts.gate_up_proj"):
             stem = name.removesuffix("gate_up_proj")
-            for part, half in zip(("gate", "up"), changed.chunk(2, dim=1), strict=True):
+            for part, half in zip(("gate", "up"), value.chunk(2, dim=1), strict=True):
                 result[f"{names.get_name(f'{stem}{part}_proj')}.weight"] = half
             continue
         full = name if name.endswith((".weight", ".bias")) else f"{name}.weight"
         found = names.get_name(full, try_suffixes=(".weight", ".bias"))
         assert found is not None, full
-        result[found] = changed
+        result[found] = value.squeeze()
     return result
 
 
 def random_blocks(shape: tuple[int, int], kind: Type, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return rows of random blocks of a type that the package cannot write; their scales are small numbers."""
+    """Return rows of random blocks of a type, also of one that the package cannot write."""
     size, width = gguf.GGML_QUANT_SIZES[kind]
     random = np.random.default_rng(seed)
-    blocks = random.integers(0, 256, (shape[0] * shape[1] // size, width), dtype=np.uint8)
-    scales = {Type.Q4_K: slice(0, 4), Type.Q6_K: slice(width - 2, width)}[kind]
-    count = (scales.stop - scales.start) // 2
-    blocks[:, scales] = random.uniform(1e-4, 1e-3, (len(blocks), count)).astype(np.float16).view(np.uint8)
-    return blocks.reshape(shape[0], -1)
+    return random.integers(0, 256, (shape[0], shape[1] // size * width), dtype=np.uint8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from archc.archspec import ArchspecError, read_config
+from archc.archspec import read_config
 from archc.compiler.build import bind, build, load_torch, open_slots
 from archc.compiler.errors import BuildError
 from archc.compiler.modules.model import meta_model
@@ -202,7 +201,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "slow-pattern": (edit_config(rank_pattern={"(a+)+b": 2}), "is not supported; use plain module names"),
     "broken-pattern": (edit_config(alpha_pattern={"(": 2}), "is not a regular expression"),
     "no-config": (lambda folder: (folder / "adapter_config.json").unlink(), "adapter_config.json not found"),
-    "no-file": (lambda folder: (folder / "adapter_model.safetensors").unlink(), "adapter_model.safetensors not found"),
+    "no-file": (
+        lambda folder: (folder / "adapter_model.safetensors").unlink(),
+        "adapter_model.safetensors or adapter_model.bin not found",
+    ),
     "magnitudes": (
         edit_tensors(lambda tensors: tensors.update({f"{Q}.lora_magnitude_vector": torch.ones(32)})),
         "DoRA is not supported",
@@ -229,27 +231,6 @@ def test_an_adapter_that_cannot_be_merged(damage: Callable[[Path], object], mess
     with pytest.raises(Exception, match=message) as caught:
         logits(base, [AdapterOption(adapter)])
     assert type(caught.value).__name__ in ("BuildError", "WeightsError")
-
-
-@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
-def test_a_damaged_adapter_is_read_or_refused(file: str, tmp_path: Path) -> None:
-    base = write_base(llama(), tmp_path / "base")
-    adapter = write_adapter(llama(), tmp_path / "adapter", target_modules=["q_proj"], r=2)
-    data = (adapter / file).read_bytes()
-    draw = random.Random(3)
-    refused = 0
-    for _ in range(400):
-        changed = bytearray(data)
-        for _ in range(draw.randint(1, 3)):
-            changed[draw.randrange(min(len(data), 1200))] = draw.randrange(256)
-        (adapter / file).write_bytes(changed[: draw.choice([len(data), len(data), draw.randrange(len(data))])])
-        try:
-            weights = open_adapters(open_weights(base), [AdapterOption(adapter)])
-            for name in weights.names():
-                weights.read(name)
-        except (BuildError, ArchspecError):
-            refused += 1
-    assert refused > 100
 
 
 def test_an_option_is_a_folder_with_an_optional_weight(tmp_path: Path) -> None:

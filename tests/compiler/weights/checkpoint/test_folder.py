@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.folder import find_checkpoint
+from archc.compiler.weights.checkpoint.folder import checkpoint_path, find_checkpoint
 
 
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        pytest.param("file", "expected a folder with config.json and weights, or a .gguf file, got another", id="file"),
+        pytest.param(
+            "file",
+            "expected a checkpoint folder, or a file with the ending .gguf, .safetensors, .bin, .pth, .pt; got",
+            id="file",
+        ),
         pytest.param("a/b/c", "no such folder; give a checkpoint folder, or a hub id", id="no-folder"),
+        pytest.param("no.gguf", "no.gguf: no such file; check the path, or give a hub id", id="no-gguf"),
         pytest.param("../owner", "no such folder; give a checkpoint folder, or a hub id", id="upwards"),
     ],
 )
@@ -27,3 +32,15 @@ def test_a_place_without_a_checkpoint(
         find_checkpoint(where)
     (tmp_path / "here").mkdir()
     assert find_checkpoint("here") == Path("here")
+
+
+def test_a_folder_with_gguf_files(tmp_path: Path) -> None:
+    (tmp_path / "mmproj-model.gguf").touch()
+    assert checkpoint_path(tmp_path) == tmp_path
+    (tmp_path / "a-00002-of-00002.gguf").touch()
+    assert checkpoint_path(tmp_path) == tmp_path / "a-00002-of-00002.gguf"
+    (tmp_path / "b.gguf").touch()
+    with pytest.raises(BuildError, match=r"GGUF files of 2 models, a-00001-of-00002\.gguf, b\.gguf; give one"):
+        checkpoint_path(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    assert checkpoint_path(tmp_path) == tmp_path

@@ -48,6 +48,7 @@ def test_an_encoder_decoder_has_a_decoder_prompt_and_banned_tokens() -> None:
         pytest.param({"eos_token_id": "2"}, "eos_token_id: expected a token id, got '2'", id="text"),
         pytest.param({"bos_token_id": True}, "bos_token_id: expected a token id, got True", id="boolean"),
         pytest.param({"bad_words_ids": [3]}, r"bad_words_ids: expected a list of lists .* got \[3\]", id="flat-list"),
+        pytest.param({"early_stopping": "\ud800"}, "early_stopping: a lone surrogate is not text", id="surrogate"),
         pytest.param({"bad_words_ids": [[1.5]]}, "bad_words_ids: expected a token id, got 1.5", id="fraction"),
     ],
 )

@@ -24,6 +24,7 @@ from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.checkpoint.folder import find_checkpoint
 from archc.compiler.weights.checkpoint.hub import Repository, choose_small_files, choose_weights, fetch_config
 from tests.archc.conftest import TINY
+from tests.compiler.weights.checkpoint import gguf_files
 from tests.compiler.weights.checkpoint.hub_server import HubServer
 
 NAME = "owner/tiny"
@@ -174,7 +175,10 @@ def test_without_a_connection_the_cache_is_read(server: HubServer, published: Pa
 
 
 UNREADABLE = {
-    "gguf": (["config.json", "a-Q4_0.gguf", "a-Q8_0.gguf"], r"only GGUF files, a-Q4_0.gguf, a-Q8_0.gguf; download one"),
+    "gguf": (
+        ["config.json", "a-Q4_0.gguf", "a-Q8_0.gguf"],
+        f"only GGUF files, a-Q4_0.gguf, a-Q8_0.gguf; name the one to use, such as {NAME}:a-Q4_0.gguf",
+    ),
     "tensorflow": (["config.json", "tf_model.h5"], "no weights that archc reads, only tf_model.h5"),
     "adapter": (["adapter_config.json", "adapter_model.safetensors"], "a LoRA adapter without its base model"),
     "no-weights": (["config.json", "README.md"], "no weights that archc reads, its files are README.md, config.json"),
@@ -196,6 +200,25 @@ def test_what_cannot_be_read_is_said_before_the_download(
     with pytest.raises(BuildError, match=message):
         fetch_config(NAME)
     assert server.requests == []
+
+
+def test_a_gguf_file_of_a_repository(server: HubServer, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    (folder / "Q8_0").mkdir(parents=True)
+    llama = gguf_files.ARCHITECTURES[0]
+    gguf_files.write(folder / "whole.gguf", llama, llama.build())
+    gguf_files.write(folder / "Q8_0" / "model.gguf", llama, llama.build(), parts=16)
+    server.add(NAME, folder)
+    expected = build(folder / "whole.gguf", out=tmp_path / "a.plan", warn=lambda message: None).read_bytes()
+    for number, file in enumerate(("whole.gguf", "Q8_0/model-00001-of-00002.gguf")):
+        plan = build(f"{NAME}:{file}", out=tmp_path / f"{number}.plan", warn=lambda message: None)
+        assert plan.read_bytes() == expected
+    assert set(server.requests) == {
+        "whole.gguf",
+        *(f"Q8_0/model-0000{part}-of-00002.gguf" for part in (1, 2)),
+    }
+    with pytest.raises(BuildError, match=f"{NAME}:other.gguf: other.gguf not found in the repository, whose GGUF"):
+        find_checkpoint(f"{NAME}:other.gguf")
 
 
 def test_a_shard_that_the_repository_lacks(server: HubServer, published: Path) -> None:

@@ -11,9 +11,26 @@ from pathlib import Path
 import pytest
 import torch
 
+from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
+from tests.compiler.mutation import MEMORY_KIB, mutated, refusal
 from tests.compiler.weights.checkpoint.gguf_files import ARCHITECTURES, Type, write
-from tests.compiler.weights.checkpoint.mutations import MEMORY_KIB, is_read, mutated
 from tests.compiler.weights.checkpoint.pickles import BIN
+
+
+def is_read(data: bytes, file: Path, checkpoint: Path) -> bool:
+    """Return whether a file with this data is read; raise anything but an error that names it."""
+    file.write_bytes(data)
+
+    def read() -> None:
+        read_checkpoint_config(checkpoint)
+        weights = open_weights(checkpoint)
+        for name in weights.names():
+            if weights.bytes(name) < 2**20:
+                weights.read(name)
+
+    message = refusal(read)
+    assert message is None or file.name in message
+    return message is None
 
 
 def pickled(folder: Path) -> tuple[Path, Path, list[bytes]]:
