@@ -264,6 +264,8 @@ def rewritten(plan: Path, out: Path, change: Callable[[dict[str, onnx.ModelProto
     with Plan(plan) as opened:
         entries = {name: opened.read(name) for name in opened.names}
     manifest = json.loads(entries.pop("manifest.json"))
+    entries.pop("packed.onnx", None)  # it would have to change, too
+    manifest["packed"] = None
     graphs = {name: onnx.load_from_string(data) for name, data in entries.items() if name.endswith(".onnx")}
     change(graphs, manifest)
     for name in [name for name in entries if name.endswith(".onnx")]:
