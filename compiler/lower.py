@@ -21,7 +21,7 @@ from archc.plan import Limits
 
 @dataclass(frozen=True)
 class Lowered:
-    """Graphs by name, the contract of each, and the limits of the main one; `piece` is that of the packed one's piece."""
+    """Graphs by name, the contract of each, and the limits of the main one; `piece` is the packed one's second."""
 
     graphs: dict[str, ir.Model]
     contracts: dict[str, Contract]

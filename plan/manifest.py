@@ -183,7 +183,7 @@ class Packed(Section, frozen=True):
     """The graph packed.onnx: model.onnx for two groups of tokens in one call.
 
     `steps` has the inputs and state of model.onnx. `piece` has the same ones for a single row, with other names. The
-    outputs have the rows of both, first those of the steps: [1, n, …] with all positions that `logit_positions` ask for.
+    outputs have the rows of both, first those of the steps: [1, n, …] with all positions of both `logit_positions`.
     """
 
     steps: Group

@@ -15,6 +15,7 @@ from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.rows import without_rows, works_by_row
 from archc.compiler.graph.values import required, shape_of
 
+
 class GatherPositionsEarly(ir.passes.InPlacePass):
     """Moves `archc.TakePositions` up to the node that mixes positions."""
 

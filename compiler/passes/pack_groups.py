@@ -1,8 +1,8 @@
 """Two groups of tokens in one call: the next tokens of many sequences, and a piece of one sequence's prompt.
 
-Each group keeps inputs, outputs and state of its own. What works on each token alone (products with weights, norms, MLPs)
-is computed once for the tokens of both, so that a call reads every weight once; what mixes the tokens of a sequence
-(caches, attention, recurrences) is computed for each group. A group may be empty.
+Each group keeps inputs and state of its own. Nodes that work on each token alone (products with weights, norms, MLPs)
+are computed once for the tokens of both, so that a call reads every weight once; nodes that mix the tokens of a
+sequence (caches, attention, recurrences) are computed for each group. The piece may be empty.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.rows import has_rows, without_rows, works_by_row
 from archc.compiler.graph.subgraph import copy_attribute
-from archc.compiler.graph.values import required, shape_of
+from archc.compiler.graph.values import fixed_size, required, shape_of
 from archc.plan.axes import CAPACITY, SOURCE
 
 TOKENS = "tokens"
@@ -82,7 +82,7 @@ class _Packing:
         for output in node.outputs:
             self.packed[output] = output
             output.metadata_props[_AXIS] = axis
-            output.shape = ir.Shape([1, TOKENS if axis == "seq" else f"{TOKENS}_{axis}", *shape_of(output)[2:]])
+            output.shape = ir.Shape([1, _tokens(axis), *shape_of(output)[2:]])
 
     def _copy(self, node: ir.Node, rows: list[ir.Value]) -> None:
         """Make a copy of a node for the piece; the node itself reads the steps."""
@@ -104,18 +104,21 @@ class _Packing:
         self.graph.insert_after(node, copy)
         for value in rows:
             steps = self._steps(value)
-            for index, old in enumerate(node.inputs):
-                if old is value and steps is not value:
+            for index, given in enumerate(node.inputs):
+                if given is value and steps is not value:
                     node.replace_input_with(index, steps)
 
     def _packed(self, value: ir.Value, reader: ir.Node | None) -> ir.Value:
         """Return the tokens of both groups, [1, tokens, N]."""
         if value not in self.packed:
-            axis, width = str(shape_of(value)[1]), shape_of(value)[2]
+            axis, width = str(shape_of(value)[1]), fixed_size(value, 2)
             op = GraphBuilder(self.graph, f"{value.name}.packed")
-            flat = op.Reshape(value, op.ints(1, -1, int(width)))
+            flat = op.Reshape(value, op.ints(1, -1, width))
             joined = op.Concat(flat, self.piece[value], axis=1)
-            joined.type, joined.shape = value.type, ir.Shape([1, TOKENS if axis == "seq" else f"{TOKENS}_{axis}", width])
+            joined.type, joined.shape = (
+                value.type,
+                ir.Shape([1, _tokens(axis), width]),
+            )
             joined.metadata_props[_AXIS] = axis
             if reader is None:
                 self.graph.extend(op.nodes)
@@ -138,11 +141,11 @@ class _Packing:
         """Split a value that was computed for the tokens of both groups."""
         if self.packed.get(value) is not value or value in self.steps:
             return
-        axis, width = value.metadata_props[_AXIS], shape_of(value)[2]
+        axis, width = value.metadata_props[_AXIS], fixed_size(value, 2)
         op = GraphBuilder(self.graph, f"{value.name}.groups")
         sizes, shape = self._sizes(axis)
         steps, piece = op.Split(value, sizes, axis=1, outputs=2)
-        steps = op.Reshape(steps, op.Concat(shape, op.ints(int(width)), axis=0), allowzero=1)
+        steps = op.Reshape(steps, op.Concat(shape, op.ints(width), axis=0), allowzero=1)
         steps.type, steps.shape = value.type, ir.Shape(["batch", axis, width])
         piece.type, piece.shape = value.type, ir.Shape([1, f"{PIECE}_{axis}", width])
         maker = value.producer()
@@ -188,6 +191,11 @@ def _routes_rows(node: ir.Node, constant: set[ir.Value | None]) -> bool:
 
 
 _AXIS = "archc.axis"  # of a packed value: the name of the axis that its tokens had
+
+
+def _tokens(axis: str) -> str:
+    """Return the name of the axis of both groups' tokens, or of those at the positions of another axis."""
+    return TOKENS if axis == "seq" else f"{TOKENS}_{axis}"
 
 
 def _copy_value(value: ir.Value) -> ir.Value:

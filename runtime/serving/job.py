@@ -39,9 +39,9 @@ class Token:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a job: `cancelled` after `cancel`, otherwise the reason of the row; `ids` are the whole output."""
+    """The end of a job: `canceled` after `cancel`, otherwise the reason of the row; `ids` are the whole output."""
 
-    reason: FinishReason | Literal["cancelled"]
+    reason: FinishReason | Literal["canceled"]
     ids: tuple[int, ...]
     prompt_tokens: int
     cached_tokens: int
@@ -88,7 +88,7 @@ class Job:
     slot: int | None = None
     done: int = 0  # tokens that the slot has consumed
     cached: int = 0
-    is_cancelled: bool = False
+    is_canceled: bool = False
     created: float = field(default_factory=time.monotonic)
 
     @property
@@ -103,7 +103,7 @@ class Job:
 
     def cancel(self) -> None:
         """End the job at the next step; may be called in any thread."""
-        self.is_cancelled = True
+        self.is_canceled = True
 
     def choose(self, logits: Floats) -> None:
         """Choose the next token from float32 [vocab], and tell the listener."""
@@ -112,18 +112,19 @@ class Job:
         if self.constraint is not None:
             self.constraint.accept(token)
         is_output, text = self.row.append(token)
-        logprob, top = None, ()
+        logprob: float | None = None
+        top: tuple[Scored, ...] = ()
         if self.logprobs is not None:
             logprob, top = _log_probabilities(logits, token, self.logprobs)
         self.listener(Token(token, text, is_output, logprob, top))
 
-    def finish(self, reason: FinishReason | Literal["cancelled"]) -> None:
+    def finish(self, reason: FinishReason | Literal["canceled"]) -> None:
         """Tell the listener the end."""
         self.listener(Finished(reason, tuple(self.row.ids), len(self.prompt), self.cached))
 
 
 def _log_probabilities(logits: Floats, token: int, count: int) -> tuple[float, tuple[Scored, ...]]:
-    """Return the log-probability of a token, and the `count` most likely tokens with theirs."""
+    """Return the log-probability of a token, and those of the `count` most likely tokens."""
     scores = logits.astype(np.float64)
     scores -= scores.max()
     scores -= np.log(np.exp(scores).sum())

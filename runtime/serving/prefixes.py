@@ -15,7 +15,7 @@ _SHORTEST = 8  # tokens: shorter prefixes are computed anew
 
 @dataclass
 class Kept:
-    """What a free slot still has: its tokens, and for state that cannot rewind a snapshot of an earlier end."""
+    """The contents of a free slot: its tokens, and for state that cannot rewind a snapshot of an earlier end."""
 
     tokens: Sequence[int] = ()
     snapshot: Snapshot | None = None

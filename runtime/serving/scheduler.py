@@ -1,7 +1,7 @@
 """The scheduler: one thread that computes, and the queue of jobs in front of it.
 
-Each call has the next token of every sequence that decodes, and a piece of one prompt: a long prompt delays the others by
-one piece at a time. Listeners are called in the thread, between calls.
+Each call has the next token of every sequence that decodes, and a piece of one prompt: a long prompt delays the others
+by one piece at a time. Listeners are called in the thread, between calls.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Budget:
-    """Tokens of a prompt in one call: next to steps of other sequences, and alone; and every which piece is the oldest's.
+    """Tokens of a prompt in one call: next to steps of other sequences, and alone.
 
-    Pieces are of the prompt with the fewest tokens left, so that most answers begin early.
+    Pieces are of the prompt with the fewest tokens left, so that most answers begin early; every few of them, of the
+    oldest prompt.
     """
 
     beside_steps: int = 64
@@ -42,7 +43,7 @@ class Statistics:
     cached_tokens: int = 0
     new_tokens: int = 0
     finished: int = 0
-    cancelled: int = 0
+    canceled: int = 0
     failed: int = 0
     refused: int = 0
     calls: int = 0
@@ -114,7 +115,7 @@ class Scheduler:
         return future
 
     def wake(self) -> None:
-        """Look at cancelled jobs soon."""
+        """Look at canceled jobs soon."""
         with self._condition:
             self._condition.notify()
 
@@ -137,29 +138,29 @@ class Scheduler:
                     break
             for task in tasks:
                 task()
-            self._end_cancelled()
+            self._end_canceled()
             self._admit()
             if self._active:
                 self._step()
         for job in (*self._active.values(), *waiting):
-            job.finish("cancelled")
+            job.finish("canceled")
         self._active.clear()
 
-    def _end_cancelled(self) -> None:
-        """End jobs that were cancelled or are past their deadline."""
+    def _end_canceled(self) -> None:
+        """End jobs that were canceled or are past their deadline."""
         now = time.monotonic()
         for job in list(self._active.values()):
-            if job.is_cancelled or (job.deadline is not None and now > job.deadline):
-                self.statistics.cancelled += 1
+            if job.is_canceled or (job.deadline is not None and now > job.deadline):
+                self.statistics.canceled += 1
                 self._release(job)
-                job.finish("cancelled")
+                job.finish("canceled")
         with self._condition:
-            ended = [j for j in self._waiting if j.is_cancelled or (j.deadline is not None and now > j.deadline)]
+            ended = [j for j in self._waiting if j.is_canceled or (j.deadline is not None and now > j.deadline)]
             for job in ended:
                 self._waiting.remove(job)
         for job in ended:
-            self.statistics.cancelled += 1
-            job.finish("cancelled")
+            self.statistics.canceled += 1
+            job.finish("canceled")
 
     def _admit(self) -> None:
         """Give free slots to waiting jobs, as far as the memory for their longest sequences permits."""
@@ -276,4 +277,3 @@ class Scheduler:
             del self._active[job.slot]
             job.slot = None
         job.listener(Failed(error))
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from archc.plan.manifest import Manifest
@@ -38,13 +38,13 @@ class ServiceOptions:
     cache_bytes: int | None = None
     threads: int | None = None
     prepack: Prepack = PREPACK_DEFAULT
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
 
 
 class Service:
     """A loaded plan whose requests share calls of the graph. All methods may be called in any thread.
 
-    Raises PlanError for an invalid plan, BackendError if its backend is missing, EngineError for a plan that has no graph
+    Raises PlanError for an invalid plan, BackendError if its backend is missing, EngineError for a plan without a graph
     for many sequences.
     """
 
@@ -170,7 +170,7 @@ class Service:
             raise PromptError("the plan has no tokenizer; give token ids, or build it with --tokenizer")
         if isinstance(prompt, str):
             return list(self.tokenizer.encode(prompt, parse_special=parse_special))
-        return list(self.tokenizer.chat_ids(prompt))  # type: ignore[arg-type]
+        return list(self.tokenizer.chat_ids(prompt))
 
     def close(self, drain: bool = False, timeout: float | None = None) -> bool:
         """Stop, with `drain` after all requests; return whether nothing computes any more."""

@@ -49,9 +49,7 @@ class Slots:
         self.count, self._manifest, self._backend = count, manifest, backend
         self._packed, self._limits = manifest.packed, manifest.limits
         self._logits = next(output for output in self._packed.outputs if output.role == "logits")
-        self._feeders = [
-            Feeder(group.inputs, manifest.limits) for group in (self._packed.steps, self._packed.piece)
-        ]
+        self._feeders = [Feeder(group.inputs, manifest.limits) for group in (self._packed.steps, self._packed.piece)]
         # A call without a piece binds the state of some row that no other part of it writes.
         spare = int(any(state.kind == "fixed" for state in manifest.state))
         self.states = SlotStates(backend, manifest.state, count + spare, manifest.limits, limit)
@@ -117,8 +115,8 @@ class Slots:
     def run(self, steps: Mapping[int, Sequence[int]], piece: Piece | None = None) -> dict[int, Floats]:
         """Append tokens, and return the logits of each slot, float32 [n, vocab].
 
-        `steps` are the next tokens by slot: n are all of them. Of a `piece`, n is 1 for its last token, or 0.
-        Raises PromptError for ids that do not fit, CacheFullError past the memory limit; both leave the slots unchanged.
+        `steps` are the next tokens by slot: n are all of them. Of a `piece`, n is 1 for its last token, or 0. Raises
+        PromptError for ids that do not fit, CacheFullError past the memory limit; both leave the slots unchanged.
         """
         if piece is not None and piece.slot in steps:
             raise PromptError(f"slot {piece.slot}: expected a step or a piece, got both")
@@ -161,7 +159,7 @@ class Slots:
             piece = Piece(order.pop(), ())
             tail = rows[piece.slot]
             tail_asked = np.arange(len(tail))[None]
-        ids = as_rows([rows[slot] for slot in order], "ids")
+        ids = as_rows([rows[slot].tolist() for slot in order], "ids")
         new = np.array([len(rows[slot]) for slot in order], np.int64)
         asked = np.arange(ids.shape[1])[None].repeat(len(order), 0)
         row = self._row[piece.slot] if piece is not None else None
@@ -182,7 +180,7 @@ class Slots:
     ) -> Floats:
         """Run the graph on rows from `start` on, int64 [n, seq], and on the tokens `tail` of the row `piece`.
 
-        Returns float32 [positions, vocab]: at `asked`, int64 [n, positions], then at `tail_asked`, int64 [1, positions].
+        Returns float32 [positions, vocab]: at `asked`, int64 [n, positions], then at `tail_asked`, int64 [1, more].
         """
         stop = start + len(ids)
         self.states.align(start, stop)
@@ -198,7 +196,8 @@ class Slots:
         if piece is not None:
             self._lengths[piece] += len(tail)
             self.states.flip(piece, piece + 1)
-        return to_float32(output, self._logits.dtype)[0]
+        logits: Floats = to_float32(output, self._logits.dtype)[0]
+        return logits
 
     def _feeds(self, group: int, rows: Ints, ids: Ints, new: Ints, asked: Ints) -> dict[str, NDArray[Any]]:
         past = self._lengths[rows]

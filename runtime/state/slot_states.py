@@ -36,8 +36,8 @@ class Snapshot:
 class SlotStates:
     """The state of `count` rows on the CPU.
 
-    `kv` and `ring` states are updated in place. A `fixed` state has two buffers, of which a call reads one and fills the
-    other; `side` is the buffer that is current for each row. `limit` is the most bytes of all states.
+    `kv` and `ring` states are updated in place. A `fixed` state has two buffers: a call reads one and fills the other;
+    `side` is the buffer that is current for each row. `limit` is the most bytes of all states.
     """
 
     def __init__(

@@ -14,6 +14,7 @@ from tests.families.checks import TOLERANCE
 from tests.families.collection import REFERENCES, all_cases, cases_of, module_name
 from tests.families.golden import check_golden, recorded_cases
 from tests.families.graph_rules import check_graph
+from tests.families.many_sequences import largest_difference
 
 Pair = tuple[str, Case]
 
@@ -74,6 +75,11 @@ def test_torch_module(built: Built) -> None:
 @every_case
 def test_portable_graph(built: Built) -> None:
     assert checks.check_portable(built) < TOLERANCE
+
+
+@every_decoder
+def test_many_sequences(built: Built) -> None:
+    assert largest_difference(built) < TOLERANCE
 
 
 @every_decoder

@@ -9,6 +9,7 @@ from msgspec import convert
 from archc.plan import Manifest
 from archc.runtime.inputs.feeds import Feeder
 
+
 def _feeder(manifest, *mask_length):
     return Feeder(manifest.inputs, manifest.limits, *mask_length)
 
