@@ -1,4 +1,4 @@
-"""The descriptions of GGUF architectures in `specs/gguf/architectures.yaml`: what a file's settings and tensors are in the hub's form."""
+"""The GGUF architectures of `specs/gguf/`: what a file's settings and tensors are in the hub's form."""
 
 from __future__ import annotations
 
