@@ -17,6 +17,7 @@ from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros
 from archc.runtime.backends.ort.call import OrtCall
 from archc.runtime.backends.ort.graph_check import check_graph
 from archc.runtime.backends.ort.package import PROVIDERS, first_line, import_onnxruntime
+from archc.runtime.backends.ort.saturation import saturates
 from archc.runtime.backends.prepack import Prepack
 from archc.runtime.backends.threads import choose_threads
 from archc.runtime.errors import BackendError, EngineError, PlanError
@@ -78,6 +79,7 @@ class OrtBackend:
         options.enable_mem_pattern = False  # a pattern is kept for each shape, and every step has another one
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(plan.path.parent))
         options.add_session_config_entry("session.disable_prepacking", "0" if self.prepacked else "1")
+        options.add_session_config_entry("session.x64quantprecision", "1" if saturates() else "0")
         # Parallel packing keeps the file's pages until everything is packed, which doubles the peak memory.
         in_parallel = plan.manifest.quantization is not None
         options.add_session_config_entry("session.prepack.enable_parallel", "1" if in_parallel else "0")
