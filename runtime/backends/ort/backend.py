@@ -17,7 +17,7 @@ from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros
 from archc.runtime.backends.ort.call import OrtCall
 from archc.runtime.backends.ort.graph_check import check_graph
 from archc.runtime.backends.ort.package import PROVIDERS, first_line, import_onnxruntime
-from archc.runtime.backends.ort.saturation import saturates
+from archc.runtime.backends.ort.saturation import WithoutVnni, packs, saturates, without_vnni
 from archc.runtime.backends.prepack import Prepack
 from archc.runtime.backends.threads import choose_threads
 from archc.runtime.errors import BackendError, EngineError, PlanError
@@ -49,7 +49,10 @@ class OrtBackend:
             cuda.prepare(ort)
             providers.insert(0, (provider, cuda.provider_options(self._captures)))
         try:
-            session = ort.InferenceSession(plan.model(graph), self._options(ort, plan), providers=providers)
+            options = self._options(ort, plan)
+            form = without_vnni(plan, graph) if saturates() else WithoutVnni(plan.model(graph), {})
+            form.add_to(ort, options)
+            session = ort.InferenceSession(form.model, options, providers=providers)
         except EngineError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
@@ -65,6 +68,7 @@ class OrtBackend:
         section = _section(plan, graph)
         check_graph(section, session, f"{plan.path}: {graph}")
         self._session = session
+        self._unpacked = {} if packs() else form.weights
         self._dtypes = {item.name: item.dtype for item in section.outputs}
         self._dtypes |= {item.name: item.dtype for item in section.inputs}
         self._ids = next(item.name for item in section.inputs if item.role == "token_ids")
@@ -79,7 +83,6 @@ class OrtBackend:
         options.enable_mem_pattern = False  # a pattern is kept for each shape, and every step has another one
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(plan.path.parent))
         options.add_session_config_entry("session.disable_prepacking", "0" if self.prepacked else "1")
-        options.add_session_config_entry("session.x64quantprecision", "1" if saturates() else "0")
         # Parallel packing keeps the file's pages until everything is packed, which doubles the peak memory.
         in_parallel = plan.manifest.quantization is not None
         options.add_session_config_entry("session.prepack.enable_parallel", "1" if in_parallel else "0")
