@@ -16,6 +16,7 @@ from archc.compiler.graph.axes import ASKED, EXPERT_ROWS
 from archc.compiler.lowerings.linear import stored_rows
 from archc.compiler.lowerings.linear.two_forms import MANY_ROWS, Int4Products
 from archc.compiler.weights.formats.blocks import quantize_blocks, row_scales
+from archc.runtime.backends.ort.saturation import saturates
 from tests.compiler.graphs import filled, model, operators, run, semantic, value, weight, weights_of
 from tests.compiler.lowerings.linear.cases import (
     FLOAT,
@@ -37,6 +38,7 @@ BIASED = pytest.mark.parametrize("biased", [False, True], ids=["plain", "bias"])
 CONDITION = ["Size", "GreaterOrEqual", "Cast", "Mul"]
 QUANTIZED_ROWS = ["Abs", "ReduceMax", "Max", "Div", "QuantizeLinear"]
 ALL = 32 * K  # numbers of both matrices
+LARGEST = 63 if saturates() else 127  # of an activation in the form for many rows
 
 
 def in_two_forms(graph: ir.Model, least: int = 1) -> ir.Model:
