@@ -1,7 +1,8 @@
 """Initializers of integer products that a runtime may replace, by name, for processors without exact int8 kernels.
 
-x86 without VNNI adds pairs of products of uint8 and int8 in 16 bits: two of 255 · 127 saturate. Stored int8 weights then
-become uint8, whose kernel is exact, and activations next to computed int8 operands get 7 bits: two of 127 · 127 fit.
+x86 without VNNI adds pairs of products of uint8 and int8 in 16 bits: two of 255 · 127 saturate. Stored int8 weights
+then become uint8, whose kernel is exact, and activations next to computed int8 operands get 7 bits: two products of
+127 · 127 fit.
 """
 
 from __future__ import annotations

@@ -109,9 +109,7 @@ class Plan:
         spans = self._spans
         offset = spans[WEIGHTS].offset if WEIGHTS in spans else 0
         where = f"{self.path}: {name}"
-        return relocate_weights(
-            self.read(name), self.manifest.tensors, self.path.name, offset, where, replacements
-        )
+        return relocate_weights(self.read(name), self.manifest.tensors, self.path.name, offset, where, replacements)
 
     @contextmanager
     def mapped(self, name: str) -> Iterator[memoryview]:
