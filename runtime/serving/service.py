@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, PACKED, Plan
@@ -26,7 +26,6 @@ from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncodedSource, EncoderRunner, check_decoder_ids
 from archc.runtime.text.tokenizer import Tokenizer
 
-T = TypeVar("T")
 
 # Calls of many rows take another form of int4 products, which rounds otherwise: an answer would depend on whether its
 # prompt was computed beside others.
