@@ -6,6 +6,7 @@ A call of the graph gives events of many jobs; the loop is woken once for all of
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -42,14 +43,19 @@ class Mailbox:
 
 
 class Feed:
-    """The events of one request, in order. `overflow` is called when the reader is too far behind."""
+    """The events of one request, in order."""
 
-    def __init__(self, mailbox: Mailbox, overflow: Callable[[], None], most: int = MOST_BEHIND) -> None:
-        self._mailbox, self._overflow, self._most = mailbox, overflow, most
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox, self._most = mailbox, math.inf
+        self._overflow: Callable[[], object] = _nothing
         self._events: list[Tagged] = []
         self._ready = asyncio.Event()
         self.first: float | None = None  # time.monotonic of the first event
         self.is_behind = False
+
+    def on_overflow(self, function: Callable[[], object], most: int = MOST_BEHIND) -> None:
+        """Call a function, in the event loop, when more than `most` events wait for their reader."""
+        self._overflow, self._most = function, most
 
     def listener(self, index: int) -> Listener:
         """Return the listener of the job of a choice."""
@@ -68,10 +74,12 @@ class Feed:
             self._overflow()
 
     async def take(self) -> list[Tagged]:
-        """Wait for events, and return all that are there; none once the reader was too far behind."""
-        if self.is_behind:
-            return []
+        """Wait for events, and return all that are there."""
         await self._ready.wait()
         self._ready.clear()
         events, self._events = self._events, []
-        return [] if self.is_behind else events
+        return events
+
+
+def _nothing() -> None:
+    pass

@@ -49,7 +49,7 @@ class Generation:
         self.finished: dict[int, Finished] = {}
         self._context, self._started = context, time.monotonic()
         self._timeout, self._has_begun = context.options.timeout, False
-        self.feed = Feed(context.mailbox, self.cancel)
+        self.feed = Feed(context.mailbox)
         self.jobs = self._jobs(service, request)
 
     def _jobs(self, service: Service, request: GenerationRequest) -> list[Job]:
@@ -87,8 +87,6 @@ class Generation:
     async def take(self) -> list[Tagged]:
         """Wait for tokens and ends. Raises ApiError for a job that failed, ran out of time or was canceled."""
         events = await self.feed.take()
-        if self.feed.is_behind:
-            raise unavailable("the reader is too slow: the answer was canceled; read events as they arrive")
         if not self._has_begun and self.feed.first is not None:
             self._has_begun = True
             self._context.metrics.first_token(self.model.name, self.feed.first - self._started)
@@ -131,14 +129,14 @@ class Generation:
 
 
 async def while_connected(receive: Receive, work: asyncio.Future[None]) -> bool:
-    """Wait for `work`; cancel it and return False if the client goes before. Raises the exceptions of `work`."""
+    """Wait for `work`; cancel it if the client goes before. Return whether it ended by itself; raise its exceptions."""
     watch = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
-            return True
-        return False
+        if not work.done() or work.cancelled():
+            return False
+        work.result()
+        return True
     finally:
         for task in (watch, work):
             task.cancel()

@@ -49,9 +49,11 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until all jobs have ended, or the client has gone."""
+        work = asyncio.ensure_future(self._send_all(send))
+        self._generation.feed.on_overflow(work.cancel)  # the connection is closed, because sending may wait for ever
         try:
             async with self._stack:
-                await while_connected(receive, asyncio.ensure_future(self._send_all(send)))
+                await while_connected(receive, work)
         finally:
             self._generation.cancel()
 

@@ -19,6 +19,7 @@ from archc.serve.models import Models, ServeError
 from archc.serve.options import ServeOptions
 
 _BACKLOG = 2048
+_LAST_SECONDS = 3  # for connections whose client does not read the end of its answer
 
 
 def serve(plans: Sequence[str], options: ServeOptions, host: str, port: int) -> bool:
@@ -83,11 +84,12 @@ async def _serve(context: Context, listening: socket.socket) -> bool:
         raise EngineError(str(error)) from None
     config = uvicorn.Config(
         create_app(context),
-        log_level="warning",
+        log_level="critical",
         access_log=False,
         lifespan="off",
         backlog=_BACKLOG,
         server_header=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
     )
     server = _Server(config)
     signals = _Signals(server, context)

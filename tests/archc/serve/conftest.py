@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from archc import runtime
 from archc.runtime.serving.service import ServiceOptions
@@ -32,12 +34,13 @@ class Running:
 
     context: Context
     url: str
+    app: ASGIApp
 
     @property
     def http(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60)
+        return httpx.Client(base_url=self.url, timeout=60, verify=False)  # reading certificates takes long
 
-    @property
+    @cached_property
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
 
@@ -66,14 +69,15 @@ def running(plans: list[str], options: ServeOptions | None = None) -> Iterator[R
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(create_app(context), log_level="critical", lifespan="on"))
+        app = create_app(context)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
         thread.start()
         try:
             while not server.started:
                 assert thread.is_alive(), "the server has not started"
                 time.sleep(0.01)
-            yield Running(context, url)
+            yield Running(context, url, app)
         finally:
             server.should_exit = True
             thread.join(30)

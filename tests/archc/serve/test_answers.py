@@ -60,7 +60,9 @@ def test_greedy_completions_of_many_clients_equal_the_engine_alone(server: Runni
 
 
 def test_streamed_completion_equals_the_whole_one(server: Running, engine: Engine) -> None:
-    with server.client.completions.create(model="tiny", prompt="Once upon a time", max_tokens=60, stream=True) as stream:
+    with server.client.completions.create(
+        model="tiny", prompt="Once upon a time", max_tokens=60, stream=True
+    ) as stream:
         chunks = list(stream)
     assert "".join(chunk.choices[0].text for chunk in chunks) == text_of(engine, "Once upon a time", max_new_tokens=60)
     assert len(chunks) > 20
@@ -102,7 +104,12 @@ def test_stop_strings_end_an_answer_and_its_tokens(server: Running, engine: Engi
     full = text_of(engine, "Once upon a time", max_new_tokens=40)
     stop = full.split()[3]
     answer = server.client.completions.create(
-        model="tiny", prompt="Once upon a time", max_tokens=40, stop=[stop], logprobs=0, extra_body={"return_token_ids": True}
+        model="tiny",
+        prompt="Once upon a time",
+        max_tokens=40,
+        stop=[stop],
+        logprobs=0,
+        extra_body={"return_token_ids": True},
     )
     (choice,) = answer.choices
     assert (choice.text, choice.finish_reason) == (full.partition(stop)[0], "stop")
@@ -126,7 +133,9 @@ def test_chat_logprobs_are_those_of_the_logits(server: Running, engine: Engine, 
     got: Any = server.client.chat.completions.create(
         model="tiny", messages=messages, logprobs=True, top_logprobs=3, stream=stream
     )
-    found = [choice.logprobs.content for part in (got if stream else [got]) for choice in part.choices if choice.logprobs]
+    found = [
+        choice.logprobs.content for part in (got if stream else [got]) for choice in part.choices if choice.logprobs
+    ]
     tokens = [token for content in found for token in content]
     prompt = engine.tokenizer.chat_ids(messages)
     new = engine.generate([prompt])[0]
@@ -142,9 +151,7 @@ def test_chat_logprobs_are_those_of_the_logits(server: Running, engine: Engine, 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_completion_logprobs_have_tokens_and_offsets(server: Running, stream: bool) -> None:
-    got: Any = server.client.completions.create(
-        model="tiny", prompt="One day", max_tokens=6, logprobs=2, stream=stream
-    )
+    got: Any = server.client.completions.create(model="tiny", prompt="One day", max_tokens=6, logprobs=2, stream=stream)
     choices = [choice for part in (got if stream else [got]) for choice in part.choices]
     text = "".join(choice.text for choice in choices)
     found = [choice.logprobs for choice in choices if choice.logprobs]

@@ -47,7 +47,7 @@ def check_error(answer: httpx.Response, status: int) -> Any:
         (TEXT, {"prompt": "a", "max_tokens": True}, "max_tokens"),
         (TEXT, {"prompt": "a", "temperature": -1}, "temperature"),
         (TEXT, {"prompt": "a", "top_p": 1.5}, "top_p"),
-        (TEXT, {"prompt": "a", "stop": ""}, "stop"),
+        (TEXT, {"prompt": "a", "stop": ["b", ""]}, "stop"),
         (TEXT, {"prompt": "a", "n": 0}, "n"),
         (TEXT, {"prompt": "a", "n": 100}, "n"),
         (TEXT, {"prompt": "a", "logprobs": 21}, "logprobs"),

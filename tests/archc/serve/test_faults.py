@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ from archc.serve.options import ServeOptions
 from tests.archc.serve.conftest import QUEUE, SLOTS, Running
 
 TEXT = "/v1/completions"
-LONG = {"prompt": [1, 2, 3], "max_tokens": 500, "ignore_eos": True, "temperature": 0}
+LONG = {"prompt": [1, 2, 3], "max_tokens": 200, "ignore_eos": True, "temperature": 0}
 
 
 def raw_request(body: dict[str, Any]) -> bytes:
@@ -85,7 +86,7 @@ def test_plans_that_are_replaced_or_overwritten(qwen: Path, tmp_path: Path, serv
     with serving([str(plan)]) as server:
         other.write_bytes(b"not a plan")
         kept = os.open(plan, os.O_RDWR)
-        os.replace(other, plan)
+        other.replace(plan)
         assert server.post(TEXT, ask).json()["choices"][0]["text"] == "122"
         os.utime(kept, (1, 1))
         os.close(kept)
@@ -95,26 +96,45 @@ def test_plans_that_are_replaced_or_overwritten(qwen: Path, tmp_path: Path, serv
         assert str(tmp_path) not in answer.text
 
 
-def test_slow_readers_lose_their_answer_and_delay_nobody() -> None:
+def test_events_past_the_limit_of_a_slow_reader_are_dropped() -> None:
     async def check() -> None:
-        overflows = list[bool]()
-        mailbox = Mailbox()
-        slow = Feed(mailbox, lambda: overflows.append(True), most=5)
-        quick = Feed(mailbox, lambda: overflows.append(False), most=5)
+        overflows = list[str]()
+        slow, quick = feeds = [Feed(mailbox := Mailbox()), Feed(mailbox)]
+        for name, feed in zip(("slow", "quick"), feeds, strict=True):
+            feed.on_overflow(lambda name=name: overflows.append(name), most=5)
 
-        def post() -> None:
-            for token in range(8):
-                slow.listener(0)(Token(token, "a", True))
-                quick.listener(0)(Token(token, "a", True)) if token < 5 else None
+        def post(feed: Feed, count: int) -> None:
+            for token in range(count):
+                feed.listener(0)(Token(token, "a", True))
 
-        thread = threading.Thread(target=post)
-        thread.start()
-        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(post, slow, 8)
+        await asyncio.to_thread(post, quick, 5)
         assert [event.id for _, event in await quick.take() if isinstance(event, Token)] == [0, 1, 2, 3, 4]
-        assert await slow.take() == []
-        assert (slow.is_behind, overflows) == (True, [True])
+        assert overflows == ["slow"]
+        assert len(await slow.take()) == 6
 
     asyncio.run(check())
+
+
+def test_readers_that_stop_lose_their_answer(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Feed.on_overflow, "__defaults__", (20,))
+    sent = list[dict[str, Any]]()
+    bodies = [{"type": "http.request", "body": json.dumps({**LONG, "stream": True}).encode(), "more_body": False}]
+
+    async def receive() -> Any:
+        return bodies.pop() if bodies else await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) > 2:
+            await asyncio.Event().wait()
+
+    scope = {"type": "http", "method": "POST", "path": TEXT, "headers": [], "query_string": b"", "root_path": ""}
+    loop = server.context.mailbox._loop
+    asyncio.run_coroutine_threadsafe(server.app(scope, receive, send), loop).result(60)  # type: ignore[arg-type]
+    server.wait_until_idle()
+    assert len(sent) == 3
+    assert sent[-1]["more_body"]
 
 
 @contextmanager
@@ -147,13 +167,23 @@ def test_sigterm_ends_after_the_requests_that_run(qwen: Path) -> None:
 
 
 def test_a_second_signal_ends_at_once(qwen: Path) -> None:
-    with process(str(qwen)) as (running, url), httpx.Client(base_url=url, timeout=60) as http:
-        with http.stream("POST", TEXT, json={**LONG, "n": 60, "stream": True}) as answer:
-            next(answer.iter_lines())
-            running.send_signal(signal.SIGTERM)
-            wait_for(lambda: httpx.get(f"{url}/health").status_code == 503)
-            running.send_signal(signal.SIGINT)
-            assert running.wait(30) == 130
+    asked = {**LONG, "n": 60, "stream": True}
+    with process(str(qwen)) as (running, url), httpx.stream("POST", f"{url}{TEXT}", json=asked, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        reader = threading.Thread(target=lambda: [None for _ in ended(lines)])
+        reader.start()
+        running.send_signal(signal.SIGTERM)
+        wait_for(lambda: httpx.get(f"{url}/health").status_code == 503)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+        reader.join()
+
+
+def ended(lines: Iterator[str]) -> Iterator[str]:
+    """Yield lines until the connection ends, in whichever way."""
+    with contextlib.suppress(httpx.HTTPError):
+        yield from lines
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
