@@ -25,6 +25,7 @@ _EXTRAS = {
     **dict.fromkeys(("typer", "rich", "yaml", "pydantic"), "cli"),
     **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub", "isal"), "build"),
     "onnxruntime": "cpu",
+    **dict.fromkeys(("starlette", "uvicorn", "prometheus_client"), "serve"),
 }
 
 

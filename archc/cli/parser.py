@@ -10,6 +10,7 @@ from archc.cli.commands.build import build_command
 from archc.cli.commands.check import check_command
 from archc.cli.commands.inspect import inspect_command
 from archc.cli.commands.run import run_command
+from archc.cli.commands.serve import serve_command
 from archc.cli.commands.specs import list_command, schema_command
 from archc.cli.commands.unpack import unpack_command
 from archc.cli.commands.verify import verify_command
@@ -27,6 +28,7 @@ app = typer.Typer(
 for _name, _command in (
     ("build", build_command),
     ("run", run_command),
+    ("serve", serve_command),
     ("verify", verify_command),
     ("inspect", inspect_command),
     ("check", check_command),

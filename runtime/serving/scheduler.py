@@ -142,6 +142,7 @@ class Scheduler:
             self._admit()
             if self._active:
                 self._step()
+                self.statistics.active = len(self._active)
         for job in (*self._active.values(), *waiting):
             job.finish("canceled")
         self._active.clear()
