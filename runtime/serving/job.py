@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from archc.runtime.errors import EngineError
 from archc.runtime.generation.row import FinishReason, Row
 from archc.runtime.generation.sampling import Sampler
+from archc.runtime.generation.speculation import Speculator
 from archc.runtime.state.encoder import EncodedSource
 
 Floats = NDArray[np.float32]
@@ -83,6 +84,7 @@ class Job:
     logprobs: int | None = None
     constraint: Constraint | None = None
     source: Callable[[], EncodedSource] | None = None
+    speculator: Speculator | None = None
     deadline: float | None = None  # of time.monotonic
     keeps_prefix: bool = True
     slot: int | None = None
