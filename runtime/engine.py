@@ -193,8 +193,8 @@ class Engine:
         The keywords are the fields of `SamplingOptions`, an alternative to `options`. An option that is None has the
         plan's default, or with `defaults=False` its neutral value. For an encoder-decoder, `ids` are the source and the
         output continues `decoder_ids`, as in `logits`. `on_token(row, id)` is called for each token as it is chosen,
-        before a stop string removes it; with several beams, at the end.
-        Raises PromptError for ids that do not fit, and for a prompt of the plan's maximum length.
+        before a stop string removes it; with several beams, at the end. Raises PromptError for ids that do not fit, and
+        for a prompt of the plan's maximum length.
         """
         options = merge_options(options, keywords)
         return self._start(ids, options, on_token, decoder_ids, defaults, has_text=bool(options.stop_strings)).run()

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from archc.runtime.errors import CacheFullError, EngineError, QueueFullError
 from archc.runtime.serving.drafts import propose_drafts
-from archc.runtime.serving.job import Failed, Floats, Job
+from archc.runtime.serving.job import Floats, Job
 from archc.runtime.serving.prefixes import Prefixes
 from archc.runtime.serving.slots import Piece, Slots
 
@@ -313,4 +313,4 @@ class Scheduler:
             self._prefixes.forget(job.slot)
             del self._active[job.slot]
             job.slot = None
-        job.listener(Failed(error))
+        job.fail(error)
