@@ -223,12 +223,10 @@ class Engine:
         if chat and defaults and options.stop is None and self.manifest.chat_stop:
             options = replace(options, stop=self.manifest.chat_stop_strings)
         ids = self._encode_prompt(prompt, chat, parse_special)
-        generation = self._start(
-            ids, options, on_token, decoder_ids, defaults, has_text=True, show_special=show_special
-        )
-        if len(generation.ids) != 1:
-            raise PromptError(f"stream: expected one prompt, got {len(generation.ids)}; use generate for several")
-        return TextStream(generation)
+        begun = self._start(ids, options, on_token, decoder_ids, defaults, has_text=True, show_special=show_special)
+        if len(begun.ids) != 1:
+            raise PromptError(f"stream: expected one prompt, got {len(begun.ids)}; use generate for several")
+        return TextStream(begun)
 
     def _encode_prompt(
         self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], chat: bool, parse_special: bool
@@ -292,10 +290,9 @@ class Engine:
         def open_steps() -> Iterator[list[str]]:
             return batch.steps(self.sequences(len(prompts), source=source), on_token)
 
-        consumed = prompts if source is None else as_rows(source, "ids")
         timing: Timing = {
             **self.timing,
-            "prompt_tokens": int((consumed >= 0).sum()),
+            "prompt_tokens": sum(map(len, sources)) if sources is not None else int(lengths.sum()),
             "new_tokens": 0,
             "prefill_s": 0.0,
             "decode_s": 0.0,

@@ -169,7 +169,9 @@ def parse_early_stopping(text: str | None) -> bool | Literal["never"] | None:
 
 def parse_speculate(text: str | None) -> int | Literal["auto", "off"] | None:
     """Return the value of --speculate."""
-    if text is None or text == "auto" or text == "off":
+    if text is None:
+        return None
+    if text == "auto" or text == "off":
         return text
     if not (text.isascii() and text.isdecimal() and len(text) < 4):
         raise UsageError(f"--speculate: expected a number of tokens, off or auto, got {text:.40}")
