@@ -18,6 +18,7 @@ from archc.runtime.errors import EngineError, PromptError
 from archc.runtime.generation.batch import open_row
 from archc.runtime.generation.options import SamplingOptions
 from archc.runtime.generation.settings import Settings, choose_settings, forced_start
+from archc.runtime.generation.speculation import Speculate, Speculation, can_speculate, check_speculation
 from archc.runtime.inputs.prompts import check_ids
 from archc.runtime.serving.job import Constraint, Job, Listener
 from archc.runtime.serving.scheduler import Budget, Scheduler, Statistics
@@ -42,6 +43,7 @@ class ServiceOptions:
     threads: int | None = None
     prepack: Prepack = PREPACK_DEFAULT
     budget: Budget = field(default_factory=Budget)
+    speculate: Speculate = "auto"  # of requests that set none
 
 
 class Service:
@@ -69,6 +71,7 @@ class Service:
         check_state(manifest)
         self.tokenizer: Tokenizer | None = Tokenizer.from_plan(plan)
         self._encoder: EncoderRunner | None = None
+        self.speculation = Speculation() if can_speculate(manifest) else None
         self.engine: Engine | None = None
         if manifest.topology == "encoder":
             # Texts of an encoder have no state: each request is one call.
@@ -102,11 +105,14 @@ class Service:
         """
         if chat and defaults and options.stop is None and self.manifest.chat_stop:
             options = replace(options, stop=self.manifest.chat_stop_strings)
+        if options.speculate is None and self.speculation is not None:
+            options = replace(options, speculate=self.options.speculate)
         settings = choose_settings(self.manifest, options, defaults)
         if settings.num_beams > 1:
             settings = replace(settings, num_beams=1) if options.num_beams is None else settings
         if settings.num_beams > 1:
             raise PromptError("num_beams: beam search is not supported by a service; use archc run, or 1 beam")
+        check_speculation(settings, self.manifest)
         return settings
 
     def job(
@@ -147,6 +153,7 @@ class Service:
             logprobs=logprobs,
             constraint=constraint,
             source=source,
+            speculator=self.speculation.open(settings.speculate) if self.speculation is not None else None,
             deadline=None if timeout is None else time.monotonic() + timeout,
             keeps_prefix=keeps_prefix,
         )

@@ -112,6 +112,14 @@ EarlyStopping = Annotated[
         help="Beam search: end with N finished beams; never: only if no beam can improve.",
     ),
 ]
+Speculation = Annotated[
+    str | None,
+    typer.Option(
+        "--speculate",
+        metavar="N|off|auto",
+        help="Propose N tokens by prompt lookup and verify them in one call; same output. Default: auto, if it pays.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Seed of sampling.")]
 Stop = Annotated[
     list[str] | None,
@@ -157,6 +165,17 @@ def parse_early_stopping(text: str | None) -> bool | Literal["never"] | None:
     if text not in values:
         raise UsageError(f"--early-stopping: expected yes, no or never, got {text:.40}")
     return values[text]
+
+
+def parse_speculate(text: str | None) -> int | Literal["auto", "off"] | None:
+    """Return the value of --speculate."""
+    if text is None:
+        return None
+    if text == "auto" or text == "off":
+        return text
+    if not (text.isascii() and text.isdecimal() and len(text) < 4):
+        raise UsageError(f"--speculate: expected a number of tokens, off or auto, got {text:.40}")
+    return int(text)
 
 
 def _number(text: str, option: str, example: str) -> float:

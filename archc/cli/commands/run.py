@@ -32,6 +32,7 @@ from archc.cli.commands.generation_options import (
     RepetitionPenalty,
     Seed,
     SequenceBias,
+    Speculation,
     Stop,
     StopToken,
     SuppressTokens,
@@ -44,6 +45,7 @@ from archc.cli.commands.generation_options import (
     parse_bias,
     parse_decay,
     parse_early_stopping,
+    parse_speculate,
     set_chat_stop,
     set_length,
 )
@@ -103,6 +105,7 @@ def run_command(
     length_penalty: LengthPenalty = None,
     early_stopping: EarlyStopping = None,
     renormalize_logits: RenormalizeLogits = None,
+    speculate: Speculation = None,
     no_defaults: NoDefaults = False,
     decoder_ids: Annotated[
         str | None,
@@ -149,6 +152,7 @@ def run_command(
         "length_penalty": length_penalty,
         "early_stopping": parse_early_stopping(early_stopping),
         "renormalize_logits": renormalize_logits,
+        "speculate": parse_speculate(speculate),
         "show_special": show_special or None,
         "decoder_ids": parse_ids(decoder_ids, "--decoder-ids") if decoder_ids is not None else None,
         "defaults": False if no_defaults else None,
