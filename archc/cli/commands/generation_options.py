@@ -77,6 +77,18 @@ SequenceBias = Annotated[
     list[str] | None,
     typer.Option("--sequence-bias", metavar="1,2=X", help="Add X to the logit of a sequence's last token. Repeatable."),
 ]
+LogitBias = Annotated[
+    list[str] | None,
+    typer.Option("--logit-bias", metavar="ID=X", help="Add X, from -100 to 100, to a token's logit. Repeatable."),
+]
+PresencePenalty = Annotated[
+    float | None,
+    typer.Option("--presence-penalty", metavar="X", help="Subtract X from the logits of tokens in the output."),
+]
+FrequencyPenalty = Annotated[
+    float | None,
+    typer.Option("--frequency-penalty", metavar="X", help="Subtract X for each time that a token is in the output."),
+]
 SuppressTokens = Annotated[
     list[int] | None, typer.Option("--suppress-tokens", metavar="ID", help="Token that is not generated. Repeatable.")
 ]
@@ -139,6 +151,19 @@ def parse_bias(text: str) -> tuple[list[int], float]:
     """Return the tokens and the bias of `1,2=0.5`."""
     ids, _, value = text.rpartition("=")
     return parse_ids(ids, "--sequence-bias"), _number(value, "--sequence-bias", "1,2=0.5")
+
+
+def parse_logit_bias(texts: list[str] | None) -> dict[int, float]:
+    """Return the biases by token of texts such as `42=-1.5`."""
+    biases: dict[int, float] = {}
+    for text in texts or ():
+        token, _, value = text.partition("=")
+        if not token.strip().isdecimal():
+            raise UsageError(f"--logit-bias: expected 42=-1.5, for example, got {text:.40}")
+        if int(token) in biases:
+            raise UsageError(f"--logit-bias: token {int(token)} occurs twice; remove one")
+        biases[int(token)] = _number(value, "--logit-bias", "42=-1.5")
+    return biases
 
 
 def parse_decay(text: str | None) -> tuple[int, float] | None:

@@ -18,8 +18,10 @@ from archc.cli.commands.generation_options import (
     ExponentialDecayLengthPenalty,
     ForcedBosTokenId,
     ForcedEosTokenId,
+    FrequencyPenalty,
     IgnoreEos,
     LengthPenalty,
+    LogitBias,
     MaxLength,
     MaxNewTokens,
     MinLength,
@@ -28,6 +30,7 @@ from archc.cli.commands.generation_options import (
     NoDefaults,
     NoRepeatNgramSize,
     NumBeams,
+    PresencePenalty,
     RenormalizeLogits,
     RepetitionPenalty,
     Seed,
@@ -44,6 +47,7 @@ from archc.cli.commands.generation_options import (
     parse_bias,
     parse_decay,
     parse_early_stopping,
+    parse_logit_bias,
     set_chat_stop,
     set_length,
 )
@@ -94,6 +98,9 @@ def run_command(
     min_length: MinLength = None,
     bad_words_ids: BadWordsIds = None,
     sequence_bias: SequenceBias = None,
+    logit_bias: LogitBias = None,
+    presence_penalty: PresencePenalty = None,
+    frequency_penalty: FrequencyPenalty = None,
     suppress_tokens: SuppressTokens = None,
     begin_suppress_tokens: BeginSuppressTokens = None,
     forced_bos_token_id: ForcedBosTokenId = None,
@@ -140,6 +147,9 @@ def run_command(
         "min_length": min_length,
         "bad_words_ids": [parse_ids(text, "--bad-words-ids") for text in bad_words_ids or ()],
         "sequence_bias": [parse_bias(text) for text in sequence_bias or ()],
+        "logit_bias": parse_logit_bias(logit_bias),
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
         "suppress_tokens": suppress_tokens,
         "begin_suppress_tokens": begin_suppress_tokens,
         "forced_bos_token_id": forced_bos_token_id,
@@ -153,7 +163,7 @@ def run_command(
         "decoder_ids": parse_ids(decoder_ids, "--decoder-ids") if decoder_ids is not None else None,
         "defaults": False if no_defaults else None,
     }
-    options = {name: value for name, value in options.items() if value is not None and value != []}
+    options = {name: value for name, value in options.items() if value is not None and value not in ([], {})}
     _check_prompt(prompt, ids, chat, special)
     parsed_ids = parse_ids(ids) if ids is not None else None
     text = None if prompt is None else _read_stdin() if prompt == "-" else check_text(prompt, "--prompt")
