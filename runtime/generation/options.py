@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from archc.runtime.errors import PromptError
+from archc.runtime.structure.grammar import Grammar
 
 Words = Sequence[Sequence[int]]
 
@@ -55,6 +56,9 @@ class SamplingOptions:
     logit_bias: Mapping[int, float] | None = None  #: numbers from −100 to 100 that are added to logits, by token
     presence_penalty: float | None = None  #: from −2 to 2; 0 is none
     frequency_penalty: float | None = None  #: from −2 to 2; 0 is none
+    json_schema: str | Mapping[str, Any] | None = None  #: the output is JSON that is valid under this schema
+    regex: str | None = None  #: the output as a whole is a match of this regular expression
+    grammar: str | Grammar | None = None  #: the output is a sentence of this grammar, in Lark's notation
     renormalize_logits: bool | None = None  #: whether scores of a beam are log-probabilities again after the rules
     num_beams: int | None = None  #: ≥ 1; 1 is no beam search
     length_penalty: float | None = None  #: exponent of the length that a beam's score is divided by
@@ -80,6 +84,20 @@ class SamplingOptions:
                 raise PromptError(f"{name}: expected {expected}, got {value}")
         if not _are_texts(self.stop):
             raise PromptError(f"stop: expected a non-empty string, or a list of them, got {self.stop!r}")
+
+        self.structure  # noqa: B018 (raises for an invalid one)
+
+    @property
+    def structure(self) -> Grammar | None:
+        """Return the grammar of the output; raise PromptError for two of them."""
+        names = [name for name in ("json_schema", "regex", "grammar") if getattr(self, name) is not None]
+        if len(names) > 1:
+            raise PromptError(f"{names[0]}: contradicts {names[1]}; remove one")
+        if self.json_schema is not None:
+            return Grammar.from_schema(self.json_schema)
+        if self.regex is not None:
+            return Grammar("regex", self.regex)
+        return Grammar("grammar", self.grammar) if isinstance(self.grammar, str) else self.grammar
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

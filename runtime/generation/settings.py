@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from archc.plan import GenerationDefaults, Manifest
 from archc.runtime.errors import PromptError
 from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.structure.grammar import Grammar
 
 NEW_TOKENS = 16
 
@@ -46,6 +47,7 @@ class Settings:
     logit_bias: tuple[tuple[int, float], ...] = ()
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    grammar: Grammar | None = None
     renormalize_logits: bool = False
     num_beams: int = 1
     length_penalty: float = 1.0
@@ -81,7 +83,12 @@ class Settings:
             ids = values.get(name, ())
             values[name] = tuple(int(token) for token in (ids if hasattr(ids, "__iter__") else (ids,)))
         values["logit_bias"] = tuple((int(token), float(bias)) for token, bias in (options.logit_bias or {}).items())
+        values["grammar"] = options.structure
+        for name in ("json_schema", "regex"):
+            values.pop(name, None)
         settings = cls(**values)
+        if settings.grammar is not None and settings.ignore_eos:
+            raise PromptError(f"{settings.grammar.kind}: contradicts ignore_eos, because it ends with an end token")
         settings._check_ids(vocab_size)
         return settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from archc.runtime.errors import EngineError
 from archc.runtime.generation.row import FinishReason, Row
 from archc.runtime.generation.sampling import Sampler
 from archc.runtime.state.encoder import EncodedSource
+from archc.runtime.structure.constraint import Constraint
 
 Floats = NDArray[np.float32]
 
@@ -57,18 +58,6 @@ class Failed:
 Event: TypeAlias = Token | Finished | Failed
 Listener: TypeAlias = Callable[[Event], None]
 """Called in the computing thread; must return at once."""
-
-
-class Constraint(Protocol):
-    """A rule on the output as a whole, such as a grammar."""
-
-    def apply(self, logits: Floats) -> Floats:
-        """Return the logits, float32 [vocab], with -inf for tokens that must not come next."""
-        ...
-
-    def accept(self, token: int) -> None:
-        """Note a token that was chosen."""
-        ...
 
 
 @dataclass(eq=False)

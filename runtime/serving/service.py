@@ -19,11 +19,13 @@ from archc.runtime.generation.batch import open_row
 from archc.runtime.generation.options import SamplingOptions
 from archc.runtime.generation.settings import Settings, choose_settings, forced_start
 from archc.runtime.inputs.prompts import check_ids
-from archc.runtime.serving.job import Constraint, Job, Listener
+from archc.runtime.serving.job import Job, Listener
 from archc.runtime.serving.scheduler import Budget, Scheduler, Statistics
 from archc.runtime.serving.slots import Slots
 from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncodedSource, EncoderRunner, check_decoder_ids
+from archc.runtime.structure.constraint import Constraint
+from archc.runtime.structure.plan_grammars import PlanGrammars
 from archc.runtime.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -65,6 +67,7 @@ class Service:
         manifest = self.manifest = plan.manifest
         check_state(manifest)
         self.tokenizer: Tokenizer | None = Tokenizer.from_plan(plan)
+        self._grammars = PlanGrammars(manifest, lambda: self.tokenizer)
         self._encoder: EncoderRunner | None = None
         self.engine: Engine | None = None
         if manifest.topology == "encoder":
@@ -118,7 +121,8 @@ class Service:
     ) -> Job:
         """Return a job for `submit` that continues a prompt, or for an encoder-decoder answers a source.
 
-        `row` selects the random stream of `seed`. Raises PromptError for ids that do not fit.
+        `row` selects the random stream of `seed`. A grammar of the settings is compiled here, in the calling thread, if
+        there is no `constraint`. Raises PromptError for ids that do not fit.
         """
         manifest = self.manifest
         if self.scheduler is None:
@@ -139,7 +143,7 @@ class Service:
             listener=listener,
             longest=len(prompt) + opened.budget,
             logprobs=logprobs,
-            constraint=constraint,
+            constraint=constraint or self._grammars.constraint(settings.grammar),
             source=source,
             deadline=None if timeout is None else time.monotonic() + timeout,
             keeps_prefix=keeps_prefix,

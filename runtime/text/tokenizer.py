@@ -69,6 +69,11 @@ class Tokenizer:
         """Return the number of ids of the tokenizer, which may be smaller than that of the model."""
         return self._engine.vocab_size
 
+    @property
+    def definition(self) -> str | None:
+        """Return the content of a tokenizer.json with all added tokens, or None for another kind of tokenizer."""
+        return self._engine.definition if isinstance(self._engine, JsonTokenizer) else None
+
     def encode(self, text: str, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """Return the ids of `text`, with the special tokens of the tokenizer's template if `add_special_tokens`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from archc.plan import Manifest
 
 NEW_TOKENS = 128
+_GRAMMAR_LIMIT = 512 << 10
 _SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
 _BEAMS = ("length_penalty", "early_stopping")
 
@@ -133,6 +135,14 @@ StopToken = Annotated[
     list[int] | None,
     typer.Option("--stop-token", metavar="ID", help="Stop token (not included in the output). Repeatable."),
 ]
+JsonSchema = Annotated[
+    str | None,
+    typer.Option("--json-schema", metavar="FILE|TEXT", help="Output JSON that is valid under a schema."),
+]
+Regex = Annotated[str | None, typer.Option("--regex", metavar="REGEX", help="Output a match of a regular expression.")]
+GrammarFile = Annotated[
+    Path | None, typer.Option("--grammar", metavar="FILE", help="Output a sentence of a grammar in Lark's notation.")
+]
 RenormalizeLogits = Annotated[
     bool | None,
     typer.Option("--renormalize-logits/--keep-logits", help="Beam search: normalize scores after the rules."),
@@ -189,6 +199,29 @@ def _number(text: str, option: str, example: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"{option}: {text[:40]!r} is not a number; expected {example}, for example") from None
+
+
+def read_schema(text: str | None) -> str | None:
+    """Return a JSON schema, given as such or as a file."""
+    if text is None or text.lstrip().startswith("{"):
+        return text
+    return read_grammar(Path(text), "--json-schema")
+
+
+def read_grammar(path: Path | None, option: str = "--grammar") -> str | None:
+    """Return the text of a file; raise UsageError if it is not readable, too large or not UTF-8."""
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            content = file.read(_GRAMMAR_LIMIT + 1)
+        if len(content) > _GRAMMAR_LIMIT:
+            raise UsageError(f"{option}: {path}: larger than {_GRAMMAR_LIMIT >> 10} KiB; simplify it")
+        return content.decode()
+    except OSError as error:
+        raise UsageError(f"{option}: {path}: {error.strerror}; pass a readable file") from None
+    except ValueError:
+        raise UsageError(f"{option}: {path}: not valid UTF-8; save it as UTF-8") from None
 
 
 def check_sampling(manifest: Manifest, options: dict[str, Any]) -> None:
