@@ -114,7 +114,7 @@ def _output_penalty(presence: float, frequency: float, prompt: int) -> Rule:
 def _add(ids: Ints, values: Floats) -> Rule:
     """Return a rule that adds `values`, float32 [n], to the logits of the different tokens `ids`, int64 [n]."""
 
-    def rule(tokens: Ints, logits: Floats) -> None:
+    def rule(_tokens: Ints, logits: Floats) -> None:
         logits[ids] += values
 
     return rule

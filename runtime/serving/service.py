@@ -118,11 +118,13 @@ class Service:
         timeout: float | None = None,
         keeps_prefix: bool = True,
         has_text: bool = True,
+        marks: Sequence[str] = (),
     ) -> Job:
         """Return a job for `submit` that continues a prompt, or for an encoder-decoder answers a source.
 
-        `row` selects the random stream of `seed`. A grammar of the settings is compiled here, in the calling thread, if
-        there is no `constraint`. Raises PromptError for ids that do not fit.
+        `row` selects the random stream of `seed`. The text has the special tokens of `marks`, for an `OutputParser`. A
+        grammar of the settings is compiled here, in the calling thread, if there is no `constraint`. Raises PromptError
+        for ids that do not fit, and for a grammar that is invalid or too large.
         """
         manifest = self.manifest
         if self.scheduler is None:
@@ -132,7 +134,7 @@ class Service:
         if len(prompt) >= limit:
             raise PromptError(f"prompt: expected fewer than {limit} tokens, the plan's maximum, got {len(prompt)}")
         tokenizer = self.tokenizer if has_text else None
-        text = tokenizer.stream([] if source is not None else prompt) if tokenizer is not None else None
+        text = tokenizer.stream([] if source is not None else prompt, marks=marks) if tokenizer is not None else None
         if text is None and settings.stop:
             raise PromptError("stop: stop strings require a tokenizer, which this plan does not have")
         opened = open_row(settings, prompt, limit, manifest.tokens.eos, source_ids, forced, text, row)
@@ -168,13 +170,18 @@ class Service:
         assert self.scheduler is not None
         self.scheduler.submit_all(jobs)
 
-    def encode_prompt(self, prompt: str | Sequence[Mapping[str, Any]], parse_special: bool = False) -> list[int]:
-        """Return the ids of a text, or of chat messages; raise PromptError for a plan without text or a template."""
+    def encode_prompt(
+        self, prompt: str | Sequence[Mapping[str, Any]], parse_special: bool = False, **variables: Any
+    ) -> list[int]:
+        """Return the ids of a text, or of chat messages with further variables of the template, such as `tools`.
+
+        Raises PromptError for a plan without text or a template.
+        """
         if self.tokenizer is None:
             raise PromptError("the plan has no tokenizer; give token ids, or build it with --tokenizer")
         if isinstance(prompt, str):
             return list(self.tokenizer.encode(prompt, parse_special=parse_special))
-        return list(self.tokenizer.chat_ids(prompt))
+        return list(self.tokenizer.chat_ids(prompt, **variables))
 
     def close(self, drain: bool = False, timeout: float | None = None) -> bool:
         """Stop, with `drain` after all requests; return whether nothing computes any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -24,7 +25,7 @@ T = TypeVar("T")
 Kind = Literal["json_schema", "regex", "grammar"]
 
 MAX_CHARACTERS = 128 << 10
-SECONDS = 2.0
+SECONDS = 1.5
 _KEPT = 32  # compiled grammars
 _WORKERS = 4  # threads that compile; one past its time keeps its place until it ends
 # Limits of llguidance: of a grammar (steps of the lexer, symbols) and of one token (steps, Earley items).
@@ -173,6 +174,7 @@ def _one_line(matcher: llguidance.LLMatcher) -> str:
 
 def _in_time(function: Callable[[], T], place: str, seconds: float) -> T:
     """Return the result of a function that releases the interpreter; raise PromptError after that time."""
+    end = time.monotonic() + seconds
     if not _compiling.acquire(timeout=seconds):
         raise PromptError(f"{place}: other grammars are being compiled; repeat the request later")
     future: Future[T] = Future()
@@ -187,6 +189,6 @@ def _in_time(function: Callable[[], T], place: str, seconds: float) -> T:
 
     threading.Thread(target=work, name="archc-grammar", daemon=True).start()
     try:
-        return future.result(seconds)
+        return future.result(max(0.0, end - time.monotonic()))
     except FutureTimeoutError:
         raise PromptError(f"{place}: not compiled within {seconds:g} seconds; simplify it") from None
