@@ -29,7 +29,9 @@ class Calls(Section):
     a name, the separator and the JSON of the arguments.
     """
 
-    sign: str = Field(min_length=1, description="Text of the chat templates with this format.")
+    sign: str = Field(
+        min_length=1, description="Text of the chat templates with this format; other templates have no tool calls."
+    )
     begin: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="Texts that begin a call, or a list of calls."
     )
@@ -88,9 +90,7 @@ class Text(Section):
         default=(), description="Texts that end an answer in a chat with the template `chat`."
     )
 
-    calls: tuple[Calls, ...] = Field(
-        default=(), description="Formats of tool calls: the first whose `sign` is in the chat template counts."
-    )
+    calls: Calls | None = Field(default=None, description="Format of tool calls.")
     reasoning: Reasoning | None = Field(default=None, description="Format of reasoning.")
     around: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="Texts around the parts of an answer, which are no part of its content."

@@ -82,7 +82,7 @@ def chat_format(files: Mapping[str, bytes], text: Text) -> ChatFormat | None:
     template = template or json.dumps(
         _object(files, "tokenizer_config.json").get("chat_template") or "", ensure_ascii=False
     )
-    calls = next((item for item in text.calls if _occurs(item.sign, template)), None)
+    calls = text.calls if text.calls is not None and _occurs(text.calls.sign, template) else None
     reasoning = text.reasoning if text.reasoning is not None and _occurs(text.reasoning.end, template) else None
     if calls is None and reasoning is None:
         return None

@@ -26,7 +26,8 @@ ANSWERS: dict[str, tuple[str, str, str, list[object]]] = {
     "qwen": (
         "qwen3",
         QWEN,
-        f'<think>\nHm < 3.\n</think>\n\nLook: <tool_call>\n{{"name": "weather", "arguments": {WEATHER}}}\n</tool_call>\n'
+        f'<think>\nHm < 3.\n</think>\n\nLook: <tool_call>\n{{"name": "weather", "arguments": {WEATHER}}}\n'
+        "</tool_call>\n"
         '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>',
         ["R:Hm < 3.\n", "C:Look: ", *TWO],
     ),
@@ -36,7 +37,8 @@ ANSWERS: dict[str, tuple[str, str, str, list[object]]] = {
     "mistral": (
         "mistral",
         "[TOOL_CALLS]",
-        f'[TOOL_CALLS][{{"name": "weather", "arguments": {WEATHER}, "id": "a"}}, {{"name": "time", "arguments": {{}}}}]',
+        f'[TOOL_CALLS][{{"name": "weather", "arguments": {WEATHER}, "id": "a"}}, '
+        '{"name": "time", "arguments": {}}]',
         list(TWO),
     ),
     "mistral-args": ("mistral", "[TOOL_CALLS]", f"[TOOL_CALLS]weather[ARGS]{WEATHER}", [CALL]),
@@ -47,7 +49,6 @@ ANSWERS: dict[str, tuple[str, str, str, list[object]]] = {
         f"```json\n{{}}\n```{END}<｜tool▁calls▁end｜>",
         list(TWO),
     ),
-    "deepseek-v3.1": ("deepseek-v3", SEP, f"Now.{BEGIN}weather{SEP}{WEATHER}{END}", ["C:Now.", CALL]),
     "glm4": ("glm4", "<|observation|>", f"weather\n{WEATHER}", [CALL]),
     "glm4-text": ("glm4", "<|observation|>", "weather is good", ["C:weather is good"]),
     "command-r": (
