@@ -80,7 +80,7 @@ def chat_format(files: Mapping[str, bytes], text: Text) -> ChatFormat | None:
     """Return the family's format of tool calls and reasoning, as far as the chat template of the files has it."""
     template = files.get("chat_template.jinja", b"").decode(errors="replace")
     template = template or json.dumps(
-        _object(files, "tokenizer_config.json").get("chat_template") or "", ensure_ascii=False
+        _object(dict(files), "tokenizer_config.json").get("chat_template") or "", ensure_ascii=False
     )
     calls = text.calls if text.calls is not None and _occurs(text.calls.sign, template) else None
     reasoning = text.reasoning if text.reasoning is not None and _occurs(text.reasoning.end, template) else None

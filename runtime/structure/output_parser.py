@@ -151,17 +151,17 @@ class OutputParser:
         if separator and not text.startswith(("{", "[")):
             head, found, arguments = text.partition(separator)
             name = head.split(maxsplit=1)[0].partition("<")[0] if head.split() else ""
-            values = [{self._calls.name: name, self._calls.arguments: _read(arguments)}] if found else []
+            values: list[object] = [{self._calls.name: name, self._calls.arguments: _read(arguments)}] if found else []
         else:
             value = _read(text)
             values = value if isinstance(value, list) else [value]
         calls: list[tuple[str, str]] = []
         for value in values:
-            name = value.get(self._calls.name) if isinstance(value, dict) else None
-            arguments = value.get(self._calls.arguments, {}) if isinstance(value, dict) else None
-            if name not in self._tools or not isinstance(arguments, dict):
+            tool = value.get(self._calls.name) if isinstance(value, dict) else None
+            given = value.get(self._calls.arguments, {}) if isinstance(value, dict) else None
+            if not isinstance(tool, str) or tool not in self._tools or not isinstance(given, dict):
                 return []
-            calls.append((name, json.dumps(arguments, ensure_ascii=False)))
+            calls.append((tool, json.dumps(given, ensure_ascii=False)))
         return calls
 
     def _emit(self, deltas: list[Delta], text: str) -> None:

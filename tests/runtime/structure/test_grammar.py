@@ -19,6 +19,7 @@ from archc.runtime.structure import grammar as module
 from archc.runtime.structure.grammar import Grammar, GrammarCompiler
 
 TINY = Path(__file__).parents[3] / "examples" / "tiny-qwen2"
+END = 1020  # <|endoftext|>
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def compiler() -> GrammarCompiler:
     definition = (TINY / "tokenizer.json").read_text("utf-8")
-    return GrammarCompiler(definition, 1034, [0])
+    return GrammarCompiler(definition, 1034, [END])
 
 
 def schema_of(random: np.random.Generator, depth: int = 0) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def test_schemas_that_explode_are_refused_in_time(
 def walk(compiler: GrammarCompiler, grammar: Grammar) -> list[int]:
     """Return the tokens of a sentence, chosen at random."""
     constraint, random, tokens = compiler.constraint(grammar), np.random.default_rng(0), list[int]()
-    while not tokens or tokens[-1] != 0:
+    while not tokens or tokens[-1] != END:
         tokens.append(int(constraint.apply(random.normal(size=1034).astype(np.float32)).argmax()))
         constraint.accept(tokens[-1])
     return tokens
@@ -133,14 +134,14 @@ def test_a_compilation_past_its_time_is_refused(compiler: GrammarCompiler, monke
 def test_end_tokens_come_only_at_the_end(compiler: GrammarCompiler) -> None:
     constraint = compiler.constraint(Grammar("regex", "a{2}"))
     logits = np.zeros(1034, np.float32)
-    logits[0] = 9
+    logits[END] = 9
     seen = []
-    while not np.isfinite(constraint.apply(logits)[0]):
+    while not np.isfinite(constraint.apply(logits)[END]):
         token = int(constraint.apply(logits).argmax())
         seen.append(token)
         constraint.accept(token)
     assert seen
-    assert np.flatnonzero(np.isfinite(constraint.apply(logits))).tolist() == [0]
+    assert np.flatnonzero(np.isfinite(constraint.apply(logits))).tolist() == [END]
     with pytest.raises(PromptError, match="regex: "):
         constraint.accept(5)
 

@@ -16,6 +16,7 @@ from archc.runtime.structure.output_parser import OutputParser, ToolCall
 from archc.runtime.structure.tools import Tool, constraint_for, parse_tools
 
 FILE = Path(__file__).parents[3] / "examples" / "tiny-qwen2" / "tokenizer.json"
+END = 1020  # <|endoftext|>
 CITY = {"type": "object", "properties": {"city": {"enum": ["Öl", "Ulm"]}}, "required": ["city"]}
 CITY["additionalProperties"] = False
 TOOLS = [
@@ -23,7 +24,7 @@ TOOLS = [
     {"type": "function", "function": {"name": "time"}},
 ]
 HERMES = ChatFormat(calls=Calls(begin=("<tool_call>",), end="</tool_call>"))
-SPECIAL = ChatFormat(calls=Calls(begin=("<|im_start|>",), separator="[ARGS]"))
+SPECIAL = ChatFormat(calls=Calls(begin=("<|user|>",), separator="[ARGS]"))
 BARE = ChatFormat(calls=Calls(separator="\n", bare=True))
 LLAMA = ChatFormat(calls=Calls(begin=("<|python_tag|>",), arguments="parameters", bare=True))
 
@@ -69,11 +70,11 @@ def test_a_call_that_is_demanded_is_parsed(
     special = {item.content: number for number, item in tokenizer.get_added_tokens_decoder().items() if item.special}
     grammar = constraint_for(None, choice, parse_tools(TOOLS), chat_format, special)
     assert grammar is not None
-    compiler = GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), [0])
+    compiler = GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), [END])
     random = np.random.default_rng(3)
     for _ in range(5):
         constraint, tokens = compiler.constraint(grammar), list[int]()
-        while not tokens or tokens[-1] != 0:
+        while not tokens or tokens[-1] != END:
             scores = random.normal(size=tokenizer.get_vocab_size()).astype(np.float32)
             tokens.append(int(constraint.apply(scores).argmax()))
             constraint.accept(tokens[-1])
