@@ -20,11 +20,13 @@ from archc.runtime.generation.options import SamplingOptions
 from archc.runtime.generation.settings import Settings, choose_settings, forced_start
 from archc.runtime.generation.speculation import Speculate, Speculation, can_speculate, check_speculation
 from archc.runtime.inputs.prompts import check_ids
-from archc.runtime.serving.job import Constraint, Job, Listener
+from archc.runtime.serving.job import Job, Listener
 from archc.runtime.serving.scheduler import Budget, Scheduler, Statistics
 from archc.runtime.serving.slots import Slots
 from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncodedSource, EncoderRunner, check_decoder_ids
+from archc.runtime.structure.constraint import Constraint
+from archc.runtime.structure.plan_grammars import PlanGrammars
 from archc.runtime.text.tokenizer import Tokenizer
 
 
@@ -70,6 +72,7 @@ class Service:
         manifest = self.manifest = plan.manifest
         check_state(manifest)
         self.tokenizer: Tokenizer | None = Tokenizer.from_plan(plan)
+        self._grammars = PlanGrammars(manifest, lambda: self.tokenizer)
         self._encoder: EncoderRunner | None = None
         self.speculation = Speculation() if can_speculate(manifest) else None
         self.engine: Engine | None = None
@@ -127,10 +130,13 @@ class Service:
         timeout: float | None = None,
         keeps_prefix: bool = True,
         has_text: bool = True,
+        marks: Sequence[str] = (),
     ) -> Job:
         """Return a job for `submit` that continues a prompt, or for an encoder-decoder answers a source.
 
-        `row` selects the random stream of `seed`. Raises PromptError for ids that do not fit.
+        `row` selects the random stream of `seed`. The text has the special tokens of `marks`, for an `OutputParser`. A
+        grammar of the settings is compiled here, in the calling thread, if there is no `constraint`. Raises PromptError
+        for ids that do not fit, and for a grammar that is invalid or too large.
         """
         manifest = self.manifest
         if self.scheduler is None:
@@ -140,7 +146,7 @@ class Service:
         if len(prompt) >= limit:
             raise PromptError(f"prompt: expected fewer than {limit} tokens, the plan's maximum, got {len(prompt)}")
         tokenizer = self.tokenizer if has_text else None
-        text = tokenizer.stream([] if source is not None else prompt) if tokenizer is not None else None
+        text = tokenizer.stream([] if source is not None else prompt, marks=marks) if tokenizer is not None else None
         if text is None and settings.stop:
             raise PromptError("stop: stop strings require a tokenizer, which this plan does not have")
         opened = open_row(settings, prompt, limit, manifest.tokens.eos, source_ids, forced, text, row)
@@ -151,7 +157,7 @@ class Service:
             listener=listener,
             longest=len(prompt) + opened.budget,
             logprobs=logprobs,
-            constraint=constraint,
+            constraint=constraint or self._grammars.constraint(settings.grammar),
             source=source,
             speculator=self.speculation.open(settings.speculate) if self.speculation is not None else None,
             deadline=None if timeout is None else time.monotonic() + timeout,
@@ -177,13 +183,18 @@ class Service:
         assert self.scheduler is not None
         self.scheduler.submit_all(jobs)
 
-    def encode_prompt(self, prompt: str | Sequence[Mapping[str, Any]], parse_special: bool = False) -> list[int]:
-        """Return the ids of a text, or of chat messages; raise PromptError for a plan without text or a template."""
+    def encode_prompt(
+        self, prompt: str | Sequence[Mapping[str, Any]], parse_special: bool = False, **variables: Any
+    ) -> list[int]:
+        """Return the ids of a text, or of chat messages with further variables of the template, such as `tools`.
+
+        Raises PromptError for a plan without text or a template.
+        """
         if self.tokenizer is None:
             raise PromptError("the plan has no tokenizer; give token ids, or build it with --tokenizer")
         if isinstance(prompt, str):
             return list(self.tokenizer.encode(prompt, parse_special=parse_special))
-        return list(self.tokenizer.chat_ids(prompt))
+        return list(self.tokenizer.chat_ids(prompt, **variables))
 
     def close(self, drain: bool = False, timeout: float | None = None) -> bool:
         """Stop, with `drain` after all requests; return whether nothing computes any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from archc.plan import Manifest
 
 NEW_TOKENS = 128
+_GRAMMAR_LIMIT = 512 << 10
 _SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
 _BEAMS = ("length_penalty", "early_stopping")
 
@@ -77,6 +79,18 @@ SequenceBias = Annotated[
     list[str] | None,
     typer.Option("--sequence-bias", metavar="1,2=X", help="Add X to the logit of a sequence's last token. Repeatable."),
 ]
+LogitBias = Annotated[
+    list[str] | None,
+    typer.Option("--logit-bias", metavar="ID=X", help="Add X, from -100 to 100, to a token's logit. Repeatable."),
+]
+PresencePenalty = Annotated[
+    float | None,
+    typer.Option("--presence-penalty", metavar="X", help="Subtract X from the logits of tokens in the output."),
+]
+FrequencyPenalty = Annotated[
+    float | None,
+    typer.Option("--frequency-penalty", metavar="X", help="Subtract X for each time that a token is in the output."),
+]
 SuppressTokens = Annotated[
     list[int] | None, typer.Option("--suppress-tokens", metavar="ID", help="Token that is not generated. Repeatable.")
 ]
@@ -129,6 +143,14 @@ StopToken = Annotated[
     list[int] | None,
     typer.Option("--stop-token", metavar="ID", help="Stop token (not included in the output). Repeatable."),
 ]
+JsonSchema = Annotated[
+    str | None,
+    typer.Option("--json-schema", metavar="FILE|TEXT", help="Output JSON that is valid under a schema."),
+]
+Regex = Annotated[str | None, typer.Option("--regex", metavar="REGEX", help="Output a match of a regular expression.")]
+GrammarFile = Annotated[
+    Path | None, typer.Option("--grammar", metavar="FILE", help="Output a sentence of a grammar in Lark's notation.")
+]
 RenormalizeLogits = Annotated[
     bool | None,
     typer.Option("--renormalize-logits/--keep-logits", help="Beam search: normalize scores after the rules."),
@@ -147,6 +169,19 @@ def parse_bias(text: str) -> tuple[list[int], float]:
     """Return the tokens and the bias of `1,2=0.5`."""
     ids, _, value = text.rpartition("=")
     return parse_ids(ids, "--sequence-bias"), _number(value, "--sequence-bias", "1,2=0.5")
+
+
+def parse_logit_bias(texts: list[str] | None) -> dict[int, float]:
+    """Return the biases by token of texts such as `42=-1.5`."""
+    biases: dict[int, float] = {}
+    for text in texts or ():
+        token, _, value = text.partition("=")
+        if not token.strip().isdecimal():
+            raise UsageError(f"--logit-bias: expected 42=-1.5, for example, got {text:.40}")
+        if int(token) in biases:
+            raise UsageError(f"--logit-bias: token {int(token)} occurs twice; remove one")
+        biases[int(token)] = _number(value, "--logit-bias", "42=-1.5")
+    return biases
 
 
 def parse_decay(text: str | None) -> tuple[int, float] | None:
@@ -183,6 +218,29 @@ def _number(text: str, option: str, example: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"{option}: {text[:40]!r} is not a number; expected {example}, for example") from None
+
+
+def read_schema(text: str | None) -> str | None:
+    """Return a JSON schema, given as such or as a file."""
+    if text is None or text.lstrip().startswith("{"):
+        return text
+    return read_grammar(Path(text), "--json-schema")
+
+
+def read_grammar(path: Path | None, option: str = "--grammar") -> str | None:
+    """Return the text of a file; raise UsageError if it is not readable, too large or not UTF-8."""
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            content = file.read(_GRAMMAR_LIMIT + 1)
+        if len(content) > _GRAMMAR_LIMIT:
+            raise UsageError(f"{option}: {path}: larger than {_GRAMMAR_LIMIT >> 10} KiB; simplify it")
+        return content.decode()
+    except OSError as error:
+        raise UsageError(f"{option}: {path}: {error.strerror}; pass a readable file") from None
+    except ValueError:
+        raise UsageError(f"{option}: {path}: not valid UTF-8; save it as UTF-8") from None
 
 
 def check_sampling(manifest: Manifest, options: dict[str, Any]) -> None:
