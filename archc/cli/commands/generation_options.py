@@ -1,12 +1,15 @@
-"""The generation options of `archc run`: their flags, the parsing of their values, and the rules between them."""
+"""The generation options of `run` and `chat`: their flags, the parsing of their values, and the rules between them."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from archc.cli.commands.options import parse_ids
+from archc.cli.commands.options import check_text, parse_ids
 from archc.cli.console import UsageError
 
 if TYPE_CHECKING:
@@ -127,6 +130,76 @@ RenormalizeLogits = Annotated[
 ]
 IgnoreEos = Annotated[bool, typer.Option("--ignore-eos", help="Do not stop at end-of-sequence tokens.")]
 NoDefaults = Annotated[bool, typer.Option("--no-defaults", help="Use none of the plan's generation settings.")]
+
+
+def _flags(
+    max_new_tokens: MaxNewTokens = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    stop_token_ids: StopToken = None,
+    ignore_eos: IgnoreEos = False,
+    typical_p: TypicalP = None,
+    epsilon_cutoff: EpsilonCutoff = None,
+    eta_cutoff: EtaCutoff = None,
+    encoder_repetition_penalty: EncoderRepetitionPenalty = None,
+    no_repeat_ngram_size: NoRepeatNgramSize = None,
+    encoder_no_repeat_ngram_size: EncoderNoRepeatNgramSize = None,
+    min_new_tokens: MinNewTokens = None,
+    max_length: MaxLength = None,
+    min_length: MinLength = None,
+    bad_words_ids: BadWordsIds = None,
+    sequence_bias: SequenceBias = None,
+    suppress_tokens: SuppressTokens = None,
+    begin_suppress_tokens: BeginSuppressTokens = None,
+    forced_bos_token_id: ForcedBosTokenId = None,
+    forced_eos_token_id: ForcedEosTokenId = None,
+    exponential_decay_length_penalty: ExponentialDecayLengthPenalty = None,
+    num_beams: NumBeams = None,
+    length_penalty: LengthPenalty = None,
+    early_stopping: EarlyStopping = None,
+    renormalize_logits: RenormalizeLogits = None,
+    no_defaults: NoDefaults = False,
+) -> None:
+    """Declare the flags of generation, whose names are those of SamplingOptions."""
+
+
+def with_generation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the flags of generation besides its own; it gets their values as the dict `options`.
+
+    Values are parsed, and options that are not given are absent.
+    """
+    flags = inspect.signature(_flags, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True)
+    parameters = [parameter for parameter in own.parameters.values() if parameter.name != "options"]
+
+    @functools.wraps(command)
+    def called(**values: Any) -> None:
+        given = {name: values.pop(name) for name in flags}
+        command(**values, options=_collect(given))
+
+    called.__signature__ = own.replace(parameters=[*parameters, *flags.values()])  # type: ignore[attr-defined]
+    called.__annotations__ = {item.name: item.annotation for item in (*parameters, *flags.values())}
+    return called
+
+
+def _collect(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are given, with parsed values."""
+    options = {name: value for name, value in given.items() if name not in ("no_defaults", "ignore_eos")}
+    options |= {
+        "stop": [check_text(text, "--stop") for text in given["stop"] or ()],
+        "ignore_eos": given["ignore_eos"] or None,
+        "bad_words_ids": [parse_ids(text, "--bad-words-ids") for text in given["bad_words_ids"] or ()],
+        "sequence_bias": [parse_bias(text) for text in given["sequence_bias"] or ()],
+        "exponential_decay_length_penalty": parse_decay(given["exponential_decay_length_penalty"]),
+        "early_stopping": parse_early_stopping(given["early_stopping"]),
+        "defaults": False if given["no_defaults"] else None,
+    }
+    return {name: value for name, value in options.items() if value is not None and value != []}
 
 
 def option_name(name: str) -> str:
