@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from archc.cli.commands.build import build_command
+from archc.cli.commands.chat import chat_command
 from archc.cli.commands.check import check_command
 from archc.cli.commands.inspect import inspect_command
 from archc.cli.commands.run import run_command
@@ -27,6 +28,7 @@ app = typer.Typer(
 for _name, _command in (
     ("build", build_command),
     ("run", run_command),
+    ("chat", chat_command),
     ("verify", verify_command),
     ("inspect", inspect_command),
     ("check", check_command),

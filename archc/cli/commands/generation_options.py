@@ -208,6 +208,61 @@ def option_name(name: str) -> str:
     return "--" + names.get(name, name.replace("_", "-"))
 
 
+def parse_option(word: str, text: str) -> tuple[str, Any]:
+    """Return the keyword of an option and the value of its text, None for the default: `top-k 3` is top_k, 3.
+
+    Raises UsageError for an unknown option or a value of another kind.
+    """
+    name = word.lstrip("-").replace("-", "_")
+    name = {"stop_token": "stop_token_ids"}.get(name, name)
+    parsers = _parsers()
+    if name not in parsers:
+        names = ", ".join(option_name(known)[2:] for known in parsers)
+        raise UsageError(f"{word[:40]!r} is not an option; expected one of {names}")
+    return name, parsers[name](text) if text else None
+
+
+def _parsers() -> dict[str, Callable[[str], Any]]:
+    """Return a parser for each option of generation by keyword, from the type of its flag."""
+    special: dict[str, Callable[[str], Any]] = {
+        "bad_words_ids": lambda text: [parse_ids(text, "bad-words-ids")],
+        "sequence_bias": lambda text: [parse_bias(text)],
+        "exponential_decay_length_penalty": parse_decay,
+        "stop": lambda text: [text],
+        "stop_token_ids": lambda text: parse_ids(text, "stop-token"),
+    }
+    parsers = dict[str, Callable[[str], Any]]()
+    for name, parameter in inspect.signature(_flags, eval_str=True).parameters.items():
+        if name in ("no_defaults", "num_beams", "length_penalty", "early_stopping", "renormalize_logits"):
+            continue
+        kind, place = str(parameter.annotation.__origin__), option_name(name)[2:]
+        if name in special:
+            parsers[name] = special[name]
+        elif "list[int]" in kind:
+            parsers[name] = functools.partial(parse_ids, option=place)
+        elif "bool" in kind:
+            parsers[name] = functools.partial(_boolean, option=place)
+        elif "float" in kind:
+            parsers[name] = functools.partial(_number, option=place, example="0.5")
+        else:
+            parsers[name] = functools.partial(_integer, option=place)
+    return parsers
+
+
+def _boolean(text: str, option: str) -> bool:
+    values = {"yes": True, "true": True, "no": False, "false": False}
+    if text.lower() not in values:
+        raise UsageError(f"{option}: expected yes or no, got {text:.40}")
+    return values[text.lower()]
+
+
+def _integer(text: str, option: str) -> int:
+    try:
+        return int(text[:20])
+    except ValueError:
+        raise UsageError(f"{option}: {text[:40]!r} is not an integer; expected 20, for example") from None
+
+
 def parse_bias(text: str) -> tuple[list[int], float]:
     """Return the tokens and the bias of `1,2=0.5`."""
     ids, _, value = text.rpartition("=")
