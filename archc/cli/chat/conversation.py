@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +57,7 @@ def read_conversation(path: Path) -> Conversation:
     try:
         if not path.is_file():
             raise UsageError(f"{path}: no such file; /save FILE writes one")
-        if os.path.getsize(path) > _LIMIT:
+        if path.stat().st_size > _LIMIT:
             raise UsageError(f"{path}: larger than {_LIMIT >> 20} MiB, the maximum of a conversation; shorten it")
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

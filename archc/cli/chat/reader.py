@@ -17,8 +17,8 @@ _LIMIT = 64 << 20
 
 def history_path() -> Path:
     """Return the file of earlier messages, in the user's folder for state."""
-    state = os.environ.get("XDG_STATE_HOME") or ""
-    folder = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    folder = state if state.is_absolute() else Path.home() / ".local" / "state"
     return folder / "archc" / "chat_history"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from archc.cli.commands.generation_options import (
     with_generation_options,
 )
 from archc.cli.commands.options import Json, Plan, Threads, check_text, parse_ids
+from archc.cli.commands.run_batch import SLOTS, run_batch
 from archc.cli.console import UsageError, note, write_json, write_text
 from archc.runtime.errors import EngineError
 
@@ -51,6 +53,18 @@ def run_command(
         str | None,
         typer.Option("--decoder-ids", metavar="1,2,3", help="Decoder prompt for encoder-decoder models."),
     ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option("--batch", metavar="FILE", help="Requests, one JSON object a line; results are JSON lines too."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="Results of --batch; ids that it has are skipped."),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", min=1, metavar="N", help=f"Requests of --batch at a time. Default: {SLOTS}."),
+    ] = None,
     threads: Threads = None,
     as_json: Json = False,
     *,
@@ -63,6 +77,24 @@ def run_command(
     summary of its outputs. --json prints prompt_ids, output_ids, text (null without a tokenizer), finish and timing;
     for an encoder also hidden_states, logits and pooled, as far as the plan has them.
     """
+    others = {
+        "a prompt": text is not None or prompt is not None,
+        "--ids": ids is not None,
+        "--chat": chat,
+        "--special": special,
+        "--show-special": show_special,
+        "--decoder-ids": decoder_ids is not None,
+        "--json": as_json,
+    }
+    if batch is not None:
+        for name, is_given in others.items():
+            if is_given:
+                raise UsageError(f"{name} has no effect with --batch, whose lines are the requests; remove it")
+        run_batch(plan, batch, out, slots, threads, options)
+        return
+    for name, value in (("-o", out), ("--slots", slots)):
+        if value is not None:
+            raise UsageError(f"{name} has no effect without --batch; remove it")
     if show_special:
         options["show_special"] = True
     if decoder_ids is not None:
