@@ -41,7 +41,12 @@ def test_answers_are_those_of_each_alone(archc: Archc, qwen: Path, tmp_path: Pat
     prompts = ["Once upon a time", "The little fox", "12+30=", "Lily went to the", "One day"]
     lines = [
         *({"custom_id": text, "prompt": text} for text in prompts),
-        {"custom_id": "chat", "url": "/v1/chat/completions", "body": {"model": "m", "messages": [CHAT], "n": 1}},
+        {
+            "custom_id": "chat",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "m", "messages": [CHAT], "n": 1},
+        },
         {
             "custom_id": "ids",
             "method": "POST",
@@ -152,22 +157,23 @@ def test_results_go_to_stdout_without_a_file(archc: Archc, small: Path, tmp_path
     assert record["custom_id"] == "line-1"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["x", "--batch", "IN"], "a prompt has no effect with --batch"),
-        (["--batch", "IN", "--chat"], "--chat has no effect with --batch"),
-        (["--ids", "1", "-o", "x"], "-o has no effect without --batch"),
-        (["--ids", "1", "--slots", "2"], "--slots has no effect without --batch"),
-        (["--batch", "IN", "-o", "IN"], "is the file of requests too"),
-        (["--batch", "/nowhere/x"], "--batch: /nowhere/x: No such file"),
-        (["--batch", "IN", "-o", "/nowhere/x"], "/nowhere/x: No such file"),
-        (["--batch", "IN", "-o", "OTHER"], "not a result of a batch"),
-        (["--batch", "IN", "--num-beams", "2"], "--num-beams is not supported with --batch"),
-        (["--batch", "IN", "--top-k", "2"], "--top-k has no effect on greedy decoding"),
-    ],
-)
-def test_bad_arguments(archc: Archc, small: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+BAD_ARGUMENTS: dict[str, tuple[list[str], str]] = {
+    "prompt": (["x", "--batch", "IN"], "a prompt has no effect with --batch"),
+    "chat": (["--batch", "IN", "--chat"], "--chat has no effect with --batch"),
+    "out-alone": (["--ids", "1", "-o", "x"], "-o has no effect without --batch"),
+    "slots-alone": (["--ids", "1", "--slots", "2"], "--slots has no effect without --batch"),
+    "same-file": (["--batch", "IN", "-o", "IN"], "is the file of requests too"),
+    "no-input": (["--batch", "/nowhere/x"], "--batch: /nowhere/x: No such file"),
+    "no-folder": (["--batch", "IN", "-o", "/nowhere/x"], "/nowhere/x: No such file"),
+    "foreign-output": (["--batch", "IN", "-o", "OTHER"], "not a result of a batch"),
+    "beams": (["--batch", "IN", "--num-beams", "2"], "--num-beams is not supported with --batch"),
+    "greedy": (["--batch", "IN", "--top-k", "2"], "--top-k has no effect on greedy decoding"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARGUMENTS)
+def test_bad_arguments(archc: Archc, small: Path, tmp_path: Path, case: str) -> None:
+    arguments, message = BAD_ARGUMENTS[case]
     other = write(tmp_path / "other", "Important.")
     names = {"IN": str(write(tmp_path / "in", {"prompt": [1]})), "OTHER": str(other)}
     result = archc("run", small, *(names.get(word, word) for word in arguments))

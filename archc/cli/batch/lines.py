@@ -45,9 +45,8 @@ def read_lines(path: Path) -> Iterator[Line]:
                 continue
             line = _parse(data, number)
             if line.id in places:
-                yield Line(
-                    f"line-{number}", error=f"line {number}: custom_id is that of line {places[line.id]}; use another"
-                )
+                message = f"line {number}: custom_id is that of line {places[line.id]}; use another"
+                yield Line(f"line-{number}", error=message)
                 continue
             places[line.id] = number
             yield line

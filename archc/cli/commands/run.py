@@ -63,7 +63,7 @@ def run_command(
     ] = None,
     slots: Annotated[
         int | None,
-        typer.Option("--slots", min=1, metavar="N", help=f"Requests of --batch at a time. Default: {SLOTS}."),
+        typer.Option("--slots", min=1, metavar="N", help=f"Requests at a time with --batch. Default: {SLOTS}"),
     ] = None,
     threads: Threads = None,
     as_json: Json = False,
