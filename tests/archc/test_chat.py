@@ -23,7 +23,7 @@ from prompt_toolkit.output import DummyOutput
 from archc.cli.chat.answers import answer
 from archc.cli.chat.reader import editor_reader, history_path
 from archc.cli.chat.session import HELP, Session
-from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.generation.settings import Settings
 from archc.runtime.serving.service import Service, ServiceOptions
 from tests.archc.conftest import Archc, Result
 
@@ -144,12 +144,12 @@ def test_an_interrupt_ends_the_answer_alone(service: Service) -> None:
         if len(texts) == 3:
             raise KeyboardInterrupt
 
-    options = SamplingOptions(ignore_eos=True, max_new_tokens=400)
+    settings = Settings(ignore_eos=True, max_new_tokens=400)
     ids = service.encode_prompt([{"role": "user", "content": "Once"}])
-    first = answer(service, ids, options, True, write)
+    first = answer(service, ids, settings, write)
     assert first.is_interrupted
     assert 3 <= first.new_tokens < 400
-    assert answer(service, ids, SamplingOptions(max_new_tokens=2), True, texts.append).new_tokens == 2
+    assert answer(service, ids, Settings(max_new_tokens=2), texts.append).new_tokens == 2
 
 
 def test_a_failed_message_is_forgotten(service: Service) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.generation.settings import Settings
 from archc.runtime.serving.job import Event, Failed, Finished, Token
 from archc.runtime.serving.service import Service
 
@@ -16,10 +16,15 @@ class Answer:
     """An answer: its text, its tokens, those of the prompt, and those of them that were not computed again."""
 
     text: str
-    new_tokens: int
+    ids: tuple[int, ...]
     prompt_tokens: int
     cached_tokens: int
     reason: str
+
+    @property
+    def new_tokens(self) -> int:
+        """Return the number of its tokens."""
+        return len(self.ids)
 
     @property
     def is_interrupted(self) -> bool:
@@ -27,12 +32,10 @@ class Answer:
         return self.reason == "canceled"
 
 
-def answer(
-    service: Service, ids: Sequence[int], options: SamplingOptions, defaults: bool, write: Callable[[str], None]
-) -> Answer:
-    """Generate the answer to a chat's prompt, and write its text as it comes. Raises EngineError."""
+def answer(service: Service, ids: Sequence[int], settings: Settings, write: Callable[[str], None]) -> Answer:
+    """Generate the answer to a prompt, and write its text as it comes. Raises EngineError."""
     events = SimpleQueue[Event]()
-    job = service.job(ids, service.settings(options, defaults, chat=True), events.put)
+    job = service.job(ids, settings, events.put)
     service.submit([job])
     texts = list[str]()
     while True:
@@ -47,4 +50,4 @@ def answer(
         if isinstance(event, Failed):
             raise event.error
         if isinstance(event, Finished):
-            return Answer("".join(texts), len(event.ids), event.prompt_tokens, event.cached_tokens, event.reason)
+            return Answer("".join(texts), event.ids, event.prompt_tokens, event.cached_tokens, event.reason)

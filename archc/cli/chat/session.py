@@ -107,7 +107,8 @@ class Session:
             check_sampling(self.service.manifest, options)
             set_length(self.service.manifest, options)
             defaults = options.pop("defaults", True)
-            found = answer(self.service, prompt, SamplingOptions.from_keywords(options), defaults, write_text)
+            settings = self.service.settings(SamplingOptions.from_keywords(options), defaults, chat=True)
+            found = answer(self.service, prompt, settings, write_text)
         except BaseException:
             self.conversation.turns.pop()
             raise

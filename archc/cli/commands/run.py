@@ -17,6 +17,7 @@ from archc.cli.commands.generation_options import (
 )
 from archc.cli.commands.options import Json, Plan, Threads, check_text, parse_ids
 from archc.cli.commands.run_batch import SLOTS, run_batch
+from archc.cli.commands.run_cached import CachedRun
 from archc.cli.console import UsageError, note, write_json, write_text
 from archc.runtime.errors import EngineError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from archc.runtime import Engine
     from archc.runtime.generation.result import Timing
     from archc.runtime.generation.row import FinishReason
+    from archc.runtime.text.tokenizer import Tokenizer
 
 _STDIN_LIMIT = 64 << 20
 
@@ -65,6 +67,13 @@ def run_command(
         int | None,
         typer.Option("--slots", min=1, metavar="N", help=f"Requests at a time with --batch. Default: {SLOTS}"),
     ] = None,
+    save_cache: Annotated[
+        Path | None, typer.Option("--save-cache", metavar="FILE", help="Write the state of the prompt to a file.")
+    ] = None,
+    load_cache: Annotated[
+        Path | None,
+        typer.Option("--load-cache", metavar="FILE", help="Compute only what follows the tokens of --save-cache."),
+    ] = None,
     threads: Threads = None,
     as_json: Json = False,
     *,
@@ -85,6 +94,8 @@ def run_command(
         "--show-special": show_special,
         "--decoder-ids": decoder_ids is not None,
         "--json": as_json,
+        "--save-cache": save_cache is not None,
+        "--load-cache": load_cache is not None,
     }
     if batch is not None:
         for name, is_given in others.items():
@@ -102,11 +113,22 @@ def run_command(
     message = _choose_prompt(text, prompt, ids, chat, special)
     parsed_ids = parse_ids(ids) if ids is not None else None
 
+    if save_cache is not None or load_cache is not None:
+        for name in ("show_special", "decoder_ids"):
+            if name in options:
+                raise UsageError(f"{option_name(name)} is not supported with a cache; remove it")
+
+        def encode(tokenizer: Tokenizer | None) -> list[int]:
+            return parsed_ids if parsed_ids is not None else _encode(tokenizer, message or "", chat, special)
+
+        CachedRun(plan, encode, save_cache, load_cache, chat, threads, as_json).run(options)
+        return
+
     from archc.runtime.engine import load
 
     # Packing float32 weights pays off only after some 3,000 prompt tokens; decoding is as fast without.
     engine = load(plan, threads, prepack="auto")
-    prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine, message or "", chat, special)
+    prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine.tokenizer, message or "", chat, special)
     if engine.manifest.topology == "encoder":
         _run_encoder(engine, prompt_ids, options, as_json)
         return
@@ -171,8 +193,7 @@ def _read_stdin() -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _encode(engine: Engine, text: str, chat: bool, special: bool) -> list[int]:
-    tokenizer = engine.tokenizer
+def _encode(tokenizer: Tokenizer | None, text: str, chat: bool, special: bool) -> list[int]:
     if tokenizer is None:
         raise UsageError(
             "this plan has no tokenizer, so it cannot read text; pass --ids, or build it from a checkpoint folder with "
