@@ -52,7 +52,7 @@ def write_cache(path: Path, plan: str, cached: CachedPrompt) -> int:
     if path.exists() and not _is_cache(path):
         raise EngineError(f"{path}: exists, and is no cache of a prompt; name another file")
     header = msgspec.json.encode(_Header(1, plan, list(cached.tokens)))
-    parts = [MAGIC, len(header).to_bytes(8, "little"), header]
+    parts: list[bytes | memoryview] = [MAGIC, len(header).to_bytes(8, "little"), header]
     parts += [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in cached.arrays.values()]
     digest, size = hashlib.sha256(), _DIGEST
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -11,15 +11,15 @@ from tests.archc.conftest import Archc, _built, sets
 RWKV = ["hidden_size=64", "attention_hidden_size=64", "intermediate_size=96", "vocab_size=60", "num_hidden_layers=2"]
 WINDOW = [
     *["hidden_size=32", "num_attention_heads=2", "num_key_value_heads=1", "intermediate_size=48", "vocab_size=60"],
-    *["num_hidden_layers=2", "sliding_window=8", "max_position_embeddings=400"],
+    *["num_hidden_layers=2", "sliding_window=8", "max_position_embeddings=700"],
 ]
 T5 = ["d_model=32", "d_kv=16", "num_heads=2", "d_ff=48", "vocab_size=60", "num_layers=2", "num_decoder_layers=2"]
 BUILDS: dict[str, tuple[object, ...]] = {
     "state-of-fixed-size": ("rwkv4", *sets(RWKV)),
-    "sliding-window": ("mistral", *sets(WINDOW), "--max-call", 16),
+    "sliding-window": ("mistral", *sets(WINDOW)),
     "encoder-decoder": ("t5", *sets(T5)),
 }
-LENGTHS = {"state-of-fixed-size": 12, "sliding-window": 40, "encoder-decoder": 12}
+LENGTHS = {"state-of-fixed-size": 12, "sliding-window": 600, "encoder-decoder": 12}
 
 
 @pytest.fixture(scope="session", params=BUILDS)

@@ -49,7 +49,7 @@ def test_mutations_are_errors(file: Path, tmp_path: Path) -> None:
             case _:
                 changed[8:16] = rng.randbytes(8)  # the length of the header
         damaged.write_bytes(changed)
-        with pytest.raises(EngineError, match="damaged; write it again|no cache of a prompt"):
+        with pytest.raises(EngineError, match=r"damaged; write it again|no cache of a prompt"):
             read_cache(damaged, PLAN, layout)
 
 
