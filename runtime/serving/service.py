@@ -33,7 +33,7 @@ from archc.runtime.text.tokenizer import Tokenizer
 T = TypeVar("T")
 
 # Calls of many rows take another form of int4 products, which rounds otherwise: an answer would depend on whether its
-# prompt was computed beside others.
+# prompt was computed next to others.
 _INT4_TOKENS = 192
 
 

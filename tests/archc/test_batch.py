@@ -51,7 +51,7 @@ def test_answers_are_those_of_each_alone(archc: Archc, qwen: Path, tmp_path: Pat
             "custom_id": "ids",
             "method": "POST",
             "url": "/v1/completions",
-            "body": {"prompt": [3, 4, 5], "max_tokens": 3},
+            "body": {"prompt": [3, 4, 5], "max_tokens": 3, "ignore_eos": True},
         },
     ]
     out = tmp_path / "out.jsonl"
@@ -94,7 +94,7 @@ BAD: dict[str, tuple[object, str]] = {
     "image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "expected parts such as"),
     "role": ({"messages": [{"content": "a"}]}, "role not found"),
     "surrogate": ('{"prompt": "\\ud800"}', "lone surrogate"),
-    "long": ({"prompt": "a " * 600}, "expected fewer than 512 tokens"),
+    "long": ({"prompt": "a " * 600}, "expected at most 512 tokens"),
     "beams": ({"prompt": "a", "num_beams": 2}, "beam search is not supported"),
 }
 

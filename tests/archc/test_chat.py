@@ -99,7 +99,7 @@ BAD_LINES = {
     "/set top-p 7": "top_p: expected a number above 0",
     "/set temperature hot": "temperature: 'hot' is not a number",
     "/set ignore-eos maybe": "ignore-eos: expected yes or no",
-    "a " * 600: "expected fewer than 512 tokens",
+    "a " * 600: "expected at most 512 tokens",
 }
 
 
@@ -161,7 +161,7 @@ def test_an_interrupt_ends_the_answer_alone(service: Service, monkeypatch: pytes
     first = answer(service, ids, settings, write)
     assert first.is_interrupted
     assert 3 <= first.new_tokens < 400
-    assert answer(service, ids, Settings(max_new_tokens=2), texts.append).new_tokens == 2
+    assert answer(service, ids, Settings(ignore_eos=True, max_new_tokens=2), texts.append).new_tokens == 2
 
 
 def test_a_failed_message_is_forgotten(service: Service) -> None:
@@ -230,8 +230,11 @@ def test_an_interrupt_at_a_terminal(qwen: Path, tmp_path: Path) -> None:
         wait_for(b"there")
         os.write(ours, b"\x03")
         wait_for(b"the answer ends here")
-        os.write(ours, b"/set max-new-tokens 3\r/set ignore-eos no\r37+85=\r")
+        for line in (b"/reset", b"/set ignore-eos no", b"37+85="):
+            wait_for(b"\x1b[?2004h")
+            os.write(ours, line + b"\r")
         wait_for(b"122")
+        wait_for(b"\x1b[?2004h")
         os.write(ours, b"\x04")
         assert process.wait(60) == 0
     finally:

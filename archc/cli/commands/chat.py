@@ -29,8 +29,8 @@ def chat_command(
 ) -> None:
     """Hold a conversation. /help lists its commands; Ctrl-C stops an answer, Ctrl-D ends.
 
-    The plan must have a chat template. The next turn computes only the tokens that are new. Where stdin is no terminal,
-    each line is a message, and an error ends the chat.
+    The plan must have a chat template. The next turn computes only the tokens that are new. Of a pipe, each line is a
+    message, and an error ends the chat.
     """
     if options.get("num_beams", 1) > 1:
         raise UsageError("--num-beams is not supported in a chat; use archc run")
