@@ -50,7 +50,7 @@ class Session:
             "/help": lambda _: print(HELP, flush=True),
             "/system": self._set_system,
             "/reset": lambda _: self._reset(),
-            "/undo": lambda _: self._undo(),
+            "/undo": lambda _: self._forget(),
             "/retry": lambda _: self.reply(self._undo()),
             "/save": self._save,
             "/load": self._load,
@@ -135,6 +135,9 @@ class Session:
             raise UsageError("there is no message yet; write one first")
         note(f"forgotten: {text[:60]!r}")
         return text
+
+    def _forget(self) -> None:
+        self._undo()
 
     def _save(self, name: str) -> None:
         path = _path(name, "/save")

@@ -41,11 +41,12 @@ def chat_command(
     from archc.cli.chat.conversation import Conversation, read_conversation
     from archc.cli.chat.reader import editor_reader, line_reader
     from archc.cli.chat.session import Session
+    from archc.runtime.backends.prepack import Prepack
     from archc.runtime.serving.service import Service, ServiceOptions
 
     conversation = read_conversation(load) if load is not None else Conversation(prompt)
     is_interactive = sys.stdin is not None and sys.stdin.isatty()
-    service = Service(plan, ServiceOptions(slots=1, threads=threads, prepack="auto"))
+    service = Service(plan, ServiceOptions(slots=1, threads=threads, prepack=Prepack.AUTO))
     try:
         if service.tokenizer is None or service.tokenizer.template is None:
             raise UsageError(f'{plan}: the plan has no chat template; use archc run {plan} "TEXT"')

@@ -32,11 +32,12 @@ class CachedRun:
             raise UsageError("--num-beams is not supported with a cache; remove it")
 
         from archc.cli.chat.answers import answer
+        from archc.runtime.backends.prepack import Prepack
         from archc.runtime.generation.options import SamplingOptions
         from archc.runtime.serving.cache_file import read_cache, write_cache
         from archc.runtime.serving.service import Service, ServiceOptions
 
-        service = Service(self.plan, ServiceOptions(slots=1, threads=self.threads, prepack="auto"))
+        service = Service(self.plan, ServiceOptions(slots=1, threads=self.threads, prepack=Prepack.AUTO))
         try:
             check_sampling(service.manifest, options)
             set_length(service.manifest, options)
