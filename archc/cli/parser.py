@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from archc.cli.commands.build import build_command
+from archc.cli.commands.chat import chat_command
 from archc.cli.commands.check import check_command
 from archc.cli.commands.inspect import inspect_command
 from archc.cli.commands.run import run_command
@@ -29,6 +30,7 @@ for _name, _command in (
     ("build", build_command),
     ("run", run_command),
     ("serve", serve_command),
+    ("chat", chat_command),
     ("verify", verify_command),
     ("inspect", inspect_command),
     ("check", check_command),
