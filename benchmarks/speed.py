@@ -12,7 +12,6 @@ import statistics
 import time
 
 import numpy as np
-from limits import float32_rate, memory_bandwidth
 
 import archc
 

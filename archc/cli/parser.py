@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from archc.cli.commands.bench import bench_command
 from archc.cli.commands.build import build_command
 from archc.cli.commands.check import check_command
 from archc.cli.commands.inspect import inspect_command
@@ -28,6 +29,7 @@ for _name, _command in (
     ("build", build_command),
     ("run", run_command),
     ("verify", verify_command),
+    ("bench", bench_command),
     ("inspect", inspect_command),
     ("check", check_command),
     ("list", list_command),
