@@ -9,6 +9,7 @@ import typer
 from archc.cli.commands.bench import bench_command
 from archc.cli.commands.build import build_command
 from archc.cli.commands.check import check_command
+from archc.cli.commands.evaluate import eval_command
 from archc.cli.commands.inspect import inspect_command
 from archc.cli.commands.run import run_command
 from archc.cli.commands.specs import list_command, schema_command
@@ -30,6 +31,7 @@ for _name, _command in (
     ("run", run_command),
     ("verify", verify_command),
     ("bench", bench_command),
+    ("eval", eval_command),
     ("inspect", inspect_command),
     ("check", check_command),
     ("list", list_command),
