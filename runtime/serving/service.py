@@ -28,6 +28,10 @@ from archc.runtime.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
+# Calls of many rows take another form of int4 products, which rounds otherwise: an answer would depend on whether its
+# prompt was computed beside others.
+_INT4_TOKENS = 192
+
 
 @dataclass(frozen=True)
 class ServiceOptions:
@@ -82,7 +86,10 @@ class Service:
         packed = open_backend(plan, options.threads, options.prepack, PACKED)
         assert isinstance(packed, OrtBackend)
         slots = Slots(manifest, packed, options.slots, options.cache_bytes)
-        self.scheduler = Scheduler(slots, options.queue, options.budget)
+        budget = options.budget
+        if manifest.quantization == "int4":
+            budget = replace(budget, alone=min(budget.alone, _INT4_TOKENS))
+        self.scheduler = Scheduler(slots, options.queue, budget)
 
     @property
     def statistics(self) -> Statistics:
