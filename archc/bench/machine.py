@@ -127,7 +127,7 @@ def _blocks(bits: int) -> Build:
     def build(rows: int, k: int, n: int) -> tuple[bytes, NDArray[Any]]:
         blocks = k // _BLOCK
         integers = _random_bytes(n, blocks, _BLOCK * bits // 8)
-        tensors = {"w": integers, "w_scale": np.full((n, blocks), 0.01, np.float32)}
+        tensors: dict[str, NDArray[Any]] = {"w": integers, "w_scale": np.full((n, blocks), 0.01, np.float32)}
         attributes = {"K": k, "N": n, "bits": bits, "block_size": _BLOCK, "accuracy_level": 4}
         model = one_node_model(
             "MatMulNBits",

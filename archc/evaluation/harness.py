@@ -155,11 +155,7 @@ def evaluate(
 
     Raises TaskError for a task that is unknown or whose data cannot be loaded.
     """
-    manager = TaskManager(include_path=str(folder) if folder is not None else None)
-    if unknown := [name for name in tasks if name not in manager.all_tasks]:
-        raise TaskError(
-            f"--tasks: unknown task {unknown[0]!r}; pass --include DIR with its YAML file, or see `lm-eval ls`"
-        )
+    manager = _manager(tasks, folder)
     try:
         found = simple_evaluate(
             model,
@@ -176,6 +172,22 @@ def evaluate(
         raise TaskError(f"--tasks: the harness cannot load {', '.join(tasks)}: {error}") from None
     results: dict[str, Any] = found["results"]
     return results
+
+
+def _manager(tasks: Sequence[str], folder: Path | None) -> TaskManager:
+    """Return the harness's index of tasks; its own ones, of which there are thousands, only where they are needed."""
+    if folder is not None:
+        if not folder.is_dir():
+            raise TaskError(f"--include: {folder} is not a folder; expected one with YAML files of tasks")
+        manager = TaskManager(include_path=str(folder), include_defaults=False)
+        if set(tasks) <= set(manager.all_tasks):
+            return manager
+    manager = TaskManager(include_path=str(folder) if folder is not None else None)
+    if unknown := [name for name in tasks if name not in manager.all_tasks]:
+        raise TaskError(
+            f"--tasks: unknown task {unknown[0]!r}; pass --include DIR with its YAML file, or see `lm-eval ls`"
+        )
+    return manager
 
 
 def _sampling(keywords: dict[str, Any]) -> SamplingOptions:

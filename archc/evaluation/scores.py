@@ -35,12 +35,12 @@ def score(engine: Engine, rows: Sequence[Sequence[int]], counts: Sequence[int]) 
             sequences.append(part, logits="none")
             continue
         logits = sequences.append(part, logits="all")
-        for index, row in enumerate(rows):
+        for index, tokens in enumerate(rows):
             # The logits at position p are those of the token at p + 1.
-            first, last = max(begin + 1, starts[index]), min(begin + part.shape[1] + 1, len(row))
+            first, last = max(begin + 1, starts[index]), min(begin + part.shape[1] + 1, len(tokens))
             if first >= last:
                 continue
-            targets = np.asarray(row[first:last])
+            targets = np.asarray(tokens[first:last])
             values = logits[index, first - 1 - begin : last - 1 - begin]
             found[index][first - starts[index] : last - starts[index]] = _log_probabilities(values, targets)
             is_greedy[index] &= bool((values.argmax(-1) == targets).all())
