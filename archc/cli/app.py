@@ -24,6 +24,7 @@ OK, CHECK_FAILED, BAD_INPUT, FAULT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 
 _EXTRAS = {
     **dict.fromkeys(("typer", "rich", "yaml", "pydantic", "prompt_toolkit"), "cli"),
     **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub", "isal"), "build"),
+    "lm_eval": "eval",
     "onnxruntime": "cpu",
     **dict.fromkeys(("starlette", "uvicorn", "prometheus_client"), "serve"),
 }
