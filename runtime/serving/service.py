@@ -33,7 +33,6 @@ from archc.runtime.structure.constraint import Constraint
 from archc.runtime.structure.plan_grammars import PlanGrammars
 from archc.runtime.text.tokenizer import Tokenizer
 
-
 # Calls of many rows take another form of int4 products, which rounds otherwise: an answer would depend on whether its
 # prompt was computed next to others.
 _INT4_TOKENS = 192
