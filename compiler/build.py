@@ -22,7 +22,7 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
-from archc.compiler.text.family import chat_stop, check_prefix, text_files
+from archc.compiler.text.family import chat_format, chat_stop, check_prefix, text_files
 from archc.compiler.text.files import read_object
 from archc.compiler.weights.checkpoint.adapter_tokenizer import choose_tokenizer
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
@@ -131,7 +131,8 @@ def build(
     for text in tokens.warnings:
         warn(text)
     tokens = tokens.with_stop(stop, bound.embedding.vocab, chat_stop(texts, bound.text_settings))
-    manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
+    answers = chat_format(texts, bound.text_settings)
+    manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder, answers)
     manifest.builder.update(describe_adapters(merged))
 
     content = Content(graphs, stored, slots, texts, manifest)
