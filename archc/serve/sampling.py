@@ -23,6 +23,9 @@ def sampling_options(request: GenerationRequest) -> SamplingOptions:
         top_k=request.top_k,
         min_p=request.min_p,
         repetition_penalty=request.repetition_penalty,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias=request.logit_bias,
         # The API's seeds are signed numbers of 64 bits.
         seed=None if request.seed is None else request.seed % (1 << 64),
         stop=request.stop,

@@ -194,3 +194,11 @@ def test_models_health_and_metrics(server: Running) -> None:
 def test_a_server_of_one_model_accepts_any_name(server: Running) -> None:
     answer = server.client.completions.create(model="gpt-4o", prompt="5+5=", max_tokens=2)
     assert (answer.model, answer.choices[0].text) == ("tiny", "10")
+
+
+def test_a_bias_changes_the_next_token(server: Running, engine: Engine) -> None:
+    first, second = (engine.tokenizer.encode(text)[-1] for text in ("1", "7"))
+    answer = server.client.completions.create(
+        model="tiny", prompt="37+85=", max_tokens=1, logit_bias={str(first): -100, str(second): 100}
+    )
+    assert answer.choices[0].text == "7"
