@@ -16,7 +16,7 @@ class FakeSlots:
 
     def __init__(self, rewinds: bool) -> None:
         self.states = SimpleNamespace(has_fixed=not rewinds)
-        self.lengths = {slot: 0 for slot in range(3)}
+        self.lengths = dict.fromkeys(range(3), 0)
         self.rewinds = rewinds
 
     def can_truncate(self, slot: int, length: int) -> bool:
