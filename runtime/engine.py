@@ -26,6 +26,7 @@ from archc.runtime.generation.result import Generation, LoadTiming, TextStream, 
 from archc.runtime.generation.sampling import Floats
 from archc.runtime.generation.sequences import Sequences
 from archc.runtime.generation.settings import choose_settings, forced_start
+from archc.runtime.generation.speculation import Speculation, can_speculate, check_speculation
 from archc.runtime.inputs.feeds import Feeder
 from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
@@ -77,6 +78,7 @@ class Engine:
         self._backend, self._encoder = backend, encoder
         self._feeder = Feeder(plan.manifest.inputs, plan.manifest.limits)
         self._has_token_types = any(item.role == "token_types" for item in plan.manifest.inputs)
+        self.speculation = Speculation() if can_speculate(plan.manifest) else None
         self._tokenizer: Tokenizer | None = None
         self._grammars = PlanGrammars(plan.manifest, self._require_tokenizer)
         self._is_tokenizer_read = self._is_closed = False
@@ -192,11 +194,10 @@ class Engine:
         """Generate from int ids [batch, seq] or ragged rows; return token ids, finish reasons and timing.
 
         The keywords are the fields of `SamplingOptions`, an alternative to `options`. An option that is None has the
-        plan's default, or with `defaults=False` its neutral value.
-        For an encoder-decoder, `ids` are the source and the output continues `decoder_ids`, as in `logits`.
-        `on_token(row, id)` is called for each token as it is chosen, before a stop string removes it; with several
-        beams, at the end.
-        Raises PromptError for ids that do not fit, and for a prompt of the plan's maximum length.
+        plan's default, or with `defaults=False` its neutral value. For an encoder-decoder, `ids` are the source and the
+        output continues `decoder_ids`, as in `logits`. `on_token(row, id)` is called for each token as it is chosen,
+        before a stop string removes it; with several beams, at the end. Raises PromptError for ids that do not fit, and
+        for a prompt of the plan's maximum length.
         """
         options = merge_options(options, keywords)
         return self._start(ids, options, on_token, decoder_ids, defaults, has_text=bool(options.stop_strings)).run()
@@ -218,17 +219,17 @@ class Engine:
 
         With `chat`, `prompt` is the user's message, or a list of messages, and the plan's texts that end an answer are
         stop strings unless `stop` is set. With `parse_special`, special tokens that a text spells are tokens instead of
-        plain text. With `show_special`, the text has those of the output. The other options are those of `run`.
+        plain text. With `show_special`, the text has those of the output. See `run` for the rest.
         Raises PromptError for invalid arguments at once, not at the first piece.
         """
         options = merge_options(options, keywords)
         if chat and defaults and options.stop is None and self.manifest.chat_stop:
             options = replace(options, stop=self.manifest.chat_stop_strings)
         ids = self._encode_prompt(prompt, chat, parse_special)
-        generation = self._start(ids, options, on_token, decoder_ids, defaults, True, show_special)
-        if len(generation.ids) != 1:
-            raise PromptError(f"stream: expected one prompt, got {len(generation.ids)}; use generate for several")
-        return TextStream(generation)
+        begun = self._start(ids, options, on_token, decoder_ids, defaults, True, show_special)
+        if len(begun.ids) != 1:
+            raise PromptError(f"stream: expected one prompt, got {len(begun.ids)}; use generate for several")
+        return TextStream(begun)
 
     def _encode_prompt(
         self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], chat: bool, parse_special: bool
@@ -265,6 +266,7 @@ class Engine:
         settings = choose_settings(self.manifest, options, defaults)
         start = forced_start(self.manifest, settings) if decoder_ids is None else ()
         prompts, lengths = self._decoder_prompts(ids, decoder_ids, start)
+        check_speculation(settings, self.manifest, len(prompts))
         limit = self.manifest.limits.max_seq_len
         if lengths.max() >= limit:
             raise PromptError(
@@ -284,15 +286,14 @@ class Engine:
         sources = [row[row >= 0].tolist() for row in as_rows(source, "ids")] if source is not None else None
         forced = int(len(start) > 1)
         ends, constraint = self.manifest.tokens.eos, partial(self._grammars.constraint, settings.grammar)
-        batch = Batch(settings, prompts, limit, ends, sources, forced, detokenizer, constraint)
+        batch = Batch(settings, prompts, limit, ends, sources, forced, detokenizer, self.speculation, constraint)
 
         def open_steps() -> Iterator[list[str]]:
             return batch.steps(self.sequences(len(prompts), source=source), on_token)
 
-        consumed = prompts if source is None else as_rows(source, "ids")
         timing: Timing = {
             **self.timing,
-            "prompt_tokens": int((consumed >= 0).sum()),
+            "prompt_tokens": sum(map(len, sources)) if sources is not None else int(lengths.sum()),
             "new_tokens": 0,
             "prefill_s": 0.0,
             "decode_s": 0.0,

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from archc.archspec.vocabulary import Text, Whitespace
+from archc.archspec.vocabulary.model import Prefix
+from archc.compiler.errors import BuildError
 from archc.compiler.text.convert import convert_files
 from archc.compiler.text.files import parse_object, read_object
 from archc.compiler.text.formats import find_file
@@ -68,6 +70,21 @@ def text_files(
         files = {**files, "tokenizer.json": content.serialize()}
     names = {name: pairs[0][0] for name, pairs in turns.items() if pairs}
     return _with_chat(files, text, names, overridden), tuple(token_id for _, token_id in stop)
+
+
+def check_prefix(prefix: Prefix | None, text: Text, files: Mapping[str, bytes], place: str) -> None:
+    """Check that a prompt of text ends in the token that the config of a prefix LM has at the end of its prefix.
+
+    Raises BuildError if the tokenizer has another id for it, as one of another revision of the checkpoint does.
+    """
+    if prefix is None or not text.end or "tokenizer.json" not in files:
+        return
+    found = TokenizerJson(files["tokenizer.json"], place).find(text.end[-1])
+    if found is not None and found[1] != prefix.end:
+        raise BuildError(
+            f"{place}: the tokenizer has {found[0]!r} as {found[1]}, and config.json as {prefix.end}: they are of "
+            "different revisions; use the newest revision of the checkpoint, with all of its files"
+        )
 
 
 def chat_stop(files: Mapping[str, bytes], text: Text) -> tuple[str, ...]:

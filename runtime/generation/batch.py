@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from archc.runtime.errors import PromptError
 from archc.runtime.generation.beams import BeamSearch, decode_beams
-from archc.runtime.generation.decode import OnToken, decode, token_source
+from archc.runtime.generation.decode import OnToken, decode, decode_speculatively, token_source
 from archc.runtime.generation.processors import LogitsProcessor
 from archc.runtime.generation.row import Row
 from archc.runtime.generation.sampling import Sampler
 from archc.runtime.generation.sequences import Sequences
 from archc.runtime.generation.settings import Settings
+from archc.runtime.generation.speculation import Speculation
 from archc.runtime.inputs.prompts import Ints
 from archc.runtime.structure.constraint import Constraint
 from archc.runtime.text.detokenizer import Detokenizer
@@ -22,7 +23,8 @@ class Batch:
     """The rows that continue `prompts`, int64 [batch, seq] with -1 pads on the right, up to `limit` tokens each.
 
     `eos` are the end-of-sequence tokens, `sources` the source ids of an encoder-decoder's rows. `forced` is the number
-    of tokens at the end of each prompt that count as generated, as with transformers.
+    of tokens at the end of each prompt that count as generated, as with transformers. With `speculation`, the tokens of
+    a single row are proposed ahead of its calls.
     """
 
     def __init__(
@@ -34,10 +36,12 @@ class Batch:
         sources: Sequence[Sequence[int]] | None = None,
         forced: int = 0,
         detokenizer: Callable[[Sequence[int]], Detokenizer | None] = lambda prompt: None,
+        speculation: Speculation | None = None,
         constraint: Callable[[], Constraint | None] = lambda: None,
     ) -> None:
         if settings.grammar is not None and settings.num_beams > 1:
             raise PromptError(f"{settings.grammar.kind}: not supported by beam search; set num_beams to 1")
+        self._speculator = speculation.open(settings.speculate) if speculation is not None else None
         self.rows: list[Row] = []
         self._prompts = prompts
         self._samplers, self._searches = list[Sampler](), list[BeamSearch]()
@@ -55,6 +59,9 @@ class Batch:
         """Yield the new text of each row, after the prefill and each step."""
         if self._searches:
             return decode_beams(sequences, self._prompts, self.rows, self._searches, on_token)
+        if self._speculator is not None and len(self.rows) == 1:
+            (row,), (sampler,) = self.rows, self._samplers
+            return decode_speculatively(sequences, self._prompts, row, sampler, self._speculator, on_token)
         return decode(token_source(sequences, self._samplers), self._prompts, self.rows, on_token)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from archc.runtime.generation.row import Row
 from archc.runtime.generation.sampling import Floats, Sampler
 from archc.runtime.generation.sequences import Sequences
+from archc.runtime.generation.speculation import Speculator
 from archc.runtime.inputs.prompts import Ints
 
 OnToken = Callable[[int, int], object]
@@ -95,3 +97,40 @@ def decode(
         if all(row.finish_reason is not None for row in rows):
             return
         source.append(tokens)
+
+
+def decode_speculatively(
+    sequences: Sequences,
+    prompts: Ints,
+    row: Row,
+    sampler: Sampler,
+    speculator: Speculator,
+    on_token: OnToken | None = None,
+) -> Iterator[list[str]]:
+    """Generate one row as `decode` does, with the same tokens; a call appends the last token and a proposal.
+
+    `prompts` are int64 [1, seq]. Yields the new text after the prefill (empty) and each token.
+    """
+    logits, draft = sequences.append(prompts), list[int]()
+    yield [""]
+    while True:
+        used = 0
+        for scores, expected in zip(logits, [*draft, None], strict=True):
+            token = sampler.choose(scores)
+            is_output, text = row.append(token)
+            if is_output and on_token is not None:
+                on_token(0, token)
+            used += 1
+            yield [text]
+            if row.finish_reason is not None:
+                return
+            if token != expected:
+                break
+        sequences.rewind(len(logits) - used)
+        if draft:
+            speculator.note(len(draft), used - 1)
+        begin = time.perf_counter()
+        draft = speculator.draft(sampler.tokens, min(sequences.longest_draft, row.left - 1))
+        ids = np.array([[token, *draft]])
+        logits = sequences.append(sequences.restart(ids, [sampler.tokens]), logits="all")[0][-ids.shape[1] :]
+        speculator.costs.note(1, ids.shape[1], time.perf_counter() - begin)

@@ -12,6 +12,9 @@ import numpy as np
 from archc.runtime.errors import PromptError
 from archc.runtime.structure.grammar import Grammar
 
+MOST_PROPOSED = 64
+"""The most tokens that are proposed ahead of one call."""
+
 Words = Sequence[Sequence[int]]
 
 
@@ -63,6 +66,7 @@ class SamplingOptions:
     num_beams: int | None = None  #: ≥ 1; 1 is no beam search
     length_penalty: float | None = None  #: exponent of the length that a beam's score is divided by
     early_stopping: bool | Literal["never"] | None = None  #: whether beam search ends with `num_beams` finished beams
+    speculate: int | Literal["auto", "off"] | None = None  #: tokens proposed ahead; auto: as many as pay
 
     @classmethod
     def from_keywords(cls, keywords: Mapping[str, Any]) -> Self:
@@ -213,5 +217,10 @@ _EXPECTED: Mapping[str, tuple[Callable[[object], bool], Callable[[Any], bool], s
         "a pair of an integer of at least 0 and a number above 0",
     ),
     "renormalize_logits": (_is_boolean, _always, "True or False"),
+    "speculate": (
+        lambda value: value in ("auto", "off") or _is_integer(value),
+        lambda value: isinstance(value, str) or 0 <= value <= MOST_PROPOSED,
+        f"'auto', 'off' or a number of tokens up to {MOST_PROPOSED}",
+    ),
     "early_stopping": (lambda value: _is_boolean(value) or value == "never", _always, "True, False or 'never'"),
 }

@@ -29,6 +29,11 @@ class Row:
         self.ids: list[int] = []
         self.finish_reason: FinishReason | None = None
 
+    @property
+    def left(self) -> int:
+        """Return how many more tokens fit the budget."""
+        return self._budget - len(self.ids)
+
     def append(self, token: int) -> tuple[bool, str]:
         """Append a chosen token; return whether it is part of the output, and the new text.
 

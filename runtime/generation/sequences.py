@@ -15,7 +15,7 @@ from archc.runtime.errors import PromptError, fit_length
 from archc.runtime.inputs.feeds import Feeder
 from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prefix_lm import PrefixTracker
-from archc.runtime.inputs.prompts import Ints, as_rows, check_values, row_lengths
+from archc.runtime.inputs.prompts import Ints, as_rows, check_values, longest_draft, row_lengths
 from archc.runtime.state.cache import Cache
 from archc.runtime.state.encoder import EncodedSource
 
@@ -124,6 +124,19 @@ class Sequences:
         self.lengths = np.where(passing, 0, self.lengths)
         rows = [histories[row] if passing[row] else ids[row] for row in range(len(ids))]
         return as_rows(rows, "ids")
+
+    @property
+    def longest_draft(self) -> int:
+        """Return how many tokens may follow the next one of each row in one call, and be taken back afterwards."""
+        return longest_draft(self._limits, int(self.lengths.max()))
+
+    def rewind(self, count: int) -> None:
+        """Take back the last `count` tokens of each row, fewer than those of the last call.
+
+        Only for states that are indexed by position.
+        """
+        assert not count or all(state.kind != "fixed" for state in self._states)
+        self.lengths = self.lengths - count
 
     def select(self, rows: Ints) -> None:
         """Replace the sequences by those of `rows`, int64 [batch], which may repeat and leave out any."""

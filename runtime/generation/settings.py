@@ -52,6 +52,7 @@ class Settings:
     num_beams: int = 1
     length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
+    speculate: int | Literal["auto", "off"] = "auto"
 
     @classmethod
     def resolve(cls, options: SamplingOptions, defaults: GenerationDefaults | None, vocab_size: int) -> Self:

@@ -110,3 +110,16 @@ def row_lengths(padded: Ints) -> Ints:
 
 def _row(padded: Ints, row: int) -> str:
     return "the prompt" if len(padded) == 1 else f"prompt {row} of {len(padded)} (from 0)"
+
+
+def longest_draft(limits: Limits, length: int) -> int:
+    """Return how many tokens may follow the next one of a sequence of `length` tokens in a call, and be taken back.
+
+    The ring buffer of a window has room for the longest call besides, so that a call overwrites no key that is visible
+    after a shorter one.
+    """
+    room = limits.max_seq_len - length - 1
+    if limits.max_call is not None:
+        room = min(room, limits.max_call - 1)
+    past = limits.reread_past
+    return min(room, past - length - 1) if past is not None and length <= past else room

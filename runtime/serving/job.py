@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from archc.runtime.errors import EngineError
 from archc.runtime.generation.row import FinishReason, Row
 from archc.runtime.generation.sampling import Sampler
+from archc.runtime.generation.speculation import Speculator
 from archc.runtime.state.encoder import EncodedSource
 from archc.runtime.structure.constraint import Constraint
 
+_log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 
 
@@ -72,6 +75,7 @@ class Job:
     logprobs: int | None = None
     constraint: Constraint | None = None
     source: Callable[[], EncodedSource] | None = None
+    speculator: Speculator | None = None
     deadline: float | None = None  # of time.monotonic
     keeps_prefix: bool = True
     slot: int | None = None
@@ -109,7 +113,17 @@ class Job:
 
     def finish(self, reason: FinishReason | Literal["canceled"]) -> None:
         """Tell the listener the end."""
-        self.listener(Finished(reason, tuple(self.row.ids), len(self.prompt), self.cached))
+        self._end(Finished(reason, tuple(self.row.ids), len(self.prompt), self.cached))
+
+    def fail(self, error: EngineError) -> None:
+        """Tell the listener an error, which ends the job."""
+        self._end(Failed(error))
+
+    def _end(self, event: Event) -> None:
+        try:
+            self.listener(event)
+        except Exception:  # the computing thread goes on with the other jobs
+            _log.exception("the listener of a request failed")
 
 
 def _log_probabilities(logits: Floats, token: int, count: int) -> tuple[float, tuple[Scored, ...]]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
 from archc.runtime.errors import CacheFullError, EngineError, QueueFullError
-from archc.runtime.serving.job import Failed, Floats, Job
+from archc.runtime.serving.drafts import propose_drafts
+from archc.runtime.serving.job import Floats, Job
 from archc.runtime.serving.prefixes import Prefixes
 from archc.runtime.serving.slots import Piece, Slots
 
@@ -48,6 +49,8 @@ class Statistics:
     refused: int = 0
     calls: int = 0
     call_s: float = 0.0
+    proposed_tokens: int = 0
+    accepted_tokens: int = 0
     active: int = 0
     waiting: int = 0
 
@@ -58,7 +61,7 @@ class Scheduler:
     def __init__(self, slots: Slots, queue: int = 64, budget: Budget | None = None) -> None:
         self.slots, self.budget, self.statistics = slots, budget or Budget(), Statistics()
         self._queue_limit = queue
-        self._prefixes = Prefixes(slots)
+        self.prefixes = Prefixes(slots)
         self._condition = threading.Condition()
         self._waiting, self._tasks = deque[Job](), deque[Callable[[], None]]()
         self._active: dict[int, Job] = {}  # by slot; of the computing thread alone
@@ -142,6 +145,9 @@ class Scheduler:
             self._admit()
             if self._active:
                 self._step()
+            self.statistics.active, self.statistics.waiting = len(self._active), len(self._waiting)
+        for task in tasks:
+            task()
         for job in (*self._active.values(), *waiting):
             job.finish("canceled")
         self._active.clear()
@@ -170,30 +176,27 @@ class Scheduler:
                 job = self._waiting[0] if self._waiting else None
                 if job is None or not free:
                     break
-                if not self.slots.states.can_reserve(job.longest) and self._active:
-                    break
                 self._waiting.popleft()
             try:
                 self._begin(job, free)
             except EngineError as error:
                 self._fail(job, error)
-        self.statistics.active, self.statistics.waiting = len(self._active), len(self._waiting)
 
     def _begin(self, job: Job, free: Sequence[int]) -> None:
         shared = 0
         slot = free[0]
         if job.keeps_prefix and job.source is None:
-            slot, shared = self._prefixes.choose(free, job.tokens)
-        self.slots.states.reserve(min(job.longest, len(job.tokens) + 1))
+            slot, shared = self.prefixes.choose(free, job.tokens)
         if not self.slots.states.can_reserve(job.longest):
             raise CacheFullError(
                 f"cache: a sequence of {job.longest} tokens exceeds the limit of cache memory; ask for fewer tokens, "
                 "or raise the limit"
             )
+        self.slots.states.reserve(min(job.longest, len(job.tokens) + 1))
         if shared:
-            self._prefixes.restore(slot, shared)
+            self.prefixes.restore(slot, shared)
         else:
-            self._prefixes.forget(slot)
+            self.prefixes.forget(slot)
             self.slots.clear(slot, job.source() if job.source is not None else None)
         job.slot, job.done, job.cached = slot, shared, shared
         self._active[slot] = job
@@ -210,24 +213,54 @@ class Scheduler:
                 del steps[slot]
         piece = self._choose_piece(bool(steps))
         begin = time.perf_counter()
+        drafts = propose_drafts(self.slots, steps) if piece is None else {}
+        ids = {slot: [*job.tokens[job.done :], *drafts.get(slot, ())] for slot, job in steps.items()}
         try:
-            logits = self.slots.run({slot: job.tokens[job.done :] for slot, job in steps.items()}, piece)
+            logits = self.slots.run(ids, piece)
         except EngineError as error:
             for job in list(self._active.values()):
                 self._fail(job, error)
             return
+        seconds = time.perf_counter() - begin
         self.statistics.calls += 1
-        self.statistics.call_s += time.perf_counter() - begin
+        self.statistics.call_s += seconds
+        if piece is None:
+            self._note_cost(steps.values(), max(map(len, ids.values())), seconds)
         for slot, job in steps.items():
-            job.done = len(job.tokens)
-            self._choose(job, logits[slot][-1])
+            self._advance(slot, job, logits[slot], drafts.get(slot, []))
         if piece is not None:
             job = self._active[piece.slot]
             job.done += len(piece.ids)
             if piece.logits:
                 if job.keeps_prefix:
-                    self._prefixes.mark(piece.slot, job.tokens[: job.done])
+                    self.prefixes.mark(piece.slot, job.tokens[: job.done])
                 self._choose(job, logits[piece.slot][-1])
+                self._end_finished(job)
+
+    @staticmethod
+    def _note_cost(jobs: Iterable[Job], width: int, seconds: float) -> None:
+        """Note the time of a call of steps alone, for the choice of later proposals."""
+        members = list(jobs)
+        if speculator := next((job.speculator for job in members if job.speculator is not None), None):
+            speculator.costs.note(len(members), width, seconds)
+
+    def _advance(self, slot: int, job: Job, logits: Floats, draft: Sequence[int]) -> None:
+        """Choose tokens from float32 [1 + proposed, vocab], as long as they are the proposed ones."""
+        used = 0
+        for scores, expected in zip(logits, [*draft, None], strict=True):
+            self._choose(job, scores)
+            if job.slot is None:
+                return
+            used += 1
+            if job.row.finish_reason is not None or job.tokens[-1] != expected:
+                break
+        self.slots.rewind(slot, len(logits) - used)
+        job.done += used
+        if draft and job.speculator is not None:
+            job.speculator.note(len(draft), used - 1)
+            self.statistics.proposed_tokens += len(draft)
+            self.statistics.accepted_tokens += used - 1
+        self._end_finished(job)
 
     def _choose_piece(self, beside_steps: bool) -> Piece | None:
         """Return tokens of the prompt with the fewest left, or every few pieces of the oldest."""
@@ -246,6 +279,7 @@ class Scheduler:
         return Piece(job.slot, job.tokens[job.done : job.done + count], count == left)
 
     def _choose(self, job: Job, logits: Floats) -> None:
+        """Choose a job's next token from float32 [vocab]; a job that fails has no slot afterwards."""
         try:
             job.choose(logits)
         except EngineError as error:
@@ -255,7 +289,10 @@ class Scheduler:
             self._fail(job, EngineError(f"the request failed: {type(error).__name__}: {error}"))
             return
         self.statistics.new_tokens += 1
-        if job.row.finish_reason is not None:
+
+    def _end_finished(self, job: Job) -> None:
+        """Release the slot of a job whose row has ended."""
+        if job.slot is not None and job.row.finish_reason is not None:
             self.statistics.finished += 1
             self._release(job)
             job.finish(job.row.finish_reason)
@@ -265,15 +302,15 @@ class Scheduler:
         assert job.slot is not None
         del self._active[job.slot]
         if job.keeps_prefix and job.source is None:
-            self._prefixes.keep(job.slot, job.tokens[: job.done])
+            self.prefixes.keep(job.slot, job.tokens[: job.done])
         else:
-            self._prefixes.forget(job.slot)
+            self.prefixes.forget(job.slot)
         job.slot = None
 
     def _fail(self, job: Job, error: EngineError) -> None:
         self.statistics.failed += 1
         if job.slot is not None:
-            self._prefixes.forget(job.slot)
+            self.prefixes.forget(job.slot)
             del self._active[job.slot]
             job.slot = None
-        job.listener(Failed(error))
+        job.fail(error)

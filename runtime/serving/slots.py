@@ -18,7 +18,7 @@ from archc.runtime.errors import PromptError
 from archc.runtime.inputs.feeds import Feeder
 from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prefix_lm import PrefixTracker
-from archc.runtime.inputs.prompts import Ints, as_rows, check_values
+from archc.runtime.inputs.prompts import Ints, as_rows, check_values, longest_draft
 from archc.runtime.state.encoder import EncodedSource
 from archc.runtime.state.slot_states import SlotStates, Snapshot
 
@@ -99,6 +99,15 @@ class Slots:
         """Return a slot to its state after `length` tokens, if `can_truncate`."""
         assert self.can_truncate(slot, length)
         self._lengths[self._row[slot]] = length
+
+    def longest_draft(self, slot: int) -> int:
+        """Return how many tokens may follow the next one of a slot in one call, and be taken back by `rewind`."""
+        return 0 if self.states.has_fixed else longest_draft(self._limits, self.length(slot))
+
+    def rewind(self, slot: int, count: int) -> None:
+        """Take back the last `count` tokens, at most `longest_draft` before the call."""
+        assert not count or not self.states.has_fixed
+        self._lengths[self._row[slot]] -= count
 
     def save(self, slot: int) -> Snapshot:
         """Return a copy of a slot's state."""

@@ -45,6 +45,21 @@ class Schedule:
             if len(found):
                 self.error = max(self.error, float(np.abs(found - expected[-len(found) :]).max()))
 
+    def rewind(self) -> None:
+        """Append tokens to two slots and take some back, several times, far enough for windows to pass."""
+        lengths = {slot: self.slots.length(slot) for slot in (0, 2)}
+        for _ in range(12):
+            room = min(self.slots.longest_draft(slot) for slot in lengths)
+            if room < 1 or any(self.slots.length(slot) > length + 24 for slot, length in lengths.items()):
+                return
+            wrong = self.random.integers(3, self.built.vocab, min(room, 5)).tolist()
+            before = {slot: list(self.step(slot)[slot]) for slot in lengths}
+            self.slots.run({0: before[0] + wrong, 2: before[2]})
+            self.slots.rewind(0, len(wrong))
+            for slot, ids in before.items():
+                self.alone[slot].append([ids])  # type: ignore[attr-defined]
+            self.run(self.step(2, 0))
+
     def step(self, *slots: int) -> dict[int, list[int]]:
         """Return a random token for each slot."""
         return {slot: [int(self.random.integers(3, self.built.vocab))] for slot in slots}
@@ -64,4 +79,5 @@ def largest_difference(built: Built) -> float:
     prompt = schedule.begin(0, 8)
     schedule.run({2: schedule.step(2)[2] * 2, **schedule.step(1)}, Piece(0, prompt))
     schedule.run(schedule.step(0, 2))
+    schedule.rewind()
     return schedule.error
