@@ -350,8 +350,10 @@ def parse_speculate(text: str | None) -> int | Literal["auto", "off"] | None:
     """Return the value of --speculate."""
     if text is None:
         return None
-    if text == "auto" or text == "off":
-        return text
+    if text == "auto":
+        return "auto"
+    if text == "off":
+        return "off"
     if not (text.isascii() and text.isdecimal() and len(text) < 4):
         raise UsageError(f"--speculate: expected a number of tokens, off or auto, got {text:.40}")
     return int(text)
