@@ -85,9 +85,6 @@ def test_outputs_match_expressions_and_grammars(engine: Engine) -> None:
     assert all(re.fullmatch("[01]{8}", engine.tokenizer.decode(row)) for row in rows)
 
 
-NESTED: dict[str, Any] = {"type": "object"}
-for _ in range(10):
-    NESTED = {"type": "object", "properties": {"a": NESTED, "b": NESTED}}
 _REFUSED = "too large|too big|limit|size|not compiled within 1.5 seconds"  # on a busy machine, time ends first
 ANY = [{"anyOf": [{"properties": {f"k{i}{j}": {"type": "integer"}}} for j in range(8)]} for i in range(8)]
 
@@ -95,13 +92,11 @@ ANY = [{"anyOf": [{"properties": {f"k{i}{j}": {"type": "integer"}}} for j in ran
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        (NESTED, _REFUSED),
         ({"allOf": ANY}, _REFUSED),
         ({"properties": {f"p{i}": {"type": "integer"} for i in range(3500)}}, _REFUSED),
         ({"enum": [f"value {i}" for i in range(100_000)]}, "expected at most 131,072 characters"),
-        ({"type": "string", "pattern": "(a{1,1000}){1,1000}"}, _REFUSED),
     ],
-    ids=["nested", "products", "properties", "characters", "repeats"],
+    ids=["products", "properties", "characters"],
 )
 def test_schemas_that_explode_are_refused_in_time(
     compiler: GrammarCompiler, schema: dict[str, Any], message: str

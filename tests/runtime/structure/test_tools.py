@@ -68,7 +68,9 @@ def test_a_call_that_is_demanded_is_parsed(
     tokenizer: tokenizers.Tokenizer, chat_format: ChatFormat, choice: object
 ) -> None:
     special = {item.content: number for number, item in tokenizer.get_added_tokens_decoder().items() if item.special}
-    grammar = constraint_for(None, choice, parse_tools(TOOLS), chat_format, special)
+    closed = {"name": "time", "parameters": {"type": "object", "additionalProperties": False}}
+    tools = parse_tools([TOOLS[0], {"type": "function", "function": closed}])
+    grammar = constraint_for(None, choice, tools, chat_format, special)
     assert grammar is not None
     compiler = GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), [END])
     random = np.random.default_rng(3)
