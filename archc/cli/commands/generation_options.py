@@ -169,10 +169,9 @@ def parse_early_stopping(text: str | None) -> bool | Literal["never"] | None:
 
 def parse_speculate(text: str | None) -> int | Literal["auto", "off"] | None:
     """Return the value of --speculate."""
-    if text is None:
-        return None
-    if text == "auto" or text == "off":
-        return text
+    words: dict[str | None, Literal["auto", "off"] | None] = {None: None, "auto": "auto", "off": "off"}
+    if text is None or text in words:
+        return words[text]
     if not (text.isascii() and text.isdecimal() and len(text) < 4):
         raise UsageError(f"--speculate: expected a number of tokens, off or auto, got {text:.40}")
     return int(text)
