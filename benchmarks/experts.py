@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from limits import float32_rate, memory_bandwidth
 
 import archc
+from archc.bench.machine import best_product, memory_bandwidth
 
 SIZES = {
     "hidden_size": 1024,
@@ -39,8 +39,8 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     given = options.parse_args()
 
-    bandwidth, rate = memory_bandwidth(given.threads), float32_rate()
-    print(f"{given.threads} threads, {bandwidth / 1e9:.1f} GB/s, {rate / 1e9:.0f} GFLOP/s float32 by numpy")
+    bandwidth = memory_bandwidth(given.threads)
+    print(f"{given.threads} threads, {bandwidth / 1e9:.1f} GB/s")
     print(
         f"{given.per_token} experts a token of {SIZES['hidden_size']} x {SIZES['moe_intermediate_size']}, "
         f"{SIZES['num_hidden_layers']} layers; the least of several calls"
@@ -49,7 +49,7 @@ def main() -> None:
     for experts in given.experts:
         with tempfile.TemporaryDirectory() as folder:
             plan = build(Path(folder) / "engine.plan", experts, given.per_token)
-            measure(plan, experts, given, bandwidth, rate)
+            measure(plan, experts, given, bandwidth)
 
 
 def build(path: Path, experts: int, per_token: int) -> Path:
@@ -59,12 +59,13 @@ def build(path: Path, experts: int, per_token: int) -> Path:
     return archc.build("qwen3-moe", size="30b-a3b", random=0, out=path, overrides=overrides)
 
 
-def measure(plan: Path, experts: int, given: argparse.Namespace, bandwidth: float, rate: float) -> None:
+def measure(plan: Path, experts: int, given: argparse.Namespace, bandwidth: float) -> None:
     """One line for each number of tokens."""
     begin = time.perf_counter()
     engine = archc.load(plan, threads=given.threads)
     loaded = time.perf_counter() - begin
     tensors = engine.manifest.tensors
+    rate = best_product(engine.manifest, given.threads).rate
     routed = sum(tensor.bytes for tensor in tensors if ".experts." in tensor.name)
     others = sum(tensor.bytes for tensor in tensors) - routed
     for tokens in given.tokens:

@@ -7,24 +7,14 @@ what a token has to read, weights and state, over the bandwidth that is measured
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import time
 
 import numpy as np
-from limits import memory_bandwidth
 
 import archc
-from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import State
-
-
-def state_bytes(state: State, length: int) -> int:
-    """Return the bytes of a state for one sequence of that length."""
-    sizes = [size if isinstance(size, int) else 1 if size == "batch" else length for size in state.shape]
-    if state.window is not None:
-        sizes[2] = min(length, state.window)
-    return DTYPES[state.dtype].nbytes(math.prod(sizes))
+from archc.bench.costs import Costs
+from archc.bench.machine import memory_bandwidth
 
 
 def main() -> None:
@@ -40,13 +30,10 @@ def main() -> None:
     manifest = engine.manifest
     ids = np.random.default_rng(0).integers(0, engine.vocab_size, (1, max(given.lengths) + given.steps + 1))
     threads = engine.timing["threads"]
-    bandwidth = memory_bandwidth(threads)
-    # Of a token table that is not the head as well, a token reads one row.
-    has_head = any(tensor.name.startswith("head.") for tensor in manifest.tensors)
-    read = [t for t in manifest.tensors if not (has_head and t.name.startswith("embedding.tokens"))]
-    weights = sum(tensor.bytes for tensor in read)
+    costs = Costs(manifest)
+    bandwidth = memory_bandwidth(threads, int(costs.step_bytes))
     print(f"{given.plan}: {manifest.family}, {manifest.parameters:,} parameters, {manifest.dtype}")
-    print(f"{threads} threads, {bandwidth / 1e9:.1f} GB/s, {weights:,} bytes of weights a token")
+    print(f"{threads} threads, {bandwidth / 1e9:.1f} GB/s, {costs.step_bytes:,.0f} bytes of weights a token")
     live, rates = {}, {}
     for length in given.lengths:
         live[length], begin = engine.sequences(1), time.perf_counter()
@@ -62,10 +49,10 @@ def main() -> None:
             sequences.append(ids[:, length + step : length + step + 1])
             times[length].append(time.perf_counter() - begin)
     for length in given.lengths:
-        state = sum(state_bytes(item, length) for item in manifest.state)
-        median, limit = statistics.median(times[length][1:]), (weights + state) / bandwidth
+        read = costs.step(1, length).bytes
+        median, limit = statistics.median(times[length][1:]), read / bandwidth
         print(
-            f"{length:6,} tokens: {median * 1e3:8.2f} ms a token, {state:>12,} bytes of state, "
+            f"{length:6,} tokens: {median * 1e3:8.2f} ms a token, {read - costs.step_bytes:>12,.0f} bytes of state, "
             f"limit {limit * 1e3:7.2f} ms, {limit / median:5.1%}; taken in at {rates[length]:,.0f} tok/s"
         )
     engine.close()

@@ -22,11 +22,16 @@ from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
 from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
-from archc.compiler.text.family import chat_stop, text_files
+from archc.compiler.text.family import chat_format, chat_stop, check_prefix, text_files
 from archc.compiler.text.files import read_object
 from archc.compiler.weights.checkpoint.adapter_tokenizer import choose_tokenizer
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
-from archc.compiler.weights.checkpoint.containers import has_config, open_weights, read_checkpoint_config
+from archc.compiler.weights.checkpoint.containers import (
+    has_config,
+    open_weights,
+    own_overrides,
+    read_checkpoint_config,
+)
 from archc.compiler.weights.checkpoint.folder import (
     GGUF,
     Source,
@@ -99,14 +104,16 @@ def build(
     if source is not None and not has_config(source.folder):
         source.fetch_weights()  # sizes are read off the tensors
     config = read_checkpoint_config(checkpoint) if checkpoint is not None else None
-    bound = bind(spec, config, size, overrides, ignore_config, source)
+    stated = own_overrides(checkpoint) if checkpoint is not None else ()
+    bound = bind(spec, config, size, (*stated, *overrides), ignore_config, source)
     pooler = choose_pooler(checkpoint, bound.topology, overrides, warn)
     if pooler is not None:
-        bound = bind(spec, config, size, (pooler, *overrides), ignore_config, source)
+        bound = bind(spec, config, size, (*stated, pooler, *overrides), ignore_config, source)
     overridden = [text.partition("=")[0].strip() for text in overrides]
     if tokenizer is None and checkpoint is not None:
         tokenizer = choose_tokenizer(checkpoint, merged, bound.text_settings, token_tables(bound), warn)
     texts, stop = text_files(checkpoint, tokenizer, bound.text_settings, overridden, warn)
+    check_prefix(bound.prefix, bound.text_settings, texts, str(tokenizer or checkpoint))
     length = choose_length(bound, max_seq_len)
     model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
     if source is not None and random is None:
@@ -124,7 +131,8 @@ def build(
     for text in tokens.warnings:
         warn(text)
     tokens = tokens.with_stop(stop, bound.embedding.vocab, chat_stop(texts, bound.text_settings))
-    manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder)
+    answers = chat_format(texts, bound.text_settings)
+    manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder, answers)
     manifest.builder.update(describe_adapters(merged))
 
     content = Content(graphs, stored, slots, texts, manifest)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, field
 
 from archc.plan.axes import SOURCE
+from archc.plan.chat_format import ChatFormat
 from archc.plan.dtypes import DTYPES, DTypeName
 from archc.plan.engine_section import ENGINE_TARGETS, Engine, Name, Section
 from archc.plan.errors import PlanError
@@ -229,6 +230,7 @@ class Manifest(Section, frozen=True, kw_only=True):
     tokens: Tokens = Tokens()
     generation: GenerationDefaults | None = None
     chat_stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    chat_format: ChatFormat | None = None
     prefix: Prefix | None = None
     engine: Engine | None = None
     tensors: tuple[Tensor, ...] = ()

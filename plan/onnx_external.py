@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from archc.plan.dtypes import DTYPES
 from archc.plan.errors import PlanError
+from archc.plan.integers import WITHOUT_VNNI, Replacements
 from archc.plan.manifest import Tensor
 
 _MAX_DEPTH = 64
@@ -34,23 +38,41 @@ Field = tuple[int, int, int, int, int]
 """Field number, wire type, offset of the field, then start and end of its bytes (for a varint: its value and end)."""
 
 
-def relocate_weights(model: bytes, tensors: Sequence[Tensor], location: str, base: int, where: str) -> bytes:
+def relocate_weights(
+    model: bytes,
+    tensors: Sequence[Tensor],
+    location: str,
+    base: int,
+    where: str,
+    replacements: Replacements | None = None,
+) -> bytes:
     """Return `model` with each external tensor in the file `location`, at `base` plus its offset in weights.bin.
 
+    With `replacements`, integer products have the form for processors without VNNI.
     Raises PlanError with the place `where` for damaged protobuf and for references that are not in `tensors`.
     """
     try:
         location.encode()
     except UnicodeEncodeError:
         raise PlanError(f"{where}: the file name is not valid Unicode; rename the file") from None
-    return _Rewriter(model, {tensor.name: tensor for tensor in tensors}, location, base, where).model()
+    named = {tensor.name: tensor for tensor in tensors}
+    return _Rewriter(model, named, location, base, where, replacements).model()
 
 
 class _Rewriter:
     """A recursive walk over a serialized ModelProto that copies it with new external-data records."""
 
-    def __init__(self, data: bytes, tensors: dict[str, Tensor], location: str, base: int, where: str) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        tensors: dict[str, Tensor],
+        location: str,
+        base: int,
+        where: str,
+        replacements: Replacements | None,
+    ) -> None:
         self.data, self.tensors, self.location, self.base, self.where = data, tensors, location, base, where
+        self.replacements = replacements
 
     def error(self, problem: str) -> PlanError:
         """Return a PlanError for an invalid or malicious model."""
@@ -133,7 +155,8 @@ class _Rewriter:
                 raise self.error(
                     f"initializer {name!r:.200} has external-data records, but its data location is internal"
                 )
-            return self.data[at:end]
+            replaced = self.replacements is not None and name in WITHOUT_VNNI and not dims
+            return _scalar(name, WITHOUT_VNNI[name]) if replaced else self.data[at:end]
         tensor = self.tensors.get(name)
         if tensor is None:
             raise self.error(f"initializer {name!r:.200} has external data, but is not in the manifest's tensors")
@@ -144,6 +167,10 @@ class _Rewriter:
             )
         self.check_reference(tensor, external)
         entries = {"location": self.location, "offset": str(self.base + tensor.offset), "length": str(tensor.bytes)}
+        if self.replacements is not None and name in self.replacements.weights:
+            self.replacements.found.add(name)
+            sizes = [_tag(_DIMS, _VARINT) + _varint(size) for size in dims]
+            copied = [*sizes, _typed(name, DTYPES["uint8"].onnx)]
         moved = [_bytes(_EXTERNAL_DATA, _bytes(1, k.encode()) + _bytes(2, v.encode())) for k, v in entries.items()]
         return b"".join([*copied, *moved, _tag(_DATA_LOCATION, _VARINT), b"\x01"])
 
@@ -232,3 +259,12 @@ def _tag(number: int, wire: int) -> bytes:
 
 def _bytes(number: int, value: bytes) -> bytes:
     return _tag(number, _BYTES) + _varint(len(value)) + value
+
+
+def _typed(name: str, dtype: int) -> bytes:
+    return _tag(_DATA_TYPE, _VARINT) + _varint(dtype) + _bytes(_NAME, name.encode())
+
+
+def _scalar(name: str, value: NDArray[np.generic]) -> bytes:
+    """Return a TensorProto without axes."""
+    return _typed(name, DTYPES[value.dtype.name].onnx) + _bytes(_RAW_DATA, value.tobytes())

@@ -14,6 +14,7 @@ from typing import Self
 
 from archc.plan.archive import Span, read_directory
 from archc.plan.errors import EngineError, PlanError
+from archc.plan.integers import Replacements
 from archc.plan.manifest import Manifest, parse_manifest
 from archc.plan.onnx_external import relocate_weights
 from archc.plan.ownership import check_folder_path
@@ -100,11 +101,15 @@ class Plan:
             raise self._truncated(name)
         return data
 
-    def model(self, name: str = MODEL) -> bytes:
-        """Return a graph whose external data points into this file, so that a runtime can map the weights in place."""
+    def model(self, name: str = MODEL, replacements: Replacements | None = None) -> bytes:
+        """Return a graph whose external data points into this file, so that a runtime can map the weights in place.
+
+        With `replacements`, integer products have the form for processors without VNNI.
+        """
         spans = self._spans
         offset = spans[WEIGHTS].offset if WEIGHTS in spans else 0
-        return relocate_weights(self.read(name), self.manifest.tensors, self.path.name, offset, f"{self.path}: {name}")
+        where = f"{self.path}: {name}"
+        return relocate_weights(self.read(name), self.manifest.tensors, self.path.name, offset, where, replacements)
 
     @contextmanager
     def mapped(self, name: str) -> Iterator[memoryview]:

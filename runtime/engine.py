@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
 from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncoderRunner, check_decoder_ids
+from archc.runtime.structure.plan_grammars import PlanGrammars
 from archc.runtime.text.detokenizer import Detokenizer
 from archc.runtime.text.tokenizer import Tokenizer
 
@@ -78,6 +80,7 @@ class Engine:
         self._has_token_types = any(item.role == "token_types" for item in plan.manifest.inputs)
         self.speculation = Speculation() if can_speculate(plan.manifest) else None
         self._tokenizer: Tokenizer | None = None
+        self._grammars = PlanGrammars(plan.manifest, self._require_tokenizer)
         self._is_tokenizer_read = self._is_closed = False
         self.timing: LoadTiming = {"load_s": 0.0, "threads": backend.threads, "device": backend.device}
 
@@ -216,14 +219,14 @@ class Engine:
 
         With `chat`, `prompt` is the user's message, or a list of messages, and the plan's texts that end an answer are
         stop strings unless `stop` is set. With `parse_special`, special tokens that a text spells are tokens instead of
-        plain text. With `show_special`, the text has the special tokens of the output. See `run` for the rest.
+        plain text. With `show_special`, the text has those of the output. See `run` for the rest.
         Raises PromptError for invalid arguments at once, not at the first piece.
         """
         options = merge_options(options, keywords)
         if chat and defaults and options.stop is None and self.manifest.chat_stop:
             options = replace(options, stop=self.manifest.chat_stop_strings)
         ids = self._encode_prompt(prompt, chat, parse_special)
-        begun = self._start(ids, options, on_token, decoder_ids, defaults, has_text=True, show_special=show_special)
+        begun = self._start(ids, options, on_token, decoder_ids, defaults, True, show_special)
         if len(begun.ids) != 1:
             raise PromptError(f"stream: expected one prompt, got {len(begun.ids)}; use generate for several")
         return TextStream(begun)
@@ -239,8 +242,7 @@ class Engine:
                 "not parsed"
             )
         if chat:
-            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-            return tokenizer.chat_ids(messages)  # type: ignore[arg-type]
+            return tokenizer.chat_ids([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)  # type: ignore[arg-type]
         if isinstance(prompt, str):
             return tokenizer.encode(prompt, parse_special=parse_special)
         return prompt  # type: ignore[return-value]
@@ -283,9 +285,8 @@ class Engine:
         source = ids if self._encoder is not None else None
         sources = [row[row >= 0].tolist() for row in as_rows(source, "ids")] if source is not None else None
         forced = int(len(start) > 1)
-        batch = Batch(
-            settings, prompts, limit, self.manifest.tokens.eos, sources, forced, detokenizer, self.speculation
-        )
+        ends, constraint = self.manifest.tokens.eos, partial(self._grammars.constraint, settings.grammar)
+        batch = Batch(settings, prompts, limit, ends, sources, forced, detokenizer, self.speculation, constraint)
 
         def open_steps() -> Iterator[list[str]]:
             return batch.steps(self.sequences(len(prompts), source=source), on_token)

@@ -22,9 +22,11 @@ OK, CHECK_FAILED, BAD_INPUT, FAULT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 
 
 # The extra of the distribution that installs a package.
 _EXTRAS = {
-    **dict.fromkeys(("typer", "rich", "yaml", "pydantic"), "cli"),
+    **dict.fromkeys(("typer", "rich", "yaml", "pydantic", "prompt_toolkit"), "cli"),
     **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub", "isal"), "build"),
+    "lm_eval": "eval",
     "onnxruntime": "cpu",
+    **dict.fromkeys(("starlette", "uvicorn", "prometheus_client"), "serve"),
 }
 
 

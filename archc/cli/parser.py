@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
+from archc.cli.commands.bench import bench_command
 from archc.cli.commands.build import build_command
+from archc.cli.commands.chat import chat_command
 from archc.cli.commands.check import check_command
+from archc.cli.commands.evaluate import eval_command
 from archc.cli.commands.inspect import inspect_command
 from archc.cli.commands.run import run_command
+from archc.cli.commands.serve import serve_command
 from archc.cli.commands.specs import list_command, schema_command
 from archc.cli.commands.unpack import unpack_command
 from archc.cli.commands.verify import verify_command
@@ -27,7 +31,11 @@ app = typer.Typer(
 for _name, _command in (
     ("build", build_command),
     ("run", run_command),
+    ("serve", serve_command),
+    ("chat", chat_command),
     ("verify", verify_command),
+    ("bench", bench_command),
+    ("eval", eval_command),
     ("inspect", inspect_command),
     ("check", check_command),
     ("list", list_command),

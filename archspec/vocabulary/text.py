@@ -22,6 +22,35 @@ class Whitespace(Section):
     )
 
 
+class Calls(Section):
+    """Tool calls in an answer: `begin`, a call, `end`.
+
+    A call is a JSON object, or a list of them, with the keys `name` and `arguments`; with a `separator`, it may also be
+    a name, the separator and the JSON of the arguments.
+    """
+
+    sign: str = Field(
+        min_length=1, description="Text of the chat templates with this format; other templates have no tool calls."
+    )
+    begin: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="Texts that begin a call, or a list of calls."
+    )
+    end: str = Field(default="", description="Text after a call. none: the end of the answer.")
+    name: str = Field(default="name", min_length=1, description="Key of the tool's name.")
+    arguments: str = Field(default="arguments", min_length=1, description="Key of the arguments.")
+    separator: str = Field(default="", description="Text between a name and its arguments, outside of JSON.")
+    bare: bool = Field(default=False, description="An answer that is a call from its first character needs no `begin`.")
+
+
+class Reasoning(Section):
+    """Reasoning in an answer: text from `begin` to `end`."""
+
+    begin: str = Field(min_length=1, description="Text that begins reasoning.")
+    end: str = Field(
+        min_length=1, description="Text that ends it. The chat templates with this format have it as well."
+    )
+
+
 class Text(Section):
     """Tokenizer and chat format, used where the files of a checkpoint do not define them.
 
@@ -59,6 +88,12 @@ class Text(Section):
     )
     stop_text: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="Texts that end an answer in a chat with the template `chat`."
+    )
+
+    calls: Calls | None = Field(default=None, description="Format of tool calls.")
+    reasoning: Reasoning | None = Field(default=None, description="Format of reasoning.")
+    around: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="Texts around the parts of an answer, which are no part of its content."
     )
 
     @property

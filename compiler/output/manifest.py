@@ -17,6 +17,7 @@ from archc.compiler.output.tensorrt.profiles import needs_two_tokens
 from archc.compiler.output.tensorrt.sections import EngineBuilder
 from archc.compiler.weights.checkpoint.generation import SpecialTokens
 from archc.plan import Encoder, Limits, Manifest, Prefix, Tokens
+from archc.plan.chat_format import ChatFormat
 from archc.plan.manifest import Group, Packed, Tensor
 
 _PACKAGES = ("torch", "onnx-ir", "onnxscript")
@@ -29,6 +30,7 @@ def describe(
     tensors: Sequence[Tensor],
     tokens: SpecialTokens,
     builder: EngineBuilder | None = None,
+    chat_format: ChatFormat | None = None,
 ) -> Manifest:
     """Return the manifest of a plan with these graphs and tensors; `builder` builds its engines, if it has any."""
     spec = model.spec
@@ -57,6 +59,7 @@ def describe(
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
         generation=tokens.generation if spec.topology != "encoder" else None,
         chat_stop=tokens.chat_stop if spec.topology != "encoder" else (),
+        chat_format=chat_format if spec.topology != "encoder" else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
         tensors=tuple(tensors),
         parameters=parameter_count(model),

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from archc.archspec.vocabulary import Text, Whitespace
+from archc.archspec.vocabulary.model import Prefix
+from archc.compiler.errors import BuildError
 from archc.compiler.text.convert import convert_files
 from archc.compiler.text.files import parse_object, read_object
 from archc.compiler.text.formats import find_file
 from archc.compiler.text.settings import TextSettings
 from archc.compiler.text.tokenizer_json import TokenizerJson
+from archc.plan.chat_format import Calls, ChatFormat, Reasoning
 
 _LONGEST_SPACES = 80  # of one token
 _VOCABULARIES = ("tokenizer.json", "rwkv_vocab.txt")
@@ -69,10 +72,47 @@ def text_files(
     return _with_chat(files, text, names, overridden), tuple(token_id for _, token_id in stop)
 
 
+def check_prefix(prefix: Prefix | None, text: Text, files: Mapping[str, bytes], place: str) -> None:
+    """Check that a prompt of text ends in the token that the config of a prefix LM has at the end of its prefix.
+
+    Raises BuildError if the tokenizer has another id for it, as one of another revision of the checkpoint does.
+    """
+    if prefix is None or not text.end or "tokenizer.json" not in files:
+        return
+    found = TokenizerJson(files["tokenizer.json"], place).find(text.end[-1])
+    if found is not None and found[1] != prefix.end:
+        raise BuildError(
+            f"{place}: the tokenizer has {found[0]!r} as {found[1]}, and config.json as {prefix.end}: they are of "
+            "different revisions; use the newest revision of the checkpoint, with all of its files"
+        )
+
+
 def chat_stop(files: Mapping[str, bytes], text: Text) -> tuple[str, ...]:
     """Return the texts that end an answer if the chat template of the files is the family's, otherwise none."""
     template = files.get("chat_template.jinja", b"")
     return text.stop_text if text.chat is not None and template.endswith(text.chat.encode()) else ()
+
+
+def chat_format(files: Mapping[str, bytes], text: Text) -> ChatFormat | None:
+    """Return the family's format of tool calls and reasoning, as far as the chat template of the files has it."""
+    template = files.get("chat_template.jinja", b"").decode(errors="replace")
+    template = template or json.dumps(
+        _object(dict(files), "tokenizer_config.json").get("chat_template") or "", ensure_ascii=False
+    )
+    calls = text.calls if text.calls is not None and _occurs(text.calls.sign, template) else None
+    reasoning = text.reasoning if text.reasoning is not None and _occurs(text.reasoning.end, template) else None
+    if calls is None and reasoning is None:
+        return None
+    return ChatFormat(
+        calls=Calls(**calls.model_dump(exclude={"sign"})) if calls is not None else None,
+        reasoning=Reasoning(**reasoning.model_dump()) if reasoning is not None else None,
+        around=text.around,
+    )
+
+
+def _occurs(text: str, template: str) -> bool:
+    """Return whether a chat template has a text, as such or in a string of Jinja or JSON."""
+    return text in template or json.dumps(text, ensure_ascii=False)[1:-1] in template
 
 
 def _settings(text: Text) -> TextSettings:

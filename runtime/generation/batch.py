@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from archc.runtime.errors import PromptError
 from archc.runtime.generation.beams import BeamSearch, decode_beams
 from archc.runtime.generation.decode import OnToken, decode, decode_speculatively, token_source
 from archc.runtime.generation.processors import LogitsProcessor
@@ -14,6 +15,7 @@ from archc.runtime.generation.sequences import Sequences
 from archc.runtime.generation.settings import Settings
 from archc.runtime.generation.speculation import Speculation
 from archc.runtime.inputs.prompts import Ints
+from archc.runtime.structure.constraint import Constraint
 from archc.runtime.text.detokenizer import Detokenizer
 
 
@@ -35,7 +37,10 @@ class Batch:
         forced: int = 0,
         detokenizer: Callable[[Sequence[int]], Detokenizer | None] = lambda prompt: None,
         speculation: Speculation | None = None,
+        constraint: Callable[[], Constraint | None] = lambda: None,
     ) -> None:
+        if settings.grammar is not None and settings.num_beams > 1:
+            raise PromptError(f"{settings.grammar.kind}: not supported by beam search; set num_beams to 1")
         self._speculator = speculation.open(settings.speculate) if speculation is not None else None
         self.rows: list[Row] = []
         self._prompts = prompts
@@ -43,7 +48,7 @@ class Batch:
         for index, padded in enumerate(prompts):
             prompt = padded[padded >= 0].tolist()
             source = sources[index] if sources is not None else ()
-            opened = open_row(settings, prompt, limit, eos, source, forced, detokenizer(prompt), index)
+            opened = open_row(settings, prompt, limit, eos, source, forced, detokenizer(prompt), index, constraint())
             self.rows.append(opened.row)
             if settings.num_beams > 1:
                 self._searches.append(opened.search(settings, prompt, index))
@@ -86,6 +91,7 @@ def open_row(
     forced: int = 0,
     text: Detokenizer | None = None,
     index: int = 0,
+    constraint: Constraint | None = None,
 ) -> OpenRow:
     """Return the row that continues one prompt; see `Batch` for the arguments. `index` selects the random stream."""
     end_ids = frozenset(() if settings.ignore_eos else eos)
@@ -96,7 +102,7 @@ def open_row(
     return OpenRow(
         Row(budget, end_ids, stop_ids, text, settings.stop),
         processor,
-        Sampler(settings, prompt, index, processor),
+        Sampler(settings, prompt, index, processor, constraint),
         budget,
         end_ids | stop_ids,
         begin,

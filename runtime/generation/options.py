@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from archc.runtime.errors import PromptError
+from archc.runtime.structure.grammar import Grammar
 
 MOST_PROPOSED = 64
 """The most tokens that are proposed ahead of one call."""
@@ -24,8 +25,9 @@ class SamplingOptions:
     The defaults are the checkpoint's generation settings, otherwise greedy decoding of 16 tokens. A row ends at the
     plan's end-of-sequence tokens (unless `ignore_eos`), at `stop_token_ids`, before a text of `stop`, after
     `max_new_tokens`, at `max_length` tokens with its prompt, or at the plan's maximum length. The repetition penalty
-    applies to tokens of the prompt and of the output (Keskar et al. 2019, section 4.1). Rows draw from independent
-    streams of `seed`. Raises PromptError for a value outside of its range.
+    applies to tokens of the prompt and of the output (Keskar et al. 2019, section 4.1); the presence and frequency
+    penalties, of the OpenAI API, to tokens of the output: logit − count · frequency − [count > 0] · presence. Rows draw
+    from independent streams of `seed`. Raises PromptError for a value outside of its range.
     """
 
     max_new_tokens: int | None = None  #: ≥ 1
@@ -54,6 +56,12 @@ class SamplingOptions:
     forced_bos_token_id: int | None = None  #: the token after a prompt of one token
     forced_eos_token_id: int | Sequence[int] | None = None  #: the last token of an output of the maximum length
     exponential_decay_length_penalty: tuple[int, float] | None = None  #: first new token, and factor of each later one
+    logit_bias: Mapping[int, float] | None = None  #: numbers from −100 to 100 that are added to logits, by token
+    presence_penalty: float | None = None  #: from −2 to 2; 0 is none
+    frequency_penalty: float | None = None  #: from −2 to 2; 0 is none
+    json_schema: str | Mapping[str, Any] | None = None  #: the output is JSON that is valid under this schema
+    regex: str | None = None  #: the output as a whole is a match of this regular expression
+    grammar: str | Grammar | None = None  #: the output is a sentence of this grammar, in Lark's notation
     renormalize_logits: bool | None = None  #: whether scores of a beam are log-probabilities again after the rules
     num_beams: int | None = None  #: ≥ 1; 1 is no beam search
     length_penalty: float | None = None  #: exponent of the length that a beam's score is divided by
@@ -80,6 +88,20 @@ class SamplingOptions:
                 raise PromptError(f"{name}: expected {expected}, got {value}")
         if not _are_texts(self.stop):
             raise PromptError(f"stop: expected a non-empty string, or a list of them, got {self.stop!r}")
+
+        self.structure  # noqa: B018 (raises for an invalid one)
+
+    @property
+    def structure(self) -> Grammar | None:
+        """Return the grammar of the output; raise PromptError for two of them."""
+        names = [name for name in ("json_schema", "regex", "grammar") if getattr(self, name) is not None]
+        if len(names) > 1:
+            raise PromptError(f"{names[0]}: contradicts {names[1]}; remove one")
+        if self.json_schema is not None:
+            return Grammar.from_schema(self.json_schema)
+        if self.regex is not None:
+            return Grammar("regex", self.regex)
+        return Grammar("grammar", self.grammar) if isinstance(self.grammar, str) else self.grammar
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -127,6 +149,10 @@ def _are_biases(value: object) -> bool:
     )
 
 
+def _are_logit_biases(value: object) -> bool:
+    return isinstance(value, Mapping) and all(_is_integer(k) and _is_number(v) for k, v in value.items())
+
+
 def _is_decay(value: object) -> bool:
     return isinstance(value, Sequence) and len(value) == 2 and _is_integer(value[0]) and _is_number(value[1])
 
@@ -147,6 +173,7 @@ def _between(low: float, high: float, open_low: bool = False) -> Callable[[Any],
 
 
 _INFINITY = float("inf")
+_PENALTY = (_is_number, _between(-2, 2), "a number from -2 to 2 (0 is no penalty)")
 _POSITIVE = _between(0, _INFINITY, open_low=True)
 _COUNT = (_is_integer, _between(0, _INFINITY))
 _LENGTH = (_is_integer, _between(1, _INFINITY), "an integer of at least 1")
@@ -177,6 +204,13 @@ _EXPECTED: Mapping[str, tuple[Callable[[object], bool], Callable[[Any], bool], s
     "forced_eos_token_id": (_are_ids_or_one, _always, "a token id, or a list of them"),
     "bad_words_ids": (_are_words, _always, "a list of non-empty lists of token ids"),
     "sequence_bias": (_are_biases, _always, "a list of pairs of token ids and a number"),
+    "presence_penalty": _PENALTY,
+    "frequency_penalty": _PENALTY,
+    "logit_bias": (
+        _are_logit_biases,
+        lambda value: all(map(_between(-100, 100), value.values())),
+        "a mapping of token ids to numbers from -100 to 100",
+    ),
     "exponential_decay_length_penalty": (
         _is_decay,
         lambda value: value[0] >= 0 and _POSITIVE(value[1]),

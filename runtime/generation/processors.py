@@ -1,6 +1,7 @@
 """Rules on the next token's logits: penalties, biases, and tokens that are forbidden or forced.
 
-Each rule is a function of the tokens so far and of the logits. Their order is that of transformers' logits processors.
+Each rule is a function of the tokens so far and of the logits. Their order is that of transformers' logits processors;
+those of the OpenAI API come first.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class LogitsProcessor:
 
 def _rules(settings: Settings, prompt: int, max_length: int, ends: Ints, source: Sequence[int]) -> list[Rule]:
     rules: list[Rule] = []
+    if settings.presence_penalty or settings.frequency_penalty:
+        rules.append(_output_penalty(settings.presence_penalty, settings.frequency_penalty, prompt))
+    if settings.logit_bias:
+        tokens, biases = zip(*settings.logit_bias, strict=True)
+        rules.append(_add(np.array(tokens, np.int64), np.array(biases, np.float32)))
     if settings.sequence_bias:
         rules += [_bias(word, value) for word, value in settings.sequence_bias]
     if settings.encoder_repetition_penalty != 1 and len(source):
@@ -91,6 +97,25 @@ def _penalty(penalty: float, seen: Ints | None = None) -> Rule:
         used = np.unique(tokens) if seen is None else seen
         old = logits[used]
         logits[used] = np.where(old < 0, old * np.float32(penalty), old / np.float32(penalty))
+
+    return rule
+
+
+def _output_penalty(presence: float, frequency: float, prompt: int) -> Rule:
+    """Return the rule logit − count · frequency − [count > 0] · presence on tokens after the prompt (OpenAI API)."""
+
+    def rule(tokens: Ints, logits: Floats) -> None:
+        used, counts = np.unique(tokens[prompt:], return_counts=True)
+        logits[used] -= (counts * frequency + presence).astype(np.float32)
+
+    return rule
+
+
+def _add(ids: Ints, values: Floats) -> Rule:
+    """Return a rule that adds `values`, float32 [n], to the logits of the different tokens `ids`, int64 [n]."""
+
+    def rule(_tokens: Ints, logits: Floats) -> None:
+        logits[ids] += values
 
     return rule
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from archc.runtime.errors import NonFiniteLogitsError, PromptError
 from archc.runtime.generation.processors import LogitsProcessor
 from archc.runtime.generation.settings import Settings
+from archc.runtime.structure.constraint import Constraint
 
 Floats = NDArray[np.float32]
 Probabilities = NDArray[np.float64]
@@ -26,13 +27,19 @@ Filter = Callable[[Probabilities], Mask]
 class Sampler:
     """Chooses the tokens of one row; `tokens` are those so far, the prompt included.
 
-    Each row has a random stream of its own, so that its tokens do not depend on the length of other rows.
+    Each row has a random stream of its own, so that its tokens do not depend on the length of other rows. A constraint
+    comes before the rules of `processor`.
     """
 
     def __init__(
-        self, settings: Settings, prompt: Sequence[int] = (), row: int = 0, processor: LogitsProcessor | None = None
+        self,
+        settings: Settings,
+        prompt: Sequence[int] = (),
+        row: int = 0,
+        processor: LogitsProcessor | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._constraint = settings, constraint
         self._random = np.random.default_rng(None if settings.seed is None else [settings.seed, row])
         self._processor = processor or LogitsProcessor(settings, len(prompt))
         self.tokens = list(prompt)
@@ -40,18 +47,22 @@ class Sampler:
     @property
     def is_argmax(self) -> bool:
         """Return whether every choice is the argmax of the unmodified logits."""
-        return self._settings.temperature == 0 and not self._processor.changes
+        return self._settings.temperature == 0 and not self._processor.changes and self._constraint is None
 
     def choose(self, logits: Floats) -> int:
         """Return the next token for float32 [vocab]; raise NonFiniteLogitsError if the maximum is not finite."""
         best = int(logits.argmax())
         require_finite(logits[best])
-        if self._processor.changes:
-            logits = self._processor(self.tokens, logits)
+        if self._constraint is not None or self._processor.changes:
+            allowed = self._constraint.apply(logits) if self._constraint is not None else logits
+            logits = self._processor(self.tokens, allowed)
             best = int(logits.argmax())
             if logits[best] == -np.inf:
                 raise PromptError("the options leave no token to generate; remove a rule on tokens or n-grams")
-        return self._record(best if self._settings.temperature == 0 else self._draw(logits))
+        token = self._record(best if self._settings.temperature == 0 else self._draw(logits))
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        return token
 
     def choose_argmax(self, token: int, logit: float) -> int:
         """Return `token`, the argmax that the graph computed; raise NonFiniteLogitsError unless `logit` is finite."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from archc.plan import GenerationDefaults, Manifest
 from archc.runtime.errors import PromptError
 from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.structure.grammar import Grammar
 
 NEW_TOKENS = 16
 
@@ -43,6 +44,10 @@ class Settings:
     forced_bos_token_id: int | None = None
     forced_eos_token_id: tuple[int, ...] = ()
     exponential_decay_length_penalty: tuple[int, float] | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    grammar: Grammar | None = None
     renormalize_logits: bool = False
     num_beams: int = 1
     length_penalty: float = 1.0
@@ -78,7 +83,13 @@ class Settings:
         for name in ("stop_token_ids", "suppress_tokens", "begin_suppress_tokens", "forced_eos_token_id"):
             ids = values.get(name, ())
             values[name] = tuple(int(token) for token in (ids if hasattr(ids, "__iter__") else (ids,)))
+        values["logit_bias"] = tuple((int(token), float(bias)) for token, bias in (options.logit_bias or {}).items())
+        values["grammar"] = options.structure
+        for name in ("json_schema", "regex"):
+            values.pop(name, None)
         settings = cls(**values)
+        if settings.grammar is not None and settings.ignore_eos:
+            raise PromptError(f"{settings.grammar.kind}: contradicts ignore_eos, because it ends with an end token")
         settings._check_ids(vocab_size)
         return settings
 
@@ -102,6 +113,7 @@ class Settings:
         ids: dict[str, list[int]] = {
             "bad_words_ids": [token for word in self.bad_words_ids for token in word],
             "sequence_bias": [token for word, _ in self.sequence_bias for token in word],
+            "logit_bias": [token for token, _ in self.logit_bias],
             "suppress_tokens": list(self.suppress_tokens),
             "begin_suppress_tokens": list(self.begin_suppress_tokens),
             "forced_bos_token_id": list(forced),

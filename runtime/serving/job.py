@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from archc.runtime.generation.row import FinishReason, Row
 from archc.runtime.generation.sampling import Sampler
 from archc.runtime.generation.speculation import Speculator
 from archc.runtime.state.encoder import EncodedSource
+from archc.runtime.structure.constraint import Constraint
 
 _log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
@@ -60,18 +61,6 @@ class Failed:
 Event: TypeAlias = Token | Finished | Failed
 Listener: TypeAlias = Callable[[Event], None]
 """Called in the computing thread; must return at once."""
-
-
-class Constraint(Protocol):
-    """A rule on the output as a whole, such as a grammar."""
-
-    def apply(self, logits: Floats) -> Floats:
-        """Return the logits, float32 [vocab], with -inf for tokens that must not come next."""
-        ...
-
-    def accept(self, token: int) -> None:
-        """Note a token that was chosen."""
-        ...
 
 
 @dataclass(eq=False)

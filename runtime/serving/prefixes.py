@@ -41,6 +41,12 @@ class Prefixes:
         if self.slots.states.has_fixed:
             self.kept[slot] = Kept(list(tokens), self.slots.save(slot), self.clock)
 
+    def put(self, slot: int, tokens: Sequence[int], snapshot: Snapshot) -> None:
+        """Set a free slot to a state that was saved after these tokens."""
+        self.slots.load(slot, snapshot)
+        self.clock += 1
+        self.kept[slot] = Kept(list(tokens), snapshot, self.clock)
+
     def forget(self, slot: int) -> None:
         """Note that a slot has nothing to share."""
         self.kept.pop(slot, None)

@@ -61,7 +61,7 @@ class Scheduler:
     def __init__(self, slots: Slots, queue: int = 64, budget: Budget | None = None) -> None:
         self.slots, self.budget, self.statistics = slots, budget or Budget(), Statistics()
         self._queue_limit = queue
-        self._prefixes = Prefixes(slots)
+        self.prefixes = Prefixes(slots)
         self._condition = threading.Condition()
         self._waiting, self._tasks = deque[Job](), deque[Callable[[], None]]()
         self._active: dict[int, Job] = {}  # by slot; of the computing thread alone
@@ -186,7 +186,7 @@ class Scheduler:
         shared = 0
         slot = free[0]
         if job.keeps_prefix and job.source is None:
-            slot, shared = self._prefixes.choose(free, job.tokens)
+            slot, shared = self.prefixes.choose(free, job.tokens)
         if not self.slots.states.can_reserve(job.longest):
             raise CacheFullError(
                 f"cache: a sequence of {job.longest} tokens exceeds the limit of cache memory; ask for fewer tokens, "
@@ -194,9 +194,9 @@ class Scheduler:
             )
         self.slots.states.reserve(min(job.longest, len(job.tokens) + 1))
         if shared:
-            self._prefixes.restore(slot, shared)
+            self.prefixes.restore(slot, shared)
         else:
-            self._prefixes.forget(slot)
+            self.prefixes.forget(slot)
             self.slots.clear(slot, job.source() if job.source is not None else None)
         job.slot, job.done, job.cached = slot, shared, shared
         self._active[slot] = job
@@ -233,7 +233,7 @@ class Scheduler:
             job.done += len(piece.ids)
             if piece.logits:
                 if job.keeps_prefix:
-                    self._prefixes.mark(piece.slot, job.tokens[: job.done])
+                    self.prefixes.mark(piece.slot, job.tokens[: job.done])
                 self._choose(job, logits[piece.slot][-1])
                 self._end_finished(job)
 
@@ -302,15 +302,15 @@ class Scheduler:
         assert job.slot is not None
         del self._active[job.slot]
         if job.keeps_prefix and job.source is None:
-            self._prefixes.keep(job.slot, job.tokens[: job.done])
+            self.prefixes.keep(job.slot, job.tokens[: job.done])
         else:
-            self._prefixes.forget(job.slot)
+            self.prefixes.forget(job.slot)
         job.slot = None
 
     def _fail(self, job: Job, error: EngineError) -> None:
         self.statistics.failed += 1
         if job.slot is not None:
-            self._prefixes.forget(job.slot)
+            self.prefixes.forget(job.slot)
             del self._active[job.slot]
             job.slot = None
         job.fail(error)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from queue import SimpleQueue
+from typing import Any
 
 from archc.plan.manifest import Manifest
-from archc.plan.reader import ENCODER, PACKED, Plan
+from archc.plan.reader import ENCODER, MANIFEST, PACKED, Plan
 from archc.runtime.backends import open_backend
 from archc.runtime.backends.ort.backend import OrtBackend
 from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
@@ -20,17 +22,19 @@ from archc.runtime.generation.options import SamplingOptions
 from archc.runtime.generation.settings import Settings, choose_settings, forced_start
 from archc.runtime.generation.speculation import Speculate, Speculation, can_speculate, check_speculation
 from archc.runtime.inputs.prompts import check_ids
-from archc.runtime.serving.job import Constraint, Job, Listener
+from archc.runtime.serving.cache_file import CachedPrompt, Layout
+from archc.runtime.serving.job import Event, Failed, Job, Listener, Token
 from archc.runtime.serving.scheduler import Budget, Scheduler, Statistics
 from archc.runtime.serving.slots import Slots
 from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncodedSource, EncoderRunner, check_decoder_ids
+from archc.runtime.state.slot_states import Snapshot
+from archc.runtime.structure.constraint import Constraint
+from archc.runtime.structure.plan_grammars import PlanGrammars
 from archc.runtime.text.tokenizer import Tokenizer
 
-T = TypeVar("T")
-
 # Calls of many rows take another form of int4 products, which rounds otherwise: an answer would depend on whether its
-# prompt was computed beside others.
+# prompt was computed next to others.
 _INT4_TOKENS = 192
 
 
@@ -71,8 +75,10 @@ class Service:
         manifest = self.manifest = plan.manifest
         check_state(manifest)
         self.tokenizer: Tokenizer | None = Tokenizer.from_plan(plan)
+        self._grammars = PlanGrammars(manifest, lambda: self.tokenizer)
         self._encoder: EncoderRunner | None = None
         self.speculation = Speculation() if can_speculate(manifest) else None
+        self._cached: tuple[tuple[int, ...], EncodedSource] | None = None
         self.engine: Engine | None = None
         if manifest.topology == "encoder":
             # Texts of an encoder have no state: each request is one call.
@@ -128,10 +134,13 @@ class Service:
         timeout: float | None = None,
         keeps_prefix: bool = True,
         has_text: bool = True,
+        marks: Sequence[str] = (),
     ) -> Job:
         """Return a job for `submit` that continues a prompt, or for an encoder-decoder answers a source.
 
-        `row` selects the random stream of `seed`. Raises PromptError for ids that do not fit.
+        `row` selects the random stream of `seed`. The text has the special tokens of `marks`, for an `OutputParser`. A
+        grammar of the settings is compiled here, in the calling thread, if there is no `constraint`. Raises PromptError
+        for ids that do not fit, and for a grammar that is invalid or too large.
         """
         manifest = self.manifest
         if self.scheduler is None:
@@ -141,7 +150,7 @@ class Service:
         if len(prompt) >= limit:
             raise PromptError(f"prompt: expected fewer than {limit} tokens, the plan's maximum, got {len(prompt)}")
         tokenizer = self.tokenizer if has_text else None
-        text = tokenizer.stream([] if source is not None else prompt) if tokenizer is not None else None
+        text = tokenizer.stream([] if source is not None else prompt, marks=marks) if tokenizer is not None else None
         if text is None and settings.stop:
             raise PromptError("stop: stop strings require a tokenizer, which this plan does not have")
         opened = open_row(settings, prompt, limit, manifest.tokens.eos, source_ids, forced, text, row)
@@ -152,7 +161,7 @@ class Service:
             listener=listener,
             longest=len(prompt) + opened.budget,
             logprobs=logprobs,
-            constraint=constraint,
+            constraint=constraint or self._grammars.constraint(settings.grammar),
             source=source,
             speculator=self.speculation.open(settings.speculate) if self.speculation is not None else None,
             deadline=None if timeout is None else time.monotonic() + timeout,
@@ -170,6 +179,9 @@ class Service:
         (source,), _ = check_ids([list(ids)], encoder.limits)
         start = forced_start(self.manifest, settings)
         (prompt,), _ = check_decoder_ids([list(start)] if start else None, 1, self.manifest)
+        known, encoded = self._cached or ((), None)
+        if encoded is not None and known == tuple(source.tolist()):
+            return prompt.tolist(), lambda: encoded, source.tolist(), int(len(start) > 1)
         return prompt.tolist(), lambda: encoder.run(source[None]), source.tolist(), int(len(start) > 1)
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -178,13 +190,81 @@ class Service:
         assert self.scheduler is not None
         self.scheduler.submit_all(jobs)
 
-    def encode_prompt(self, prompt: str | Sequence[Mapping[str, Any]], parse_special: bool = False) -> list[int]:
-        """Return the ids of a text, or of chat messages; raise PromptError for a plan without text or a template."""
+    def encode_prompt(
+        self, prompt: str | Sequence[Mapping[str, Any]], parse_special: bool = False, **variables: Any
+    ) -> list[int]:
+        """Return the ids of a text, or of chat messages with further variables of the template, such as `tools`.
+
+        Raises PromptError for a plan without text or a template.
+        """
         if self.tokenizer is None:
             raise PromptError("the plan has no tokenizer; give token ids, or build it with --tokenizer")
         if isinstance(prompt, str):
             return list(self.tokenizer.encode(prompt, parse_special=parse_special))
-        return list(self.tokenizer.chat_ids(prompt))
+        return list(self.tokenizer.chat_ids(prompt, **variables))
+
+    @property
+    def plan_hash(self) -> str:
+        """Return the SHA-256 of the manifest, which has those of all entries."""
+        return hashlib.sha256(self.plan.read(MANIFEST)).hexdigest()
+
+    def cache(self, ids: Sequence[int]) -> CachedPrompt:
+        """Compute all tokens of a prompt but the last, or of an encoder-decoder the whole source; return the state.
+
+        The next token is computed with the last one of the prompt, so that the same prompt may follow. Call it before
+        other requests. Raises PromptError for a plan or a prompt without a state to keep.
+        """
+        self._check_cache()
+        if self._encoder is not None:
+            (source,), _ = check_ids([list(ids)], self._encoder.limits)
+            encoded = self._encoder.run(source[None])
+            self._cached = (tuple(source.tolist()), encoded)
+            return CachedPrompt(self._cached[0], {name: buffer.read() for name, buffer in encoded.cross.items()})  # type: ignore[attr-defined]
+        if len(ids) < 2:
+            raise PromptError(f"prompt: expected at least 2 tokens for a cache, got {len(ids)}; use a longer prompt")
+        ended = SimpleQueue[Event]()
+        self.submit([self.job(ids[:-1], Settings(max_new_tokens=1), ended.put, has_text=False)])
+        while isinstance(event := ended.get(), Token):
+            pass
+        if isinstance(event, Failed):
+            raise event.error
+        scheduler = self.scheduler
+        assert scheduler is not None
+        tokens = tuple(ids[:-1])
+        slot = next(slot for slot, kept in scheduler.prefixes.kept.items() if tuple(kept.tokens) == tokens)
+        return CachedPrompt(tokens, scheduler.call(lambda: scheduler.slots.save(slot)).result().arrays)
+
+    def cache_layout(self, length: int) -> Layout:
+        """Return the arrays of a cached prompt of `length` tokens. Raises PromptError for a plan without them."""
+        self._check_cache()
+        if self._encoder is not None:
+            return self._encoder.layout(length)
+        assert self.scheduler is not None
+        return self.scheduler.slots.states.layout(length)
+
+    def restore(self, cached: CachedPrompt) -> None:
+        """Keep a cached prompt for the next request. Raises CacheFullError past the limit of cache memory."""
+        self._check_cache()
+        if self._encoder is not None:
+            self._cached = (cached.tokens, self._encoder.restore(len(cached.tokens), cached.arrays))
+            return
+        scheduler = self.scheduler
+        assert scheduler is not None
+        snapshot = Snapshot(len(cached.tokens), cached.arrays)
+        scheduler.call(lambda: scheduler.prefixes.put(0, cached.tokens, snapshot)).result()
+
+    def has_cached_source(self, ids: Sequence[int]) -> bool:
+        """Return whether the source of an encoder-decoder is the cached one."""
+        return self._cached is not None and self._cached[0] == tuple(ids)
+
+    def _check_cache(self) -> None:
+        if self.scheduler is None:
+            raise PromptError(f"{self.manifest.family}: an encoder has no state of a prompt to keep")
+        if self.manifest.prefix is not None:
+            raise PromptError(
+                f"{self.manifest.family}: the tokens of a prompt attend to later ones, so that its beginning has no "
+                "state of its own to keep"
+            )
 
     def close(self, drain: bool = False, timeout: float | None = None) -> bool:
         """Stop, with `drain` after all requests; return whether nothing computes any more."""

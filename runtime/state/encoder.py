@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.dtypes import to_float32
+from archc.plan.dtypes import DTYPES, to_float32
 from archc.plan.manifest import Encoder, Limits, Manifest, Output
 from archc.runtime.backends.base import Backend, Binding, Buffer
 from archc.runtime.errors import PromptError
@@ -72,6 +72,27 @@ class EncoderRunner:
         assert states is not None
         self._backend.bind(bindings).run(feeds, hidden)
         return EncodedSource(lengths, to_float32(hidden[states.name], states.dtype), cross)
+
+    def layout(self, length: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return shape and dtype of each `cross` state of one source of `length` tokens."""
+        sizes = {"batch": 1, "seq": length}
+        return {
+            output.name: (
+                tuple(sizes[axis] if isinstance(axis, str) else axis for axis in output.shape),
+                DTYPES[output.dtype].storage,
+            )
+            for output in self._encoder.outputs
+            if output.role == "cross"
+        }
+
+    def restore(self, length: int, arrays: Mapping[str, NDArray[Any]]) -> EncodedSource:
+        """Return a source of `length` tokens from its `cross` states by name, without hidden states."""
+        dtypes = {output.name: output.dtype for output in self._encoder.outputs}
+        cross = dict[str, Buffer]()
+        for name, array in arrays.items():
+            cross[name] = self._backend.allocate(array.shape, dtypes[name])
+            cross[name].read()[...] = array  # type: ignore[attr-defined]
+        return EncodedSource(np.array([length]), np.zeros((1, 0, 0), np.float32), cross)
 
 
 def check_decoder_ids(ids: IdsLike | None, batch: int, manifest: Manifest) -> tuple[Ints, Ints]:

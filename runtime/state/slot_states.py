@@ -140,6 +140,15 @@ class SlotStates:
             arrays[state.input] = part.copy() if copy else part
         return Snapshot(length, arrays)
 
+    def layout(self, length: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return shape and dtype of each array of a snapshot after `length` tokens, without sources."""
+        found = {}
+        for state in self._states:
+            slots = length if state.window is None else min(length, ring_slots(state.window, self._longest_call))
+            shape = tuple(slots if isinstance(size, str) else size for size in state.shape[1:])
+            found[state.input] = (shape, DTYPES[state.dtype].storage)
+        return found
+
     def load(self, row: int, snapshot: Snapshot) -> None:
         """Set the state of a row; there must be slots for it."""
         for state in self._states:

@@ -37,6 +37,11 @@ class JsonTokenizer:
         """Return the number of ids."""
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def definition(self) -> str:
+        """Return the content of a tokenizer.json with all added tokens."""
+        return str(self._tokenizer.to_str())
+
     @cached_property
     def special(self) -> dict[str, int]:
         """Return the id of each special token by its text."""

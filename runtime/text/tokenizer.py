@@ -69,6 +69,11 @@ class Tokenizer:
         """Return the number of ids of the tokenizer, which may be smaller than that of the model."""
         return self._engine.vocab_size
 
+    @property
+    def definition(self) -> str | None:
+        """Return the content of a tokenizer.json with all added tokens, or None for another kind of tokenizer."""
+        return self._engine.definition if isinstance(self._engine, JsonTokenizer) else None
+
     def encode(self, text: str, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """Return the ids of `text`, with the special tokens of the tokenizer's template if `add_special_tokens`.
 
@@ -82,8 +87,25 @@ class Tokenizer:
             raise PromptError("ids: expected numbers from 0 to 2^32 - 1, got a negative or larger one")
         return self._engine.decode(ids, skip_special_tokens)
 
-    def stream(self, prompt: Sequence[int] = (), show_special: bool = False) -> Detokenizer:
-        """Return an incremental detokenizer for ids that continue `prompt`, with special tokens if `show_special`."""
+    @property
+    def special(self) -> Mapping[str, int]:
+        """Return the id of each special token by its text."""
+        return self._engine.special
+
+    def stream(self, prompt: Sequence[int] = (), show_special: bool = False, marks: Sequence[str] = ()) -> Detokenizer:
+        """Return an incremental detokenizer for ids that continue `prompt`.
+
+        The text has special tokens if `show_special`, or else those that `marks` have, such as the texts of
+        `ChatFormat.marks`.
+        """
+        shown = {token for token, text in self._hidden.items() if any(text in mark for mark in marks)}
+        if shown and not show_special:
+            hidden = {token: text for token, text in self._hidden.items() if token not in shown}
+
+            def decode(ids: Sequence[int]) -> str:
+                return self.decode([token for token in ids if token not in hidden], skip_special_tokens=False)
+
+            return Detokenizer(decode, prompt, hidden)
         if show_special:
             return Detokenizer(lambda ids: self.decode(ids, skip_special_tokens=False), prompt)
         return Detokenizer(self.decode, prompt, self._hidden)

@@ -190,3 +190,13 @@ def test_a_tied_table_that_differs_says_what_to_do(archc: Archc, checkpoint: Pat
     result = archc("build", tmp_path, "-o", tmp_path / "p")
     assert result.code == 2
     assert "build with --set encoder.tie=false to use both" in result.errors[0]
+
+
+def test_a_cache_is_that_of_the_whole_source(archc: Archc, plan: Path, tmp_path: Path) -> None:
+    file, options = tmp_path / "source.cache", ("--max-new-tokens", 6, "--ignore-eos", "--json")
+    prompts = ("w9 w33 w4", "w9 w33 w4 w8")
+    alone = [archc("run", plan, text, *options).json["output_ids"] for text in prompts]
+    saved = archc("run", plan, prompts[0], *options, "--save-cache", file).json
+    loaded = [archc("run", plan, text, *options, "--load-cache", file).json for text in prompts]
+    assert [saved["output_ids"], *(result["output_ids"] for result in loaded)] == [alone[0], *alone]
+    assert [result["cached_tokens"] for result in loaded] == [len(saved["prompt_ids"]), 0]

@@ -190,6 +190,11 @@ def test_inspect_shows_the_defaults(archc: Archc, sampled: Path) -> None:
 OPTIONS: dict[str, tuple[list[object], dict[str, Any]]] = {
     "bad-words": (["--bad-words-ids", "4,5", "--bad-words-ids", "6"], {"bad_words_ids": [[4, 5], [6]]}),
     "bias": (["--sequence-bias", "4,5=-0.5"], {"sequence_bias": [([4, 5], -0.5)]}),
+    "logit-bias": (["--logit-bias", "4=-9.5", "--logit-bias", "45=3"], {"logit_bias": {4: -9.5, 45: 3}}),
+    "penalties": (
+        ["--presence-penalty", 1.5, "--frequency-penalty", -0.5],
+        {"presence_penalty": 1.5, "frequency_penalty": -0.5},
+    ),
     "suppress": (["--suppress-tokens", 4, "--suppress-tokens", 45], {"suppress_tokens": [4, 45]}),
     "begin": (["--begin-suppress-tokens", 4], {"begin_suppress_tokens": [4]}),
     "ngrams": (["--no-repeat-ngram-size", 2], {"no_repeat_ngram_size": 2}),
@@ -223,12 +228,25 @@ def test_the_command_has_an_option_for_every_setting(archc: Archc, sampled: Path
     [
         (["--sequence-bias", "4,5"], "--sequence-bias is empty; expected token ids"),
         (["--sequence-bias", "4=x"], "--sequence-bias: 'x' is not a number"),
+        (["--logit-bias", "4"], "--logit-bias: '' is not a number"),
+        (["--logit-bias", "x=1"], "--logit-bias: expected 42=-1.5, for example, got x=1"),
+        (["--logit-bias", "4=1", "--logit-bias", "4=2"], "--logit-bias: token 4 occurs twice"),
+        (["--logit-bias", "97=1"], "logit_bias: expected ids from 0 to 96, got 97"),
+        (["--logit-bias", "4=101"], "logit_bias: expected a mapping of token ids to numbers from -100 to 100"),
         (["--exponential-decay-length-penalty", "x"], "--exponential-decay-length-penalty: expected 20,1.1"),
         (["--early-stopping", "maybe"], "--early-stopping: expected yes, no or never, got maybe"),
         (["--suppress-tokens", "97"], "suppress_tokens: expected ids from 0 to 96, got 97"),
         (["--typical-p", "3", "--temperature", "1"], "typical_p: expected a number above 0 and at most 1"),
     ],
-    ids=["bias", "bias-number", "decay", "early-stopping", "vocabulary", "range"],
+    ids=[
+        "bias",
+        "bias-number",
+        *(f"logit-bias-{n}" for n in range(5)),
+        "decay",
+        "early-stopping",
+        "vocabulary",
+        "range",
+    ],
 )
 def test_invalid_options(archc: Archc, sampled: Path, arguments: list[str], message: str) -> None:
     result = archc("run", sampled, "--ids", "1", *arguments)

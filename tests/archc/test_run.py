@@ -122,6 +122,8 @@ def test_encoder_shows_its_outputs(archc: Archc, bert: Path) -> None:
 BAD_ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "no-prompt": ([], "no prompt"),
     "two-prompts": (["--prompt", "a", "--ids", "1"], "--prompt and --ids contradict each other"),
+    "prompt-in-two-places": (["a", "--prompt", "b"], "--prompt and a prompt after the plan contradict each other"),
+    "prompt-and-ids": (["a", "--ids", "1"], "the prompt after the plan and --ids contradict each other"),
     "chat-of-ids": (["--ids", "1", "--chat"], "--chat has no effect on --ids"),
     "empty-ids": (["--ids", ""], "--ids is empty"),
     "word-for-an-id": (["--ids", "1,x"], "'x' is not a token id"),
@@ -153,8 +155,9 @@ BAD_ARGUMENTS: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_ARGUMENTS)
-def test_bad_arguments(archc: Archc, small: Path, case: str) -> None:
+def test_bad_arguments(archc: Archc, small: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments, message = BAD_ARGUMENTS[case]
+    monkeypatch.setattr(sys, "stdin", None)
     result = archc("run", small, *arguments)
     assert (result.code, result.out) == (2, "")
     assert len(result.errors) == 1
@@ -195,6 +198,35 @@ def test_stdin(archc: Archc, qwen: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     expected = archc("run", qwen, "--prompt", "Once upon", *GREEDY).out
     read_from(monkeypatch, b"Once upon\n")
     assert archc("run", qwen, "--prompt", "-", *GREEDY).out == expected
+
+
+def test_a_prompt_after_the_plan(archc: Archc, qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = archc("run", qwen, "--prompt", "Once upon", *GREEDY).out
+    monkeypatch.setattr(sys, "stdin", None)
+    assert archc("run", qwen, "Once upon", *GREEDY).out == expected
+
+
+@pytest.mark.parametrize("data", [b"Once upon\n", b""], ids=["text", "empty"])
+def test_a_pipe_is_the_prompt(qwen: Path, archc: Archc, data: bytes) -> None:
+    process = start("run", qwen, *GREEDY, stdin=subprocess.PIPE)
+    out, err = process.communicate(data, timeout=60)
+    if data:
+        assert (out.decode(), err) == (archc("run", qwen, "Once upon", *GREEDY).out, b"")
+    else:
+        assert (process.returncode, out) == (2, b"")
+        assert b"no prompt; pass archc run PLAN" in err
+
+
+def test_no_prompt_at_a_terminal_is_an_error(qwen: Path) -> None:
+    terminal, its_end = os.openpty()
+    try:
+        process = start("run", qwen, stdin=its_end)
+        _, err = process.communicate(timeout=60)
+    finally:
+        os.close(terminal)
+        os.close(its_end)
+    assert process.returncode == 2
+    assert b"archc chat PLAN holds a conversation" in err
 
 
 @pytest.mark.parametrize(

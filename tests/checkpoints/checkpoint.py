@@ -118,7 +118,8 @@ def ids_of(roles: Mapping[str, Names], text: Text) -> dict[str, Any]:
 
 def _silence_ids_without_token(reference: Reference, size: int) -> None:
     """Set the head's rows past the tokenizer's size to zero, so that greedy decoding has text."""
-    weights = getattr(reference, "weights", {})
+    model = getattr(reference, "model", None)
+    weights = model.state_dict() if model is not None else getattr(reference, "weights", {})
     for name in ("lm_head.weight", "transformer.output_layer.weight", "head.weight"):
         if name in weights:
             with torch.no_grad():

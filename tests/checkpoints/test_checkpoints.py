@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Built:
     def engine(self) -> Engine:
         """The plan of the folder alone; archc selects the spec."""
         assert self.written
-        elsewhere = self.folder / "tokenizer" if self.checkpoint.is_tokenizer_elsewhere else None
+        elsewhere = next((self.folder / "tokenizer").iterdir(), None)
         folder, spec = self.folder / "checkpoint", self.checkpoint.spec if self.checkpoint.is_spec_named else None
         plan = build(
             spec or folder, folder, out=self.folder / "engine.plan", tokenizer=elsewhere, warn=self.warnings.append
@@ -191,6 +192,16 @@ def test_text(built: Built) -> None:
 def test_a_format_of_another_framework_is_refused(row: Refused, tmp_path: Path) -> None:
     row.write(tmp_path / "checkpoint")
     with pytest.raises(BuildError, match=row.message):
+        build(tmp_path / "checkpoint", out=tmp_path / "engine.plan")
+
+
+def test_a_tokenizer_of_another_revision_is_refused(tmp_path: Path) -> None:
+    """ChatGLM-6B's first revision has tokens of images in front of its text, which its tokenizer file lacks."""
+    row = next(row for row in CHECKPOINTS if row.name == "ChatGLM-6B")
+    ids = {"mask_token_id": 900, "gmask_token_id": 901, "bos_token_id": 904, "eos_token_id": 905}
+    replace(row, roles={}, vocab_size=1000, changes=ids).write(tmp_path / "checkpoint")
+    message = "has '<sop>' as [0-9]+, and config.json as 904.*use the newest revision of the checkpoint"
+    with pytest.raises(BuildError, match=message):
         build(tmp_path / "checkpoint", out=tmp_path / "engine.plan")
 
 

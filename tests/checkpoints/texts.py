@@ -129,6 +129,7 @@ def byte_level_json(
     nfc: bool = False,
     *,
     with_merges: bool = False,
+    file: str = "tokenizer.json",
 ) -> Vocabulary:
     """Return a tokenizer.json of byte-level BPE, with GPT-2's split or another; merges may lie next to it."""
 
@@ -149,9 +150,11 @@ def byte_level_json(
             made.normalizer = normalizers.NFC()
         made.pre_tokenizer = split
         made.decoder = decoders.ByteLevel()
-        return _save(made, folder, special, begin, end)
+        text = _save(made, folder, special, begin, end)
+        (folder / "tokenizer.json").rename(folder / file)
+        return text
 
-    return Vocabulary("`tokenizer.json`" + (", `vocab.json`, `merges.txt`" if with_merges else ""), write)
+    return Vocabulary(f"`{file}`" + (", `vocab.json`, `merges.txt`" if with_merges else ""), write)
 
 
 def lower_case_json() -> Vocabulary:

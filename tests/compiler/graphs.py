@@ -11,10 +11,13 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
 from archc.compiler.weights.lazy import WeightTensor, join_rows
+from archc.plan.integers import WEIGHT_SUFFIX, WITHOUT_VNNI
+from archc.runtime.backends.ort.saturation import saturates
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -55,9 +58,22 @@ def operators(graph_model: ir.Model) -> list[str]:
     return [node.op_type for node in graph_model.graph]
 
 
+def replace_integers(proto: onnx.ModelProto) -> None:
+    """Give integer products the form that the runtime gives them without VNNI."""
+    for item in proto.graph.initializer:
+        if item.name in WITHOUT_VNNI:
+            item.CopyFrom(numpy_helper.from_array(np.asarray(WITHOUT_VNNI[item.name]), item.name))
+        elif item.name.endswith(WEIGHT_SUFFIX) and item.data_type == onnx.TensorProto.INT8:
+            unsigned = numpy_helper.to_array(item).astype(np.int16) + 128
+            item.CopyFrom(numpy_helper.from_array(unsigned.astype(np.uint8), item.name))
+
+
 def run(graph_model: ir.Model, feeds: Arrays) -> list[NDArray[Any]]:
-    """Every output, by ONNX Runtime on the CPU."""
-    serialized = ir.serde.serialize_model(graph_model).SerializeToString()
+    """Every output, by ONNX Runtime on the CPU, in the form that is exact on this one."""
+    proto = ir.serde.serialize_model(graph_model)
+    if saturates():
+        replace_integers(proto)
+    serialized = proto.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

@@ -61,12 +61,13 @@ class Rwkv7(Rwkv):
         spare: bool = False,
         fla: bool = False,
         joined: bool = False,
+        vocab: int = 97,
     ) -> None:
         self.fla, self.joined = fla, joined
         config: dict[str, Any] = {
             "model_type": "rwkv7",
             "architectures": ["RWKV7ForCausalLM"],
-            "vocab_size": 97,
+            "vocab_size": vocab,
             "hidden_size": width,
             "intermediate_size": 40,
             "num_hidden_layers": layers,

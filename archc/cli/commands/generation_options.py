@@ -1,18 +1,23 @@
-"""The generation options of `archc run`: their flags, the parsing of their values, and the rules between them."""
+"""The generation options of `run` and `chat`: their flags, the parsing of their values, and the rules between them."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from archc.cli.commands.options import parse_ids
+from archc.cli.commands.options import check_text, parse_ids
 from archc.cli.console import UsageError
 
 if TYPE_CHECKING:
     from archc.plan import Manifest
 
 NEW_TOKENS = 128
+_GRAMMAR_LIMIT = 512 << 10
 _SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
 _BEAMS = ("length_penalty", "early_stopping")
 
@@ -77,6 +82,18 @@ SequenceBias = Annotated[
     list[str] | None,
     typer.Option("--sequence-bias", metavar="1,2=X", help="Add X to the logit of a sequence's last token. Repeatable."),
 ]
+LogitBias = Annotated[
+    list[str] | None,
+    typer.Option("--logit-bias", metavar="ID=X", help="Add X, from -100 to 100, to a token's logit. Repeatable."),
+]
+PresencePenalty = Annotated[
+    float | None,
+    typer.Option("--presence-penalty", metavar="X", help="Subtract X from the logits of tokens in the output."),
+]
+FrequencyPenalty = Annotated[
+    float | None,
+    typer.Option("--frequency-penalty", metavar="X", help="Subtract X for each time that a token is in the output."),
+]
 SuppressTokens = Annotated[
     list[int] | None, typer.Option("--suppress-tokens", metavar="ID", help="Token that is not generated. Repeatable.")
 ]
@@ -129,6 +146,14 @@ StopToken = Annotated[
     list[int] | None,
     typer.Option("--stop-token", metavar="ID", help="Stop token (not included in the output). Repeatable."),
 ]
+JsonSchema = Annotated[
+    str | None,
+    typer.Option("--json-schema", metavar="FILE|TEXT", help="Output JSON that is valid under a schema."),
+]
+Regex = Annotated[str | None, typer.Option("--regex", metavar="REGEX", help="Output a match of a regular expression.")]
+GrammarFile = Annotated[
+    Path | None, typer.Option("--grammar", metavar="FILE", help="Output a sentence of a grammar in Lark's notation.")
+]
 RenormalizeLogits = Annotated[
     bool | None,
     typer.Option("--renormalize-logits/--keep-logits", help="Beam search: normalize scores after the rules."),
@@ -137,16 +162,170 @@ IgnoreEos = Annotated[bool, typer.Option("--ignore-eos", help="Do not stop at en
 NoDefaults = Annotated[bool, typer.Option("--no-defaults", help="Use none of the plan's generation settings.")]
 
 
+def _flags(
+    max_new_tokens: MaxNewTokens = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    stop_token_ids: StopToken = None,
+    ignore_eos: IgnoreEos = False,
+    typical_p: TypicalP = None,
+    epsilon_cutoff: EpsilonCutoff = None,
+    eta_cutoff: EtaCutoff = None,
+    encoder_repetition_penalty: EncoderRepetitionPenalty = None,
+    no_repeat_ngram_size: NoRepeatNgramSize = None,
+    encoder_no_repeat_ngram_size: EncoderNoRepeatNgramSize = None,
+    min_new_tokens: MinNewTokens = None,
+    max_length: MaxLength = None,
+    min_length: MinLength = None,
+    bad_words_ids: BadWordsIds = None,
+    sequence_bias: SequenceBias = None,
+    logit_bias: LogitBias = None,
+    presence_penalty: PresencePenalty = None,
+    frequency_penalty: FrequencyPenalty = None,
+    suppress_tokens: SuppressTokens = None,
+    begin_suppress_tokens: BeginSuppressTokens = None,
+    forced_bos_token_id: ForcedBosTokenId = None,
+    forced_eos_token_id: ForcedEosTokenId = None,
+    exponential_decay_length_penalty: ExponentialDecayLengthPenalty = None,
+    json_schema: JsonSchema = None,
+    regex: Regex = None,
+    grammar: GrammarFile = None,
+    num_beams: NumBeams = None,
+    length_penalty: LengthPenalty = None,
+    early_stopping: EarlyStopping = None,
+    renormalize_logits: RenormalizeLogits = None,
+    speculate: Speculation = None,
+    no_defaults: NoDefaults = False,
+) -> None:
+    """Declare the flags of generation, whose names are those of SamplingOptions."""
+
+
+def with_generation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the flags of generation besides its own; it gets their values as the dict `options`.
+
+    Values are parsed, and options that are not given are absent.
+    """
+    flags = inspect.signature(_flags, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True)
+    parameters = [parameter for parameter in own.parameters.values() if parameter.name != "options"]
+
+    @functools.wraps(command)
+    def called(**values: Any) -> None:
+        given = {name: values.pop(name) for name in flags}
+        command(**values, options=_collect(given))
+
+    called.__signature__ = own.replace(parameters=[*parameters, *flags.values()])  # type: ignore[attr-defined]
+    called.__annotations__ = {item.name: item.annotation for item in (*parameters, *flags.values())}
+    return called
+
+
+def _collect(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are given, with parsed values."""
+    options = {name: value for name, value in given.items() if name not in ("no_defaults", "ignore_eos")}
+    options |= {
+        "stop": [check_text(text, "--stop") for text in given["stop"] or ()],
+        "ignore_eos": given["ignore_eos"] or None,
+        "bad_words_ids": [parse_ids(text, "--bad-words-ids") for text in given["bad_words_ids"] or ()],
+        "sequence_bias": [parse_bias(text) for text in given["sequence_bias"] or ()],
+        "exponential_decay_length_penalty": parse_decay(given["exponential_decay_length_penalty"]),
+        "early_stopping": parse_early_stopping(given["early_stopping"]),
+        "logit_bias": parse_logit_bias(given["logit_bias"]),
+        "json_schema": read_schema(given["json_schema"]),
+        "grammar": read_grammar(given["grammar"]),
+        "speculate": parse_speculate(given["speculate"]),
+        "defaults": False if given["no_defaults"] else None,
+    }
+    return {name: value for name, value in options.items() if value is not None and value not in ([], {})}
+
+
 def option_name(name: str) -> str:
     """Return the option of a keyword argument: top_k is --top-k."""
     names = {"stop_token_ids": "stop-token", "defaults": "no-defaults"}
     return "--" + names.get(name, name.replace("_", "-"))
 
 
+def parse_option(word: str, text: str) -> tuple[str, Any]:
+    """Return the keyword of an option and the value of its text, None for the default: `top-k 3` is top_k, 3.
+
+    Raises UsageError for an unknown option or a value of another kind.
+    """
+    name = word.lstrip("-").replace("-", "_")
+    name = {"stop_token": "stop_token_ids"}.get(name, name)
+    parsers = _parsers()
+    if name not in parsers:
+        names = ", ".join(option_name(known)[2:] for known in parsers)
+        raise UsageError(f"{word[:40]!r} is not an option; expected one of {names}")
+    return name, parsers[name](text) if text else None
+
+
+def _parsers() -> dict[str, Callable[[str], Any]]:
+    """Return a parser for each option of generation by keyword, from the type of its flag."""
+    special: dict[str, Callable[[str], Any]] = {
+        "bad_words_ids": lambda text: [parse_ids(text, "bad-words-ids")],
+        "sequence_bias": lambda text: [parse_bias(text)],
+        "exponential_decay_length_penalty": parse_decay,
+        "logit_bias": lambda text: parse_logit_bias([text]),
+        "json_schema": read_schema,
+        "regex": str,
+        "grammar": lambda text: read_grammar(Path(text)),
+        "speculate": parse_speculate,
+        "stop": lambda text: [text],
+        "stop_token_ids": lambda text: parse_ids(text, "stop-token"),
+    }
+    parsers = dict[str, Callable[[str], Any]]()
+    for name, parameter in inspect.signature(_flags, eval_str=True).parameters.items():
+        if name in ("no_defaults", "num_beams", "length_penalty", "early_stopping", "renormalize_logits"):
+            continue
+        kind, place = str(parameter.annotation.__origin__), option_name(name)[2:]
+        if name in special:
+            parsers[name] = special[name]
+        elif "list[int]" in kind:
+            parsers[name] = functools.partial(parse_ids, option=place)
+        elif "bool" in kind:
+            parsers[name] = functools.partial(_boolean, option=place)
+        elif "float" in kind:
+            parsers[name] = functools.partial(_number, option=place, example="0.5")
+        else:
+            parsers[name] = functools.partial(_integer, option=place)
+    return parsers
+
+
+def _boolean(text: str, option: str) -> bool:
+    values = {"yes": True, "true": True, "no": False, "false": False}
+    if text.lower() not in values:
+        raise UsageError(f"{option}: expected yes or no, got {text:.40}")
+    return values[text.lower()]
+
+
+def _integer(text: str, option: str) -> int:
+    try:
+        return int(text[:20])
+    except ValueError:
+        raise UsageError(f"{option}: {text[:40]!r} is not an integer; expected 20, for example") from None
+
+
 def parse_bias(text: str) -> tuple[list[int], float]:
     """Return the tokens and the bias of `1,2=0.5`."""
     ids, _, value = text.rpartition("=")
     return parse_ids(ids, "--sequence-bias"), _number(value, "--sequence-bias", "1,2=0.5")
+
+
+def parse_logit_bias(texts: list[str] | None) -> dict[int, float]:
+    """Return the biases by token of texts such as `42=-1.5`."""
+    biases: dict[int, float] = {}
+    for text in texts or ():
+        token, _, value = text.partition("=")
+        if not token.strip().isdecimal():
+            raise UsageError(f"--logit-bias: expected 42=-1.5, for example, got {text:.40}")
+        if int(token) in biases:
+            raise UsageError(f"--logit-bias: token {int(token)} occurs twice; remove one")
+        biases[int(token)] = _number(value, "--logit-bias", "42=-1.5")
+    return biases
 
 
 def parse_decay(text: str | None) -> tuple[int, float] | None:
@@ -182,6 +361,29 @@ def _number(text: str, option: str, example: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"{option}: {text[:40]!r} is not a number; expected {example}, for example") from None
+
+
+def read_schema(text: str | None) -> str | None:
+    """Return a JSON schema, given as such or as a file."""
+    if text is None or text.lstrip().startswith("{"):
+        return text
+    return read_grammar(Path(text), "--json-schema")
+
+
+def read_grammar(path: Path | None, option: str = "--grammar") -> str | None:
+    """Return the text of a file; raise UsageError if it is not readable, too large or not UTF-8."""
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            content = file.read(_GRAMMAR_LIMIT + 1)
+        if len(content) > _GRAMMAR_LIMIT:
+            raise UsageError(f"{option}: {path}: larger than {_GRAMMAR_LIMIT >> 10} KiB; simplify it")
+        return content.decode()
+    except OSError as error:
+        raise UsageError(f"{option}: {path}: {error.strerror}; pass a readable file") from None
+    except ValueError:
+        raise UsageError(f"{option}: {path}: not valid UTF-8; save it as UTF-8") from None
 
 
 def check_sampling(manifest: Manifest, options: dict[str, Any]) -> None:

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archc.cli.commands.generation_options import (
-    BadWordsIds,
-    BeginSuppressTokens,
-    EarlyStopping,
-    EncoderNoRepeatNgramSize,
-    EncoderRepetitionPenalty,
-    EpsilonCutoff,
-    EtaCutoff,
-    ExponentialDecayLengthPenalty,
-    ForcedBosTokenId,
-    ForcedEosTokenId,
-    IgnoreEos,
-    LengthPenalty,
-    MaxLength,
-    MaxNewTokens,
-    MinLength,
-    MinNewTokens,
-    MinP,
-    NoDefaults,
-    NoRepeatNgramSize,
-    NumBeams,
-    RenormalizeLogits,
-    RepetitionPenalty,
-    Seed,
-    SequenceBias,
-    Speculation,
-    Stop,
-    StopToken,
-    SuppressTokens,
-    Temperature,
-    TopK,
-    TopP,
-    TypicalP,
     check_sampling,
     option_name,
-    parse_bias,
-    parse_decay,
-    parse_early_stopping,
-    parse_speculate,
     set_chat_stop,
     set_length,
+    with_generation_options,
 )
 from archc.cli.commands.options import Json, Plan, Threads, check_text, parse_ids
+from archc.cli.commands.run_batch import SLOTS, run_batch
+from archc.cli.commands.run_cached import CachedRun
 from archc.cli.console import UsageError, note, write_json, write_text
 from archc.runtime.errors import EngineError
 
@@ -57,12 +25,20 @@ if TYPE_CHECKING:
     from archc.runtime import Engine
     from archc.runtime.generation.result import Timing
     from archc.runtime.generation.row import FinishReason
+    from archc.runtime.text.tokenizer import Tokenizer
 
 _STDIN_LIMIT = 64 << 20
 
 
+@with_generation_options
 def run_command(
     plan: Plan,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PROMPT]", help="Prompt; - reads stdin, as does no prompt at all where stdin is no terminal."
+        ),
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option("--prompt", metavar="TEXT", help="Prompt; - reads stdin (without one trailing newline)."),
@@ -75,44 +51,33 @@ def run_command(
     show_special: Annotated[
         bool, typer.Option("--show-special", help="Show special tokens of the output in its text.")
     ] = False,
-    max_new_tokens: MaxNewTokens = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    seed: Seed = None,
-    stop: Stop = None,
-    stop_token: StopToken = None,
-    ignore_eos: IgnoreEos = False,
-    typical_p: TypicalP = None,
-    epsilon_cutoff: EpsilonCutoff = None,
-    eta_cutoff: EtaCutoff = None,
-    encoder_repetition_penalty: EncoderRepetitionPenalty = None,
-    no_repeat_ngram_size: NoRepeatNgramSize = None,
-    encoder_no_repeat_ngram_size: EncoderNoRepeatNgramSize = None,
-    min_new_tokens: MinNewTokens = None,
-    max_length: MaxLength = None,
-    min_length: MinLength = None,
-    bad_words_ids: BadWordsIds = None,
-    sequence_bias: SequenceBias = None,
-    suppress_tokens: SuppressTokens = None,
-    begin_suppress_tokens: BeginSuppressTokens = None,
-    forced_bos_token_id: ForcedBosTokenId = None,
-    forced_eos_token_id: ForcedEosTokenId = None,
-    exponential_decay_length_penalty: ExponentialDecayLengthPenalty = None,
-    num_beams: NumBeams = None,
-    length_penalty: LengthPenalty = None,
-    early_stopping: EarlyStopping = None,
-    renormalize_logits: RenormalizeLogits = None,
-    speculate: Speculation = None,
-    no_defaults: NoDefaults = False,
     decoder_ids: Annotated[
         str | None,
         typer.Option("--decoder-ids", metavar="1,2,3", help="Decoder prompt for encoder-decoder models."),
     ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option("--batch", metavar="FILE", help="Requests, one JSON object a line; results are JSON lines too."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="Results of --batch; ids that it has are skipped."),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", min=1, metavar="N", help=f"Requests at a time with --batch. Default: {SLOTS}"),
+    ] = None,
+    save_cache: Annotated[
+        Path | None, typer.Option("--save-cache", metavar="FILE", help="Write the state of the prompt to a file.")
+    ] = None,
+    load_cache: Annotated[
+        Path | None,
+        typer.Option("--load-cache", metavar="FILE", help="Compute only what follows the tokens of --save-cache."),
+    ] = None,
     threads: Threads = None,
     as_json: Json = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Generate text from a prompt.
 
@@ -121,52 +86,49 @@ def run_command(
     summary of its outputs. --json prints prompt_ids, output_ids, text (null without a tokenizer), finish and timing;
     for an encoder also hidden_states, logits and pooled, as far as the plan has them.
     """
-    options: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "seed": seed,
-        "stop": [check_text(text, "--stop") for text in stop or ()],
-        "stop_token_ids": stop_token,
-        "ignore_eos": ignore_eos or None,
-        "typical_p": typical_p,
-        "epsilon_cutoff": epsilon_cutoff,
-        "eta_cutoff": eta_cutoff,
-        "encoder_repetition_penalty": encoder_repetition_penalty,
-        "no_repeat_ngram_size": no_repeat_ngram_size,
-        "encoder_no_repeat_ngram_size": encoder_no_repeat_ngram_size,
-        "min_new_tokens": min_new_tokens,
-        "max_length": max_length,
-        "min_length": min_length,
-        "bad_words_ids": [parse_ids(text, "--bad-words-ids") for text in bad_words_ids or ()],
-        "sequence_bias": [parse_bias(text) for text in sequence_bias or ()],
-        "suppress_tokens": suppress_tokens,
-        "begin_suppress_tokens": begin_suppress_tokens,
-        "forced_bos_token_id": forced_bos_token_id,
-        "forced_eos_token_id": forced_eos_token_id,
-        "exponential_decay_length_penalty": parse_decay(exponential_decay_length_penalty),
-        "num_beams": num_beams,
-        "length_penalty": length_penalty,
-        "early_stopping": parse_early_stopping(early_stopping),
-        "renormalize_logits": renormalize_logits,
-        "speculate": parse_speculate(speculate),
-        "show_special": show_special or None,
-        "decoder_ids": parse_ids(decoder_ids, "--decoder-ids") if decoder_ids is not None else None,
-        "defaults": False if no_defaults else None,
+    others = {
+        "a prompt": text is not None or prompt is not None,
+        "--ids": ids is not None,
+        "--chat": chat,
+        "--special": special,
+        "--show-special": show_special,
+        "--decoder-ids": decoder_ids is not None,
+        "--json": as_json,
+        "--save-cache": save_cache is not None,
+        "--load-cache": load_cache is not None,
     }
-    options = {name: value for name, value in options.items() if value is not None and value != []}
-    _check_prompt(prompt, ids, chat, special)
+    if batch is not None:
+        for name, is_given in others.items():
+            if is_given:
+                raise UsageError(f"{name} has no effect with --batch, whose lines are the requests; remove it")
+        run_batch(plan, batch, out, slots, threads, options)
+        return
+    for name, value in (("-o", out), ("--slots", slots)):
+        if value is not None:
+            raise UsageError(f"{name} has no effect without --batch; remove it")
+    if show_special:
+        options["show_special"] = True
+    if decoder_ids is not None:
+        options["decoder_ids"] = parse_ids(decoder_ids, "--decoder-ids")
+    message = _choose_prompt(text, prompt, ids, chat, special)
     parsed_ids = parse_ids(ids) if ids is not None else None
-    text = None if prompt is None else _read_stdin() if prompt == "-" else check_text(prompt, "--prompt")
+
+    if save_cache is not None or load_cache is not None:
+        for name in ("show_special", "decoder_ids"):
+            if name in options:
+                raise UsageError(f"{option_name(name)} is not supported with a cache; remove it")
+
+        def encode(tokenizer: Tokenizer | None) -> list[int]:
+            return parsed_ids if parsed_ids is not None else _encode(tokenizer, message or "", chat, special)
+
+        CachedRun(plan, encode, save_cache, load_cache, chat, threads, as_json).run(options)
+        return
 
     from archc.runtime.engine import load
 
     # Packing float32 weights pays off only after some 3,000 prompt tokens; decoding is as fast without.
     engine = load(plan, threads, prepack="auto")
-    prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine, text or "", chat, special)
+    prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine.tokenizer, message or "", chat, special)
     if engine.manifest.topology == "encoder":
         _run_encoder(engine, prompt_ids, options, as_json)
         return
@@ -184,18 +146,39 @@ def run_command(
         _stream_ids(engine, prompt_ids, options)
 
 
-def _check_prompt(prompt: str | None, ids: str | None, chat: bool, special: bool) -> None:
-    """Raise UsageError for no prompt, two of them, or options that have no effect on it."""
-    if prompt is not None and ids is not None:
-        raise UsageError("--prompt and --ids contradict each other; remove one")
-    if prompt is None and ids is None:
-        raise UsageError("no prompt; pass --prompt TEXT (- for stdin) or --ids 1,2,3")
+def _choose_prompt(text: str | None, prompt: str | None, ids: str | None, chat: bool, special: bool) -> str | None:
+    """Return the prompt's text, from the arguments or from stdin; None for --ids.
+
+    Raises UsageError for no prompt, two of them, or options that have no effect on it.
+    """
+    if text is not None and prompt is not None:
+        raise UsageError("--prompt and a prompt after the plan contradict each other; remove one")
+    if (text is not None or prompt is not None) and ids is not None:
+        place = "--prompt" if prompt is not None else "the prompt after the plan"
+        raise UsageError(f"{place} and --ids contradict each other; remove one")
     if chat and ids is not None:
         raise UsageError("--chat has no effect on --ids; pass the message with --prompt")
     if special and ids is not None:
         raise UsageError("--special has no effect on --ids; pass text with --prompt")
     if special and chat:
         raise UsageError("--special contradicts --chat, in which special tokens of a message are text; remove one")
+    if ids is not None:
+        return None
+    if text is None and prompt is None:
+        return _read_piped_prompt()
+    if "-" in (text, prompt):
+        return _read_stdin()
+    return check_text(prompt, "--prompt") if prompt is not None else check_text(text or "", "prompt")
+
+
+def _read_piped_prompt() -> str:
+    """Return the prompt from stdin; raise UsageError for a terminal, a closed or an empty stdin."""
+    # A process that was started without stdin has none.
+    is_piped = sys.stdin is not None and not sys.stdin.isatty()
+    if is_piped and (text := _read_stdin()):
+        return text
+    hint = "" if is_piped else "; archc chat PLAN holds a conversation"
+    raise UsageError(f'no prompt; pass archc run PLAN "TEXT", a file or pipe as stdin, or --ids 1,2,3{hint}')
 
 
 def _read_stdin() -> str:
@@ -210,8 +193,7 @@ def _read_stdin() -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _encode(engine: Engine, text: str, chat: bool, special: bool) -> list[int]:
-    tokenizer = engine.tokenizer
+def _encode(tokenizer: Tokenizer | None, text: str, chat: bool, special: bool) -> list[int]:
     if tokenizer is None:
         raise UsageError(
             "this plan has no tokenizer, so it cannot read text; pass --ids, or build it from a checkpoint folder with "

@@ -13,6 +13,8 @@ import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import MICROSOFT
+from archc.compiler.lowerings.linear.quantized_rows import replaceable
+from archc.plan.integers import ROW_STEP, ROW_ZERO, SHARE_STEP
 
 LEAST = float(np.finfo(np.float32).tiny)
 """Stands for a magnitude of zero, by which a row would be divided."""
@@ -82,9 +84,10 @@ class Int8Keys:
     def scores(self, op: GraphBuilder, q_BKRD: ir.Value, alpha: float) -> ir.Value:
         """Return alpha · q · kᵀ [B, K, R, T]; each query row is quantized at magnitude one."""
         size = magnitude(op, q_BKRD)
-        quantized, scale, zero = op.DynamicQuantizeLinear(op.Div(q_BKRD, size), outputs=3)
+        step, zero = replaceable(op, ROW_STEP), replaceable(op, ROW_ZERO)
+        quantized = op.QuantizeLinear(op.Div(q_BKRD, size), step, zero)
         integers = op.Cast(op.MatMulInteger(quantized, self.integers, zero), to=ir.DataType.FLOAT)
-        rows = op.Mul(size, op.Mul(scale, op.scalar(alpha, ir.DataType.FLOAT)))
+        rows = op.Mul(size, op.Mul(step, op.scalar(alpha, ir.DataType.FLOAT)))
         product: ir.Value = op.Mul(op.Mul(integers, self.scale), rows)
         return product
 
@@ -104,7 +107,7 @@ class Int8Values:
         """Return weights · v [B, K, R, D]; scaled weights, which are not negative, are quantized at magnitude one."""
         scaled = op.Mul(weights_BKRT, self.scale)
         size = op.Max(op.ReduceMax(scaled, op.ints(-1)), op.scalar(LEAST, ir.DataType.FLOAT))
-        zero, step = op.scalar(0, ir.DataType.UINT8), op.scalar(1 / 255, ir.DataType.FLOAT)
+        zero, step = op.scalar(0, ir.DataType.UINT8), replaceable(op, SHARE_STEP)
         quantized = op.QuantizeLinear(op.Div(scaled, size), step, zero)
         integers = op.Cast(op.MatMulInteger(quantized, self.integers, zero), to=ir.DataType.FLOAT)
         product: ir.Value = op.Mul(integers, op.Mul(size, step))

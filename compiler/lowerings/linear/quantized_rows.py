@@ -17,6 +17,7 @@ from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import MICROSOFT
 from archc.compiler.graph.values import axis_name
 from archc.compiler.lowerings.linear.portable import with_bias
+from archc.plan.integers import FULL, ROW_STEP, ROW_ZERO, WEIGHT_ZERO
 
 LARGEST, ZERO_POINT = 127, 128
 
@@ -34,8 +35,8 @@ def may_be_empty(x: ir.Value) -> bool:
     return axis_name(x, -2) in MAY_BE_EMPTY
 
 
-def quantize_rows(op: GraphBuilder, x: ir.Value, empty: bool = False) -> QuantizedRows:
-    """Quantize the rows of x [..., K]; `empty` if there may be none."""
+def quantize_rows(op: GraphBuilder, x: ir.Value, empty: bool = False, computed: bool = False) -> QuantizedRows:
+    """Quantize the rows of x [..., K]; `empty` if there may be none, `computed` next to computed int8 operands."""
     if empty:
         # Up to ONNX Runtime 1.31, the reduction of no rows has their width instead of one column.
         largest, _ = op.TopK(op.Abs(x), op.ints(1), outputs=2, axis=-1)
@@ -43,21 +44,28 @@ def quantize_rows(op: GraphBuilder, x: ir.Value, empty: bool = False) -> Quantiz
         largest = op.ReduceMax(op.Abs(x), op.ints(-1))
     # Not zero, by which a row of zeros would be divided.
     sizes = op.Max(largest, op.constant(np.array(np.finfo(np.float32).tiny)))
-    return QuantizedRows(op.QuantizeLinear(op.Div(x, sizes), _scale(op), _zero_point(op)), sizes)
+    step, zero = _form(op, computed)
+    return QuantizedRows(op.QuantizeLinear(op.Div(x, sizes), step, zero), sizes)
 
 
 def integer_product(
     op: GraphBuilder, rows: QuantizedRows, weight: ir.Value, scales: ir.Value, bias: ir.Value | None
 ) -> ir.Value:
-    """Build x · W + bias with W = int8 weight [K, N] · float32 scales [N]."""
-    inputs = (rows.integers, weight, _scale(op), scales, _zero_point(op))
+    """Build x · W + bias with W = int8 weight [K, N] · float32 scales [N]; the weight is stored or computed."""
+    computed = weight.const_value is None
+    step, zero = _form(op, computed)
+    inputs = [rows.integers, weight, step, scales, zero, *([] if computed else [replaceable(op, WEIGHT_ZERO)])]
     product = op.MatMulIntegerToFloat(*inputs, domain=MICROSOFT)
     return with_bias(op, op.Mul(product, rows.sizes), bias)
 
 
-def _scale(op: GraphBuilder) -> ir.Value:
-    return op.constant(np.array(1 / LARGEST, np.float32))
+def replaceable(op: GraphBuilder, name: str) -> ir.Value:
+    """Return an initializer that a runtime may replace; no constant shares it."""
+    return op.initializer(ir.tensor(FULL[name], name=name))
 
 
-def _zero_point(op: GraphBuilder) -> ir.Value:
-    return op.constant(np.array(ZERO_POINT, np.uint8))
+def _form(op: GraphBuilder, computed: bool) -> tuple[ir.Value, ir.Value]:
+    """Return the step and the zero point of rows of magnitude one."""
+    if computed:
+        return replaceable(op, ROW_STEP), replaceable(op, ROW_ZERO)
+    return op.constant(np.array(1 / LARGEST, np.float32)), op.constant(np.array(ZERO_POINT, np.uint8))

@@ -59,7 +59,7 @@ class Int4Products(QuantizedWeights):
 
         packed, unpacked = op.nested("packed"), op.nested("unpacked")
         few = [self.block_product(product, packed, blocks) for product, blocks in products.items()]
-        rows = quantize_rows(unpacked, x)
+        rows = quantize_rows(unpacked, x, computed=True)
         many = [unpacked_product(product, unpacked, blocks, choice.shift, rows) for product, blocks in products.items()]
         for product, *results in zip(products, few, many, strict=True):
             for result in results:

@@ -10,7 +10,7 @@ from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.folder import GGUF, WEIGHTS, read_folder_config
 from archc.compiler.weights.checkpoint.gguf.tensors import GgufWeights, gguf_config
 from archc.compiler.weights.checkpoint.other_formats import refuse_other_configs, refuse_other_formats
-from archc.compiler.weights.checkpoint.params import PARAMS, RenamedWeights, join_parts, params_config
+from archc.compiler.weights.checkpoint.params import PARAMS, RenamedWeights, join_parts, params_config, params_overrides
 from archc.compiler.weights.checkpoint.pickled.tensors import PickledWeights, read_pickled
 from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights, read_safetensors
 from archc.compiler.weights.checkpoint.shards import read_headers, read_shards
@@ -50,6 +50,13 @@ def read_checkpoint_config(checkpoint: Path) -> dict[str, Any] | None:
         return params_config(checkpoint, join_parts(checkpoint, [_open_file(file) for file in files]))
     refuse_other_configs(checkpoint)
     return None
+
+
+def own_overrides(checkpoint: Path) -> tuple[str, ...]:
+    """Return what a folder with params.json in place of config.json adds to its spec, in the form of `--set`."""
+    if not checkpoint.is_dir() or read_folder_config(checkpoint) is not None or not _consolidated(checkpoint):
+        return ()
+    return params_overrides(checkpoint)
 
 
 def open_weights(folder: Path) -> Weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
@@ -48,7 +49,7 @@ def params_config(folder: Path, weights: Weights) -> dict[str, Any]:
             raise BuildError(f"{path}: {clip(key)}: the key is not supported; {_HUB_FORM}")
     config = {**description["config"], "tie_word_embeddings": description["head"] not in weights.names()}
     for condition, values in settings:
-        if condition.evaluate({name: params.get(name) for name in condition.names}):
+        if _holds(condition, params):
             config |= values
     for key, source in description["keys"].items():
         if params.get(source) is not None:
@@ -63,6 +64,16 @@ def params_config(folder: Path, weights: Weights) -> dict[str, Any]:
             raise BuildError(f"{folder}: {key}: {size} is missing; {_HUB_FORM}")
         config[key] = value
     return config
+
+
+def params_overrides(folder: Path) -> tuple[str, ...]:
+    """Return overrides in the form of `--set` that the settings of params.json amount to: the section `text`."""
+    params = _read_params(folder)
+    return tuple(
+        f"text={json.dumps(each['text'])}"
+        for each in _description_of(params)["settings"]
+        if "text" in each and _holds(_condition(each["when"]), params)
+    )
 
 
 def join_parts(folder: Path, parts: Sequence[Weights]) -> Weights:
@@ -165,6 +176,10 @@ def _read_params(folder: Path) -> dict[str, Any]:
     """Return the settings of params.json, which some writers nest under `model`."""
     params = read_config(folder / PARAMS)
     return params["model"] if isinstance(params.get("model"), dict) else params
+
+
+def _holds(condition: Expression, params: Mapping[str, Any]) -> bool:
+    return bool(condition.evaluate({name: params.get(name) for name in condition.names}))
 
 
 @cache

@@ -17,6 +17,7 @@ from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros
 from archc.runtime.backends.ort.call import OrtCall
 from archc.runtime.backends.ort.graph_check import check_graph
 from archc.runtime.backends.ort.package import PROVIDERS, first_line, import_onnxruntime
+from archc.runtime.backends.ort.saturation import WithoutVnni, packs, saturates, without_vnni
 from archc.runtime.backends.prepack import Prepack
 from archc.runtime.backends.threads import choose_threads
 from archc.runtime.errors import BackendError, EngineError, PlanError
@@ -48,7 +49,10 @@ class OrtBackend:
             cuda.prepare(ort)
             providers.insert(0, (provider, cuda.provider_options(self._captures)))
         try:
-            session = ort.InferenceSession(plan.model(graph), self._options(ort, plan), providers=providers)
+            options = self._options(ort, plan)
+            form = without_vnni(plan, graph) if saturates() else WithoutVnni(plan.model(graph), {})
+            form.add_to(ort, options)
+            session = ort.InferenceSession(form.model, options, providers=providers)
         except EngineError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
@@ -64,6 +68,7 @@ class OrtBackend:
         section = _section(plan, graph)
         check_graph(section, session, f"{plan.path}: {graph}")
         self._session = session
+        self._unpacked = {} if packs() else form.weights
         self._dtypes = {item.name: item.dtype for item in section.outputs}
         self._dtypes |= {item.name: item.dtype for item in section.inputs}
         self._ids = next(item.name for item in section.inputs if item.role == "token_ids")

@@ -1,4 +1,4 @@
-"""BERT, T5, mT5, Marian, and RWKV in the hub's form."""
+"""BERT, T5, mT5 and Marian."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tests.checkpoints.catalog.references import Make, by_hand, hub
+from tests.checkpoints.catalog.references import Make, hub
 from tests.checkpoints.checkpoint import Checkpoint
 from tests.checkpoints.published import Config
 from tests.checkpoints.stored import Stored
-from tests.checkpoints.texts import T5_PIECES, byte_level_json, sentencepieces, translation, unigram_json, words, world
+from tests.checkpoints.texts import T5_PIECES, sentencepieces, translation, unigram_json, words
 from tests.families.case import Reference
 from tests.reference.answering import Answering, with_logits_bias
 from tests.reference.bert import first_names
 from tests.reference.from_transformers import FromTransformers
-from tests.reference.rwkv5 import Rwkv5, hub_name
-from tests.reference.rwkv6 import Rwkv6
 from tests.reference.t5 import untie
 
 F32 = torch.float32
@@ -29,7 +27,6 @@ MARIAN_ROLES = {
     "eos_token_id": "</s>",
     "pad_token_id": "<pad>",
 }
-TURNS = "User: hello fox 12345\n\nAssistant: lazy dog\n\nUser: 你好 jumps\n\nAssistant:"
 
 
 def t5(class_name: str, tie: bool) -> Make:
@@ -130,33 +127,5 @@ CHECKPOINTS = (
             topology="encoder-decoder",
         )
         for source, file in (("Helsinki-NLP/opus-mt-en-mg", BIN), ("Helsinki-NLP/opus-mt-en-de", "model.safetensors"))
-    ),
-    Checkpoint(
-        name="RWKV-4 169M Pile",
-        source="RWKV/rwkv-4-169m-pile",
-        spec="rwkv4",
-        reference=hub("RwkvForCausalLM", cached=False, attention="eager", table=0.1),
-        stored=Stored(BIN, F32),
-        vocabulary=byte_level_json(nfc=True),
-        roles={"bos_token_id": "<|endoftext|>", "eos_token_id": "<|endoftext|>"},
-        chat=TURNS,
-    ),
-    Checkpoint(
-        name="RWKV-5 World 1.5B",
-        source="RWKV/rwkv-5-world-1b5",
-        spec="rwkv5",
-        reference=by_hand(Rwkv5, hub=True),
-        stored=Stored(BIN),
-        vocabulary=world(),
-        chat=TURNS,
-    ),
-    Checkpoint(
-        name="RWKV-6 World 1.6B",
-        source="RWKV/rwkv-6-world-1b6",
-        spec="rwkv6",
-        reference=by_hand(Rwkv6, rank=32, decay_rank=64),
-        stored=Stored(BIN, rename=hub_name),
-        vocabulary=world(),
-        chat=TURNS,
     ),
 )

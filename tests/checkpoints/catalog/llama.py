@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import torch
 
 from tests.checkpoints import templates
-from tests.checkpoints.catalog.references import by_hand, hub
+from tests.checkpoints.catalog.references import by_hand, hub, own_form
 from tests.checkpoints.checkpoint import Checkpoint, ids_of
 from tests.checkpoints.stored import Stored
-from tests.checkpoints.texts import CL100K, bpe_json, byte_level_json, merges_files, sentencepieces
-from tests.compiler.weights.checkpoint.test_params import write as write_params
+from tests.checkpoints.texts import CL100K, bpe_json, byte_level_json, merges_files, ranks, sentencepieces
 from tests.families.case import Reference
-from tests.reference.from_transformers import FromTransformers
 from tests.reference.small_lm import SmallLm
 
 F16 = torch.float16
@@ -23,12 +20,22 @@ STOPS = {"bos_token_id": "<|begin_of_text|>", "eos_token_id": ("<|end_of_text|>"
 LLAMA3_SPECIAL = (
     *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>"),
 )
+# Of models/llama3/tokenizer.py in meta-llama/llama-models.
+META_SPECIAL = (
+    *("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"),
+    *("<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>"),
+    *("<|eot_id|>", "<|python_tag|>", *(f"<|reserved_special_token_{index}|>" for index in range(2, 247))),
+)
 
 
 def meta(folder: Path, reference: Reference) -> None:
     """Write consolidated.00.pth and params.json."""
-    assert isinstance(reference, FromTransformers)
-    write_params(folder, copy.deepcopy(reference.model).half(), "llama")
+    own_form(folder, reference, "llama", F16)
+
+
+def meta3(folder: Path, reference: Reference) -> None:
+    """Write the files of Llama 3's folder `original`."""
+    own_form(folder, reference, "llama", torch.bfloat16)
 
 
 CHECKPOINTS = (
@@ -98,6 +105,17 @@ CHECKPOINTS = (
         stored=Stored(),
         vocabulary=byte_level_json(CL100K, LLAMA3_SPECIAL, begin=("<|begin_of_text|>",)),
         roles=STOPS,
+        begin=("<|begin_of_text|>",),
+    ),
+    Checkpoint(
+        name="Llama 3 8B (Meta)",
+        source="meta-llama/Meta-Llama-3-8B-Instruct",
+        spec="llama",
+        reference=hub("LlamaForCausalLM"),
+        stored=Stored("consolidated.00.pth"),
+        own_form=meta3,
+        vocabulary=ranks("tokenizer.model", CL100K, META_SPECIAL),
+        vocab_size=128256,
         begin=("<|begin_of_text|>",),
     ),
     Checkpoint(

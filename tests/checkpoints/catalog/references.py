@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, LlamaConfig
 
 from tests.checkpoints.published import Config
+from tests.compiler.weights.checkpoint.test_params import write as write_params
 from tests.families.case import Reference
 from tests.reference.by_hand import ByHand
-from tests.reference.from_transformers import make
+from tests.reference.from_transformers import FromTransformers, make
 
 Make = Callable[[Config], Reference]
 
@@ -52,3 +55,10 @@ def by_hand(kind: Callable[..., ByHand], **options: Any) -> Make:
         return reference
 
     return made
+
+
+def own_form(folder: Path, reference: Reference, kind: str, dtype: torch.dtype) -> None:
+    """Write consolidated weights and params.json, as Meta (`llama`) or Mistral (`mistral`) does."""
+    assert isinstance(reference, FromTransformers)
+    model = copy.deepcopy(reference.model).to(dtype)
+    write_params(folder, model, kind, vocab_size=model.config.vocab_size)

@@ -153,3 +153,18 @@ def test_rules_that_leave_no_token_are_an_error():
 )
 def test_only_plain_greedy_decoding_is_an_argmax(options, is_argmax):
     assert Sampler(Settings(**options)).is_argmax == is_argmax
+
+
+def test_penalties_of_the_openai_api_count_tokens_of_the_output_alone():
+    settings = Settings(presence_penalty=0.5, frequency_penalty=0.25, logit_bias=((1, -100.0), (3, 2.0)))
+    processor = LogitsProcessor(settings, prompt=3)
+    logits = np.array([1, 2, 3, 4, 5], np.float32)
+    assert processor([0, 0, 2], logits).tolist() == [1, -98, 3, 6, 5]
+    # Token 2 occurs twice after the prompt, token 4 once; token 0 is of the prompt.
+    assert processor([0, 0, 2, 2, 4, 2], logits).tolist() == [1, -98, 3 - 2 * 0.25 - 0.5, 6, 5 - 0.25 - 0.5]
+    assert logits.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_penalties_of_the_output_change_what_is_repeated():
+    sampler = Sampler(Settings(presence_penalty=2.0), prompt=[1, 1])
+    assert [sampler.choose(np.array([0, 3, 2], np.float32)) for _ in range(3)] == [1, 2, 1]

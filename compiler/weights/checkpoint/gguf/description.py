@@ -1,4 +1,4 @@
-"""The descriptions of GGUF architectures in `specs/gguf/`: what a file's settings and tensors are in the hub's form."""
+"""The GGUF architectures of `specs/gguf/`: what a file's settings and tensors are in the hub's form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from archc.archspec.checking.expressions import parse
@@ -91,7 +90,7 @@ _SECTIONS = tuple(Description.__dataclass_fields__)
 
 def described() -> tuple[str, ...]:
     """Return the names of all architectures with a description."""
-    return tuple(_paths())
+    return tuple(_all())
 
 
 def describe(name: str, names: Mapping[str, Any]) -> Description:
@@ -106,15 +105,18 @@ def describe(name: str, names: Mapping[str, Any]) -> Description:
     return Description(**{key: sections[key] for key in _SECTIONS})
 
 
-def _paths() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((specs_dir() / "gguf").glob("*.yaml"))}
+@cache
+def _all() -> Mapping[str, Any]:
+    """Return what the file has for each architecture, by name."""
+    read: dict[str, Any] = to_python(read_tree(specs_dir() / "gguf" / "architectures.yaml"))
+    return dict(sorted(read.items()))
 
 
 @cache
 def _read(name: str) -> Mapping[str, Any]:
-    """Return a description of `specs/gguf/`, with the one that it extends; variants are not inherited."""
-    own: dict[str, Any] = to_python(read_tree(_paths()[name]))
-    parent = own.pop("extends", None)
+    """Return a description with the one that it extends; variants are not inherited."""
+    own: Mapping[str, Any] = _all()[name]
+    parent = own.get("extends")
     base: Mapping[str, Any] = {key: {} for key in _SECTIONS} if parent is None else _read(parent)
     return {**_merge(base, own), "variants": own.get("variants", [])}
 

@@ -37,10 +37,10 @@ def whole_by_block(*shape: int) -> NDArray[np.float32]:
     return x
 
 
-def whole_by_row(*shape: int) -> NDArray[np.float32]:
-    """Whole numbers that int8 holds exactly with a scale for each row: the largest magnitude of each is 127."""
-    x = np.random.default_rng(1).integers(-127, 128, shape).astype(np.float32)
-    x[..., 0] = -127
+def whole_by_row(*shape: int, largest: int = 127) -> NDArray[np.float32]:
+    """Whole numbers that integers up to `largest`, the magnitude of each row, hold exactly with a scale for each."""
+    x = np.random.default_rng(1).integers(-largest, largest + 1, shape).astype(np.float32)
+    x[..., 0] = -largest
     return x
 
 

@@ -1,0 +1,91 @@
+"""`archc serve`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from archc.cli.commands.options import Threads
+from archc.cli.console import UsageError
+
+_SIZE = re.compile(r"(\d{1,12})(?:\.(\d{1,3}))?\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def serve_command(
+    plans: Annotated[
+        list[str],
+        typer.Argument(metavar="PLAN…", help="engine.plan files, each a PATH or NAME=PATH.", show_default=False),
+    ],
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=1024, help="Answers at a time.")] = 8,
+    queue: Annotated[int, typer.Option("--queue", min=0, help="Answers that wait; more are refused with 429.")] = 64,
+    cache_memory: Annotated[
+        str | None, typer.Option("--cache-memory", metavar="SIZE", help="Limit of a plan's caches, such as 2G.")
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option("--max-memory", metavar="SIZE", help="Limit of all plans in memory; the least used is unloaded."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Limit of one request.")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key", envvar="ARCHC_API_KEY", metavar="KEY", help="Key that requests must have.", show_envvar=True
+        ),
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option("--cors", metavar="ORIGIN", help="Origin whose pages may send requests; * is any. Repeatable."),
+    ] = None,
+    max_body: Annotated[str, typer.Option("--max-body", metavar="SIZE", help="Limit of a request's body.")] = "8M",
+    threads: Threads = None,
+    prefill_tokens: Annotated[
+        int, typer.Option("--prefill-tokens", min=1, help="Tokens of a prompt in a step with other answers.")
+    ] = 64,
+) -> None:
+    """Serve plans over HTTP, with the endpoints of OpenAI's API.
+
+    Models have the names of their files without the suffix, or those of NAME=PATH. The first is loaded at the start,
+    the others when they are asked for. SIGTERM ends the server after the requests that run.
+    """
+    from archc.runtime.serving.scheduler import Budget
+    from archc.runtime.serving.service import ServiceOptions
+    from archc.serve.options import ServeOptions
+    from archc.serve.server import serve
+
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
+        raise UsageError("--api-key: expected printable ASCII characters, got none or others; give another key")
+    service = ServiceOptions(
+        slots=slots,
+        queue=queue,
+        cache_bytes=_bytes(cache_memory, "--cache-memory"),
+        threads=threads,
+        budget=Budget(beside_steps=prefill_tokens),
+    )
+    options = ServeOptions(
+        service=service,
+        timeout=timeout,
+        api_key=api_key,
+        cors=tuple(cors or ()),
+        max_body=_bytes(max_body, "--max-body") or 0,
+        max_memory=_bytes(max_memory, "--max-memory"),
+    )
+    if not serve(plans, options, host, port):
+        raise KeyboardInterrupt
+
+
+def _bytes(text: str | None, option: str) -> int | None:
+    """Return the bytes of a size such as 512M or 1.5G."""
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or not float(text.strip().rstrip("KMGTkmgtiBb ")):
+        raise UsageError(f"{option}: expected a size such as 512M or 2G, got {text[:40]!r}")
+    number = float(f"{match[1]}.{match[2] or 0}")
+    return int(number * (1 << _UNITS[match[3].upper()]))

@@ -1,0 +1,1 @@
+"""Evaluation of plans: perplexity of a text, and tasks of lm-evaluation-harness."""

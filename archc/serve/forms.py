@@ -1,0 +1,134 @@
+"""The forms of answers: completions and chat completions, whole and in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from msgspec import UNSET, UnsetType
+
+from archc.runtime.serving.job import Finished, Token
+from archc.serve.answers import ChatChoice, ChatDelta, Choice, Message, TextChoice
+from archc.serve.logprobs import Texts, chat_logprobs, text_logprobs
+
+_REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
+
+
+def reason_of(finished: Finished) -> str:
+    """Return the API's word for the end of an answer."""
+    return _REASONS[finished.reason]
+
+
+class Form(Protocol):
+    """Makes the choices of an answer. `kind` and `part_kind` are values of `object`, `prefix` begins ids."""
+
+    prefix: str
+    kind: str
+    part_kind: str
+
+    def begin(self, index: int) -> Choice | None:
+        """Return what a stream begins with."""
+        ...
+
+    def part(self, index: int, token: Token) -> Choice | None:
+        """Return the part of a stream for a token; None if there is nothing to report."""
+        ...
+
+    def end(self, index: int, reason: str) -> Choice:
+        """Return the last part of a stream."""
+        ...
+
+    def whole(self, index: int, tokens: Sequence[Token], finished: Finished) -> Choice:
+        """Return a whole answer."""
+        ...
+
+
+@dataclass
+class TextForm:
+    """Completions. `before` are the texts of prompts to echo, by choice."""
+
+    texts: Texts
+    has_logprobs: bool
+    has_ids: bool
+    before: Sequence[str] = ()
+    prefix: str = "cmpl-"
+    kind: str = "text_completion"
+    part_kind: str = "text_completion"
+    _offsets: dict[int, int] = field(default_factory=dict)
+
+    def begin(self, index: int) -> Choice | None:
+        """Return what a stream begins with."""
+        return TextChoice(index, self._before(index)) if self.before else None
+
+    def part(self, index: int, token: Token) -> Choice | None:
+        """Return the part of a stream for a token; None if there is nothing to report."""
+        if not (token.text or ((self.has_ids or self.has_logprobs) and token.is_output)):
+            return None
+        offset = self._offsets.setdefault(index, len(self._before(index)))
+        self._offsets[index] = offset + len(token.text)
+        shown = [token] if token.is_output else []
+        logprobs = text_logprobs(shown, self.texts, offset) if self.has_logprobs else None
+        return TextChoice(index, token.text, None, logprobs, _ids(shown, self.has_ids))
+
+    def end(self, index: int, reason: str) -> Choice:
+        """Return the last part of a stream."""
+        return TextChoice(index, "", reason)
+
+    def whole(self, index: int, tokens: Sequence[Token], finished: Finished) -> Choice:
+        """Return a whole answer."""
+        before = self._before(index)
+        kept = _kept(tokens, finished)
+        logprobs = text_logprobs(kept, self.texts, len(before)) if self.has_logprobs else None
+        return TextChoice(index, before + _text(tokens), reason_of(finished), logprobs, _ids(kept, self.has_ids))
+
+    def _before(self, index: int) -> str:
+        return self.before[index] if self.before else ""
+
+
+@dataclass
+class ChatForm:
+    """Chat completions."""
+
+    texts: Texts
+    has_logprobs: bool
+    has_ids: bool
+    prefix: str = "chatcmpl-"
+    kind: str = "chat.completion"
+    part_kind: str = "chat.completion.chunk"
+
+    def begin(self, index: int) -> Choice | None:
+        """Return what a stream begins with."""
+        return ChatDelta(index, Message("assistant", ""))
+
+    def part(self, index: int, token: Token) -> Choice | None:
+        """Return the part of a stream for a token; None if there is nothing to report."""
+        if not (token.text or ((self.has_ids or self.has_logprobs) and token.is_output)):
+            return None
+        shown = [token] if token.is_output else []
+        logprobs = chat_logprobs(shown, self.texts) if self.has_logprobs else None
+        return ChatDelta(index, Message(content=token.text), None, logprobs, _ids(shown, self.has_ids))
+
+    def end(self, index: int, reason: str) -> Choice:
+        """Return the last part of a stream."""
+        return ChatDelta(index, Message(), reason)
+
+    def whole(self, index: int, tokens: Sequence[Token], finished: Finished) -> Choice:
+        """Return a whole answer."""
+        kept = _kept(tokens, finished)
+        logprobs = chat_logprobs(kept, self.texts) if self.has_logprobs else None
+        message = Message("assistant", _text(tokens))
+        return ChatChoice(index, message, reason_of(finished), logprobs, _ids(kept, self.has_ids))
+
+
+def _kept(tokens: Sequence[Token], finished: Finished) -> list[Token]:
+    """Return the tokens of the output: a stop string has removed the last ones."""
+    return [token for token in tokens if token.is_output][: len(finished.ids)]
+
+
+def _text(tokens: Sequence[Token]) -> str:
+    return "".join(token.text for token in tokens)
+
+
+def _ids(tokens: Sequence[Token], has_ids: bool) -> list[int] | UnsetType:
+    return [token.id for token in tokens] if has_ids else UNSET

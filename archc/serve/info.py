@@ -1,0 +1,59 @@
+"""Endpoints about the server: models, health and metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from archc.runtime.serving.service import describe
+from archc.serve.answers import encode
+from archc.serve.context import Context
+from archc.serve.models import Model
+from archc.serve.replies import JSON
+
+
+async def models(request: Request) -> Response:
+    """GET /v1/models."""
+    context: Context = request.app.state.context
+    return _json({"object": "list", "data": [_entry(model) for model in context.models]})
+
+
+async def model(request: Request) -> Response:
+    """GET /v1/models/NAME."""
+    context: Context = request.app.state.context
+    return _json(_entry(context.models.named(request.path_params["name"])))
+
+
+def _entry(model: Model) -> dict[str, Any]:
+    service = model.service
+    meta = describe(service.manifest) if service is not None else None
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "archc",
+        "loaded": service is not None,
+        "meta": meta,
+    }
+
+
+async def health(request: Request) -> Response:
+    """GET /health: 200 once a token was computed, and 503 before, and while the server ends."""
+    context: Context = request.app.state.context
+    if context.is_draining:
+        return _json({"status": "draining"}, 503)
+    if not context.is_ready:
+        return _json({"status": "loading"}, 503)
+    return _json({"status": "ok"})
+
+
+async def metrics(request: Request) -> Response:
+    """GET /metrics, in the text format of Prometheus."""
+    context: Context = request.app.state.context
+    return Response(context.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(encode(value), status, media_type=JSON)

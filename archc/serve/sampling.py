@@ -1,0 +1,66 @@
+"""From the fields of a request to the options of a generation."""
+
+from __future__ import annotations
+
+from archc.runtime.generation.options import SamplingOptions
+from archc.serve.errors import bad
+from archc.serve.schema import ChatRequest, CompletionRequest, GenerationRequest
+
+_MOST_CHOICES = 128
+_MOST_LOGPROBS = 20
+
+
+def sampling_options(request: GenerationRequest) -> SamplingOptions:
+    """Return the options of a request; those left out have the plan's defaults. Raises PromptError."""
+    tokens = request.max_tokens
+    if isinstance(request, ChatRequest) and request.max_completion_tokens is not None:
+        tokens = request.max_completion_tokens
+    return SamplingOptions(
+        max_new_tokens=tokens,
+        min_new_tokens=request.min_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        # The API's seeds are signed numbers of 64 bits.
+        seed=None if request.seed is None else request.seed % (1 << 64),
+        stop=request.stop,
+        stop_token_ids=request.stop_token_ids,
+        ignore_eos=bool(request.ignore_eos),
+    )
+
+
+def choices_of(request: GenerationRequest) -> int:
+    """Return the number of answers to each prompt."""
+    count = 1 if request.n is None else request.n
+    if not 1 <= count <= _MOST_CHOICES:
+        raise bad(f"n: expected 1 to {_MOST_CHOICES} answers, got {count}", "n")
+    return count
+
+
+def logprobs_of(request: GenerationRequest) -> int | None:
+    """Return the number of likely tokens to report at each position; None reports no log-probabilities."""
+    if isinstance(request, CompletionRequest):
+        name, count = "logprobs", request.logprobs
+    else:
+        assert isinstance(request, ChatRequest)
+        name, count = "top_logprobs", request.top_logprobs
+        if not request.logprobs:
+            if count:
+                raise bad("top_logprobs: requires logprobs; set logprobs to true", name)
+            return None
+        count = count or 0
+    if count is not None and not 0 <= count <= _MOST_LOGPROBS:
+        raise bad(f"{name}: expected 0 to {_MOST_LOGPROBS}, got {count}", name)
+    return count
+
+
+def check_completion(request: CompletionRequest) -> None:
+    """Raise ApiError for fields of completions that are not supported."""
+    if request.best_of is not None and request.best_of != choices_of(request):
+        raise bad("best_of: only the value of n is supported; leave it out", "best_of")
+    if request.suffix:
+        raise bad("suffix: not supported; leave it out", "suffix")
+    if request.echo and request.logprobs is not None:
+        raise bad("echo: not supported together with logprobs; use one of them", "echo")

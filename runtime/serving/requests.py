@@ -1,0 +1,112 @@
+"""Requests in the fields of OpenAI's API: from a decoded JSON body to a prompt and the options of a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archc.runtime.errors import PromptError
+from archc.runtime.generation.options import SamplingOptions
+
+_ROLES = {"developer": "system"}  # names of the API for roles of chat templates
+_RENAMED = {
+    "max_tokens": "max_new_tokens",
+    "max_completion_tokens": "max_new_tokens",
+    "min_tokens": "min_new_tokens",
+}
+_WITHOUT_EFFECT = ("model", "user", "metadata", "store", "service_tier", "safety_identifier")
+_NEUTRAL: Mapping[str, Sequence[object]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "stream": (False,),
+    "echo": (False,),
+    "logprobs": (False,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "suffix": ("",),
+    "response_format": ({"type": "text"},),
+}
+"""Fields that are supported with these values only."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt, a text, ids or chat messages, and the options that the request sets."""
+
+    prompt: str | list[int] | list[dict[str, Any]]
+    is_chat: bool
+    options: Mapping[str, Any]
+
+    def sampling(self, defaults: Mapping[str, Any]) -> SamplingOptions:
+        """Return the options, with those that the request leaves out from `defaults`. Raises PromptError."""
+        given = dict(self.options)
+        others = dict(defaults)
+        if given.keys() & {"max_new_tokens", "max_length"}:
+            others = {name: value for name, value in others.items() if name not in ("max_new_tokens", "max_length")}
+        return SamplingOptions.from_keywords({**others, **given})
+
+
+def parse_request(body: Mapping[str, Any]) -> Request:
+    """Return the request of a body with `prompt` or `messages`; fields that are null are left out.
+
+    Other fields are names of the API or of SamplingOptions. Raises PromptError for anything else.
+    """
+    fields = {name: value for name, value in body.items() if value is not None and name not in _WITHOUT_EFFECT}
+    if ("prompt" in fields) == ("messages" in fields):
+        raise PromptError(
+            "request: expected one of prompt and messages, got " + ("both" if "prompt" in fields else "none")
+        )
+    for name, values in _NEUTRAL.items():
+        if name in fields and fields.pop(name) not in values:
+            raise PromptError(f"{name}: only {values[0]!r} is supported; leave it out")
+    is_chat = "messages" in fields
+    prompt = _messages(fields.pop("messages")) if is_chat else _prompt(fields.pop("prompt"))
+    options = dict[str, Any]()
+    for name, value in fields.items():
+        keyword = _RENAMED.get(name, name)
+        if keyword in options:
+            raise PromptError(f"{name}: given twice, by another name too; leave one out")
+        options[keyword] = value
+    if isinstance(seed := options.get("seed"), int):
+        options["seed"] = seed % (1 << 64)  # the API's seeds are signed numbers of 64 bits
+    if options.get("stop") == []:
+        del options["stop"]
+    SamplingOptions.from_keywords(options)
+    return Request(prompt, is_chat, options)
+
+
+def _prompt(prompt: object) -> str | list[int]:
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
+        prompt = prompt[0]
+    if isinstance(prompt, str):
+        return prompt
+    if not isinstance(prompt, list) or not prompt or any(type(token) is not int or token < 0 for token in prompt):
+        raise PromptError("prompt: expected one text, or one list of token ids")
+    return prompt
+
+
+def _messages(messages: object) -> list[dict[str, Any]]:
+    if not isinstance(messages, list) or not messages:
+        raise PromptError('messages: expected a list such as [{"role": "user", "content": "Hello"}]')
+    return [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+
+
+def _message(message: object, place: str) -> dict[str, Any]:
+    """Return a message as chat templates expect it: the content is one text."""
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise PromptError(f'{place}: role not found; expected {{"role": "user", "content": "…"}}')
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [
+            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content
+        ]
+        texts = [part for part in parts if isinstance(part, str)]
+        if len(texts) < len(parts):
+            raise PromptError(f'{place}.content: expected parts such as {{"type": "text", "text": "…"}} only')
+        content = "".join(texts)
+    if not isinstance(content, str | None):
+        raise PromptError(f"{place}.content: expected a text, or a list of parts")
+    return {**message, "role": _ROLES.get(message["role"], message["role"]), "content": content or ""}
