@@ -101,6 +101,15 @@ class Service:
         self.scheduler = Scheduler(slots, options.queue, budget)
 
     @property
+    def _shares_prefixes(self) -> bool:
+        """Return whether the state of a prompt's beginning is the same whatever follows.
+
+        It is not if the length of a prompt, which is then one call, changes the rotation of its tokens or their mask.
+        """
+        is_recurrent = all(state.kind == "fixed" for state in self.manifest.state)
+        return self.manifest.limits.max_call is not None or is_recurrent
+
+    @property
     def statistics(self) -> Statistics:
         """Return the counts of the scheduler; zeros for an encoder."""
         return self.scheduler.statistics if self.scheduler is not None else Statistics()
@@ -165,7 +174,7 @@ class Service:
             source=source,
             speculator=self.speculation.open(settings.speculate) if self.speculation is not None else None,
             deadline=None if timeout is None else time.monotonic() + timeout,
-            keeps_prefix=keeps_prefix,
+            keeps_prefix=keeps_prefix and self._shares_prefixes,
         )
 
     def _prompt(
@@ -260,10 +269,10 @@ class Service:
     def _check_cache(self) -> None:
         if self.scheduler is None:
             raise PromptError(f"{self.manifest.family}: an encoder has no state of a prompt to keep")
-        if self.manifest.prefix is not None:
+        if self._encoder is None and not self._shares_prefixes:
             raise PromptError(
-                f"{self.manifest.family}: the tokens of a prompt attend to later ones, so that its beginning has no "
-                "state of its own to keep"
+                f"{self.manifest.family}: the state of a prompt's beginning depends on what follows, so that it cannot "
+                "be kept; run without a cache"
             )
 
     def close(self, drain: bool = False, timeout: float | None = None) -> bool:

@@ -52,7 +52,7 @@ def test_the_family_of_the_examples(archc: Archc, tmp_path: Path, monkeypatch: p
 
 
 def test_the_answer_of_the_quick_start(archc: Archc, qwen: Path) -> None:
-    assert '$ archc run engine.plan --prompt "37+85="\n    122\n' in README
+    assert '$ archc run engine.plan "37+85="\n    122\n' in README
     assert archc("run", qwen, "--prompt", "37+85=").out == "122\n"
 
 
