@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from archc.runtime.serving.service import Service
 from archc.serve.bodies import read_body
+from archc.serve.chat import demands_of
 from archc.serve.context import Context
 from archc.serve.errors import bad
 from archc.serve.forms import ChatForm, Form, TextForm
@@ -56,10 +57,21 @@ async def chat_completions(request: Request) -> Response:
     messages = chat_messages(asked.messages)
 
     def form(generation: Generation) -> Form:
-        texts = texts_of(generation.model.loaded.tokenizer)
-        return ChatForm(texts, bool(asked.logprobs), bool(asked.return_token_ids))
+        service, demands = generation.model.loaded, generation.demands
+        prompt = generation.prompts[0]
+        return ChatForm(
+            texts_of(service.tokenizer),
+            bool(asked.logprobs),
+            bool(asked.return_token_ids),
+            lambda index: demands.parser(service, prompt),
+        )
 
-    return await _answer(request, asked, lambda service: [service.encode_prompt(messages)], form, 1)
+    def encode(service: Service) -> list[list[int]]:
+        tools = demands_of(service, asked).tools
+        variables = {"tools": [tool.template_value for tool in tools]} if tools else {}
+        return [service.encode_prompt(messages, **variables)]
+
+    return await _answer(request, asked, encode, form, 1)
 
 
 async def _answer(request: Request, asked: GenerationRequest, encode: Encode, form: FormOf, prompts: int) -> Response:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 
 from archc.runtime.serving.job import Finished, Token
+from archc.runtime.structure.output_parser import OutputParser
 from archc.serve.answers import ChatChoice, ChatDelta, Choice, Message, TextChoice
+from archc.serve.chat import Parts, joined
 from archc.serve.logprobs import Texts, chat_logprobs, text_logprobs
 
 _REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
@@ -93,9 +95,16 @@ class ChatForm:
     texts: Texts
     has_logprobs: bool
     has_ids: bool
+    open_parser: Callable[[int], OutputParser | None] = lambda index: None
     prefix: str = "chatcmpl-"
     kind: str = "chat.completion"
     part_kind: str = "chat.completion.chunk"
+    _parts: dict[int, Parts] = field(default_factory=dict)
+
+    def _of(self, index: int) -> Parts:
+        if index not in self._parts:
+            self._parts[index] = Parts(self.open_parser(index))
+        return self._parts[index]
 
     def begin(self, index: int) -> Choice | None:
         """Return what a stream begins with."""
@@ -103,22 +112,39 @@ class ChatForm:
 
     def part(self, index: int, token: Token) -> Choice | None:
         """Return the part of a stream for a token; None if there is nothing to report."""
-        if not (token.text or ((self.has_ids or self.has_logprobs) and token.is_output)):
+        has_facts = (self.has_ids or self.has_logprobs) and token.is_output
+        parts = self._of(index).push(token.text) if token.text else []
+        if not (parts or has_facts):
             return None
         shown = [token] if token.is_output else []
         logprobs = chat_logprobs(shown, self.texts) if self.has_logprobs else None
-        return ChatDelta(index, Message(content=token.text), None, logprobs, _ids(shown, self.has_ids))
+        return ChatDelta(index, _delta(parts), None, logprobs, _ids(shown, self.has_ids))
 
     def end(self, index: int, reason: str) -> Choice:
         """Return the last part of a stream."""
-        return ChatDelta(index, Message(), reason)
+        parts = self._of(index)
+        return ChatDelta(index, _delta(parts.finish()), _reason(reason, parts))
 
     def whole(self, index: int, tokens: Sequence[Token], finished: Finished) -> Choice:
         """Return a whole answer."""
         kept = _kept(tokens, finished)
         logprobs = chat_logprobs(kept, self.texts) if self.has_logprobs else None
-        message = Message("assistant", _text(tokens))
-        return ChatChoice(index, message, reason_of(finished), logprobs, _ids(kept, self.has_ids))
+        parts = self._of(index)
+        message = joined([*parts.push(_text(tokens)), *parts.finish()])
+        reason = _reason(reason_of(finished), parts)
+        return ChatChoice(index, message, reason, logprobs, _ids(kept, self.has_ids))
+
+
+def _delta(parts: Sequence[Message]) -> Message:
+    """Return the parts of one event as one."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = joined(parts)
+    return Message(UNSET, whole.content or UNSET, whole.reasoning_content, whole.tool_calls)
+
+
+def _reason(reason: str, parts: Parts) -> str:
+    return "tool_calls" if parts.calls and reason == "stop" else reason
 
 
 def _kept(tokens: Sequence[Token], finished: Finished) -> list[Token]:

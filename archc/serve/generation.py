@@ -17,6 +17,7 @@ from archc.runtime.errors import EngineError, QueueFullError
 from archc.runtime.serving.job import Failed, Finished, Job, Token
 from archc.runtime.serving.service import Service
 from archc.serve.answers import CachedTokens, Usage
+from archc.serve.chat import demands_of
 from archc.serve.context import Context
 from archc.serve.errors import ApiError, bad, of_engine, unavailable
 from archc.serve.feed import Feed, Tagged
@@ -50,10 +51,12 @@ class Generation:
         self._context, self._started = context, time.monotonic()
         self._timeout, self._has_begun = context.options.timeout, False
         self.feed = Feed(context.mailbox)
+        self.demands = demands_of(service, request)
         self.jobs = self._jobs(service, request)
 
     def _jobs(self, service: Service, request: GenerationRequest) -> list[Job]:
-        options = sampling_options(request)
+        demands = self.demands
+        options = sampling_options(request, demands.grammar)
         is_chat = isinstance(request, ChatRequest)
         if is_chat and options.max_new_tokens is None and not _has_length(service):
             options = replace(options, max_new_tokens=_room(service, max(map(len, self.prompts))))
@@ -70,6 +73,7 @@ class Generation:
                 logprobs=logprobs,
                 timeout=self._timeout,
                 has_text=has_text,
+                marks=demands.marks,
             )
             jobs.append(job)
         return jobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.structure.grammar import Grammar
 from archc.serve.errors import bad
 from archc.serve.schema import ChatRequest, CompletionRequest, GenerationRequest
 
@@ -10,8 +11,13 @@ _MOST_CHOICES = 128
 _MOST_LOGPROBS = 20
 
 
-def sampling_options(request: GenerationRequest) -> SamplingOptions:
-    """Return the options of a request; those left out have the plan's defaults. Raises PromptError."""
+def sampling_options(request: GenerationRequest, grammar: Grammar | None = None) -> SamplingOptions:
+    """Return the options of a request; those left out have the plan's defaults. Raises PromptError.
+
+    `grammar` is that of the response format or of the tools, which the request's own grammar would contradict.
+    """
+    if grammar is not None and (request.regex or request.grammar):
+        raise bad("grammar: contradicts response_format or tool_choice; remove one", "grammar")
     tokens = request.max_tokens
     if isinstance(request, ChatRequest) and request.max_completion_tokens is not None:
         tokens = request.max_completion_tokens
@@ -31,6 +37,8 @@ def sampling_options(request: GenerationRequest) -> SamplingOptions:
         stop=request.stop,
         stop_token_ids=request.stop_token_ids,
         ignore_eos=bool(request.ignore_eos),
+        regex=request.regex,
+        grammar=grammar or request.grammar,
     )
 
 

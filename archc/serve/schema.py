@@ -42,6 +42,9 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
     return_token_ids: bool | None = None
+    response_format: Any = None
+    regex: str | None = None
+    grammar: str | None = None
     user: str | None = None
 
 
@@ -62,6 +65,8 @@ class ChatRequest(GenerationRequest, kw_only=True):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    tools: Any = None
+    tool_choice: Any = None
 
 
 class EmbeddingRequest(msgspec.Struct, kw_only=True):
