@@ -1,4 +1,4 @@
-"""Copying graphs inside nodes: the body of a Scan."""
+"""Copies of nodes, with the graphs inside of them: the body of a Scan."""
 
 from __future__ import annotations
 
@@ -32,3 +32,24 @@ def copy_attribute(attribute: ir.Attr, prefix: str) -> ir.Attr:
     for value in (*body.inputs, *(output for node in body for output in node.outputs)):
         value.name = f"{prefix}{value.name}"
     return ir.AttrGraph(attribute.name, body)
+
+
+def copy_node(node: ir.Node, mapping: dict[ir.Value, ir.Value], prefix: str) -> ir.Node:
+    """Return a copy of a node with mapped inputs and the prefix on its names; its outputs are added to `mapping`."""
+    copy = ir.Node(
+        node.domain,
+        node.op_type,
+        [None if value is None else mapping[value] for value in node.inputs],
+        [copy_attribute(attribute, f"{prefix}{node.name}.") for attribute in node.attributes.values()],
+        overload=node.overload,
+        num_outputs=len(node.outputs),
+        version=node.version,
+        name=f"{prefix}{node.name}",
+        metadata_props={key: text for key, text in node.metadata_props.items() if key.startswith("archc.")},
+    )
+    for old, new in zip(node.outputs, copy.outputs, strict=True):
+        new.name = f"{prefix}{old.name}"
+        new.type = old.type
+        new.shape = None if old.shape is None else ir.Shape(list(old.shape))
+        mapping[old] = new
+    return copy

@@ -15,7 +15,7 @@ from archc.compiler.contract.ports import GROUP, PIECE, PORT, mark, port
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.rows import has_rows, without_rows, works_by_row
-from archc.compiler.graph.subgraph import copy_attribute
+from archc.compiler.graph.subgraph import copy_node
 from archc.compiler.graph.values import fixed_size, required, shape_of
 from archc.plan.axes import CAPACITY, SOURCE
 
@@ -87,17 +87,8 @@ class _Packing:
     def _copy(self, node: ir.Node, rows: list[ir.Value]) -> None:
         """Make a copy of a node for the piece; the node itself reads the steps."""
         pieces = {value: self._piece(value) for value in rows}
-        copy = ir.Node(
-            node.domain,
-            node.op_type,
-            [value if value is None else pieces.get(value, value) for value in node.inputs],
-            [copy_attribute(attribute, f"{PIECE}.{node.name}.") for attribute in node.attributes.values()],
-            overload=node.overload,
-            num_outputs=len(node.outputs),
-            version=node.version,
-            name=f"{PIECE}.{node.name}",
-            metadata_props=dict(node.metadata_props),
-        )
+        mapping = {value: pieces.get(value, value) for value in node.inputs if value is not None}
+        copy = copy_node(node, mapping, f"{PIECE}.")
         for old, new in zip(node.outputs, copy.outputs, strict=True):
             _describe_copy(new, old)
             self.piece[old] = new

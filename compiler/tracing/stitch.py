@@ -15,7 +15,7 @@ from archc.compiler.contract.ports import ENCODER, MODEL, Contract, mark_ports
 from archc.compiler.contract.types import TensorType
 from archc.compiler.graph.builder import intern_constant, register_initializer
 from archc.compiler.graph.domains import ARCHC, IR_VERSION, OPSET
-from archc.compiler.graph.subgraph import copy_attribute
+from archc.compiler.graph.subgraph import copy_node
 from archc.compiler.modules.model import Model
 from archc.compiler.tracing.parts import Piece, trace
 from archc.compiler.tracing.stages import Stage, cross_stages, stages_of
@@ -58,7 +58,7 @@ class Assembler:
             assert value.const_value is not None
             mapping[value] = intern_constant(self.graph, value.const_value)
         for node in piece.nodes:
-            self.graph.append(_copy_node(node, mapping, f"{stage.name}."))
+            self.graph.append(copy_node(node, mapping, f"{stage.name}."))
         for value, (name, kind) in zip(piece.outputs, stage.outputs.items(), strict=True):
             self.define(name, kind, mapping[value])
 
@@ -73,26 +73,6 @@ class Assembler:
     def output(self, name: str) -> None:
         """Make a tensor a graph output."""
         self.graph.outputs.append(self.values[name])
-
-
-def _copy_node(node: ir.Node, mapping: dict[ir.Value, ir.Value], prefix: str) -> ir.Node:
-    copy = ir.Node(
-        node.domain,
-        node.op_type,
-        [None if value is None else mapping[value] for value in node.inputs],
-        [copy_attribute(attribute, f"{prefix}{node.name}.") for attribute in node.attributes.values()],
-        overload=node.overload,
-        num_outputs=len(node.outputs),
-        version=node.version,
-        name=f"{prefix}{node.name}",
-        metadata_props={key: text for key, text in node.metadata_props.items() if key.startswith("archc.")},
-    )
-    for old, new in zip(node.outputs, copy.outputs, strict=True):
-        new.name = f"{prefix}{old.name}"
-        new.type = old.type
-        new.shape = None if old.shape is None else ir.Shape(list(old.shape))
-        mapping[old] = new
-    return copy
 
 
 def assemble(model: Model) -> dict[str, ir.Model]:

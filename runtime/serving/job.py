@@ -16,7 +16,6 @@ from archc.runtime.generation.row import FinishReason, Row
 from archc.runtime.generation.sampling import Sampler
 from archc.runtime.generation.speculation import Speculator
 from archc.runtime.state.encoder import EncodedSource
-from archc.runtime.structure.constraint import Constraint
 
 _log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
@@ -73,7 +72,6 @@ class Job:
     listener: Listener
     longest: int  # the most tokens of the sequence, the prompt included
     logprobs: int | None = None
-    constraint: Constraint | None = None
     source: Callable[[], EncodedSource] | None = None
     speculator: Speculator | None = None
     deadline: float | None = None  # of time.monotonic
@@ -89,6 +87,10 @@ class Job:
         """Return the prompt and the output so far."""
         return self.sampler.tokens
 
+    def is_ended(self, now: float) -> bool:
+        """Return whether the job was canceled, or is past its deadline at the time `now` of time.monotonic."""
+        return self.is_canceled or (self.deadline is not None and now > self.deadline)
+
     @property
     def is_prefilling(self) -> bool:
         """Return whether tokens of the prompt are left, besides the last one of a sequence that has an output."""
@@ -100,10 +102,7 @@ class Job:
 
     def choose(self, logits: Floats) -> None:
         """Choose the next token from float32 [vocab], and tell the listener."""
-        allowed = self.constraint.apply(logits) if self.constraint is not None else logits
-        token = self.sampler.choose(allowed)
-        if self.constraint is not None:
-            self.constraint.accept(token)
+        token = self.sampler.choose(logits)
         is_output, text = self.row.append(token)
         logprob: float | None = None
         top: tuple[Scored, ...] = ()

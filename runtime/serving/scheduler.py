@@ -83,13 +83,7 @@ class Scheduler:
     def submit_all(self, jobs: Sequence[Job]) -> None:
         """Append all jobs or none."""
         with self._condition:
-            if self._is_closing:
-                raise EngineError("the service is shutting down; send the request to another one")
-            if len(jobs) > self.room:
-                self.statistics.refused += len(jobs)
-                raise QueueFullError(
-                    f"queue: expected at most {self._queue_limit} waiting requests; repeat the request later"
-                )
+            self._check_room(len(jobs), self.room)
             self._waiting.extend(jobs)
             self._condition.notify()
 
@@ -106,21 +100,20 @@ class Scheduler:
                 future.set_exception(error)
 
         with self._condition:
-            if self._is_closing:
-                raise EngineError("the service is shutting down; send the request to another one")
-            if len(self._tasks) >= self._queue_limit + self.slots.count:
-                self.statistics.refused += 1
-                raise QueueFullError(
-                    f"queue: expected at most {self._queue_limit} waiting requests; repeat the request later"
-                )
+            self._check_room(1, self._queue_limit + self.slots.count - len(self._tasks))
             self._tasks.append(task)
             self._condition.notify()
         return future
 
-    def wake(self) -> None:
-        """Look at canceled jobs soon."""
-        with self._condition:
-            self._condition.notify()
+    def _check_room(self, count: int, room: int) -> None:
+        """Raise QueueFullError for more than `room` requests, EngineError after `close`."""
+        if self._is_closing:
+            raise EngineError("the service is shutting down; send the request to another one")
+        if count > room:
+            self.statistics.refused += count
+            raise QueueFullError(
+                f"queue: expected at most {self._queue_limit} waiting requests; repeat the request later"
+            )
 
     def close(self, drain: bool = False, timeout: float | None = None) -> bool:
         """Stop: with `drain` after all jobs, otherwise after the present call; return whether the thread has ended."""
@@ -156,12 +149,12 @@ class Scheduler:
         """End jobs that were canceled or are past their deadline."""
         now = time.monotonic()
         for job in list(self._active.values()):
-            if job.is_canceled or (job.deadline is not None and now > job.deadline):
+            if job.is_ended(now):
                 self.statistics.canceled += 1
                 self._release(job)
                 job.finish("canceled")
         with self._condition:
-            ended = [j for j in self._waiting if j.is_canceled or (j.deadline is not None and now > j.deadline)]
+            ended = [job for job in self._waiting if job.is_ended(now)]
             for job in ended:
                 self._waiting.remove(job)
         for job in ended:

@@ -162,7 +162,8 @@ class Service:
         text = tokenizer.stream([] if source is not None else prompt, marks=marks) if tokenizer is not None else None
         if text is None and settings.stop:
             raise PromptError("stop: stop strings require a tokenizer, which this plan does not have")
-        opened = open_row(settings, prompt, limit, manifest.tokens.eos, source_ids, forced, text, row)
+        constraint = constraint or self._grammars.constraint(settings.grammar)
+        opened = open_row(settings, prompt, limit, manifest.tokens.eos, source_ids, forced, text, row, constraint)
         return Job(
             prompt=source_ids or prompt,
             row=opened.row,
@@ -170,7 +171,6 @@ class Service:
             listener=listener,
             longest=len(prompt) + opened.budget,
             logprobs=logprobs,
-            constraint=constraint or self._grammars.constraint(settings.grammar),
             source=source,
             speculator=self.speculation.open(settings.speculate) if self.speculation is not None else None,
             deadline=None if timeout is None else time.monotonic() + timeout,
