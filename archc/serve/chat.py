@@ -1,4 +1,4 @@
-"""What a chat request asks beyond plain text: tools, a response format, and reasoning apart from the answer."""
+"""Demands of a chat request beyond plain text: tools, a response format, and reasoning apart from the answer."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Parts:
 
 
 def joined(parts: Sequence[Message]) -> Message:
-    """Return the whole message of its parts; without content beside tool calls, that is null."""
+    """Return the whole message of its parts; without content next to tool calls, that is null."""
     content = "".join(part.content for part in parts if isinstance(part.content, str))
     reasoning = "".join(part.reasoning_content for part in parts if isinstance(part.reasoning_content, str))
     calls = [call for part in parts if isinstance(part.tool_calls, list) for call in part.tool_calls]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -68,7 +69,7 @@ async def chat_completions(request: Request) -> Response:
 
     def encode(service: Service) -> list[list[int]]:
         tools = demands_of(service, asked).tools
-        variables = {"tools": [tool.template_value for tool in tools]} if tools else {}
+        variables: dict[str, Any] = {"tools": [tool.template_value for tool in tools]} if tools else {}
         return [service.encode_prompt(messages, **variables)]
 
     return await _answer(request, asked, encode, form, 1)
