@@ -371,6 +371,14 @@ class Manifest(Section, frozen=True, kw_only=True):
             if second.aliased:
                 raise ValueError("encoder.engine: aliased state is not supported")
 
+    @property
+    def has_stable_prefixes(self) -> bool:
+        """Return whether the state after some tokens is the same whatever follows them.
+
+        It is not if the length of a prompt, which is then one call, changes the rotation of its tokens or their mask.
+        """
+        return self.limits.max_call is not None or all(state.kind == "fixed" for state in self.state)
+
     def output(self, role: OutputRole) -> Output | None:
         """Return the output of that role, or None if the plan has none."""
         return next((output for output in self.outputs if output.role == role), None)

@@ -157,6 +157,10 @@ def check_speculation(settings: Settings, manifest: Manifest, rows: int = 1) -> 
 
 
 def can_speculate(manifest: Manifest) -> bool:
-    """Return whether tokens can be taken back: no state is replaced by each call, and logits are read on the host."""
+    """Return whether tokens can be taken back, and logits are read on the host.
+
+    They cannot if a call replaces the state, or if the number of tokens in a call changes it.
+    """
     has_argmax = manifest.output("next_token") is not None
-    return not has_argmax and all(state.kind != "fixed" for state in manifest.state)
+    is_replaced = any(state.kind == "fixed" for state in manifest.state)
+    return not has_argmax and not is_replaced and manifest.has_stable_prefixes

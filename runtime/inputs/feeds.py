@@ -90,11 +90,7 @@ class Feeder:
                         keys = slots if item.shape[-1] == ring_axis(item.mask.window) else min(slots, total)
                     elif item.shape[-1] == CAPACITY:
                         keys = capacity
-                    if item.mask.kind == "source":
-                        assert source is not None
-                        keys = int(source.max()) if source_slots is None else source_slots
-                    return build_mask(
-                        item.mask, past, new, seq, keys, prefix.lengths if prefix else None, slots, source
-                    )
+                    prompts = prefix.lengths if prefix else None
+                    return build_mask(item.mask, past, new, seq, keys, prompts, slots, source, source_slots)
 
         return {i.name: np.ascontiguousarray(value(i), DTYPES[i.dtype].storage) for i in self._inputs}

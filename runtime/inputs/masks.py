@@ -20,18 +20,20 @@ def build_mask(
     prefix: Ints | None = None,
     slots: int | None = None,
     source: Ints | None = None,
+    source_slots: int | None = None,
 ) -> Bools:
     """Return the bool mask [batch, 1, seq, total]: true where key `total` is visible to query `seq`.
 
     `past` and `new`, int64 [batch], count each row's earlier tokens and those of this call; the rest of `seq` is
     padding. Padding sees at least one key, because a softmax over none is NaN. `prefix`, int64 [batch], are the prompt
     tokens of each row for a prefix mask, `slots` the size of the ring buffer for a ring mask, and `source`, int64
-    [batch], the source tokens of each row for a source mask.
+    [batch], the source tokens of each row for a source mask, among `source_slots`, by default the longest.
     """
     if mask.kind == "source":
         assert source is not None
-        real = (np.arange(total) < source[:, None])[:, None, None, :]
-        return np.broadcast_to(real, (len(source), 1, seq, total))
+        longest = source.max() if source_slots is None else source_slots
+        real = (np.arange(longest) < source[:, None])[:, None, None, :]
+        return np.broadcast_to(real, (len(source), 1, seq, real.shape[-1]))
     if mask.ring:
         assert slots is not None
         assert mask.window is not None

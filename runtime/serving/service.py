@@ -101,15 +101,6 @@ class Service:
         self.scheduler = Scheduler(slots, options.queue, budget)
 
     @property
-    def _shares_prefixes(self) -> bool:
-        """Return whether the state of a prompt's beginning is the same whatever follows.
-
-        It is not if the length of a prompt, which is then one call, changes the rotation of its tokens or their mask.
-        """
-        is_recurrent = all(state.kind == "fixed" for state in self.manifest.state)
-        return self.manifest.limits.max_call is not None or is_recurrent
-
-    @property
     def statistics(self) -> Statistics:
         """Return the counts of the scheduler; zeros for an encoder."""
         return self.scheduler.statistics if self.scheduler is not None else Statistics()
@@ -174,7 +165,7 @@ class Service:
             source=source,
             speculator=self.speculation.open(settings.speculate) if self.speculation is not None else None,
             deadline=None if timeout is None else time.monotonic() + timeout,
-            keeps_prefix=keeps_prefix and self._shares_prefixes,
+            keeps_prefix=keeps_prefix and manifest.has_stable_prefixes,
         )
 
     def _prompt(
@@ -269,7 +260,7 @@ class Service:
     def _check_cache(self) -> None:
         if self.scheduler is None:
             raise PromptError(f"{self.manifest.family}: an encoder has no state of a prompt to keep")
-        if self._encoder is None and not self._shares_prefixes:
+        if self._encoder is None and not self.manifest.has_stable_prefixes:
             raise PromptError(
                 f"{self.manifest.family}: the state of a prompt's beginning depends on what follows, so that it cannot "
                 "be kept; run without a cache"

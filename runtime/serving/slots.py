@@ -102,7 +102,9 @@ class Slots:
 
     def longest_draft(self, slot: int) -> int:
         """Return how many tokens may follow the next one of a slot in one call, and be taken back by `rewind`."""
-        return 0 if self.states.has_fixed else longest_draft(self._limits, self.length(slot))
+        if self.states.has_fixed or not self._manifest.has_stable_prefixes:
+            return 0
+        return longest_draft(self._limits, self.length(slot))
 
     def rewind(self, slot: int, count: int) -> None:
         """Take back the last `count` tokens, at most `longest_draft` before the call."""

@@ -54,6 +54,7 @@ def test_chatglm(tmp_path: Path) -> None:
         folder / "ice_text.model", model_type="unigram", user_defined_symbols=blanks, control_symbols=names, **IDENTITY
     )
     gmask, sop, eop = (library.piece_to_id(name) for name in ("[gMASK]", "<sop>", "<eop>"))
+    (folder / "config.json").write_text(json.dumps({**families.CHATGLM, "bos_token_id": sop}))
     plan, tokenizer = built(folder, "chatglm")
     for text in TEXTS:
         assert tokenizer.encode(text) == [*library.encode(white_space(text)), gmask, sop], text

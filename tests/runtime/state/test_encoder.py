@@ -20,9 +20,9 @@ def padded(rows):
 
 
 def test_a_source_mask_shows_every_query_the_real_tokens():
-    mask = build_mask(Mask(kind="source"), np.zeros(2, np.int64), np.array([2, 1]), 2, 3, source=np.array([3, 1]))
+    mask = build_mask(Mask(kind="source"), np.zeros(2, np.int64), np.array([2, 1]), 2, 9, source=np.array([3, 1]))
     assert mask.tolist() == [[[[True] * 3] * 2], [[[True, False, False]] * 2]]
-    one = build_mask(Mask(kind="source"), np.array([4]), np.array([1]), 1, 2, source=np.array([2]))
+    one = build_mask(Mask(kind="source"), np.array([4]), np.array([1]), 1, 5, source=np.array([2]))
     assert one.tolist() == [[[[True, True]]]]
 
 

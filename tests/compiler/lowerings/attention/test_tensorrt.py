@@ -36,7 +36,8 @@ def tensorrt(problem: Attention, scan: bool = False) -> ir.Model:
 @pytest.mark.parametrize("bias", ["none", "alibi", "relative"])
 @pytest.mark.parametrize(("width", "padded"), [(4, 16), (10, 16), (20, 24), (260, 264)])
 def test_a_padded_head_size_equals_the_torch_operator(width: int, padded: int, bias: Any, kv_heads: int) -> None:
-    problem = Attention(6, kv_heads, width, bias=bias, scale=0.1)
+    # Scores of unit variance at most: the rounding of larger ones would be that of the products.
+    problem = Attention(6, kv_heads, width, bias=bias, scale=min(0.1, width**-0.5))
     feeds = problem.feeds(3, 7)
     model = tensorrt(problem)
     np.testing.assert_allclose(run(model, feeds)[0], problem.expected(feeds), rtol=0, atol=2e-6)
