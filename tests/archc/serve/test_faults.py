@@ -156,7 +156,7 @@ def test_sigterm_ends_after_the_requests_that_run(qwen: Path) -> None:
     # One more client is open before the signal: to open one takes as long as a short answer.
     client = partial(httpx.Client, timeout=60, verify=False)
     with process(f"tiny={qwen}") as (running, url), client(base_url=url) as http, client() as other:
-        with http.stream("POST", TEXT, json={**LONG, "n": 4, "stream": True}) as answer:
+        with http.stream("POST", TEXT, json={**LONG, "n": 24, "stream": True}) as answer:
             lines = answer.iter_lines()
             assert next(lines).startswith("data: ")
             running.send_signal(signal.SIGTERM)
@@ -164,7 +164,7 @@ def test_sigterm_ends_after_the_requests_that_run(qwen: Path) -> None:
             refused = other.post(f"{url}{TEXT}", json=LONG)
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
             rest = list(lines)
-        assert sum('"finish_reason":"length"' in line for line in rest) == 4
+        assert sum('"finish_reason":"length"' in line for line in rest) == 24
         assert [line for line in rest if line][-1] == "data: [DONE]"
         assert running.wait(30) == 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +13,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archc.runtime.engine import Engine
+from archc.runtime.engine import Engine, load
 from archc.runtime.errors import PromptError
 from archc.runtime.generation.lookup import PromptLookup
 from archc.runtime.generation.settings import Settings
 from archc.runtime.generation.speculation import CallCosts, Speculation, can_speculate, check_speculation
 from archc.runtime.inputs.prompts import longest_draft
+from tests.runtime.tiny import rewritten
+
+
+@pytest.fixture(scope="module")
+def decoder(decoder_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A decoder whose prompts may be several calls, as those whose tokens can be taken back."""
+
+    def change(_graphs: object, manifest: dict[str, Any]) -> None:
+        manifest["limits"]["max_call"] = 512
+
+    engine = load(rewritten(decoder_path, tmp_path_factory.mktemp("speculation") / "engine.plan", change))
+    yield engine
+    engine.close()
+
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "greedy": {},
