@@ -96,6 +96,7 @@ async def _serve(context: Context, listening: socket.socket) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.handle, number)
+    listening.listen(_BACKLOG)  # connections from here on wait for the server, which begins after the line below
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     _note(f"serving {', '.join(context.models.names)} at http://{shown}:{port}/v1")
