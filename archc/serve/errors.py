@@ -14,7 +14,7 @@ RETRY_SECONDS = 1
 
 # Fields of requests whose options have another name in the runtime.
 _FIELDS = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "message": "messages", "ids": "prompt"}
-_PLACE = re.compile(r"^(\w+)(?: \d+)?[:,]")
+_PLACE = re.compile(r"^(\w+(?:\[\d+\]|\.\w+)*)(?: \d+)?[:,]")
 _PATH = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
 
 

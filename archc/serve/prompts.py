@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from archc.serve.errors import bad
+from archc.runtime.errors import PromptError
+from archc.runtime.serving import requests
+from archc.serve.errors import bad, of_engine
 from archc.serve.schema import Prompt
-
-_ROLES = {"developer": "system"}  # names of the API for roles of chat templates
 
 
 def split_prompts(prompt: Prompt, name: str = "prompt") -> list[str | list[int]]:
@@ -38,31 +38,7 @@ def _checked(ids: list[int], name: str) -> list[int]:
 
 def chat_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return messages as chat templates expect them: the content is one text. Raises ApiError for anything else."""
-    if not messages:
-        raise bad("messages: expected at least one message, got an empty list", "messages")
-    return [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
-
-
-def _message(message: Mapping[str, Any], place: str) -> dict[str, Any]:
-    role, content = message.get("role"), message.get("content")
-    if not isinstance(role, str):
-        raise bad(f'{place}.role: expected a text such as "user"', f"{place}.role")
-    if isinstance(content, list):
-        content = "".join(_part(part, f"{place}.content[{index}]") for index, part in enumerate(content))
-    elif content is None:
-        content = ""
-    elif not isinstance(content, str):
-        raise bad(f"{place}.content: expected a text, or a list of parts", f"{place}.content")
-    return {**message, "role": _ROLES.get(role, role), "content": content}
-
-
-def _part(part: object, place: str) -> str:
-    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-        raise bad(f'{place}: expected a part such as {{"type": "text", "text": "…"}}', place)
-    if part["type"] != "text":
-        raise bad(
-            f"{place}: expected a part of type text, got {part['type'][:40]!r}; other types are not supported", place
-        )
-    if not isinstance(part.get("text"), str):
-        raise bad(f"{place}.text: expected a text", f"{place}.text")
-    return str(part["text"])
+    try:
+        return requests.chat_messages(messages)
+    except PromptError as error:
+        raise of_engine(error) from None

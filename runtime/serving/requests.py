@@ -63,7 +63,7 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         if name in fields and fields.pop(name) not in values:
             raise PromptError(f"{name}: only {values[0]!r} is supported; leave it out")
     is_chat = "messages" in fields
-    prompt = _messages(fields.pop("messages")) if is_chat else _prompt(fields.pop("prompt"))
+    prompt = chat_messages(fields.pop("messages")) if is_chat else _prompt(fields.pop("prompt"))
     options = dict[str, Any]()
     for name, value in fields.items():
         keyword = _RENAMED.get(name, name)
@@ -88,25 +88,33 @@ def _prompt(prompt: object) -> str | list[int]:
     return prompt
 
 
-def _messages(messages: object) -> list[dict[str, Any]]:
-    if not isinstance(messages, list) or not messages:
-        raise PromptError('messages: expected a list such as [{"role": "user", "content": "Hello"}]')
+def chat_messages(messages: object) -> list[dict[str, Any]]:
+    """Return messages as chat templates expect them: the content is one text. Raises PromptError for anything else."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise PromptError('messages: expected at least one message, such as {"role": "user", "content": "Hello"}')
     return [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
 
 
 def _message(message: object, place: str) -> dict[str, Any]:
-    """Return a message as chat templates expect it: the content is one text."""
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise PromptError(f'{place}: role not found; expected {{"role": "user", "content": "…"}}')
-    content = message.get("content")
+    if not isinstance(message, dict):
+        raise PromptError(f'{place}: expected a message such as {{"role": "user", "content": "Hello"}}')
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str):
+        raise PromptError(f'{place}.role: role not found; expected a text such as "user"')
     if isinstance(content, list):
-        parts = [
-            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content
-        ]
-        texts = [part for part in parts if isinstance(part, str)]
-        if len(texts) < len(parts):
-            raise PromptError(f'{place}.content: expected parts such as {{"type": "text", "text": "…"}} only')
-        content = "".join(texts)
-    if not isinstance(content, str | None):
+        content = "".join(_part(part, f"{place}.content[{index}]") for index, part in enumerate(content))
+    elif not isinstance(content, str | None):
         raise PromptError(f"{place}.content: expected a text, or a list of parts")
-    return {**message, "role": _ROLES.get(message["role"], message["role"]), "content": content or ""}
+    return {**message, "role": _ROLES.get(role, role), "content": content or ""}
+
+
+def _part(part: object, place: str) -> str:
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        raise PromptError(f'{place}: expected a part such as {{"type": "text", "text": "…"}}')
+    if part["type"] != "text":
+        raise PromptError(
+            f'{place}: expected parts such as {{"type": "text", "text": "…"}} only, got the type {part["type"][:40]!r}'
+        )
+    if not isinstance(part.get("text"), str):
+        raise PromptError(f"{place}.text: expected a text")
+    return str(part["text"])
