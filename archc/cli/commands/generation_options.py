@@ -6,10 +6,22 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archc.cli.commands.generation_values import (
+    parse_bias,
+    parse_boolean,
+    parse_decay,
+    parse_early_stopping,
+    parse_integer,
+    parse_logit_bias,
+    parse_number,
+    parse_speculate,
+    read_grammar,
+    read_schema,
+)
 from archc.cli.commands.options import check_text, parse_ids
 from archc.cli.console import UsageError
 
@@ -17,7 +29,6 @@ if TYPE_CHECKING:
     from archc.plan import Manifest
 
 NEW_TOKENS = 128
-_GRAMMAR_LIMIT = 512 << 10
 _SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
 _BEAMS = ("length_penalty", "early_stopping")
 
@@ -287,104 +298,12 @@ def _parsers() -> dict[str, Callable[[str], Any]]:
         elif "list[int]" in kind:
             parsers[name] = functools.partial(parse_ids, option=place)
         elif "bool" in kind:
-            parsers[name] = functools.partial(_boolean, option=place)
+            parsers[name] = functools.partial(parse_boolean, option=place)
         elif "float" in kind:
-            parsers[name] = functools.partial(_number, option=place, example="0.5")
+            parsers[name] = functools.partial(parse_number, option=place, example="0.5")
         else:
-            parsers[name] = functools.partial(_integer, option=place)
+            parsers[name] = functools.partial(parse_integer, option=place)
     return parsers
-
-
-def _boolean(text: str, option: str) -> bool:
-    values = {"yes": True, "true": True, "no": False, "false": False}
-    if text.lower() not in values:
-        raise UsageError(f"{option}: expected yes or no, got {text:.40}")
-    return values[text.lower()]
-
-
-def _integer(text: str, option: str) -> int:
-    try:
-        return int(text[:20])
-    except ValueError:
-        raise UsageError(f"{option}: {text[:40]!r} is not an integer; expected 20, for example") from None
-
-
-def parse_bias(text: str) -> tuple[list[int], float]:
-    """Return the tokens and the bias of `1,2=0.5`."""
-    ids, _, value = text.rpartition("=")
-    return parse_ids(ids, "--sequence-bias"), _number(value, "--sequence-bias", "1,2=0.5")
-
-
-def parse_logit_bias(texts: list[str] | None) -> dict[int, float]:
-    """Return the biases by token of texts such as `42=-1.5`."""
-    biases: dict[int, float] = {}
-    for text in texts or ():
-        token, _, value = text.partition("=")
-        if not token.strip().isdecimal():
-            raise UsageError(f"--logit-bias: expected 42=-1.5, for example, got {text:.40}")
-        if int(token) in biases:
-            raise UsageError(f"--logit-bias: token {int(token)} occurs twice; remove one")
-        biases[int(token)] = _number(value, "--logit-bias", "42=-1.5")
-    return biases
-
-
-def parse_decay(text: str | None) -> tuple[int, float] | None:
-    """Return the first new token and the factor of `20,1.1`."""
-    if text is None:
-        return None
-    begin, _, factor = text.partition(",")
-    if not begin.strip().isdecimal():
-        raise UsageError(f"--exponential-decay-length-penalty: expected 20,1.1, for example, got {text:.40}")
-    return int(begin), _number(factor, "--exponential-decay-length-penalty", "20,1.1")
-
-
-def parse_early_stopping(text: str | None) -> bool | Literal["never"] | None:
-    """Return the value of --early-stopping."""
-    values: dict[str | None, bool | Literal["never"] | None] = {None: None, "yes": True, "no": False, "never": "never"}
-    if text not in values:
-        raise UsageError(f"--early-stopping: expected yes, no or never, got {text:.40}")
-    return values[text]
-
-
-def parse_speculate(text: str | None) -> int | Literal["auto", "off"] | None:
-    """Return the value of --speculate."""
-    words: dict[str | None, Literal["auto", "off"] | None] = {None: None, "auto": "auto", "off": "off"}
-    if text in words:
-        return words[text]
-    assert text is not None
-    if not (text.isascii() and text.isdecimal() and len(text) < 4):
-        raise UsageError(f"--speculate: expected a number of tokens, off or auto, got {text:.40}")
-    return int(text)
-
-
-def _number(text: str, option: str, example: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"{option}: {text[:40]!r} is not a number; expected {example}, for example") from None
-
-
-def read_schema(text: str | None) -> str | None:
-    """Return a JSON schema, given as such or as a file."""
-    if text is None or text.lstrip().startswith("{"):
-        return text
-    return read_grammar(Path(text), "--json-schema")
-
-
-def read_grammar(path: Path | None, option: str = "--grammar") -> str | None:
-    """Return the text of a file; raise UsageError if it is not readable, too large or not UTF-8."""
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file:
-            content = file.read(_GRAMMAR_LIMIT + 1)
-        if len(content) > _GRAMMAR_LIMIT:
-            raise UsageError(f"{option}: {path}: larger than {_GRAMMAR_LIMIT >> 10} KiB; simplify it")
-        return content.decode()
-    except OSError as error:
-        raise UsageError(f"{option}: {path}: {error.strerror}; pass a readable file") from None
-    except ValueError:
-        raise UsageError(f"{option}: {path}: not valid UTF-8; save it as UTF-8") from None
 
 
 def check_sampling(manifest: Manifest, options: dict[str, Any]) -> None:
