@@ -7,21 +7,9 @@ from typing import TYPE_CHECKING, Any
 from archc.plan.engine_section import Engine, Profile
 from archc.plan.errors import PlanError
 from archc.plan.generation import GenerationDefaults
-from archc.plan.manifest import (
-    FORMAT,
-    Encoder,
-    Entry,
-    Input,
-    Limits,
-    Manifest,
-    Mask,
-    Output,
-    Prefix,
-    State,
-    Tensor,
-    Tokens,
-)
+from archc.plan.manifest import FORMAT, Manifest
 from archc.plan.reader import Plan
+from archc.plan.records import Encoder, Entry, Input, Limits, Mask, Output, Prefix, State, Tensor, Tokens
 
 if TYPE_CHECKING:
     from archc.plan.pipeline import EntryStream

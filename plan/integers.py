@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.manifest import Tensor
+from archc.plan.records import Tensor
 
 WEIGHT_SUFFIX = ".channel"
 """The end of the names of int8 weights that integer products alone read."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from archc.plan.dtypes import DTYPES
 from archc.plan.errors import PlanError
 from archc.plan.integers import WITHOUT_VNNI, Replacements
-from archc.plan.manifest import Tensor
+from archc.plan.records import Tensor
 
 _MAX_DEPTH = 64
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5

@@ -21,10 +21,11 @@ from msgspec.structs import replace
 from archc.plan import archive
 from archc.plan.errors import PlanError
 from archc.plan.leftovers import lock, remove_leftovers, temporary_path
-from archc.plan.manifest import Entry, Manifest, encode_manifest, parse_manifest
+from archc.plan.manifest import Manifest, encode_manifest, parse_manifest
 from archc.plan.ownership import check_plan_path
 from archc.plan.pipeline import EntryStream
 from archc.plan.reader import MANIFEST, check_entries, check_tensors
+from archc.plan.records import Entry
 from archc.plan.replacing import name_plan, replace_plan
 
 _VERSION = 45  # of the ZIP specification: the first with ZIP64

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.dtypes import to_float32
-from archc.plan.manifest import Manifest, OutputRole
+from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, Plan
+from archc.plan.records import OutputRole
 from archc.runtime.backends import open_backend
 from archc.runtime.backends.base import Backend
 from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack

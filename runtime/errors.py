@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.plan.errors import EngineError, PlanError
-from archc.plan.manifest import Limits
+from archc.plan.records import Limits
 
 __all__ = [
     "BackendError",

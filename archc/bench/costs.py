@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Manifest, State, Tensor
+from archc.plan.manifest import Manifest
+from archc.plan.records import State, Tensor
 
 _ENCODER, _EXPERTS, _TABLE, _HEAD = "encoder.", ".experts.", "embedding.tokens", "head."
 _NOT_MULTIPLIED, _TABLES = (".scale", ".zero"), ("embedding", "position", "relative_bias")

@@ -12,7 +12,7 @@ from archc.compiler.contract.dtypes import dtype_name, torch_dtype
 from archc.compiler.contract.shared_inputs import SOURCE_MASK, SOURCE_MASK_TYPE, SharedInputs, mask_type
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, StateType, layer_state
 from archc.compiler.contract.types import TensorType
-from archc.plan import manifest
+from archc.plan import records
 
 DTYPES = {name: torch_dtype(name) for name in ("float32", "float16", "bfloat16")}
 """The dtypes that a graph computes in."""
@@ -86,11 +86,11 @@ def _tensor(kind: TensorType) -> dict[str, object]:
     return {"dtype": dtype_name(from_torch_dtype(kind.dtype)), "shape": list(kind.shape)}
 
 
-def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[manifest.Input]:
+def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[records.Input]:
     """Return the inputs of a call without the state; an input that no part reads is left out."""
 
-    def entry(name: str, role: str, kind: TensorType, mask: manifest.Mask | None = None) -> manifest.Input:
-        return convert({"name": name, "role": role, "mask": mask, **_tensor(kind)}, manifest.Input)
+    def entry(name: str, role: str, kind: TensorType, mask: records.Mask | None = None) -> records.Input:
+        return convert({"name": name, "role": role, "mask": mask, **_tensor(kind)}, records.Input)
 
     inputs = [entry("input_ids", "token_ids", TOKENS)]
     if shared.positions or isinstance(spec.layers[0].position, words.Learned):
@@ -101,10 +101,10 @@ def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[manifest.Input]:
         inputs.append(entry("token_type_ids", "token_types", TOKENS))
     for name, mask in shared.masks.items():
         kind = "prefix" if mask.prefix else "causal" if mask.causal else "bidirectional"
-        described = convert({"kind": kind, "window": mask.window}, manifest.Mask)
+        described = convert({"kind": kind, "window": mask.window}, records.Mask)
         inputs.append(entry(name, "mask", mask_type(mask), described))
     if spec.encoder is not None:
-        source = manifest.Mask(kind="source")
+        source = records.Mask(kind="source")
         inputs.append(entry(SOURCE_MASK, "mask", SOURCE_MASK_TYPE, source))
     if has_positions(spec, shared):
         inputs.append(entry("write_indices", "write_indices", ROWS))
@@ -115,11 +115,11 @@ def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[manifest.Input]:
     return inputs
 
 
-def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
+def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:
     """Return the outputs of a call without the state."""
 
-    def entry(role: str, *shape: int | str) -> manifest.Output:
-        return convert({"name": role, "role": role, **_tensor(TensorType(dtype, shape))}, manifest.Output)
+    def entry(role: str, *shape: int | str) -> records.Output:
+        return convert({"name": role, "role": role, **_tensor(TensorType(dtype, shape))}, records.Output)
 
     outputs = []
     if not isinstance(spec.head, words.NoHead):
@@ -131,11 +131,11 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
     return outputs
 
 
-def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[manifest.Output]:
+def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:
     """Return the outputs of the encoder's graph: hidden states, keys and values for each of the decoder's layers."""
     assert spec.encoder is not None
     crossed = [
-        convert({"name": past_name(index, name), "role": "cross", **_tensor(source_type(state))}, manifest.Output)
+        convert({"name": past_name(index, name), "role": "cross", **_tensor(source_type(state))}, records.Output)
         for index in range(len(spec.layers))
         for name, state in layer_states(spec, index, dtype).items()
         if state.kind == "cross"
@@ -148,13 +148,13 @@ def source_type(state: StateType) -> TensorType:
     return TensorType(state.tensor.dtype, tuple("seq" if axis == "source" else axis for axis in state.tensor.shape))
 
 
-def graph_state(spec: BoundSpec, shared: SharedInputs, dtype: torch.dtype) -> list[manifest.State]:
+def graph_state(spec: BoundSpec, shared: SharedInputs, dtype: torch.dtype) -> list[records.State]:
     """Return the state of rotary tables and of every layer."""
     ntk_scales = shared.ntk_scales if has_cache(spec) else {}
     return [
         convert(
             {"kind": "fixed", "input": past_ntk_scale(name), "output": present_ntk_scale(name), **_tensor(kind)},
-            manifest.State,
+            records.State,
         )
         for name, kind in ntk_scales.items()
     ] + [
@@ -165,7 +165,7 @@ def graph_state(spec: BoundSpec, shared: SharedInputs, dtype: torch.dtype) -> li
                 "output": None if state.kind == "cross" else present_name(index, name),
                 **_tensor(state.tensor),
             },
-            manifest.State,
+            records.State,
         )
         for index in range(len(spec.layers))
         for name, state in layer_states(spec, index, dtype).items()

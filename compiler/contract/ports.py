@@ -17,7 +17,7 @@ from msgspec import convert, to_builtins
 
 from archc.compiler.contract.dtypes import dtype_name
 from archc.compiler.graph.values import dtype_of, shape_of
-from archc.plan import manifest
+from archc.plan import records
 
 MODEL, ENCODER, PACKED = "model", "encoder", "packed"
 """Names of graphs: the one that every call runs, an encoder-decoder's encoder, which runs once a sequence, and the one
@@ -34,9 +34,9 @@ _AXES = "axes"  # names, in the contract, of axes to which the graph gives one s
 class Contract:
     """The manifest's records of one graph's inputs, outputs and state."""
 
-    inputs: Sequence[manifest.Input]
-    outputs: Sequence[manifest.Output]
-    state: Sequence[manifest.State]
+    inputs: Sequence[records.Input]
+    outputs: Sequence[records.Output]
+    state: Sequence[records.State]
 
 
 def mark_ports(graph: ir.Graph, contract: Contract) -> None:
@@ -99,8 +99,8 @@ def describe(graph: ir.Graph, group: str | None = None) -> Contract:
         for values in (graph.inputs, graph.outputs)
     )
     return Contract(
-        inputs=tuple(convert(_record(value, facts), manifest.Input) for value, facts in inputs if "role" in facts),
-        outputs=tuple(convert(_record(value, facts), manifest.Output) for value, facts in outputs if "role" in facts),
+        inputs=tuple(convert(_record(value, facts), records.Input) for value, facts in inputs if "role" in facts),
+        outputs=tuple(convert(_record(value, facts), records.Output) for value, facts in outputs if "role" in facts),
         state=tuple(_state(value, facts) for value, facts in inputs if _STATE in facts),
     )
 
@@ -113,6 +113,6 @@ def _record(value: ir.Value, facts: dict[str, Any]) -> dict[str, Any]:
     return {"name": value.name, "dtype": dtype_name(dtype_of(value)), "shape": shape, **own}
 
 
-def _state(value: ir.Value, facts: dict[str, Any]) -> manifest.State:
+def _state(value: ir.Value, facts: dict[str, Any]) -> records.State:
     record = _record(value, facts)
-    return convert({"input": record.pop("name"), "kind": record.pop(_STATE), **record}, manifest.State)
+    return convert({"input": record.pop("name"), "kind": record.pop(_STATE), **record}, records.State)

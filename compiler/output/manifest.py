@@ -18,7 +18,7 @@ from archc.compiler.output.tensorrt.sections import EngineBuilder
 from archc.compiler.weights.checkpoint.generation import SpecialTokens
 from archc.plan import Encoder, Limits, Manifest, Prefix, Tokens
 from archc.plan.chat_format import ChatFormat
-from archc.plan.manifest import Group, Packed, Tensor
+from archc.plan.records import Group, Packed, Tensor
 
 _PACKAGES = ("torch", "onnx-ir", "onnxscript")
 

@@ -21,7 +21,7 @@ from archc.compiler.tracing.parts import Piece, trace
 from archc.compiler.tracing.stages import Stage, cross_stages, stages_of
 from archc.compiler.weights.lazy import StackedWeight, WeightTensor
 from archc.compiler.weights.slots import parameter_slots
-from archc.plan.manifest import Input, State
+from archc.plan.records import Input, State
 
 
 class Assembler:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.dtypes import to_float32
-from archc.plan.manifest import Manifest, Output
+from archc.plan.manifest import Manifest
+from archc.plan.records import Output
 from archc.runtime.backends.base import Backend
 from archc.runtime.errors import PromptError, fit_length
 from archc.runtime.inputs.feeds import Feeder

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from archc.plan.axes import CAPACITY, ring_axis, ring_slots
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Input, Limits
+from archc.plan.records import Input, Limits
 from archc.runtime.inputs.masks import build_mask
 from archc.runtime.inputs.prefix_lm import PrefixTracker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.manifest import Mask
+from archc.plan.records import Mask
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Output
+from archc.plan.records import Output
 from archc.runtime.errors import EngineError
 
 

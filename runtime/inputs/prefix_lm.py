@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.manifest import Prefix
+from archc.plan.records import Prefix
 from archc.runtime.errors import PromptError
 
 Ints = NDArray[np.int64]

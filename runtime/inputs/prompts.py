@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.manifest import Limits
+from archc.plan.records import Limits
 from archc.runtime.errors import PromptError, fit_length
 
 Ints = NDArray[np.int64]

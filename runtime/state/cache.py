@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.axes import CAPACITY, SOURCE, ring_axis, ring_slots
-from archc.plan.manifest import Limits, Manifest, State
+from archc.plan.manifest import Manifest
+from archc.plan.records import Limits, State
 from archc.runtime.backends.base import Backend, Binding, Buffer, Call
 from archc.runtime.errors import EngineError, PlanError, fit_length
 

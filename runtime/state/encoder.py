@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.dtypes import DTYPES, to_float32
-from archc.plan.manifest import Encoder, Limits, Manifest, Output
+from archc.plan.manifest import Manifest
+from archc.plan.records import Encoder, Limits, Output
 from archc.runtime.backends.base import Backend, Binding, Buffer
 from archc.runtime.errors import PromptError
 from archc.runtime.inputs.feeds import Feeder

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from archc.plan.axes import SOURCE, ring_slots
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Limits, State
+from archc.plan.records import Limits, State
 from archc.runtime.backends.base import Binding
 from archc.runtime.backends.ort.backend import OrtBackend
 from archc.runtime.backends.ort.buffer import OrtBuffer

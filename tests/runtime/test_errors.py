@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from archc.plan.manifest import Limits
+from archc.plan.records import Limits
 from archc.runtime.errors import fit_length
 
 

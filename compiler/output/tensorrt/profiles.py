@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import onnx_ir as ir
 
 from archc.plan import Profile
-from archc.plan.manifest import Input, Limits, Output, State
+from archc.plan.records import Input, Limits, Output, State
 
 CAPACITY = "capacity"
 _TYPICAL = 512  # tokens of a prompt, and of the context of a decoding step

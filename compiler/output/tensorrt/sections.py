@@ -15,8 +15,8 @@ from archc.compiler.output.tensorrt.devices import check_float8, choose_devices
 from archc.compiler.output.tensorrt.package import PACKAGES, Package, load_package
 from archc.compiler.output.tensorrt.profiles import CAPACITY, make_profiles
 from archc.plan import Encoder, Engine, Manifest
-from archc.plan.manifest import Input, Limits, Output, State
 from archc.plan.ownership import check_file_path
+from archc.plan.records import Input, Limits, Output, State
 
 
 @dataclass(frozen=True)

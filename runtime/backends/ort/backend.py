@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.error import install_hint
-from archc.plan.manifest import Encoder, Manifest, Packed
+from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, MODEL, PACKED, Plan
+from archc.plan.records import Encoder, Packed
 from archc.runtime.backends.base import Binding, Buffer
 from archc.runtime.backends.ort import cuda
 from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros

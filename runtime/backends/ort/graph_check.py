@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Encoder, Manifest, Packed, Shape
+from archc.plan.manifest import Manifest
+from archc.plan.records import Encoder, Packed, Shape
 from archc.runtime.errors import PlanError
 
 

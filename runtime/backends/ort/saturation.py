@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.integers import FULL, SIGN, Replacements, weights_of
-from archc.plan.manifest import Tensor
 from archc.plan.reader import WEIGHTS, Plan
+from archc.plan.records import Tensor
 
 _CPUS = Path("/proc/cpuinfo")
 _EXACT = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})

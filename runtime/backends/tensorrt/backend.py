@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Encoder, Manifest
+from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, MODEL, Plan
+from archc.plan.records import Encoder
 from archc.runtime.backends.base import Binding, Buffer
 from archc.runtime.backends.tensorrt.cuda import DeviceBuffer
 from archc.runtime.backends.tensorrt.engine import (

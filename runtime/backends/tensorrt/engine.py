@@ -12,8 +12,9 @@ from archc.error import install_hint
 from archc.plan.axes import CAPACITY
 from archc.plan.dtypes import DTYPES
 from archc.plan.engine_section import Engine, Profile
-from archc.plan.manifest import Encoder, Manifest, Shape, State
+from archc.plan.manifest import Manifest
 from archc.plan.reader import MODEL, Plan
+from archc.plan.records import Encoder, Shape, State
 from archc.runtime.backends.tensorrt.cuda import Device
 from archc.runtime.errors import BackendError, EngineError, PlanError
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Output
+from archc.plan.records import Output
 from archc.runtime.backends.base import Binding
 from archc.runtime.backends.tensorrt.cuda import ALIGNMENT, Device, Graph
 from archc.runtime.backends.tensorrt.engine import OpenEngine

@@ -28,7 +28,7 @@ from archc.compiler.lower import lower
 from archc.compiler.modules.model import meta_model
 from archc.compiler.options import choose_options
 from archc.plan.dtypes import DTYPES
-from archc.plan.manifest import Input, Mask, Output, State
+from archc.plan.records import Input, Mask, Output, State
 from tests.compiler.graphs import value
 
 KEYS = ("batch", 1, "seq", "total")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from archc import runtime
-from archc.plan.manifest import Mask
+from archc.plan.records import Mask
 from archc.runtime.errors import PromptError
 from archc.runtime.inputs.masks import build_mask
 

@@ -18,7 +18,7 @@ from archc.compiler.output.tensorrt.package import PACKAGES, load_package
 from archc.compiler.output.tensorrt.profiles import make_profiles, needs_two_tokens, sizes_of
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.plan import Limits
-from archc.plan.manifest import Input, Output, State
+from archc.plan.records import Input, Output, State
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, name: str, version: str) -> ModuleType:
