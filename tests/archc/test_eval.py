@@ -108,7 +108,6 @@ def test_wrong_arguments(archc: Archc, qwen: Path, bert: Path, small: Path, file
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with tasks over local files."""
-    pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     documents = [
         {"question": f"{a}+{b}=", "choices": [str(a + b), str(a + b + 1), str(a), "a dog"], "answer": 0}
@@ -148,7 +147,6 @@ def test_tasks_are_those_of_transformers(archc: Archc, qwen: Path, folder: Path)
 
 
 def test_log_likelihoods_are_those_of_transformers(qwen: Path) -> None:
-    pytest.importorskip("lm_eval")
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
