@@ -8,6 +8,7 @@ from typing import Any
 
 from archc.archspec.checking.expressions import ExpressionError
 from archc.archspec.checking.match_condition import match_condition
+from archc.archspec.config.text_part import part_keys, text_part
 from archc.archspec.errors import ConfigError, Problem, did_you_mean, format_list, format_value, join_hints
 from archc.archspec.source.catalog import shipped, valid_headers
 from archc.archspec.source.header import Header
@@ -18,10 +19,13 @@ def detect_spec(
 ) -> str:
     """Return the name of the shipped spec whose `match:` fits a config.json.
 
-    Conditions may also read the content of tokenizer_config.json, as the mapping `tokenizer_config`. Raises
+    Of a multimodal config, the text model counts. Conditions may also read the content of tokenizer_config.json, as
+    the mapping `tokenizer_config`. Raises
     ConfigError, with the closest candidates, if no spec or more than one matches. Specs with an invalid header are
     skipped; if no other spec matches, their problems are part of the error.
     """
+    place = "".join(f"{key}." for key in part_keys(config)) + "model_type"
+    config = text_part(config)
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         message = (
@@ -29,7 +33,7 @@ def detect_spec(
             if model_type is None
             else f"expected the model type as text, got {format_value(model_type)}"
         )
-        raise ConfigError([Problem(file, 0, 0, "model_type", message, "pass the name of a spec")])
+        raise ConfigError([Problem(file, 0, 0, place, message, "pass the name of a spec")])
     names = config.get("architectures")
     architectures = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     # Reading YAML takes most of the time, and few files contain the model type.
@@ -42,7 +46,7 @@ def detect_spec(
         return matching[0]
     if len(matching or candidates) > 1:
         message = f"model_type {format_value(model_type)} matches several specs: {format_list(matching or candidates)}"
-        raise ConfigError([Problem(file, 0, 0, "model_type", message, "pass the name of one of them")])
+        raise ConfigError([Problem(file, 0, 0, place, message, "pass the name of one of them")])
     headers, problems = valid_headers(shipped())
     by_type = {name: header for name, header in headers.items() if model_type in header.model_types}
     for name, header in candidates.items():
@@ -57,7 +61,7 @@ def detect_spec(
     types = sorted({name for header in headers.values() for name in header.model_types})
     hint = join_hints(did_you_mean(model_type, types), f"supported: {format_list(types)}")
     message = f"no spec matches model_type {format_value(model_type)}"
-    raise ConfigError([Problem(file, 0, 0, "model_type", message, hint), *problems])
+    raise ConfigError([Problem(file, 0, 0, place, message, hint), *problems])
 
 
 def detect_by_tensors(names: Collection[str], file: str) -> str:

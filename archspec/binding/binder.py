@@ -20,6 +20,7 @@ from archc.archspec.checking.model_rules import check_rules
 from archc.archspec.config.ignored_keys import without_keys
 from archc.archspec.config.neutral_keys import is_neutral
 from archc.archspec.config.rope_settings import canonical_config
+from archc.archspec.config.text_part import is_multimodal, text_part
 from archc.archspec.config.values import Values, evaluate_names
 from archc.archspec.errors import (
     ConfigError,
@@ -55,6 +56,8 @@ def bind(
     `ignore_config` lists keys of the config, or patterns with `*`, that count as absent.
     Raises ConfigError for a config with missing or unknown keys, SpecError for values that contradict each other.
     """
+    is_part = isinstance(config, Mapping) and is_multimodal(config)
+    config = text_part(config) if isinstance(config, Mapping) else config
     if config is not None and ignore_config:
         config = without_keys(config, ignore_config, source)
     bound_config, origin = _select_config(spec, config, size, source)
@@ -82,6 +85,7 @@ def bind(
         for name, value in values.values.items()
         if name in read and name not in spec.names.derived
     }
+    fields["weights"] = replace(fields["weights"], is_part=is_part)
     common: dict[str, Any] = {
         "family": spec.family,
         "description": spec.description,

@@ -29,7 +29,9 @@ from archc.archspec.vocabulary.schema import SectionSchema, keys_of
 
 MAX_DEPTH = 32
 
-_KIND_ALIASES = {"default": "none", "su": "longrope"}
+# mrope has an axis of positions each for time, height and width; they are equal for text.
+_KIND_ALIASES = {"default": "none", "su": "longrope", "mrope": "none"}
+_OF_PICTURES = ("mrope_section", "mrope_interleaved")
 _MOVED_KEYS = ("rope_theta", "partial_rotary_factor")  # inside rope_parameters, next to rope_scaling
 _KEEP_ONE = "both have the same meaning; keep one"
 
@@ -116,7 +118,7 @@ def _canonical_scaling(
     if not isinstance(scaling, Mapping):
         problems.append(Problem(file, 0, 0, key, f"expected a mapping, got {format_value(scaling)}"))
         return None
-    parameters = {name: value for name, value in scaling.items() if value is not None}
+    parameters = {name: value for name, value in scaling.items() if value is not None and name not in _OF_PICTURES}
     names = {name: parameters.pop(name) for name in ("kind", "rope_type", "type") if name in parameters}
     kinds = {
         _KIND_ALIASES.get(name, name) if isinstance(name, str) else name for name in map(_hashable, names.values())

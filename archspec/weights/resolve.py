@@ -13,7 +13,7 @@ from archc.archspec.errors import Problem, WeightsError, clip, did_you_mean, for
 from archc.archspec.source.nodes import Mark
 from archc.archspec.vocabulary.verbs import Normalize, Reshape, Select, Split, Stack, Step, Transpose, Unstack
 from archc.archspec.weights.entries import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELD, LAYER_KEY
-from archc.archspec.weights.names import spell_names
+from archc.archspec.weights.names import spell_names, spell_part
 
 _MAX_PROBLEMS = 20  # of one sort: a wrong prefix causes thousands
 _MAX_HINTS = 5  # finding the closest of thousands of names is slow
@@ -63,6 +63,7 @@ class Resolution:
 
     sources: Mapping[str, TensorRef]
     tied_duplicates: Mapping[str, str]
+    outside: tuple[str, ...] = ()  # tensors of the other parts of a multimodal model
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class BoundWeights:
     entries: Mapping[str, BoundEntry]
     sets: tuple[int, ...] = ()  # index of each layer's weight set; empty if it is the index of the layer
     encoder_sets: tuple[int, ...] = ()
+    is_part: bool = False  # of a multimodal model, whose checkpoint has tensors of other parts
 
     def find(self, slot: str) -> tuple[Match, ...]:
         """Return the entry with the longest key that names the slot or a module around it, and its alternatives.
@@ -153,12 +155,17 @@ class _Resolver:
         problems = [*_limit(self.unfilled), *_limit(self.ambiguous), *_limit(self.unused)]
         if problems:
             raise WeightsError(problems)
-        return Resolution(sources, duplicates)
+        return Resolution(sources, duplicates, tuple(sorted(set(self.available) - set(self.originals.values()))))
 
     def _read_names(self, slots: Iterable[str]) -> None:
         """Spell the checkpoint's names as the table does; report two tensors with one name."""
         expected = {name for slot in slots for names in self._choices(slot) for name in names}
-        for original, name in spell_names(self.available, self.table.prefixes, self.table.rename, expected):
+        pairs = (
+            spell_part(self.available, self.table.rename, expected)
+            if self.table.is_part
+            else spell_names(self.available, self.table.prefixes, self.table.rename, expected)
+        )
+        for original, name in pairs:
             if name in self.originals:
                 both = _quote([self.originals[name], original])
                 message = f"two tensors have the name '{clip(name)}' after optional_prefix and rename: {both}"

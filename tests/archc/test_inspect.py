@@ -6,7 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from archc.archspec import find_spec
 from tests.archc.conftest import SMALL, TINY, Archc, sets
@@ -240,3 +242,15 @@ def test_list_with_a_spec_at_fault(archc: Archc, tmp_path: Path, monkeypatch: py
 def test_sets_of_sizes(archc: Archc) -> None:
     found = archc("inspect", "small-lm", "--json", *sets(SMALL)).json
     assert len(found["layers"]) == 2
+
+
+def test_tensors_of_other_parts(archc: Archc, tmp_path: Path) -> None:
+    config = json.loads((TINY / "config.json").read_text("utf-8"))
+    nested = {"model_type": "pictures", "text_config": config, "vision_config": {"depth": 1}}
+    (tmp_path / "config.json").write_text(json.dumps(nested), "utf-8")
+    tensors = {f"language_model.{name}": value for name, value in load_file(TINY / "model.safetensors").items()}
+    save_file({**tensors, "vision.proj.weight": np.zeros((2, 2), np.float32)}, tmp_path / "model.safetensors")
+    result = archc("inspect", str(tmp_path))
+    assert result.code == 0, result.err
+    assert "not read: 1 tensors of the other parts of a multimodal checkpoint\n" in result.out
+    assert "language_model.model.norm.weight" in result.out

@@ -10,6 +10,7 @@ from transformers import Gemma3TextConfig
 
 from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
+from tests.reference.multimodal import make_multimodal
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151,
@@ -52,14 +53,24 @@ def older_file(config: dict[str, Any]) -> dict[str, Any]:
 
 def gemma3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
     """A tiny model with the given differences from SIZES."""
-    reference = make(
-        "Gemma3ForCausalLM", Gemma3TextConfig(**SIZES | changes), seed, respell=respell, unit_offset=True, table=0.2
+    config = Gemma3TextConfig(**SIZES | changes)
+    return raise_branches(make("Gemma3ForCausalLM", config, seed, respell=respell, unit_offset=True, table=0.2))
+
+
+def gemma3_pictures(seed: int) -> FromTransformers:
+    """The text model of a tiny Gemma 3 with a vision part."""
+    sizes = {**SIZES, "tie_word_embeddings": True}
+    return raise_branches(
+        make_multimodal("Gemma3", sizes, seed, "siglip_vision_model", "gemma3_text", unit_offset=True, table=0.2)
     )
 
+
+def raise_branches(reference: FromTransformers) -> FromTransformers:
+    """Let branches outweigh the embedding, whose tied head would repeat the input."""
     with torch.no_grad():
         for name, parameter in reference.model.named_parameters():
-            if "post_" in name or name == "model.norm.weight":
-                parameter.add_(1.5)  # branches that outweigh the embedding, whose tied head would repeat the input
+            if "post_" in name or name.endswith("model.norm.weight"):
+                parameter.add_(1.5)
     return reference
 
 
@@ -69,5 +80,6 @@ CASES = (
     Case("linear", partial(gemma3, 3, rope_parameters=LINEAR), length=31),
     Case("linear-older-file", partial(gemma3, 4, older_file, rope_parameters=LINEAR), length=31),
     Case("by-list", partial(gemma3, 5, layer_types=["full_attention", "sliding_attention"] * 4)),
+    Case("pictures", partial(gemma3_pictures, 7)),
     Case("capped-biased", partial(gemma3, 6, attention_bias=True, final_logit_softcapping=12.0)),
 )

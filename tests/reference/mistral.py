@@ -9,6 +9,7 @@ from transformers import MistralConfig
 
 from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
+from tests.reference.multimodal import make_multimodal
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
@@ -30,9 +31,15 @@ def mistral(seed: int, respell: Respell | None = None, **changes: Any) -> FromTr
     return make("MistralForCausalLM", MistralConfig(**SIZES | changes), seed, respell=respell)
 
 
+def mistral3(seed: int, **changes: Any) -> FromTransformers:
+    """The text model of a tiny Mistral Small 3.1."""
+    return make_multimodal("Mistral3", SIZES | changes, seed, "pixtral", "mistral")
+
+
 CASES = (
     Case("window", partial(mistral, 1, sliding_window=5)),
     Case("window-of-two", partial(mistral, 2, sliding_window=2)),
     Case("no-window", partial(mistral, 3, sliding_window=None)),
     Case("older-file", partial(mistral, 4, sliding_window=4, head_dim=None, respell=older_rope)),
+    Case("pictures", partial(mistral3, 5, sliding_window=None)),
 )

@@ -8,7 +8,8 @@ from typing import Any
 from transformers import Qwen2Config
 
 from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from tests.reference.from_transformers import FromTransformers, Respell, make
+from tests.reference.multimodal import make_multimodal
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151,
@@ -34,6 +35,27 @@ def qwen2(seed: int, newer_file: bool = True, **changes: Any) -> FromTransformer
     return make("Qwen2ForCausalLM", Qwen2Config(**SIZES | changes), seed, respell=respell)
 
 
+def qwen2_5_vl(seed: int, respell: Respell | None = None) -> FromTransformers:
+    """The text model of a tiny Qwen2.5-VL, whose rotary positions have three axes."""
+    rope = {**SIZES["rope_parameters"], "mrope_section": [2, 2, 2]}
+    return make_multimodal(
+        "Qwen2_5_VL", SIZES | {"rope_parameters": rope}, seed, "qwen2_5_vl", "qwen2_5_vl_text", respell=respell
+    )
+
+
+def without_nesting(config: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the text model next to those of the file, as published, with the first spelling of rotary axes."""
+    text = config.pop("text_config")
+    rope = text.pop("rope_parameters")
+    scaling = {"type": "mrope", "mrope_section": rope["mrope_section"]}
+    return text | config | {"rope_theta": rope["rope_theta"], "rope_scaling": scaling}
+
+
+def llava(seed: int) -> FromTransformers:
+    """The text model of a tiny LLaVA."""
+    return make_multimodal("Llava", SIZES, seed, "clip_vision_model", "qwen2")
+
+
 CASES = (
     Case("plain", partial(qwen2, 1)),
     Case("older-file", partial(qwen2, 2, newer_file=False, tie_word_embeddings=True)),
@@ -44,4 +66,7 @@ CASES = (
         "window-mixed",
         partial(qwen2, 6, **WINDOW, layer_types=["sliding_attention", "full_attention"] * 2),
     ),
+    Case("llava", partial(llava, 7)),
+    Case("vl", partial(qwen2_5_vl, 8)),
+    Case("vl-published", partial(qwen2_5_vl, 9, without_nesting)),
 )

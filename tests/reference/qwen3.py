@@ -9,6 +9,7 @@ from transformers import Qwen3Config
 
 from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
+from tests.reference.multimodal import make_multimodal
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
@@ -38,10 +39,18 @@ def qwen3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTran
     return make("Qwen3ForCausalLM", Qwen3Config(**SIZES | changes), seed, respell=respell)
 
 
+def qwen3_vl(seed: int, **changes: Any) -> FromTransformers:
+    """The text model of a tiny Qwen3-VL, whose rotary positions have three axes."""
+    rope = {**SIZES["rope_parameters"], "mrope_section": [3, 2, 2], "mrope_interleaved": True}
+    sizes = SIZES | {"rope_parameters": rope} | changes
+    return make_multimodal("Qwen3VL", sizes, seed, "qwen3_vl", "qwen3_vl_text")
+
+
 CASES = (
     Case("plain", partial(qwen3, 1)),
     Case("tied-older-file", partial(qwen3, 2, older_rope, tie_word_embeddings=True)),
     Case("biased", partial(qwen3, 3, attention_bias=True)),
     Case("window", partial(qwen3, 4, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
     Case("yarn", partial(qwen3, 5, older_rope, rope_parameters=YARN), length=41),
+    Case("pictures", partial(qwen3_vl, 6)),
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from torch import Tensor
 from transformers import Qwen3MoeConfig
 
 from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Respell, make
+from tests.reference.multimodal import make_multimodal
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
@@ -42,8 +44,21 @@ def qwen3_moe(seed: int, respell: Respell | None = None, **changes: Any) -> From
     return make("Qwen3MoeForCausalLM", Qwen3MoeConfig(**SIZES | changes), seed, respell=respell)
 
 
+def qwen3_vl_moe(seed: int) -> FromTransformers:
+    """The text model of a tiny Qwen3-VL with experts."""
+    rope = {**SIZES["rope_parameters"], "mrope_section": [2, 2, 1], "mrope_interleaved": True}
+    sizes = SIZES | {"rope_parameters": rope}
+    return make_multimodal("Qwen3VLMoe", sizes, seed, "qwen3_vl", "qwen3_vl_moe_text", weights=published_experts)
+
+
+def published_experts(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Experts as [experts, in, out], as in the published files."""
+    return {name: value.transpose(1, 2) if ".experts." in name else value for name, value in tensors.items()}
+
+
 CASES = (
     Case("normalized", partial(qwen3_moe, 1)),
     Case("hub-file", partial(qwen3_moe, 2, hub_file, norm_topk_prob=False, attention_bias=True)),
     Case("mixed", partial(qwen3_moe, 3, mlp_only_layers=[1], use_sliding_window=True, sliding_window=4)),
+    Case("pictures", partial(qwen3_vl_moe, 4)),
 )

@@ -62,9 +62,11 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
 
     model = meta_model(bound)
     sources: dict[str, str] = {}
+    outside = 0
     if checkpoint is not None:
         weights = unpack(open_weights(checkpoint), checkpoint)
         resolution = map_checkpoint(bound, model, weights, checkpoint).resolution
+        outside = len(resolution.outside)
         sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
     parameters = parameter_count(model)
     return Listing(
@@ -80,6 +82,7 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         **_state_bytes(
             {name: graph_state(bound, find_shared_inputs(bound), COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}
         ),
+        outside=outside,
         source_context=bound.encoder.context if bound.encoder is not None else 0,
         flops_per_token=flops_per_token(model),
         bound=bound,
@@ -104,6 +107,7 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
             if part is not None and part.engine is not None and part.engine.file in manifest.entries
         },
         **_state_bytes({manifest.dtype: manifest.state}, manifest.limits.max_call),
+        outside=0,
         source_context=manifest.encoder.limits.max_seq_len if manifest.encoder is not None else 0,
         flops_per_token=manifest.flops_per_token,
         bound=bound,

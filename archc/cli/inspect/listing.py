@@ -32,6 +32,7 @@ class Listing:
     state_per_source_token: Mapping[str, int]  # bytes of state per source token
     flops_per_token: int
     bound: BoundSpec | None
+    outside: int  # tensors of the other parts of a multimodal checkpoint
     source_context: int = 0  # maximum source length of an encoder-decoder
     more: dict[str, Any] = field(default_factory=dict)  # the manifest, for plans
     engines: Mapping[str, int] = field(default_factory=dict)  # bytes by engine file
@@ -76,6 +77,7 @@ class Listing:
             "config": dict(self.bound.config) if self.bound is not None else self.more.get("config"),
             "layers": layers,
             "tensors": tensors,
+            **({"tensors_of_other_parts": self.outside} if self.outside else {}),
             **({"engine_bytes": dict(self.engines)} if self.engines else {}),
             **(self._encoder_json() if self.topology == "encoder-decoder" else {}),
             **self.more,
@@ -100,6 +102,8 @@ class Listing:
             lines += tree_lines(module_tree(self.rows), _descriptions(self.bound) if self.bound is not None else {})
             lines += ["", *tensor_table(self.rows), ""]
         lines += [f"{self.parameters:,} parameters", f"weights: {self._weights()}"]
+        if self.outside:
+            lines.append(f"not read: {self.outside:,} tensors of the other parts of a multimodal checkpoint")
         for title, counts, unit in (
             ("cache", self.state_per_token, "token"),
             ("state", self.state_fixed, "sequence"),

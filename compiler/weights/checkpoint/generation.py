@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from archc.archspec import read_config
+from archc.archspec.config.text_part import text_part
 from archc.compiler.errors import BuildError
 from archc.plan import GenerationDefaults
 
@@ -92,7 +93,7 @@ def special_tokens(
     if folder is not None and (folder / _FILE).is_file():
         sources.append((_FILE, read_config(folder / _FILE)))
     if config is not None:
-        sources.append(("config.json", config))
+        sources.append(("config.json", text_part(config)))
     bos = _ids(sources, "bos_token_id", vocab)
     start = _ids(sources, "decoder_start_token_id", vocab) or bos
     generation, warnings = read_settings(sources[:1], vocab)
