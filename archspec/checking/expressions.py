@@ -75,6 +75,21 @@ def _make_divisible(value: Any, divisor: Any) -> int:
     return multiple if multiple >= 0.9 * value else multiple + divisor
 
 
+def _power(base: int | float, exponent: int | float) -> int | float:
+    """Return base ** exponent, an integer for integers; computed in float64 first, so that its size is bounded."""
+    try:
+        value = math.pow(base, exponent)
+    except OverflowError:
+        raise ExpressionError("the result is larger than 2**63") from None
+    except ValueError:
+        raise ExpressionError(f"{base} ** {exponent} is not a real number") from None
+    if isinstance(base, float) or isinstance(exponent, float) or exponent < 0:
+        return value
+    if abs(value) > MAX_INTEGER:
+        raise ExpressionError("the result is larger than 2**63")
+    return int(base**exponent)
+
+
 def _lower(value: Any) -> str:
     if value is None:
         return ""
@@ -126,6 +141,7 @@ _BINARY: Mapping[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
+    ast.Pow: _power,
 }
 _ORDER: Mapping[type[ast.AST], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
@@ -200,10 +216,8 @@ def _check(node: ast.expr, depth: int, names: set[str]) -> None:
             if name not in CONSTANTS:
                 names.add(name)
         case ast.BinOp(left=left, op=op, right=right):
-            if isinstance(op, ast.Pow):
-                raise ExpressionError("'**' is not supported", "multiply, or use sqrt or exp2")
             if type(op) not in _BINARY:
-                raise ExpressionError("the operator is not supported", "supported: + - * / // %")
+                raise ExpressionError("the operator is not supported", "supported: + - * / // % **")
             children = [left, right]
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not(), operand=operand):
             children = [operand]

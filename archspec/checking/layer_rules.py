@@ -27,6 +27,7 @@ from archc.archspec.vocabulary import (
     PromptNtkScaling,
     QkNorm,
     RelativeBuckets,
+    RmsNorm,
     Rope,
     SelectiveScan,
     Sinusoidal,
@@ -194,6 +195,10 @@ def _qk_norm_faults(norm: QkNorm, path: str) -> Iterator[Fault]:
         return
     if norm.over == "projection" and norm.weights == "per-head":
         yield f"{path}.weights", "a norm over the whole projection has one weight", "remove the key"
+    if norm.over == "projection" and norm.order == "after":
+        yield f"{path}.order", "a norm over the whole projection comes before the rotary embedding", "remove the key"
+    if norm.weights == "per-head" and isinstance(norm, RmsNorm) and not norm.affine:
+        yield f"{path}.weights", "a norm with a weight per head requires that weight", "remove `affine`"
     if norm.weights == "per-head" and isinstance(norm, LayerNorm) and (norm.bias or not norm.affine):
         message = "a norm with a weight per head requires that weight and no bias"
         yield f"{path}.weights", message, "set `bias: false`, and remove `affine`"
@@ -213,8 +218,8 @@ def _bucket_faults(position: RelativeBuckets, is_encoder: bool) -> Iterator[Faul
 
 def norm_faults(norm: object, path: str) -> Iterator[Fault]:
     """Yield the faults of a norm; nothing for other objects."""
-    if isinstance(norm, LayerNorm) and not norm.affine:
-        if norm.bias:
+    if isinstance(norm, LayerNorm | RmsNorm) and not norm.affine:
+        if isinstance(norm, LayerNorm) and norm.bias:
             yield f"{path}.affine", "a norm without a weight has no bias", "set `bias: false`"
         if norm.unit_offset:
             yield f"{path}.unit_offset", "a norm without a weight has no offset", "remove the key"

@@ -16,12 +16,16 @@ from archc.archspec.vocabulary.head import (
 )
 from archc.archspec.vocabulary.mixer import (
     Attention,
+    AttentionGate,
     CrossAttention,
     GroupedQueryAttention,
     LatentAttention,
     LatentBias,
     LocalizedFilter,
+    LogScale,
     ProjectionBias,
+    QueryScale,
+    SteppedLogScale,
 )
 from archc.archspec.vocabulary.mlp import (
     Activation,
@@ -99,6 +103,7 @@ __all__ = [
     "Activation",
     "Alibi",
     "Attention",
+    "AttentionGate",
     "BlockRope",
     "ChannelMixing",
     "ClsPooler",
@@ -130,6 +135,7 @@ __all__ = [
     "Llama3Scaling",
     "LmHead",
     "LocalizedFilter",
+    "LogScale",
     "LongRopeScaling",
     "LowRankDecay",
     "MaxPooler",
@@ -157,6 +163,7 @@ __all__ = [
     "QkLayerNorm",
     "QkNorm",
     "QkRmsNorm",
+    "QueryScale",
     "Recurrence",
     "RelativeBuckets",
     "RmsNorm",
@@ -169,6 +176,7 @@ __all__ = [
     "Size",
     "Skip",
     "StaticShift",
+    "SteppedLogScale",
     "Text",
     "TokenShift",
     "ValueMix",

@@ -26,6 +26,38 @@ class LocalizedFilter(Section):
     norm: Norm
 
 
+class AttentionGate(Section):
+    """A gate on the output of the heads, before the output projection: y ⊙ activation(W x), x being the input of the
+    query projection (Qiu et al. 2025, Gated Attention for LLMs, section 2.2).
+    """
+
+    over: Literal["channels", "heads"] = Field("channels", description="One gate for each channel, or for each head.")
+    activation: Literal["sigmoid", "softplus"] = Field("sigmoid", description="Range of the gate: (0, 1), or above 0.")
+
+
+class LogScale(Section):
+    """max(1, log(p) / log(n)) for the position p, counted from 1, and the trained length n (Su 2021, log-n scaling;
+    Qwen 1).
+    """
+
+    kind: Literal["log"] = "log"
+    trained: Size = Field(description="Trained length n.")
+
+
+class SteppedLogScale(Section):
+    """1 + coefficient · ln(1 + floor((p + first) / span)) for the position p, counted from 0 (Llama 4, temperature
+    tuning; Ministral 3).
+    """
+
+    kind: Literal["stepped-log"] = "stepped-log"
+    coefficient: float = Field(description="Growth of the factor.")
+    span: PositiveFloat = Field(description="Number of positions with the same factor.")
+    first: Literal[0, 1] = Field(0, description="Number of the first position.")
+
+
+QueryScale = Annotated[LogScale | SteppedLogScale, Field(discriminator="kind")]
+
+
 class GroupedQueries(Section):
     """Scaled dot-product attention with shared key/value heads (Vaswani et al. 2017; Ainslie et al. 2023)."""
 
@@ -45,11 +77,8 @@ class GroupedQueryAttention(GroupedQueries):
     """Softmax attention with grouped queries (Ainslie et al. 2023); kv_heads = heads is MHA, kv_heads = 1 is MQA."""
 
     kind: Literal["grouped-query"] = "grouped-query"
-    logn: Size | None = Field(
-        None,
-        description="Trained length n of log-n scaling: queries at positions beyond n are multiplied by "
-        "log(position) / log(n) (Qwen 1; Su 2021).",
-    )
+    gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
+    query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
     sinks: bool = Field(
         False,
         description="Attention sinks: a learned logit per head in the softmax denominator only (Xiao et al. 2023; "
@@ -95,6 +124,7 @@ class LatentAttention(Section):
     scale: PositiveFloat | None = Field(
         None, description="Factor on the scores. Default: 1 / sqrt(nope_dim + rope_dim)."
     )
+    query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
 
     @property
     def rotating_dim(self) -> int:

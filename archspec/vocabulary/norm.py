@@ -14,6 +14,7 @@ class RmsNorm(Section):
 
     kind: Literal["rmsnorm"] = "rmsnorm"
     eps: PositiveFloat = Field(description="Added to the mean square before the square root.")
+    affine: bool = Field(True, description="Multiply by a weight.")
     unit_offset: bool = Field(False, description="The stored weight is an offset from 1: scale by (1 + weight).")
 
 
@@ -58,14 +59,17 @@ class NormScope(Section):
     weights: Literal["shared", "per-head"] = Field(
         "shared", description="per-head: one weight vector per head (Command R+, StableLM); requires `over: head`."
     )
+    order: Literal["before", "after"] = Field(
+        "before", description="Before or after the rotary embedding (Hunyuan); after requires `over: head`."
+    )
 
 
 class QkRmsNorm(RmsNorm, NormScope):
-    """RMS norm on queries and keys, before the rotary embedding."""
+    """RMS norm on queries and keys."""
 
 
 class QkLayerNorm(LayerNorm, NormScope):
-    """Layer norm on queries and keys, before the rotary embedding."""
+    """Layer norm on queries and keys."""
 
 
 class PlacedRmsNorm(RmsNorm, Placement):

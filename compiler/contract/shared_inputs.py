@@ -67,7 +67,7 @@ class LayerReads:
     mask: str | None
     rope: str | None
     alibi: str | None
-    logn: str | None
+    query_scale: str | None
     real: str | None = None
     buckets: str | None = None  # for a layer with a bias table of its own
     relative_bias: str | None = None  # for layers that share a bias table
@@ -81,7 +81,7 @@ class SharedInputs:
     masks: dict[str, Mask] = field(default_factory=dict)
     ropes: dict[str, tuple[words.Rope | words.BlockRope, int]] = field(default_factory=dict)
     alibis: dict[str, tuple[words.Alibi, int, str]] = field(default_factory=dict)
-    logns: dict[str, int] = field(default_factory=dict)
+    query_scales: dict[str, words.QueryScale] = field(default_factory=dict)
     buckets: dict[str, Buckets] = field(default_factory=dict)
     relative_biases: dict[str, tuple[str, int]] = field(default_factory=dict)  # buckets and heads
     sinusoids: words.Sinusoidal | None = None
@@ -104,7 +104,7 @@ class SharedInputs:
         """True if any shared tensor is computed from positions."""
         ropes = any(isinstance(rope, words.Rope) for rope, _ in self.ropes.values())
         one_sided = any(not buckets.both_sides for buckets in self.buckets.values())
-        return bool(self.logns) or ropes or one_sided or self.sinusoids is not None
+        return bool(self.query_scales) or ropes or one_sided or self.sinusoids is not None
 
     @property
     def block_positions(self) -> bool:
@@ -124,8 +124,8 @@ class SharedInputs:
         if reads.alibi:
             _, heads, _ = self.alibis[reads.alibi]
             types[reads.alibi] = TensorType(dtype, (1, heads, 1, "total"))
-        if reads.logn:
-            types[reads.logn] = TensorType(dtype, ("batch", 1, "seq", 1))
+        if reads.query_scale:
+            types[reads.query_scale] = TensorType(dtype, ("batch", 1, "seq", 1))
         if reads.buckets:
             types[reads.buckets] = self.buckets[reads.buckets].type
         if reads.relative_bias:
@@ -189,7 +189,7 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
                 buckets = None
         elif isinstance(layer.position, words.Sinusoidal):
             shared.sinusoids = layer.position
-        trained = getattr(attention, "logn", None)
-        logn = _name_of(shared.logns, "logn", trained) if trained else None
-        shared.layers.append(LayerReads(mask.name, rope, alibi, logn, None, buckets, relative_bias, crosses))
+        word = attention.query_scale
+        scale = _name_of(shared.query_scales, "query_scale", word) if word is not None else None
+        shared.layers.append(LayerReads(mask.name, rope, alibi, scale, None, buckets, relative_bias, crosses))
     return shared

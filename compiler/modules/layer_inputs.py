@@ -22,7 +22,7 @@ class LayerInputs:
     cos_BSR: Tensor | None = None
     sin_BSR: Tensor | None = None
     bias_BHST: Tensor | None = None
-    logn_B1S1: Tensor | None = None
+    query_scale_B1S1: Tensor | None = None
     buckets_BST: Tensor | None = None
     source_mask_B1ST: Tensor | None = None
     cross_layer: Mapping[str, Tensor] = field(default_factory=dict)

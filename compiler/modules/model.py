@@ -48,7 +48,7 @@ def layer_inputs(layer: LayerReads, tensors: Mapping[str, Tensor], cross_layer: 
         cos_BSR=tensors[f"{layer.rope}.cos"] if layer.rope else None,
         sin_BSR=tensors[f"{layer.rope}.sin"] if layer.rope else None,
         bias_BHST=tensors[bias] if (bias := layer.alibi or layer.relative_bias) else None,
-        logn_B1S1=tensors[layer.logn] if layer.logn else None,
+        query_scale_B1S1=tensors[layer.query_scale] if layer.query_scale else None,
         buckets_BST=tensors[layer.buckets] if layer.buckets else None,
         source_mask_B1ST=tensors[SOURCE_MASK] if layer.crosses else None,
     )

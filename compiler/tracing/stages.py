@@ -46,7 +46,7 @@ def _shared_tensors(model: Model) -> list[Stage]:
         outputs |= {f"{name}.cos": table, f"{name}.sin": table}
     for name, (alibi, _) in module.alibis.items():
         outputs[name] = TensorType(model.dtype, (1, len(alibi.slopes), 1, "total"))
-    for name in module.logns:
+    for name in module.query_scales:
         outputs[name] = TensorType(model.dtype, ("batch", 1, "seq", 1))
     for name, buckets in shared.buckets.items():
         outputs[name] = buckets.type

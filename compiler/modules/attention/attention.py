@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
+from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.attention.localized_filter import LocalizedFilter
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.basic.linear import Linear
@@ -39,6 +40,8 @@ class Attention(nn.Module):
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
         self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype)
+        self.norms_after_rotation = getattr(word.qk_norm, "order", "before") == "after"
+        self.gate = Gate(word.gate, word.heads, word.head_dim, width, dtype) if word.gate is not None else None
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -49,18 +52,25 @@ class Attention(nn.Module):
             source_BSN, present = self.filter(x_BSN, state, inputs.lengths_B)
         q, k, v = self.project(source_BSN, x_BSN)
         q, k = self.rotate(q, inputs), self.rotate(k, inputs)
+        if self.norms_after_rotation:
+            q, k = self.q_norm(q), self.k_norm(k)
         if "key" in state:
             present["key"] = ops.update_cache(state["key"], k, inputs.write_indices_B)
             present["value"] = ops.update_cache(state["value"], v, inputs.write_indices_B)
             k, v = present["key"], present["value"]
-        if inputs.logn_B1S1 is not None:
-            q = q * inputs.logn_B1S1
+        if inputs.query_scale_B1S1 is not None:
+            q = q * inputs.query_scale_B1S1
         bias, softcap = self.score_bias(inputs), self.word.softcap
         y_BHSD = ops.attention(q, k, v, inputs.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks, "key" in state)
+        if self.gate is not None:
+            y_BHSD = self.gate(x_BSN, y_BHSD)
         return self.o(ops.merge_heads(y_BHSD)), present
 
     def project(self, source_BSN: Tensor, x_BSN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries [B, H, S, D] and keys [B, K, S, D] of the source, values of x; clipped and normed."""
+        """Return queries [B, H, S, D] and keys [B, K, S, D] of the source, values of x; clipped and normed.
+
+        Norms that come after the rotation are left to the caller.
+        """
         word = self.word
         q, k, v = self.q(source_BSN), self.k(source_BSN), self.v(x_BSN)
         if word.clip is not None:
@@ -69,7 +79,8 @@ class Attention(nn.Module):
         if over_projection:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = ops.split_heads(q, word.heads), ops.split_heads(k, word.kv_heads), ops.split_heads(v, word.kv_heads)
-        return (q, k, v) if over_projection else (self.q_norm(q), self.k_norm(k), v)
+        is_normed = over_projection or self.norms_after_rotation
+        return (q, k, v) if is_normed else (self.q_norm(q), self.k_norm(k), v)
 
     def rotate(self, x_BHSD: Tensor, inputs: LayerInputs) -> Tensor:
         """Return queries or keys rotated by their positions, if positions are rotary (Su et al. 2021, eq. 34)."""

@@ -55,6 +55,8 @@ class LatentAttention(nn.Module):
             present["latent"] = ops.update_cache(state["latent"], stored_B1TX, inputs.write_indices_B)
             stored_B1TX = present["latent"]
         q_BHSR = self.rotate(q_BHSR, inputs)
+        if inputs.query_scale_B1S1 is not None:
+            q_BHSN, q_BHSR = q_BHSN * inputs.query_scale_B1S1, q_BHSR * inputs.query_scale_B1S1
         k_up, v_up = self.k_up.weight, self.v_up.weight
         y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, inputs.mask_B1ST, self.scale, bool(state))
         return self.o(ops.merge_heads(y_BHSV)), present

@@ -10,16 +10,20 @@ from archc.compiler.ops import operators as ops
 
 
 class RmsNorm(nn.Module):
-    """x · rsqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019); with a unit offset, · (1 + weight)."""
+    """x · rsqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019); with a unit offset, · (1 + weight).
+
+    The weight is absent if the word has none.
+    """
 
     def __init__(self, word: words.RmsNorm, width: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.word = word
-        self.weight = nn.Parameter(torch.empty(width, dtype=dtype))
+        self.word, self.width = word, width
+        self.weight = nn.Parameter(torch.empty(width, dtype=dtype)) if word.affine else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] → [..., width]."""
-        return ops.rms_norm(x, self.weight, self.word.eps, float(self.word.unit_offset))
+        weight = self.weight if self.weight is not None else torch.ones(self.width, dtype=x.dtype, device=x.device)
+        return ops.rms_norm(x, weight, self.word.eps, float(self.word.unit_offset))
 
 
 class LayerNorm(nn.Module):

@@ -14,7 +14,7 @@ from archc.archspec import vocabulary as words
 from archc.compiler.contract.shared_inputs import SharedInputs
 from archc.compiler.contract.state import State
 from archc.compiler.modules.position.alibi import AlibiBias
-from archc.compiler.modules.position.logn import LognFactor
+from archc.compiler.modules.position.query_scale import QueryScale
 from archc.compiler.modules.position.relative_buckets import RelativeBuckets
 from archc.compiler.modules.position.rotary import BlockRotaryTables, RotaryTables
 from archc.compiler.modules.position.sinusoids import Sinusoids
@@ -49,7 +49,7 @@ class SharedTensors(nn.Module):
             for name, buckets in shared.buckets.items()
         }
         self.sinusoids = Sinusoids(shared.sinusoids, width, dtype) if shared.sinusoids is not None else None
-        self.logns = {name: LognFactor(trained, dtype) for name, trained in shared.logns.items()}
+        self.query_scales = {name: QueryScale(word, dtype) for name, word in shared.query_scales.items()}
 
     def forward(
         self,
@@ -84,8 +84,8 @@ class SharedTensors(nn.Module):
             if buckets.both_sides:  # without a cache, queries and keys have the same positions
                 query = torch.arange(seq, device=masks[mask].device)[None]
             tensors[name] = buckets(query, total)
-        for name, logn in self.logns.items():
-            tensors[name] = logn(position_ids)
+        for name, query_scale in self.query_scales.items():
+            tensors[name] = query_scale(position_ids)
         if self.real and input_ids is not None and lengths is not None:
             positions_S = torch.arange(input_ids.shape[1], device=lengths.device)
             tensors["real_tokens"] = (lengths[:, None, None] > positions_S[:, None]).float()

@@ -33,12 +33,17 @@ LLAMA = (
 FILTER = "attention.filter={width: 6, norm: {kind: rmsnorm, eps: 1e-6}}"
 MIXING = "mlp={{kind: channel-mixing, width: 20, activation: {}}}"
 SCAN = "recurrence={kind: selective-scan, width: 12, state: 3, step_rank: 2, kernel: 4, activation: xielu}"
+AFTER = "attention.qk_norm={kind: rmsnorm, eps: 1e-6, affine: false, order: after}"
+GATE = "attention.gate={over: heads, activation: softplus}"
+GROWS = "attention.query_scale={kind: stepped-log, coefficient: 0.5, span: 2}"
 
 CASES = {
     "an encoder with a localized filter": ("bert", (*BERT, FILTER)),
     "an encoder with channel mixing": ("bert", (*BERT, MIXING.format("relu2"))),
     "an encoder with a filter and learned channel mixing": ("bert", (*BERT, FILTER, MIXING.format("xielu"))),
     "a decoder with a filter and learned channel mixing": ("llama", (*LLAMA, FILTER, MIXING.format("xielu"))),
+    "a decoder with gated heads and norms after the rotation": ("llama", (*LLAMA, AFTER, GATE)),
+    "a decoder with queries that grow": ("llama", (*LLAMA, GROWS)),
     "a decoder with a learned scan": ("llama", (*LLAMA, "attention=none", "position=none", SCAN)),
 }
 ROWS = [[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, 9, 7]]

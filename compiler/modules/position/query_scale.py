@@ -1,0 +1,28 @@
+"""Factors on queries that grow with the position: log-n scaling (Su 2021) and temperature tuning (Llama 4)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from archc.archspec import vocabulary as words
+
+
+class QueryScale(nn.Module):
+    """The factor of each position, as a word of `archc.archspec.vocabulary.mixer` defines it."""
+
+    def __init__(self, word: words.QueryScale, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word, self.dtype = word, dtype
+
+    def forward(self, position_ids_BS: Tensor) -> Tensor:
+        """int64 positions [B, S] from 0 → factors [B, 1, S, 1] in the model's dtype, computed in float32."""
+        word, positions_BS = self.word, position_ids_BS.float()
+        if isinstance(word, words.LogScale):
+            factors_BS = ((positions_BS + 1.0).log() / math.log(word.trained)).clamp(min=1.0)
+        else:
+            steps_BS = ((positions_BS + float(word.first)) / word.span).floor()
+            factors_BS = 1.0 + word.coefficient * (1.0 + steps_BS).log()
+        return factors_BS[:, None, :, None].to(self.dtype)
