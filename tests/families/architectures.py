@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from archc.archspec.source.catalog import shipped, valid_headers
@@ -17,9 +16,9 @@ OUT = Path(__file__).parent.parent.parent / "docs" / "architectures.md"
 LIST = Path(__file__).parent / "data" / "architectures.csv"
 HEAD = """# Text architectures
 
-The text models of transformers 5.24 by `model_type` (causal, masked and sequence-to-sequence models, text encoders, and the
-text parts of multimodal models), with the spec of each, or the words that the vocabulary lacks for it. A spec is proven by
-the checks of [families](families.md).
+The text models of transformers 5.24 by `model_type` (causal, masked and sequence-to-sequence models, text encoders,
+and the text parts of multimodal models), with the spec of each, or the words that the vocabulary lacks for it. A spec is
+proven by the checks of [families](families.md).
 
 {covered} of {total} have a spec.
 
@@ -40,16 +39,15 @@ def specs_by_type() -> dict[str, list[str]]:
     return result
 
 
-def listed() -> Iterator[tuple[str, str, str]]:
-    """Yield the model_type, the kind and the missing words of each architecture."""
-    with LIST.open(encoding="utf-8", newline="") as stream:
-        for model_type, kind, lacks in csv.reader(stream):
-            yield model_type, kind, lacks
+def listed() -> list[tuple[str, str, str]]:
+    """Return the model_type, the kind and the missing words of each architecture."""
+    lines = LIST.read_text("utf-8").splitlines()
+    return [(model_type, kind, lacks) for model_type, kind, lacks in csv.reader(lines)]
 
 
 def page() -> str:
     """Return the page."""
-    specs, rows, covered = specs_by_type(), list(listed()), 0
+    specs, rows, covered = specs_by_type(), listed(), 0
     lines = []
     for model_type, kind, lacks in rows:
         names = specs.get(model_type, [])
