@@ -17,8 +17,8 @@ LIST = Path(__file__).parent / "data" / "architectures.csv"
 HEAD = """# Text architectures
 
 The text models of transformers 5.24 by `model_type` (causal, masked and sequence-to-sequence models, text encoders,
-and the text parts of multimodal models), with the spec of each, or the words that the vocabulary lacks for it. A spec is
-proven by the checks of [families](families.md).
+and the text parts of multimodal models), with the spec of each, or the words that the vocabulary lacks for it. A spec
+is proven by the checks of [families](families.md).
 
 {covered} of {total} have a spec.
 
