@@ -42,6 +42,8 @@ class Checkpoint:
     #: The vocabulary's published size where the spec is told by it; otherwise that of the small tokenizer.
     vocab_size: int | None = None
     roles: Mapping[str, Names] = field(default_factory=dict)
+    #: Without config.json, the names and shapes of tensors select the spec.
+    has_config: bool = True
     #: Writes weights and settings of a folder without config.json, for repositories in their makers' own form.
     own_form: Callable[[Path, Reference], None] | None = None
     #: Further files: objects are written as JSON; functions have the ids of the small tokenizer.
@@ -82,6 +84,7 @@ class Checkpoint:
             self.own_form(folder, reference)
         else:
             self.stored.write(folder, tensors)
+        if self.own_form is None and self.has_config:
             files["config.json"] = config
         for name, content in files.items():
             content = content(text) if callable(content) else content

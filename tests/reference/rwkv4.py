@@ -24,8 +24,12 @@ _PARTS = {
 
 def original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The names of the original files."""
-    spelled = {name.removeprefix("rwkv."): value for name, value in weights.items()}
-    return {".".join(_PARTS.get(part, part) for part in name.split(".")): value for name, value in spelled.items()}
+    return {original_name(name): value for name, value in weights.items()}
+
+
+def original_name(name: str) -> str:
+    """The name of a tensor in the original files."""
+    return ".".join(_PARTS.get(part, part) for part in name.removeprefix("rwkv.").split("."))
 
 
 def rwkv(seed: int, *, layers: int = 3, **more: Any) -> FromTransformers:

@@ -60,6 +60,7 @@ class Rwkv5(Rwkv):
         divisor: int = 8,
         vocab: int = 97,
         layers: int = 3,
+        eps: float = EPS,
     ) -> None:
         self.hub = hub
         config: dict[str, Any] = {
@@ -72,7 +73,7 @@ class Rwkv5(Rwkv):
             "num_hidden_layers": layers,
             "head_size": head,
             "head_size_divisor": divisor,
-            "layer_norm_epsilon": EPS,
+            "layer_norm_epsilon": eps,
             "num_attention_heads": head,
             "rescale_every": 6,
             "model_version": "5_2",
@@ -89,7 +90,7 @@ class Rwkv5(Rwkv):
         channel |= {"receptance.weight": (width, width), "value.weight": (width, 40)}
         gains = {"time_decay": 8.0, "time_faaaa": 4.0, "att.value.weight": 0.1, "time_mix_g": 3.0}
         head_eps = 1e-5 * divisor**2
-        super().__init__(config, time, channel, seed, head=head, eps=EPS, head_eps=head_eps, last_eps=1e-5, gains=gains)
+        super().__init__(config, time, channel, seed, head=head, eps=eps, head_eps=head_eps, last_eps=1e-5, gains=gains)
 
     def time_mixing(self, n: int, x: Tensor) -> Tensor:
         name, last = f"blocks.{n}.att", before(x)

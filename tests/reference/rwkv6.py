@@ -28,6 +28,7 @@ class Rwkv6(Rwkv):
         decay_rank: int = 7,
         layers: int = 3,
         vocab: int = 97,
+        eps: float = EPS,
     ) -> None:
         config: dict[str, Any] = {
             "model_type": "rwkv6",
@@ -39,7 +40,7 @@ class Rwkv6(Rwkv):
             "num_hidden_layers": layers,
             "head_size": head,
             "head_size_divisor": 8,
-            "layer_norm_epsilon": EPS,
+            "layer_norm_epsilon": eps,
             "num_attention_heads": head,
             "rescale_every": 6,
             "time_mix_extra_dim": rank,
@@ -56,7 +57,7 @@ class Rwkv6(Rwkv):
         channel: Shapes = {"time_maa_k": mix, "time_maa_r": mix, "key.weight": (40, width)}
         channel |= {"receptance.weight": (width, width), "value.weight": (width, 40)}
         gains = {"time_decay": 8.0, "time_faaaa": 4.0, "att.value.weight": 0.1, "maa_w1": 2.0, "maa_w2": 2.0}
-        super().__init__(config, time, channel, seed, head=head, eps=EPS, head_eps=64e-5, last_eps=1e-5, gains=gains)
+        super().__init__(config, time, channel, seed, head=head, eps=eps, head_eps=64e-5, last_eps=1e-5, gains=gains)
 
     def time_mixing(self, n: int, x: Tensor) -> Tensor:
         name, step = f"blocks.{n}.att", before(x) - x

@@ -62,6 +62,7 @@ class Rwkv7(Rwkv):
         fla: bool = False,
         joined: bool = False,
         vocab: int = 97,
+        eps: float = EPS,
     ) -> None:
         self.fla, self.joined = fla, joined
         config: dict[str, Any] = {
@@ -72,7 +73,7 @@ class Rwkv7(Rwkv):
             "intermediate_size": 40,
             "num_hidden_layers": layers,
             "head_dim": head,
-            "norm_eps": EPS,
+            "norm_eps": eps,
             "decay_low_rank_dim": rank,
             "a_low_rank_dim": rank + 1,
             "v_low_rank_dim": rank + 2,
@@ -104,7 +105,7 @@ class Rwkv7(Rwkv):
             "att.v2": 4.0,
         }
         super().__init__(
-            config, time, channel, seed, head=head, eps=EPS, head_eps=head * EPS, last_eps=EPS, gains=gains
+            config, time, channel, seed, head=head, eps=eps, head_eps=head * eps, last_eps=eps, gains=gains
         )
         for name in ("v0", "v1", "v2"):
             unused = self.weights.pop(f"blocks.0.att.{name}")

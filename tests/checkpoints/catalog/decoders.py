@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.checkpoints import templates
-from tests.checkpoints.catalog.references import by_hand, hub
+from tests.checkpoints.catalog.references import by_hand, hub, own_form
 from tests.checkpoints.checkpoint import Checkpoint, Refused, ids_of
 from tests.checkpoints.stored import Stored
 from tests.checkpoints.texts import CL100K, ONE_DIGIT, bpe_json, byte_level_json, sentencepieces, tekken
+from tests.families.case import Reference
 from tests.reference.grok1 import Grok1
 from tests.reference.openelm import OpenElm
 
@@ -50,6 +52,11 @@ MISTRAL_CONFIG = templates.config(
 )
 MISTRAL_CHAT = "<s>[INST] hello fox 12345 [/INST]lazy dog</s>[INST] 你好 jumps [/INST]"
 GROK = by_hand(Grok1, experts=4, theta=10000.0)
+
+
+def mistral(folder: Path, reference: Reference) -> None:
+    """Write consolidated.safetensors and params.json."""
+    own_form(folder, reference, "mistral", torch.bfloat16)
 
 
 def qwen(name: str, source: str, spec: str, class_name: str, shards: int, system: str = QWEN_SYSTEM) -> Checkpoint:
@@ -143,6 +150,17 @@ CHECKPOINTS = (
         chat=MISTRAL_CHAT,
     ),
     Checkpoint(
+        name="Mistral 7B v0.3 (Mistral)",
+        source="mistralai/Mistral-7B-Instruct-v0.3",
+        spec="mistral",
+        changes={"head_dim": 8},
+        reference=hub("MistralForCausalLM"),
+        stored=Stored("consolidated.safetensors"),
+        own_form=mistral,
+        vocabulary=sentencepieces("tokenizer.model.v3"),
+        begin=("<s>",),
+    ),
+    Checkpoint(
         name="Devstral Small 2505",
         source="mistralai/Mistral-7B-Instruct-v0.3",
         spec="mistral",
@@ -154,6 +172,17 @@ CHECKPOINTS = (
         begin=("<s>",),
     ),
     Checkpoint(
+        name="Devstral Small 2505 (Mistral)",
+        source="mistralai/Mistral-7B-Instruct-v0.3",
+        spec="mistral",
+        changes={"head_dim": 8, "rope_theta": 1e9},
+        reference=hub("MistralForCausalLM"),
+        stored=Stored("consolidated.safetensors"),
+        own_form=mistral,
+        vocabulary=tekken(5000),
+        begin=("<s>",),
+    ),
+    Checkpoint(
         name="Mixtral 8x7B Instruct",
         source="mistralai/Mixtral-8x7B-Instruct-v0.1",
         spec="mixtral",
@@ -161,7 +190,8 @@ CHECKPOINTS = (
         stored=Stored(shards=19),
         vocabulary=bpe_json(begin=("<s>",), model="tokenizer.model"),
         roles=ROLES,
-        files={"tokenizer_config.json": MISTRAL_CONFIG},
+        # Mistral's own form lies next to the hub's, and is not read.
+        files={"tokenizer_config.json": MISTRAL_CONFIG, "consolidated.00.pt": "unread", "params.json": "unread"},
         begin=("<s>",),
         chat=MISTRAL_CHAT,
     ),

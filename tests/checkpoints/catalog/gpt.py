@@ -198,23 +198,31 @@ CHECKPOINTS = (
         "<|start|>user<|message|>hello fox 12345<|end|><|start|>assistant<|channel|>final<|message|>lazy dog<|end|>"
         "<|start|>user<|message|>你好 jumps<|end|><|start|>assistant",
     ),
-    Checkpoint(
-        name="Command R",
-        source="CohereForAI/c4ai-command-r-v01",
-        spec="command-r",
-        reference=hub("CohereForCausalLM"),
-        stored=Stored(dtype=F16, shards=15),
-        vocabulary=byte_level_json(
-            special=("<PAD>", "<UNK>", "<BOS_TOKEN>", "<EOS_TOKEN>", *TURNS), begin=("<BOS_TOKEN>",), nfc=True
-        ),
-        roles={"bos_token_id": "<BOS_TOKEN>", "eos_token_id": TURNS[1], "pad_token_id": "<PAD>"},
-        files={
-            "tokenizer_config.json": templates.config(
-                templates.COMMAND_R, bos_token="<BOS_TOKEN>", eos_token=TURNS[1], add_bos_token=True
-            )
-        },
-        begin=("<BOS_TOKEN>",),
-        chat=f"<BOS_TOKEN>{TURNS[0]}{TURNS[2]}hello fox 12345{TURNS[1]}{TURNS[0]}{TURNS[3]}lazy dog{TURNS[1]}"
-        f"{TURNS[0]}{TURNS[2]}你好 jumps{TURNS[1]}{TURNS[0]}{TURNS[3]}",
+    *(
+        Checkpoint(
+            name=name,
+            source="CohereForAI/c4ai-command-r-v01",
+            spec="command-r",
+            changes=changes,
+            reference=hub("CohereForCausalLM"),
+            stored=Stored(dtype=F16, shards=shards),
+            vocabulary=byte_level_json(
+                special=("<PAD>", "<UNK>", "<BOS_TOKEN>", "<EOS_TOKEN>", *TURNS), begin=("<BOS_TOKEN>",), nfc=True
+            ),
+            roles={"bos_token_id": "<BOS_TOKEN>", "eos_token_id": TURNS[1], "pad_token_id": "<PAD>"},
+            files={
+                "tokenizer_config.json": templates.config(
+                    templates.COMMAND_R, bos_token="<BOS_TOKEN>", eos_token=TURNS[1], add_bos_token=True
+                )
+            },
+            begin=("<BOS_TOKEN>",),
+            chat=f"<BOS_TOKEN>{TURNS[0]}{TURNS[2]}hello fox 12345{TURNS[1]}{TURNS[0]}{TURNS[3]}lazy dog{TURNS[1]}"
+            f"{TURNS[0]}{TURNS[2]}你好 jumps{TURNS[1]}{TURNS[0]}{TURNS[3]}",
+        )
+        for name, shards, changes in (
+            ("Command R", 15, {}),
+            # 64 layers and 44 shards; queries and keys are normalized.
+            ("Command R+", 44, {"use_qk_norm": True, "logit_scale": 0.8333333333333334, "rope_theta": 75000000.0}),
+        )
     ),
 )
