@@ -40,12 +40,12 @@ from archc.compiler.weights.checkpoint.folder import (
 )
 from archc.compiler.weights.checkpoint.generation import special_tokens
 from archc.compiler.weights.checkpoint.hub import names_repository
+from archc.compiler.weights.checkpoint.module_weights import open_checkpoint
 from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots, token_tables
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
 from archc.compiler.weights.checkpoint.sentence_modules import choose_pooler
 from archc.compiler.weights.checkpoint.sizes import complete_config
 from archc.compiler.weights.formats.coverage import check_coverage
-from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.slots import Slots, parameter_slots, slot_shapes
 
 DEFAULT_ENGINE = EngineOptions()
@@ -223,8 +223,7 @@ def open_slots(
     """Return the source of the model's weights: a checkpoint with adapters merged, or random numbers."""
     if random is not None or folder is None:
         return RandomWeights(slot_shapes(model), random or 0, model.zero_centred_norms())
-    weights = unpack(open_weights(folder), folder)
-    return map_checkpoint(spec, model, open_adapters(weights, adapters), folder)
+    return map_checkpoint(spec, model, open_adapters(open_checkpoint(spec, folder), adapters), folder)
 
 
 class SlotReader(Protocol):

@@ -3,6 +3,7 @@
 from archc.archspec.vocabulary.base import DefaultKind, Section, Size
 from archc.archspec.vocabulary.head import (
     ClsPooler,
+    DenseProjection,
     FirstTokenPooler,
     Head,
     LmHead,
@@ -112,6 +113,7 @@ __all__ = [
     "DefaultKind",
     "DeltaRule",
     "DenseMlp",
+    "DenseProjection",
     "DynamicScaling",
     "DynamicShift",
     "Embedding",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archc.archspec.vocabulary.base import Section
+from archc.archspec.vocabulary.base import Section, Size
 from archc.archspec.vocabulary.mlp import Activation
 from archc.archspec.vocabulary.norm import Norm
 
@@ -47,9 +47,20 @@ class FirstTokenPooler(Section):
     kind: Literal["first-token"] = "first-token"
 
 
-class Pooling(Section):
-    """Pooling over the tokens of a row, without padding and without weights (Reimers & Gurevych 2019)."""
+class DenseProjection(Section):
+    """act(dense(pooled vector)), as after the pooling of distilled sentence encoders (Reimers & Gurevych 2020)."""
 
+    width: Size = Field(description="Width of the output.")
+    activation: Literal["none", "tanh", "relu", "gelu", "silu"] = Field(
+        "none", description="Activation of the output; gelu is exact (erf)."
+    )
+    bias: bool = Field(True, description="Add a bias to the projection.")
+
+
+class Pooling(Section):
+    """Pooling over the tokens of a row, without padding (Reimers & Gurevych 2019)."""
+
+    dense: DenseProjection | None = Field(None, description="Projection of the pooled vector, before `normalize`.")
     normalize: bool = Field(False, description="Divide the pooled vector by its Euclidean norm.")
 
 

@@ -127,8 +127,14 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:
     if spec.topology == "encoder":
         outputs.append(entry("hidden_states", "batch", "seq", spec.embedding.width))
     if not isinstance(spec.pooler, words.NoPooler):
-        outputs.append(entry("pooled", "batch", spec.embedding.width))
+        outputs.append(entry("pooled", "batch", pooled_width(spec)))
     return outputs
+
+
+def pooled_width(spec: BoundSpec) -> int:
+    """Return the width of the pooled output: that of its dense projection, or else of the hidden states."""
+    dense = spec.pooler.dense if isinstance(spec.pooler, words.Pooling) else None
+    return dense.width if dense is not None else spec.embedding.width
 
 
 def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:

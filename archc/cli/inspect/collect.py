@@ -55,17 +55,15 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
     from archc.compiler.contract.shared_inputs import find_shared_inputs
     from archc.compiler.modules.cost import flops_per_token, parameter_count
     from archc.compiler.modules.model import meta_model
-    from archc.compiler.weights.checkpoint.containers import open_weights
+    from archc.compiler.weights.checkpoint.module_weights import open_checkpoint
     from archc.compiler.weights.checkpoint.names import map_checkpoint
-    from archc.compiler.weights.packings.detect import unpack
     from archc.compiler.weights.slots import slot_shapes
 
     model = meta_model(bound)
     sources: dict[str, str] = {}
     outside = 0
     if checkpoint is not None:
-        weights = unpack(open_weights(checkpoint), checkpoint)
-        resolution = map_checkpoint(bound, model, weights, checkpoint).resolution
+        resolution = map_checkpoint(bound, model, open_checkpoint(bound, checkpoint), checkpoint).resolution
         outside = len(resolution.outside)
         sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
     parameters = parameter_count(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -70,18 +72,33 @@ class FirstTokenPooler(Linear):
         return super().forward(x_BSN[:, 0]).tanh()
 
 
+class DenseProjection(Linear):
+    """act(dense(x)) of a pooled vector (Reimers & Gurevych 2020)."""
+
+    def __init__(self, word: words.DenseProjection, inputs: int, dtype: torch.dtype) -> None:
+        super().__init__(inputs, word.width, word.bias, dtype)
+        self.word = word
+
+    def forward(self, x_BN: Tensor) -> Tensor:
+        """[B, inputs] → [B, width]."""
+        return _PROJECTED[self.word.activation](super().forward(x_BN))
+
+
 class Pooling(nn.Module):
     """Pooling over the tokens of each row without padding, computed in float32 (Reimers & Gurevych 2019)."""
 
-    def __init__(self, word: words.Pooling, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.Pooling, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.word, self.dtype = word, dtype
+        self.dense = DenseProjection(word.dense, width, dtype) if word.dense is not None else None
 
     def forward(self, x_BSN: Tensor, lengths_B: Tensor) -> Tensor:
-        """[B, S, width] and int64 lengths → [B, width]."""
+        """[B, S, width] and int64 lengths → [B, width], or [B, width of the dense projection]."""
         positions_S = torch.arange(x_BSN.shape[1], device=x_BSN.device)
         real_BS1 = (lengths_B[:, None, None] > positions_S[:, None]).float()
         pooled_BN = self._pool(x_BSN.float(), real_BS1, lengths_B)
+        if self.dense is not None:
+            pooled_BN = self.dense(pooled_BN.to(self.dtype)).float()
         if self.word.normalize:
             pooled_BN = pooled_BN / ((pooled_BN * pooled_BN).sum(-1, keepdim=True) + _SMALL).sqrt()
         return pooled_BN.to(self.dtype)
@@ -96,6 +113,11 @@ class Pooling(nn.Module):
                 return x_BSN[:, 0]
 
 
+_PROJECTED: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "tanh": torch.tanh,
+    **{name: make_activation(name, torch.float32) for name in ("relu", "gelu", "silu")},
+}
 _SMALL, _LARGE = 1e-24, 1e38  # below the square of any norm, and above any hidden state
 
 
@@ -105,7 +127,7 @@ def make_pooler(word: words.Pooler, width: int, dtype: torch.dtype) -> FirstToke
         case words.FirstTokenPooler():
             return FirstTokenPooler(width, dtype)
         case words.Pooling():
-            return Pooling(word, dtype)
+            return Pooling(word, width, dtype)
         case _:
             return None
 

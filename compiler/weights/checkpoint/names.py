@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from archc.archspec import BoundSpec
 from archc.archspec.vocabulary import Pooling
-from archc.archspec.weights.resolve import Resolution
+from archc.archspec.weights.resolve import Resolution, TensorRef
 from archc.compiler.errors import BuildError
+from archc.compiler.weights.checkpoint.module_weights import module_sources
 from archc.compiler.weights.checkpoint.weights import Weights
 from archc.compiler.weights.formats.format import QuantizedTensor
 from archc.compiler.weights.formats.stored_blocks import StoredBlocks, StoredGroups
@@ -129,8 +131,12 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     Raises WeightsError if names do not match, and BuildError if shapes do not, or if tied tensors differ.
     """
     slots = slot_shapes(model)
-    names = _without_pooler(spec, weights.names())
-    resolution = spec.weights.resolve(slots, names, ties=tied_slots(model), checkpoint=str(where))
+    own = module_sources(spec, where, weights.names())
+    names = [name for name in _without_pooler(spec, weights.names()) if name not in own.values()]
+    listed = {name: shape for name, shape in slots.items() if name not in own}
+    resolution = spec.weights.resolve(listed, names, ties=tied_slots(model), checkpoint=str(where))
+    sources = {**resolution.sources, **{slot: TensorRef((name,)) for slot, name in own.items()}}
+    resolution = replace(resolution, sources=sources)
     weights.check_numbers(name for source in resolution.sources.values() for name in source.names)
     reader = SlotReader(weights, resolution, slots)
     _check_selected(resolution, weights, where)

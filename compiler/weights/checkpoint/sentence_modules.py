@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers: modules.json, whose pooling and normalization become the spec's pooler."""
+"""Folders of sentence-transformers: modules.json, whose pooling, projection and normalization are the spec's pooler."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from archc.archspec import read_config
 from archc.compiler.errors import BuildError
 
 MODULES = "modules.json"
+CONFIG = "config.json"
 # Modules that change nothing: the transformer itself, and dropout, which is off.
 _NEUTRAL = ("Transformer", "Dropout")
 # Pooler kinds by their name in files, in the older and the newer form.
@@ -25,22 +26,41 @@ _POOLERS = {
 _WAY_OUT = "choose a pooler of the spec with --set pooler=mean, which reads no module"
 
 
+# Modules of a pooler in the order in which they compute; each may be there once.
+_ORDER = ("Pooling", "Dense", "Normalize")
+# Activations of a projection by their class in torch; the library's default is tanh.
+_ACTIVATIONS = {"Identity": "none", "Tanh": "tanh", "ReLU": "relu", "GELU": "gelu", "SiLU": "silu"}
+_INPUT = "sentence_embedding"
+
+
 def pooler_override(folder: Path) -> str | None:
-    """Return the override `pooler={kind: …, normalize: …}` of a folder's modules, or None without a Pooling module.
+    """Return the override `pooler={kind: …, dense: …, normalize: …}` of a folder, or None without a Pooling module.
 
     Raises BuildError for modules and modes that are not supported, and for damaged files.
     """
-    kind, normalize = None, False
-    for name, path in _read_modules(folder / MODULES):
-        if name == "Pooling":
-            kind = _read_pooling(folder / path / "config.json")
-        elif name == "Normalize":
-            normalize = True
-        elif name not in _NEUTRAL:
+    pooler: dict[str, Any] = {}
+    found = []
+    for name, path in read_modules(folder):
+        if name in _NEUTRAL:
+            continue
+        if name not in _ORDER:
             raise BuildError(f"{folder / MODULES}: the module {name:.60} is not supported; {_WAY_OUT}")
-    if kind is None:
+        found.append(name)
+        if name == "Pooling":
+            pooler["kind"] = _read_pooling(folder / path / CONFIG)
+        elif name == "Dense":
+            pooler["dense"] = _read_dense(folder / path / CONFIG)
+        else:
+            pooler["normalize"] = True
+    if not found:
         return None
-    return f"pooler={{kind: {kind}, normalize: {str(normalize).lower()}}}"
+    if found != [name for name in _ORDER if name in found] or "kind" not in pooler:
+        shown = ", ".join(found)[:120]
+        raise BuildError(
+            f"{folder / MODULES}: the modules {shown} are not supported in this order, only {', '.join(_ORDER)}; "
+            f"{_WAY_OUT}"
+        )
+    return f"pooler={json.dumps(pooler)}"
 
 
 def choose_pooler(
@@ -57,8 +77,9 @@ def choose_pooler(
     return pooler_override(folder)
 
 
-def _read_modules(path: Path) -> list[tuple[str, str]]:
-    """Return the class name and the folder of each module, in order."""
+def read_modules(folder: Path) -> list[tuple[str, str]]:
+    """Return the class name and the folder of each module in modules.json, in order. Raises BuildError if damaged."""
+    path = folder / MODULES
     modules = _read_list(path)
     found = []
     for module in modules:
@@ -81,9 +102,7 @@ def _read_list(path: Path) -> list[Any]:
 
 def _read_pooling(path: Path) -> str:
     """Return the pooler kind of a Pooling module. Raises BuildError for several modes, or one without a kind."""
-    if not path.is_file():
-        raise BuildError(f"{path}: not found, but modules.json names it; download it, or the whole folder")
-    values = read_config(path)
+    values = _read_settings(path)
     mode = values.get("pooling_mode")
     modes = [key for key, value in values.items() if key.startswith("pooling_mode_") and value]
     if mode is not None:
@@ -92,3 +111,29 @@ def _read_pooling(path: Path) -> str:
         shown = ", ".join(modes) or "no mode"
         raise BuildError(f"{path}: pooling by {shown:.120} is not supported, only mean, max or cls alone; {_WAY_OUT}")
     return _POOLERS[modes[0]]
+
+
+def _read_dense(path: Path) -> dict[str, Any]:
+    """Return the dense projection of a Dense module. Raises BuildError for settings that are not supported."""
+    values = _read_settings(path)
+    width, bias = values.get("out_features"), values.get("bias", True)
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1 or not isinstance(bias, bool):
+        raise BuildError(
+            f"{path}: expected a number as out_features and true or false as bias, got {width!r:.40} and {bias!r:.40}; "
+            "download it again"
+        )
+    library, _, activation = str(values.get("activation_function", "torch.nn.Tanh")).rpartition(".")
+    neutral = {"use_residual": False, "module_input_name": _INPUT, "module_output_name": _INPUT}
+    others = [key for key, value in neutral.items() if values.get(key) not in (None, value)]
+    if not library.startswith("torch.nn") or activation not in _ACTIVATIONS:
+        others.append("activation_function")
+    if others:
+        shown = ", ".join(f"{key}: {values.get(key)!s:.60}" for key in others)
+        raise BuildError(f"{path}: {shown} is not supported; {_WAY_OUT}")
+    return {"width": width, "activation": _ACTIVATIONS[activation], "bias": bias}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise BuildError(f"{path}: not found, but modules.json names it; download it, or the whole folder")
+    return read_config(path)

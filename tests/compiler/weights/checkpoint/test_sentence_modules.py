@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -18,6 +19,8 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
+from archc.error import Error
+from archc.plan import Plan
 from archc.runtime.engine import load
 
 WORDS = ["[PAD]", "[UNK]", *(f"w{index}" for index in range(30))]
@@ -66,6 +69,92 @@ def test_pooled_equals_sentence_transformers(tmp_path: Path, mode: str, normaliz
         assert np.abs(np.linalg.norm(pooled, axis=-1) - 1).max() < 1e-5
 
 
+ACTIVATIONS = {
+    "tanh": torch.nn.Tanh(),
+    "none": torch.nn.Identity(),
+    "relu": torch.nn.ReLU(),
+    "gelu": torch.nn.GELU(),
+    "silu": torch.nn.SiLU(),
+}
+
+
+def write_dense(folder: Path, *modules: torch.nn.Module, kind: str = "bert", mode: Any = "mean") -> SentenceTransformer:
+    parts = [Transformer(str(write_transformer(folder / "bare", kind))), Pooling(32, pooling_mode=mode)]
+    model = SentenceTransformer(modules=[*parts, *modules], device="cpu")
+    model.save(str(folder / "sentences"))
+    return model
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_dense_projection_equals_that_of_sentence_transformers(tmp_path: Path, activation: str) -> None:
+    dense = Dense(32, 20, bias=activation != "none", activation_function=ACTIVATIONS[activation])
+    model = write_dense(tmp_path, dense, kind="distilbert")
+    with Plan(build(tmp_path / "sentences", out=tmp_path / "a.plan")) as plan:
+        assert next(output.shape for output in plan.manifest.outputs if output.role == "pooled") == ("batch", 20)
+    pooled = load(tmp_path / "a.plan").pooled(ids())
+    expected = model.encode(TEXTS)
+    assert pooled.shape == expected.shape == (3, 20)
+    assert np.abs(pooled - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("container", ["model.safetensors", "pytorch_model.bin"])
+def test_a_normalized_projection_next_to_a_pooler_of_the_model(tmp_path: Path, container: str) -> None:
+    model = write_dense(tmp_path, Dense(32, 32), Normalize(), mode="cls")
+    file = tmp_path / "sentences" / "2_Dense" / "model.safetensors"
+    if container != file.name:
+        torch.save(load_file(file), file.with_name(container))
+        file.unlink()
+    pooled = load(build(tmp_path / "sentences", out=tmp_path / "a.plan")).pooled(ids())
+    assert np.abs(pooled - model.encode(TEXTS)).max() < 1e-5
+    assert np.abs(np.linalg.norm(pooled, axis=-1) - 1).max() < 1e-5
+
+
+def test_a_projection_is_left_out_by_an_override(tmp_path: Path) -> None:
+    write_dense(tmp_path, Dense(32, 20))
+    pooled = load(build(tmp_path / "sentences", out=tmp_path / "a.plan", overrides=["pooler=mean"])).pooled(ids())
+    assert pooled.shape == (3, 32)
+
+
+DENSE = {
+    "residual": ({"use_residual": True}, "use_residual: True is not supported; choose a pooler"),
+    "other-input": ({"module_input_name": "token_embeddings"}, "module_input_name: token_embeddings is not supported"),
+    "other-activation": ({"activation_function": "torch.nn.modules.activation.Softmax"}, "Softmax is not supported"),
+    "code": ({"activation_function": "os.system.Tanh"}, "activation_function: os.system.Tanh is not supported"),
+    "no-width": ({"out_features": True}, "expected a number as out_features"),
+    "wide": ({"out_features": 21}, r"pooler.dense.weight: the spec expects shape \[21, 32\]"),
+    "no-bias": ({"bias": False}, r"2_Dense\.linear\.bias"),
+}
+
+
+@pytest.mark.parametrize(("more", "message"), DENSE.values(), ids=DENSE)
+def test_projections_that_are_refused(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    write_dense(tmp_path, Dense(32, 20))
+    file = tmp_path / "sentences" / "2_Dense" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | more), "utf-8")
+    with pytest.raises(Error, match=message):
+        build(tmp_path / "sentences", out=tmp_path / "a.plan")
+
+
+def test_a_projection_without_weights(tmp_path: Path) -> None:
+    write_dense(tmp_path, Dense(32, 20))
+    file = tmp_path / "sentences" / "2_Dense" / "model.safetensors"
+    save_file({"linear.weight": torch.zeros(20, 32)}, file)
+    with pytest.raises(BuildError, match=r"tensor '2_Dense\.linear\.bias' not found; download"):
+        build(tmp_path / "sentences", out=tmp_path / "a.plan")
+    file.unlink()
+    with pytest.raises(BuildError, match=r"2_Dense: model\.safetensors.*not found"):
+        build(tmp_path / "sentences", out=tmp_path / "a.plan")
+
+
+@pytest.mark.parametrize("order", [("Normalize", "Dense"), ("Dense", "Dense")], ids=["normalized-first", "two"])
+def test_an_order_of_modules_that_is_refused(tmp_path: Path, order: tuple[str, ...]) -> None:
+    made = {"Normalize": Normalize, "Dense": lambda: Dense(32, 32)}
+    write_dense(tmp_path, *(made[name]() for name in order))
+    message = f"the modules Pooling, {', '.join(order)} are not supported in this order, only Pooling, Dense, Normalize"
+    with pytest.raises(BuildError, match=message):
+        build(tmp_path / "sentences", out=tmp_path / "a.plan")
+
+
 def test_the_older_form_of_a_pooling_file(tmp_path: Path) -> None:
     model = write_sentence_transformer(tmp_path, "mean", True)
     file = tmp_path / "sentences" / "1_Pooling" / "config.json"
@@ -89,7 +178,9 @@ def modules(kind: str, path: str) -> str:
 
 
 REFUSED = {
-    "dense": ("modules.json", modules("Dense", "2_Dense"), "the module Dense is not"),
+    "lstm": ("modules.json", modules("LSTM", "2_LSTM"), "the module LSTM is not"),
+    "dense-alone": ("modules.json", modules("Dense", "1_Pooling"), "expected a number as out_features"),
+    "normalize-alone": ("modules.json", modules("Normalize", "1"), "the modules Normalize are not supported in this"),
     "last-token": ("1_Pooling/config.json", '{"pooling_mode": "lasttoken"}', "pooling by lasttoken is not"),
     "two-modes": (
         "1_Pooling/config.json",
