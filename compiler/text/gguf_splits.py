@@ -47,12 +47,12 @@ _NOT_HAN = (
 MERGES_IGNORED = frozenset(
     (
         *("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"),
-        *("tekken", "youtu", "minicpm5"),
+        *("tekken", "youtu", "minicpm5", "granite-embed-multi-97m"),
     )
 )
 """Names of vocabularies in which a whole word that is a token is not split, whatever the merges."""
 
-BOS_FIRST = MERGES_IGNORED - {"youtu", "minicpm5"}
+BOS_FIRST = (MERGES_IGNORED - {"youtu", "minicpm5", "granite-embed-multi-97m"}) | {"chameleon"}
 """Names of vocabularies that put the token of the beginning before a prompt, unless the file has add_bos_token."""
 
 # Each name has one or more patterns, applied in order. Names without an entry are of vocabularies that are not
@@ -84,13 +84,22 @@ SPLITS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"), _DIGITS
     ),
-    **dict.fromkeys(("gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"), (_CASED % (_SUFFIX, _SUFFIX, "1,3"),)),
+    **dict.fromkeys(
+        ("gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2", "granite-embed-multi-97m"),
+        (_CASED % (_SUFFIX, _SUFFIX, "1,3"),),
+    ),
     **dict.fromkeys(("tiny_aya", "cohere2moe"), (r"\d{1,3}(?=(?:\d{3})*\b)", _CASED % (_SUFFIX, _SUFFIX, "1,3"))),
     **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), (_BLOOM,)),
-    **dict.fromkeys(("deepseek-v3", "hunyuan-dense", "joyai-llm"), _DEEPSEEK_V3),
+    **dict.fromkeys(("deepseek-v3", "hunyuan-dense", "hy_v4", "joyai-llm"), _DEEPSEEK_V3),
     **dict.fromkeys(
         ("bailingmoe", "bailingmoe2", "llada-moe"),
         (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",),
+    ),
+    "spark2_5": (*_DEEPSEEK_V3[:2], _MARKED.replace(r"[\r\n]*|\s*[\r\n]+", r"|[\r\n]"), r"\p{N}"),
+    "ufakzeka": (_CASELESS.removeprefix("(?i:'s|'t|'re|'ve|'m|'ll|'d)|") % "1",),
+    "chameleon": (
+        *("<sentinel:[0-9]+>", "IMGIMG[A-I]{1,4}Z", r"[\t\n]|    |  "),
+        *(r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", _WORDS),
     ),
     "falcon": _FALCON,
     "viking": (_BLOOM, r"\p{N}"),

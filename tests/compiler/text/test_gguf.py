@@ -105,7 +105,7 @@ def _marked(token: str) -> str:
 
 
 # Names in llama.cpp's llama-vocab.cpp without a pattern here, because their splits or vocabularies are of another kind.
-_OTHER = {"gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace", "superbpe", "afmoe", "chameleon"}
+_OTHER = {"gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace", "superbpe", "afmoe"}
 
 
 @pytest.mark.parametrize("name", sorted(SPLITS))
@@ -127,6 +127,9 @@ def test_patterns_keep_every_text(name: str) -> None:
         pytest.param("kimi-k2", "日本foo中Bar", ["日本", "foo", "中", "Bar"], id="kimi-k2"),
         pytest.param("bloom", "one, two", ["one", ",", " two"], id="bloom"),
         pytest.param("jais-2", "a     b", ["a", "    ", " b"], id="jais-2"),
+        pytest.param("spark2_5", "a !\n\n12", ["a", " !", "\n", "\n", "1", "2"], id="spark2_5"),
+        pytest.param("ufakzeka", "Ali'den 12", ["Ali", "'den", " ", "1", "2"], id="ufakzeka"),
+        pytest.param("chameleon", "a    b++12", ["a", "    ", "b", "+", "+", "1", "2"], id="chameleon"),
         pytest.param("tiny_aya", "1234567", ["1", "234", "567"], id="tiny_aya"),
     ],
 )
