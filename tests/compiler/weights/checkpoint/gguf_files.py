@@ -245,7 +245,7 @@ def write(
     tensors: Mapping[str, Tensor] | None = None,
     kinds: Mapping[str, Type] | None = None,
     parts: int = 0,
-    without: str = "-",
+    without: str | tuple[str, ...] = "-",
 ) -> Path:
     """Write a model as llama.cpp's converter does: matrices of `kind`, those in `kinds` of another; vectors in float32.
 
