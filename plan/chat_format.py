@@ -15,7 +15,7 @@ class Calls(Section, frozen=True, kw_only=True):
     """Tool calls: `begin`, a call, `end`; without `begin`, an answer that is a call from its first character.
 
     A call is a JSON object, or a list of them, with the keys `name` and `arguments`; with a `separator`, a name, the
-    separator and the JSON of the arguments.
+    separator and the JSON of the arguments; `call_id` and an id may follow the name.
     """
 
     begin: tuple[Mark, ...] = ()
@@ -23,6 +23,7 @@ class Calls(Section, frozen=True, kw_only=True):
     name: Mark = "name"
     arguments: Mark = "arguments"
     separator: str = ""
+    call_id: str = ""
     bare: bool = False
 
 
@@ -44,6 +45,6 @@ class ChatFormat(Section, frozen=True, kw_only=True):
     def marks(self) -> tuple[str, ...]:
         """Return all texts that the format gives a meaning."""
         calls, reasoning = self.calls, self.reasoning
-        of_calls = (*calls.begin, calls.end, calls.separator) if calls is not None else ()
+        of_calls = (*calls.begin, calls.end, calls.separator, calls.call_id) if calls is not None else ()
         of_reasoning = (reasoning.begin, reasoning.end) if reasoning is not None else ()
         return tuple(mark for mark in (*of_calls, *of_reasoning, *self.around) if mark)

@@ -39,6 +39,9 @@ class Calls(Section):
     name: str = Field(default="name", min_length=1, description="Key of the tool's name.")
     arguments: str = Field(default="arguments", min_length=1, description="Key of the arguments.")
     separator: str = Field(default="", description="Text between a name and its arguments, outside of JSON.")
+    call_id: str = Field(
+        default="", description="Text between a name and the id of a call, which may stand in front of the separator."
+    )
     bare: bool = Field(default=False, description="An answer that is a call from its first character needs no `begin`.")
 
 

@@ -145,11 +145,24 @@ class OutputParser:
         return bool(rest)
 
     def _parse(self, body: str) -> list[tuple[str, str]]:
-        """Return the calls of a text between marks; none if any of them is not valid."""
+        """Return the calls of a text between marks; none if any of them is not valid.
+
+        Without an end, each call has a mark of its own.
+        """
+        assert self._calls is not None
+        calls = self._parse_one(body)
+        if calls or not self._mark or self._calls.end:
+            return calls
+        parts = [self._parse_one(part) for part in body.split(self._mark)]
+        return [call for part in parts for call in part] if all(parts) else []
+
+    def _parse_one(self, body: str) -> list[tuple[str, str]]:
+        """Return the calls of a list or a call of its own; none if any of them is not valid."""
         assert self._calls is not None
         text, separator = body.strip(), self._calls.separator
         if separator and not text.startswith(("{", "[")):
             head, found, arguments = text.partition(separator)
+            head = head.partition(self._calls.call_id)[0] if self._calls.call_id else head
             name = head.split(maxsplit=1)[0].partition("<")[0] if head.split() else ""
             values: list[object] = [{self._calls.name: name, self._calls.arguments: _read(arguments)}] if found else []
         else:

@@ -42,6 +42,12 @@ ANSWERS: dict[str, tuple[str, str, str, list[object]]] = {
         list(TWO),
     ),
     "mistral-args": ("mistral", "[TOOL_CALLS]", f"[TOOL_CALLS]weather[ARGS]{WEATHER}", [CALL]),
+    "mistral-two": (
+        "mistral",
+        "[TOOL_CALLS]",
+        f"[TOOL_CALLS]weather[CALL_ID]aB3dE6gH9[ARGS]{WEATHER}[TOOL_CALLS]time[CALL_ID]000000001[ARGS]{{}}",
+        list(TWO),
+    ),
     "deepseek-v3": (
         "deepseek-v3",
         f"```json{SEP}",
