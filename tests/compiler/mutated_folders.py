@@ -209,13 +209,16 @@ def _read_params(folder: Path) -> None:
 
 
 def _modules(folder: Path) -> list[Path]:
-    listed = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+    listed = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"), ("3_Normalize", "Normalize"))
     entries = [{"idx": i, "name": str(i), "path": path, "type": f"x.{kind}"} for i, (path, kind) in enumerate(listed)]
     (folder / "modules.json").write_text(json.dumps(entries))
     (folder / "1_Pooling").mkdir()
     pooling = {"word_embedding_dimension": 32, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
     (folder / "1_Pooling/config.json").write_text(json.dumps(pooling))
-    return [folder / "modules.json", folder / "1_Pooling/config.json"]
+    (folder / "2_Dense").mkdir()
+    dense = {"in_features": 32, "out_features": 16, "bias": True, "activation_function": "torch.nn.Tanh"}
+    (folder / "2_Dense/config.json").write_text(json.dumps(dense))
+    return [folder / "modules.json", folder / "1_Pooling/config.json", folder / "2_Dense/config.json"]
 
 
 def _read_modules(folder: Path) -> None:
