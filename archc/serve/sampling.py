@@ -26,6 +26,8 @@ def sampling_options(request: GenerationRequest, grammar: Grammar | None = None)
     fields = {name: value for name in _OPTIONS if (value := getattr(request, name)) is not None}
     if isinstance(request, ChatRequest) and request.max_completion_tokens is not None:
         fields["max_tokens"] = request.max_completion_tokens
+    if is_empty_echo(request):
+        fields["max_tokens"] = 1  # of the options, for a job that chooses none
     return SamplingOptions.from_keywords(option_keywords(fields, grammar))
 
 
@@ -60,5 +62,8 @@ def check_completion(request: CompletionRequest) -> None:
         raise bad("best_of: only the value of n is supported; leave it out", "best_of")
     if request.suffix:
         raise bad("suffix: not supported; leave it out", "suffix")
-    if request.echo and request.logprobs is not None:
-        raise bad("echo: not supported together with logprobs; use one of them", "echo")
+
+
+def is_empty_echo(request: GenerationRequest) -> bool:
+    """Return whether the prompt alone is asked for, with its log-probabilities."""
+    return isinstance(request, CompletionRequest) and bool(request.echo) and request.max_tokens == 0
