@@ -29,6 +29,7 @@ _ROUTES = {
     "/v1/completions",
     "/v1/chat/completions",
     "/v1/embeddings",
+    "/v1/rerank",
     "/tokenize",
     "/detokenize",
     "/health",

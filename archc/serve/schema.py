@@ -79,6 +79,22 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
     user: str | None = None
 
 
+class Document(msgspec.Struct):
+    """A document to rank; fields other than its text are ignored."""
+
+    text: str
+
+
+class RerankRequest(msgspec.Struct, kw_only=True):
+    """POST /v1/rerank."""
+
+    query: str
+    documents: list[str | Document]
+    model: str | None = None
+    top_n: int | None = None
+    return_documents: bool | None = None
+
+
 class TokenizeRequest(msgspec.Struct, kw_only=True):
     """POST /tokenize: a text in `prompt` or `content`, or chat messages."""
 
