@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from archc.serve import endpoints, info, texts, vectors
+from archc.serve import endpoints, info, responses, texts, vectors
 from archc.serve.context import Context
 from archc.serve.errors import ApiError
 from archc.serve.gate import Gate, reply
@@ -23,6 +23,7 @@ _ROUTES = [
     Route("/v1/models/{name:path}", info.model),
     Route("/v1/completions", endpoints.completions, methods=["POST"]),
     Route("/v1/chat/completions", endpoints.chat_completions, methods=["POST"]),
+    Route("/v1/responses", responses.responses, methods=["POST"]),
     Route("/v1/embeddings", vectors.embeddings, methods=["POST"]),
     Route("/v1/rerank", vectors.rerank, methods=["POST"]),
     Route("/tokenize", texts.tokenize, methods=["POST"]),

@@ -28,6 +28,7 @@ _ROUTES = {
     "/v1/models",
     "/v1/completions",
     "/v1/chat/completions",
+    "/v1/responses",
     "/v1/embeddings",
     "/v1/rerank",
     "/tokenize",

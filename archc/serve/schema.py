@@ -69,6 +69,25 @@ class ChatRequest(GenerationRequest, kw_only=True):
     tool_choice: Any = None
 
 
+class ResponseRequest(msgspec.Struct, kw_only=True):
+    """POST /v1/responses."""
+
+    input: str | list[dict[str, Any]]
+    model: str | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    text: dict[str, Any] | None = None
+    metadata: dict[str, str] | None = None
+    previous_response_id: str | None = None
+    background: bool | None = None
+
+
 class EmbeddingRequest(msgspec.Struct, kw_only=True):
     """POST /v1/embeddings."""
 
