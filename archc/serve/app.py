@@ -17,8 +17,10 @@ from archc.serve import endpoints, info, responses, texts, vectors
 from archc.serve.context import Context
 from archc.serve.errors import ApiError
 from archc.serve.gate import Gate, reply
+from archc.serve.page import page
 
 _ROUTES = [
+    Route("/", page),
     Route("/v1/models", info.models),
     Route("/v1/models/{name:path}", info.model),
     Route("/v1/completions", endpoints.completions, methods=["POST"]),
