@@ -64,7 +64,7 @@ class SlotRounds:
         step = min(self._slots.longest_piece or len(prompt), _PIECE if self._manifest.prefix is None else len(prompt))
         for start in range(0, len(prompt), step):
             is_last = start + step >= len(prompt)
-            logits = self._slots.run({}, Piece(slot, prompt[start : start + step], is_last))
+            logits = self._slots.run({}, Piece(slot, prompt[start : start + step], "last" if is_last else "none"))
         return int(np.argmax(logits[slot][-1]))
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.runtime.engine import Engine
+from archc.runtime.serving.logprobs import log_probabilities
 
 _PIECE = 128  # tokens of a call: logits of a large vocabulary take a megabyte for each
 
@@ -42,14 +43,6 @@ def score(engine: Engine, rows: Sequence[Sequence[int]], counts: Sequence[int]) 
                 continue
             targets = np.asarray(tokens[first:last])
             values = logits[index, first - 1 - begin : last - 1 - begin]
-            found[index][first - starts[index] : last - starts[index]] = _log_probabilities(values, targets)
+            found[index][first - starts[index] : last - starts[index]] = log_probabilities(values, targets)
             is_greedy[index] &= bool((values.argmax(-1) == targets).all())
     return list(zip(found, is_greedy, strict=True))
-
-
-def _log_probabilities(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Floats:
-    """Return log softmax of float32 [n, vocab] at int64 [n]."""
-    shifted = logits - logits.max(-1, keepdims=True)
-    total = np.exp(shifted).sum(-1, dtype=np.float64)
-    chosen: Floats = shifted[np.arange(len(targets)), targets] - np.log(total)
-    return chosen

@@ -13,17 +13,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from archc.serve import endpoints, info, texts
+from archc.serve import endpoints, info, responses, texts, vectors
 from archc.serve.context import Context
 from archc.serve.errors import ApiError
 from archc.serve.gate import Gate, reply
+from archc.serve.page import page
 
 _ROUTES = [
+    Route("/", page),
     Route("/v1/models", info.models),
     Route("/v1/models/{name:path}", info.model),
     Route("/v1/completions", endpoints.completions, methods=["POST"]),
     Route("/v1/chat/completions", endpoints.chat_completions, methods=["POST"]),
-    Route("/v1/embeddings", texts.embeddings, methods=["POST"]),
+    Route("/v1/responses", responses.responses, methods=["POST"]),
+    Route("/v1/embeddings", vectors.embeddings, methods=["POST"]),
+    Route("/v1/rerank", vectors.rerank, methods=["POST"]),
     Route("/tokenize", texts.tokenize, methods=["POST"]),
     Route("/detokenize", texts.detokenize, methods=["POST"]),
     Route("/health", info.health),

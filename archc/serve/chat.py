@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec import UNSET
 
@@ -51,6 +52,13 @@ def demands_of(service: Service, request: GenerationRequest) -> Demands:
     grammar = constraint_for(request.response_format, request.tool_choice, tools, chat_format, special)
     allowed = [] if request.tool_choice == "none" else tools
     return Demands(allowed, grammar, chat_format)
+
+
+def encode_chat(service: Service, request: ChatRequest, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the ids of the chat template's text for messages and tools. Raises PromptError."""
+    tools = demands_of(service, request).tools
+    variables: dict[str, Any] = {"tools": [tool.template_value for tool in tools]} if tools else {}
+    return service.encode_prompt(messages, **variables)
 
 
 @dataclass

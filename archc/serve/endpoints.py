@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from archc.runtime.serving.service import Service
 from archc.serve.bodies import read_body
-from archc.serve.chat import demands_of
+from archc.serve.chat import encode_chat
 from archc.serve.context import Context
 from archc.serve.errors import bad
-from archc.serve.forms import ChatForm, Form, TextForm
+from archc.serve.forms import ChatForm, Echo, Form, TextForm
 from archc.serve.generation import Encode, Generation, leased, start
 from archc.serve.logprobs import texts_of
 from archc.serve.prompts import chat_messages, split_prompts
-from archc.serve.replies import EventStream, whole
+from archc.serve.replies import ChoiceWriter, EventStream, whole
 from archc.serve.sampling import check_completion
 from archc.serve.schema import ChatRequest, CompletionRequest, GenerationRequest, decode
 
@@ -36,20 +36,24 @@ async def completions(request: Request) -> Response:
 
     def form(generation: Generation) -> Form:
         service = generation.model.loaded
-        before = list[str]()
+        echoes = list[Echo]()
         if asked.echo:
-            shown = [p if isinstance(p, str) else _text(service, p) for p in prompts]
-            before = [text for text in shown for _ in range(generation.count)]
+            pairs = zip(prompts, generation.prompts, strict=True)
+            shown = [_echo(service, prompt, ids, asked.logprobs is not None) for prompt, ids in pairs]
+            echoes = [echo for echo in shown for _ in range(generation.count)]
         has_ids = bool(asked.return_token_ids) or not isinstance(prompts[0], str)
-        return TextForm(texts_of(service.tokenizer), asked.logprobs is not None, has_ids, before)
+        return TextForm(texts_of(service.tokenizer), asked.logprobs is not None, has_ids, echoes)
 
     return await _answer(request, asked, encode, form, len(prompts))
 
 
-def _text(service: Service, ids: list[int]) -> str:
+def _echo(service: Service, prompt: str | list[int], ids: Sequence[int], has_pieces: bool) -> Echo:
+    """Return a prompt, a text or ids, as the beginning of an answer."""
     if service.tokenizer is None:
         raise bad("echo: the plan has no tokenizer, so ids have no text; leave it out", "echo")
-    return service.tokenizer.decode(ids)
+    text = prompt if isinstance(prompt, str) else service.tokenizer.decode(prompt)
+    detokenizer = service.tokenizer.stream()
+    return Echo(text, ids, [detokenizer.push(token) for token in ids] if has_pieces else [])
 
 
 async def chat_completions(request: Request) -> Response:
@@ -67,12 +71,7 @@ async def chat_completions(request: Request) -> Response:
             lambda index: demands.parser(service, prompt),
         )
 
-    def encode(service: Service) -> list[list[int]]:
-        tools = demands_of(service, asked).tools
-        variables: dict[str, Any] = {"tools": [tool.template_value for tool in tools]} if tools else {}
-        return [service.encode_prompt(messages, **variables)]
-
-    return await _answer(request, asked, encode, form, 1)
+    return await _answer(request, asked, lambda service: [encode_chat(service, asked, messages)], form, 1)
 
 
 async def _answer(request: Request, asked: GenerationRequest, encode: Encode, form: FormOf, prompts: int) -> Response:
@@ -80,9 +79,13 @@ async def _answer(request: Request, asked: GenerationRequest, encode: Encode, fo
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(leased(context, asked.model))
         generation = await start(context, model, asked, encode, prompts)
-        chosen = form(generation)
+        try:
+            chosen = await asyncio.to_thread(form, generation)
+        except BaseException:
+            generation.cancel()
+            raise
         if not asked.stream:
             return await whole(generation, chosen, request.receive)
         has_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        return EventStream(generation, chosen, has_usage, stack.pop_all())
+        return EventStream(generation, ChoiceWriter(generation, chosen, has_usage), stack.pop_all())
     raise AssertionError  # the stack suppresses no exception

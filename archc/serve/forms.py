@@ -8,11 +8,11 @@ from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 
-from archc.runtime.serving.job import Finished, Token
+from archc.runtime.serving.job import Finished, PromptScores, Token
 from archc.runtime.structure.output_parser import OutputParser
-from archc.serve.answers import ChatChoice, ChatDelta, Choice, Message, TextChoice
+from archc.serve.answers import ChatChoice, ChatDelta, Choice, Message, TextChoice, TextLogprobs
 from archc.serve.chat import Parts, joined
-from archc.serve.logprobs import Texts, chat_logprobs, text_logprobs
+from archc.serve.logprobs import Texts, chat_logprobs, join_logprobs, prompt_logprobs, text_logprobs
 
 _REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
 
@@ -33,6 +33,10 @@ class Form(Protocol):
         """Return what a stream begins with."""
         ...
 
+    def prompt(self, index: int, scores: PromptScores) -> Choice | None:
+        """Return the part of a stream for the log-probabilities of the prompt, which `whole` has as well."""
+        ...
+
     def part(self, index: int, token: Token) -> Choice | None:
         """Return the part of a stream for a token; None if there is nothing to report."""
         ...
@@ -46,22 +50,38 @@ class Form(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Echo:
+    """A prompt that an answer begins with: its text, its ids, and the parts of its text that each of them completes."""
+
+    text: str
+    ids: Sequence[int]
+    pieces: Sequence[str]
+
+
 @dataclass
 class TextForm:
-    """Completions. `before` are the texts of prompts to echo, by choice."""
+    """Completions. `echoes` are the prompts to repeat, by choice."""
 
     texts: Texts
     has_logprobs: bool
     has_ids: bool
-    before: Sequence[str] = ()
+    echoes: Sequence[Echo] = ()
     prefix: str = "cmpl-"
     kind: str = "text_completion"
     part_kind: str = "text_completion"
     _offsets: dict[int, int] = field(default_factory=dict)
+    _scores: dict[int, TextLogprobs] = field(default_factory=dict)
 
     def begin(self, index: int) -> Choice | None:
-        """Return what a stream begins with."""
-        return TextChoice(index, self._before(index)) if self.before else None
+        """Return what a stream begins with; a prompt with log-probabilities follows later."""
+        return TextChoice(index, self._before(index)) if self.echoes and not self.has_logprobs else None
+
+    def prompt(self, index: int, scores: PromptScores) -> Choice | None:
+        """Return the part of a stream for the log-probabilities of the prompt, which `whole` has as well."""
+        echo = self.echoes[index]
+        self._scores[index] = prompt_logprobs(echo.ids, scores.tokens, self.texts, echo.pieces)
+        return TextChoice(index, echo.text, None, self._scores[index])
 
     def part(self, index: int, token: Token) -> Choice | None:
         """Return the part of a stream for a token; None if there is nothing to report."""
@@ -82,10 +102,12 @@ class TextForm:
         before = self._before(index)
         kept = _kept(tokens, finished)
         logprobs = text_logprobs(kept, self.texts, len(before)) if self.has_logprobs else None
+        if logprobs is not None and index in self._scores:
+            logprobs = join_logprobs(self._scores[index], logprobs)
         return TextChoice(index, before + _text(tokens), reason_of(finished), logprobs, _ids(kept, self.has_ids))
 
     def _before(self, index: int) -> str:
-        return self.before[index] if self.before else ""
+        return self.echoes[index].text if self.echoes else ""
 
 
 @dataclass
@@ -109,6 +131,10 @@ class ChatForm:
     def begin(self, index: int) -> Choice | None:
         """Return what a stream begins with."""
         return ChatDelta(index, Message("assistant", ""))
+
+    def prompt(self, index: int, scores: PromptScores) -> Choice | None:
+        """Return None: chats have no log-probabilities of the prompt."""
+        return None
 
     def part(self, index: int, token: Token) -> Choice | None:
         """Return the part of a stream for a token; None if there is nothing to report."""

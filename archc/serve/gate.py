@@ -13,7 +13,7 @@ from archc.serve.errors import ApiError, unavailable
 from archc.serve.replies import JSON
 
 _ALWAYS = ("/health", "/metrics")  # answered while the server drains
-_WITHOUT_KEY = ("/health",)
+_WITHOUT_KEY = ("/health", "/")  # the page has a field for the key
 
 
 class Gate:

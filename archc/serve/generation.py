@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from starlette.types import Receive
 
 from archc.runtime.errors import EngineError, QueueFullError
-from archc.runtime.serving.job import Failed, Finished, Job, Token
+from archc.runtime.serving.job import Failed, Finished, Job, PromptScores, Token
 from archc.runtime.serving.service import Service
 from archc.serve.answers import CachedTokens, Usage
 from archc.serve.chat import demands_of
@@ -22,8 +22,8 @@ from archc.serve.context import Context
 from archc.serve.errors import ApiError, bad, of_engine, unavailable
 from archc.serve.feed import Feed, Tagged
 from archc.serve.models import Model
-from archc.serve.sampling import choices_of, logprobs_of, sampling_options
-from archc.serve.schema import ChatRequest, GenerationRequest
+from archc.serve.sampling import choices_of, is_empty_echo, logprobs_of, sampling_options
+from archc.serve.schema import ChatRequest, CompletionRequest, GenerationRequest
 
 Encode = Callable[[Service], list[list[int]]]
 """From a service to the ids of each prompt of a request; called in a thread."""
@@ -48,6 +48,7 @@ class Generation:
         self.model, self.prompts, self.count = model, prompts, choices_of(request)
         self.head = Head(uuid.uuid4().hex, int(time.time()), model.name)
         self.finished: dict[int, Finished] = {}
+        self.prompt_scores: dict[int, PromptScores] = {}
         self._context, self._started = context, time.monotonic()
         self._timeout, self._has_begun = context.options.timeout, False
         self.feed = Feed(context.mailbox)
@@ -63,6 +64,7 @@ class Generation:
         settings = service.settings(options, chat=is_chat)
         logprobs = logprobs_of(request)
         has_text = service.tokenizer is not None
+        echo = isinstance(request, CompletionRequest) and bool(request.echo)
         jobs = list[Job]()
         for prompt, row in itertools.product(self.prompts, range(self.count)):
             job = service.job(
@@ -71,6 +73,8 @@ class Generation:
                 self.feed.listener(len(jobs)),
                 row=row,
                 logprobs=logprobs,
+                scores_prompt=echo and logprobs is not None,
+                generates=not is_empty_echo(request),
                 timeout=self._timeout,
                 has_text=has_text,
                 marks=demands.marks,
@@ -102,6 +106,8 @@ class Generation:
                     raise self._canceled()
                 case Finished():
                     self.finished[index] = event
+                case PromptScores():
+                    self.prompt_scores[index] = event
         return events
 
     def _canceled(self) -> ApiError:

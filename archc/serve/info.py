@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from archc.runtime.serving.service import describe
 from archc.serve.answers import encode
+from archc.serve.architecture import architecture
 from archc.serve.context import Context
 from archc.serve.models import Model
 from archc.serve.replies import JSON
@@ -21,21 +22,24 @@ async def models(request: Request) -> Response:
 
 
 async def model(request: Request) -> Response:
-    """GET /v1/models/NAME."""
+    """GET /v1/models/NAME, with the plan's architecture."""
     context: Context = request.app.state.context
-    return _json(_entry(context.models.named(request.path_params["name"])))
+    named = context.models.named(request.path_params["name"])
+    return _json({**_entry(named), "architecture": architecture(named.manifest)})
 
 
 def _entry(model: Model) -> dict[str, Any]:
+    """Return facts of a model; `chat`, whether it has a chat template, is null until it is loaded."""
     service = model.service
-    meta = describe(service.manifest) if service is not None else None
+    tokenizer = service.tokenizer if service is not None else None
     return {
         "id": model.name,
         "object": "model",
         "created": model.created,
         "owned_by": "archc",
         "loaded": service is not None,
-        "meta": meta,
+        "chat": None if service is None else tokenizer is not None and tokenizer.template is not None,
+        "meta": describe(model.manifest),
     }
 
 

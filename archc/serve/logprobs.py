@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from archc.runtime.serving.job import Token
+from archc.runtime.serving.logprobs import Scored, ScoredToken
 from archc.runtime.text.tokenizer import Tokenizer
 from archc.serve.answers import ChatLogprobs, TextLogprobs, TokenLogprob, TopLogprob
 
@@ -39,10 +41,37 @@ def text_logprobs(tokens: Sequence[Token], texts: Texts, offset: int) -> TextLog
     for token in tokens:
         result.tokens.append(texts(token.id))
         result.token_logprobs.append(_finite(token.logprob))
-        result.top_logprobs.append({texts(top.id): _finite(top.logprob) for top in token.top})
+        result.top_logprobs.append(_top(token.top, texts))
         result.text_offset.append(offset)
         offset += len(token.text)
     return result
+
+
+def prompt_logprobs(
+    ids: Sequence[int], scores: Sequence[ScoredToken], texts: Texts, pieces: Sequence[str]
+) -> TextLogprobs:
+    """Return the log-probabilities of a prompt's tokens; `pieces` are the parts of its text that each completes."""
+    result = TextLogprobs([texts(token) for token in ids], [None], [None], [])
+    for token in scores:
+        result.token_logprobs.append(_finite(token.logprob))
+        result.top_logprobs.append(_top(token.top, texts))
+    result.text_offset = list(itertools.accumulate(map(len, pieces), initial=0))[: len(ids)]
+    return result
+
+
+def join_logprobs(first: TextLogprobs, second: TextLogprobs) -> TextLogprobs:
+    """Return the log-probabilities of a text and of its continuation."""
+    return TextLogprobs(
+        first.tokens + second.tokens,
+        first.token_logprobs + second.token_logprobs,
+        first.top_logprobs + second.top_logprobs,
+        first.text_offset + second.text_offset,
+    )
+
+
+def _top(scored: Sequence[Scored], texts: Texts) -> dict[str, float]:
+    """Return the likely tokens by text; of those with the same text, such as parts of characters, the likeliest."""
+    return {texts(top.id): _finite(top.logprob) for top in reversed(scored)}
 
 
 def _finite(value: float | None) -> float:

@@ -25,10 +25,13 @@ _SECONDS_OF_CALLS = "call_s", "Seconds in calls of the graph."
 _GAUGES = {"active": "Answers that have a slot.", "waiting": "Answers that wait for a slot."}
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 _ROUTES = {
+    "/",
     "/v1/models",
     "/v1/completions",
     "/v1/chat/completions",
+    "/v1/responses",
     "/v1/embeddings",
+    "/v1/rerank",
     "/tokenize",
     "/detokenize",
     "/health",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from archc.error import Error
+from archc.plan.manifest import Manifest
 from archc.plan.reader import Plan
 from archc.runtime.errors import EngineError
 from archc.runtime.generation.options import SamplingOptions
@@ -30,6 +31,7 @@ class Model:
 
     name: str
     path: Path
+    manifest: Manifest
     size: int
     created: int
     service: Service | None = None
@@ -73,7 +75,7 @@ class Models:
             raise ServeError(
                 f"{path}: requires {size:,} bytes, more than --max-memory; raise it to at least this number"
             )
-        self._models[name] = Model(name, path, size, int(status.st_mtime))
+        self._models[name] = Model(name, path, plan.manifest, size, int(status.st_mtime))
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Protocol
 
 from msgspec import UNSET
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from archc.runtime.serving.job import Finished, Token
+from archc.runtime.serving.job import Event, Finished, PromptScores, Token
 from archc.serve.answers import Answer, Choice, Usage, encode
 from archc.serve.errors import ApiError
-from archc.serve.feed import Tagged
 from archc.serve.forms import Form, reason_of
 from archc.serve.generation import Generation, while_connected
 
@@ -20,14 +20,46 @@ JSON = "application/json"
 _DONE = b"data: [DONE]\n\n"
 
 
-async def whole(generation: Generation, form: Form, receive: Receive) -> Response:
-    """Return the answer once all jobs have ended; cancel them if the client goes before."""
+class Writer(Protocol):
+    """Makes the bytes of a stream of server-sent events."""
+
+    def begin(self) -> bytes:
+        """Return the first events."""
+        ...
+
+    def of(self, index: int, event: Event) -> bytes:
+        """Return the events for an event of a job."""
+        ...
+
+    def end(self) -> bytes:
+        """Return the last events, once all jobs have ended."""
+        ...
+
+    def failed(self, error: ApiError) -> bytes:
+        """Return the last events after an error."""
+        ...
+
+
+async def collected(generation: Generation, receive: Receive) -> list[list[Token]] | None:
+    """Return the tokens of each choice once all jobs have ended; cancel them, and return None, if the client goes."""
     try:
-        tokens = await generation.collect(receive)
+        return await generation.collect(receive)
     finally:
         generation.cancel()
+
+
+def gone() -> Response:
+    """Return the answer to a client that has gone, which nobody reads."""
+    return Response(status_code=499)
+
+
+async def whole(generation: Generation, form: Form, receive: Receive) -> Response:
+    """Return the answer once all jobs have ended."""
+    tokens = await collected(generation, receive)
     if tokens is None:
-        return Response(status_code=499)  # nobody reads it
+        return gone()
+    for index, scores in generation.prompt_scores.items():
+        form.prompt(index, scores)
     choices = [form.whole(index, tokens[index], generation.finished[index]) for index in range(len(tokens))]
     head = generation.head
     answer = Answer(form.prefix + head.id, form.kind, head.created, head.model, choices, generation.usage)
@@ -35,17 +67,14 @@ async def whole(generation: Generation, form: Form, receive: Receive) -> Respons
 
 
 class EventStream(Response):
-    """Server-sent events: one for each token, then the usage if asked for, and `[DONE]`.
+    """Server-sent events of a generation. `stack` has the model of the request, and is closed at the end."""
 
-    `stack` has the model of the request, and is closed at the end.
-    """
-
-    def __init__(self, generation: Generation, form: Form, has_usage: bool, stack: AsyncExitStack) -> None:
+    def __init__(self, generation: Generation, writer: Writer, stack: AsyncExitStack) -> None:
         super().__init__(
             media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         )
         del self.headers["content-length"]
-        self._generation, self._form, self._has_usage, self._stack = generation, form, has_usage, stack
+        self._generation, self._writer, self._stack = generation, writer, stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until all jobs have ended, or the client has gone."""
@@ -59,38 +88,57 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        begins = [self._form.begin(index) for index in range(len(self._generation.jobs))]
-        body = b"".join(self._event(begin) for begin in begins if begin is not None)
+        writer = self._writer
+        body = writer.begin()
         try:
             while not self._generation.is_done:
                 if body:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
-                body = b"".join(map(self._of, await self._generation.take()))
-            if self._has_usage:
-                body += self._encode([], self._generation.usage)
+                body = b"".join([writer.of(index, event) for index, event in await self._generation.take()])
+            body += writer.end()
         except ApiError as error:
-            body = b"data: " + error.encode() + b"\n\n"
-        await send({"type": "http.response.body", "body": body + _DONE, "more_body": False})
+            body = writer.failed(error)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def _of(self, tagged: Tagged) -> bytes:
-        index, event = tagged
+
+class ChoiceWriter:
+    """The streams of completions: an event for each token, then the usage if asked for, and `[DONE]`."""
+
+    def __init__(self, generation: Generation, form: Form, has_usage: bool) -> None:
+        self._generation, self._form, self._has_usage = generation, form, has_usage
+
+    def begin(self) -> bytes:
+        """Return the first events."""
+        return b"".join(self._event(self._form.begin(index)) for index in range(len(self._generation.jobs)))
+
+    def of(self, index: int, event: Event) -> bytes:
+        """Return the events for an event of a job."""
         match event:
             case Token():
-                part = self._form.part(index, event)
-                return self._event(part) if part is not None else b""
+                return self._event(self._form.part(index, event))
+            case PromptScores():
+                return self._event(self._form.prompt(index, event))
             case Finished():
                 return self._event(self._form.end(index, reason_of(event)))
             case _:
                 return b""
 
-    def _event(self, choice: Choice) -> bytes:
-        return self._encode([choice], None)
+    def end(self) -> bytes:
+        """Return the last events, once all jobs have ended."""
+        return (self._encode([], self._generation.usage) if self._has_usage else b"") + _DONE
+
+    def failed(self, error: ApiError) -> bytes:
+        """Return the last events after an error."""
+        return b"data: " + error.encode() + b"\n\n" + _DONE
+
+    def _event(self, choice: Choice | None) -> bytes:
+        return self._encode([choice], None) if choice is not None else b""
 
     def _encode(self, choices: list[Choice], usage: Usage | None) -> bytes:
-        head = self._generation.head
+        head, form = self._generation.head, self._form
         answer = Answer(
-            self._form.prefix + head.id,
-            self._form.part_kind,
+            form.prefix + head.id,
+            form.part_kind,
             head.created,
             head.model,
             choices,

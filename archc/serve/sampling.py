@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.serving.requests import option_keywords
 from archc.runtime.structure.grammar import Grammar
 from archc.serve.errors import bad
 from archc.serve.schema import ChatRequest, CompletionRequest, GenerationRequest
@@ -11,35 +12,23 @@ _MOST_CHOICES = 128
 _MOST_LOGPROBS = 20
 
 
+_OPTIONS = (
+    *("max_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty"),
+    *("frequency_penalty", "logit_bias", "seed", "stop", "stop_token_ids", "ignore_eos", "regex", "grammar"),
+)
+
+
 def sampling_options(request: GenerationRequest, grammar: Grammar | None = None) -> SamplingOptions:
     """Return the options of a request; those left out have the plan's defaults. Raises PromptError.
 
     `grammar` is that of the response format or of the tools, which the request's own grammar would contradict.
     """
-    if grammar is not None and (request.regex or request.grammar):
-        raise bad("grammar: contradicts response_format or tool_choice; remove one", "grammar")
-    tokens = request.max_tokens
+    fields = {name: value for name in _OPTIONS if (value := getattr(request, name)) is not None}
     if isinstance(request, ChatRequest) and request.max_completion_tokens is not None:
-        tokens = request.max_completion_tokens
-    return SamplingOptions(
-        max_new_tokens=tokens,
-        min_new_tokens=request.min_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        min_p=request.min_p,
-        repetition_penalty=request.repetition_penalty,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        logit_bias=request.logit_bias,
-        # The API's seeds are signed numbers of 64 bits.
-        seed=None if request.seed is None else request.seed % (1 << 64),
-        stop=request.stop,
-        stop_token_ids=request.stop_token_ids,
-        ignore_eos=bool(request.ignore_eos),
-        regex=request.regex,
-        grammar=grammar or request.grammar,
-    )
+        fields["max_tokens"] = request.max_completion_tokens
+    if is_empty_echo(request):
+        fields["max_tokens"] = 1  # of the options, for a job that chooses none
+    return SamplingOptions.from_keywords(option_keywords(fields, grammar))
 
 
 def choices_of(request: GenerationRequest) -> int:
@@ -73,5 +62,8 @@ def check_completion(request: CompletionRequest) -> None:
         raise bad("best_of: only the value of n is supported; leave it out", "best_of")
     if request.suffix:
         raise bad("suffix: not supported; leave it out", "suffix")
-    if request.echo and request.logprobs is not None:
-        raise bad("echo: not supported together with logprobs; use one of them", "echo")
+
+
+def is_empty_echo(request: GenerationRequest) -> bool:
+    """Return whether the prompt alone is asked for, with its log-probabilities."""
+    return isinstance(request, CompletionRequest) and bool(request.echo) and request.max_tokens == 0

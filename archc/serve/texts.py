@@ -1,26 +1,24 @@
-"""Endpoints of tokenizers and encoders."""
+"""Endpoints of tokenizers."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
 from archc.runtime.errors import PromptError
 from archc.runtime.serving.service import Service
 from archc.runtime.text.tokenizer import Tokenizer
-from archc.serve.answers import Usage, encode
+from archc.serve.answers import encode
 from archc.serve.bodies import read_body
 from archc.serve.context import Context
 from archc.serve.errors import bad
 from archc.serve.generation import leased
-from archc.serve.prompts import chat_messages, split_prompts
+from archc.serve.prompts import chat_messages
 from archc.serve.replies import JSON
-from archc.serve.schema import DetokenizeRequest, EmbeddingRequest, TokenizeRequest, decode
+from archc.serve.schema import DetokenizeRequest, TokenizeRequest, decode
 
 
 async def tokenize(request: Request) -> Response:
@@ -57,39 +55,6 @@ def _tokenizer(service: Service) -> Tokenizer:
     if service.tokenizer is None:
         raise PromptError("the plan has no tokenizer; build it with --tokenizer")
     return service.tokenizer
-
-
-async def embeddings(request: Request) -> Response:
-    """POST /v1/embeddings: the pooled output of an encoder for each text."""
-    asked = decode(EmbeddingRequest, await read_body(request))
-    if asked.dimensions is not None:
-        raise bad("dimensions: not supported; leave it out", "dimensions")
-    inputs = split_prompts(asked.input, "input")
-    context: Context = request.app.state.context
-    async with leased(context, asked.model) as model:
-        service = model.loaded
-        async with model.encoding:
-            vectors, count = await asyncio.to_thread(_pooled, service, inputs)
-        as_text = asked.encoding_format == "base64"
-        data = [
-            {
-                "object": "embedding",
-                "index": index,
-                "embedding": base64.b64encode(row.tobytes()).decode() if as_text else row.tolist(),
-            }
-            for index, row in enumerate(vectors)
-        ]
-        return _json({"object": "list", "data": data, "model": model.name, "usage": Usage(count, 0, count)})
-
-
-def _pooled(service: Service, inputs: list[str | list[int]]) -> tuple[list[np.ndarray[Any, Any]], int]:
-    """Return the vectors, float32 [hidden], and the number of tokens."""
-    engine = service.engine
-    if engine is None or engine.manifest.output("pooled") is None:
-        raise PromptError("model: the plan has no pooled output, so that it has no embeddings; use an encoder's plan")
-    rows = [service.encode_prompt(item) if isinstance(item, str) else item for item in inputs]
-    vectors = [engine.pooled([row])[0].astype("<f4") for row in rows]
-    return vectors, sum(map(len, rows))
 
 
 def _json(value: Any) -> Response:

@@ -9,24 +9,15 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archc.runtime.errors import EngineError
 from archc.runtime.generation.row import FinishReason, Row
 from archc.runtime.generation.sampling import Sampler
 from archc.runtime.generation.speculation import Speculator
+from archc.runtime.serving.logprobs import Floats, Scored, ScoredToken, score_tokens
 from archc.runtime.state.encoder import EncodedSource
 
 _log = logging.getLogger(__name__)
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A token id with its log-probability, natural, from the logits before any option changes them."""
-
-    id: int
-    logprob: float
 
 
 @dataclass(frozen=True)
@@ -38,6 +29,13 @@ class Token:
     is_output: bool
     logprob: float | None = None
     top: tuple[Scored, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptScores:
+    """The tokens of the prompt but the first one, which has no probability; before the first `Token`."""
+
+    tokens: tuple[ScoredToken, ...]
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,17 @@ class Failed:
     error: EngineError
 
 
-Event: TypeAlias = Token | Finished | Failed
+Event: TypeAlias = Token | PromptScores | Finished | Failed
 Listener: TypeAlias = Callable[[Event], None]
 """Called in the computing thread; must return at once."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One sequence to generate. `logprobs` is the number of most likely tokens to report; None reports none."""
+    """One sequence to generate. `logprobs` is the number of most likely tokens to report; None reports none.
+
+    With `scores_prompt`, the log-probabilities of the prompt are reported, too; unless `generates`, it ends there.
+    """
 
     prompt: Sequence[int]
     row: Row
@@ -72,6 +73,8 @@ class Job:
     listener: Listener
     longest: int  # the most tokens of the sequence, the prompt included
     logprobs: int | None = None
+    scores_prompt: bool = False
+    generates: bool = True
     source: Callable[[], EncodedSource] | None = None
     speculator: Speculator | None = None
     deadline: float | None = None  # of time.monotonic
@@ -81,6 +84,7 @@ class Job:
     cached: int = 0
     is_canceled: bool = False
     created: float = field(default_factory=time.monotonic)
+    _scores: list[ScoredToken] = field(default_factory=list)
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -96,6 +100,11 @@ class Job:
         """Return whether tokens of the prompt are left, besides the last one of a sequence that has an output."""
         return len(self.tokens) - self.done > 1 or not self.row.ids
 
+    @property
+    def is_scoring(self) -> bool:
+        """Return whether the logits of all tokens of the prompt are required: not when it is read again."""
+        return self.scores_prompt and not self.row.ids
+
     def cancel(self) -> None:
         """End the job at the next step; may be called in any thread."""
         self.is_canceled = True
@@ -104,11 +113,18 @@ class Job:
         """Choose the next token from float32 [vocab], and tell the listener."""
         token = self.sampler.choose(logits)
         is_output, text = self.row.append(token)
-        logprob: float | None = None
-        top: tuple[Scored, ...] = ()
-        if self.logprobs is not None:
-            logprob, top = _log_probabilities(logits, token, self.logprobs)
-        self.listener(Token(token, text, is_output, logprob, top))
+        if self.logprobs is None:
+            self.listener(Token(token, text, is_output))
+            return
+        (scored,) = score_tokens(logits[None], np.array([token]), self.logprobs)
+        self.listener(Token(token, text, is_output, scored.logprob, scored.top))
+
+    def score(self, logits: Floats) -> None:
+        """Score the next tokens of the prompt after `done` of them; float32 [n, vocab] are the logits of n tokens."""
+        targets = np.asarray(self.prompt[self.done + 1 : self.done + 1 + len(logits)], np.int64)
+        self._scores += score_tokens(logits[: len(targets)], targets, self.logprobs or 0)
+        if self.done + len(logits) == len(self.prompt):
+            self.listener(PromptScores(tuple(self._scores)))
 
     def finish(self, reason: FinishReason | Literal["canceled"]) -> None:
         """Tell the listener the end."""
@@ -123,15 +139,3 @@ class Job:
             self.listener(event)
         except Exception:  # the computing thread goes on with the other jobs
             _log.exception("the listener of a request failed")
-
-
-def _log_probabilities(logits: Floats, token: int, count: int) -> tuple[float, tuple[Scored, ...]]:
-    """Return the log-probability of a token, and those of the `count` most likely tokens."""
-    scores = logits.astype(np.float64)
-    scores -= scores.max()
-    scores -= np.log(np.exp(scores).sum())
-    if not count:
-        return float(scores[token]), ()
-    best = np.argpartition(-scores, min(count, len(scores) - 1))[:count]
-    best = best[np.argsort(-scores[best], kind="stable")]
-    return float(scores[token]), tuple(Scored(int(index), float(scores[index])) for index in best)

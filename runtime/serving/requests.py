@@ -8,6 +8,8 @@ from typing import Any
 
 from archc.runtime.errors import PromptError
 from archc.runtime.generation.options import SamplingOptions
+from archc.runtime.structure.grammar import Grammar
+from archc.runtime.structure.tools import constraint_for
 
 _ROLES = {"developer": "system"}  # names of the API for roles of chat templates
 _RENAMED = {
@@ -22,12 +24,8 @@ _NEUTRAL: Mapping[str, Sequence[object]] = {
     "stream": (False,),
     "echo": (False,),
     "logprobs": (False,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
     "tools": ([],),
     "suffix": ("",),
-    "response_format": ({"type": "text"},),
 }
 """Fields that are supported with these values only."""
 
@@ -64,6 +62,16 @@ def parse_request(body: Mapping[str, Any]) -> Request:
             raise PromptError(f"{name}: only {values[0]!r} is supported; leave it out")
     is_chat = "messages" in fields
     prompt = chat_messages(fields.pop("messages")) if is_chat else _prompt(fields.pop("prompt"))
+    options = option_keywords(fields, constraint_for(fields.pop("response_format", None)))
+    SamplingOptions.from_keywords(options)
+    return Request(prompt, is_chat, options)
+
+
+def option_keywords(fields: Mapping[str, Any], grammar: Grammar | None = None) -> dict[str, Any]:
+    """Return fields of the API, none of them null, as keywords of SamplingOptions.
+
+    `grammar` is that of a response format or of tools. Raises PromptError for a field that is given twice.
+    """
     options = dict[str, Any]()
     for name, value in fields.items():
         keyword = _RENAMED.get(name, name)
@@ -74,8 +82,18 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         options["seed"] = seed % (1 << 64)  # the API's seeds are signed numbers of 64 bits
     if options.get("stop") == []:
         del options["stop"]
-    SamplingOptions.from_keywords(options)
-    return Request(prompt, is_chat, options)
+    if isinstance(biases := options.get("logit_bias"), Mapping):
+        options["logit_bias"] = {_token(name): value for name, value in biases.items()}
+    if grammar is not None:
+        if other := next((name for name in ("regex", "grammar", "json_schema") if name in options), None):
+            raise PromptError(f"{other}: contradicts response_format or tool_choice; remove one")
+        options["grammar"] = grammar
+    return options
+
+
+def _token(name: object) -> object:
+    """Return the token of a name in a JSON object; anything else as it is."""
+    return int(name) if isinstance(name, str) and name.isascii() and name.isdecimal() and len(name) < 20 else name
 
 
 def _prompt(prompt: object) -> str | list[int]:

@@ -16,7 +16,8 @@ from typing import TypeVar
 
 from archc.runtime.errors import CacheFullError, EngineError, QueueFullError
 from archc.runtime.serving.drafts import propose_drafts
-from archc.runtime.serving.job import Floats, Job
+from archc.runtime.serving.job import Job
+from archc.runtime.serving.logprobs import Floats
 from archc.runtime.serving.prefixes import Prefixes
 from archc.runtime.serving.slots import Piece, Slots
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Budget:
-    """Tokens of a prompt in one call: next to steps of other sequences, and alone.
+    """Tokens of a prompt in one call: next to steps of other sequences, alone, and with the logits of all of them.
 
     Pieces are of the prompt with the fewest tokens left, so that most answers begin early; every few of them, of the
     oldest prompt.
@@ -33,6 +34,7 @@ class Budget:
 
     beside_steps: int = 64
     alone: int = 512
+    scored: int = 128
     oldest_every: int = 4
 
 
@@ -179,7 +181,8 @@ class Scheduler:
         shared = 0
         slot = free[0]
         if job.keeps_prefix and job.source is None:
-            slot, shared = self.prefixes.choose(free, job.tokens)
+            # Tokens with a score have to be computed.
+            slot, shared = self.prefixes.choose(free, job.tokens if not job.is_scoring else ())
         if not self.slots.states.can_reserve(job.longest):
             raise CacheFullError(
                 f"cache: a sequence of {job.longest} tokens exceeds the limit of cache memory; ask for fewer tokens, "
@@ -222,13 +225,24 @@ class Scheduler:
         for slot, job in steps.items():
             self._advance(slot, job, logits[slot], drafts.get(slot, []))
         if piece is not None:
-            job = self._active[piece.slot]
-            job.done += len(piece.ids)
-            if piece.logits:
-                if job.keeps_prefix:
-                    self.prefixes.mark(piece.slot, job.tokens[: job.done])
-                self._choose(job, logits[piece.slot][-1])
-                self._end_finished(job)
+            self._read(self._active[piece.slot], piece, logits[piece.slot])
+
+    def _read(self, job: Job, piece: Piece, logits: Floats) -> None:
+        """Note a piece of a job's prompt, whose logits are float32 [n, vocab]; after the last one, choose a token."""
+        if job.is_scoring:
+            self._guard(job, lambda: job.score(logits))
+            if job.slot is None:
+                return
+        job.done += len(piece.ids)
+        if job.done < len(job.tokens):
+            return
+        if job.keeps_prefix:
+            self.prefixes.mark(piece.slot, job.tokens[: job.done])
+        if job.generates:
+            self._choose(job, logits[-1])
+        else:
+            job.row.finish_reason = "length"
+        self._end_finished(job)
 
     @staticmethod
     def _note_cost(jobs: Iterable[Job], width: int, seconds: float) -> None:
@@ -269,19 +283,27 @@ class Scheduler:
         count = left
         if longest is not None:
             count = min(left, longest, self.budget.beside_steps if beside_steps else self.budget.alone)
-        return Piece(job.slot, job.tokens[job.done : job.done + count], count == left)
+            if job.is_scoring:
+                count = min(count, self.budget.scored)
+        ids = job.tokens[job.done : job.done + count]
+        return Piece(job.slot, ids, "all" if job.is_scoring else "last" if count == left else "none")
 
     def _choose(self, job: Job, logits: Floats) -> None:
         """Choose a job's next token from float32 [vocab]; a job that fails has no slot afterwards."""
+        if self._guard(job, lambda: job.choose(logits)):
+            self.statistics.new_tokens += 1
+
+    def _guard(self, job: Job, work: Callable[[], None]) -> bool:
+        """Return whether work for a job alone succeeds; a failure ends that job."""
         try:
-            job.choose(logits)
+            work()
         except EngineError as error:
             self._fail(job, error)
-            return
+            return False
         except Exception as error:  # of a listener or a constraint: the other jobs go on
             self._fail(job, EngineError(f"the request failed: {type(error).__name__}: {error}"))
-            return
-        self.statistics.new_tokens += 1
+            return False
+        return True
 
     def _end_finished(self, job: Job) -> None:
         """Release the slot of a job whose row has ended."""

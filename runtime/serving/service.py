@@ -130,6 +130,8 @@ class Service:
         *,
         row: int = 0,
         logprobs: int | None = None,
+        scores_prompt: bool = False,
+        generates: bool = True,
         constraint: Constraint | None = None,
         timeout: float | None = None,
         keeps_prefix: bool = True,
@@ -139,12 +141,15 @@ class Service:
         """Return a job for `submit` that continues a prompt, or for an encoder-decoder answers a source.
 
         `row` selects the random stream of `seed`. The text has the special tokens of `marks`, for an `OutputParser`. A
-        grammar of the settings is compiled here, in the calling thread, if there is no `constraint`. Raises PromptError
-        for ids that do not fit, and for a grammar that is invalid or too large.
+        grammar of the settings is compiled here, in the calling thread, if there is no `constraint`. See `Job` for the
+        rest. Raises PromptError for ids that do not fit, for a grammar that is invalid or too large, and for
+        log-probabilities of a prompt whose tokens depend on later ones.
         """
         manifest = self.manifest
         if self.scheduler is None:
             raise PromptError(f"{manifest.family}: generation is not supported for an encoder")
+        if scores_prompt and (manifest.encoder is not None or manifest.prefix is not None):
+            raise PromptError(f"echo: {manifest.family} has no log-probabilities of prompts; leave out logprobs")
         prompt, source, source_ids, forced = self._prompt(ids, settings)
         limit = manifest.limits.max_seq_len
         if len(prompt) >= limit:
@@ -162,6 +167,8 @@ class Service:
             listener=listener,
             longest=len(prompt) + opened.budget,
             logprobs=logprobs,
+            scores_prompt=scores_prompt,
+            generates=generates,
             source=source,
             speculator=self.speculation.open(settings.speculate) if self.speculation is not None else None,
             deadline=None if timeout is None else time.monotonic() + timeout,

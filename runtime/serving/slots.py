@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,11 @@ _NO_POSITIONS: Ints = np.zeros((1, 0), np.int64)
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens of one slot's prompt; with `logits`, those of its last token are computed."""
+    """Tokens of one slot's prompt, and those of them whose logits are computed."""
 
     slot: int
     ids: Sequence[int]
-    logits: bool = True
+    logits: Literal["none", "last", "all"] = "last"
 
 
 class Slots:
@@ -126,7 +126,7 @@ class Slots:
     def run(self, steps: Mapping[int, Sequence[int]], piece: Piece | None = None) -> dict[int, Floats]:
         """Append tokens, and return the logits of each slot, float32 [n, vocab].
 
-        `steps` are the next tokens by slot: n are all of them. Of a `piece`, n is 1 for its last token, or 0. Raises
+        `steps` are the next tokens by slot: n are all of them. Of a `piece`, n are those of `Piece.logits`. Raises
         PromptError for ids that do not fit, CacheFullError past the memory limit; both leave the slots unchanged.
         """
         if piece is not None and piece.slot in steps:
@@ -145,7 +145,7 @@ class Slots:
             return self._run_steps(rows) if rows else {}
         if not rows:
             row = self._row[piece.slot]
-            logits = self._call(row, tail[None], np.array([len(tail)]), _last(tail, piece.logits))
+            logits = self._call(row, tail[None], np.array([len(tail)]), _asked(piece))
             return {piece.slot: logits}
         return self._run_steps(rows, piece, tail)
 
@@ -164,7 +164,7 @@ class Slots:
         """Run a call with steps, whose slots become the first rows."""
         self._gather(list(rows))
         order = self._slot[: len(rows)]
-        tail_asked = _last(tail, piece is not None and piece.logits)
+        tail_asked = _asked(piece) if piece is not None else _NO_POSITIONS
         if piece is None and self.states.has_fixed and len(order) > 1:
             # Recurrences need a token in each group: the last step is the piece.
             piece = Piece(order.pop(), ())
@@ -269,6 +269,7 @@ class Slots:
         self._row[self._slot[first]], self._row[self._slot[second]] = first, second
 
 
-def _last(ids: Ints, wanted: bool) -> Ints:
-    """Return the last position, int64 [1, 1], or none of them, [1, 0]."""
-    return np.array([[len(ids) - 1]]) if wanted else _NO_POSITIONS
+def _asked(piece: Piece) -> Ints:
+    """Return the positions whose logits are computed, int64 [1, n]."""
+    begin = {"none": len(piece.ids), "last": len(piece.ids) - 1, "all": 0}[piece.logits]
+    return np.arange(begin, len(piece.ids))[None]

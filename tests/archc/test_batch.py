@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from archc import runtime
 from tests.archc.conftest import Archc
 
 CHAT = {"role": "user", "content": "37+85="}
@@ -73,6 +74,43 @@ def test_answers_are_those_of_each_alone(archc: Archc, qwen: Path, tmp_path: Pat
     assert found["ids"]["response"]["body"]["usage"]["completion_tokens"] == 3
 
 
+def test_options_are_those_of_the_server(archc: Archc, qwen: Path, tmp_path: Path) -> None:
+    engine = runtime.load(qwen, threads=1)
+    assert engine.tokenizer is not None
+    digit = engine.tokenizer.encode("7")[-1]
+    penalties = {"logit_bias": {digit: 10.0}, "frequency_penalty": 2.0, "presence_penalty": 1.5, "ignore_eos": True}
+    schema = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"], "additionalProperties": False}
+    lines = [
+        {"custom_id": "bias", "prompt": "37+85=", "max_tokens": 1, "logit_bias": {str(digit): 100}},
+        {
+            "custom_id": "penalties",
+            "prompt": "37+85=",
+            "max_tokens": 8,
+            "logit_bias": {str(digit): 10},
+            "frequency_penalty": 2,
+            "presence_penalty": 1.5,
+            "ignore_eos": True,
+        },
+        {
+            "custom_id": "json",
+            "messages": [CHAT],
+            "max_tokens": 40,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        },
+    ]
+    out = tmp_path / "out.jsonl"
+    assert archc("run", qwen, "--batch", write(tmp_path / "in", *lines), "-o", out).code == 0
+    found = records(out)
+    assert choice(found["bias"])["text"] == "7"
+    texts = [
+        "".join(engine.stream("37+85=", max_new_tokens=8, **{**penalties, **others}))
+        for others in ({}, {"frequency_penalty": 0.0}, {"presence_penalty": 0.0}, {"logit_bias": None})
+    ]
+    assert choice(found["penalties"])["text"] == texts[0]
+    assert texts[0] not in texts[1:]
+    assert json.loads(choice(found["json"])["message"]["content"]) == {"a": 1}
+
+
 BAD: dict[str, tuple[object, str]] = {
     "text": ("not json", "not JSON"),
     "list": ([1], "expected an object"),
@@ -89,6 +127,13 @@ BAD: dict[str, tuple[object, str]] = {
     "none": ({"max_tokens": 3}, "got none"),
     "prompt": ({"prompt": ["a", 3]}, "prompt: expected one text"),
     "range": ({"prompt": "a", "top_p": 7}, "top_p: expected a number above 0"),
+    "bias": ({"prompt": "a", "logit_bias": {"a": 1}}, "logit_bias: expected a mapping of token ids"),
+    "penalty": ({"prompt": "a", "presence_penalty": 3}, "presence_penalty: expected a number from -2 to 2"),
+    "format": ({"prompt": "a", "response_format": {"type": "xml"}}, "response_format.type: expected text"),
+    "two-grammars": (
+        {"prompt": "a", "response_format": {"type": "json_object"}, "regex": "a"},
+        "regex: contradicts response_format",
+    ),
     "kind": ({"prompt": "a", "max_tokens": "3"}, "max_new_tokens: expected an integer"),
     "id-range": ({"prompt": [10**9]}, "expected an id from 0"),
     "image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "expected parts such as"),

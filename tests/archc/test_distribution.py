@@ -63,7 +63,7 @@ def test_the_wheel_installs_one_package_with_every_file_of_every_room(wheel: Pat
         for path in (ROOT / room).rglob("*.yaml" if room == "specs" else "*.py")
     }
     assert all(any(name.startswith(f"archc/{room}/") for name in rooms) for room in ROOMS)
-    assert packaged == own | rooms | {"archc/py.typed"}
+    assert packaged == own | rooms | {"archc/py.typed", "archc/serve/page/index.html"}
 
 
 def test_the_source_distribution_builds_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:

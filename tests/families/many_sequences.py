@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -41,7 +42,8 @@ class Schedule:
         for slot, ids in given.items():
             expected = self.alone[slot].append([list(ids)], logits="all")[0]  # type: ignore[attr-defined]
             found = logits[slot]
-            assert len(found) == (len(ids) if slot in steps else int(piece is not None and piece.logits))
+            asked = piece.logits if piece is not None and slot == piece.slot else "all"
+            assert len(found) == {"none": 0, "last": 1, "all": len(ids)}[asked]
             if len(found):
                 self.error = max(self.error, float(np.abs(found - expected[-len(found) :]).max()))
 
@@ -74,7 +76,8 @@ def largest_difference(built: Built) -> float:
         prompt = schedule.begin(slot, length)
         parts = [prompt] if at_once else [prompt[:3], prompt[3:]]
         for part in parts:
-            schedule.run(schedule.step(*range(slot)), Piece(slot, part, logits=part is parts[-1]))
+            asked: Literal["none", "last", "all"] = "last" if part is parts[-1] else "none"
+            schedule.run(schedule.step(*range(slot)), Piece(slot, part, "all" if slot == 1 else asked))
     schedule.run(schedule.step(2, 0, 1))
     prompt = schedule.begin(0, 8)
     schedule.run({2: schedule.step(2)[2] * 2, **schedule.step(1)}, Piece(0, prompt))

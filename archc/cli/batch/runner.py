@@ -65,7 +65,7 @@ class Batch:
         def listen(event: Event) -> None:
             if isinstance(event, Token):
                 running.texts.append(event.text)
-            else:
+            elif isinstance(event, Finished | Failed):
                 self._ended.put((running, event))
 
         try:

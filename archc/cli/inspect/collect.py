@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archc.cli.inspect.listing import Listing
 from archc.cli.inspect.module_tree import TensorRow
-from archc.plan.axes import ring_slots
 from archc.plan.dtypes import DTYPES
+from archc.plan.state_bytes import state_bytes
 
 if TYPE_CHECKING:
     from archc.archspec import BoundSpec, Spec
@@ -115,14 +114,9 @@ def list_plan(manifest: Manifest, bound: BoundSpec | None, more: dict[str, Any])
 
 def _state_bytes(by_dtype: Mapping[str, Iterable[State]], max_call: int | None = None) -> dict[str, dict[str, int]]:
     """Return bytes of state by the model's dtype: per token, per source token, and fixed; a ring at its maximum."""
-    sums = {name: dict.fromkeys(by_dtype, 0) for name in ("state_per_token", "state_per_source_token", "state_fixed")}
-    for dtype, states in by_dtype.items():
-        for state in states:
-            name = "state_per_token" if "capacity" in state.shape else "state_fixed"
-            if "source" in state.shape:
-                name = "state_per_source_token"
-            elements = math.prod(size for size in state.shape if isinstance(size, int))
-            if state.window is not None:
-                elements *= ring_slots(state.window, max_call)
-            sums[name][dtype] += DTYPES[state.dtype].nbytes(elements)
-    return sums
+    sums = {dtype: state_bytes(states, max_call) for dtype, states in by_dtype.items()}
+    return {
+        "state_per_token": {dtype: each.per_token for dtype, each in sums.items()},
+        "state_per_source_token": {dtype: each.per_source_token for dtype, each in sums.items()},
+        "state_fixed": {dtype: each.fixed for dtype, each in sums.items()},
+    }

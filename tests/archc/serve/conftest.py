@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import socket
 import threading
 import time
@@ -19,11 +21,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from archc import runtime
+from archc.compiler.build import build
 from archc.runtime.serving.service import ServiceOptions
 from archc.serve.app import create_app
 from archc.serve.context import Context
 from archc.serve.models import Models
 from archc.serve.options import ServeOptions
+from tests.archc.conftest import TINY
 
 SLOTS, QUEUE = 4, 8
 
@@ -93,6 +97,20 @@ def serving() -> Callable[..., object]:
 def server(qwen: Path) -> Iterator[Running]:
     with running([f"tiny={qwen}"]) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def calling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server whose chat template has tools."""
+    folder = tmp_path_factory.mktemp("calling")
+    shutil.copytree(TINY, folder / "checkpoint")
+    template = folder / "checkpoint/chat_template.jinja"
+    config = json.loads((folder / "checkpoint/tokenizer_config.json").read_text("utf-8"))
+    text = template.read_text("utf-8") if template.is_file() else config["chat_template"]
+    template.write_text("{#- <tool_call> </tool_call> -#}" + text, "utf-8")
+    plan = build("qwen2", folder / "checkpoint", out=folder / "calling.plan")
+    with running([str(plan)]) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

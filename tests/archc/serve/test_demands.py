@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from archc.compiler.build import build
 from archc.plan.chat_format import Calls, ChatFormat, Reasoning
 from archc.runtime.structure.output_parser import OutputParser
 from archc.serve.chat import Parts, joined
-from tests.archc.serve.conftest import Running, running
+from tests.archc.serve.conftest import Running
 
-EXAMPLE = Path(__file__).parents[3] / "examples/tiny-qwen2"
 MESSAGES: Any = [{"role": "user", "content": "What is 12+30?"}]
 SCHEMA = {
     "type": "object",
@@ -40,20 +35,6 @@ TOOLS: Any = [
         },
     }
 ]
-
-
-@pytest.fixture(scope="module")
-def calling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server whose chat template has tools."""
-    folder = tmp_path_factory.mktemp("calling")
-    shutil.copytree(EXAMPLE, folder / "checkpoint")
-    template = folder / "checkpoint/chat_template.jinja"
-    config = json.loads((folder / "checkpoint/tokenizer_config.json").read_text("utf-8"))
-    text = template.read_text("utf-8") if template.is_file() else config["chat_template"]
-    template.write_text("{#- <tool_call> </tool_call> -#}" + text, "utf-8")
-    plan = build("qwen2", folder / "checkpoint", out=folder / "calling.plan")
-    with running([str(plan)]) as server:
-        yield server
 
 
 def test_a_json_schema_holds(server: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,12 @@ _JSON = st.recursive(
 _FIELDS = {
     "prompt": _JSON | st.text(max_size=20) | st.lists(st.integers(0, 1100), max_size=8),
     "messages": _JSON | st.lists(st.fixed_dictionaries({"role": st.text(max_size=9) | _JSON, "content": _JSON})),
-    "input": _JSON,
+    "input": _JSON | st.text(max_size=20) | st.lists(st.fixed_dictionaries({"type": _JSON}, optional={"role": _JSON})),
+    "query": _JSON | st.text(max_size=8),
+    "documents": _JSON | st.lists(st.text(max_size=8) | st.fixed_dictionaries({"text": _JSON}), max_size=3),
+    "tools": _JSON | st.lists(st.fixed_dictionaries({"type": st.just("function") | _JSON, "name": _JSON}), max_size=2),
+    "text": _JSON | st.fixed_dictionaries({"format": _JSON}),
+    "max_output_tokens": st.integers(-1, 3) | _JSON,
     "tokens": _JSON | st.lists(st.integers(), max_size=8),
     "stream": st.booleans() | _JSON,
     "stream_options": _JSON | st.fixed_dictionaries({"include_usage": _JSON}),
@@ -161,7 +167,7 @@ _FIELDS = {
     },
 }
 _BODIES = st.fixed_dictionaries({"max_tokens": st.integers(-1, 3) | _JSON}, optional=_FIELDS) | _JSON
-_PATHS = st.sampled_from([TEXT, TEXT, "/tokenize", "/detokenize", "/v1/embeddings"])
+_PATHS = st.sampled_from([TEXT, TEXT, "/v1/responses", "/v1/rerank", "/tokenize", "/detokenize", "/v1/embeddings"])
 
 
 def _check_malformed(server: Running, path: str, content: bytes) -> None:
@@ -169,7 +175,7 @@ def _check_malformed(server: Running, path: str, content: bytes) -> None:
         answer = http.post(path, content=content)
     if answer.status_code == 200:
         if answer.headers["content-type"].startswith("text/event-stream"):
-            assert answer.text.endswith("data: [DONE]\n\n")
+            assert re.search(r'(data: \[DONE\]|"sequence_number":\d+})\n\n\Z', answer.text)
             assert "server failed" not in answer.text
         else:
             answer.json()

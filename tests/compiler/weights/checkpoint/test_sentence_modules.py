@@ -12,44 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
 
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.error import Error
 from archc.plan import Plan
 from archc.runtime.engine import load
+from tests.compiler.weights.checkpoint.sentence_folders import WORDS, write_sentence_transformer, write_transformer
 
-WORDS = ["[PAD]", "[UNK]", *(f"w{index}" for index in range(30))]
 TEXTS = ["w1 w2 w3 w4 w5 w6 w7", "w9", "w3 w3 w12 w29"]
-SIZES = {"vocab_size": 32, "max_position_embeddings": 16}
-
-
-def write_transformer(folder: Path, kind: str) -> Path:
-    torch.manual_seed(3)
-    if kind == "bert":
-        bert = BertConfig(
-            hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0, **SIZES
-        )
-        BertModel(bert).save_pretrained(folder)
-    else:
-        DistilBertModel(DistilBertConfig(dim=32, hidden_dim=48, n_layers=2, n_heads=4, **SIZES)).save_pretrained(folder)
-    tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
-    fast.save_pretrained(folder)
-    return folder
-
-
-def write_sentence_transformer(folder: Path, mode: Any, normalize: bool, kind: str = "bert") -> SentenceTransformer:
-    transformer = Transformer(str(write_transformer(folder / "bare", kind)))
-    parts = [transformer, Pooling(32, pooling_mode=mode)]
-    model = SentenceTransformer(modules=[*parts, Normalize()] if normalize else parts, device="cpu")
-    model.save(str(folder / "sentences"))
-    return model
 
 
 def ids() -> list[list[int]]:
