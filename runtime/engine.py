@@ -22,17 +22,19 @@ from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
 from archc.runtime.errors import EngineError, PromptError, fit_length
 from archc.runtime.generation.batch import Batch
 from archc.runtime.generation.decode import OnToken
+from archc.runtime.generation.draft_speculation import DRAFT_TOKENS, speculation_by
 from archc.runtime.generation.options import SamplingOptions, merge_options
+from archc.runtime.generation.prompts import decoder_prompts, encode_prompt, reject_decoder_ids
 from archc.runtime.generation.result import Generation, LoadTiming, TextStream, Timing
 from archc.runtime.generation.sampling import Floats
 from archc.runtime.generation.sequences import Sequences
 from archc.runtime.generation.settings import choose_settings, forced_start
-from archc.runtime.generation.speculation import Speculation, can_speculate, check_speculation
+from archc.runtime.generation.speculation import check_speculation, open_speculation
 from archc.runtime.inputs.feeds import Feeder
 from archc.runtime.inputs.outputs import empty_output
-from archc.runtime.inputs.prompts import IdsLike, Ints, as_rows, check_ids, check_token_types
+from archc.runtime.inputs.prompts import IdsLike, as_rows, check_ids, check_token_types
 from archc.runtime.state.cache import check_state
-from archc.runtime.state.encoder import EncoderRunner, check_decoder_ids
+from archc.runtime.state.encoder import EncoderRunner
 from archc.runtime.structure.plan_grammars import PlanGrammars
 from archc.runtime.text.detokenizer import Detokenizer
 from archc.runtime.text.tokenizer import Tokenizer
@@ -43,12 +45,15 @@ def load(
     threads: int | None = None,
     prepack: Prepack | str = PREPACK_DEFAULT,
     cuda_graph: bool | None = None,
+    draft: str | os.PathLike[str] | None = None,
+    draft_tokens: int = DRAFT_TOKENS,
 ) -> Engine:
     """Return an engine for the plan at `path`.
 
     `threads` are the CPU threads of one call, by default one for each physical core in the process's CPU set.
     `prepack` is `always`, `never` or `auto`; see `Prepack`. `cuda_graph` enables CUDA graphs for steps of one token; by
-    default they are on with TensorRT and off with ONNX Runtime.
+    default they are on with TensorRT and off with ONNX Runtime. `draft` is a smaller plan with the same vocabulary: it
+    proposes up to `draft_tokens` tokens, which this one verifies in one call.
     Raises PlanError for an invalid plan, BackendError if its backend is missing, EngineError for an invalid option.
     """
     begin = time.perf_counter()
@@ -66,6 +71,12 @@ def load(
     except BaseException:
         plan.close()
         raise
+    if draft is not None:
+        try:
+            engine.use_draft(load(draft, threads, prepack), draft_tokens)
+        except BaseException:
+            engine.close()
+            raise
     engine.timing["load_s"] = time.perf_counter() - begin
     return engine
 
@@ -79,7 +90,8 @@ class Engine:
         self._backend, self._encoder = backend, encoder
         self._feeder = Feeder(plan.manifest.inputs, plan.manifest.limits)
         self._has_token_types = any(item.role == "token_types" for item in plan.manifest.inputs)
-        self.speculation = Speculation() if can_speculate(plan.manifest) else None
+        self.speculation = open_speculation(plan.manifest)
+        self.draft: Engine | None = None
         self._tokenizer: Tokenizer | None = None
         self._grammars = PlanGrammars(plan.manifest, self._require_tokenizer)
         self._is_tokenizer_read = self._is_closed = False
@@ -103,10 +115,20 @@ class Engine:
             self._is_tokenizer_read = True
         return self._tokenizer
 
+    def use_draft(self, draft: Engine, most: int = DRAFT_TOKENS) -> None:
+        """Propose up to `most` tokens of a smaller plan, in place of prompt lookup; the engine closes it.
+
+        Raises EngineError unless both are decoders with the same vocabulary.
+        """
+        self.draft = draft
+        self.speculation = speculation_by(draft.plan, lambda: draft.sequences(1), self.plan, most)
+
     def close(self) -> None:
-        """Close the plan's file; text is not supported afterwards."""
+        """Close the plan's file, and that of a draft; text is not supported afterwards."""
         self._is_closed = True
         self.plan.close()
+        if self.draft is not None:
+            self.draft.close()
 
     def sequences(self, batch: int, capacity: int | None = None, source: IdsLike | None = None) -> Sequences:
         """Return `batch` empty sequences, with initial cache slots for `capacity` tokens each; not for encoders.
@@ -130,9 +152,9 @@ class Engine:
         Raises PromptError for ids that do not fit.
         """
         if self.manifest.topology == "encoder":
-            self._reject_decoder_ids(decoder_ids)
+            reject_decoder_ids(decoder_ids, self.manifest)
             return self._encoder_output("logits", ids, token_type_ids)
-        padded, _ = self._decoder_prompts(ids, decoder_ids)
+        padded, _ = decoder_prompts(self.manifest, self._encoder, ids, decoder_ids)
         check_token_types(token_type_ids, padded, is_input=False)
         source = ids if self._encoder is not None else None
         return self.sequences(len(padded), padded.shape[1], source).append(padded, logits="all")
@@ -226,27 +248,11 @@ class Engine:
         options = merge_options(options, keywords)
         if chat and defaults and options.stop is None and self.manifest.chat_stop:
             options = replace(options, stop=self.manifest.chat_stop_strings)
-        ids = self._encode_prompt(prompt, chat, parse_special)
+        ids = encode_prompt(self._require_tokenizer(), prompt, chat, parse_special)
         begun = self._start(ids, options, on_token, decoder_ids, defaults, True, show_special)
         if len(begun.ids) != 1:
             raise PromptError(f"stream: expected one prompt, got {len(begun.ids)}; use generate for several")
         return TextStream(begun)
-
-    def _encode_prompt(
-        self, prompt: str | IdsLike | Sequence[Mapping[str, Any]], chat: bool, parse_special: bool
-    ) -> IdsLike:
-        """Return the ids of a text or of chat messages; ids are returned unchanged."""
-        tokenizer = self._require_tokenizer()
-        if parse_special and (chat or not isinstance(prompt, str)):
-            raise PromptError(
-                "parse_special: expected a text; special tokens of chat messages are always plain text, and ids are "
-                "not parsed"
-            )
-        if chat:
-            return tokenizer.chat_ids([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)  # type: ignore[arg-type]
-        if isinstance(prompt, str):
-            return tokenizer.encode(prompt, parse_special=parse_special)
-        return prompt  # type: ignore[return-value]
 
     def _start(
         self,
@@ -266,7 +272,7 @@ class Engine:
             )
         settings = choose_settings(self.manifest, options, defaults)
         start = forced_start(self.manifest, settings) if decoder_ids is None else ()
-        prompts, lengths = self._decoder_prompts(ids, decoder_ids, start)
+        prompts, lengths = decoder_prompts(self.manifest, self._encoder, ids, decoder_ids, start)
         check_speculation(settings, self.manifest, len(prompts))
         limit = self.manifest.limits.max_seq_len
         if lengths.max() >= limit:
@@ -300,27 +306,6 @@ class Engine:
             "decode_s": 0.0,
         }
         return Generation(open_steps, batch.rows, timing)
-
-    def _decoder_prompts(
-        self, ids: IdsLike, decoder_ids: IdsLike | None, start: Sequence[int] = ()
-    ) -> tuple[Ints, Ints]:
-        """Return the decoder's prompts, int64 [batch, seq], and the length of each; validate the source as well.
-
-        Without `decoder_ids`, the prompts of an encoder-decoder are `start`, by default the plan's start tokens.
-        """
-        if self._encoder is None:
-            self._reject_decoder_ids(decoder_ids)
-            return check_ids(ids, self.manifest.limits)
-        source, _ = check_ids(ids, self._encoder.limits)
-        if decoder_ids is None and start:
-            decoder_ids = [list(start)] * len(source)
-        return check_decoder_ids(decoder_ids, len(source), self.manifest)
-
-    def _reject_decoder_ids(self, decoder_ids: IdsLike | None) -> None:
-        if decoder_ids is not None:
-            raise PromptError(
-                f"decoder_ids: not supported by {self.manifest.family}, which is not an encoder-decoder; leave them out"
-            )
 
     def _encoder_output(self, role: OutputRole, ids: IdsLike, token_type_ids: IdsLike | None) -> Floats:
         if self.manifest.topology != "encoder":

@@ -7,13 +7,14 @@ import itertools
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from archc.error import Error
 from archc.plan.manifest import Manifest
 from archc.plan.reader import Plan
 from archc.runtime.errors import EngineError
+from archc.runtime.generation.draft_check import check_draft
 from archc.runtime.generation.options import SamplingOptions
 from archc.runtime.serving.job import Event, Failed, Finished
 from archc.runtime.serving.service import Service
@@ -34,6 +35,7 @@ class Model:
     manifest: Manifest
     size: int
     created: int
+    draft: Path | None = None
     service: Service | None = None
     users: int = 0
     used: int = 0
@@ -59,6 +61,15 @@ class Models:
             self._add(text)
         if not self._models:
             raise ServeError("plans: expected at least one engine.plan file, got none")
+        for text in options.drafts:
+            self._add_draft(text)
+        for model in self:
+            limit = options.max_memory
+            if limit is not None and model.size > limit:
+                raise ServeError(
+                    f"{model.path}: requires {model.size:,} bytes, more than --max-memory; raise it to at least this "
+                    "number"
+                )
 
     def _add(self, text: str) -> None:
         name, path = _split(text)
@@ -70,12 +81,22 @@ class Models:
         plan.close()
         status = path.stat()
         size = status.st_size + (self._options.service.cache_bytes or 0)
-        limit = self._options.max_memory
-        if limit is not None and size > limit:
-            raise ServeError(
-                f"{path}: requires {size:,} bytes, more than --max-memory; raise it to at least this number"
-            )
         self._models[name] = Model(name, path, plan.manifest, size, int(status.st_mtime))
+
+    def _add_draft(self, text: str) -> None:
+        name, path = _split(text)
+        if path == Path(text):
+            if len(self._models) > 1:
+                raise ServeError(f"--draft {text}: expected NAME=PATH with one of {', '.join(self._models)}")
+            (name,) = self._models
+        if name not in self._models:
+            raise ServeError(f"--draft {text}: {name!r} is not served; give one of {', '.join(self._models)}")
+        model = self._models[name]
+        if model.draft is not None:
+            raise ServeError(f"--draft {text}: {name!r} has the draft {model.draft}; remove one")
+        with Plan(model.path) as plan, Plan(path) as draft:
+            check_draft(plan, draft)
+        model.draft, model.size = path, model.size + path.stat().st_size
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
@@ -127,7 +148,7 @@ class Models:
             if not idle:
                 raise unavailable(f"model: memory for {model.name!r} is in use by requests to others; repeat it later")
             await _unload(min(idle, key=lambda each: each.used))
-        model.service = await asyncio.to_thread(open_service, model.path, self._options)
+        model.service = await asyncio.to_thread(open_service, model.path, self._options, model.draft)
 
     async def close(self) -> None:
         """End all requests, and unload all plans."""
@@ -149,9 +170,9 @@ def _split(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def open_service(path: Path, options: ServeOptions) -> Service:
+def open_service(path: Path, options: ServeOptions, draft: Path | None = None) -> Service:
     """Return the service of a plan that has computed one token, or for an encoder one output."""
-    service = Service(path, options.service)
+    service = Service(path, replace(options.service, draft=draft))
     try:
         _compute_one(service)
     except BaseException:

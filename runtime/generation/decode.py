@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from archc.runtime.generation.guesses import Draft
 from archc.runtime.generation.row import Row
 from archc.runtime.generation.sampling import Floats, Sampler
 from archc.runtime.generation.sequences import Sequences
@@ -111,12 +112,13 @@ def decode_speculatively(
 
     `prompts` are int64 [1, seq]. Yields the new text after the prefill (empty) and each token.
     """
-    logits, draft = sequences.append(prompts), list[int]()
+    logits = sequences.append(prompts)
+    draft: Draft = ()
     yield [""]
     while True:
         used = 0
-        for scores, expected in zip(logits, [*draft, None], strict=True):
-            token = sampler.choose(scores)
+        for scores, guess in zip(logits, [*draft, None], strict=True):
+            token = sampler.choose(scores, guess)
             is_output, text = row.append(token)
             if is_output and on_token is not None:
                 on_token(0, token)
@@ -124,13 +126,16 @@ def decode_speculatively(
             yield [text]
             if row.finish_reason is not None:
                 return
-            if token != expected:
+            if guess is None or token != guess.token:
                 break
         sequences.rewind(len(logits) - used)
         if draft:
             speculator.note(len(draft), used - 1)
+        tokens = sampler.tokens[int(sequences.lengths[0]) :]
+        again = len(tokens) - 1
+        draft = speculator.draft(sampler, min(sequences.longest_draft - again, row.left - 1), again)
         begin = time.perf_counter()
-        draft = speculator.draft(sampler.tokens, min(sequences.longest_draft, row.left - 1))
-        ids = np.array([[token, *draft]])
-        logits = sequences.append(sequences.restart(ids, [sampler.tokens]), logits="all")[0][-ids.shape[1] :]
+        ids = np.array([[*tokens, *(guess.token for guess in draft)]])
+        appended = sequences.append(sequences.restart(ids, [sampler.tokens]), logits="all")[0]
+        logits = appended[-1 - len(draft) :]
         speculator.costs.note(1, ids.shape[1], time.perf_counter() - begin)

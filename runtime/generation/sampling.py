@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archc.runtime.errors import NonFiniteLogitsError, PromptError
+from archc.runtime.generation.guesses import Distribution, Guess, settle
 from archc.runtime.generation.processors import LogitsProcessor
+from archc.runtime.generation.random_stream import Probabilities, RandomStream
 from archc.runtime.generation.settings import Settings
 from archc.runtime.structure.constraint import Constraint
 
 Floats = NDArray[np.float32]
-Probabilities = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Filter = Callable[[Probabilities], Mask]
 """From ascending probabilities, float64 [n], to the tokens that are kept, bool [n]."""
@@ -27,8 +28,8 @@ Filter = Callable[[Probabilities], Mask]
 class Sampler:
     """Chooses the tokens of one row; `tokens` are those so far, the prompt included.
 
-    Each row has a random stream of its own, so that its tokens do not depend on the length of other rows. A constraint
-    comes before the rules of `processor`.
+    Each row has a random stream of its own, so that its tokens do not depend on the length of other rows; `random`
+    replaces it. A constraint comes before the rules of `processor`.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Sampler:
         row: int = 0,
         processor: LogitsProcessor | None = None,
         constraint: Constraint | None = None,
+        random: RandomStream | None = None,
     ) -> None:
         self._settings, self._constraint = settings, constraint
-        self._random = np.random.default_rng(None if settings.seed is None else [settings.seed, row])
+        self._random = random or RandomStream(None if settings.seed is None else [settings.seed, row])
         self._processor = processor or LogitsProcessor(settings, len(prompt))
         self.tokens = list(prompt)
 
@@ -49,8 +51,52 @@ class Sampler:
         """Return whether every choice is the argmax of the unmodified logits."""
         return self._settings.temperature == 0 and not self._processor.changes and self._constraint is None
 
-    def choose(self, logits: Floats) -> int:
-        """Return the next token for float32 [vocab]; raise NonFiniteLogitsError if the maximum is not finite."""
+    @property
+    def ignores_ends(self) -> bool:
+        """Return whether the row goes on after an end-of-sequence token."""
+        return self._settings.ignore_eos
+
+    def choose(self, logits: Floats, guess: Guess | None = None) -> int:
+        """Return the next token for float32 [vocab]; raise NonFiniteLogitsError if the maximum is not finite.
+
+        A guess that was drawn from another distribution is kept or replaced by the rule of speculative sampling.
+        """
+        best, logits = self._allowed(logits)
+        if self._settings.temperature == 0:
+            token = best
+        elif guess is not None and guess.distribution is not None:
+            token = settle(guess, distribution(logits, self._settings), self._random)
+        else:
+            token = self._draw(distribution(logits, self._settings))
+        self._record(token)
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        return token
+
+    def fork(self) -> Sampler:
+        """Return a sampler that chooses what may come next, without an effect on this one.
+
+        With a seed its random numbers are those that come next here, so that equal logits yield equal tokens.
+        """
+        constraint = self._constraint.fork() if self._constraint is not None else None
+        return Sampler(self._settings, self.tokens, 0, self._processor, constraint, self._random.fork())
+
+    def guess(self, logits: Floats) -> Guess:
+        """Return a choice as a proposal; with a seed, the other sampler draws with the same numbers."""
+        best, logits = self._allowed(logits)
+        found: Distribution | None = None
+        if self._settings.temperature == 0:
+            token = best
+        else:
+            found = distribution(logits, self._settings)
+            token = self._draw(found)
+        self._record(token)
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        return Guess(token, None if self._random.is_seeded else found)
+
+    def _allowed(self, logits: Floats) -> tuple[int, Floats]:
+        """Return the most likely token and the logits, float32 [vocab], after constraint and rules."""
         best = int(logits.argmax())
         require_finite(logits[best])
         if self._constraint is not None or self._processor.changes:
@@ -59,10 +105,7 @@ class Sampler:
             best = int(logits.argmax())
             if logits[best] == -np.inf:
                 raise PromptError("the options leave no token to generate; remove a rule on tokens or n-grams")
-        token = self._record(best if self._settings.temperature == 0 else self._draw(logits))
-        if self._constraint is not None:
-            self._constraint.accept(token)
-        return token
+        return best, logits
 
     def choose_argmax(self, token: int, logit: float) -> int:
         """Return `token`, the argmax that the graph computed; raise NonFiniteLogitsError unless `logit` is finite."""
@@ -73,11 +116,8 @@ class Sampler:
         self.tokens.append(token)
         return token
 
-    def _draw(self, logits: Floats) -> int:
-        tokens, probabilities = distribution(logits, self._settings)
-        cumulative = np.cumsum(probabilities)
-        point = self._random.random() * cumulative[-1]
-        return int(tokens[np.searchsorted(cumulative, point, side="right")])
+    def _draw(self, found: Distribution) -> int:
+        return int(found.tokens[self._random.draw(found.probabilities)])
 
 
 def require_finite(logit: float) -> None:
@@ -89,8 +129,8 @@ def require_finite(logit: float) -> None:
         )
 
 
-def distribution(logits: Floats, settings: Settings, least: int = 1) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the tokens that the filters keep, int64 [n], and their probabilities, float64 [n], in ascending order.
+def distribution(logits: Floats, settings: Settings, least: int = 1) -> Distribution:
+    """Return the tokens that the filters keep, in ascending order of their probabilities.
 
     Each filter keeps at least `least` tokens.
     """
@@ -108,7 +148,7 @@ def distribution(logits: Floats, settings: Settings, least: int = 1) -> tuple[ND
         kept = keep(probabilities)
         tokens, probabilities = tokens[kept], probabilities[kept]
         probabilities = probabilities / probabilities.sum()
-    return tokens, probabilities
+    return Distribution(tokens, probabilities)
 
 
 def _filters(settings: Settings, least: int) -> list[Filter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from archc.plan.dtypes import to_float32
 from archc.plan.manifest import Manifest
 from archc.plan.records import Output
-from archc.runtime.backends.base import Backend
+from archc.runtime.backends.base import Backend, Buffer
 from archc.runtime.errors import PromptError, fit_length
 from archc.runtime.inputs.feeds import Feeder
 from archc.runtime.inputs.outputs import empty_output
@@ -22,6 +23,14 @@ from archc.runtime.state.encoder import EncodedSource
 
 Floats = NDArray[np.float32]
 Which = Literal["last", "all", "none"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The lengths of sequences, int64 [batch], and copies of the states that each call replaces."""
+
+    lengths: Ints
+    fixed: list[Buffer]
 
 
 class Sequences:
@@ -59,6 +68,8 @@ class Sequences:
         cross = source.cross if source is not None else None
         self._cache = Cache(backend, manifest.state, batch, manifest.limits, capacity or 0, cross)
         self.lengths: Ints = np.zeros(batch, np.int64)
+        self._before = self.lengths  # the last call
+        self._is_replaced = any(state.kind == "fixed" for state in manifest.state)
         self._prefix = PrefixTracker(manifest.prefix, batch) if manifest.prefix is not None else None
 
     @property
@@ -132,12 +143,24 @@ class Sequences:
         return longest_draft(self._limits, int(self.lengths.max()))
 
     def rewind(self, count: int) -> None:
-        """Take back the last `count` tokens of each row, fewer than those of the last call.
+        """Take back the last `count` tokens of each row, which ring buffers must have room for.
 
-        Only for states that are indexed by position.
+        State that each call replaces returns to that before the last call, whose other tokens must be appended again.
         """
-        assert not count or all(state.kind != "fixed" for state in self._states)
+        if count and self._is_replaced:
+            self._cache.undo()
+            self.lengths = self._before
+            return
         self.lengths = self.lengths - count
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the present state, for `restore`; states that are indexed by position are not copied."""
+        return Checkpoint(self.lengths, self._cache.copy_fixed())
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Return to a state, once for each checkpoint; ring buffers must have room for the tokens since then."""
+        self.lengths = checkpoint.lengths
+        self._cache.set_fixed(checkpoint.fixed)
 
     def select(self, rows: Ints) -> None:
         """Replace the sequences by those of `rows`, int64 [batch], which may repeat and leave out any."""
@@ -218,5 +241,5 @@ class Sequences:
         )
         arrays = {output.name: empty_output(output, positions.shape) for output in outputs}
         self._cache.run(feeds, arrays)
-        self.lengths = self.lengths + new
+        self._before, self.lengths = self.lengths, self.lengths + new
         return list(arrays.values())

@@ -108,6 +108,13 @@ def row_lengths(padded: Ints) -> Ints:
     return lengths
 
 
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the number of equal tokens at the start of both."""
+    length = min(len(first), len(second))
+    differ = np.flatnonzero(np.asarray(first[:length]) != np.asarray(second[:length]))
+    return int(differ[0]) if len(differ) else length
+
+
 def _row(padded: Ints, row: int) -> str:
     return "the prompt" if len(padded) == 1 else f"prompt {row} of {len(padded)} (from 0)"
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from archc.runtime.errors import EngineError
+from archc.runtime.generation.guesses import Guess
 from archc.runtime.generation.row import FinishReason, Row
 from archc.runtime.generation.sampling import Sampler
 from archc.runtime.generation.speculation import Speculator
@@ -81,6 +82,7 @@ class Job:
     keeps_prefix: bool = True
     slot: int | None = None
     done: int = 0  # tokens that the slot has consumed
+    again: int = 0  # tokens of the output that it has to consume again
     cached: int = 0
     is_canceled: bool = False
     created: float = field(default_factory=time.monotonic)
@@ -98,7 +100,12 @@ class Job:
     @property
     def is_prefilling(self) -> bool:
         """Return whether tokens of the prompt are left, besides the last one of a sequence that has an output."""
-        return len(self.tokens) - self.done > 1 or not self.row.ids
+        return len(self.tokens) - self.done > 1 + self.again or not self.row.ids
+
+    @property
+    def waiting(self) -> Sequence[int]:
+        """Return the tokens that the slot has not consumed."""
+        return self.tokens[self.done :]
 
     @property
     def is_scoring(self) -> bool:
@@ -109,9 +116,9 @@ class Job:
         """End the job at the next step; may be called in any thread."""
         self.is_canceled = True
 
-    def choose(self, logits: Floats) -> None:
-        """Choose the next token from float32 [vocab], and tell the listener."""
-        token = self.sampler.choose(logits)
+    def choose(self, logits: Floats, guess: Guess | None = None) -> None:
+        """Choose the next token from float32 [vocab], and tell the listener; `guess` is the proposed one."""
+        token = self.sampler.choose(logits, guess)
         is_output, text = self.row.append(token)
         if self.logprobs is None:
             self.listener(Token(token, text, is_output))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from archc.runtime.inputs.prompts import common_prefix
 from archc.runtime.serving.slots import Slots
 from archc.runtime.state.slot_states import Snapshot
 
@@ -81,10 +80,3 @@ class Prefixes:
         snapshot = self.kept[slot].snapshot
         assert snapshot is not None
         self.slots.load(slot, snapshot)
-
-
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return the number of equal tokens at the start of both."""
-    length = min(len(first), len(second))
-    differ = np.flatnonzero(np.asarray(first[:length]) != np.asarray(second[:length]))
-    return int(differ[0]) if len(differ) else length

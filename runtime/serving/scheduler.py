@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from archc.runtime.errors import CacheFullError, EngineError, QueueFullError
+from archc.runtime.generation.guesses import Draft, Guess
 from archc.runtime.serving.drafts import propose_drafts
 from archc.runtime.serving.job import Job
 from archc.runtime.serving.logprobs import Floats
@@ -205,13 +206,15 @@ class Scheduler:
         for slot, job in list(steps.items()):
             if self.slots.must_read_again(slot, 1):
                 self.slots.clear(slot)
-                job.done = 0
+                job.done = job.again = 0
                 del steps[slot]
         piece = self._choose_piece(bool(steps))
-        begin = time.perf_counter()
-        drafts = propose_drafts(self.slots, steps) if piece is None else {}
-        ids = {slot: [*job.tokens[job.done :], *drafts.get(slot, ())] for slot, job in steps.items()}
         try:
+            drafts = propose_drafts(self.slots, steps) if piece is None else {}
+            ids = {
+                slot: [*job.waiting, *(guess.token for guess in drafts.get(slot, ()))] for slot, job in steps.items()
+            }
+            begin = time.perf_counter()
             logits = self.slots.run(ids, piece)
         except EngineError as error:
             for job in list(self._active.values()):
@@ -223,7 +226,7 @@ class Scheduler:
         if piece is None:
             self._note_cost(steps.values(), max(map(len, ids.values())), seconds)
         for slot, job in steps.items():
-            self._advance(slot, job, logits[slot], drafts.get(slot, []))
+            self._advance(slot, job, logits[slot], drafts.get(slot, ()))
         if piece is not None:
             self._read(self._active[piece.slot], piece, logits[piece.slot])
 
@@ -251,23 +254,35 @@ class Scheduler:
         if speculator := next((job.speculator for job in members if job.speculator is not None), None):
             speculator.costs.note(len(members), width, seconds)
 
-    def _advance(self, slot: int, job: Job, logits: Floats, draft: Sequence[int]) -> None:
-        """Choose tokens from float32 [1 + proposed, vocab], as long as they are the proposed ones."""
+    def _advance(self, slot: int, job: Job, logits: Floats, draft: Draft) -> None:
+        """Choose tokens from float32 [appended, vocab], of which the last are after the proposed tokens.
+
+        It ends with the first one that is not the proposed one.
+        """
         used = 0
-        for scores, expected in zip(logits, [*draft, None], strict=True):
-            self._choose(job, scores)
+        for scores, guess in zip(logits[len(logits) - 1 - len(draft) :], [*draft, None], strict=True):
+            self._choose(job, scores, guess)
             if job.slot is None:
                 return
             used += 1
-            if job.row.finish_reason is not None or job.tokens[-1] != expected:
+            if job.row.finish_reason is not None or guess is None or job.tokens[-1] != guess.token:
                 break
-        self.slots.rewind(slot, len(logits) - used)
-        job.done += used
+        self._rewind(slot, job, len(logits), len(draft) + 1 - used)
         if draft and job.speculator is not None:
             job.speculator.note(len(draft), used - 1)
             self.statistics.proposed_tokens += len(draft)
             self.statistics.accepted_tokens += used - 1
         self._end_finished(job)
+
+    def _rewind(self, slot: int, job: Job, appended: int, wrong: int) -> None:
+        """Take back the last `wrong` of the tokens of a call; all of them where a call replaces the state."""
+        job.again = 0
+        if wrong and self.slots.states.has_fixed:
+            self.slots.rewind(slot, appended)
+            job.again = appended - wrong
+            return
+        self.slots.rewind(slot, wrong)
+        job.done += appended - wrong
 
     def _choose_piece(self, beside_steps: bool) -> Piece | None:
         """Return tokens of the prompt with the fewest left, or every few pieces of the oldest."""
@@ -288,9 +303,9 @@ class Scheduler:
         ids = job.tokens[job.done : job.done + count]
         return Piece(job.slot, ids, "all" if job.is_scoring else "last" if count == left else "none")
 
-    def _choose(self, job: Job, logits: Floats) -> None:
+    def _choose(self, job: Job, logits: Floats, guess: Guess | None = None) -> None:
         """Choose a job's next token from float32 [vocab]; a job that fails has no slot afterwards."""
-        if self._guard(job, lambda: job.choose(logits)):
+        if self._guard(job, lambda: job.choose(logits, guess)):
             self.statistics.new_tokens += 1
 
     def _guard(self, job: Job, work: Callable[[], None]) -> bool:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,11 +19,15 @@ from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
 from archc.runtime.engine import Engine
 from archc.runtime.errors import EngineError, PromptError
 from archc.runtime.generation.batch import open_row
+from archc.runtime.generation.draft_check import check_draft
+from archc.runtime.generation.draft_plan import Drafter
+from archc.runtime.generation.draft_speculation import DRAFT_TOKENS, draft_speculation
 from archc.runtime.generation.options import SamplingOptions
 from archc.runtime.generation.settings import Settings, choose_settings, forced_start
-from archc.runtime.generation.speculation import Speculate, Speculation, can_speculate, check_speculation
+from archc.runtime.generation.speculation import Speculate, check_speculation, open_speculation
 from archc.runtime.inputs.prompts import check_ids
 from archc.runtime.serving.cache_file import CachedPrompt, Layout
+from archc.runtime.serving.draft_slots import DraftSlots
 from archc.runtime.serving.job import Event, Failed, Job, Listener, Token
 from archc.runtime.serving.scheduler import Budget, Scheduler, Statistics
 from archc.runtime.serving.slots import Slots
@@ -40,7 +45,10 @@ _INT4_TOKENS = 192
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """Options of a service: sequences at a time, requests that wait beyond them, bytes of caches, CPU threads."""
+    """Options of a service: sequences at a time, requests that wait beyond them, bytes of caches, CPU threads.
+
+    `draft` is a smaller plan with the same vocabulary, which proposes up to `draft_tokens` tokens ahead.
+    """
 
     slots: int = 8
     queue: int = 64
@@ -49,6 +57,8 @@ class ServiceOptions:
     prepack: Prepack = PREPACK_DEFAULT
     budget: Budget = field(default_factory=Budget)
     speculate: Speculate = "auto"  # of requests that set none
+    draft: Path | None = None
+    draft_tokens: int = DRAFT_TOKENS
 
 
 class Service:
@@ -64,10 +74,11 @@ class Service:
             raise EngineError(f"slots: expected at least 1, got {self.options.slots}")
         self.started = time.time()
         self.plan = Plan(path)
+        self.draft: Plan | None = None
         try:
             self._open()
         except BaseException:
-            self.plan.close()
+            self._close_plans()
             raise
 
     def _open(self) -> None:
@@ -77,11 +88,15 @@ class Service:
         self.tokenizer: Tokenizer | None = Tokenizer.from_plan(plan)
         self._grammars = PlanGrammars(manifest, lambda: self.tokenizer)
         self._encoder: EncoderRunner | None = None
-        self.speculation = Speculation() if can_speculate(manifest) else None
+        self.speculation = open_speculation(manifest)
         self._cached: tuple[tuple[int, ...], EncodedSource] | None = None
         self.engine: Engine | None = None
         if manifest.topology == "encoder":
             # Texts of an encoder have no state: each request is one call.
+            if options.draft is not None:
+                raise EngineError(
+                    f"draft: {manifest.family} is an encoder, which generates nothing; leave out the draft"
+                )
             self.engine = Engine(plan, open_backend(plan, options.threads, options.prepack))
             self.scheduler: Scheduler | None = None
             return
@@ -94,11 +109,30 @@ class Service:
             self._encoder = EncoderRunner(manifest.encoder, backend)
         packed = open_backend(plan, options.threads, options.prepack, PACKED)
         assert isinstance(packed, OrtBackend)
-        slots = Slots(manifest, packed, options.slots, options.cache_bytes)
         budget = options.budget
         if manifest.quantization == "int4":
             budget = replace(budget, alone=min(budget.alone, _INT4_TOKENS))
+        slots = Slots(manifest, packed, options.slots, options.cache_bytes)
+        if options.draft is not None:
+            self._open_draft(options.draft, slots, budget.alone)
         self.scheduler = Scheduler(slots, options.queue, budget)
+
+    def _open_draft(self, path: Path, slots: Slots, piece: int) -> None:
+        """Open the draft plan, whose caches share the limit of cache memory in proportion to their sizes."""
+        self.draft = draft = Plan(path)
+        check_draft(self.plan, draft)
+        if draft.manifest.packed is None:
+            raise EngineError(
+                f"draft {draft.path}: no graph for many sequences; build the plan again with --target ort-cpu"
+            )
+        check_state(draft.manifest)
+        backend = open_backend(draft, self.options.threads, self.options.prepack, PACKED)
+        assert isinstance(backend, OrtBackend)
+        states = Slots(draft.manifest, backend, slots.count)
+        if (limit := self.options.cache_bytes) is not None:
+            slots.states.share(limit, states.states)
+        drafter = Drafter(draft.manifest, DraftSlots(states, piece), self.manifest.tokens.eos)
+        self.speculation = draft_speculation(self.manifest, lambda: drafter, self.options.draft_tokens)
 
     @property
     def statistics(self) -> Statistics:
@@ -194,6 +228,8 @@ class Service:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Put all jobs in the queue, or none; raise QueueFullError if it is full."""
         self.plan.check_content()
+        if self.draft is not None:
+            self.draft.check_content()
         assert self.scheduler is not None
         self.scheduler.submit_all(jobs)
 
@@ -276,8 +312,13 @@ class Service:
     def close(self, drain: bool = False, timeout: float | None = None) -> bool:
         """Stop, with `drain` after all requests; return whether nothing computes any more."""
         ended = self.scheduler.close(drain, timeout) if self.scheduler is not None else True
-        self.plan.close()
+        self._close_plans()
         return ended
+
+    def _close_plans(self) -> None:
+        self.plan.close()
+        if self.draft is not None:
+            self.draft.close()
 
 
 def describe(manifest: Manifest) -> dict[str, Any]:

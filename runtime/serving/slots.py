@@ -102,14 +102,17 @@ class Slots:
 
     def longest_draft(self, slot: int) -> int:
         """Return how many tokens may follow the next one of a slot in one call, and be taken back by `rewind`."""
-        if self.states.has_fixed or not self._manifest.has_stable_prefixes:
-            return 0
-        return longest_draft(self._limits, self.length(slot))
+        return longest_draft(self._limits, self.length(slot)) if self._manifest.has_stable_prefixes else 0
 
     def rewind(self, slot: int, count: int) -> None:
-        """Take back the last `count` tokens, at most `longest_draft` before the call."""
-        assert not count or not self.states.has_fixed
-        self._lengths[self._row[slot]] -= count
+        """Take back the last `count` tokens, which ring buffers must have room for.
+
+        State that each call replaces is that before the slot's last call, if `count` are all tokens of it.
+        """
+        row = self._row[slot]
+        self._lengths[row] -= count
+        if count and self.states.has_fixed:
+            self.states.flip(row, row + 1)
 
     def save(self, slot: int) -> Snapshot:
         """Return a copy of a slot's state."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,33 @@ class Cache:
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
         """Run the graph and advance the state; see `Call.run`."""
         self._calls[0].run(feeds, outputs)
+        self._swap()
+
+    def undo(self) -> None:
+        """Return fixed states to those before the last call, which are in the buffers that the next call fills."""
+        self._swap()
+
+    def _swap(self) -> None:
+        """Exchange the two buffers of each fixed state."""
         if len(self._calls) > 1:
             self._calls = self._calls[::-1]
             self.bindings = [_swapped(binding) for binding in self.bindings]
+
+    def copy_fixed(self) -> list[Buffer]:
+        """Return copies of the fixed states."""
+        return [
+            self._backend.grown(binding.buffer, 0, self._batch)
+            for binding in self.bindings
+            if binding.target is not None
+        ]
+
+    def set_fixed(self, buffers: Sequence[Buffer]) -> None:
+        """Replace the fixed states by buffers that `copy_fixed` returned, which belong to the cache afterwards."""
+        new = iter(buffers)
+        self.bindings = [
+            binding if binding.target is None else replace(binding, buffer=next(new)) for binding in self.bindings
+        ]
+        self._bind()
 
     def reserve(self, slots: int) -> None:
         """Grow to at least `slots` slots per row, and keep the contents.

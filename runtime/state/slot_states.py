@@ -18,6 +18,7 @@ from archc.runtime.backends.ort.buffer import OrtBuffer
 from archc.runtime.errors import CacheFullError
 
 _STEP = 64  # slots: capacities are multiples
+_LONG = 4096  # tokens of a sequence whose states are compared
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ class SlotStates:
             * (2 if state.kind == "fixed" else 1)
             for state in self._states
         )
+
+    def share(self, limit: int, other: SlotStates) -> None:
+        """Divide a limit in bytes between these states and others, in proportion to their sizes for long sequences."""
+        own, its = (each.bytes_at(_LONG) for each in (self, other))
+        self._limit = limit * own // (own + its)
+        other._limit = limit - self._limit
 
     def can_reserve(self, slots: int) -> bool:
         """Return whether the memory limit permits that many slots a row."""

@@ -20,3 +20,7 @@ class Constraint(Protocol):
     def accept(self, token: int) -> None:
         """Note a token that was chosen."""
         ...
+
+    def fork(self) -> Constraint:
+        """Return a constraint at the same position, without an effect on this one."""
+        ...

@@ -163,6 +163,10 @@ class GrammarConstraint:
         self._matcher.consume_token(token)
         self._check()
 
+    def fork(self) -> GrammarConstraint:
+        """Return a constraint at the same position, without an effect on this one."""
+        return GrammarConstraint(self._matcher.deep_copy(), self._vocab_size, self._kind)
+
     def _check(self) -> None:
         if self._matcher.is_error():
             raise PromptError(f"{self._kind}: {_one_line(self._matcher)}; simplify it, or remove other rules")

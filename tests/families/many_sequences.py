@@ -57,7 +57,11 @@ class Schedule:
             wrong = self.random.integers(3, self.built.vocab, min(room, 5)).tolist()
             before = {slot: list(self.step(slot)[slot]) for slot in lengths}
             self.slots.run({0: before[0] + wrong, 2: before[2]})
-            self.slots.rewind(0, len(wrong))
+            if self.slots.states.has_fixed:
+                self.slots.rewind(0, 1 + len(wrong))
+                self.slots.run({0: before[0]})
+            else:
+                self.slots.rewind(0, len(wrong))
             for slot, ids in before.items():
                 self.alone[slot].append([ids])  # type: ignore[attr-defined]
             self.run(self.step(2, 0))

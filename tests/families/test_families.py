@@ -15,6 +15,7 @@ from tests.families.collection import REFERENCES, all_cases, cases_of, module_na
 from tests.families.golden import check_golden, recorded_cases
 from tests.families.graph_rules import check_graph
 from tests.families.many_sequences import largest_difference
+from tests.families.speculation import differing_tokens
 
 Pair = tuple[str, Case]
 
@@ -80,6 +81,11 @@ def test_portable_graph(built: Built) -> None:
 @every_decoder
 def test_many_sequences(built: Built) -> None:
     assert largest_difference(built) < TOLERANCE
+
+
+@every_decoder
+def test_speculation(built: Built) -> None:
+    assert differing_tokens(built) == 0
 
 
 @every_decoder

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from archc.cli.commands.generation_options import with_generation_options
-from archc.cli.commands.options import Plan, Threads, check_text
+from archc.cli.commands.options import Draft, DraftTokens, Plan, Threads, check_text, draft_options
 from archc.cli.console import UsageError, note
 
 
@@ -23,6 +23,8 @@ def chat_command(
         Path | None, typer.Option("--load", metavar="FILE", help="Continue a conversation that /save wrote.")
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the number of tokens of each turn.")] = False,
+    draft: Draft = None,
+    draft_tokens: DraftTokens = None,
     threads: Threads = None,
     *,
     options: dict[str, Any],
@@ -36,6 +38,7 @@ def chat_command(
         raise UsageError("--num-beams is not supported in a chat; use archc run")
     if system is not None and load is not None:
         raise UsageError("--system and --load contradict each other; remove one, and use /system in the chat")
+    drafts = draft_options(draft, draft_tokens, options)
     prompt = _system_prompt(system) if system is not None else None
 
     from archc.cli.chat.conversation import Conversation, read_conversation
@@ -46,7 +49,7 @@ def chat_command(
 
     conversation = read_conversation(load) if load is not None else Conversation(prompt)
     is_interactive = sys.stdin is not None and sys.stdin.isatty()
-    service = Service(plan, ServiceOptions(slots=1, threads=threads, prepack=Prepack.AUTO))
+    service = Service(plan, ServiceOptions(slots=1, threads=threads, prepack=Prepack.AUTO, **drafts))
     try:
         if service.tokenizer is None or service.tokenizer.template is None:
             raise UsageError(f'{plan}: the plan has no chat template; use archc run {plan} "TEXT"')

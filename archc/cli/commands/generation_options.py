@@ -145,7 +145,7 @@ Speculation = Annotated[
     typer.Option(
         "--speculate",
         metavar="N|off|auto",
-        help="Propose N tokens by prompt lookup and verify them in one call; same output. Default: auto, if it pays.",
+        help="Propose N tokens, by prompt lookup or --draft, and verify them in one call. Default: as many as pay.",
     ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Seed of sampling.")]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from archc.cli.console import UsageError
+
+DRAFT_TOKENS, MOST_DRAFT = 7, 64  # those of the runtime, which help does not import
 
 Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="An engine.plan file.", show_default=False)]
 Spec = Annotated[
@@ -43,6 +46,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, metavar="N", help="CPU threads. Default: the physical cores.")
 ]
+Draft = Annotated[
+    Path | None,
+    typer.Option(
+        "--draft", metavar="PLAN", help="Smaller plan with the same vocabulary, whose tokens are verified together."
+    ),
+]
+DraftTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--draft-tokens", min=1, max=MOST_DRAFT, metavar="K", help=f"Most tokens of a proposal. Default: {DRAFT_TOKENS}"
+    ),
+]
 
 _SEPARATORS = re.compile(r"[\s,]+")
 _MOST_DIGITS = 18  # an id must fit into 64 bits
@@ -70,3 +85,16 @@ def check_text(text: str, option: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{option}: byte 0x{data[error.start]:02x} at {error.start} is not valid UTF-8") from None
+
+
+def draft_options(draft: object, draft_tokens: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of a draft plan, if there is one. Raises UsageError for options that contradict it."""
+    if not draft:
+        if draft_tokens is not None:
+            raise UsageError("--draft-tokens has no effect without --draft; remove it")
+        return {}
+    if options.get("speculate") in ("off", 0):
+        raise UsageError("--draft has no effect with --speculate off; remove one")
+    if options.get("num_beams", 1) > 1:
+        raise UsageError("--draft has no effect on beam search; remove --num-beams or --draft")
+    return {"draft": draft, "draft_tokens": draft_tokens or DRAFT_TOKENS}

@@ -15,7 +15,7 @@ from archc.cli.commands.generation_options import (
     set_length,
     with_generation_options,
 )
-from archc.cli.commands.options import Json, Plan, Threads, check_text, parse_ids
+from archc.cli.commands.options import Draft, DraftTokens, Json, Plan, Threads, check_text, draft_options, parse_ids
 from archc.cli.commands.run_batch import SLOTS, run_batch
 from archc.cli.commands.run_cached import CachedRun
 from archc.cli.console import UsageError, note, write_json, write_text
@@ -74,6 +74,8 @@ def run_command(
         Path | None,
         typer.Option("--load-cache", metavar="FILE", help="Compute only what follows the tokens of --save-cache."),
     ] = None,
+    draft: Draft = None,
+    draft_tokens: DraftTokens = None,
     threads: Threads = None,
     as_json: Json = False,
     *,
@@ -97,11 +99,12 @@ def run_command(
         "--save-cache": save_cache is not None,
         "--load-cache": load_cache is not None,
     }
+    drafts = draft_options(draft, draft_tokens, options)
     if batch is not None:
         for name, is_given in others.items():
             if is_given:
                 raise UsageError(f"{name} has no effect with --batch, whose lines are the requests; remove it")
-        run_batch(plan, batch, out, slots, threads, options)
+        run_batch(plan, batch, out, slots, threads, options, drafts)
         return
     for name, value in (("-o", out), ("--slots", slots)):
         if value is not None:
@@ -121,13 +124,13 @@ def run_command(
         def encode(tokenizer: Tokenizer | None) -> list[int]:
             return parsed_ids if parsed_ids is not None else _encode(tokenizer, message or "", chat, special)
 
-        CachedRun(plan, encode, save_cache, load_cache, chat, threads, as_json).run(options)
+        CachedRun(plan, encode, save_cache, load_cache, chat, threads, as_json, drafts).run(options)
         return
 
     from archc.runtime.engine import load
 
     # Packing float32 weights pays off only after some 3,000 prompt tokens; decoding is as fast without.
-    engine = load(plan, threads, prepack="auto")
+    engine = load(plan, threads, prepack="auto", **drafts)
     prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine.tokenizer, message or "", chat, special)
     if engine.manifest.topology == "encoder":
         _run_encoder(engine, prompt_ids, options, as_json)

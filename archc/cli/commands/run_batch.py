@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,18 @@ SLOTS = 8
 
 
 def run_batch(
-    plan: Path, batch: Path, out: Path | None, slots: int | None, threads: int | None, options: dict[str, Any]
+    plan: Path,
+    batch: Path,
+    out: Path | None,
+    slots: int | None,
+    threads: int | None,
+    options: dict[str, Any],
+    drafts: Mapping[str, Any],
 ) -> None:
-    """Compute the requests of a file, with `slots` of them at a time. Raises Exit with code 1 if one of them failed."""
+    """Compute the requests of a file, with `slots` of them at a time; `drafts` are the keywords of a draft plan.
+
+    Raises Exit with code 1 if one of them failed.
+    """
     if options.get("num_beams", 1) > 1:
         raise UsageError("--num-beams is not supported with --batch; remove it")
     if out is not None and out.exists() and batch.exists() and out.samefile(batch):
@@ -29,7 +39,7 @@ def run_batch(
 
     count_lines(batch)  # an error of the path comes before the plan is loaded
     slots = slots or SLOTS
-    service = Service(plan, ServiceOptions(slots=slots, queue=2 * slots, threads=threads))
+    service = Service(plan, ServiceOptions(slots=slots, queue=2 * slots, threads=threads, **drafts))
     try:
         if service.scheduler is None:
             raise UsageError(f"--batch has no effect, because {service.manifest.family} is an encoder; remove it")

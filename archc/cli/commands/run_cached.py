@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ class CachedRun:
     chat: bool
     threads: int | None
     as_json: bool
+    drafts: Mapping[str, Any] = field(default_factory=dict)  # keywords of a draft plan
 
     def run(self, options: dict[str, Any]) -> None:
         """Generate text, and write it to stdout."""
@@ -37,7 +38,8 @@ class CachedRun:
         from archc.runtime.serving.cache_file import read_cache, write_cache
         from archc.runtime.serving.service import Service, ServiceOptions
 
-        service = Service(self.plan, ServiceOptions(slots=1, threads=self.threads, prepack=Prepack.AUTO))
+        chosen = ServiceOptions(slots=1, threads=self.threads, prepack=Prepack.AUTO, **self.drafts)
+        service = Service(self.plan, chosen)
         try:
             check_sampling(service.manifest, options)
             set_length(service.manifest, options)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from archc.cli.commands.options import Threads
+from archc.cli.commands.options import DRAFT_TOKENS, DraftTokens, Threads, draft_options
 from archc.cli.console import UsageError
 
 _SIZE = re.compile(r"(\d{1,12})(?:\.(\d{1,3}))?\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -44,6 +44,15 @@ def serve_command(
         typer.Option("--cors", metavar="ORIGIN", help="Origin whose pages may send requests; * is any. Repeatable."),
     ] = None,
     max_body: Annotated[str, typer.Option("--max-body", metavar="SIZE", help="Limit of a request's body.")] = "8M",
+    draft: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--draft",
+            metavar="PLAN",
+            help="Smaller plan that proposes tokens; of several plans NAME=PATH for that with the name. Repeatable.",
+        ),
+    ] = None,
+    draft_tokens: DraftTokens = None,
     threads: Threads = None,
     prefill_tokens: Annotated[
         int, typer.Option("--prefill-tokens", min=1, help="Tokens of a prompt in a step with other answers.")
@@ -67,9 +76,11 @@ def serve_command(
         cache_bytes=_bytes(cache_memory, "--cache-memory"),
         threads=threads,
         budget=Budget(beside_steps=prefill_tokens),
+        draft_tokens=draft_options(draft, draft_tokens, {}).get("draft_tokens", DRAFT_TOKENS),
     )
     options = ServeOptions(
         service=service,
+        drafts=tuple(draft or ()),
         timeout=timeout,
         api_key=api_key,
         cors=tuple(cors or ()),

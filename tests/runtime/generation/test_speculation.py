@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from archc.runtime.engine import Engine, load
 from archc.runtime.errors import PromptError
+from archc.runtime.generation.call_costs import CallCosts, Terms
+from archc.runtime.generation.draft_speculation import AcceptanceRate
 from archc.runtime.generation.lookup import PromptLookup
 from archc.runtime.generation.settings import Settings
-from archc.runtime.generation.speculation import CallCosts, Speculation, can_speculate, check_speculation
+from archc.runtime.generation.speculation import Speculation, can_speculate, check_speculation
 from archc.runtime.inputs.prompts import longest_draft
 from tests.runtime.tiny import rewritten
 
@@ -61,7 +63,7 @@ def test_a_proposal_continues_an_earlier_occurrence(tokens: list[int], count: in
     lookup = PromptLookup()
     for length in range(len(tokens) + 1):
         known = tokens[:length]
-        proposed = lookup.propose(known, count)
+        proposed = lookup.following(known, count)
         assert bool(proposed) == bool(longest_match(known))
         assert len(lookup.chances(known, count)) == len(proposed)
         if proposed:
@@ -72,10 +74,10 @@ def test_a_proposal_continues_an_earlier_occurrence(tokens: list[int], count: in
 
 def test_a_match_is_followed_as_long_as_it_predicts() -> None:
     text = [1, 2, 3, 4, 5, 6, 1, 2, 9, 9, 1, 2]
-    assert PromptLookup().propose(text, 2) == [9, 9]
+    assert PromptLookup().following(text, 2) == [9, 9]
     followed = PromptLookup()
-    assert followed.propose([1, 2, 3, 4, 5, 6, 1, 2], 3) == [3, 4, 5]
-    assert followed.propose([1, 2, 3, 4, 5, 6, 1, 2, 3], 2) == [4, 5]
+    assert followed.following([1, 2, 3, 4, 5, 6, 1, 2], 3) == [3, 4, 5]
+    assert followed.following([1, 2, 3, 4, 5, 6, 1, 2, 3], 2) == [4, 5]
 
 
 def test_chances_follow_the_hits_of_the_answer() -> None:
@@ -188,8 +190,7 @@ def test_numbers_that_are_not_supported(decoder: Engine) -> None:
         decoder.generate([[1], [2]], speculate=3)
     with pytest.raises(PromptError, match="speculate: expected 'auto', 'off' or a number of tokens up to 64, got 65"):
         decoder.generate([[1]], speculate=65)
-    state = SimpleNamespace(kind="fixed")
-    manifest: Any = SimpleNamespace(family="f", target="t", state=[state], output=lambda role: None)
+    manifest: Any = SimpleNamespace(family="f", target="t", has_stable_prefixes=False, output=lambda role: None)
     assert not can_speculate(manifest)
     with pytest.raises(PromptError, match="speculate: not supported by f on t, which cannot take tokens back; leave"):
         check_speculation(Settings(speculate=2), manifest)
@@ -204,3 +205,43 @@ def test_room_for_proposals(decoder: Engine) -> None:
     assert longest_draft(calls, 10) == 7
     rereads: Any = SimpleNamespace(max_seq_len=100, max_call=None, reread_past=20)
     assert [longest_draft(rereads, length) for length in (10, 19, 20, 21)] == [9, 0, -1, 78]
+
+
+def test_the_time_of_a_draft_must_pay_too() -> None:
+    ratios = {2: 1.1, 4: 1.2, 8: 1.4, 16: 1.9}
+    chances = [0.8**length for length in range(1, 16)]
+    assert measured(ratios).best([chances], 1) == 7
+    assert measured(ratios).best([chances], 1, Terms(seconds=0.2)) == 3
+    assert measured(ratios).best([chances], 1, Terms(seconds=0.9)) == 0
+    assert measured(ratios).best([chances], 1, Terms(counts=(1, 2), seconds=0.01)) == 2
+
+
+def test_a_call_without_proposals_is_measured_before_those_of_a_draft_and_again_later() -> None:
+    costs, terms, chances = CallCosts(), Terms(seconds=0.01), [1.0] * 15
+    for _ in range(3):
+        assert costs.best([chances], 1, terms) == 0
+        costs.note(1, 1, 1.0)
+    assert costs.best([chances], 1, terms) == 15
+    for _ in range(600):
+        costs.note(1, 16, 1.5)
+    assert costs.best([chances], 1, terms) == 0
+
+
+def test_tokens_that_are_computed_again_must_pay_too() -> None:
+    ratios = {2: 1.3, 4: 1.7, 8: 2.2, 16: 4.0}
+    chances = [0.6**length for length in range(1, 16)]
+    assert measured(ratios).best([chances], 1) == 3
+    assert measured(ratios).best([chances], 1, Terms(repeats=True)) == 1
+    sure = [1.0] * 15
+    assert measured(ratios).best([sure], 1, Terms(repeats=True)) == measured(ratios).best([sure], 1) == 15
+
+
+def test_the_acceptance_rate_counts_tokens_up_to_the_first_wrong_one() -> None:
+    rate = AcceptanceRate()
+    first = rate.chances([], 2)
+    assert first == pytest.approx([0.7, 0.49])
+    rate.note(4, 4)
+    (higher,) = rate.chances([], 1)
+    assert higher == pytest.approx(1 - 0.3 * 0.95**4)
+    rate.note(9, 0)
+    assert rate.chances([], 1)[0] == pytest.approx(higher * 0.95)
