@@ -60,12 +60,13 @@ class EventStream(Response):
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         begins = [self._form.begin(index) for index in range(len(self._generation.jobs))]
-        body = b"".join(self._event(begin) for begin in begins if begin is not None)
+        body = b"".join(self._event(begin) for begin in begins if begin is not None)  # goes with the first tokens
         try:
             while not self._generation.is_done:
-                if body:
+                body += b"".join(map(self._of, await self._generation.take()))
+                if body and not self._generation.is_done:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
-                body = b"".join(map(self._of, await self._generation.take()))
+                    body = b""
             if self._has_usage:
                 body += self._encode([], self._generation.usage)
         except ApiError as error:
