@@ -209,7 +209,7 @@ def main() -> int:
         serve.start(http_options={"port": args.port, "location": "HeadOnly"})
         options = {
             "plan": str(args.plan),
-            "slots": 4,
+            "slots": 8,
             "min_replicas": args.nodes,
             "max_replicas": args.nodes,
             "health_period": 1,
