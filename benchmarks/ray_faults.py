@@ -202,6 +202,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--kills", type=int, default=1)
+    parser.add_argument("--attempts", type=int, default=3, help="replicas that a request is sent to")
     parser.add_argument("--port", type=int, default=8765)
     args = parser.parse_args()
     engine = archc.load(args.plan, threads=1)
@@ -213,6 +214,7 @@ def main() -> int:
             "min_replicas": args.nodes,
             "max_replicas": args.nodes,
             "health_period": 1,
+            "attempts": args.attempts,
         }
         serve.run(app(options), name="default")
         load = Load(f"http://127.0.0.1:{args.port}", engine)

@@ -62,6 +62,8 @@ class Gateway:
         if scope["type"] != "http":
             return
         try:
+            if scope["path"] == "/metrics":
+                raise ApiError(404, "/metrics: not served by a gateway; Ray exports the metrics of its deployments")
             forwarded = Forwarded(
                 {name: scope[name] for name in _SCOPE if name in scope}, await self._body(scope, receive)
             )

@@ -96,6 +96,12 @@ def test_a_long_body_has_status_413_and_reaches_no_replica() -> None:
     assert replicas.keys == []
 
 
+def test_a_gateway_has_no_metrics_of_one_replica() -> None:
+    replicas = Scripted([LOST])
+    assert ask(replicas, path="/metrics").status_code == 404
+    assert replicas.keys == []
+
+
 @pytest.fixture(scope="module")
 def options() -> ServeOptions:
     return ServeOptions(ServiceOptions(slots=2, queue=2, threads=1), api_key="secret", max_body=10_000)
