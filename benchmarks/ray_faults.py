@@ -103,6 +103,17 @@ def kill_the_busiest() -> int:
     return victim
 
 
+def wait_for_replicas(number: int) -> int:
+    """Return the replicas that run, once there are as many as before, or after a while."""
+    end = time.monotonic() + SECONDS
+    while True:
+        states = serve.status().applications["default"].deployments["Replica"].replica_states
+        running = states.get("RUNNING", 0)
+        if running >= number or time.monotonic() > end:
+            return running
+        time.sleep(0.5)
+
+
 def ask(client: httpx.Client, prompt: list[int], turn: int, is_stream: bool) -> Outcome:
     """Send one request, and wait for its answer."""
     body = {
@@ -230,7 +241,7 @@ def main() -> int:
             for future in work:
                 future.result()
             seconds = time.monotonic() - begin
-        left = len(set(replicas()) - set(killed))
+        left = wait_for_replicas(args.nodes)
     return report(load, seconds, killed, left)
 
 
@@ -241,7 +252,7 @@ def report(load: Load, seconds: float, killed: list[int], left: int) -> int:
     cached = sum(outcome.cached_tokens for outcome in later) / max(1, sum(outcome.prompt_tokens for outcome in later))
     wrong = load.wrong()
     print(
-        f"{len(load.outcomes)} requests in {seconds:.1f} s; {len(killed)} replicas killed, {left} at the end\n"
+        f"{len(load.outcomes)} requests in {seconds:.1f} s; replicas killed: {len(killed)}, at the end: {left}\n"
         f"answered {kinds['answered']}, broken after the first token {kinds['broken']}, refused {kinds['refused']}, "
         f"lost {kinds['lost']}, wrong {wrong}\n"
         f"longest request {max(outcome.seconds for outcome in load.outcomes):.1f} s; "

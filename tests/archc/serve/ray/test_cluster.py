@@ -18,5 +18,5 @@ def test_no_request_is_lost_when_a_replica_is_killed(qwen: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(qwen), "--conversations", "40", "--port", "8766"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=850)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 replicas killed, 3 at the end" in result.stdout
+    assert "replicas killed: 1, at the end: 3" in result.stdout
     assert "lost 0, wrong 0" in result.stdout
