@@ -11,6 +11,7 @@ from archc.cli.commands.build import build_command
 from archc.cli.commands.chat import chat_command
 from archc.cli.commands.check import check_command
 from archc.cli.commands.evaluate import eval_command
+from archc.cli.commands.export_triton import export_triton_command
 from archc.cli.commands.inspect import inspect_command
 from archc.cli.commands.run import run_command
 from archc.cli.commands.serve import serve_command
@@ -41,6 +42,7 @@ for _name, _command in (
     ("list", list_command),
     ("schema", schema_command),
     ("unpack", unpack_command),
+    ("export-triton", export_triton_command),
 ):
     app.command(_name)(_command)
 

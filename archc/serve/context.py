@@ -44,6 +44,12 @@ class Context:
         if self._on_idle is not None and self.running == 0:
             asyncio.get_running_loop().call_soon(self._on_idle)
 
+    @property
+    def is_computing(self) -> bool:
+        """Return whether the computing threads of all loaded plans run; one that ended needs a new process."""
+        schedulers = [model.service.scheduler for model in self.models if model.service is not None]
+        return all(scheduler.is_alive for scheduler in schedulers if scheduler is not None)
+
     async def start(self) -> None:
         """Load the first model, and compute a token with it. Raises EngineError."""
         first = self.models.names[0]

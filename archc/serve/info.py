@@ -44,12 +44,14 @@ def _entry(model: Model) -> dict[str, Any]:
 
 
 async def health(request: Request) -> Response:
-    """GET /health: 200 once a token was computed, and 503 before, and while the server ends."""
+    """GET /health: 200 once a token was computed; 503 before, while the server ends, and once it computes no more."""
     context: Context = request.app.state.context
     if context.is_draining:
         return _json({"status": "draining"}, 503)
     if not context.is_ready:
         return _json({"status": "loading"}, 503)
+    if not context.is_computing:
+        return _json({"status": "failed"}, 503)
     return _json({"status": "ok"})
 
 

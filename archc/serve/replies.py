@@ -89,12 +89,13 @@ class EventStream(Response):
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         writer = self._writer
-        body = writer.begin()
+        body = writer.begin()  # goes with the first tokens
         try:
             while not self._generation.is_done:
-                if body:
+                body += b"".join([writer.of(index, event) for index, event in await self._generation.take()])
+                if body and not self._generation.is_done:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
-                body = b"".join([writer.of(index, event) for index, event in await self._generation.take()])
+                    body = b""
             body += writer.end()
         except ApiError as error:
             body = writer.failed(error)

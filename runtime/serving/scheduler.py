@@ -78,6 +78,11 @@ class Scheduler:
         """Return how many more jobs `submit` takes at present."""
         return self._queue_limit + self.slots.count - len(self._waiting) - len(self._active)
 
+    @property
+    def is_alive(self) -> bool:
+        """Return whether the computing thread runs."""
+        return self._thread.is_alive()
+
     def submit(self, job: Job) -> Job:
         """Append a job to the queue; raise QueueFullError if it is full, EngineError after `close`."""
         self.submit_all([job])

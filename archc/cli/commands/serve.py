@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
 from archc.cli.commands.options import DRAFT_TOKENS, DraftTokens, Threads, draft_options
 from archc.cli.console import UsageError
-
-_SIZE = re.compile(r"(\d{1,12})(?:\.(\d{1,3}))?\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 def serve_command(
@@ -67,6 +63,7 @@ def serve_command(
     from archc.runtime.serving.service import ServiceOptions
     from archc.serve.options import ServeOptions
     from archc.serve.server import serve
+    from archc.serve.sizes import parse_size
 
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
         raise UsageError("--api-key: expected printable ASCII characters, got none or others; give another key")
@@ -84,7 +81,7 @@ def serve_command(
         timeout=timeout,
         api_key=api_key,
         cors=tuple(cors or ()),
-        max_body=_bytes(max_body, "--max-body") or 0,
+        max_body=parse_size(max_body, "--max-body"),
         max_memory=_bytes(max_memory, "--max-memory"),
     )
     if not serve(plans, options, host, port):
@@ -92,11 +89,6 @@ def serve_command(
 
 
 def _bytes(text: str | None, option: str) -> int | None:
-    """Return the bytes of a size such as 512M or 1.5G."""
-    if text is None:
-        return None
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or not float(text.strip().rstrip("KMGTkmgtiBb ")):
-        raise UsageError(f"{option}: expected a size such as 512M or 2G, got {text[:40]!r}")
-    number = float(f"{match[1]}.{match[2] or 0}")
-    return int(number * (1 << _UNITS[match[3].upper()]))
+    from archc.serve.sizes import parse_size
+
+    return None if text is None else parse_size(text, option)
