@@ -42,5 +42,5 @@ class DraftSlots:
         piece = ids[: self._piece]
         if not self._slots.states.can_reserve(self._slots.length(key) + len(piece)):
             return 0
-        self._slots.run({}, Piece(key, piece, logits=False))
+        self._slots.run({}, Piece(key, piece, "none"))
         return len(piece)
