@@ -57,7 +57,12 @@ def changed(name: str, value: Any) -> list[Any]:
 
 
 def _is_same(router: Router, name: str) -> bool:
-    """Return whether a change has no effect: a softmax over the chosen is the one over all, normalized again."""
+    """Return whether a change has no effect: a softmax over the chosen is the one over all, normalized again.
+
+    Each sigmoid reads one logit, and without further terms the highest logits have the highest scores.
+    """
+    if router.score == "sigmoid":
+        return name == "over" and not router.selection_bias and router.groups is None
     return (name == "over" and router.renormalize) or (name in ("over", "renormalize") and router.over == "chosen")
 
 
@@ -67,7 +72,7 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
         value = getattr(word, name)
         if name == "unit_offset" and not getattr(word, "affine", True):
             continue  # a norm without weights has nothing to offset
-        if isinstance(word, Router) and word.score == "softmax" and _is_same(word, name):
+        if isinstance(word, Router) and _is_same(word, name):
             continue
         if name == "activation" and getattr(word, "beta", None):
             continue  # beta is a parameter of silu
