@@ -84,6 +84,9 @@ def _position_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(layers[0].position, Sinusoidal) and width % 2:
         message = f"sinusoidal positions are pairs of a sine and a cosine, but the width is {width}"
         yield "embedding.width", message, "use an even width"
+    if isinstance(layers[0].position, Sinusoidal) and layers[0].position.spacing == "closed" and width < 4:
+        message = f"a closed series has at least two frequencies, but the width is {width}"
+        yield "embedding.width", message, "use a width of at least 4, or `spacing: half-open`"
     shared_tables = {
         (layer.position, layer.attention.heads)
         for layer in layers

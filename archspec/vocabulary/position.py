@@ -153,7 +153,9 @@ class Learned(Section):
 
 
 class Sinusoidal(Section):
-    """sin and cos of position · theta^(−2i/width), added to the token embedding (Vaswani et al. 2017, section 3.5)."""
+    """sin and cos of (first + position) · theta^(−2i/width), added to the token embedding (Vaswani et al. 2017,
+    section 3.5).
+    """
 
     kind: Literal["sinusoidal"] = "sinusoidal"
     layout: Literal["interleaved", "halves"] = Field(
@@ -162,6 +164,12 @@ class Sinusoidal(Section):
         "all cosines (Marian).",
     )
     theta: PositiveFloat = Field(10000.0, description="Base of the geometric series of wavelengths.")
+    spacing: Literal["half-open", "closed"] = Field(
+        "half-open",
+        description="Exponents of the n = width/2 frequencies theta^(−e). half-open: e = i/n. closed: e = i/(n − 1), "
+        "so that the last frequency is 1/theta (Tensor2Tensor; M2M-100).",
+    )
+    first: int = Field(0, ge=0, le=2**16, description="Position of the first token (M2M-100).")
 
 
 class RelativeBuckets(Section):

@@ -23,7 +23,14 @@ __all__ = ["built"]
 
 # Switches and integers that change the computation and not the set of weights.
 SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize"}
-LENGTHS = {"window": 1, "original_max_position_embeddings": 40, "per_token": 1, "chosen": 1, "max_distance": 3}
+LENGTHS = {
+    "window": 1,
+    "original_max_position_embeddings": 40,
+    "per_token": 1,
+    "chosen": 1,
+    "max_distance": 3,
+    "first": 1,
+}
 # Factors for numbers that are rounded, or whose likely mistake is another default: a small change would not show.
 FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}
 CHOICES: dict[str, list[Any]] = {
@@ -34,6 +41,7 @@ CHOICES: dict[str, list[Any]] = {
     "over": ["all", "chosen"],
     "by": ["max", "top-2"],
     "layout": ["interleaved", "halves"],
+    "spacing": ["half-open", "closed"],
 }
 LEARNED = {"xielu"}  # has weights, which no other activation reads
 

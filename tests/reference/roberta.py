@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CamembertConfig, RobertaConfig, XLMRobertaConfig
+from transformers import CamembertConfig, Data2VecTextConfig, RobertaConfig, XLMRobertaConfig
 
 from tests.families.case import Case
 from tests.reference.from_transformers import FromTransformers, Rename, make
@@ -27,7 +27,12 @@ SIZES: dict[str, Any] = {
     "layer_norm_eps": 1e-1,
     "pad_token_id": 1,
 }
-CONFIGS: dict[str, Any] = {"Roberta": RobertaConfig, "XLMRoberta": XLMRobertaConfig, "Camembert": CamembertConfig}
+CONFIGS: dict[str, Any] = {
+    "Roberta": RobertaConfig,
+    "XLMRoberta": XLMRobertaConfig,
+    "Camembert": CamembertConfig,
+    "Data2VecText": Data2VecTextConfig,
+}
 
 
 def roberta(class_name: str, seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
@@ -59,4 +64,6 @@ CASES = (
     Encoder("xlm-roberta", partial(roberta, "XLMRobertaForMaskedLM", 5, type_vocab_size=1)),
     Encoder("xlm-roberta-model", partial(roberta, "XLMRobertaModel", 6)),
     Encoder("camembert", partial(roberta, "CamembertForMaskedLM", 7)),
+    Encoder("data2vec-text", partial(roberta, "Data2VecTextForMaskedLM", 8)),
+    Encoder("data2vec-text-model", partial(roberta, "Data2VecTextModel", 9)),
 )

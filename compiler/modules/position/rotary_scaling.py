@@ -10,9 +10,10 @@ from torch import Tensor
 from archc.archspec import vocabulary as words
 
 
-def base_frequencies(theta: float, dim: int) -> Tensor:
-    """Return theta^(−2i/dim) for i < dim/2, float32 [dim/2] (Su et al. 2021, section 3.2.2)."""
-    return 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float32, device="cpu") / dim))
+def base_frequencies(theta: float, dim: int, count: int | None = None) -> Tensor:
+    """Return theta^(−2i/dim) for i < count, by default dim/2, float32 [count] (Su et al. 2021, section 3.2.2)."""
+    steps = torch.arange(0, dim if count is None else 2 * count, 2, dtype=torch.float32, device="cpu")
+    return 1.0 / (theta ** (steps / dim))
 
 
 def scaled_frequencies(word: words.Rope, dim: int) -> tuple[Tensor, float]:

@@ -206,6 +206,11 @@ FAULTS: dict[str, tuple[str, list[str], str]] = {
         ["position=sinusoidal"],
         "encoder.embedding.width: sinusoidal positions are pairs of a sine and a cosine, but the width is 25",
     ),
+    "one frequency in a closed series": (
+        "encoder: {tie: false, embedding: {width: 2}}\n",
+        ["position={kind: sinusoidal, spacing: closed}"],
+        "encoder.embedding.width: a closed series has at least two frequencies, but the width is 2",
+    ),
 }
 
 
