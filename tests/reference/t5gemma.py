@@ -40,7 +40,12 @@ def t5gemma(seed: int, encoder: dict[str, Any] | None = None, tie: bool = True, 
         decoder_start_token_id=5,
         tie_word_embeddings=tie,
     )
-    options = {"unit_offset": True, "table": 0.05, "attention": "eager", "kind": Answering}
+    options: dict[str, Any] = {"unit_offset": True, "table": 0.05, "attention": "eager", "kind": Answering}
+    if changes.get("attn_logit_softcapping", True) is None:
+        options["gains"] = {
+            "q_proj.weight": 0.15,
+            "lm_head.out_proj.weight": 0.3,
+        }  # nothing else bounds the scores, and sharp ones amplify rounding
     reference = make("T5GemmaForConditionalGeneration", config, seed, **options)
     for stack in (reference.model.config.encoder, reference.model.config.decoder):
         stack.pad_token_id = SIZES["vocab_size"]  # the class masks this token wherever it stands; no prompt has it
