@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,10 @@ PROVIDERS = {
 
 
 def import_onnxruntime(extra: str) -> Any:
-    """Return the onnxruntime module; raise BackendError if none, or two packages of that name, are installed."""
+    """Return the onnxruntime module without its telemetry; the environment's ORT_DISABLE_TELEMETRY=0 leaves it on.
+
+    Raises BackendError if no package of that name, or two of them, are installed.
+    """
     spec = find_spec("onnxruntime")
     # The metadata folders are listed directly, because importlib.metadata takes longer to import than this module.
     folders = [Path(folder).parent for folder in spec.submodule_search_locations or ()] if spec is not None else []
@@ -30,10 +34,15 @@ def import_onnxruntime(extra: str) -> Any:
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; "
             f"run pip uninstall -y onnxruntime onnxruntime-gpu, then install one, {install_hint(extra)}"
         )
+    # Since 1.32, the package sends usage data on Linux unless this is set before its first import.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        return import_module("onnxruntime")
+        ort = import_module("onnxruntime")
     except ImportError as error:
         raise BackendError(f"ONNX Runtime cannot be imported ({error}); install it, {install_hint(extra)}") from None
+    if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
+        ort.disable_telemetry_events()  # also if another module has imported it before
+    return ort
 
 
 def first_line(error: Exception) -> str:

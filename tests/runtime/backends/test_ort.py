@@ -32,6 +32,17 @@ def test_no_package_says_what_to_install(monkeypatch, decoder_path):
         runtime.load(decoder_path)
 
 
+@pytest.mark.parametrize(("setting", "calls"), [(None, 1), ("0", 0)], ids=["by-default", "left-on"])
+def test_telemetry_is_off(setting, calls, monkeypatch):
+    seen = []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: seen.append(True))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("ORT_DISABLE_TELEMETRY", setting)
+    package.import_onnxruntime("cpu")
+    assert len(seen) == calls
+
+
 def cuda(model, manifest):
     manifest["target"] = "ort-cuda"
 
