@@ -33,6 +33,7 @@ class AttentionGate(Section):
 
     over: Literal["channels", "heads"] = Field("channels", description="One gate for each channel, or for each head.")
     activation: Literal["sigmoid", "softplus"] = Field("sigmoid", description="Range of the gate: (0, 1), or above 0.")
+    bias: bool = Field(False, description="Add a bias to W x.")
 
 
 class LogScale(Section):

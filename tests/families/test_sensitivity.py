@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -22,12 +22,13 @@ from tests.families.test_families import built, every_case
 __all__ = ["built"]
 
 # Switches and integers that change the computation and not the set of weights.
-SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize"}
+SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize", "scales_values"}
 LENGTHS = {"window": 1, "original_max_position_embeddings": 40, "per_token": 1, "chosen": 1, "max_distance": 3}
 # Factors for numbers that are rounded, or whose likely mistake is another default: a small change would not show.
 FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}
 CHOICES: dict[str, list[Any]] = {
-    "activation": ["silu", "relu", "gelu", "gelu_tanh"],
+    "activation": ["silu", "relu", "gelu", "gelu_tanh", "sigmoid", "softplus"],
+    "order": ["before", "after"],
     "pairing": ["half", "interleaved"],
     "rounding": ["none", "bfloat16"],
     "score": ["softmax", "sigmoid"],
@@ -50,10 +51,17 @@ def changed(name: str, value: Any) -> list[Any]:
         case int():
             return [value + LENGTHS[name]] if name in LENGTHS else []
         case float():
-            return [] if name in SHAPES else [value * FACTORS.get(name, 1.3)]
+            return [] if name in SHAPES or value == 0 else [value * FACTORS.get(name, 1.3)]
         case str() if value in CHOICES.get(name, ()) and value not in LEARNED:
             return [choice for choice in CHOICES[name] if choice != value]
     return []
+
+
+def _literals(annotation: Any) -> set[Any]:
+    """Return the choices in an annotation."""
+    if get_origin(annotation) is Literal:
+        return set(get_args(annotation))
+    return set().union(*map(_literals, get_args(annotation)))
 
 
 def _is_same(router: Router, name: str) -> bool:
@@ -71,11 +79,14 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue
         if name == "activation" and getattr(word, "beta", None):
             continue  # beta is a parameter of silu
+        if name == "rate_scale" and word.update == "add":
+            continue  # only the delta rule has a rate
         if isinstance(value, BaseModel):
             for where, inner in variations(value, f"{path}.{name}"):
                 yield where, word.model_copy(update={name: inner})
         else:
-            for other in changed(name, value):
+            choices = _literals(type(word).model_fields[name].annotation)
+            for other in (other for other in changed(name, value) if not choices or other in choices):
                 yield f"{path}.{name} = {other}", word.model_copy(update={name: other})
 
 

@@ -75,7 +75,7 @@ FAULTS = {
         "attention: {kv_heads: [4, 4, 3]}\n",
         "attention.kv_heads: 4 heads are not a multiple of 3 kv_heads (layer 2)",
     ),
-    "no mixer": ("attention: none\nposition: none\n", "attention: the layer has neither attention nor a recurrence"),
+    "no mixer": ("attention: none\nposition: none\n", "attention: the layer has no token mixer, and so no norm on it"),
     "two mixers": (f"recurrence: {AVERAGE}\n", "recurrence: the layer has both attention and a recurrence"),
     "rope with a recurrence": (
         f"attention: none\nrecurrence: {AVERAGE}\n",
