@@ -12,7 +12,7 @@ from archc.archspec.vocabulary.norm import NoNorm, RmsNorm
 
 
 class Convolution(Section):
-    """A causal depthwise convolution: each channel is a weighted sum of its last inputs (Gu & Dao 2023, section 3.4)."""
+    """A causal depthwise convolution: a weighted sum of the last inputs of a channel (Gu & Dao 2023, section 3.4)."""
 
     kernel: int = Field(ge=2, le=1024, description="Kernel size: number of inputs in a sum.")
     bias: bool = Field(False, description="Add a bias.")
@@ -26,8 +26,8 @@ class L2Norm(Section):
 
 
 class StepDecay(Section):
-    """A data-dependent decay exp(−exp(a) · Δ) of step size Δ = softplus(W x + b), with a learned by head (Dao & Gu 2024,
-    Mamba-2, section 7; Yang et al. 2025, gated DeltaNet).
+    """A data-dependent decay exp(−exp(a) · Δ) of step size Δ = softplus(W x + b), with a learned by head (Dao & Gu
+    2024, Mamba-2, section 7; Yang et al. 2025, gated DeltaNet).
     """
 
     kind: Literal["step"] = "step"
@@ -66,8 +66,8 @@ class OutputGate(Section):
 
 class MatrixState(Section):
     """A recurrence with one matrix state per head: y = q · S after S ← decay ⊙ S + kᵀ v, or after the delta rule
-    S ← S' + β kᵀ (v − k · S'), S' = decay ⊙ S, β = sigmoid(W x) (Yang et al. 2025, gated DeltaNet, eq. 10; Dao & Gu 2024,
-    Mamba-2, where q, k, v are C, B, x).
+    S ← S' + β kᵀ (v − k · S'), S' = decay ⊙ S, β = sigmoid(W x) (Yang et al. 2025, gated DeltaNet, eq. 10; Dao & Gu
+    2024, Mamba-2, where q, k, v are C, B, x).
     """
 
     kind: Literal["matrix-state"] = "matrix-state"

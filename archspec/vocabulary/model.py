@@ -145,7 +145,9 @@ class Model(Section):
     embedding: Embedding
     position: Position
     layer: LayerLayout
-    attention: Attention | None = Field(description="Softmax attention. none: the layer has a `recurrence`.")
+    attention: Attention | None = Field(
+        description="Softmax attention. none: the layer has a `recurrence`, or an MLP alone."
+    )
     recurrence: Recurrence | None = Field(None, description="Recurrent token mixer, instead of attention.")
     cross_attention: CrossAttention | None = Field(
         None, description="Attention to the encoder's output, between the mixer and the MLP of a decoder layer."

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import Router
+from archc.archspec.vocabulary import OutputGate, Router
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from tests.families.built import Built
@@ -65,7 +65,12 @@ def _literals(annotation: Any) -> set[Any]:
 
 
 def _is_same(router: Router, name: str) -> bool:
-    """Return whether a change has no effect: a softmax over the chosen is the one over all, normalized again."""
+    """Return whether a change has no effect: a softmax over the chosen is the one over all, normalized again.
+
+    A sigmoid is of each logit alone.
+    """
+    if router.score == "sigmoid":
+        return name == "over" and not router.selection_bias
     return (name == "over" and router.renormalize) or (name in ("over", "renormalize") and router.over == "chosen")
 
 
@@ -75,12 +80,16 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
         value = getattr(word, name)
         if name == "unit_offset" and not getattr(word, "affine", True):
             continue  # a norm without weights has nothing to offset
-        if isinstance(word, Router) and word.score == "softmax" and _is_same(word, name):
+        if isinstance(word, Router) and _is_same(word, name):
             continue
         if name == "activation" and getattr(word, "beta", None):
             continue  # beta is a parameter of silu
         if name == "rate_scale" and word.update == "add":
             continue  # only the delta rule has a rate
+        if name == "order" and not isinstance(word, OutputGate):
+            continue  # without positions, or over the whole projection, a norm has one order
+        if name == "scales_values" and word.over == "channels":
+            continue  # values have one step size by head
         if isinstance(value, BaseModel):
             for where, inner in variations(value, f"{path}.{name}"):
                 yield where, word.model_copy(update={name: inner})

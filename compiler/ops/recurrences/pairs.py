@@ -7,6 +7,7 @@ are left out.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Decays:
         if not strictly:
             own = op.ReduceSum(op.Mul(x, y), op.ints(-1), keepdims=1)
             parts.append(op.Mul(own, self.matrix(np.eye(self.chunk))))
-        return op.Sum(*parts)
+        return reduce(op.Add, parts)
 
 
 def flip(builder: Builder, x: Any, rank: int) -> Any:
