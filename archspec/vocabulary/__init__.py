@@ -15,12 +15,14 @@ from archc.archspec.vocabulary.head import (
     Pooling,
 )
 from archc.archspec.vocabulary.matrix_state import (
+    BoundedDecay,
     Convolution,
     FixedDecay,
     L2Norm,
     MatrixState,
     OutputGate,
     OutputNorm,
+    ProjectedDecay,
     StepDecay,
 )
 from archc.archspec.vocabulary.mixer import (
@@ -115,6 +117,7 @@ __all__ = [
     "Attention",
     "AttentionGate",
     "BlockRope",
+    "BoundedDecay",
     "ChannelMixing",
     "ClsPooler",
     "Convolution",
@@ -174,6 +177,7 @@ __all__ = [
     "Pooling",
     "Position",
     "Prefix",
+    "ProjectedDecay",
     "ProjectionBias",
     "PromptNtkScaling",
     "QkLayerNorm",

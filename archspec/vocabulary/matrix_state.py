@@ -25,19 +25,31 @@ class L2Norm(Section):
     eps: PositiveFloat = Field(description="Added to the sum of squares before the square root.")
 
 
-class StepDecay(Section):
+class ProjectedDecay(Section):
+    """The projection W that a data-dependent decay begins with."""
+
+    over: Literal["heads", "channels"] = Field(
+        "heads", description="One number for each head, or for each channel of a key (Kimi Team 2025, KDA)."
+    )
+    rank: Size | None = Field(None, description="Inner width of W = up · down. none: one matrix.")
+
+
+class StepDecay(ProjectedDecay):
     """A data-dependent decay exp(−exp(a) · Δ) of step size Δ = softplus(W x + b), with a learned by head (Dao & Gu
     2024, Mamba-2, section 7; Yang et al. 2025, gated DeltaNet).
     """
 
     kind: Literal["step"] = "step"
-    over: Literal["heads", "channels"] = Field(
-        "heads", description="One step size for each head, or for each channel of a key (Kimi Team 2025, KDA)."
-    )
-    rank: Size | None = Field(None, description="Inner width of W = up · down. none: one matrix.")
     least: NonNegativeFloat = Field(0.0, description="Lower limit of the step size.")
     most: PositiveFloat | None = Field(None, description="Upper limit of the step size. none: no limit.")
     scales_values: bool = Field(False, description="Multiply the values by the step size (Mamba-2).")
+
+
+class BoundedDecay(ProjectedDecay):
+    """A data-dependent decay exp(−bound · sigmoid(exp(a) · (W x + b))), with a learned by head (Ling 3)."""
+
+    kind: Literal["bounded"] = "bounded"
+    bound: PositiveFloat = Field(description="Limit of the exponent.")
 
 
 class FixedDecay(Section):
@@ -85,7 +97,7 @@ class MatrixState(Section):
         default_factory=NoNorm, description="Norm on each head of queries and keys."
     )
     scale: PositiveFloat = Field(1.0, description="Factor on the queries.")
-    decay: Annotated[StepDecay | FixedDecay, Field(discriminator="kind")]
+    decay: Annotated[StepDecay | BoundedDecay | FixedDecay, Field(discriminator="kind")]
     skip: bool = Field(False, description="Add the values to the output, times one weight per head (Mamba-2, D).")
     norm: Annotated[OutputNorm | NoNorm, Field(discriminator="kind")] = Field(
         default_factory=NoNorm, description="Norm on the output of the heads."

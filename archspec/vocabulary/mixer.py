@@ -125,6 +125,7 @@ class LatentAttention(Section):
     scale: PositiveFloat | None = Field(
         None, description="Factor on the scores. Default: 1 / sqrt(nope_dim + rope_dim)."
     )
+    gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
 
     @property

@@ -81,7 +81,7 @@ class Layer(nn.Module):
             return x_BSN, present
         normed = self.mlp_norm(x_BSN)
         y = self.mlp_output_norm(self.mlp_branch(normed, inputs, state, present))
-        return self.skip(x_BSN, normed) + self.scale_branch(y), present
+        return self.skip(x_BSN, normed, is_mlp=True) + self.scale_branch(y, is_mlp=True), present
 
     def post_norm(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """norm(x + branch(x)) for each branch (Vaswani et al. 2017): [B, S, N] → [B, S, N], and the new state."""
@@ -95,7 +95,8 @@ class Layer(nn.Module):
         if self.word.mlp is None:
             return x_BSN, present
         y = self.mlp_branch(x_BSN, inputs, state, present)
-        return self.mlp_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y)), present
+        y = self.scale_branch(y, is_mlp=True)
+        return self.mlp_norm(self.skip(x_BSN, x_BSN, is_mlp=True) + y), present
 
     def parallel(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """x + mixer(norm(x)) + mlp(norm(x)) (Wang & Komatsuzaki 2021): [B, S, N] → [B, S, N], and the new state."""
@@ -129,12 +130,15 @@ class Layer(nn.Module):
         present |= mlp_state
         return y
 
-    def skip(self, x_BSN: Tensor, normed_BSN: Tensor) -> Tensor:
+    def skip(self, x_BSN: Tensor, normed_BSN: Tensor, is_mlp: bool = False) -> Tensor:
         """Return the tensor that a branch is added to: the stream or the branch's normed input, scaled."""
         word = self.word.skip
         source = normed_BSN if word.source == "norm" else x_BSN
-        return source if word.scale is None else source * word.scale
+        scale = word.mlp_scale if is_mlp and word.mlp_scale is not None else word.scale
+        return source if scale is None else source * scale
 
-    def scale_branch(self, y_BSN: Tensor) -> Tensor:
-        """Return a branch's output times the branch scale."""
-        return y_BSN if self.word.branch_scale is None else y_BSN * self.word.branch_scale
+    def scale_branch(self, y_BSN: Tensor, is_mlp: bool = False) -> Tensor:
+        """Return a branch's output times its scale."""
+        own = self.word.mlp_branch_scale
+        scale = own if is_mlp and own is not None else self.word.branch_scale
+        return y_BSN if scale is None else y_BSN * scale

@@ -1,4 +1,4 @@
-"""Decays of a matrix state: of data-dependent step sizes, and constant ones."""
+"""Decays of a matrix state: data-dependent and constant ones."""
 
 from __future__ import annotations
 
@@ -11,27 +11,55 @@ from archc.compiler.modules.recurrent.low_rank import LowRank
 from archc.compiler.ops import recurrences
 
 
-class StepDecay(nn.Module):
-    """exp(−exp(log) · Δ), Δ = clamp(softplus(step(x) + bias)), by head or by key channel (Dao & Gu 2024, Mamba-2)."""
+class ProjectedDecay(nn.Module):
+    """A decay that a projection of the input determines, by head or by key channel."""
 
-    def __init__(self, word: words.MatrixState, decay: words.StepDecay, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.MatrixState, decay: words.ProjectedDecay, width: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.word, self.heads = decay, word.heads
-        outputs = word.heads * word.key_dim if decay.over == "channels" else word.heads
+        self.by_channel, self.heads = decay.over == "channels", word.heads
+        outputs = word.heads * word.key_dim if self.by_channel else word.heads
         self.step = make_projection(width, decay.rank, outputs, word.bias, dtype)
         self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype))
         self.log = nn.Parameter(torch.empty(word.heads, dtype=dtype))
 
+    def project(self, x_BSN: Tensor) -> Tensor:
+        """Return step(x) + bias in float32, [B, S, H] or [B, S, H · D]."""
+        step: Tensor = self.step(x_BSN).float() + self.bias.float()
+        return step
+
+    def times_rate(self, x: Tensor) -> Tensor:
+        """Return [B, S, H] or [B, S, H · D] times exp(log) of each head."""
+        rate_H = self.log.float().exp()
+        if not self.by_channel:
+            return x * rate_H
+        return recurrences.join_heads(recurrences.part_heads(x, self.heads) * rate_H[:, None])
+
+
+class StepDecay(ProjectedDecay):
+    """exp(−exp(log) · Δ), Δ = clamp(softplus(step(x) + bias)) (Dao & Gu 2024, Mamba-2)."""
+
+    def __init__(self, word: words.MatrixState, decay: words.StepDecay, width: int, dtype: torch.dtype) -> None:
+        super().__init__(word, decay, width, dtype)
+        self.decay = decay
+
     def forward(self, x_BSN: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the log decays, [B, S, H] or [B, S, H · D], and the step sizes [B, S, H] if they scale values."""
-        word = self.word
-        step = nn.functional.softplus(self.step(x_BSN).float() + self.bias.float())
-        if word.least or word.most is not None:
-            step = step.clamp(word.least or None, word.most)
-        factor = -self.log.float().exp()
-        if word.over == "heads":
-            return step * factor, step if word.scales_values else None
-        return recurrences.join_heads(recurrences.part_heads(step, self.heads) * factor[:, None]), None
+        step = nn.functional.softplus(self.project(x_BSN))
+        if self.decay.least or self.decay.most is not None:
+            step = step.clamp(self.decay.least or None, self.decay.most)
+        return -self.times_rate(step), step if self.decay.scales_values else None
+
+
+class BoundedDecay(ProjectedDecay):
+    """exp(−bound · sigmoid(exp(log) · (step(x) + bias))) (Ling 3)."""
+
+    def __init__(self, word: words.MatrixState, decay: words.BoundedDecay, width: int, dtype: torch.dtype) -> None:
+        super().__init__(word, decay, width, dtype)
+        self.bound = decay.bound
+
+    def forward(self, x_BSN: Tensor) -> tuple[Tensor, None]:
+        """Return the log decays, [B, S, H] or [B, S, H · D]."""
+        return -self.bound * self.times_rate(self.project(x_BSN)).sigmoid(), None
 
 
 class FixedDecay(nn.Module):

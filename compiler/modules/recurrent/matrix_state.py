@@ -16,7 +16,7 @@ from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.shift import tail_state
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.recurrent.convolution import JoinedConvolution
-from archc.compiler.modules.recurrent.decay import FixedDecay, StepDecay
+from archc.compiler.modules.recurrent.decay import BoundedDecay, FixedDecay, StepDecay
 from archc.compiler.modules.recurrent.output import GatedOutput
 from archc.compiler.ops import recurrences
 from archc.compiler.ops.operators import rms_norm
@@ -113,9 +113,13 @@ class MatrixState(nn.Module):
 
 def make_decay(word: words.MatrixState, width: int, dtype: torch.dtype) -> nn.Module:
     """Return the module of a word's decay."""
-    if isinstance(word.decay, words.FixedDecay):
-        return FixedDecay(word.decay, word.heads)
-    return StepDecay(word, word.decay, width, dtype)
+    match word.decay:
+        case words.StepDecay():
+            return StepDecay(word, word.decay, width, dtype)
+        case words.BoundedDecay():
+            return BoundedDecay(word, word.decay, width, dtype)
+        case words.FixedDecay():
+            return FixedDecay(word.decay, word.heads)
 
 
 def scale_heads(x_BSM: Tensor, factors: Tensor) -> Tensor:

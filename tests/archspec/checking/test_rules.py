@@ -81,6 +81,14 @@ FAULTS = {
         "attention: none\nposition: none\n",
         "layer.norm.branches: the layer has no token mixer, and so no norm on it",
     ),
+    "a scale of a missing MLP": (
+        "mlp: none\nlayer: {mlp_branch_scale: 2.0, norm: {branches: mixer}}\n",
+        "layer.mlp_branch_scale: the layer has no MLP, and so no scale of its own",
+    ),
+    "a scale of a parallel MLP": (
+        "layer: {residual: parallel, skip: {mlp_scale: 2.0}}\n",
+        "layer.skip.mlp_scale: parallel branches have one sum, and so no scale of its own",
+    ),
     "no branch": (
         "attention: none\nposition: none\nmlp: none\nlayer: {norm: {branches: mlp}}\n",
         "attention: the layer has neither attention, a recurrence nor an MLP",

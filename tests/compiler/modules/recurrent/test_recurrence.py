@@ -60,6 +60,9 @@ WORDS: Mapping[str, words.Recurrence] = {
         decay=words.StepDecay(over="channels", rank=2),
         gate=words.OutputGate(activation="sigmoid", rank=3),
     ),
+    "delta net with a bounded decay": words.MatrixState(
+        heads=2, key_dim=3, value_dim=4, update="delta", decay=words.BoundedDecay(over="channels", bound=5.0)
+    ),
     "Mamba-2 heads": words.MatrixState(
         heads=4,
         key_heads=1,
