@@ -99,8 +99,8 @@ def _lower(value: Any) -> str:
 
 
 def _length(value: Any) -> int:
-    if not isinstance(value, list | tuple):
-        raise ExpressionError(f"expected a list, got {format_value(value)}")
+    if not isinstance(value, list | tuple | str):
+        raise ExpressionError(f"expected a list or text, got {format_value(value)}")
     return len(value)
 
 
@@ -338,11 +338,12 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _item(container: Any, index: Any) -> Any:
-    if isinstance(container, list | tuple):
+    if isinstance(container, list | tuple | str):
+        kind = "text" if isinstance(container, str) else "a list"
         if isinstance(index, bool) or not isinstance(index, int):
-            raise ExpressionError(f"expected an integer as index of a list, got {format_value(index)}")
+            raise ExpressionError(f"expected an integer as index of {kind}, got {format_value(index)}")
         if not 0 <= index < len(container):
-            raise ExpressionError(f"index {index} is out of range for a list of {len(container)}")
+            raise ExpressionError(f"index {index} is out of range for {kind} of {len(container)}")
         return container[index]
     if isinstance(container, Mapping):
         if not isinstance(index, str):
@@ -350,4 +351,4 @@ def _item(container: Any, index: Any) -> Any:
         if index not in container:
             raise ExpressionError(f"key {format_value(index)} not found in {format_value(dict(container))}")
         return container[index]
-    raise ExpressionError(f"expected a list or a mapping before '[', got {format_value(container)}")
+    raise ExpressionError(f"expected a list, a mapping or text before '[', got {format_value(container)}")

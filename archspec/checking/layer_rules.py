@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from archc.archspec.checking.norm_rules import norm_faults
+from archc.archspec.checking.recurrence_rules import matrix_state_faults
 from archc.archspec.errors import format_value
 from archc.archspec.vocabulary import (
     Alibi,
@@ -20,6 +22,7 @@ from archc.archspec.vocabulary import (
     Learned,
     Llama3Scaling,
     LongRopeScaling,
+    MatrixState,
     MoeMlp,
     NoNorm,
     NoPosition,
@@ -67,6 +70,11 @@ def _layout_faults(layer: Layer) -> Iterator[Fault]:
             yield "layer.norm.branches", "a shared norm applies to both branches", "remove the key"
     if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
         yield "layer.skip.source", "`norm` requires a norm on the input of each branch", "use input"
+    if layer.mlp is None or layer.residual == "parallel":
+        reason = "the layer has no MLP" if layer.mlp is None else "parallel branches have one sum"
+        for path, scale in (("skip.mlp_scale", layer.skip.mlp_scale), ("mlp_branch_scale", layer.mlp_branch_scale)):
+            if scale is not None:
+                yield f"layer.{path}", f"{reason}, and so no scale of its own", "remove the key"
     if layer.mlp is None:
         if layer.residual == "parallel":
             message = "a parallel residual requires two branches"
@@ -118,10 +126,10 @@ def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[F
 
 
 def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield the faults of a layer without exactly one token mixer, or of a recurrence with keys of attention."""
+    """Yield the faults of a layer without a branch or with two mixers, or of a recurrence with keys of attention."""
     recurrence = layer.recurrence
     if layer.attention is None and recurrence is None:
-        yield "attention", "the layer has neither attention nor a recurrence", "add one of them"
+        yield from _without_mixer_faults(layer)
     if recurrence is None:
         return
     if layer.attention is not None:
@@ -138,6 +146,23 @@ def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "recurrence", message, "remove `prefix`"
     if isinstance(recurrence, SelectiveScan):
         yield from norm_faults(recurrence.inner_norm, "recurrence.inner_norm")
+    if isinstance(recurrence, MatrixState):
+        yield from matrix_state_faults(recurrence)
+
+
+def _without_mixer_faults(layer: Layer) -> Iterator[Fault]:
+    """Yield the faults of a layer with an MLP alone."""
+    if layer.mlp is None:
+        yield "attention", "the layer has neither attention, a recurrence nor an MLP", "add one of them"
+        return
+    if layer.residual == "parallel":
+        message = "a parallel residual requires two branches"
+        yield "attention", message, "add a token mixer, or set `layer.residual: sequential`"
+    if not isinstance(layer.norm, NoNorm) and layer.norm.branches != "mlp":
+        yield "layer.norm.branches", "the layer has no token mixer, and so no norm on it", "set `branches: mlp`"
+    if not isinstance(layer.position, NoPosition | Learned | Sinusoidal):
+        message = f"{layer.position.kind} requires attention, and the layer has an MLP alone"
+        yield "position", message, "use none in layers without attention"
 
 
 def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
@@ -214,15 +239,6 @@ def _bucket_faults(position: RelativeBuckets, is_encoder: bool) -> Iterator[Faul
     if position.max_distance <= exact:
         message = f"max_distance {position.max_distance} for {exact} distances with a bucket each"
         yield "position.max_distance", message, f"use more than {exact}, or fewer buckets"
-
-
-def norm_faults(norm: object, path: str) -> Iterator[Fault]:
-    """Yield the faults of a norm; nothing for other objects."""
-    if isinstance(norm, LayerNorm | RmsNorm) and not norm.affine:
-        if isinstance(norm, LayerNorm) and norm.bias:
-            yield f"{path}.affine", "a norm without a weight has no bias", "set `bias: false`"
-        if norm.unit_offset:
-            yield f"{path}.unit_offset", "a norm without a weight has no offset", "remove the key"
 
 
 def _rope_faults(rope: Rope, head_dim: int, head_path: str) -> Iterator[Fault]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from archc.archspec.checking.layer_rules import Fault, layer_faults, norm_faults
+from archc.archspec.checking.layer_rules import Fault, layer_faults
+from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
     BlockRope,
     DeltaRule,

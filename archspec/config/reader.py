@@ -9,6 +9,9 @@ from typing import Any
 from archc.archspec.checking.expressions import MAX_INTEGER
 from archc.archspec.errors import ConfigError, Problem, clip, format_value
 
+INFINITY = "Infinity"
+"""An infinite number in a config, for a limit that is none; the text is refused where a number is expected."""
+
 MAX_BYTES = 16 * 1024 * 1024  # the id2label of a classifier may be long
 
 
@@ -36,7 +39,7 @@ def parse_config(data: str | bytes, file: str) -> dict[str, Any]:
         value = json.loads(
             text,
             object_pairs_hook=_unique_keys,
-            parse_constant=_reject_constant,
+            parse_constant=_constant,
             parse_int=_bounded_integer,
             parse_float=_finite_float,
         )
@@ -53,8 +56,10 @@ def parse_config(data: str | bytes, file: str) -> dict[str, Any]:
     return value
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> Any:
     result = dict(pairs)
+    if result == {"__float__": INFINITY}:  # the spelling of transformers 5
+        return INFINITY
     if len(result) < len(pairs):
         seen: set[str] = set()
         duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
@@ -62,7 +67,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _reject_constant(text: str) -> Any:
+def _constant(text: str) -> str:
+    if text == INFINITY:
+        return text
     raise ValueError(f"{text} is not valid JSON; use a finite number")
 
 

@@ -33,6 +33,7 @@ class AttentionGate(Section):
 
     over: Literal["channels", "heads"] = Field("channels", description="One gate for each channel, or for each head.")
     activation: Literal["sigmoid", "softplus"] = Field("sigmoid", description="Range of the gate: (0, 1), or above 0.")
+    bias: bool = Field(False, description="Add a bias to W x.")
 
 
 class LogScale(Section):
@@ -124,6 +125,7 @@ class LatentAttention(Section):
     scale: PositiveFloat | None = Field(
         None, description="Factor on the scores. Default: 1 / sqrt(nope_dim + rope_dim)."
     )
+    gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
 
     @property

@@ -52,6 +52,9 @@ class Skip(Section):
         description="input: the residual stream. norm: the output of the branch's input norm (ChatGLM-6B).",
     )
     scale: PositiveFloat | None = Field(default=None, description="Factor on the skip connection (ChatGLM-6B).")
+    mlp_scale: PositiveFloat | None = Field(
+        default=None, description="Factor on the skip connection of the MLP (MiniMax). Default: `scale`."
+    )
 
 
 class LayerLayout(Section):
@@ -72,6 +75,9 @@ class LayerLayout(Section):
     )
     skip: Skip = Field(default_factory=Skip, description="Skip connection of each branch.")
     branch_scale: PositiveFloat | None = Field(None, description="Factor on each branch's output (Granite, MiniCPM).")
+    mlp_branch_scale: PositiveFloat | None = Field(
+        None, description="Factor on the MLP's output (MiniMax). Default: `branch_scale`."
+    )
 
 
 class Layer(Section):
@@ -85,6 +91,7 @@ class Layer(Section):
     residual: Literal["sequential", "parallel"] = "sequential"
     skip: Skip = Field(default_factory=Skip)
     branch_scale: PositiveFloat | None = None
+    mlp_branch_scale: PositiveFloat | None = None
     position: Position
     attention: Attention | None = None
     recurrence: Recurrence | None = None
@@ -145,7 +152,9 @@ class Model(Section):
     embedding: Embedding
     position: Position
     layer: LayerLayout
-    attention: Attention | None = Field(description="Softmax attention. none: the layer has a `recurrence`.")
+    attention: Attention | None = Field(
+        description="Softmax attention. none: the layer has a `recurrence`, or an MLP alone."
+    )
     recurrence: Recurrence | None = Field(None, description="Recurrent token mixer, instead of attention.")
     cross_attention: CrossAttention | None = Field(
         None, description="Attention to the encoder's output, between the mixer and the MLP of a decoder layer."
@@ -166,6 +175,7 @@ PER_LAYER = (
     "layer.residual",
     "layer.skip",
     "layer.branch_scale",
+    "layer.mlp_branch_scale",
     "position",
     "attention",
     "recurrence",

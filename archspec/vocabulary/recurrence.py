@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import Section, Size
+from archc.archspec.vocabulary.matrix_state import Convolution, MatrixState
 from archc.archspec.vocabulary.mlp import Activation
 from archc.archspec.vocabulary.norm import NoNorm, Norm
 
@@ -127,4 +128,16 @@ class SelectiveScan(Section):
     inner_norm: Norm = Field(default_factory=NoNorm, description="Norms on the low-rank Δ, on B and on C (Jamba).")
 
 
-Recurrence = Annotated[DecayedAverage | LinearAttention | DeltaRule | SelectiveScan, Field(discriminator="kind")]
+class ShortConvolution(Section):
+    """Gated short convolution: o(c ⊙ conv(b ⊙ x)) with projections b, c and x of the input (Liquid AI 2025, LFM2)."""
+
+    kind: Literal["short-convolution"] = "short-convolution"
+    width: Size = Field(description="Channels of b, c and x.")
+    convolution: Convolution
+    bias: bool = Field(False, description="Add a bias to the projections.")
+
+
+Recurrence = Annotated[
+    DecayedAverage | LinearAttention | DeltaRule | SelectiveScan | MatrixState | ShortConvolution,
+    Field(discriminator="kind"),
+]

@@ -71,6 +71,13 @@ def recurrence_state(word: words.Recurrence, width: int, dtype: torch.dtype) -> 
     if isinstance(word, words.SelectiveScan):
         inputs = fixed(dtype, word.kernel - 1, word.width)
         return {"recurrence.input": inputs, "recurrence.state": fixed(torch.float32, word.state, word.width)}
+    if isinstance(word, words.ShortConvolution):
+        return {"recurrence.input": fixed(dtype, word.convolution.kernel - 1, word.width)}
+    if isinstance(word, words.MatrixState):
+        matrices = {"recurrence.state": fixed(torch.float32, word.heads, word.key_dim, word.value_dim)}
+        if word.convolution is None:
+            return matrices
+        return {"recurrence.input": fixed(dtype, word.convolution.kernel - 1, 2 * word.keys + word.values), **matrices}
     states = {"recurrence.shift": fixed(dtype, 1, width)}
     if isinstance(word, words.DecayedAverage):
         return {**states, "recurrence.state": fixed(torch.float32, 3, word.width)}

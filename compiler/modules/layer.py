@@ -68,9 +68,11 @@ class Layer(nn.Module):
             return self.parallel(x_BSN, inputs, state)
         if self.after_sum:
             return self.post_norm(x_BSN, inputs, state)
-        normed = self.mixer_norm(x_BSN)
-        y, present = self.mixer(normed, inputs, state)
-        x_BSN = self.skip(x_BSN, normed) + self.scale_branch(self.mixer_output_norm(y))
+        present: dict[str, Tensor] = {}
+        if self.mixer is not None:
+            normed = self.mixer_norm(x_BSN)
+            y, present = self.mixer(normed, inputs, state)
+            x_BSN = self.skip(x_BSN, normed) + self.scale_branch(self.mixer_output_norm(y))
         if self.cross_attention is not None:
             normed = self.cross_norm(x_BSN)
             y = self.cross_output_norm(self.attend_to_source(normed, inputs, state))
@@ -79,33 +81,39 @@ class Layer(nn.Module):
             return x_BSN, present
         normed = self.mlp_norm(x_BSN)
         y = self.mlp_output_norm(self.mlp_branch(normed, inputs, state, present))
-        return self.skip(x_BSN, normed) + self.scale_branch(y), present
+        return self.skip(x_BSN, normed, is_mlp=True) + self.scale_branch(y, is_mlp=True), present
 
     def post_norm(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """norm(x + branch(x)) for each branch (Vaswani et al. 2017): [B, S, N] → [B, S, N], and the new state."""
-        y, present = self.mixer(x_BSN, inputs, state)
-        x_BSN = self.mixer_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y))
+        present: dict[str, Tensor] = {}
+        if self.mixer is not None:
+            y, present = self.mixer(x_BSN, inputs, state)
+            x_BSN = self.mixer_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y))
         if self.cross_attention is not None:
             y = self.attend_to_source(x_BSN, inputs, state)
             x_BSN = self.cross_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y))
         if self.word.mlp is None:
             return x_BSN, present
         y = self.mlp_branch(x_BSN, inputs, state, present)
-        return self.mlp_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y)), present
+        y = self.scale_branch(y, is_mlp=True)
+        return self.mlp_norm(self.skip(x_BSN, x_BSN, is_mlp=True) + y), present
 
     def parallel(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """x + mixer(norm(x)) + mlp(norm(x)) (Wang & Komatsuzaki 2021): [B, S, N] → [B, S, N], and the new state."""
         mixer_input = self.mixer_norm(x_BSN)
         mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
+        assert self.mixer is not None
         y, present = self.mixer(mixer_input, inputs, state)
         mlp_output = self.mlp_branch(mlp_input, inputs, state, present)
         branches = self.mixer_output_norm(y) + self.mlp_output_norm(mlp_output)
         return self.skip(x_BSN, mixer_input) + self.scale_branch(branches), present
 
     @property
-    def mixer(self) -> nn.Module:
-        """The token mixer: attention or a recurrence."""
-        return self.attention if self.word.attention is not None else self.recurrence
+    def mixer(self) -> nn.Module | None:
+        """The token mixer, attention or a recurrence; None in a layer with an MLP alone."""
+        if self.word.attention is not None:
+            return self.attention
+        return self.recurrence if self.word.recurrence is not None else None
 
     def attend_to_source(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> Tensor:
         """Return the output of cross-attention, [B, S, N]."""
@@ -122,12 +130,15 @@ class Layer(nn.Module):
         present |= mlp_state
         return y
 
-    def skip(self, x_BSN: Tensor, normed_BSN: Tensor) -> Tensor:
+    def skip(self, x_BSN: Tensor, normed_BSN: Tensor, is_mlp: bool = False) -> Tensor:
         """Return the tensor that a branch is added to: the stream or the branch's normed input, scaled."""
         word = self.word.skip
         source = normed_BSN if word.source == "norm" else x_BSN
-        return source if word.scale is None else source * word.scale
+        scale = word.mlp_scale if is_mlp and word.mlp_scale is not None else word.scale
+        return source if scale is None else source * scale
 
-    def scale_branch(self, y_BSN: Tensor) -> Tensor:
-        """Return a branch's output times the branch scale."""
-        return y_BSN if self.word.branch_scale is None else y_BSN * self.word.branch_scale
+    def scale_branch(self, y_BSN: Tensor, is_mlp: bool = False) -> Tensor:
+        """Return a branch's output times its scale."""
+        own = self.word.mlp_branch_scale
+        scale = own if is_mlp and own is not None else self.word.branch_scale
+        return y_BSN if scale is None else y_BSN * scale

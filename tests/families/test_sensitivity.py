@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import Router
+from archc.archspec.vocabulary import OutputGate, Router
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from tests.families.built import Built
@@ -22,7 +22,7 @@ from tests.families.test_families import built, every_case
 __all__ = ["built"]
 
 # Switches and integers that change the computation and not the set of weights.
-SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize"}
+SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize", "scales_values"}
 LENGTHS = {
     "window": 1,
     "original_max_position_embeddings": 40,
@@ -34,7 +34,8 @@ LENGTHS = {
 # Factors for numbers that are rounded, or whose likely mistake is another default: a small change would not show.
 FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}
 CHOICES: dict[str, list[Any]] = {
-    "activation": ["silu", "relu", "gelu", "gelu_tanh"],
+    "activation": ["silu", "relu", "gelu", "gelu_tanh", "sigmoid", "softplus"],
+    "order": ["before", "after"],
     "pairing": ["half", "interleaved"],
     "rounding": ["none", "bfloat16"],
     "score": ["softmax", "sigmoid"],
@@ -58,10 +59,17 @@ def changed(name: str, value: Any) -> list[Any]:
         case int():
             return [value + LENGTHS[name]] if name in LENGTHS else []
         case float():
-            return [] if name in SHAPES else [value * FACTORS.get(name, 1.3)]
+            return [] if name in SHAPES or value == 0 else [value * FACTORS.get(name, 1.3)]
         case str() if value in CHOICES.get(name, ()) and value not in LEARNED:
             return [choice for choice in CHOICES[name] if choice != value]
     return []
+
+
+def _literals(annotation: Any) -> set[Any]:
+    """Return the choices in an annotation."""
+    if get_origin(annotation) is Literal:
+        return set(get_args(annotation))
+    return set().union(*map(_literals, get_args(annotation)))
 
 
 def _is_same(router: Router, name: str) -> bool:
@@ -84,11 +92,18 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue
         if name == "activation" and getattr(word, "beta", None):
             continue  # beta is a parameter of silu
+        if name == "rate_scale" and word.update == "add":
+            continue  # only the delta rule has a rate
+        if name == "order" and not isinstance(word, OutputGate):
+            continue  # without positions, or over the whole projection, a norm has one order
+        if name == "scales_values" and word.over == "channels":
+            continue  # values have one step size by head
         if isinstance(value, BaseModel):
             for where, inner in variations(value, f"{path}.{name}"):
                 yield where, word.model_copy(update={name: inner})
         else:
-            for other in changed(name, value):
+            choices = _literals(type(word).model_fields[name].annotation)
+            for other in (other for other in changed(name, value) if not choices or other in choices):
                 yield f"{path}.{name} = {other}", word.model_copy(update={name: other})
 
 

@@ -24,8 +24,11 @@ _VISION: Mapping[str, Mapping[str, Any]] = {
     "pixtral": {**_SIGLIP, "head_dim": 8},
     "qwen2_vl": {"depth": 1, "embed_dim": 16, "num_heads": 2, "mlp_ratio": 1},
     "qwen2_5_vl": {**_QWEN, "fullatt_block_indexes": [0]},
+    "qwen3_5": {**_QWEN, "num_position_embeddings": 4},
+    "qwen3_5_moe": {**_QWEN, "num_position_embeddings": 4},
     "qwen3_vl": {**_QWEN, "num_position_embeddings": 4, "deepstack_visual_indexes": [0]},
 }
+_OUT_WIDTH = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe")  # kinds without a projector
 # Of all classes: modules that text does not pass through.
 _OUTSIDE = ("vision_tower", "multi_modal_projector", "visual.")
 
@@ -37,7 +40,7 @@ def make_multimodal(
 
     `vision` is the kind of its vision part, whose width is the text model's where the class has no projector.
     """
-    width = {"out_hidden_size": sizes["hidden_size"]} if vision in ("qwen2_5_vl", "qwen3_vl") else {}
+    width = {"out_hidden_size": sizes["hidden_size"]} if vision in _OUT_WIDTH else {}
     width |= {"hidden_size": sizes["hidden_size"]} if vision == "qwen2_vl" else {}
     config = getattr(transformers, f"{name}Config")(
         text_config={"model_type": text, **sizes},

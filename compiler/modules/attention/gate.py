@@ -16,7 +16,7 @@ class Gate(nn.Module):
     def __init__(self, word: words.AttentionGate, heads: int, head_dim: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.word, self.heads = word, heads
-        self.projection = Linear(width, heads if word.over == "heads" else heads * head_dim, False, dtype)
+        self.projection = Linear(width, heads if word.over == "heads" else heads * head_dim, word.bias, dtype)
 
     def forward(self, x_BSN: Tensor, y_BHSD: Tensor) -> Tensor:
         """[B, S, N], [B, H, S, D] → [B, H, S, D]."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
+from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -41,6 +42,7 @@ class LatentAttention(nn.Module):
         self.kv_norm = make_norm(word.norm, word.latent, dtype)
         self.k_up = Linear(word.latent, word.heads * word.nope_dim, False, dtype)
         self.v_up = Linear(word.latent, word.heads * word.value_dim, False, dtype)
+        self.gate = Gate(word.gate, word.heads, word.value_dim, width, dtype) if word.gate is not None else None
         self.o = Linear(word.heads * word.value_dim, width, word.bias.out, dtype)
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -59,6 +61,8 @@ class LatentAttention(nn.Module):
             q_BHSN, q_BHSR = q_BHSN * inputs.query_scale_B1S1, q_BHSR * inputs.query_scale_B1S1
         k_up, v_up = self.k_up.weight, self.v_up.weight
         y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, inputs.mask_B1ST, self.scale, bool(state))
+        if self.gate is not None:
+            y_BHSV = self.gate(x_BSN, y_BHSV)
         return self.o(ops.merge_heads(y_BHSV)), present
 
     def rotate(self, x_BHSR: Tensor, inputs: LayerInputs) -> Tensor:

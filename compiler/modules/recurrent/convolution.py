@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
+from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.shift import with_tail
 
 
@@ -18,9 +22,31 @@ class DepthwiseConvolution(nn.Module):
 
     def forward(self, x_BSI: Tensor, tail_BKI: Tensor | None) -> Tensor:
         """[B, S, I], and the K − 1 inputs before them (None at the beginning of a sequence) → [B, S, I]."""
-        taps = self.weight.shape[0]
-        inputs = with_tail(x_BSI, tail_BKI, taps - 1)
-        # Slices end relative to the end, so that they do not depend on the length of the call.
-        terms = [inputs[:, j : (j - taps + 1) or None] * self.weight[j : j + 1] for j in range(taps)]
-        y = sum(terms[1:], terms[0])
-        return y if self.bias is None else y + self.bias
+        return convolve(x_BSI, tail_BKI, self.weight, self.bias)
+
+
+class JoinedConvolution(nn.Module):
+    """One depthwise convolution over several streams of channels, which have weights of their own names."""
+
+    def __init__(self, word: words.Convolution, widths: Mapping[str, int], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.streams = tuple(widths)
+        for name, width in widths.items():
+            self.add_module(name, DepthwiseConvolution(word.kernel, width, word.bias, dtype))
+
+    def forward(self, x_BSI: Tensor, tail_BKI: Tensor | None) -> Tensor:
+        """[B, S, I], I the channels of all streams, and the K − 1 inputs before them → [B, S, I]."""
+        parts = [cast(DepthwiseConvolution, self.get_submodule(name)) for name in self.streams]
+        biases = [part.bias for part in parts if part.bias is not None]
+        bias = torch.cat(biases) if biases else None
+        return convolve(x_BSI, tail_BKI, torch.cat([part.weight for part in parts], dim=1), bias)
+
+
+def convolve(x_BSI: Tensor, tail_BKI: Tensor | None, weight_KI: Tensor, bias_I: Tensor | None) -> Tensor:
+    """Return the causal depthwise convolution of x [B, S, I] after its tail; K taps in the weight."""
+    taps = weight_KI.shape[0]
+    inputs = with_tail(x_BSI, tail_BKI, taps - 1)
+    # Slices end relative to the end, so that they do not depend on the length of the call.
+    terms = [inputs[:, j : (j - taps + 1) or None] * weight_KI[j : j + 1] for j in range(taps)]
+    y = sum(terms[1:], terms[0])
+    return y if bias_I is None else y + bias_I

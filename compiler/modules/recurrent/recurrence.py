@@ -9,7 +9,9 @@ from archc.archspec import vocabulary as words
 from archc.compiler.modules.recurrent.decayed_average import DecayedAverage
 from archc.compiler.modules.recurrent.delta_rule import DeltaRule
 from archc.compiler.modules.recurrent.linear_attention import LinearAttention
+from archc.compiler.modules.recurrent.matrix_state import MatrixState
 from archc.compiler.modules.recurrent.selective_scan import SelectiveScan
+from archc.compiler.modules.recurrent.short_convolution import ShortConvolution
 
 
 def make_recurrence(word: words.Recurrence, width: int, dtype: torch.dtype) -> nn.Module:
@@ -23,3 +25,7 @@ def make_recurrence(word: words.Recurrence, width: int, dtype: torch.dtype) -> n
             return DeltaRule(word, width, dtype)
         case words.SelectiveScan():
             return SelectiveScan(word, width, dtype)
+        case words.MatrixState():
+            return MatrixState(word, width, dtype)
+        case words.ShortConvolution():
+            return ShortConvolution(word, width, dtype)

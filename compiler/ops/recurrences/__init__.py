@@ -12,6 +12,7 @@ from archc.compiler.ops.recurrences.decayed_average import decayed_average
 from archc.compiler.ops.recurrences.delta_rule import delta_rule
 from archc.compiler.ops.recurrences.heads import join_heads, part_heads
 from archc.compiler.ops.recurrences.linear_attention import linear_attention
+from archc.compiler.ops.recurrences.matrix_state import matrix_state
 from archc.compiler.ops.recurrences.selective_scan import selective_scan
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "delta_rule",
     "join_heads",
     "linear_attention",
+    "matrix_state",
     "part_heads",
     "selective_scan",
 ]

@@ -35,13 +35,13 @@ class Cut(NamedTuple):
     heads: int
 
 
-def cut(sequences: Sequence[Any], heads: int) -> Cut:
-    """Return sequences [B, S, heads · D] as [n, B, heads, c, sum of D]; zeros fill the last chunk."""
+def cut(sequences: Sequence[Any], heads: int, chunk: int = CHUNK) -> Cut:
+    """Return sequences [B, S, heads · D] as [n, B, heads, c, sum of D], c ≤ chunk; zeros fill the last chunk."""
     parted = [op.Reshape(x, op.ints(0, 0, heads, -1)) for x in sequences]
     width = sum(int(x.shape[-1]) // heads for x in sequences)
     joined = op.Concat(*parted, axis=-1)
     length = op.Shape(joined, start=1, end=2)
-    size = op.Min(length, op.ints(CHUNK))
+    size = op.Min(length, op.ints(chunk))
     count = op.Div(op.Sub(op.Add(length, size), op.ints(1)), size)
     missing = op.Sub(op.Mul(count, size), length)
     filler = op.constant(np.zeros((1, 1, 1, 1), sequences[0].dtype.numpy()))

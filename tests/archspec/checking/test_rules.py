@@ -15,6 +15,8 @@ DELTA = (
 ONES = "[1, 1, 1, 1, 1, 1, 1, 1]"
 READS_VALUES = f"attention: none\nposition: none\nrecurrence: {{{DELTA}, value_residual: {{kind: take, rank: 2}}}}\n"
 
+STATE = "attention: none\nposition: none\nrecurrence: {kind: matrix-state, key_dim: 3, value_dim: 2, "
+
 FAULTS = {
     "two rotating dimensions": (
         "position: {scaling: {kind: dynamic, factor: 2.0, original_max_position_embeddings: 9}, fraction: 0.125}\n",
@@ -75,7 +77,63 @@ FAULTS = {
         "attention: {kv_heads: [4, 4, 3]}\n",
         "attention.kv_heads: 4 heads are not a multiple of 3 kv_heads (layer 2)",
     ),
-    "no mixer": ("attention: none\nposition: none\n", "attention: the layer has neither attention nor a recurrence"),
+    "no mixer": (
+        "attention: none\nposition: none\n",
+        "layer.norm.branches: the layer has no token mixer, and so no norm on it",
+    ),
+    "a scale of a missing MLP": (
+        "mlp: none\nlayer: {mlp_branch_scale: 2.0, norm: {branches: mixer}}\n",
+        "layer.mlp_branch_scale: the layer has no MLP, and so no scale of its own",
+    ),
+    "a scale of a parallel MLP": (
+        "layer: {residual: parallel, skip: {mlp_scale: 2.0}}\n",
+        "layer.skip.mlp_scale: parallel branches have one sum, and so no scale of its own",
+    ),
+    "no branch": (
+        "attention: none\nposition: none\nmlp: none\nlayer: {norm: {branches: mlp}}\n",
+        "attention: the layer has neither attention, a recurrence nor an MLP",
+    ),
+    "an MLP alone with a parallel residual": (
+        "attention: none\nposition: none\nlayer: {residual: parallel, norm: {branches: mlp}}\n",
+        "attention: a parallel residual requires two branches",
+    ),
+    "an MLP alone with rope": (
+        "attention: none\nlayer: {norm: {branches: mlp}}\n",
+        "position: rope requires attention, and the layer has an MLP alone",
+    ),
+    "uneven key heads": (
+        f"{STATE}heads: 4, key_heads: 3, decay: step}}\n",
+        "recurrence.key_heads: 4 heads are not a multiple of 3 key_heads",
+    ),
+    "a rate without the delta rule": (
+        f"{STATE}heads: 4, rate_scale: 2.0, decay: step}}\n",
+        "recurrence.rate_scale: only the delta rule has a rate",
+    ),
+    "step limits that exclude each other": (
+        f"{STATE}heads: 4, decay: {{kind: step, least: 2.0, most: 1.0}}}}\n",
+        "recurrence.decay.most: expected more than least (2), got 1",
+    ),
+    "steps by channel on values": (
+        f"{STATE}heads: 4, decay: {{kind: step, over: channels, scales_values: true}}}}\n",
+        "recurrence.decay.scales_values: values have one step size by head",
+    ),
+    "uneven groups of a norm": (
+        f"{STATE}heads: 4, decay: step, norm: {{kind: rmsnorm, eps: 1e-6, groups: 5}}}}\n",
+        "recurrence.norm.groups: 8 channels are not a multiple of 5 groups",
+    ),
+    "a shared weight for one group": (
+        f"{STATE}heads: 4, decay: step, norm: {{kind: rmsnorm, eps: 1e-6, weights: shared}}}}\n",
+        "recurrence.norm.weights: one group has one weight vector",
+    ),
+    "a shared weight of a norm without one": (
+        f"{STATE}heads: 4, decay: step, "
+        "norm: {kind: rmsnorm, eps: 1e-6, groups: 2, weights: shared, affine: false}}\n",
+        "recurrence.norm.weights: the norm has no weight",
+    ),
+    "a gate before no norm": (
+        f"{STATE}heads: 4, decay: step, gate: {{order: before}}}}\n",
+        "recurrence.gate.order: there is no norm, and the order is 'before'",
+    ),
     "two mixers": (f"recurrence: {AVERAGE}\n", "recurrence: the layer has both attention and a recurrence"),
     "rope with a recurrence": (
         f"attention: none\nrecurrence: {AVERAGE}\n",

@@ -38,3 +38,8 @@ def test_text_that_is_not_strict_json(text: str | bytes, message: str) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the file: No such file"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("limit", ["Infinity", '{"__float__": "Infinity"}'])
+def test_an_infinite_limit_is_a_text(limit: str) -> None:
+    assert parse_config(f'{{"limits": [0.0, {limit}]}}', "config.json") == {"limits": [0.0, "Infinity"]}

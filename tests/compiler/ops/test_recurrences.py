@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +17,7 @@ from archc.compiler.graph.subgraph import copy_attribute
 from archc.compiler.ops import recurrences
 from archc.compiler.ops.recurrences.chunks import CHUNK
 from archc.compiler.ops.recurrences.decayed_average import LOG_ZERO
+from archc.compiler.ops.recurrences.matrix_state import MATRIX_CHUNK
 from archc.compiler.tracing.parts import Part, record
 from tests.compiler.graphs import run
 
@@ -77,6 +79,20 @@ def test_the_selective_scan_by_hand() -> None:
     assert state.item() == pytest.approx(10.75)
 
 
+def test_a_matrix_state_by_hand() -> None:
+    halves = torch.full((1, 3, 1), math.log(0.5))
+    ones = column(1, 1, 1)
+    y, state = recurrences.matrix_state(ones, column(1, 2, 3), halves, column(4, 5, 6), None, torch.zeros(1, 1, 1, 1))
+    # S: 4, then 4/2 + 10 = 12, then 12/2 + 18 = 24; each output reads what its own token added.
+    assert y.flatten().tolist() == pytest.approx([4, 12, 24])
+    # With a rate of one half and keys of one: 8 halves to 4, and half of the difference to 6 is added.
+    y, state = recurrences.matrix_state(
+        column(1), column(1), halves[:, :1], column(6), column(0.5), torch.full((1, 1, 1, 1), 8.0)
+    )
+    assert y.item() == pytest.approx(5)
+    assert state.item() == pytest.approx(5)
+
+
 def sequences(names: str, seq: int, width: int = CHANNELS) -> Tensors:
     generator = torch.Generator().manual_seed(seq)
     return {name: torch.randn(BATCH, seq, width, generator=generator) for name in names}
@@ -118,11 +134,35 @@ def scanned(seq: int, strength: float) -> Tensors:
     return {**made, "a": a, "state": torch.ones(BATCH, 3, CHANNELS)}
 
 
+def matrix(
+    seq: int, strength: float, shared: bool = False, by_channel: bool = False, delta_rule: bool = False
+) -> Tensors:
+    """Keys for one or for two heads; by the delta rule all in one direction, the worst for the solved matrix."""
+    keys = WIDTH if shared else CHANNELS
+    made = sequences("qk", seq, keys)
+    made["w"] = decays(torch.zeros(BATCH, seq, CHANNELS if by_channel else HEADS), strength)
+    made |= {"v": torch.randn(BATCH, seq, HEADS * 3, generator=torch.Generator().manual_seed(seq))}
+    if delta_rule:
+        made["k"] = torch.ones(BATCH, seq, keys) / math.sqrt(WIDTH)
+        made["b"] = torch.linspace(0.5, 1, BATCH * seq * HEADS).reshape(BATCH, seq, HEADS)
+    return {**made, "state": torch.randn(BATCH, HEADS, WIDTH, 3, generator=torch.Generator().manual_seed(1))}
+
+
+def without_rate(q: Tensor, k: Tensor, w: Tensor, v: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    return recurrences.matrix_state(q, k, w, v, None, state)
+
+
 OPERATORS: Mapping[str, tuple[Callable[..., tuple[Tensor, Tensor]], Callable[[int, float], Tensors]]] = {
     "linear_attention": (recurrences.linear_attention, linear),
     "delta_rule": (recurrences.delta_rule, delta),
     "decayed_average": (recurrences.decayed_average, average),
     "selective_scan": (recurrences.selective_scan, scanned),
+    "matrix_state by head": (without_rate, matrix),
+    "matrix_state by head, shared keys": (without_rate, partial(matrix, shared=True)),
+    "matrix_state by channel": (without_rate, partial(matrix, by_channel=True)),
+    "delta rule by head, shared keys": (recurrences.matrix_state, partial(matrix, shared=True, delta_rule=True)),
+    "delta rule by head": (recurrences.matrix_state, partial(matrix, delta_rule=True)),
+    "delta rule by channel": (recurrences.matrix_state, partial(matrix, by_channel=True, delta_rule=True)),
 }
 
 
@@ -149,7 +189,7 @@ def translated(operator: Callable[..., tuple[Tensor, Tensor]], example: Tensors)
 def test_translations_give_the_same_numbers(name: str) -> None:
     operator, make = OPERATORS[name]
     model = translated(operator, make(3, 1.0))
-    for seq in (1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5):
+    for seq in (1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5, 2 * MATRIX_CHUNK + 3):
         for strength in (1.0, 1e4):
             given = make(seq, strength)
             wanted = operator(*given.values())
