@@ -22,7 +22,7 @@ from tests.families.test_families import built, every_case
 __all__ = ["built"]
 
 # Switches and integers that change the computation and not the set of weights.
-SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize"}
+SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize", "reverse"}
 LENGTHS = {"window": 1, "original_max_position_embeddings": 40, "per_token": 1, "chosen": 1, "max_distance": 3}
 # Factors for numbers that are rounded, or whose likely mistake is another default: a small change would not show.
 FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}
@@ -34,6 +34,7 @@ CHOICES: dict[str, list[Any]] = {
     "over": ["all", "chosen"],
     "by": ["max", "top-2"],
     "layout": ["interleaved", "halves"],
+    "weighs": ["input", "output"],
 }
 LEARNED = {"xielu"}  # has weights, which no other activation reads
 
@@ -57,7 +58,12 @@ def changed(name: str, value: Any) -> list[Any]:
 
 
 def _is_same(router: Router, name: str) -> bool:
-    """Return whether a change has no effect: a softmax over the chosen is the one over all, normalized again."""
+    """Return whether a change has no effect: a softmax over the chosen is the one over all, normalized again.
+
+    Each sigmoid reads one logit, and without further terms the highest logits have the highest scores.
+    """
+    if router.score == "sigmoid":
+        return name == "over" and not router.selection_bias and router.groups is None
     return (name == "over" and router.renormalize) or (name in ("over", "renormalize") and router.over == "chosen")
 
 
@@ -67,7 +73,7 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
         value = getattr(word, name)
         if name == "unit_offset" and not getattr(word, "affine", True):
             continue  # a norm without weights has nothing to offset
-        if isinstance(word, Router) and word.score == "softmax" and _is_same(word, name):
+        if isinstance(word, Router) and _is_same(word, name):
             continue
         if name == "activation" and getattr(word, "beta", None):
             continue  # beta is a parameter of silu

@@ -33,7 +33,7 @@ ROPE: dict[str, Any] = {
         "rope_theta": 300.0,
         "partial_rotary_factor": 0.5,
         "factor": 4.0,
-        "original_max_position_embeddings": 16,
+        "original_max_position_embeddings": 24,
         "beta_fast": 0.2,
         "beta_slow": 0.05,
     },
