@@ -24,6 +24,9 @@ _VISION: Mapping[str, Mapping[str, Any]] = {
     "pixtral": {**_SIGLIP, "head_dim": 8},
     "qwen2_vl": {"depth": 1, "embed_dim": 16, "num_heads": 2, "mlp_ratio": 1},
     "qwen2_5_vl": {**_QWEN, "fullatt_block_indexes": [0]},
+    "glm4v_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
+    "glm_ocr_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
+    "glm4v_moe_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
     "qwen3_vl": {**_QWEN, "num_position_embeddings": 4, "deepstack_visual_indexes": [0]},
 }
 # Of all classes: modules that text does not pass through.
@@ -37,7 +40,8 @@ def make_multimodal(
 
     `vision` is the kind of its vision part, whose width is the text model's where the class has no projector.
     """
-    width = {"out_hidden_size": sizes["hidden_size"]} if vision in ("qwen2_5_vl", "qwen3_vl") else {}
+    to_text = ("qwen2_5_vl", "qwen3_vl", "glm4v_vision", "glm4v_moe_vision", "glm_ocr_vision")
+    width = {"out_hidden_size": sizes["hidden_size"]} if vision in to_text else {}
     width |= {"hidden_size": sizes["hidden_size"]} if vision == "qwen2_vl" else {}
     config = getattr(transformers, f"{name}Config")(
         text_config={"model_type": text, **sizes},
