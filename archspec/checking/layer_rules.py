@@ -179,8 +179,9 @@ def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
         yield from _mlp_faults(mlp.expert, f"{path}.expert")
         yield from _mlp_faults(mlp.shared, f"{path}.shared")
         yield from _router_faults(mlp, path)
-        if mlp.shared_gate and mlp.shared is None:
-            yield f"{path}.shared_gate", "there is no shared expert", f"add `{path}.shared`, or remove the key"
+        for key in ("shared_gate", "shared_scale"):
+            if getattr(mlp, key) and mlp.shared is None:
+                yield f"{path}.{key}", "there is no shared expert", f"add `{path}.shared`, or remove the key"
 
 
 def _router_faults(mlp: MoeMlp, path: str) -> Iterator[Fault]:
@@ -191,9 +192,6 @@ def _router_faults(mlp: MoeMlp, path: str) -> Iterator[Fault]:
         if router.renormalize and router.score == "softmax":
             message = "a softmax over the chosen experts has the sum 1 already"
             yield f"{path}.router.renormalize", message, "remove the key"
-        if router.selection_bias:
-            message = "a selection bias is added to scores, which `over: chosen` computes after the selection"
-            yield f"{path}.router.selection_bias", message, "use `over: all`"
         if groups is not None:
             message = "groups are selected by scores, which `over: chosen` computes after the selection"
             yield f"{path}.router.groups", message, "use `over: all`"

@@ -33,6 +33,9 @@ MAX_DEPTH = 32
 _KIND_ALIASES = {"default": "none", "su": "longrope", "mrope": "none"}
 _OF_PICTURES = ("mrope_section", "mrope_interleaved")
 _MOVED_KEYS = ("rope_theta", "partial_rotary_factor")  # inside rope_parameters, next to rope_scaling
+# Of the factor on queries that grows with their position (Mistral 3), and the length of the extended context.
+_OF_QUERIES = "llama_4_scaling_beta"
+_OF_CONTEXT = "max_position_embeddings"
 _KEEP_ONE = "both have the same meaning; keep one"
 
 
@@ -71,7 +74,8 @@ def _from_parameters(
     parameters: dict[str, Any], result: dict[str, Any], file: str, problems: list[Problem]
 ) -> dict[str, Any] | None:
     """Move theta and fraction of `rope_parameters` to the top level; return its scaling."""
-    for key in _MOVED_KEYS:
+    parameters.pop(_OF_CONTEXT, None)
+    for key in (*_MOVED_KEYS, _OF_QUERIES):
         inner, outer = parameters.pop(key, None), result.get(key)
         if inner is not None and outer is not None and inner != outer:
             message = f"rope_parameters.{key} is {format_value(inner)} but {key} is {format_value(outer)}"

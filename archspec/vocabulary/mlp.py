@@ -109,7 +109,11 @@ class Router(Section):
     selection_bias: bool = Field(
         default=False,
         description="Learned bias per expert that is added to the scores for the selection of experts and groups, not "
-        "to the weights (Wang et al. 2024; DeepSeek-V3).",
+        "to the weights (Wang et al. 2024; DeepSeek-V3). With `over: chosen`, it is added to the logits.",
+    )
+    weighs: Literal["output", "input"] = Field(
+        default="output",
+        description="Vector that the weight of an expert scales: its output, or its input (Llama 4).",
     )
     groups: ExpertGroups | None = Field(default=None, description="Group-limited routing.")
 
@@ -127,6 +131,7 @@ class MoeMlp(Section):
     shared: DenseMlp | None = Field(
         None, description="Shared expert, applied to every token; several shared experts are one of their total width."
     )
+    shared_scale: PositiveFloat | None = Field(None, description="Factor on the shared expert's output.")
     shared_gate: bool = Field(
         False,
         description="Multiply the shared expert's output by sigmoid(gate(x)), one number per token (Qwen2-MoE).",

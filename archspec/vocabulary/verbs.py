@@ -39,7 +39,7 @@ class Stack(Section):
 class Unstack(Section):
     """Selects the expert's own index along the first axis and removes this axis, for experts stored in one tensor.
 
-    Only this part of the tensor is read.
+    Only this part of the tensor is read. A matrix of all experts, [experts · out, in], is reshaped first.
     """
 
 

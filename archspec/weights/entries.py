@@ -194,10 +194,10 @@ class _Line:
                 self.checker.problems.append(mark.problem(path, f"unknown verb '{clip(verb)}'", hint))
 
     def check_unstack(self, unstack: Node, value: MappingNode) -> None:
-        """Check that `unstack` is the first verb of an expert's entry."""
+        """Check that `unstack` is the first verb of an expert's entry, or the second after `reshape`."""
         if not self.belongs_to_expert():
             self.report(unstack.mark, "unstack in an entry that does not belong to an expert", _EXPERT_KEY_HINT)
-        elif next(verb for verb in value.entries if verb != "from") != "unstack":
+        elif next(verb for verb in value.entries if verb not in ("from", "reshape")) != "unstack":
             self.report(unstack.mark, "unstack follows another verb", "write it first; it selects what is read")
 
     def check_split(self, split: Node) -> None:

@@ -308,9 +308,26 @@ def _module_ends(name: str) -> Iterator[int]:
 
 
 def _bind_unstack(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
-    """Yield the steps with Unstack as a Select of the expert's index."""
+    """Yield the steps with Unstack as a Select of the expert's index.
+
+    A Reshape of [experts * out, in] to [experts, out, in] before it makes it a Split, which reads only these rows.
+    """
+    pending: Reshape | None = None
     for step in steps:
-        yield Select(axis=0, index=(expert or 0,)) if isinstance(step, Unstack) else step
+        if isinstance(step, Unstack) and pending is not None:
+            count, rows = pending.shape[:2]
+            yield Split(parts=(rows,) * count, take=expert or 0)
+            pending = None
+        elif isinstance(step, Unstack):
+            yield Select(axis=0, index=(expert or 0,))
+        else:
+            if pending is not None:
+                yield pending
+            pending = step if isinstance(step, Reshape) else None
+            if pending is None:
+                yield step
+    if pending is not None:
+        yield pending
 
 
 def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:

@@ -234,7 +234,6 @@ ATEN: Mapping[Callable[..., Any], Translation] = {
     _aten.eq.Scalar: _binary("Equal"),
     _aten.eq.Tensor: _binary("Equal"),
     _aten.exp.default: _unary("Exp"),
-    _aten.floor.default: _unary("Floor"),
     _aten.expand.default: _expand,
     _aten.expm1.default: lambda x: op.Sub(op.Exp(x), op.scalar(1, x.dtype)),
     _aten.gather.default: lambda x, axis, index: op.GatherElements(x, index, axis=axis),

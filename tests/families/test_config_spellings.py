@@ -41,7 +41,12 @@ def test_older_and_newer_config_bind_alike(name: str, tmp_path: Path) -> None:
 
 
 # Defaults of a class under which it is no model of the family.
-REPLACED_DEFAULTS = {"deepseek_v2": {"num_experts_per_tok": 2}}
+REPLACED_DEFAULTS = {
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "dots1": {"n_routed_experts": 64, "num_experts_per_tok": 6},
+    "glm4_moe": {"hidden_size": 12288},
+    "glm4v_moe_text": {"hidden_size": 12288},
+}
 CLASSES = [(family, kind) for family in shipped() for kind in load_spec(family).model_types if kind in CONFIG_MAPPING]
 
 

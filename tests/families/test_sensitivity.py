@@ -22,7 +22,7 @@ from tests.families.test_families import built, every_case
 __all__ = ["built"]
 
 # Switches and integers that change the computation and not the set of weights.
-SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize", "scales_values"}
+SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize", "reverse", "scales_values"}
 LENGTHS = {
     "window": 1,
     "original_max_position_embeddings": 40,
@@ -43,6 +43,7 @@ CHOICES: dict[str, list[Any]] = {
     "by": ["max", "top-2"],
     "layout": ["interleaved", "halves"],
     "spacing": ["half-open", "closed"],
+    "weighs": ["input", "output"],
 }
 LEARNED = {"xielu"}  # has weights, which no other activation reads
 

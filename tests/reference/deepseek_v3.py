@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from torch import nn
 from transformers import DeepseekV3Config
 
 from tests.families.case import Case
-from tests.families.random_weights import normal
 from tests.reference.deepseek_v2 import SIZES, YARN
 from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.minicpm3 import GAINS
+from tests.reference.selection_bias import with_selection_biases
 from tests.reference.spelling import older_rope
 
 GROUPS: dict[str, Any] = {
@@ -32,14 +31,10 @@ def as_first_files(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def deepseek_v3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
-    """A tiny model with the given differences from the sizes of V2's, its buffer of biases among the parameters."""
+    """A tiny model with the given differences from the sizes of V2's."""
     config = DeepseekV3Config(**SIZES | changes)
     reference = make("DeepseekV3ForCausalLM", config, seed, gains=GAINS, respell=respell)
-    for name, module in list(reference.model.named_modules()):
-        bias = module._buffers.pop("e_score_correction_bias", None)
-        if bias is not None:
-            module.e_score_correction_bias = nn.Parameter(0.5 * normal(name, tuple(bias.shape), seed))
-    return reference
+    return with_selection_biases(reference, seed)
 
 
 CASES = (

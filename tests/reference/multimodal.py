@@ -26,9 +26,13 @@ _VISION: Mapping[str, Mapping[str, Any]] = {
     "qwen2_5_vl": {**_QWEN, "fullatt_block_indexes": [0]},
     "qwen3_5": {**_QWEN, "num_position_embeddings": 4},
     "qwen3_5_moe": {**_QWEN, "num_position_embeddings": 4},
+    "glm4v_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
+    "glm_ocr_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
+    "glm4v_moe_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
     "qwen3_vl": {**_QWEN, "num_position_embeddings": 4, "deepstack_visual_indexes": [0]},
 }
-_OUT_WIDTH = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe")  # kinds without a projector
+# Kinds without a projector.
+_OUT_WIDTH = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe", "glm4v_vision", "glm4v_moe_vision", "glm_ocr_vision")
 # Of all classes: modules that text does not pass through.
 _OUTSIDE = ("vision_tower", "multi_modal_projector", "visual.")
 

@@ -32,8 +32,9 @@ class Router(nn.Module):
         """[B, S, N] → the chosen experts, int64 [B, S, A], and their weights in x's dtype [B, S, A]."""
         logits_BSE = self.projection(x_BSN.float())
         if self.word.over == "chosen":
-            best_BSA, chosen_BSA = logits_BSE.topk(self.per_token, dim=-1)
-            weights_BSA = self.scores(best_BSA)
+            selection_BSE = logits_BSE if self.selection_bias is None else logits_BSE + self.selection_bias
+            best_BSA, chosen_BSA = selection_BSE.topk(self.per_token, dim=-1)
+            weights_BSA = self.scores(best_BSA if selection_BSE is logits_BSE else logits_BSE.gather(-1, chosen_BSA))
         else:
             scores_BSE = self.scores(logits_BSE)
             selection_BSE = self.selection_scores(scores_BSE)
@@ -108,3 +109,12 @@ class Experts(nn.Module):
             up_offset,
         )
         return y_BSN
+
+    def scaled(self, x_BSN: Tensor, chosen_BSA: Tensor, weights_BSA: Tensor) -> Tensor:
+        """[B, S, N], a token's experts and the factors on their inputs [B, S, A] → the sum [B, S, N]."""
+        if self.per_token == 1:
+            return self(x_BSN * weights_BSA, chosen_BSA, torch.ones_like(weights_BSA))
+        inputs_BSAN = x_BSN[:, :, None] * weights_BSA[..., None]
+        chosen, ones = chosen_BSA.flatten(1)[..., None], torch.ones_like(weights_BSA).flatten(1)[..., None]
+        y_BSAN: Tensor = self(inputs_BSAN.flatten(1, 2), chosen, ones).unflatten(1, (-1, self.per_token))
+        return y_BSAN.sum(dim=2)

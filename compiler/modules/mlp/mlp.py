@@ -54,14 +54,18 @@ class MoeMlp(nn.Module):
         self.router = Router(word, width)
         self.experts = Experts(word, width, dtype)
         self.shared = make_mlp(word.shared, width, dtype) if word.shared is not None else None
+        self.shared_scale, self.weighs = word.shared_scale, word.router.weighs
         self.shared_gate = Linear(width, 1, False, dtype) if word.shared_gate else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]."""
-        y = self.experts(x, *self.router(x))
+        chosen, weights = self.router(x)
+        y = self.experts(x, chosen, weights) if self.weighs == "output" else self.experts.scaled(x, chosen, weights)
         if self.shared is None:
             return y
         shared = self.shared(x)
+        if self.shared_scale is not None:
+            shared = shared * self.shared_scale
         return y + (shared if self.shared_gate is None else self.shared_gate(x).sigmoid() * shared)
 
 

@@ -23,6 +23,7 @@ class QueryScale(nn.Module):
         if isinstance(word, words.LogScale):
             factors_BS = ((positions_BS + 1.0).log() / math.log(word.trained)).clamp(min=1.0)
         else:
-            steps_BS = ((positions_BS + float(word.first)) / word.span).floor()
+            # floor(x) as -ceil(-x): ONNX Runtime has no CUDA kernel of Floor.
+            steps_BS = -(-(positions_BS + float(word.first)) / word.span).ceil()
             factors_BS = 1.0 + word.coefficient * (1.0 + steps_BS).log()
         return factors_BS[:, None, :, None].to(self.dtype)

@@ -32,7 +32,8 @@ class RotaryTables(nn.Module):
         else:
             frequencies = self.call_frequencies(position_ids_BS)
         angles_BSR = position_ids_BS[:, :, None].float() * frequencies
-        return (angles_BSR.cos() * self.factor).to(self.dtype), (angles_BSR.sin() * self.factor).to(self.dtype)
+        sin_factor = -self.factor if self.word.reverse else self.factor
+        return (angles_BSR.cos() * self.factor).to(self.dtype), (angles_BSR.sin() * sin_factor).to(self.dtype)
 
     def call_frequencies(self, position_ids_BS: Tensor) -> Tensor:
         """Return this call's frequencies, float32: [R], or [B, 1, R] if they depend on the length of a row."""

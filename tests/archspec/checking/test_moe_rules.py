@@ -17,10 +17,7 @@ FAULTS = {
         ["mlp.router.over=chosen"],
         "mlp.router.renormalize: a softmax over the chosen experts has the sum 1 already",
     ),
-    "selection bias after the selection": (
-        ["mlp.router.over=chosen", "mlp.router.renormalize=false", "mlp.router.selection_bias=true"],
-        "mlp.router.selection_bias: a selection bias is added to scores, which `over: chosen` computes after",
-    ),
+    "scale without a shared expert": (["mlp.shared_scale=0.5"], "mlp.shared_scale: there is no shared expert"),
     "groups after the selection": (
         ["mlp.router.over=chosen", "mlp.router.score=sigmoid", GROUPS % (2, 1, "max")],
         "mlp.router.groups: groups are selected by scores, which `over: chosen` computes after",

@@ -22,6 +22,14 @@ def test_canonical_spelling_is_a_fixed_point() -> None:
     assert canonical_config(once, "x") == once
 
 
+def test_factor_on_queries_is_no_part_of_the_rotary_embedding() -> None:
+    parameters = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 64}
+    of_queries = {"llama_4_scaling_beta": 0.1, "max_position_embeddings": 256}
+    config = canonical_config({"rope_parameters": parameters | of_queries}, "x")
+    assert config["llama_4_scaling_beta"] == 0.1
+    assert config["rope_scaling"] == {"kind": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+
+
 def test_parameters_by_layer_type() -> None:
     nested = {
         "full_attention": {"rope_theta": 1e6, "rope_type": "linear", "factor": 8.0},

@@ -93,6 +93,15 @@ def test_invalid_entries(line: str, message: str, tmp_path: Path) -> None:
     assert message in str(raised.value)
 
 
+def test_rows_of_a_matrix_of_all_experts(tmp_path: Path) -> None:
+    line = "layer.mlp.expert.up: {from: 'a.{layer}', reshape: {shape: [4, 6, 8]}, unstack: true, transpose: true}"
+    weights = table(tmp_path, line)
+    slots = {f"layers.0.mlp.experts.{expert}.up.weight": (8, 6) for expert in range(4)}
+    resolution = weights.resolve(slots, ["a.0.weight"])
+    steps = resolution.sources["layers.0.mlp.experts.2.up.weight"].steps
+    assert steps == (Split(parts=(6, 6, 6, 6), take=2), Transpose())
+
+
 def test_only_parts_of_concatenated_tensors_are_read(tmp_path: Path) -> None:
     weights = table(
         tmp_path, "layer.mlp.expert.up: {from: ['a.{layer}', 'b.{layer}'], unstack: true, concat: {axis: 0}}"

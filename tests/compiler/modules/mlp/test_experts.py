@@ -70,6 +70,12 @@ def test_a_selection_bias_chooses_and_does_not_weigh() -> None:
     assert biased == pytest.approx({0: 0.2, 1: 0.9})
 
 
+def test_a_selection_bias_on_logits() -> None:
+    logits, bias = odds(0.2, 0.9, 0.5, 0.6), [2.0, 0.0, 0.0, 0.0]  # 0.6, 2.2, 0, 0.4
+    biased = route(logits, 2, bias, score="sigmoid", over="chosen", selection_bias=True)
+    assert biased == pytest.approx({0: 0.2, 1: 0.9})
+
+
 def test_groups_by_their_best() -> None:
     # 0.1, 0.4 | 0.2, 0.3: the first group has the best expert.
     groups = words.ExpertGroups(count=2, chosen=1, by="max")
@@ -94,9 +100,10 @@ def test_negative_scores_of_chosen_groups_win_over_those_left_out() -> None:
     assert set(route(scores, 2, negative, score="sigmoid", selection_bias=True, groups=groups)) == {0, 1}
 
 
-def mixture(**options: Any) -> tuple[MoeMlp, Tensor]:
+def mixture(per_token: int = 2, weighs: str = "output", **options: Any) -> tuple[MoeMlp, Tensor]:
     expert = words.GatedMlp(width=3, activation="silu", bias=True, beta=1.7, limit=0.9, up_offset=1.0)
-    word = words.MoeMlp(experts=5, per_token=2, router=words.Router(renormalize=True), expert=expert, **options)
+    router = words.Router(score="sigmoid", weighs=weighs)
+    word = words.MoeMlp(experts=5, per_token=per_token, router=router, expert=expert, **options)
     torch.manual_seed(0)
     module = MoeMlp(word, 4, torch.float32)
     for parameter in module.parameters():
@@ -105,8 +112,34 @@ def mixture(**options: Any) -> tuple[MoeMlp, Tensor]:
 
 
 def test_a_mixture_is_the_weighted_sum_of_gated_mlps() -> None:
-    module, x = mixture(shared=words.PlainMlp(width=6, activation="relu"), shared_gate=True)
+    module, x = mixture(shared=words.PlainMlp(width=6, activation="relu"), shared_gate=True, shared_scale=0.5)
     chosen, weights = module.router(x)
+    alone = alone_experts(module)
+    wanted = torch.zeros_like(x)
+    for b in range(2):
+        for s in range(3):
+            for expert_index, share in zip(chosen[b, s].tolist(), weights[b, s], strict=True):
+                wanted[b, s] += share * alone[expert_index](x[b, s])
+            gate = torch.sigmoid(x[b, s] @ module.shared_gate.weight[0])
+            wanted[b, s] += 0.5 * gate * module.shared(x[b, s])
+    torch.testing.assert_close(module(x), wanted)
+
+
+@pytest.mark.parametrize("per_token", [1, 3])
+def test_weights_of_inputs(per_token: int) -> None:
+    module, x = mixture(per_token, weighs="input")
+    chosen, weights = module.router(x)
+    alone = alone_experts(module)
+    wanted = torch.zeros_like(x)
+    for b in range(2):
+        for s in range(3):
+            for expert_index, share in zip(chosen[b, s].tolist(), weights[b, s], strict=True):
+                wanted[b, s] += alone[expert_index](share * x[b, s])
+    torch.testing.assert_close(module(x), wanted)
+
+
+def alone_experts(module: MoeMlp) -> list[GatedMlp]:
+    """Each expert of a mixture as a module of its own."""
     alone = []
     for index in range(5):
         expert = GatedMlp(module.experts.word, 4, torch.float32)
@@ -114,14 +147,7 @@ def test_a_mixture_is_the_weighted_sum_of_gated_mlps() -> None:
             stack, projection = getattr(module.experts, name), getattr(expert, name)
             projection.weight.data, projection.bias.data = stack.weight.data[index], stack.bias.data[index]
         alone.append(expert)
-    wanted = torch.zeros_like(x)
-    for b in range(2):
-        for s in range(3):
-            for expert_index, share in zip(chosen[b, s].tolist(), weights[b, s], strict=True):
-                wanted[b, s] += share * alone[expert_index](x[b, s])
-            gate = torch.sigmoid(x[b, s] @ module.shared_gate.weight[0])
-            wanted[b, s] += gate * module.shared(x[b, s])
-    torch.testing.assert_close(module(x), wanted)
+    return alone
 
 
 def test_the_clamped_gate_by_hand() -> None:

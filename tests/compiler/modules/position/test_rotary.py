@@ -109,3 +109,9 @@ def test_tables_of_blocks_are_computed_in_float32_and_rounded_to_the_models_dtyp
     ):
         assert (half.dtype, half.shape) == (dtype, (1, 2, 3, 2))
         assert torch.equal(half, whole.to(dtype))
+
+
+def test_backward_rotation() -> None:
+    cos, sin = tables(words.Rope(theta=100.0, reverse=True), [3])
+    assert cos.tolist() == [pytest.approx([math.cos(3.0), math.cos(0.3)])]
+    assert sin.tolist() == [pytest.approx([-math.sin(3.0), -math.sin(0.3)])]
