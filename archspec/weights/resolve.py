@@ -312,22 +312,13 @@ def _bind_unstack(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
 
     A Reshape of [experts * out, in] to [experts, out, in] before it makes it a Split, which reads only these rows.
     """
-    pending: Reshape | None = None
-    for step in steps:
-        if isinstance(step, Unstack) and pending is not None:
-            count, rows = pending.shape[:2]
-            yield Split(parts=(rows,) * count, groups=1, axis=0, take=expert or 0)
-            pending = None
-        elif isinstance(step, Unstack):
-            yield Select(axis=0, index=(expert or 0,))
-        else:
-            if pending is not None:
-                yield pending
-            pending = step if isinstance(step, Reshape) else None
-            if pending is None:
-                yield step
-    if pending is not None:
-        yield pending
+    steps = tuple(steps)
+    for step, following in zip(steps, (*steps[1:], None), strict=False):
+        if isinstance(step, Reshape) and isinstance(following, Unstack) and len(step.shape) > 1:
+            yield Split(parts=(step.shape[1],) * step.shape[0], groups=1, axis=0, take=expert or 0)
+            yield from steps[steps.index(following) + 1 :]
+            return
+        yield Select(axis=0, index=(expert or 0,)) if isinstance(step, Unstack) else step
 
 
 def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
