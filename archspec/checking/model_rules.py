@@ -67,6 +67,8 @@ def _topology_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "head", message, "use `topology: encoder`, or `kind: lm`"
     if not is_encoder and isinstance(model["head"], NoHead):
         yield "head", "a decoder requires a head, whose logits choose the next token", "use `kind: lm`"
+    if all(layer.attention is None and layer.recurrence is None for layer in model["layers"]):
+        yield "attention", "no layer has a token mixer", "add attention or a recurrence to one of them"
     if any(isinstance(layer.position, BlockRope) for layer in model["layers"]) and model["prefix"] is None:
         yield "position", "block-rope requires `prefix`, which marks the begin of the generated block", "add `prefix:`"
     if model["prefix"] is not None and model["topology"] != "decoder":

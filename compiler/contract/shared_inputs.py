@@ -170,7 +170,7 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
         attention, crosses = layer.attention, layer.cross_attention is not None
         if attention is None:
             # Only a model with a cache reads rows with padding; without one, padding follows all that is read.
-            real = "real_tokens" if spec.topology != "encoder" else None
+            real = "real_tokens" if spec.topology != "encoder" and layer.recurrence is not None else None
             shared.layers.append(LayerReads(None, None, None, None, real=real, crosses=crosses))
             continue
         mask = Mask(spec.topology != "encoder", getattr(attention, "window", None), spec.prefix is not None)

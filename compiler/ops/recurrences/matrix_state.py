@@ -19,8 +19,9 @@ from archc.compiler.ops.recurrences.chunks import Cut, cut, scan, uncut
 from archc.compiler.ops.recurrences.pairs import Decays, flip, inverse
 from archc.compiler.ops.registry import translates
 
-# Work on pairs of positions grows with the chunk, and the number of passes over the state shrinks.
-MATRIX_CHUNK = 32
+# Work on pairs of positions grows with the chunk, and the number of passes over the state shrinks. The pairs of a decay
+# by channel are products of each level, those of a decay by head are one product.
+MATRIX_CHUNK, CHANNEL_CHUNK = 32, 16
 
 
 @custom_op("archc::matrix_state", mutates_args=())
@@ -59,13 +60,14 @@ def _matrix_state(q: Any, k: Any, log_decay: Any, v: Any, rate: Any, state: Any)
     heads, width, values = (int(size) for size in state.shape[1:])
     key_heads = int(q.shape[-1]) // width
     widths = {"w": int(log_decay.shape[-1]) // heads, "v": values} | ({} if rate is None else {"rate": 1})
-    keys = cut([q, k], key_heads, MATRIX_CHUNK)
-    chunks = cut([log_decay, v] if rate is None else [log_decay, v, rate], heads, MATRIX_CHUNK)
+    chunk = MATRIX_CHUNK if widths["w"] == 1 else CHANNEL_CHUNK
+    keys = cut([q, k], key_heads, chunk)
+    chunks = cut([log_decay, v] if rate is None else [log_decay, v, rate], heads, chunk)
     groups = [key_heads, heads // key_heads] if key_heads < heads else [heads]
     q, k = _parts(keys, [key_heads, 1] if len(groups) == 2 else groups, [width, width])
     w, v, *rates = _parts(chunks, groups, list(widths.values()))
     rank = len(groups) + 3
-    decays = Decays(w, widths["w"], rank + 1, MATRIX_CHUNK, state.dtype)
+    decays = Decays(w, widths["w"], rank + 1, chunk, state.dtype)
     scanned = [q, k, v, decays.through(), decays.after(), decays.total(), decays.scores(q, k)]
     if rates:
         removal = op.Mul(rates[0], decays.scores(k, k, strictly=True))

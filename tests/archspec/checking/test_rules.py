@@ -89,6 +89,10 @@ FAULTS = {
         "layer: {residual: parallel, skip: {mlp_scale: 2.0}}\n",
         "layer.skip.mlp_scale: parallel branches have one sum, and so no scale of its own",
     ),
+    "no mixer in any layer": (
+        "attention: none\nposition: none\nlayer: {norm: {branches: mlp}}\n",
+        "attention: no layer has a token mixer",
+    ),
     "no branch": (
         "attention: none\nposition: none\nmlp: none\nlayer: {norm: {branches: mlp}}\n",
         "attention: the layer has neither attention, a recurrence nor an MLP",

@@ -35,6 +35,19 @@ MIXING = "mlp={{kind: channel-mixing, width: 20, activation: {}}}"
 SCAN = "recurrence={kind: selective-scan, width: 12, state: 3, step_rank: 2, kernel: 4, activation: xielu}"
 AFTER = "attention.qk_norm={kind: rmsnorm, eps: 1e-6, affine: false, order: after}"
 GATE = "attention.gate={over: heads, activation: softplus}"
+NO_MIXER = (
+    "attention=[none, {heads: 2, kv_heads: 1, head_dim: 8}]",
+    "position=none",
+    "layer.norm.branches=[mlp, both]",
+)
+BOUNDED = (
+    "recurrence={kind: matrix-state, heads: 4, key_heads: 2, key_dim: 3, value_dim: 5, update: delta, rate_scale: 1.5, "
+    "decay: {kind: bounded, over: channels, bound: 2.0, rank: 2}, norm: {kind: rmsnorm, eps: 1e-6, affine: false}}"
+)
+LATENT = (
+    "attention={kind: latent, latent: 8, query_latent: none, nope_dim: 6, rope_dim: 4, value_dim: 5, "
+    "norm: {kind: rmsnorm, eps: 1e-6}, gate: {over: channels}}"
+)
 GROWS = "attention.query_scale={kind: stepped-log, coefficient: 0.5, span: 2}"
 
 CASES = {
@@ -44,6 +57,12 @@ CASES = {
     "a decoder with a filter and learned channel mixing": ("llama", (*LLAMA, FILTER, MIXING.format("xielu"))),
     "a decoder with gated heads and norms after the rotation": ("llama", (*LLAMA, AFTER, GATE)),
     "a decoder with queries that grow": ("llama", (*LLAMA, GROWS)),
+    "a decoder with an MLP alone in its first layer": ("llama", (*LLAMA, *NO_MIXER)),
+    "a decoder with a bounded delta rule, keys shared": (
+        "llama",
+        (*LLAMA, "attention=none", "position=none", BOUNDED),
+    ),
+    "a decoder with gated latent attention": ("llama", (*LLAMA, LATENT)),
     "a decoder with a learned scan": ("llama", (*LLAMA, "attention=none", "position=none", SCAN)),
 }
 ROWS = [[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, 9, 7]]
