@@ -76,6 +76,11 @@ def find_nearest(subject: Subject, specs: Mapping[str, Spec]) -> Fit:
     return min((_bind(fit, subject) for fit in first[:_BOUND]), key=order)
 
 
+def measure(name: str, spec: Spec, subject: Subject) -> Fit:
+    """Return one spec against the config and the tensors."""
+    return _bind(_read_keys(name, spec, subject), subject)
+
+
 def _read_keys(name: str, spec: Spec, subject: Subject) -> Fit:
     unread = dict(unread_keys(spec, subject.keys, None))
     entries = [entry for name, entry in spec.names.config.items() if name in spec.read]
