@@ -92,7 +92,7 @@ def _leaves(a: Any, b: Any) -> Iterator[tuple[str, str]]:
 
 def _join_layers(changes: list[Change]) -> Iterator[Change]:
     """Yield the changes with the same one of several layers joined: `layers[0-2, 4].attention.window`."""
-    from archc.cli.inspect.tensors import format_ranges
+    from archc.authoring.patterns import format_ranges
 
     def key(change: Change) -> tuple[str, str, str]:
         match = _LAYER.fullmatch(change.path)

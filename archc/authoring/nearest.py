@@ -110,7 +110,7 @@ def _bind(fit: Fit, subject: Subject) -> Fit:
 def _compare_tensors(fit: Fit, bound: BoundSpec, subject: Subject) -> Fit:
     if subject.folder is None or not bound.weights.entries:
         return fit
-    from archc.cli.inspect.tensors import group_tensors
+    from archc.authoring.patterns import group_tensors
     from archc.compiler.modules.model import meta_model
     from archc.compiler.weights.checkpoint.containers import open_weights
     from archc.compiler.weights.checkpoint.survey import survey_checkpoint
