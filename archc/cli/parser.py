@@ -15,6 +15,7 @@ from archc.cli.commands.evaluate import eval_command
 from archc.cli.commands.export_triton import export_triton_command
 from archc.cli.commands.inspect import inspect_command
 from archc.cli.commands.new import new_command
+from archc.cli.commands.prove import prove_command
 from archc.cli.commands.run import run_command
 from archc.cli.commands.serve import serve_command
 from archc.cli.commands.specs import list_command, schema_command
@@ -43,6 +44,7 @@ for _name, _command in (
     ("check", check_command),
     ("new", new_command),
     ("diff", diff_command),
+    ("prove", prove_command),
     ("list", list_command),
     ("schema", schema_command),
     ("unpack", unpack_command),
