@@ -22,7 +22,7 @@ from archc.archspec.weights.resolve import generic_key
 from archc.authoring.subject import Subject
 from archc.compiler.errors import BuildError
 
-_BOUND = 8  # specs that are bound and compared with the tensors: those that read the most keys
+_BOUND = 16  # specs that are bound and compared with the tensors: those that read the most keys
 _HEAD = re.compile(r"For[A-Z]\w*$")
 
 

@@ -25,7 +25,8 @@ def renamed(tmp_path: Path) -> Path:
     copytree(TINY, folder)
     tensors = {name: t for name, t in load_file(folder / "model.safetensors").items() if not name.endswith(".bias")}
     for layer in range(5):
-        tensors[f"model.layers.{layer}.self_attn.q_norm.weight"] = tensors["model.norm.weight"][:32].clone()
+        for part in "qk":
+            tensors[f"model.layers.{layer}.self_attn.{part}_norm.weight"] = tensors["model.norm.weight"][:32].clone()
     save_file(tensors, folder / "model.safetensors")
     _change(folder, model_type="brandnew", architectures=["BrandNewForCausalLM"])
     return folder
@@ -46,7 +47,7 @@ def test_a_draft_extends_the_nearest_spec_and_passes_the_checks(archc: Archc, re
     (tensor,) = [line for line in text.splitlines() if "q_norm" in line]
     assert tensor.startswith("#   model.layers.{layer}.self_attn.q_norm.weight [32] × 5  # attention.qk_norm (")
     assert "layer.attention.q_norm in " in tensor
-    assert "unread tensors by pattern: 1" in result.err
+    assert "unread tensors by pattern: 2" in result.err
     spec = load_spec(out)
     assert spec.family == "brand-new"
     assert spec.bind(size="published").config["hidden_size"] == 128
