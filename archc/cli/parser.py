@@ -10,9 +10,12 @@ from archc.cli.commands.bench import bench_command
 from archc.cli.commands.build import build_command
 from archc.cli.commands.chat import chat_command
 from archc.cli.commands.check import check_command
+from archc.cli.commands.diff import diff_command
 from archc.cli.commands.evaluate import eval_command
 from archc.cli.commands.export_triton import export_triton_command
 from archc.cli.commands.inspect import inspect_command
+from archc.cli.commands.new import new_command
+from archc.cli.commands.prove import prove_command
 from archc.cli.commands.run import run_command
 from archc.cli.commands.serve import serve_command
 from archc.cli.commands.specs import list_command, schema_command
@@ -39,6 +42,9 @@ for _name, _command in (
     ("eval", eval_command),
     ("inspect", inspect_command),
     ("check", check_command),
+    ("new", new_command),
+    ("diff", diff_command),
+    ("prove", prove_command),
     ("list", list_command),
     ("schema", schema_command),
     ("unpack", unpack_command),

@@ -11,14 +11,13 @@ from typing import Any
 from archc.archspec.assembly.checked_spec import Assembled, CheckedSpec
 from archc.archspec.binding.bound_spec import BoundSpec
 from archc.archspec.binding.evaluation import FAILED, Evaluator, varies_by_layer
-from archc.archspec.binding.known_values import repeats_model
 from archc.archspec.binding.layers import active_variants, bind_stack
+from archc.archspec.binding.unread import unread_keys
 from archc.archspec.checking.checked_nodes import CheckedSection, mark_at
 from archc.archspec.checking.checker import LAYER_NAMES
 from archc.archspec.checking.expressions import ExpressionError
 from archc.archspec.checking.model_rules import check_rules
 from archc.archspec.config.ignored_keys import without_keys
-from archc.archspec.config.neutral_keys import is_neutral
 from archc.archspec.config.rope_settings import canonical_config
 from archc.archspec.config.text_part import is_multimodal, text_part
 from archc.archspec.config.values import Values, evaluate_names
@@ -122,21 +121,10 @@ def _select_config(
 
 
 def _unread_keys(
-    spec: CheckedSpec, config: Mapping[str, Any], origin: str, model: Mapping[str, Any] | None, parent: str = ""
+    spec: CheckedSpec, config: Mapping[str, Any], origin: str, model: Mapping[str, Any] | None
 ) -> Iterator[Problem]:
-    """Yield a problem for each key of the config that may affect the computation and that the spec does not read.
-
-    `model` holds the fields of the bound model, whose values a key may repeat, or is None if it could not be bound.
-    """
-    for name, value in config.items():
-        key = f"{parent}{name}"
-        if spec.reads_config(key) or is_neutral(str(name), value):
-            continue
-        if model is not None and not parent and repeats_model(key, value, model):
-            continue
-        if isinstance(value, Mapping) and spec.reads_inside(key):
-            yield from _unread_keys(spec, value, origin, model, f"{key}.")
-            continue
+    """Yield a problem for each key of the config that may affect the computation and that the spec does not read."""
+    for key, value in unread_keys(spec, config, model):
         message = f"the spec '{spec.family}' does not read this key (value {format_value(value)})"
         candidate = did_you_mean(key, spec.read & spec.names.config.keys())
         hint = f"if it does not affect the computation, add --ignore-config {shlex.quote(key)}"

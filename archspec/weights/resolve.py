@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from typing import Literal
 
 from archc.archspec.errors import Problem, WeightsError, clip, did_you_mean, format_list, join_hints
 from archc.archspec.source.nodes import Mark
-from archc.archspec.vocabulary.verbs import Normalize, Reshape, Select, Split, Stack, Step, Transpose, Unstack
+from archc.archspec.vocabulary.verbs import Split, Stack, Step
 from archc.archspec.weights.entries import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELD, LAYER_KEY
 from archc.archspec.weights.names import spell_names, spell_part
+from archc.archspec.weights.slot_steps import bind_unstack, for_rank
 
 _MAX_PROBLEMS = 20  # of one sort: a wrong prefix causes thousands
 _MAX_HINTS = 5  # finding the closest of thousands of names is slow
@@ -57,6 +59,10 @@ class TensorRef:
     steps: tuple[Step, ...] = ()
 
 
+Use = Literal["read", "ignored", "unread", "outside"]
+"""The use of a tensor: `ignored` by the table, or `outside` of the text model of a multimodal checkpoint."""
+
+
 @dataclass(frozen=True)
 class Resolution:
     """The source of each slot, and duplicates of tied tensors: checkpoint name → slot with equal values."""
@@ -64,6 +70,14 @@ class Resolution:
     sources: Mapping[str, TensorRef]
     tied_duplicates: Mapping[str, str]
     outside: tuple[str, ...] = ()  # tensors of the other parts of a multimodal model
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The use of each tensor of a checkpoint, whether or not the table fits, and the slots that no tensor fills."""
+
+    uses: Mapping[str, Use]
+    unfilled: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,12 @@ class BoundWeights:
         """
         return _Resolver(self, available, checkpoint).resolve(slots, ties or {})
 
+    def survey(
+        self, slots: Mapping[str, tuple[int, ...]], available: Collection[str], ties: Mapping[str, str]
+    ) -> Survey:
+        """Return the use of each tensor of a checkpoint; unlike `resolve`, for a table that does not fit it, too."""
+        return _Resolver(self, available, "checkpoint").survey(slots, ties)
+
 
 @dataclass
 class _Resolver:
@@ -136,6 +156,24 @@ class _Resolver:
     unused: list[Problem] = field(default_factory=list)
 
     def resolve(self, slots: Mapping[str, tuple[int, ...]], ties: Mapping[str, str]) -> Resolution:
+        sources, duplicates = self._fill(slots, ties)
+        self._report_unused()
+        problems = [*_limit(self.unfilled), *_limit(self.ambiguous), *_limit(self.unused)]
+        if problems:
+            raise WeightsError(problems)
+        return Resolution(sources, duplicates, tuple(sorted(set(self.available) - set(self.originals.values()))))
+
+    def survey(self, slots: Mapping[str, tuple[int, ...]], ties: Mapping[str, str]) -> Survey:
+        sources, _ = self._fill(slots, ties)
+        uses: dict[str, Use] = dict.fromkeys(self.available, "outside")
+        for name, original in self.originals.items():
+            uses[original] = "read" if name in self.used else "ignored" if self._is_ignored(name) else "unread"
+        return Survey(uses, tuple(slot for slot in slots if slot not in sources))
+
+    def _fill(
+        self, slots: Mapping[str, tuple[int, ...]], ties: Mapping[str, str]
+    ) -> tuple[dict[str, TensorRef], dict[str, str]]:
+        """Return the source of each slot that has one, and the duplicates of tied tensors; report the problems."""
         self._read_names([*slots, *ties])
         others: dict[str, list[str]] = {}
         for other, slot in ties.items():
@@ -151,11 +189,7 @@ class _Resolver:
             if slot not in slots
             for name in self._tied_names(slot)
         }
-        self._report_unused()
-        problems = [*_limit(self.unfilled), *_limit(self.ambiguous), *_limit(self.unused)]
-        if problems:
-            raise WeightsError(problems)
-        return Resolution(sources, duplicates, tuple(sorted(set(self.available) - set(self.originals.values()))))
+        return sources, duplicates
 
     def _read_names(self, slots: Iterable[str]) -> None:
         """Spell the checkpoint's names as the table does; report two tensors with one name."""
@@ -223,7 +257,7 @@ class _Resolver:
             hint = "keep one of these names in the entry"
             self.ambiguous.append(entry.mark.problem(f"weights: {slot}", message, hint))
         names = present if reads_all else present[:1]
-        steps = tuple(_bind_unstack(_for_rank(entry.steps_at(layer), rank), expert))
+        steps = tuple(bind_unstack(for_rank(entry.steps_at(layer), rank), expert))
         split = next((step for step in steps if isinstance(step, Split)), None)
         if split is not None:
             for name in names:
@@ -305,36 +339,6 @@ def _module_ends(name: str) -> Iterator[int]:
     for index, character in enumerate(name):
         if character == ".":
             yield index
-
-
-def _bind_unstack(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
-    """Yield the steps with Unstack as a Select of the expert's index.
-
-    A Reshape of [experts * out, in] to [experts, out, in] before it makes it a Split, which reads only these rows.
-    """
-    steps = tuple(steps)
-    for step, following in zip(steps, (*steps[1:], None), strict=False):
-        if isinstance(step, Reshape) and isinstance(following, Unstack) and len(step.shape) > 1:
-            yield Split(parts=(step.shape[1],) * step.shape[0], groups=1, axis=0, take=expert or 0)
-            yield from steps[steps.index(following) + 1 :]
-            return
-        yield Select(axis=0, index=(expert or 0,)) if isinstance(step, Unstack) else step
-
-
-def _for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
-    """Yield the steps that apply to tensors of a slot's rank; before a Stack, tensors have one axis less.
-
-    A Reshape is for one tensor only, so all steps of its entry apply unchanged.
-    """
-    if any(isinstance(step, Reshape) for step in steps):
-        yield from steps
-        return
-    stacks = [index for index, step in enumerate(steps) if isinstance(step, Stack)]
-    for index, step in enumerate(steps):
-        if isinstance(step, Stack | Unstack) or rank - any(index < stack for stack in stacks) > 1:
-            yield step
-        elif not isinstance(step, Transpose | Select | Normalize):
-            yield step.model_copy(update={"axis": 0})
 
 
 def _limit(problems: list[Problem]) -> list[Problem]:

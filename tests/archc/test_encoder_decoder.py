@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import GenerationConfig
 
 from archc.cli.app import main
+from archc.proof.from_transformers import FromTransformers
 from tests.archc.conftest import Archc
 from tests.reference.bart import bart, published
-from tests.reference.from_transformers import FromTransformers
 from tests.reference.marian import marian
 
 PAD, START, EOS, VOCAB = 88, 5, 2, 97

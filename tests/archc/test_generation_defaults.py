@@ -13,10 +13,10 @@ from transformers import GenerationConfig
 
 import archc as api
 from archc.compiler.weights.checkpoint.generation import special_tokens
+from archc.proof.from_transformers import FromTransformers
 from archc.runtime.generation.settings import Settings
 from tests.archc.conftest import Archc
 from tests.reference.bart import bart
-from tests.reference.from_transformers import FromTransformers
 from tests.reference.llama import llama
 from tests.runtime.tiny import rewritten
 

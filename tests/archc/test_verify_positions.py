@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from archc.proof.from_transformers import FromTransformers
 from archc.verify import choose
 from tests.archc.conftest import Archc
-from tests.reference.from_transformers import FromTransformers
 from tests.reference.llama import llama
 from tests.reference.phi3 import PLAIN, phi3
 

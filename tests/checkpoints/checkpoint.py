@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from archc.proof.case import Reference
 from tests.checkpoints.published import Config, small_config
 from tests.checkpoints.stored import Stored, tensors_of
 from tests.checkpoints.texts import Text, Vocabulary
-from tests.families.case import Reference
 
 MESSAGES = [
     {"role": "user", "content": "hello fox 12345"},

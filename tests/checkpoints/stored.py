@@ -13,8 +13,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.families.case import Reference
-from tests.reference.from_transformers import FromTransformers
+from archc.proof.case import Reference
+from archc.proof.from_transformers import FromTransformers
 
 Tensors = dict[str, Tensor]
 Pack = Callable[[str, Tensor], tuple[Tensors, Tensor] | None]

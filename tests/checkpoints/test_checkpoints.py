@@ -17,15 +17,15 @@ from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.containers import open_weights
 from archc.compiler.weights.packings.detect import unpack
+from archc.proof.built import use_one_thread
+from archc.proof.case import Reference
+from archc.proof.checks import TOLERANCE
 from archc.runtime import PromptError
 from archc.runtime.engine import Engine, load
 from archc.runtime.text.tokenizer import Tokenizer
 from tests.checkpoints.catalog import CHECKPOINTS, REFUSED
 from tests.checkpoints.checkpoint import MESSAGES, Checkpoint, Refused
 from tests.checkpoints.texts import Text
-from tests.families.built import use_one_thread
-from tests.families.case import Reference
-from tests.families.checks import TOLERANCE
 
 PROMPT = "the quick brown fox"
 STRINGS = (

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from archc.archspec.source.catalog import shipped
-from tests.families.case import Case
+from archc.proof.case import Case
 
 REFERENCES = Path(__file__).parent.parent / "reference"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto
 
-from tests.families.graph_rules import ALLOWED, OPSET
+from archc.proof.graph_rules import ALLOWED, OPSET
 
 DATA = Path(__file__).parent / "data" / "cuda_kernels.json"
 CONTRIBUTED = (

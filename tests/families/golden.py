@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.families.built import Built
-from tests.families.checks import TOLERANCE, Array, difference, padded, plan_outputs
+from archc.proof.built import Built
+from archc.proof.checks import TOLERANCE, Array, difference, padded, plan_outputs
 
 FILE = Path(__file__).parent / "data/golden.jsonl"  # a line for each case
 SHORT = 4  # tokens of the second prompt

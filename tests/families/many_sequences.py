@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from archc.plan.reader import PACKED
+from archc.proof.built import Built
 from archc.runtime.backends.ort.backend import OrtBackend
 from archc.runtime.backends.prepack import PREPACK_DEFAULT
 from archc.runtime.serving.slots import Piece, Slots
 from archc.runtime.state.encoder import EncoderRunner
-from tests.families.built import Built
 
 SLOTS = 3
 

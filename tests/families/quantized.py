@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from archc.archspec import BoundSpec, load_spec, read_config
 from archc.archspec.source.catalog import shipped
 from archc.compiler.build import build
+from archc.proof.built import Built, use_one_thread
+from archc.proof.checks import append_all, inputs_of, plan_outputs, with_first_call_of
 from archc.runtime.engine import Engine, load
-from tests.families.built import Built, use_one_thread
-from tests.families.checks import append_all, inputs_of, plan_outputs, with_first_call_of
 from tests.families.collection import cases_of
 
 TIMES = 8

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from archc.archspec.source.catalog import shipped
-from tests.families.built import Built, use_one_thread
+from archc.proof.built import Built, use_one_thread
 from tests.families.collection import all_cases, cases_of
 from tests.families.golden import FILE, record, recorded_cases
 

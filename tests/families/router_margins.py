@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from archc.compiler.modules.mlp.experts import Router
-from tests.families.built import Built
-from tests.families.case import Ids
-from tests.families.checks import torch_outputs
+from archc.proof.built import Built
+from archc.proof.case import Ids
+from archc.proof.checks import torch_outputs
 
 MARGIN = 1e-2
 """Required lead of a choice, relative to the row's largest score: twenty times the rounding error of float16."""

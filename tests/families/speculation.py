@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from archc.proof.built import Built
 from archc.runtime.generation.guesses import Draft, Guess
 from archc.runtime.generation.proposals import Asked
 from archc.runtime.generation.speculation import Speculation, can_speculate, is_replaced
-from tests.families.built import Built
 
 NEW, COUNT = 24, 5
 

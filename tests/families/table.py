@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archc.archspec.source.catalog import shipped
-from tests.families import checks
-from tests.families.built import Built, use_one_thread
+from archc.proof import checks
+from archc.proof.built import Built, use_one_thread
+from archc.proof.graph_rules import check_graph
 from tests.families.collection import cases_of, module_name
 from tests.families.golden import check_golden
-from tests.families.graph_rules import check_graph
 
 OUT = Path(__file__).parent.parent.parent / "docs" / "families.md"
 HEAD = """# Families

@@ -18,11 +18,11 @@ import archc.compiler.output.tensorrt.plan
 from archc.compiler.output.tensorrt.network import NetworkReport
 from archc.compiler.targets import TARGETS, tensorrt
 from archc.plan import Engine, Plan
-from tests.families.built import Built, open_session
-from tests.families.checks import check_portable, inputs_of, reference_outputs
+from archc.proof.built import Built, open_session
+from archc.proof.checks import check_portable, inputs_of, reference_outputs
+from archc.proof.graph_rules import check_graph
+from archc.proof.portable import Arrays, run_encoder, run_portable
 from tests.families.cuda_kernels import check_kernels
-from tests.families.graph_rules import check_graph
-from tests.families.portable import Arrays, run_encoder, run_portable
 from tests.families.router_margins import rows_with_clear_routing
 
 FLOAT16_TOLERANCE = 2e-2

@@ -17,8 +17,8 @@ from archc.compiler.contract.inputs_outputs import DTYPES
 from archc.compiler.modules.model import meta_model
 from archc.compiler.targets import TARGETS
 from archc.compiler.tracing.stitch import assemble
+from archc.proof.built import Built, use_one_thread
 from tests.families import targets
-from tests.families.built import Built, use_one_thread
 from tests.families.collection import cases_of
 from tests.families.router_margins import MARGIN
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from tests.families.built import Built, use_one_thread
-from tests.families.case import Case, Reference
+from archc.proof.built import Built, use_one_thread
+from archc.proof.case import Case, Reference
+from archc.proof.from_transformers import FromTransformers
 from tests.families.collection import all_cases, cases_of
-from tests.reference.from_transformers import FromTransformers
 from tests.reference.transformer import ByTorch, Generating
 
 # A case of each kind of state that a beam copies: KV cache, ring buffer, recurrent state.

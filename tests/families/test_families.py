@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from archc.archspec.source.catalog import shipped
-from tests.families import checks
-from tests.families.built import Built, use_one_thread
-from tests.families.case import Case
-from tests.families.checks import TOLERANCE
+from archc.proof import checks
+from archc.proof.built import Built, use_one_thread
+from archc.proof.case import Case
+from archc.proof.checks import TOLERANCE
+from archc.proof.graph_rules import check_graph
 from tests.families.collection import REFERENCES, all_cases, cases_of, module_name
 from tests.families.golden import check_golden, recorded_cases
-from tests.families.graph_rules import check_graph
 from tests.families.many_sequences import largest_difference
 from tests.families.speculation import differing_tokens
 

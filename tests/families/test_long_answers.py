@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.families.built import Built, use_one_thread
-from tests.families.checks import TOLERANCE, append_all, difference, padded, reference_outputs
+from archc.proof.built import Built, use_one_thread
+from archc.proof.checks import TOLERANCE, append_all, difference, padded, reference_outputs
 from tests.families.collection import cases_of
 
 TOKENS = 200

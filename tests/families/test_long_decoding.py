@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from archc.compiler.build import bind, build
+from archc.proof.built import Built
+from archc.proof.checks import append_all, difference
 from archc.runtime.engine import Engine, load
-from tests.families.built import Built
-from tests.families.checks import append_all, difference
 from tests.families.collection import cases_of
 
 TOKENS = 200

@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig
 
 import archc
-from tests.reference.from_transformers import FromTransformers
+from archc.proof.from_transformers import FromTransformers
 from tests.reference.phi3 import PLAIN, phi3
 
 TRAINED, LIMIT, NEW = 24, 96, 40

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.families.built import use_one_thread
+from archc.proof.built import use_one_thread
 from tests.families.covering import covering
 from tests.families.quantized import WideFamily, check_quantized
 

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from archc.compiler.build import build
+from archc.proof.checks import TOLERANCE, difference
 from archc.runtime.engine import Engine, load
-from tests.families.checks import TOLERANCE, difference
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tiny-qwen2"
 TEXTS = [

@@ -17,7 +17,7 @@ from archc.compiler.weights.checkpoint.containers import open_weights
 from archc.compiler.weights.checkpoint.folder import read_folder_config
 from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.slots import slot_shapes
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.families.collection import all_cases, cases_of
 
 FIRST: dict[str, Case] = {}

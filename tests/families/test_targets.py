@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from archc.archspec.source.catalog import shipped
+from archc.proof.built import Built, use_one_thread
+from archc.proof.checks import TOLERANCE
 from tests.families import targets, targets_table
-from tests.families.built import Built, use_one_thread
-from tests.families.checks import TOLERANCE
 from tests.families.collection import cases_of
 from tests.families.covering import covering
 from tests.families.cuda_kernels import check_kernels

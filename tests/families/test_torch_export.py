@@ -15,8 +15,8 @@ from archc.compiler.contract.types import SIZES, TensorType
 from archc.compiler.modules.model import Model, meta_model
 from archc.compiler.tracing.parts import Part
 from archc.compiler.tracing.stages import cross_stages, stages_of
-from tests.families.built import Built
-from tests.families.case import Case
+from archc.proof.built import Built
+from archc.proof.case import Case
 from tests.families.collection import cases_of
 
 pytestmark = pytest.mark.slow

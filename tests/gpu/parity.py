@@ -15,11 +15,11 @@ from archc.compiler.errors import BuildError
 from archc.compiler.output.tensorrt.devices import device_capability
 from archc.compiler.output.tensorrt.package import PACKAGES
 from archc.compiler.output.tensorrt.sections import EngineOptions
+from archc.proof.built import Built, use_one_thread
+from archc.proof.case import Case, Ids, Outputs
+from archc.proof.checks import TOLERANCE, inputs_of, reference_outputs
 from archc.runtime import EngineError
 from archc.runtime.engine import Engine, load
-from tests.families.built import Built, use_one_thread
-from tests.families.case import Case, Ids, Outputs
-from tests.families.checks import TOLERANCE, inputs_of, reference_outputs
 from tests.families.collection import cases_of
 from tests.families.router_margins import rows_with_clear_routing
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import AlbertConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151,

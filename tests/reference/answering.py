@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from tests.families.case import Ids, Outputs
-from tests.families.random_weights import normal
-from tests.reference.from_transformers import FromTransformers
+from archc.proof.case import Ids, Outputs
+from archc.proof.from_transformers import FromTransformers
+from archc.proof.random_weights import normal
 
 
 class Answering(FromTransformers):

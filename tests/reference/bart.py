@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import BartConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Rename, Respell, make
 from tests.reference.answering import Answering, with_logits_bias
-from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
     "vocab_size": 97,

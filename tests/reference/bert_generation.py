@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import BertGenerationConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.bert import SIZES
-from tests.reference.from_transformers import FromTransformers, make
 
 # A tied head repeats its input, unless positions count more.
 GAINS = {"position_embeddings.weight": 5.0, "LayerNorm.bias": 0.3, "lm_head.bias": 0.1}

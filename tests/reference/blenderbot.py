@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import BlenderbotConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell
 from tests.reference.bart import SIZES
-from tests.reference.from_transformers import FromTransformers, Respell
 from tests.reference.mbart import biased
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.families.case import Ids, Outputs
-from tests.families.random_weights import normal
+from archc.proof.case import Ids, Outputs
+from archc.proof.random_weights import normal
 
 
 class ByHand(ABC):

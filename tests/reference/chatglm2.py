@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.reference.by_hand import ByHand, attend, heads_of, rotate_neighbours, silu, turns
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.reference.chatglm2 import ChatGlm2
 
 LATER = "ChatGLMForConditionalGeneration"

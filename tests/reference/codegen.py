@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import CodeGenConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Rename, Respell, make
 
 # Heads are dealt to four cores, so their number is a multiple of four.
 SIZES: dict[str, Any] = {

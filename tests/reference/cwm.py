@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import CwmConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.exaone4 import LLAMA3
-from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.llama import SIZES as LLAMA
 from tests.reference.spelling import older_rope
 

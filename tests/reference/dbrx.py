@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import DbrxConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 
 EXPERTS: dict[str, Any] = {"ffn_hidden_size": 20, "moe_num_experts": 5, "moe_top_k": 3}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import LlamaConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.reference.by_hand import ByHand, attend, heads_of, rotate_halves, silu, turns
 from tests.reference.mixtures import routed
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import DeepseekV3Config
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.deepseek_v2 import SIZES, YARN
-from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.minicpm3 import GAINS
 from tests.reference.selection_bias import with_selection_biases
 from tests.reference.spelling import older_rope

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import DistilBertConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Rename, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Rename, make
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151,

@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import ElectraConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.bert import SIZES
-from tests.reference.from_transformers import FromTransformers, make
 
 
 def electra(class_name: str, seed: int, **changes: Any) -> FromTransformers:

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import Ernie4_5Config
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.llama import SIZES
 from tests.reference.spelling import named
 

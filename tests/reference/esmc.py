@@ -7,10 +7,10 @@ from typing import Any
 
 from transformers import EsmcConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.eurobert import EVERY_BIAS
 from tests.reference.eurobert import SIZES as EUROBERT_SIZES
-from tests.reference.from_transformers import FromTransformers, make
 
 SIZES = {key: value for key, value in EUROBERT_SIZES.items() if key not in ("rms_norm_eps", "num_key_value_heads")}
 

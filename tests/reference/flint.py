@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import FlintConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.qwen3_moe import SIZES as QWEN3_MOE
 
 SIZES: dict[str, Any] = QWEN3_MOE | {

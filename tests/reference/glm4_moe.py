@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import Glm4MoeConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.selection_bias import with_selection_biases
 from tests.reference.spelling import older_rope
 

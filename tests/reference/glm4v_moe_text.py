@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers
 from tests.reference.glm4_moe import SIZES as GLM_SIZES
 from tests.reference.multimodal import make_multimodal
 from tests.reference.selection_bias import with_selection_biases

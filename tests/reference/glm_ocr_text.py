@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers
 from tests.reference.glm4v_text import SIZES
 from tests.reference.multimodal import make_multimodal
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151,

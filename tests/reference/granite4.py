@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import GraniteMoeHybridConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.bamba import SIZES as BAMBA
-from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.mamba2 import GAINS
 from tests.reference.spelling import older_rope
 

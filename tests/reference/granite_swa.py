@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import GraniteSWAConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.cwm import older_file
-from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.granite import SIZES as GRANITE
 
 SIZES: dict[str, Any] = GRANITE | {"num_hidden_layers": 5, "sliding_window": 4, "tie_word_embeddings": False}

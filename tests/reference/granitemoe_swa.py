@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import GraniteMoeSWAConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.granitemoe import SIZES
 
 

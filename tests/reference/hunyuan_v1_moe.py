@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import HunYuanMoEV1Config
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.hunyuan_v1_dense import SIZES
 from tests.reference.hunyuan_v1_dense import published as dense_published
 

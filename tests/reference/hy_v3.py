@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import HYV3Config
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.qwen3_moe import SIZES
 from tests.reference.selection_bias import with_selection_biases
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.spelling import named
 
 SIZES: dict[str, Any] = {

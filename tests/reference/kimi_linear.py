@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 from transformers import KimiLinearConfig
 
-from tests.families.case import Case
-from tests.families.random_weights import normal
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
+from archc.proof.random_weights import normal
 from tests.reference.minicpm3 import GAINS
 
 SIZES: dict[str, Any] = {

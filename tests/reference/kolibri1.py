@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import Kolibri1Config
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.exaone_moe import SIZES as EXAONE_SIZES
-from tests.reference.from_transformers import FromTransformers, make
 from tests.reference.selection_bias import with_selection_biases
 
 _OTHERS = ("intermediate_size", "routed_scaling_factor")

@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 from transformers import Lfm2MoeConfig
 
-from tests.families.case import Case
-from tests.families.random_weights import normal
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
+from archc.proof.random_weights import normal
 from tests.reference.lfm2 import GAINS, SIZES
 
 EXPERTS = {"moe_intermediate_size": 20, "num_dense_layers": 1, "num_experts": 6, "num_experts_per_tok": 3}

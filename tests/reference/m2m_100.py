@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from transformers import M2M100Config
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.answering import Answering
 from tests.reference.bart import SIZES
-from tests.reference.from_transformers import FromTransformers, make
 from tests.reference.pegasus import gains
 
 

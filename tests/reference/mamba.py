@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import MambaConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 
 
 def mamba(seed: int, **more: Any) -> FromTransformers:

@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import Mamba2Config
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 
 GAINS = {"A_log": 4.0, "dt_bias": 4.0, "conv1d.weight": 2.0, "D": 4.0}
 

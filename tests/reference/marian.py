@@ -8,11 +8,11 @@ from typing import Any
 from transformers import MarianConfig, PreTrainedModel
 from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Rename, make
 from tests.reference.answering import Answering, with_logits_bias
 from tests.reference.bart import SIZES as BART_SIZES
 from tests.reference.bart import SMALL as BART_SMALL
-from tests.reference.from_transformers import FromTransformers, Rename, make
 
 SIZES = BART_SIZES | {"activation_function": "swish", "scale_embedding": True, "pad_token_id": 88}
 # The sinusoids are a formula's, and do not become small: here no norm of the first layer sees small sums.

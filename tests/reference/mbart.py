@@ -8,10 +8,10 @@ from typing import Any
 
 from transformers import MBartConfig, PreTrainedConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.answering import Answering, with_logits_bias
 from tests.reference.bart import SIZES
-from tests.reference.from_transformers import FromTransformers, Respell, make
 
 
 def small(config: PreTrainedConfig) -> dict[str, float]:

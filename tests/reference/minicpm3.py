@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import MiniCPM3Config
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 # Latents of about 1e-3, next to which the eps of 1e-6 counts; queries and outputs make up for it.

@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import MinistralConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.cwm import SIZES, older_file
-from tests.reference.from_transformers import FromTransformers, Respell, make
 
 
 def ministral(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:

@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import Mistral4Config
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.deepseek_v2 import SIZES, YARN
-from tests.reference.from_transformers import FromTransformers, make
 from tests.reference.minicpm3 import GAINS
 
 QUERIES: dict[str, Any] = {"llama_4_scaling_beta": 0.4, "original_max_position_embeddings": 8}

@@ -7,7 +7,7 @@ from typing import Any
 
 import transformers
 
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.from_transformers import FromTransformers, make
 
 _SIGLIP: Mapping[str, Any] = {
     "hidden_size": 16,

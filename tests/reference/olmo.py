@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import OlmoConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from transformers import OPTConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Rename, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Rename, Respell, make
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151,

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PersimmonConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.phi import SIZES as PHI
 from tests.reference.spelling import older_rope
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import Phi3Config
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.spelling import older_rope
 
 PLAIN: dict[str, Any] = {"rope_type": "default", "rope_theta": 300.0}

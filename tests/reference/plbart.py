@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import PLBartConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers
 from tests.reference.bart import SIZES, SMALL
-from tests.reference.from_transformers import FromTransformers
 from tests.reference.mbart import biased
 
 

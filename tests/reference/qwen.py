@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.reference.by_hand import ByHand, attend, heads_of, rotate_halves, silu, turns
 
 FIRST_REVISION = {

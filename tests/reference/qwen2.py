@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import Qwen2Config
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.multimodal import make_multimodal
 
 SIZES: dict[str, Any] = {

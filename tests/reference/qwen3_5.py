@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import Qwen3_5TextConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.multimodal import make_multimodal
 from tests.reference.qwen3_next import GAINS, SIZES, shorten_keys
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from transformers import Qwen3MoeConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.multimodal import make_multimodal
 from tests.reference.spelling import older_rope
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import CamembertConfig, Data2VecTextConfig, RobertaConfig, XLMRobertaConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Rename, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Rename, make
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151,

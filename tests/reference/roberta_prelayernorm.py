@@ -6,7 +6,7 @@ from functools import partial
 
 from transformers import RobertaPreLayerNormConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.reference.xlm_roberta_xl import prenorm
 
 Encoder = partial(Case, topology="encoder")

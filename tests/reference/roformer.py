@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, RoFormerConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.bert import SIZES
-from tests.reference.from_transformers import FromTransformers, make
 
 
 def roformer(class_name: str, seed: int, **changes: Any) -> FromTransformers:

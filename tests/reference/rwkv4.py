@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from transformers import RwkvConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 
 # A name's parts in the class, and in the original files.
 _PARTS = {

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.reference.by_hand import silu
 from tests.reference.rwkv import Rwkv, Shapes, before
 from tests.reference.rwkv5 import EPS, linear_attention

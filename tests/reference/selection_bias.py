@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from tests.families.random_weights import normal
-from tests.reference.from_transformers import FromTransformers
+from archc.proof.from_transformers import FromTransformers
+from archc.proof.random_weights import normal
 
 NAME = "e_score_correction_bias"
 

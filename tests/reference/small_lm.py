@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.reference.by_hand import ByHand
 
 

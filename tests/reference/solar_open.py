@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import SolarOpenConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.deepseek_v2 import YARN
-from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.glm4_moe import SIZES as GLM_SIZES
 from tests.reference.selection_bias import with_selection_biases
 from tests.reference.spelling import older_rope

@@ -6,9 +6,9 @@ from functools import partial
 
 from transformers import SplinterConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.bert import SIZES
-from tests.reference.from_transformers import FromTransformers, make
 
 
 def splinter(seed: int) -> FromTransformers:

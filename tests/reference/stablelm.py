@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import StableLmConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151,

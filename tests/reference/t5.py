@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, T5Config
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.answering import Answering
-from tests.reference.from_transformers import FromTransformers, make
 
 # Eight buckets and the farthest at 11: of a row of 13, some distances share a bucket, and some are past the last.
 SIZES: dict[str, Any] = {

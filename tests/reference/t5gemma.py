@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from transformers import T5GemmaConfig, T5GemmaModuleConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.answering import Answering
-from tests.reference.from_transformers import FromTransformers, make
 from tests.reference.gemma2 import SIZES as GEMMA2_SIZES
 
 SIZES = GEMMA2_SIZES | {"bos_token_id": 5, "rms_norm_eps": 0.1}

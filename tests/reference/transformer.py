@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
-from tests.families.case import Case, Ids, Outputs
-from tests.families.random_weights import spread
+from archc.proof.case import Case, Ids, Outputs
+from archc.proof.random_weights import spread
 
 SIZES: dict[str, Any] = {
     "model_type": "transformer",

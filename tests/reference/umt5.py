@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import UMT5Config
 
-from tests.reference.from_transformers import FromTransformers
+from archc.proof.from_transformers import FromTransformers
 from tests.reference.t5 import SIZES, Answer, answering
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from transformers import LlamaConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Rename, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Rename, make
 from tests.reference.spelling import named
 
 SIZES: dict[str, Any] = {

@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import YoutuConfig
 
-from tests.families.case import Case
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.deepseek_v2 import YARN
-from tests.reference.from_transformers import FromTransformers, Respell, make
 from tests.reference.minicpm3 import GAINS
 from tests.reference.spelling import older_rope
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.families.case import Case
+from archc.proof.case import Case
 from tests.reference.by_hand import ByHand, attend, rotate_halves, silu, turns
 
 FILTER_EPS = 1e-6

@@ -35,16 +35,25 @@ def inspect_command(
     check: Annotated[
         bool, typer.Option("--check", help="Compare the SHA-256 of every entry of a plan; exit 1 on a mismatch.")
     ] = False,
+    tensors: Annotated[
+        bool, typer.Option("--tensors", help="List the stored tensors of a checkpoint by pattern, with their use.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the modules and tensors of a model.
 
     Prints the module tree, every tensor with its shape, memory, and FLOPs per token. For a plan, also inputs, outputs,
-    state, limits and entries. A spec without default sizes is shown at its first named size.
+    state, limits and entries. A spec without default sizes is shown at its first named size. --tensors prints the
+    tensors of a checkpoint folder instead, or of the one at --weights, also if the spec does not fit them.
     """
     from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
     path = Path(model)
+    if tensors:
+        if check or size:
+            raise UsageError(f"{'--check' if check else '--size'} has no effect with --tensors; remove one")
+        _print_tensors(model, weights, overrides or [], ignore_config or [], as_json)
+        return
     is_folder = path.is_dir() and (path / "manifest.json").is_file() and (path / "model.onnx").is_file()
     if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES and not is_checkpoint(path)):
         for option, value in (
@@ -102,6 +111,39 @@ def _inspect_spec(
     # A folder with a config.json alone has sizes to show; tensors are required only if --weights names it.
     filled = weights is not None or has_weights(folder)
     return list_spec(bound, folder if filled else None)
+
+
+def _print_tensors(
+    name: str, weights: Path | None, overrides: list[str], ignore_config: list[str], as_json: bool
+) -> None:
+    """Print the stored tensors of a checkpoint; a spec that does not fit is no error, but a warning."""
+    from archc.archspec import ArchspecError, BoundSpec
+    from archc.cli.inspect.tensors import list_tensors
+    from archc.compiler.build import bind
+    from archc.compiler.errors import BuildError
+    from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint, local_source
+
+    place = weights or Path(name)
+    if not is_checkpoint(place):
+        hint = "give a checkpoint folder, or a spec and --weights DIR"
+        raise UsageError(f"--tensors: {place} is no checkpoint; {hint}")
+    source = local_source(place)
+    folder = source.folder
+    bound: BoundSpec | None = None
+    fault: str | None = None
+    try:
+        spec = name if weights is not None else folder
+        bound = bind(spec, read_checkpoint_config(folder), None, overrides, ignore_config, source)
+    except (ArchspecError, BuildError) as error:
+        fault = str(error)
+    listing = list_tensors(folder, bound, fault)
+    if listing.fault is not None:
+        warn(f"the use of the tensors is unknown: {listing.fault}")
+    if as_json:
+        write_json(listing.as_json())
+    else:
+        print("\n".join(listing.lines()))
 
 
 def _inspect_plan(path: Path, check: bool) -> tuple[Listing, str | None]:

@@ -132,7 +132,7 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     """
     slots = slot_shapes(model)
     own = module_sources(spec, where, weights.names())
-    names = [name for name in _without_pooler(spec, weights.names()) if name not in own.values()]
+    names = [name for name in without_pooler(spec, weights.names()) if name not in own.values()]
     listed = {name: shape for name, shape in slots.items() if name not in own}
     resolution = spec.weights.resolve(listed, names, ties=tied_slots(model), checkpoint=str(where))
     sources = {**resolution.sources, **{slot: TensorRef((name,)) for slot, name in own.items()}}
@@ -149,7 +149,7 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     return reader
 
 
-def _without_pooler(spec: BoundSpec, names: Collection[str]) -> Collection[str]:
+def without_pooler(spec: BoundSpec, names: Collection[str]) -> Collection[str]:
     """Return the names without the weights of the family's pooler, if a pooling without weights replaces it."""
     entry = spec.weights.entries.get("pooler")
     if entry is None or not isinstance(spec.pooler, Pooling):

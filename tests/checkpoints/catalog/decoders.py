@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from archc.proof.case import Reference
 from tests.checkpoints import templates
 from tests.checkpoints.catalog.references import by_hand, hub, own_form
 from tests.checkpoints.checkpoint import Checkpoint, Refused, ids_of
 from tests.checkpoints.stored import Stored
 from tests.checkpoints.texts import CL100K, ONE_DIGIT, bpe_json, byte_level_json, sentencepieces, tekken
-from tests.families.case import Reference
 from tests.reference.grok1 import Grok1
 from tests.reference.openelm import OpenElm
 

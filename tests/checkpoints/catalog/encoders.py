@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from archc.proof.case import Reference
+from archc.proof.from_transformers import FromTransformers
 from tests.checkpoints.catalog.references import Make, hub
 from tests.checkpoints.checkpoint import Checkpoint
 from tests.checkpoints.published import Config
 from tests.checkpoints.stored import Stored
 from tests.checkpoints.texts import T5_PIECES, sentencepieces, translation, unigram_json, words
-from tests.families.case import Reference
 from tests.reference.answering import Answering, with_logits_bias
 from tests.reference.bert import first_names
-from tests.reference.from_transformers import FromTransformers
 from tests.reference.t5 import untie
 
 F32 = torch.float32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from archc.archspec import load_spec
+from archc.proof.case import Reference
 from tests.checkpoints import templates
 from tests.checkpoints.catalog.references import Make, by_hand, hub
 from tests.checkpoints.checkpoint import MESSAGES, Checkpoint
@@ -12,7 +13,6 @@ from tests.checkpoints.published import Config
 from tests.checkpoints.stored import Stored
 from tests.checkpoints.texts import CL100K, Text, byte_level_json, ranks, sentencepieces
 from tests.compiler.text.families import GLM4, GLM4_SPECIAL, IDENTITY, white_space
-from tests.families.case import Reference
 from tests.reference.chatglm import ChatGlm
 from tests.reference.chatglm2 import ChatGlm2
 

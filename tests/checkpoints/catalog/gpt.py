@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from archc.proof.case import Reference
 from tests.checkpoints import templates
 from tests.checkpoints.catalog.references import hub
 from tests.checkpoints.checkpoint import Checkpoint, ids_of
@@ -12,7 +13,6 @@ from tests.checkpoints.stored import Stored
 from tests.checkpoints.texts import CL100K, byte_level_json, lower_case_json, merges_files
 from tests.compiler.weights.packings.test_mxfp4 import CONFIG as MXFP4
 from tests.compiler.weights.packings.test_mxfp4 import pack_stack
-from tests.families.case import Reference
 from tests.reference.mpt import mpt as make_mpt
 
 F32, F16 = torch.float32, torch.float16

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
+from archc.proof.case import Reference
 from tests.checkpoints import templates
 from tests.checkpoints.catalog.references import by_hand, hub, own_form
 from tests.checkpoints.checkpoint import Checkpoint, ids_of
 from tests.checkpoints.stored import Stored
 from tests.checkpoints.texts import CL100K, bpe_json, byte_level_json, merges_files, ranks, sentencepieces
-from tests.families.case import Reference
 from tests.reference.small_lm import SmallLm
 
 F16 = torch.float16

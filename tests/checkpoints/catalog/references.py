@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, LlamaConfig
 
+from archc.proof.case import Reference
+from archc.proof.from_transformers import FromTransformers, make
 from tests.checkpoints.published import Config
 from tests.compiler.weights.checkpoint.test_params import write as write_params
-from tests.families.case import Reference
 from tests.reference.by_hand import ByHand
-from tests.reference.from_transformers import FromTransformers, make
 
 Make = Callable[[Config], Reference]
 

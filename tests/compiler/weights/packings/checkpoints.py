@@ -19,9 +19,9 @@ from archc.compiler.build import build
 from archc.compiler.weights.checkpoint.containers import open_weights
 from archc.compiler.weights.checkpoint.weights import Weights
 from archc.compiler.weights.packings.detect import unpack
+from archc.proof.from_transformers import FromTransformers
 from archc.runtime.engine import load
 from archc.verify.compare import verify
-from tests.reference.from_transformers import FromTransformers
 
 Tensors = dict[str, Tensor]
 Pack = Callable[[str, Tensor], tuple[Tensors, Tensor] | None]

@@ -19,8 +19,8 @@ from archc.compiler.contract.inputs_outputs import graph_outputs
 from archc.compiler.modules.model import Model, meta_model
 from archc.compiler.output.tensorrt.sections import EngineOptions
 from archc.compiler.tracing.stitch import assemble
+from archc.proof.case import Case, Reference
 from archc.runtime.engine import Engine, load
-from tests.families.case import Case, Reference
 
 
 class Built:
@@ -75,9 +75,11 @@ class Built:
     ) -> Path:
         """Build from traced graphs: targets share one trace, which is most of a build's time."""
         engine = EngineOptions(compute_capabilities=("8.9", "12.0")) if quantize == "fp8" else EngineOptions()
-        options = {"target": target, "dtype": dtype, "quantize": quantize, "engine": engine}
+        out = self.folder / name
         with patch("archc.compiler.lower.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
-            return build(self.spec, self.checkpoint, out=self.folder / name, **options)
+            return build(
+                self.spec, self.checkpoint, out=out, target=target, dtype=dtype, quantize=quantize, engine=engine
+            )
 
     @cached_property
     def float16_graphs(self) -> dict[str, ir.Model]:

@@ -18,9 +18,10 @@ from archc.compiler.build import load_torch, open_slots
 from archc.compiler.contract.shared_inputs import SOURCE_MASK
 from archc.compiler.modules.cost import parameter_count
 from archc.compiler.modules.model import Model, meta_model
-from tests.families.built import Built
-from tests.families.case import Ids, Outputs
-from tests.families.portable import block_places, run_encoder, run_portable
+from archc.proof.built import Built
+from archc.proof.case import Ids, Outputs
+from archc.proof.failure import require
+from archc.proof.portable import block_places, run_encoder, run_portable
 
 TOLERANCE = 1e-4
 Array = NDArray[Any]
@@ -32,23 +33,30 @@ def check_slots(built: Built) -> float:
     Each tensor is filled with a label; the slots must hold every label as often as its tensor has elements. The
     labels that slots hold make up the reference's parameters; the rest is buffers and unused heads.
     """
-    assert built.bound.topology == built.case.topology
-    assert all(bool(torch.isfinite(parameter).all()) for parameter in built.module.parameters())
+    topology = built.bound.topology
+    require(topology == built.case.topology, f"the topology is {topology}, expected {built.case.topology}")
+    unsound = [name for name, value in built.module.named_parameters() if not bool(torch.isfinite(value).all())]
+    require(not unsound, f"not finite: {', '.join(unsound[:3])}")
     folder, sizes = labeled_checkpoint(built.checkpoint, built.folder / "labeled")
     model = meta_model(built.bound)
     counts = Counter[float]()
     for parameter in load_torch(model, open_slots(built.bound, model, folder, None)).parameters():
         assert parameter.device.type == "cpu"
-        labels, repeats = parameter.detach().unique(return_counts=True)
+        labels, repeats = torch.unique(parameter.detach(), return_counts=True)
         counts.update(dict(zip(labels.tolist(), repeats.tolist(), strict=True)))
     partly_read = {name: count for label, (name, size) in sizes.items() if (count := counts[label]) not in (0, size)}
-    assert partly_read == {}
+    require(not partly_read, f"tensors of which only a part fills slots, or more than once: {partly_read}")
     # A step that normalizes rows leaves no label: its tensor counts as one that is not read.
     unlabeled = sum(count for label, count in counts.items() if label not in sizes)
     unread = [size for label, (_, size) in sizes.items() if not counts[label]]
-    assert unlabeled in (0, *unread)
-    assert counts.total() == built.reference.parameters
+    require(unlabeled in (0, *unread), f"{unlabeled} elements of slots are of no tensor")
+    _require_count(counts.total(), built)
     return 0.0
+
+
+def _require_count(parameters: int, built: Built) -> None:
+    expected = built.reference.parameters
+    require(parameters == expected, f"{parameters:,} parameters, but {expected:,} of the reference")
 
 
 def labeled_checkpoint(checkpoint: Path, folder: Path) -> tuple[Path, dict[float, tuple[str, int]]]:
@@ -73,8 +81,8 @@ def labeled_checkpoint(checkpoint: Path, folder: Path) -> tuple[Path, dict[float
 
 def check_parameters(built: Built) -> float:
     """Check that the parameter count equals the reference's."""
-    assert parameter_count(built.module) == built.reference.parameters
-    assert built.engine.manifest.parameters == built.reference.parameters
+    _require_count(parameter_count(built.module), built)
+    _require_count(built.engine.manifest.parameters, built)
     return 0.0
 
 
@@ -200,6 +208,7 @@ def reference_in_steps(built: Built, ids: Sequence[int], sizes: Sequence[int], s
 
 def prompt_end(module: Model, ids: Ids) -> int:
     """Return the prompt's length of a prefix LM; it is the same for all rows."""
+    assert module.spec.prefix is not None
     (end,) = {list(row).index(module.spec.prefix.end) for row in ids}
     return end
 
@@ -208,6 +217,7 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
     """Run the torch module once without a cache, with masks computed here."""
     hidden, masks, states = {}, {}, None
     if module.encoder is not None:
+        assert source is not None
         hidden = torch_outputs(module.encoder, source, None)
         with torch.no_grad():
             states = module.encoder_kv(torch.from_numpy(hidden["hidden_states"]))
@@ -227,6 +237,7 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
     positions = position.expand(batch, seq)
     blocks = None
     if module.shared_inputs.block_positions:
+        assert module.spec.prefix is not None
         blocks = torch.from_numpy(block_places(ids, module.spec.prefix.end, module.spec.prefix.blanks))
     types = None if token_type_ids is None else torch.tensor(token_type_ids)
     with torch.no_grad():
@@ -263,12 +274,12 @@ def padded(rows: Ids) -> NDArray[np.int64]:
 
 def largest_difference(outputs: Outputs, expected: Outputs) -> float:
     """Return the largest difference of two sets of outputs; they must have the same roles."""
-    assert outputs.keys() == expected.keys()
+    require(outputs.keys() == expected.keys(), f"outputs {sorted(outputs)}, but {sorted(expected)} of the reference")
     return max(difference(outputs[role], expected[role]) for role in expected)
 
 
 def difference(values: Array, expected: Array) -> float:
     """Return the largest difference of two arrays of one shape, infinity if either has a non-finite number."""
-    assert values.shape == expected.shape, f"{values.shape} is not {expected.shape}"
+    require(values.shape == expected.shape, f"the shape is {list(values.shape)}, expected {list(expected.shape)}")
     gap = np.abs(values.astype(np.float64) - expected)
     return float(gap.max()) if np.isfinite(gap).all() else float("inf")

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from tests.families.case import Ids
+from archc.proof.case import Ids
 
 Arrays = dict[str, NDArray[Any]]
 
