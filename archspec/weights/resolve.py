@@ -316,7 +316,7 @@ def _bind_unstack(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
     for step in steps:
         if isinstance(step, Unstack) and pending is not None:
             count, rows = pending.shape[:2]
-            yield Split(parts=(rows,) * count, groups=1, axis=0, take=expert or 0)
+            yield Split(parts=(rows,) * count, take=expert or 0)
             pending = None
         elif isinstance(step, Unstack):
             yield Select(axis=0, index=(expert or 0,))

@@ -22,7 +22,7 @@ SCALES: dict[str, Any] = {
 
 
 def minimax(seed: int, **changes: Any) -> FromTransformers:
-    """A tiny model with the given differences from Mixtral's sizes; values so small that the eps of norms counts."""
+    """A tiny model with the given differences from Mixtral's sizes; values so small that the eps of their norm counts."""
     config = MiniMaxConfig(**SIZES | {"block_size": 4} | changes)
     return make("MiniMaxForCausalLM", config, seed, gains={"qkv_proj.weight": 0.1}, cached=False)
 
