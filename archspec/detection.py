@@ -8,6 +8,7 @@ from typing import Any
 
 from archc.archspec.checking.expressions import ExpressionError
 from archc.archspec.checking.match_condition import match_condition
+from archc.archspec.config.task_classes import shares_model
 from archc.archspec.config.text_part import part_keys, text_part
 from archc.archspec.errors import ConfigError, Problem, did_you_mean, format_list, format_value, join_hints
 from archc.archspec.source.catalog import shipped, valid_headers
@@ -83,10 +84,13 @@ def detect_by_tensors(names: Collection[str], file: str) -> str:
 
 
 def _matches(header: Header, model_type: str, architectures: list[str]) -> bool:
-    """Return whether the model type and one of the architectures are the spec's."""
+    """Return whether the model type and one of the architectures are the spec's, or a task's class for its model."""
     if model_type not in header.model_types:
         return False
-    return not header.architectures or not architectures or bool(set(header.architectures) & set(architectures))
+    stated = set(header.architectures)
+    if not stated or not architectures or stated & set(architectures):
+        return True
+    return shares_model(architectures, stated)
 
 
 def _meets_condition(header: Header, values: Mapping[str, Any]) -> bool:

@@ -40,6 +40,7 @@ from archc.compiler.weights.checkpoint.folder import (
 )
 from archc.compiler.weights.checkpoint.generation import special_tokens
 from archc.compiler.weights.checkpoint.hub import names_repository
+from archc.compiler.weights.checkpoint.labels import describe_classes
 from archc.compiler.weights.checkpoint.module_weights import open_checkpoint
 from archc.compiler.weights.checkpoint.names import describe_widened, map_checkpoint, tied_slots, token_tables
 from archc.compiler.weights.checkpoint.random_weights import RandomWeights
@@ -106,9 +107,9 @@ def build(
     config = read_checkpoint_config(checkpoint) if checkpoint is not None else None
     stated = own_overrides(checkpoint) if checkpoint is not None else ()
     bound = bind(spec, config, size, (*stated, *overrides), ignore_config, source)
-    pooler = choose_pooler(checkpoint, bound.topology, overrides, warn)
-    if pooler is not None:
-        bound = bind(spec, config, size, (*stated, pooler, *overrides), ignore_config, source)
+    pooler = choose_pooler(checkpoint, bound.topology, overrides)
+    if pooler:
+        bound = bind(spec, config, size, (*stated, *pooler, *overrides), ignore_config, source)
     overridden = [text.partition("=")[0].strip() for text in overrides]
     if tokenizer is None and checkpoint is not None:
         tokenizer = choose_tokenizer(checkpoint, merged, bound.text_settings, token_tables(bound), warn)
@@ -132,7 +133,9 @@ def build(
         warn(text)
     tokens = tokens.with_stop(stop, bound.embedding.vocab, chat_stop(texts, bound.text_settings))
     answers = chat_format(texts, bound.text_settings)
-    manifest = describe(model, options, lowered, [item.tensor for item in stored], tokens, builder, answers)
+    classes = describe_classes(bound.head, config, warn)
+    tensors = [item.tensor for item in stored]
+    manifest = describe(model, options, lowered, tensors, tokens, builder, answers, classes)
     manifest.builder.update(describe_adapters(merged))
 
     content = Content(graphs, stored, slots, texts, manifest)

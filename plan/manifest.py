@@ -13,6 +13,7 @@ from archc.plan.engine_section import ENGINE_TARGETS, Engine, Section
 from archc.plan.errors import PlanError
 from archc.plan.generation import GenerationDefaults
 from archc.plan.records import (
+    Classes,
     Encoder,
     Entry,
     Input,
@@ -55,6 +56,7 @@ class Manifest(Section, frozen=True, kw_only=True):
     chat_stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     chat_format: ChatFormat | None = None
     prefix: Prefix | None = None
+    classes: Classes | None = None
     engine: Engine | None = None
     tensors: tuple[Tensor, ...] = ()
     parameters: Size
@@ -100,6 +102,7 @@ class Manifest(Section, frozen=True, kw_only=True):
             raise ValueError("limits.max_call: expected a number for a plan with ring buffers, got null")
         self._check_engine()
         self._check_greedy_outputs()
+        self._check_classes()
         logits = self.output("logits")
         if logits is not None and logits.shape[-1:] != (self.limits.vocab_size,):
             raise ValueError(
@@ -110,6 +113,19 @@ class Manifest(Section, frozen=True, kw_only=True):
     def chat_stop_strings(self) -> tuple[str, ...]:
         """Return the stop strings of a chat: those of the settings of generation, and those of the chat format."""
         return (*((self.generation and self.generation.stop_strings) or ()), *self.chat_stop)
+
+    def _check_classes(self) -> None:
+        """Raise ValueError unless the output of class logits has the axes and the number of `classes`."""
+        output, classes = self.output("classes"), self.classes
+        if output is None and classes is None:
+            return
+        if output is None or classes is None:
+            raise ValueError("classes: expected both an output of role classes and `classes`, or neither")
+        axes = ("batch",) if classes.per == "sequence" else ("batch", "seq")
+        if output.shape != (*axes, len(classes.names)) or self.topology != "encoder":
+            raise ValueError(
+                f"classes: expected an encoder's output {[*axes, len(classes.names)]}, got {list(output.shape)}"
+            )
 
     def _check_greedy_outputs(self) -> None:
         """Raise ValueError unless next_token and next_logit, if present, have the shape of the rows of logits."""

@@ -18,7 +18,7 @@ Shape = tuple[Dim, ...]
 InputRole = Literal[
     "token_ids", "positions", "write_indices", "lengths", "block_positions", "mask", "logit_positions", "token_types"
 ]
-OutputRole = Literal["logits", "hidden_states", "pooled", "cross", "next_token", "next_logit"]
+OutputRole = Literal["logits", "classes", "hidden_states", "pooled", "cross", "next_token", "next_logit"]
 
 
 class Mask(Section, frozen=True):
@@ -60,6 +60,17 @@ class Output(Section, frozen=True):
     role: OutputRole
     dtype: DTypeName
     shape: Shape
+
+
+class Classes(Section, frozen=True):
+    """The classes of the output `classes`: their names, and the function from logits to scores.
+
+    `per`: a row has the logits of a sequence, of each token, or those of the first and last token of a span.
+    """
+
+    per: Literal["sequence", "token", "span"]
+    names: Annotated[tuple[Annotated[str, Meta(max_length=10_000)], ...], Meta(min_length=1)]
+    activation: Literal["softmax", "sigmoid", "none"]
 
 
 class State(Section, frozen=True):

@@ -9,10 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from archc.plan.dtypes import to_float32
 from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, Plan
 from archc.plan.records import OutputRole
@@ -30,11 +26,11 @@ from archc.runtime.generation.sampling import Floats
 from archc.runtime.generation.sequences import Sequences
 from archc.runtime.generation.settings import choose_settings, forced_start
 from archc.runtime.generation.speculation import check_speculation, open_speculation
-from archc.runtime.inputs.feeds import Feeder
-from archc.runtime.inputs.outputs import empty_output
-from archc.runtime.inputs.prompts import IdsLike, as_rows, check_ids, check_token_types
+from archc.runtime.inputs.prompts import IdsLike, as_rows, check_token_types
 from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncoderRunner
+from archc.runtime.state.scores import shorten
+from archc.runtime.state.whole_texts import TextsLike, WholeTexts
 from archc.runtime.structure.plan_grammars import PlanGrammars
 from archc.runtime.text.detokenizer import Detokenizer
 from archc.runtime.text.tokenizer import Tokenizer
@@ -88,8 +84,7 @@ class Engine:
         self.plan = plan
         self.manifest: Manifest = plan.manifest
         self._backend, self._encoder = backend, encoder
-        self._feeder = Feeder(plan.manifest.inputs, plan.manifest.limits)
-        self._has_token_types = any(item.role == "token_types" for item in plan.manifest.inputs)
+        self._whole_texts = WholeTexts(plan.manifest, backend, self._require_tokenizer)
         self.speculation = open_speculation(plan.manifest)
         self.draft: Engine | None = None
         self._tokenizer: Tokenizer | None = None
@@ -168,6 +163,23 @@ class Engine:
     def pooled(self, ids: IdsLike, token_type_ids: IdsLike | None = None) -> Floats:
         """Return an encoder's pooled output, float32 [batch, hidden], for int ids [batch, seq] or ragged rows."""
         return self._encoder_output("pooled", ids, token_type_ids)
+
+    def classify(self, inputs: TextsLike, token_type_ids: IdsLike | None = None) -> Floats:
+        """Return the logits of classes, float32 [batch, labels], or [batch, seq, labels] of each token.
+
+        `inputs` are texts, pairs of texts, or int ids [batch, seq] or ragged rows; `manifest.classes` has the names.
+        Logits at padding are undefined.
+        """
+        self.plan.check_content()
+        return self._whole_texts.output("classes", inputs, token_type_ids)
+
+    def embed(self, inputs: TextsLike, width: int | None = None) -> Floats:
+        """Return vectors of texts or ids, float32 [batch, hidden]; with `width`, the first numbers, of norm 1.
+
+        A model must be trained for shorter vectors (Kusupati et al. 2022, Matryoshka representations).
+        """
+        self.plan.check_content()
+        return shorten(self._whole_texts.output("pooled", inputs), width)
 
     def generate(
         self,
@@ -308,25 +320,8 @@ class Engine:
         return Generation(open_steps, batch.rows, timing)
 
     def _encoder_output(self, role: OutputRole, ids: IdsLike, token_type_ids: IdsLike | None) -> Floats:
-        if self.manifest.topology != "encoder":
-            raise PromptError(
-                f"{self.manifest.family}: {role} is not supported for topology {self.manifest.topology!r}; use "
-                "engine.logits or engine.generate"
-            )
         self.plan.check_content()
-        output = self.manifest.output(role)
-        if output is None:
-            available = ", ".join(item.role for item in self.manifest.outputs)
-            raise PromptError(f"{self.manifest.family}: the plan has no output of role {role}; it has {available}")
-        padded, lengths = check_ids(ids, self.manifest.limits)
-        types = check_token_types(token_type_ids, padded, self._has_token_types, self.manifest.limits.token_types)
-        batch, seq = padded.shape
-        count = seq if role == "logits" else 0
-        positions = np.broadcast_to(np.arange(count), (batch, count))
-        feeds = self._feeder.feeds(padded, np.zeros(batch, np.int64), lengths, positions, types)
-        values: NDArray[Any] = empty_output(output, (batch, seq))
-        self._backend.bind([]).run(feeds, {output.name: values})
-        return to_float32(values, output.dtype)
+        return self._whole_texts.output(role, ids, token_type_ids)
 
     def _require_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 Ids = Sequence[Sequence[int]]
 Outputs = Mapping[str, NDArray[np.float32]]
-"""By role: logits [batch, seq, vocab], hidden_states [batch, seq, width], pooled [batch, width]."""
+"""By role: logits [batch, seq, vocab], hidden_states [batch, seq, width], pooled [batch, width],
+classes [batch, labels] or [batch, seq, labels]."""
 
 
 class Reference(Protocol):

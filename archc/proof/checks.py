@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from archc.compiler.build import load_torch, open_slots
+from archc.compiler.contract.inputs_outputs import pools_tokens
 from archc.compiler.contract.shared_inputs import SOURCE_MASK
 from archc.compiler.modules.cost import parameter_count
 from archc.compiler.modules.model import Model, meta_model
@@ -181,7 +182,7 @@ def _ragged_encoder(built: Built, rows: list[list[int]], types: list[list[int]] 
     for index, row in enumerate(rows):
         alone = built.reference.outputs([row], None if types is None else [types[index]])
         for role, values in outputs.items():
-            of_row = values[index] if role == "pooled" else values[index, : len(row)]
+            of_row = values[index] if values.ndim == 2 else values[index, : len(row)]
             worst = max(worst, difference(of_row, alone[role][0]))
     return worst
 
@@ -190,7 +191,13 @@ def plan_outputs(built: Built, ids: Ids, types: Ids | Array | None, source: Ids 
     """Return all outputs of the plan's engine by role."""
     if source is not None:
         return {"logits": built.engine.logits(source, types, ids), "hidden_states": built.engine.encode(source)}
-    calls = {"logits": built.engine.logits, "hidden_states": built.engine.encode, "pooled": built.engine.pooled}
+    engine = built.engine
+    calls = {
+        "logits": engine.logits,
+        "hidden_states": engine.encode,
+        "pooled": engine.pooled,
+        "classes": engine.classify,
+    }
     return {role: calls[role](ids, types) for role in built.roles()}
 
 
@@ -241,8 +248,9 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
         blocks = torch.from_numpy(block_places(ids, module.spec.prefix.end, module.spec.prefix.blanks))
     types = None if token_type_ids is None else torch.tensor(token_type_ids)
     with torch.no_grad():
-        outputs = module(tokens, masks, positions, types, positions, states, block_position_ids=blocks)
-    by_role = {"logits": outputs.logits, "pooled": outputs.pooled}
+        lengths = torch.full((batch,), seq) if pools_tokens(module.spec) else None
+        outputs = module(tokens, masks, positions, types, positions, states, None, lengths, block_position_ids=blocks)
+    by_role = {"logits": outputs.logits, "pooled": outputs.pooled, "classes": outputs.classes}
     if not module.cached:
         by_role["hidden_states"] = outputs.hidden_states
     return hidden | {role: value.numpy() for role, value in by_role.items() if value is not None}

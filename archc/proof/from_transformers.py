@@ -86,7 +86,7 @@ class FromTransformers:
                 return {"logits": model(tokens, use_cache=False).logits.numpy()}
             more = {} if token_type_ids is None else {"token_type_ids": torch.tensor(token_type_ids)}
             if self._first_position is not None:
-                more["position_ids"] = torch.arange(tokens.shape[1])[None] + self._first_position
+                more["position_ids"] = (torch.arange(tokens.shape[1]) + self._first_position).expand(tokens.shape)
             return self._encoded(model, tokens, more)
 
     @staticmethod
@@ -96,7 +96,18 @@ class FromTransformers:
         outputs = {"hidden_states": inner.last_hidden_state}
         if getattr(inner, "pooler_output", None) is not None:
             outputs["pooled"] = inner.pooler_output
-        if model.base_model is not model:
+        name = type(model).__name__
+        if "Classification" in name:
+            # Some classes refuse several rows without a padding token, and take that token for padding.
+            rows = [
+                model(row[None], **{key: value[i : i + 1] for key, value in more.items()})
+                for i, row in enumerate(tokens)
+            ]
+            outputs["classes"] = torch.cat([row.logits for row in rows])
+        elif "QuestionAnswering" in name:
+            result = model(tokens, **more)
+            outputs["classes"] = torch.stack([result.start_logits, result.end_logits], dim=-1)
+        elif model.base_model is not model:
             result = model(tokens, **more)
             outputs["logits"] = result.logits if "logits" in result else result.prediction_logits
         return {role: value.numpy() for role, value in outputs.items()}

@@ -184,9 +184,9 @@ def open_service(path: Path, options: ServeOptions, draft: Path | None = None) -
 def _compute_one(service: Service) -> None:
     if service.engine is not None:
         role = service.manifest.outputs[0].role
-        {"pooled": service.engine.pooled, "hidden_states": service.engine.encode}.get(role, service.engine.logits)(
-            [[0]]
-        )
+        engine = service.engine
+        calls = {"pooled": engine.pooled, "hidden_states": engine.encode, "classes": engine.classify}
+        calls.get(role, engine.logits)([[0]])
         return
     events: list[Event] = []
     done = threading.Event()

@@ -16,6 +16,8 @@ from starlette.responses import Response
 from archc.plan.records import OutputRole
 from archc.runtime.errors import PromptError
 from archc.runtime.serving.service import Service
+from archc.runtime.state.scores import class_scores
+from archc.runtime.text.pairs import encode_texts
 from archc.serve.answers import Usage, encode
 from archc.serve.bodies import read_body
 from archc.serve.context import Context
@@ -100,7 +102,24 @@ def _cosines(service: Service, query: str, documents: Sequence[str]) -> Scores:
     return [float(first @ other) for other in others], count
 
 
-_MEASURES: dict[OutputRole, Callable[[Service, str, Sequence[str]], Scores]] = {"pooled": _cosines}
+def _class_scores(service: Service, query: str, documents: Sequence[str]) -> Scores:
+    """Return the score of each pair of query and document, of a model with one class."""
+    engine, classes = service.engine, service.manifest.classes
+    if engine is None or classes is None or classes.per != "sequence" or len(classes.names) != 1:
+        raise PromptError("model: the plan has several classes, and a reranker has one; use another model")
+    if service.tokenizer is None:
+        raise PromptError("model: the plan has no tokenizer, so that it ranks no texts; build it with --tokenizer")
+    pairs = encode_texts(service.tokenizer, [(query, document) for document in documents])
+    has_types = any(item.role == "token_types" for item in service.manifest.inputs)
+    logits = [engine.classify([pair.ids], [pair.types] if has_types else None)[0] for pair in pairs]
+    found = [float(class_scores(row, classes.activation)[0]) for row in logits]
+    return found, sum(len(pair.ids) for pair in pairs)
+
+
+_MEASURES: dict[OutputRole, Callable[[Service, str, Sequence[str]], Scores]] = {
+    "classes": _class_scores,
+    "pooled": _cosines,
+}
 """The relevance that follows from an output of a plan, by the output's role; the first one that a plan has counts."""
 
 

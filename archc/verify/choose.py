@@ -90,7 +90,7 @@ def _is_unchanged(
 
 def _is_equal(first: BoundSpec, second: BoundSpec) -> bool:
     """Return whether two specs compute the same."""
-    parts = ("topology", "embedding", "layers", "final_norm", "head", "pooler", "ties_encoder")
+    parts = ("topology", "direction", "embedding", "layers", "final_norm", "head", "pooler", "ties_encoder")
     if any(getattr(first, part) != getattr(second, part) for part in parts):
         return False
     if first.encoder is None or second.encoder is None:

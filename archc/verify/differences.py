@@ -36,7 +36,7 @@ def compare_output(
         largest=largest,
         allowed=tolerance.allowed(max(float(np.abs(expected).max()) for expected in references)),
         prompt=prompt_of_largest,
-        position=index[0] if role != "pooled" else 0,
+        position=index[0] if len(index) > 1 else 0,
         index=index[-1],
         plan=float(outputs[prompt_of_largest][index]),
         reference=float(references[prompt_of_largest][index]),

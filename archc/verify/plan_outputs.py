@@ -9,17 +9,24 @@ from archc.verify.references import Floats
 
 
 def plan_outputs(engine: Engine, rows: list[Ids], answers: list[Ids]) -> dict[str, list[Floats]]:
-    """Return the plan's outputs by role, one [seq, …] for each prompt of one ragged batch; `pooled` is [hidden]."""
+    """Return the plan's outputs by role, one [seq, …] for each prompt of one ragged batch; `pooled` is [hidden],
+    `classes` of a sequence [labels].
+    """
     if answers:
         logits, hidden = engine.logits(rows, decoder_ids=answers), engine.encode(rows)
         return {
             "logits": [values[: len(answer)] for values, answer in zip(logits, answers, strict=True)],
             "hidden_states": [values[: len(row)] for values, row in zip(hidden, rows, strict=True)],
         }
-    functions = {"logits": engine.logits, "hidden_states": engine.encode, "pooled": engine.pooled}
+    functions = {
+        "logits": engine.logits,
+        "hidden_states": engine.encode,
+        "pooled": engine.pooled,
+        "classes": engine.classify,
+    }
     results = {output.role: functions[output.role](rows) for output in engine.manifest.outputs}
     return {
-        role: [values[i] if role == "pooled" else values[i, : len(row)] for i, row in enumerate(rows)]
+        role: [values[i] if values.ndim == 2 else values[i, : len(row)] for i, row in enumerate(rows)]
         for role, values in results.items()
     }
 

@@ -61,6 +61,7 @@ class TorchReference:
     @staticmethod
     def _by_role(result: Outputs) -> dict[str, Floats]:
         values = {"logits": result.logits, "hidden_states": result.hidden_states, "pooled": result.pooled}
+        values["classes"] = result.classes
         return {role: to_numpy(value) for role, value in values.items() if value is not None}
 
     def first_not_finite(self, ids: Sequence[int], answer: Sequence[int] | None = None) -> str | None:

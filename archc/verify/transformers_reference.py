@@ -59,6 +59,8 @@ class TransformersReference:
             result = self._model(input_ids=tokens, attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False)
             return {"logits": to_numpy(result.logits), "hidden_states": to_numpy(result.encoder_last_hidden_state)}
         result = self._model(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
+        if (classes := _class_logits(self._model, result)) is not None:
+            return {"classes": to_numpy(classes), "hidden_states": to_numpy(result.hidden_states[-1])}
         values = {
             "logits": getattr(result, "logits", getattr(result, "prediction_logits", None)),
             "hidden_states": result.hidden_states[-1] if result.hidden_states else None,
@@ -76,6 +78,13 @@ class TransformersReference:
         calls = [list(ids), *([token] for token in tokens)]
         logits = [model(torch.tensor([call]), past_key_values=cache, use_cache=True).logits[:, -1] for call in calls]
         return to_numpy(torch.stack(logits, dim=1))
+
+
+def _class_logits(model: Any, result: Any) -> Any:
+    """Return the logits of a class with a head for classes or spans, or None for another class."""
+    if "QuestionAnswering" in type(model).__name__:
+        return torch.stack([result.start_logits, result.end_logits], dim=-1)
+    return result.logits if "Classification" in type(model).__name__ else None
 
 
 def find_class(config: dict[str, Any]) -> Any:

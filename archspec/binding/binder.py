@@ -19,6 +19,7 @@ from archc.archspec.checking.expressions import ExpressionError
 from archc.archspec.checking.model_rules import check_rules
 from archc.archspec.config.ignored_keys import without_keys
 from archc.archspec.config.rope_settings import canonical_config
+from archc.archspec.config.task_classes import HEADS_OF_CLASSES
 from archc.archspec.config.text_part import is_multimodal, text_part
 from archc.archspec.config.values import Values, evaluate_names
 from archc.archspec.errors import (
@@ -32,13 +33,13 @@ from archc.archspec.errors import (
     join_hints,
 )
 from archc.archspec.source.encoder_defaults import drop_inherited_problems
-from archc.archspec.vocabulary import NoHead, NoPooler, Text, weight_sets
+from archc.archspec.vocabulary import LmHead, MlmHead, NoHead, NoPooler, Text, weight_sets
 from archc.archspec.vocabulary.verbs import Step
 from archc.archspec.weights.entries import ENCODER_KEY, Entry
 from archc.archspec.weights.resolve import BoundEntry, BoundWeights
 from archc.archspec.weights.table import WeightTable
 
-_MODEL_KEYS = ("topology", "context", "embedding", "final_norm", "head", "pooler", "prefix", "text")
+_MODEL_KEYS = ("topology", "direction", "context", "embedding", "final_norm", "head", "pooler", "prefix", "text")
 _ENCODER_KEYS = ("tie", "context", "embedding", "final_norm")
 
 
@@ -184,6 +185,7 @@ def _bind_model(
         return None
     fields = {
         "topology": "decoder",
+        "direction": None,
         "pooler": NoPooler(),
         "prefix": None,
         "ties_encoder": False,
@@ -192,14 +194,31 @@ def _bind_model(
     }
     if encoder is not None:
         fields["ties_encoder"] = encoder.pop("tie", True)
-        absent = {"head": NoHead(), "pooler": NoPooler(), "prefix": None, "encoder": None, "ties_encoder": False}
+        absent = {
+            "direction": None,
+            "head": NoHead(),
+            "pooler": NoPooler(),
+            "prefix": None,
+            "encoder": None,
+            "ties_encoder": False,
+        }
         fields["encoder"] = {"topology": "encoder", **encoder, **absent}
     for path, message, hint in check_rules(fields):
         problems.append(mark_at(model, path).problem(path, message, hint))
+    problems += _missing_heads(spec, fields, evaluator.values.values.get("architectures"))
     if problems or weights is None:
         return None
     weights = replace(weights, sets=_shared_sets(fields), encoder_sets=_shared_sets(fields["encoder"]))
     return {**fields, "weights": weights}
+
+
+def _missing_heads(spec: CheckedSpec, fields: Mapping[str, Any], architectures: object) -> Iterator[Problem]:
+    """Yield a problem if config.json names a class with a head of classes, and the spec's head predicts tokens."""
+    name = architectures[0] if isinstance(architectures, list | tuple) and architectures else None
+    if isinstance(name, str) and name.endswith(HEADS_OF_CLASSES) and isinstance(fields["head"], LmHead | MlmHead):
+        message = f"config.json names the class {clip(name)}, and the head predicts tokens"
+        hint = "add a variant with `head: {kind: classes}`, as specs/tasks/decoder.yaml has"
+        yield Problem(spec.file, 0, 0, "head", message, hint)
 
 
 def _bind_weights(spec: CheckedSpec, table: WeightTable, evaluator: Evaluator, encoder_layers: int) -> BoundWeights:

@@ -17,6 +17,7 @@ class BoundSpec:
     family: str
     description: str
     topology: Literal["decoder", "encoder", "encoder-decoder"]
+    direction: Literal["past", "both"] | None  # None: both in an encoder, otherwise past
     context: int
     embedding: Embedding
     layers: tuple[Layer, ...]

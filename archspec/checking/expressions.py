@@ -99,8 +99,8 @@ def _lower(value: Any) -> str:
 
 
 def _length(value: Any) -> int:
-    if not isinstance(value, list | tuple | str):
-        raise ExpressionError(f"expected a list or text, got {format_value(value)}")
+    if not isinstance(value, list | tuple | str | Mapping):
+        raise ExpressionError(f"expected a list, a mapping or text, got {format_value(value)}")
     return len(value)
 
 

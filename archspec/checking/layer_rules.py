@@ -96,10 +96,15 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
         yield from _latent_faults(attention, layer.position)
     else:
         yield from _grouped_faults(attention, layer.position)
-    if model["topology"] == "encoder" and isinstance(layer.position, Alibi):
-        yield "position", "alibi requires a causal mask and is not supported in an encoder", "use another kind"
+    is_encoder, direction = model["topology"] == "encoder", model["direction"]
+    if is_encoder and direction != "past" and isinstance(layer.position, Alibi):
+        message = "alibi requires a causal mask and is not supported in an encoder"
+        yield "position", message, "use another kind, or `direction: past`"
     if isinstance(layer.position, RelativeBuckets):
-        yield from _bucket_faults(layer.position, model["topology"] == "encoder")
+        if is_encoder and direction == "past":
+            message = "relative-buckets are not supported with causal attention in an encoder"
+            yield "direction", message, "remove the key"
+        yield from _bucket_faults(layer.position, is_encoder)
     if isinstance(layer.position, Rope):
         width = "rope_dim" if isinstance(attention, LatentAttention) else "head_dim"
         yield from _rope_faults(layer.position, attention.rotating_dim, f"attention.{width}")

@@ -9,6 +9,7 @@ from archc.archspec.checking.layer_rules import Fault, layer_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
     BlockRope,
+    ClassesHead,
     DeltaRule,
     EmbeddingProjection,
     Layer,
@@ -37,6 +38,8 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from norm_faults(model["final_norm"], "final_norm")
     if isinstance(model["head"], MlmHead):
         yield from norm_faults(model["head"].norm, "head.norm")
+    if isinstance(model["head"], ClassesHead):
+        yield from _classes_faults(model["head"])
     yield from _encoder_faults(model)
     yield from _topology_faults(model)
     yield from _value_residual_faults(model["layers"])
@@ -61,10 +64,16 @@ def _topology_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
     is_encoder = model["topology"] == "encoder"
     if not is_encoder and not isinstance(model["pooler"], NoPooler):
         message = "a pooler is not supported in a decoder, whose first token attends to itself only"
-        yield "pooler", message, "use `topology: encoder`"
+        yield "pooler", message, "use `topology: encoder`, and `direction: past` for causal masks"
+    if not is_encoder and model["direction"] == "both":
+        message = "attention in both directions is not supported with a cache, whose keys are past ones"
+        yield "direction", message, "use `topology: encoder`"
     if not is_encoder and isinstance(model["head"], MlmHead):
         message = "a masked-language-model head is not supported in a decoder"
         yield "head", message, "use `topology: encoder`, or `kind: lm`"
+    if not is_encoder and isinstance(model["head"], ClassesHead):
+        message = "classes are not supported with a cache, whose calls read parts of a text"
+        yield "head", message, "use `topology: encoder`, and `direction: past` for causal masks"
     if not is_encoder and isinstance(model["head"], NoHead):
         yield "head", "a decoder requires a head, whose logits choose the next token", "use `kind: lm`"
     if all(layer.attention is None and layer.recurrence is None for layer in model["layers"]):
@@ -73,6 +82,20 @@ def _topology_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "position", "block-rope requires `prefix`, which marks the begin of the generated block", "add `prefix:`"
     if model["prefix"] is not None and model["topology"] != "decoder":
         yield "prefix", "the attention of an encoder is bidirectional already", "remove the section"
+
+
+def _classes_faults(head: ClassesHead) -> Iterator[Fault]:
+    """Yield the faults of a head with keys that contradict each other or have no effect."""
+    yield from norm_faults(head.norm, "head.norm")
+    if head.per == "sequence" and head.pool is None:
+        yield "head.pool", "scores of a sequence require a pooling", "use cls, last, mean, max, weighted or eos"
+    if head.per != "sequence" and head.pool is not None:
+        yield "head.pool", f"scores of each {head.per} have no pooling", "remove the key"
+    if (head.pool == "eos") != (head.end_token is not None):
+        yield "head.end_token", "expected the id of a token with `pool: eos`, and no other pooling", "set both or none"
+    if head.per == "span" and head.labels != 2:
+        message = f"a span has 2 scores of each token, its begin and its end, got {head.labels} labels"
+        yield "head.labels", message, "use 2, or `per: token`"
 
 
 def _position_faults(model: Mapping[str, Any]) -> Iterator[Fault]:

@@ -37,6 +37,7 @@ NEUTRAL_KEYS: Mapping[str, tuple[str, ...]] = {
         "eod_token", "mask_token", "tokenizer_*", "prefix", "id2label", "label2id", "num_labels", "_num_labels",
         "problem_type", "finetuning_task", "task_specific_params", "summary_*", "classifier_*", "pooler_fc_size",
         "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "directionality",
+        "sentence_transformers", "sbert_ce_default_activation_function",
     ),
     "outputs and generation": (
         "use_cache", "cache_implementation", "return_dict*", "output_attentions", "output_hidden_states", "output_past",

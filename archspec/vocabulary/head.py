@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import BeforeValidator, Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import Section, Size
-from archc.archspec.vocabulary.mlp import Activation
-from archc.archspec.vocabulary.norm import Norm
+from archc.archspec.vocabulary.mlp import Activation, canonical_activation
+from archc.archspec.vocabulary.norm import NoNorm, Norm
 
 
 class LmHead(Section):
@@ -32,13 +32,49 @@ class MlmHead(Section):
     dense_bias: bool = Field(True, description="Add a bias to the dense layer.")
 
 
+DenseActivation = Annotated[
+    Literal["none", "tanh", "relu", "gelu", "gelu_tanh", "silu"],
+    BeforeValidator(canonical_activation),
+    Field("none", description="Activation of the output; gelu is exact (erf), gelu_tanh its tanh approximation."),
+]
+
+
+class DenseLayer(Section):
+    """act(dense(x))."""
+
+    width: Size = Field(description="Width of the output.")
+    activation: DenseActivation = "none"
+    bias: bool = Field(True, description="Add a bias to the projection.")
+
+
+class ClassesHead(Section):
+    """Scores of classes: norm(act(dense(x))), then a projection; dense layer and norm are optional (Devlin et al. 2018,
+    section 4; Liu et al. 2019).
+    """
+
+    kind: Literal["classes"] = "classes"
+    labels: Size = Field(description="Number of classes; 1 is a score, as of a reward model or a reranker.")
+    per: Literal["sequence", "token", "span"] = Field(
+        "sequence",
+        description="sequence: scores of the pooled vector. token: of each token. span: two of each token, that a span "
+        "begins there, and that it ends there (Rajpurkar et al. 2016, SQuAD).",
+    )
+    pool: Literal["cls", "last", "mean", "max", "weighted", "eos"] | None = Field(
+        None, description="Pooling of a sequence, as the kinds of `pooler`; required for `per: sequence`."
+    )
+    end_token: int | None = Field(None, ge=0, le=10**8, description="Id of the token of `pool: eos`.")
+    dense: DenseLayer | None = Field(None, description="Dense layer before the projection.")
+    norm: Norm = Field(default_factory=NoNorm, description="Norm after the dense layer.")
+    bias: bool = Field(True, description="Add a bias to the projection.")
+
+
 class NoHead(Section):
     """No head: the outputs are the hidden states."""
 
     kind: Literal["none"] = "none"
 
 
-Head = Annotated[LmHead | MlmHead | NoHead, Field(discriminator="kind")]
+Head = Annotated[LmHead | MlmHead | ClassesHead | NoHead, Field(discriminator="kind")]
 
 
 class FirstTokenPooler(Section):
@@ -47,19 +83,16 @@ class FirstTokenPooler(Section):
     kind: Literal["first-token"] = "first-token"
 
 
-class DenseProjection(Section):
+class DenseProjection(DenseLayer):
     """act(dense(pooled vector)), as after the pooling of distilled sentence encoders (Reimers & Gurevych 2020)."""
 
-    width: Size = Field(description="Width of the output.")
-    activation: Literal["none", "tanh", "relu", "gelu", "silu"] = Field(
-        "none", description="Activation of the output; gelu is exact (erf)."
-    )
-    bias: bool = Field(True, description="Add a bias to the projection.")
+    then: DenseLayer | None = Field(None, description="A second projection, of the first one's output.")
 
 
 class Pooling(Section):
     """Pooling over the tokens of a row, without padding (Reimers & Gurevych 2019)."""
 
+    kind: str
     dense: DenseProjection | None = Field(None, description="Projection of the pooled vector, before `normalize`.")
     normalize: bool = Field(False, description="Divide the pooled vector by its Euclidean norm.")
 
@@ -82,10 +115,36 @@ class ClsPooler(Pooling):
     kind: Literal["cls"] = "cls"
 
 
+class LastPooler(Pooling):
+    """The hidden state of the last token, which is the only one that attends to the whole text if attention is causal
+    (Wang et al. 2023, E5-Mistral).
+    """
+
+    kind: Literal["last"] = "last"
+
+
+class WeightedPooler(Pooling):
+    """Position-weighted mean: Σ i · h(i) / Σ i over the tokens i = 1, 2, … (Muennighoff 2022, SGPT, section 3.1)."""
+
+    kind: Literal["weighted"] = "weighted"
+
+
+class EosPooler(Pooling):
+    """The hidden state of the last occurrence of a token; of the last token if it does not occur (Lewis et al. 2019,
+    BART, section 3.1).
+    """
+
+    kind: Literal["eos"] = "eos"
+    end_token: int = Field(ge=0, le=10**8, description="Id of the token.")
+
+
 class NoPooler(Section):
     """No pooled output."""
 
     kind: Literal["none"] = "none"
 
 
-Pooler = Annotated[FirstTokenPooler | MeanPooler | MaxPooler | ClsPooler | NoPooler, Field(discriminator="kind")]
+Pooler = Annotated[
+    FirstTokenPooler | MeanPooler | MaxPooler | ClsPooler | LastPooler | WeightedPooler | EosPooler | NoPooler,
+    Field(discriminator="kind"),
+]

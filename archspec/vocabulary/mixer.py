@@ -88,8 +88,8 @@ class GroupedQueryAttention(GroupedQueries):
     filter: LocalizedFilter | None = Field(None, description="Localized filter before the query and key projections.")
     window: Size | None = Field(
         None,
-        description="Sliding window: number of keys that a query attends to, its own position included; in an encoder, "
-        "the number on each side. none: all keys.",
+        description="Sliding window: number of keys that a query attends to, its own position included; in both "
+        "directions, the number on each side. none: all keys.",
     )
 
     @property

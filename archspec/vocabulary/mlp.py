@@ -18,13 +18,14 @@ ACTIVATION_ALIASES = {
 }
 
 
-def _canonical_activation(value: object) -> object:
+def canonical_activation(value: object) -> object:
+    """Return the vocabulary's name of an activation, if the value is another name of it."""
     return ACTIVATION_ALIASES.get(value, value) if isinstance(value, str) else value
 
 
 Activation = Annotated[
     Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"],
-    BeforeValidator(_canonical_activation),
+    BeforeValidator(canonical_activation),
     Field(
         description="gelu: exact (erf). gelu_tanh: its tanh approximation (Hendrycks & Gimpel 2016). relu2: squared "
         "relu (So et al. 2021). xielu: p·x² + x/2 for x > 0, n·(e^x − 1 − x) + x/2 otherwise, with learned "

@@ -148,6 +148,11 @@ class Model(Section):
         description="decoder: causal, with a KV cache. encoder: bidirectional, without a cache. encoder-decoder: a "
         "decoder with cross-attention to an encoder; all sections except `encoder` are the decoder's.",
     )
+    direction: Literal["past", "both"] | None = Field(
+        None,
+        description="Keys that a query attends to: past, up to its own position (causal); both, all of its row. "
+        "Default: both in an encoder, otherwise past.",
+    )
     context: Size = Field(description="Maximum sequence length, in tokens.")
     embedding: Embedding
     position: Position

@@ -67,13 +67,29 @@ def present_ntk_scale(table: str) -> str:
 
 
 def needs_lengths(spec: BoundSpec) -> bool:
-    """Return whether a state or a pooler depends on the number of tokens in a row of the call, without padding."""
+    """Return whether a state or a pooling depends on the number of tokens in a row of the call, without padding."""
     return pools_tokens(spec) or (has_cache(spec) and any(layer_needs_lengths(layer) for layer in spec.layers))
 
 
 def pools_tokens(spec: BoundSpec) -> bool:
-    """Return whether the pooled output depends on which tokens of a row are padding."""
-    return isinstance(spec.pooler, words.Pooling)
+    """Return whether an output depends on which tokens of a row are padding."""
+    return any(kind not in ("cls", None) for kind in _poolings(spec))
+
+
+def pools_by_ids(spec: BoundSpec) -> bool:
+    """Return whether an output depends on where a token is in its row."""
+    return "eos" in _poolings(spec)
+
+
+def _poolings(spec: BoundSpec) -> list[str | None]:
+    """Return the kinds of pooling of the head and the pooler."""
+    pooled = spec.pooler.kind if isinstance(spec.pooler, words.Pooling) else None
+    return [pooled, spec.head.pool if isinstance(spec.head, words.ClassesHead) else None]
+
+
+def predicts_tokens(spec: BoundSpec) -> bool:
+    """Return whether the head computes logits of the vocabulary, at the positions that a call requests."""
+    return isinstance(spec.head, words.LmHead | words.MlmHead)
 
 
 def layer_needs_lengths(layer: words.Layer) -> bool:
@@ -110,7 +126,7 @@ def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[records.Input]:
         inputs.append(entry("write_indices", "write_indices", ROWS))
     if needs_lengths(spec):
         inputs.append(entry("lengths", "lengths", ROWS))
-    if not isinstance(spec.head, words.NoHead):
+    if predicts_tokens(spec):
         inputs.append(entry("logit_positions", "logit_positions", ASKED))
     return inputs
 
@@ -122,8 +138,11 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:
         return convert({"name": role, "role": role, **_tensor(TensorType(dtype, shape))}, records.Output)
 
     outputs = []
-    if not isinstance(spec.head, words.NoHead):
+    if predicts_tokens(spec):
         outputs.append(entry("logits", "batch", "asked", spec.embedding.vocab))
+    if isinstance(spec.head, words.ClassesHead):
+        axes = ("batch",) if spec.head.per == "sequence" else ("batch", "seq")
+        outputs.append(entry("classes", *axes, spec.head.labels))
     if spec.topology == "encoder":
         outputs.append(entry("hidden_states", "batch", "seq", spec.embedding.width))
     if not isinstance(spec.pooler, words.NoPooler):
@@ -134,7 +153,9 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:
 def pooled_width(spec: BoundSpec) -> int:
     """Return the width of the pooled output: that of its dense projection, or else of the hidden states."""
     dense = spec.pooler.dense if isinstance(spec.pooler, words.Pooling) else None
-    return dense.width if dense is not None else spec.embedding.width
+    if dense is None:
+        return spec.embedding.width
+    return dense.then.width if dense.then is not None else dense.width
 
 
 def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:

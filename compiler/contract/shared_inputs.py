@@ -21,22 +21,30 @@ REAL = TensorType(torch.float32, ("batch", "seq", 1))
 class Mask:
     """A kind of mask: causal, or bidirectional; with a window, at most so many keys back.
 
-    With a `prefix`, every query attends to all tokens of a causal model's prompt.
+    With a `prefix`, every query attends to all tokens of a causal model's prompt. A model that is `cached` has keys of
+    earlier calls.
     """
 
     causal: bool
     window: int | None
     prefix: bool = False
+    cached: bool = True
 
     @property
     def name(self) -> str:
         """The name of the graph input."""
-        return "attn_mask" if self.window is None else f"attn_mask.window_{self.window}"
+        direction = ".past" if self.causal and not self.cached else ""
+        return f"attn_mask{direction}" if self.window is None else f"attn_mask{direction}.window_{self.window}"
 
 
 def mask_type(mask: Mask) -> TensorType:
     """Return bool [batch, 1, seq, total]; without a cache every position is new, so that total is seq."""
-    return TensorType(torch.bool, ("batch", 1, "seq", "total" if mask.causal else "seq"))
+    return TensorType(torch.bool, ("batch", 1, "seq", "total" if mask.cached else "seq"))
+
+
+def is_causal(spec: BoundSpec) -> bool:
+    """Return whether a query attends to no key after its own position."""
+    return (spec.direction or ("both" if spec.topology == "encoder" else "past")) == "past"
 
 
 SOURCE_MASK = "source_mask"
@@ -122,8 +130,7 @@ class SharedInputs:
             table = table_type(rope, head_dim, dtype)
             types |= {f"{reads.rope}.cos": table, f"{reads.rope}.sin": table}
         if reads.alibi:
-            _, heads, _ = self.alibis[reads.alibi]
-            types[reads.alibi] = TensorType(dtype, (1, heads, 1, "total"))
+            types[reads.alibi] = self.alibi_type(reads.alibi, dtype)
         if reads.query_scale:
             types[reads.query_scale] = TensorType(dtype, ("batch", 1, "seq", 1))
         if reads.buckets:
@@ -133,6 +140,11 @@ class SharedInputs:
         if reads.crosses:
             types[SOURCE_MASK] = SOURCE_MASK_TYPE
         return types
+
+    def alibi_type(self, name: str, dtype: torch.dtype) -> TensorType:
+        """Return [1, heads, 1, total] for a bias by the positions of keys."""
+        _, heads, mask = self.alibis[name]
+        return TensorType(dtype, (1, heads, 1, mask_type(self.masks[mask]).shape[-1]))
 
     def relative_bias_type(self, name: str, dtype: torch.dtype) -> TensorType:
         """Return [batch, heads, seq, total] for a bias that is looked up by buckets."""
@@ -173,7 +185,8 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
             real = "real_tokens" if spec.topology != "encoder" and layer.recurrence is not None else None
             shared.layers.append(LayerReads(None, None, None, None, real=real, crosses=crosses))
             continue
-        mask = Mask(spec.topology != "encoder", getattr(attention, "window", None), spec.prefix is not None)
+        window = getattr(attention, "window", None)
+        mask = Mask(is_causal(spec), window, spec.prefix is not None, spec.topology != "encoder")
         shared.masks[mask.name] = mask
         rope = alibi = buckets = relative_bias = None
         if isinstance(layer.position, words.Rope | words.BlockRope):

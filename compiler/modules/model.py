@@ -18,8 +18,9 @@ from archc.compiler.contract.shared_inputs import SOURCE_MASK, LayerReads, find_
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.basic.embedding import Embedding, Table
-from archc.compiler.modules.basic.head import Pooling, make_head, make_pooler
+from archc.compiler.modules.basic.head import ClassesHead, make_head
 from archc.compiler.modules.basic.norm import LayerNorm, PerHead, RmsNorm, make_norm
+from archc.compiler.modules.basic.pooling import Rows, make_pooler
 from archc.compiler.modules.layer import Layer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.position.shared_tensors import SINUSOIDS, SharedTensors, ntk_scale_name
@@ -33,6 +34,7 @@ class Outputs:
     hidden_states: Tensor
     logits: Tensor | None = None
     pooled: Tensor | None = None
+    classes: Tensor | None = None
     present: list[dict[str, Tensor]] = field(default_factory=list)
     ntk_scales: dict[str, Tensor] = field(default_factory=dict)
 
@@ -118,20 +120,19 @@ class Model(nn.Module):
         pairs = [layer.cross_attention.keys_values(hidden_BTN) for layer in self.layers]  # type: ignore[union-attr, operator]
         return [{CROSS_KEY: key, CROSS_VALUE: value} for key, value in pairs]
 
-    def end(self, x_BSN: Tensor, logit_positions_BP: Tensor | None, lengths_B: Tensor | None = None) -> Outputs:
-        """The last layer's output [B, S, width] → hidden states, logits at positions [B, P], pooled vector.
+    def end(self, x_BSN: Tensor, logit_positions_BP: Tensor | None, rows: Rows | None = None) -> Outputs:
+        """The last layer's output [B, S, width] → hidden states, logits at positions [B, P], classes, pooled vector.
 
-        Pooling over all tokens reads int64 `lengths_B`.
+        Pooling reads `rows`.
         """
         hidden = self.final_norm(x_BSN)
         outputs = Outputs(hidden)
-        if self.head is not None and logit_positions_BP is not None:
+        if isinstance(self.head, ClassesHead):
+            outputs.classes = self.head(hidden, rows)
+        elif self.head is not None and logit_positions_BP is not None:
             outputs.logits = self.head(ops.take_positions(hidden, logit_positions_BP))
-        if isinstance(self.pooler, Pooling):
-            assert lengths_B is not None
-            outputs.pooled = self.pooler(hidden, lengths_B)
-        elif self.pooler is not None:
-            outputs.pooled = self.pooler(hidden)
+        if self.pooler is not None:
+            outputs.pooled = self.pooler(hidden, rows or Rows())
         return outputs
 
     def forward(
@@ -167,7 +168,7 @@ class Model(nn.Module):
             x, new = layer(x, layer_inputs(reads, tensors, cross_layer), states[index] if states else {})
             cross_layer |= {name: new.pop(name) for name in cross_layer_outputs(self.spec.layers[index], self.dtype)}
             present.append(new)
-        outputs = self.end(x, logit_positions, lengths)
+        outputs = self.end(x, logit_positions, Rows(lengths, input_ids))
         outputs.present = present
         outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.shared_inputs.ntk_scales}
         return outputs

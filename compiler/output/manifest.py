@@ -18,7 +18,7 @@ from archc.compiler.output.tensorrt.sections import EngineBuilder
 from archc.compiler.weights.checkpoint.generation import SpecialTokens
 from archc.plan import Encoder, Limits, Manifest, Prefix, Tokens
 from archc.plan.chat_format import ChatFormat
-from archc.plan.records import Group, Packed, Tensor
+from archc.plan.records import Classes, Group, Packed, Tensor
 
 _PACKAGES = ("torch", "onnx-ir", "onnxscript")
 
@@ -31,6 +31,7 @@ def describe(
     tokens: SpecialTokens,
     builder: EngineBuilder | None = None,
     chat_format: ChatFormat | None = None,
+    classes: Classes | None = None,
 ) -> Manifest:
     """Return the manifest of a plan with these graphs and tensors; `builder` builds its engines, if it has any."""
     spec = model.spec
@@ -57,6 +58,7 @@ def describe(
         engine=engine,
         limits=lowered.limits,
         prefix=Prefix(end=spec.prefix.end, blanks=spec.prefix.blanks) if spec.prefix is not None else None,
+        classes=classes,
         generation=tokens.generation if spec.topology != "encoder" else None,
         chat_stop=tokens.chat_stop if spec.topology != "encoder" else (),
         chat_format=chat_format if spec.topology != "encoder" else None,

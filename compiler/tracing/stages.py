@@ -12,6 +12,7 @@ from archc.compiler.contract.cross_layer import cross_layer_inputs, cross_layer_
 from archc.compiler.contract.shared_inputs import REAL, mask_type, table_type
 from archc.compiler.contract.types import TensorType
 from archc.compiler.modules.attention.cross_attention import CrossAttention
+from archc.compiler.modules.basic.pooling import Rows
 from archc.compiler.modules.model import Model, layer_inputs
 from archc.compiler.modules.position.shared_tensors import SINUSOIDS, ntk_scale_name
 from archc.compiler.tracing.parts import Part
@@ -44,8 +45,8 @@ def _shared_tensors(model: Model) -> list[Stage]:
     for name, (rope, head_dim) in shared.ropes.items():
         table = table_type(rope, head_dim, model.dtype)
         outputs |= {f"{name}.cos": table, f"{name}.sin": table}
-    for name, (alibi, _) in module.alibis.items():
-        outputs[name] = TensorType(model.dtype, (1, len(alibi.slopes), 1, "total"))
+    for name in shared.alibis:
+        outputs[name] = shared.alibi_type(name, model.dtype)
     for name in module.query_scales:
         outputs[name] = TensorType(model.dtype, ("batch", 1, "seq", 1))
     for name, buckets in shared.buckets.items():
@@ -191,10 +192,13 @@ def _end(model: Model) -> Stage:
     }
     asked = {"logit_positions": names.ASKED} if "logits" in outputs else {}
     rows = {"lengths": names.ROWS} if names.pools_tokens(model.spec) else {}
+    if names.pools_by_ids(model.spec):
+        rows["input_ids"] = names.TOKENS
     inputs = {"hidden": _hidden(model), **asked, **rows}
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        results = model.end(tensors["hidden"], tensors.get("logit_positions"), tensors.get("lengths"))
+        facts = Rows(tensors.get("lengths"), tensors.get("input_ids"))
+        results = model.end(tensors["hidden"], tensors.get("logit_positions"), facts)
         return [getattr(results, name) for name in outputs]
 
     modules = {"final_norm": model.final_norm, "head": model.head, "pooler": model.pooler}

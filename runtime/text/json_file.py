@@ -52,11 +52,13 @@ class JsonTokenizer:
         """Return the ids of `text`; special tokens in it are plain text unless `parse_special`."""
         return list(self.encoding(text, add_special_tokens, parse_special).ids)
 
-    def encoding(self, text: str, add_special_tokens: bool, parse_special: bool) -> tokenizers.Encoding:
-        """Return ids and pieces of `text`."""
+    def encoding(
+        self, text: str, add_special_tokens: bool, parse_special: bool, pair: str | None = None
+    ) -> tokenizers.Encoding:
+        """Return ids and pieces of `text`, or of a pair of texts by the tokenizer's template for pairs."""
         with self._lock, rust_errors(PromptError, "the tokenizer cannot encode the text", "change the prompt"):
             self._tokenizer.encode_special_tokens = not parse_special
-            return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+            return self._tokenizer.encode(text, pair, add_special_tokens=add_special_tokens)
 
     def encode_marked(self, text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
         """Return the ids of `text` with special tokens at exactly the character ranges `spans`, in their order."""

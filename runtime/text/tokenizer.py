@@ -81,6 +81,25 @@ class Tokenizer:
         """
         return self._engine.encode(_checked(text), add_special_tokens, parse_special)
 
+    def encode_whole(
+        self, first: str, second: str | None = None
+    ) -> tuple[list[int], list[int], list[tuple[int, int] | None]]:
+        """Return ids, token types and characters of a text or of a pair, with the special tokens of the template.
+
+        The characters of a pair are those in the second text; special tokens have none. Special tokens in a text are
+        plain text. Raises PromptError for a lone surrogate, and for a tokenizer that has no template of pairs.
+        """
+        if not isinstance(self._engine, JsonTokenizer):
+            if second is not None:
+                raise PromptError("the plan's tokenizer has no template for pairs of texts; pass one text")
+            ids = self._engine.encode(_checked(first), True, False)
+            return ids, [0] * len(ids), [None] * len(ids)
+        checked = _checked(second) if second is not None else None
+        encoding = self._engine.encoding(_checked(first), True, False, checked)
+        part = 0 if second is None else 1
+        places = zip(encoding.sequence_ids, encoding.offsets, strict=True)
+        return encoding.ids, encoding.type_ids, [span if owner == part else None for owner, span in places]
+
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of `ids`; ids without a token have none."""
         if any(not 0 <= token < 1 << 32 for token in ids):

@@ -261,3 +261,27 @@ def test_detection_by_tensors() -> None:
 def test_invalid_tensors_of_a_match() -> None:
     with pytest.raises(SpecError, match=r"match\.tensors: expected text or a list of texts"):
         load_spec_text("family: mine\nextends: llama\nmatch: {model_type: mine, tensors: [3]}\n")
+
+
+@pytest.mark.parametrize("name", ["LlamaForSequenceClassification", "LlamaForQuestionAnswering", "LlamaModel"])
+def test_a_class_for_a_task_has_the_spec_of_its_language_model(name: str) -> None:
+    assert detect_spec({"model_type": "llama", "architectures": [name]}) == "llama"
+
+
+def test_another_class_has_no_spec() -> None:
+    with pytest.raises(ConfigError, match="no spec for model_type 'llama' matches"):
+        detect_spec({"model_type": "llama", "architectures": ["OtherForSequenceClassification"]})
+
+
+def test_a_spec_without_the_head_of_a_task_is_refused(tmp_path: Path) -> None:
+    spec = tmp_path / "plain.yaml"
+    spec.write_text("family: plain\nextends: llama\nvariants: []\n")
+    sizes = {
+        "vocab_size": 8,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+    }
+    with pytest.raises(SpecError, match="names the class LlamaForTokenClassification, and the head predicts tokens"):
+        load_spec(spec).bind({**sizes, "architectures": ["LlamaForTokenClassification"]})

@@ -222,7 +222,7 @@ def _modules(folder: Path) -> list[Path]:
 
 
 def _read_modules(folder: Path) -> None:
-    choose_pooler(folder, "encoder", (), lambda message: None)
+    choose_pooler(folder, "encoder", ())
 
 
 def _generation(folder: Path) -> list[Path]:

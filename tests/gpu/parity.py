@@ -142,7 +142,12 @@ def _outputs(engine: Engine, prepared: Prepared) -> Iterator[tuple[str, NDArray[
         yield "hidden_states", engine.encode(source)
         roles = {"logits"}
     elif engine.manifest.topology == "encoder":
-        calls = {"logits": engine.logits, "hidden_states": engine.encode, "pooled": engine.pooled}
+        calls = {
+            "logits": engine.logits,
+            "hidden_states": engine.encode,
+            "pooled": engine.pooled,
+            "classes": engine.classify,
+        }
         for role in roles:
             yield role, calls[role](ids, types)
         return

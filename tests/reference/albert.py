@@ -67,5 +67,6 @@ CASES = (
     Encoder("masked-lm-groups", partial(albert, "AlbertForMaskedLM", 3, num_hidden_layers=5, num_hidden_groups=2)),
     Encoder("masked-lm-untied", partial(albert, "AlbertForMaskedLM", 4, tie_word_embeddings=False, hidden_act="gelu")),
     Encoder("model", partial(albert, "AlbertModel", 5, embedding_size=60, hidden_act="relu")),
+    Encoder("classes", partial(albert, "AlbertForSequenceClassification", 7, num_labels=3)),
     Encoder("pretraining", partial(albert, "AlbertForPreTraining", 6)),
 )

@@ -66,5 +66,8 @@ CASES = (
     Encoder("model", partial(bert, "BertModel", 3)),
     Encoder("model-prefixed", partial(bert, "BertModel", 4, with_prefix)),
     Encoder("pretraining", partial(bert, "BertForPreTraining", 5)),
+    Encoder("classes", partial(bert, "BertForSequenceClassification", 8, num_labels=3)),
+    Encoder("tokens", partial(bert, "BertForTokenClassification", 9, num_labels=5)),
+    Encoder("spans", partial(bert, "BertForQuestionAnswering", 10)),
     Encoder("first-names", partial(bert, "BertForPreTraining", 6, first_names)),
 )

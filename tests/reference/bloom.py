@@ -20,11 +20,17 @@ SIZES: dict[str, Any] = {
 }
 
 
-def bloom(seed: int, weights: Rename | None = None, respell: Respell | None = None, **changes: Any) -> FromTransformers:
+def bloom(
+    seed: int,
+    weights: Rename | None = None,
+    respell: Respell | None = None,
+    class_name: str = "BloomForCausalLM",
+    **changes: Any,
+) -> FromTransformers:
     """A tiny BLOOM with the given differences from SIZES."""
     config = BloomConfig(**SIZES | changes)
     # Its attention is written out, and has no other form.
-    return make("BloomForCausalLM", config, seed, weights=weights, respell=respell, attention="eager")
+    return make(class_name, config, seed, weights=weights, respell=respell, attention="eager")
 
 
 def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -53,5 +59,10 @@ CASES = (
     Case("hub-file", partial(bloom, 2, without_prefix, hub_keys, n_head=16, hidden_size=64), length=23),
     Case("residual-after-norm", partial(bloom, 13, apply_residual_connection_post_layernorm=True)),
     Case("fewer-heads", partial(bloom, 14, n_head=10)),
+    Case(
+        "classes",
+        partial(bloom, 6, class_name="BloomForSequenceClassification", num_labels=3, pad_token_id=None),
+        topology="encoder",
+    ),
     Case("untied", partial(bloom, 5, tie_word_embeddings=False)),
 )

@@ -74,6 +74,7 @@ Encoder = partial(Case, topology="encoder")
 CASES = (
     Encoder("masked-lm", partial(distilbert, "DistilBertForMaskedLM", 1)),
     Encoder("masked-lm-tiny-numbers", partial(unchanged, "DistilBertForMaskedLM", 5, tie_word_embeddings=False)),
+    Encoder("classes", partial(distilbert, "DistilBertForSequenceClassification", 7, num_labels=3)),
     Encoder("model", partial(distilbert, "DistilBertModel", 2)),
     Encoder("model-tiny-numbers", partial(unchanged, "DistilBertModel", 6)),
     Encoder(

@@ -22,5 +22,6 @@ CASES = (
     Encoder("masked-lm", partial(electra, "ElectraForMaskedLM", 1, hidden_act="relu")),
     Encoder("masked-lm-one-width", partial(electra, "ElectraForMaskedLM", 2, embedding_size=60)),
     Encoder("masked-lm-untied", partial(electra, "ElectraForMaskedLM", 3, tie_word_embeddings=False)),
+    Encoder("classes", partial(electra, "ElectraForSequenceClassification", 5, num_labels=3)),
     Encoder("model", partial(electra, "ElectraModel", 4)),
 )

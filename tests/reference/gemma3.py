@@ -51,10 +51,12 @@ def older_file(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def gemma3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
+def gemma3(
+    seed: int, respell: Respell | None = None, class_name: str = "Gemma3ForCausalLM", **changes: Any
+) -> FromTransformers:
     """A tiny model with the given differences from SIZES."""
     config = Gemma3TextConfig(**SIZES | changes)
-    return raise_branches(make("Gemma3ForCausalLM", config, seed, respell=respell, unit_offset=True, table=0.2))
+    return raise_branches(make(class_name, config, seed, respell=respell, unit_offset=True, table=0.2))
 
 
 def gemma3_pictures(seed: int) -> FromTransformers:
@@ -80,6 +82,16 @@ CASES = (
     Case("linear", partial(gemma3, 3, rope_parameters=LINEAR), length=31),
     Case("linear-older-file", partial(gemma3, 4, older_file, rope_parameters=LINEAR), length=31),
     Case("by-list", partial(gemma3, 5, layer_types=["full_attention", "sliding_attention"] * 4)),
+    Case(
+        "classes",
+        partial(gemma3, 8, class_name="Gemma3TextForSequenceClassification", num_labels=3, pad_token_id=None),
+        topology="encoder",
+    ),
+    Case(
+        "both-directions",
+        partial(gemma3, 9, class_name="Gemma3TextModel", use_bidirectional_attention=True, sliding_window=9),
+        topology="encoder",
+    ),
     Case("pictures", partial(gemma3_pictures, 7)),
     Case("capped-biased", partial(gemma3, 6, attention_bias=True, final_logit_softcapping=12.0)),
 )

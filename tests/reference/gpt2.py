@@ -24,9 +24,11 @@ SIZES: dict[str, Any] = {
 }
 
 
-def gpt2(seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
+def gpt2(
+    seed: int, weights: Rename | None = None, class_name: str = "GPT2LMHeadModel", **changes: Any
+) -> FromTransformers:
     """A tiny GPT-2 with the given differences from SIZES."""
-    return make("GPT2LMHeadModel", GPT2Config(**SIZES | changes), seed, weights=weights)
+    return make(class_name, GPT2Config(**SIZES | changes), seed, weights=weights)
 
 
 def first_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -45,5 +47,6 @@ CASES = (
     Case("unscaled", partial(gpt2, 3, scale_attn_weights=False)),
     Case("wide", partial(gpt2, 4, n_inner=77, activation_function="relu")),
     Case("untied", partial(gpt2, 5, tie_word_embeddings=False)),
+    Case("tokens", partial(gpt2, 7, class_name="GPT2ForTokenClassification", num_labels=3), topology="encoder"),
     Case("first-layout", partial(gpt2, 6, first_layout)),
 )

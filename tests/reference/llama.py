@@ -33,13 +33,17 @@ YARN: dict[str, Any] = {
 
 
 def llama(
-    seed: int, rope: dict[str, Any] | None = None, shard_bytes: int | None = None, **changes: Any
+    seed: int,
+    rope: dict[str, Any] | None = None,
+    shard_bytes: int | None = None,
+    class_name: str = "LlamaForCausalLM",
+    **changes: Any,
 ) -> FromTransformers:
     """A tiny LLaMA with the given differences from SIZES."""
     sizes = SIZES | changes
     if rope is not None:
         sizes["rope_parameters"] = {"rope_theta": 300.0, **rope}
-    return make("LlamaForCausalLM", LlamaConfig(**sizes), seed, shard_bytes=shard_bytes)
+    return make(class_name, LlamaConfig(**sizes), seed, shard_bytes=shard_bytes)
 
 
 def long(name: str, seed: int, rope: dict[str, Any], **changes: Any) -> Case:
@@ -48,11 +52,17 @@ def long(name: str, seed: int, rope: dict[str, Any], **changes: Any) -> Case:
     return Case(name, partial(llama, seed, rope, **changes), length=41)
 
 
+Without = partial(Case, topology="encoder")  # a cache
+
 CASES = (
     Case("first", partial(llama, 1, num_key_value_heads=6, head_dim=10, tie_word_embeddings=False)),
     Case("grouped", partial(llama, 2, head_dim=14, tie_word_embeddings=False)),
     Case("biased", partial(llama, 3, attention_bias=True, mlp_bias=True)),
     Case("tied", partial(llama, 4, tie_word_embeddings=True)),
+    Without("classes", partial(llama, 13, class_name="LlamaForSequenceClassification", num_labels=3)),
+    Without("tokens", partial(llama, 14, class_name="LlamaForTokenClassification", num_labels=5)),
+    Without("spans", partial(llama, 15, class_name="LlamaForQuestionAnswering")),
+    Without("model", partial(llama, 16, class_name="LlamaModel")),
     Case("sharded", partial(llama, 5, shard_bytes=60_000)),
     Case("linear", partial(llama, 6, {"rope_type": "linear", "factor": 3.0}), length=41),
     Case(

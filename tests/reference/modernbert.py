@@ -62,6 +62,11 @@ Encoder = partial(Case, topology="encoder")
 CASES = (
     Encoder("masked-lm", partial(modernbert, "ModernBertForMaskedLM", 1)),
     Encoder("model", partial(modernbert, "ModernBertModel", 12, local_attention=9, intermediate_size=164)),
+    Encoder(
+        "classes-of-mean",
+        partial(modernbert, "ModernBertForSequenceClassification", 5, num_labels=3, classifier_pooling="mean"),
+    ),
+    Encoder("tokens", partial(modernbert, "ModernBertForTokenClassification", 6, norm_bias=True, classifier_bias=True)),
     Encoder("published-file", partial(modernbert, "ModernBertForMaskedLM", 3, published_keys)),
     Encoder("biased", partial(modernbert, "ModernBertForMaskedLM", 4, **EVERY_BIAS, hidden_activation="silu")),
     Encoder(

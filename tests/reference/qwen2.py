@@ -26,13 +26,13 @@ SIZES: dict[str, Any] = {
 WINDOW: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}
 
 
-def qwen2(seed: int, newer_file: bool = True, **changes: Any) -> FromTransformers:
+def qwen2(seed: int, newer_file: bool = True, class_name: str = "Qwen2ForCausalLM", **changes: Any) -> FromTransformers:
     """A tiny Qwen2; `newer_file` keeps the `layer_types` that files of transformers 5 carry, and older ones lack."""
 
     def respell(config: dict[str, Any]) -> dict[str, Any]:
         return config if newer_file else {key: value for key, value in config.items() if key != "layer_types"}
 
-    return make("Qwen2ForCausalLM", Qwen2Config(**SIZES | changes), seed, respell=respell)
+    return make(class_name, Qwen2Config(**SIZES | changes), seed, respell=respell)
 
 
 def qwen2_5_vl(seed: int, respell: Respell | None = None) -> FromTransformers:
@@ -66,6 +66,7 @@ CASES = (
         "window-mixed",
         partial(qwen2, 6, **WINDOW, layer_types=["sliding_attention", "full_attention"] * 2),
     ),
+    Case("score", partial(qwen2, 10, class_name="Qwen2ForSequenceClassification", num_labels=1), topology="encoder"),
     Case("llava", partial(llava, 7)),
     Case("vl", partial(qwen2_5_vl, 8)),
     Case("vl-published", partial(qwen2_5_vl, 9, without_nesting)),

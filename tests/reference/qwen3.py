@@ -34,9 +34,11 @@ YARN: dict[str, Any] = {
 }
 
 
-def qwen3(seed: int, respell: Respell | None = None, **changes: Any) -> FromTransformers:
+def qwen3(
+    seed: int, respell: Respell | None = None, class_name: str = "Qwen3ForCausalLM", **changes: Any
+) -> FromTransformers:
     """A tiny model with the given differences from SIZES."""
-    return make("Qwen3ForCausalLM", Qwen3Config(**SIZES | changes), seed, respell=respell)
+    return make(class_name, Qwen3Config(**SIZES | changes), seed, respell=respell)
 
 
 def qwen3_vl(seed: int, **changes: Any) -> FromTransformers:
@@ -52,5 +54,10 @@ CASES = (
     Case("biased", partial(qwen3, 3, attention_bias=True)),
     Case("window", partial(qwen3, 4, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
     Case("yarn", partial(qwen3, 5, older_rope, rope_parameters=YARN), length=41),
+    Case(
+        "reranker",
+        partial(qwen3, 7, class_name="Qwen3ForSequenceClassification", num_labels=1, tie_word_embeddings=True),
+        topology="encoder",
+    ),
     Case("pictures", partial(qwen3_vl, 6)),
 )

@@ -37,7 +37,7 @@ CONFIGS: dict[str, Any] = {
 
 def roberta(class_name: str, seed: int, weights: Rename | None = None, **changes: Any) -> FromTransformers:
     """A tiny RoBERTa of one of the classes."""
-    config = CONFIGS[class_name.removesuffix("Model").removesuffix("ForMaskedLM")](**SIZES | changes)
+    config = CONFIGS[class_name.removesuffix("Model").partition("For")[0]](**SIZES | changes)
     # Untied, the projection's own bias counts, and the one next to it is left over.
     outside = [] if config.tie_word_embeddings or "ForMaskedLM" not in class_name else ["lm_head.bias"]
     return make(class_name, config, seed, weights=weights, outside=outside, first_position=config.pad_token_id + 1)
@@ -61,6 +61,7 @@ CASES = (
     Encoder("model", partial(roberta, "RobertaModel", 2, pad_token_id=3)),
     Encoder("published-file", partial(roberta, "RobertaForMaskedLM", 3, with_pooler, hidden_act="relu")),
     Encoder("untied", partial(roberta, "RobertaForMaskedLM", 4, tie_word_embeddings=False)),
+    Encoder("classes", partial(roberta, "RobertaForSequenceClassification", 8, num_labels=1)),
     Encoder("xlm-roberta", partial(roberta, "XLMRobertaForMaskedLM", 5, type_vocab_size=1)),
     Encoder("xlm-roberta-model", partial(roberta, "XLMRobertaModel", 6)),
     Encoder("camembert", partial(roberta, "CamembertForMaskedLM", 7)),

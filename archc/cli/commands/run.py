@@ -18,6 +18,7 @@ from archc.cli.commands.generation_options import (
 from archc.cli.commands.options import Draft, DraftTokens, Json, Plan, Threads, check_text, draft_options, parse_ids
 from archc.cli.commands.run_batch import SLOTS, run_batch
 from archc.cli.commands.run_cached import CachedRun
+from archc.cli.commands.run_encoder import run_encoder
 from archc.cli.console import UsageError, note, write_json, write_text
 from archc.runtime.errors import EngineError
 
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
     from archc.runtime import Engine
     from archc.runtime.generation.result import Timing
     from archc.runtime.generation.row import FinishReason
+    from archc.runtime.text.pairs import Encoded
     from archc.runtime.text.tokenizer import Tokenizer
 
 _STDIN_LIMIT = 64 << 20
+_NO_TOKENIZER = (
+    "this plan has no tokenizer, so it cannot read text; pass --ids, or build it from a checkpoint folder with "
+    "tokenizer.json"
+)
 
 
 @with_generation_options
@@ -51,6 +57,12 @@ def run_command(
     show_special: Annotated[
         bool, typer.Option("--show-special", help="Show special tokens of the output in its text.")
     ] = False,
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            "--pair", metavar="TEXT", help="Second text for an encoder: a document, or the context of a span."
+        ),
+    ] = None,
     decoder_ids: Annotated[
         str | None,
         typer.Option("--decoder-ids", metavar="1,2,3", help="Decoder prompt for encoder-decoder models."),
@@ -84,9 +96,10 @@ def run_command(
     """Generate text from a prompt.
 
     The checkpoint's generation settings are the defaults of all options; `archc inspect` shows them. Streams the text
-    to stdout. A plan without a tokenizer requires --ids and prints ids. An encoder's plan prints a
-    summary of its outputs. --json prints prompt_ids, output_ids, text (null without a tokenizer), finish and timing;
-    for an encoder also hidden_states, logits and pooled, as far as the plan has them.
+    to stdout. A plan without a tokenizer requires --ids and prints ids. An encoder's plan prints scores of labels, the
+    likeliest span, or a summary of its outputs. --json prints prompt_ids, output_ids, text (null without a tokenizer),
+    finish and timing; for an encoder also hidden_states, logits, pooled, classes and scores, as far as the plan has
+    them.
     """
     others = {
         "a prompt": text is not None or prompt is not None,
@@ -95,6 +108,7 @@ def run_command(
         "--special": special,
         "--show-special": show_special,
         "--decoder-ids": decoder_ids is not None,
+        "--pair": pair is not None,
         "--json": as_json,
         "--save-cache": save_cache is not None,
         "--load-cache": load_cache is not None,
@@ -131,9 +145,18 @@ def run_command(
 
     # Packing float32 weights pays off only after some 3,000 prompt tokens; decoding is as fast without.
     engine = load(plan, threads, prepack="auto", **drafts)
+    if engine.manifest.topology == "encoder" and parsed_ids is None and not (chat or special):
+        run_encoder(engine, _encode_whole(engine.tokenizer, message or "", pair), pair or message, options, as_json)
+        return
+    if pair is not None:
+        raise UsageError("--pair has an effect on the text of an encoder's plan only; remove it")
     prompt_ids = parsed_ids if parsed_ids is not None else _encode(engine.tokenizer, message or "", chat, special)
     if engine.manifest.topology == "encoder":
-        _run_encoder(engine, prompt_ids, options, as_json)
+        from archc.runtime.text.pairs import Encoded
+
+        run_encoder(
+            engine, Encoded(prompt_ids, [0] * len(prompt_ids), [None] * len(prompt_ids)), None, options, as_json
+        )
         return
     if show_special and engine.tokenizer is None:
         raise UsageError("--show-special has no effect, because this plan has no tokenizer; remove it")
@@ -198,15 +221,25 @@ def _read_stdin() -> str:
 
 def _encode(tokenizer: Tokenizer | None, text: str, chat: bool, special: bool) -> list[int]:
     if tokenizer is None:
-        raise UsageError(
-            "this plan has no tokenizer, so it cannot read text; pass --ids, or build it from a checkpoint folder with "
-            "tokenizer.json"
-        )
+        raise UsageError(_NO_TOKENIZER)
     if chat:
         return tokenizer.chat_ids([{"role": "user", "content": text}])
     if not special and (spelled := tokenizer.special_tokens_in(text)):
         note(f"the prompt spells the special token {spelled[0]!r}, which is plain text; --special parses it")
     return tokenizer.encode(text, parse_special=special)
+
+
+def _encode_whole(tokenizer: Tokenizer | None, text: str, pair: str | None) -> Encoded:
+    """Return the ids of a text or a pair for an encoder; raise UsageError without a tokenizer."""
+    from archc.runtime.text.pairs import encode_texts
+
+    if tokenizer is None:
+        raise UsageError(_NO_TOKENIZER)
+    for item in (text, pair or ""):
+        if spelled := tokenizer.special_tokens_in(item):
+            note(f"the prompt spells the special token {spelled[0]!r}, which is plain text; --special parses it")
+            break
+    return encode_texts(tokenizer, [text if pair is None else (text, check_text(pair, "--pair"))])[0]
 
 
 def _stream(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) -> None:
@@ -262,23 +295,3 @@ def _generate(engine: Engine, prompt_ids: list[int], options: dict[str, Any]) ->
         result = engine.run(prompt_ids, **options)
         text, output_ids, finish, timing = None, result.ids[0], result.finish_reasons[0], result.timing
     return {"prompt_ids": prompt_ids, "output_ids": output_ids, "text": text, "finish": finish, "timing": timing}
-
-
-def _run_encoder(engine: Engine, prompt_ids: list[int], options: dict[str, Any], as_json: bool) -> None:
-    for name in options:
-        raise UsageError(
-            f"{option_name(name)} has no effect, because {engine.manifest.family} is an encoder; remove it"
-        )
-    functions = {"hidden_states": engine.encode, "logits": engine.logits, "pooled": engine.pooled}
-    results = {output.role: functions[output.role](prompt_ids)[0] for output in engine.manifest.outputs}
-    if as_json:
-        values = {role: result.tolist() for role, result in results.items()}
-        write_json({"prompt_ids": prompt_ids, "output_ids": [], "text": None, **values, "timing": engine.timing})
-        return
-    print(f"{len(prompt_ids)} tokens: {','.join(map(str, prompt_ids))}")
-    for role, result in results.items():
-        first = " ".join(f"{value:.4f}" for value in result.reshape(-1)[:4])
-        print(
-            f"{role} {list(result.shape)}: mean {result.mean():.4f}, std {result.std():.4f}, "
-            f"from {result.min():.4f} to {result.max():.4f}, first {first}"
-        )

@@ -138,7 +138,7 @@ def _weights(item: WeightCheck) -> str:
 
 
 def _difference(item: Difference) -> str:
-    place = f"prompt {item.prompt}" + ("" if item.output == "pooled" else f", position {item.position}")
+    place = f"prompt {item.prompt}" + ("" if item.output in ("pooled", "classes") else f", position {item.position}")
     rms = f", root mean square {item.rms:.2%} ({_limit(item.rms, item.rms_allowed, '.0%')})" if item.rms_allowed else ""
     return (
         f"{item.output}: largest difference {item.largest:.3g} ({_limit(item.largest, item.allowed)}){rms}, "

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import DenseProjection, Pooling
+from archc.archspec.vocabulary import DenseLayer, Pooling
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.containers import open_weights
 from archc.compiler.weights.checkpoint.sentence_modules import MODULES, read_modules
@@ -20,7 +20,7 @@ _SLOT, _MODULE = "pooler.dense", "linear"
 
 
 class JoinedModules:
-    """A checkpoint's tensors, and a module's with its path before their names: `2_Dense.linear.bias`."""
+    """A checkpoint's tensors, and those of one module with its path before their names: `2_Dense.linear.bias`."""
 
     def __init__(self, base: Weights, module: Weights, prefix: str) -> None:
         self._base, self._module, self._prefix = base, module, prefix
@@ -61,34 +61,33 @@ class JoinedModules:
 
 
 def open_checkpoint(spec: BoundSpec, folder: Path) -> Weights:
-    """Return the tensors of a checkpoint, widened if they are packed, with those of the projection after pooling.
+    """Return the tensors of a checkpoint, widened if they are packed, with those of the projections after pooling.
 
     Raises BuildError for damaged files.
     """
-    weights, dense = open_weights(folder), _find_dense(spec, folder)
-    if dense is not None:
-        weights = JoinedModules(weights, open_weights(folder / dense[1]), f"{dense[1]}.")
+    weights: Weights = open_weights(folder)
+    for _, _, path in _find_dense(spec, folder):
+        weights = JoinedModules(weights, open_weights(folder / path), f"{path}.")
     return unpack(weights, folder)
 
 
 def module_sources(spec: BoundSpec, folder: Path, names: Collection[str]) -> dict[str, str]:
     """Return the tensor of each slot that a module's folder fills. Raises BuildError if one is not there."""
-    found = _find_dense(spec, folder)
-    if found is None:
-        return {}
-    dense, path = found
-    parts = ("weight", "bias") if dense.bias else ("weight",)
-    sources = {f"{_SLOT}.{part}": f"{path}.{_MODULE}.{part}" for part in parts}
+    sources: dict[str, str] = {}
+    for slot, dense, path in _find_dense(spec, folder):
+        parts = ("weight", "bias") if dense.bias else ("weight",)
+        sources |= {f"{slot}.{part}": f"{path}.{_MODULE}.{part}" for part in parts}
     for name in sources.values():
         if name not in names:
             raise BuildError(f"{folder}: tensor '{name:.120}' not found; download the folder again")
     return sources
 
 
-def _find_dense(spec: BoundSpec, folder: Path) -> tuple[DenseProjection, str] | None:
-    """Return the projection of a spec and its module's folder, or None if modules.json has none."""
+def _find_dense(spec: BoundSpec, folder: Path) -> list[tuple[str, DenseLayer, str]]:
+    """Return the slot of each projection of a spec, its word, and its module's folder; none without modules.json."""
     dense = spec.pooler.dense if isinstance(spec.pooler, Pooling) else None
     if dense is None or not (folder / MODULES).is_file():
-        return None
+        return []
     paths = [path for name, path in read_modules(folder) if name == "Dense"]
-    return (dense, paths[0]) if paths else None
+    layers = [(_SLOT, dense), *([(f"{_SLOT}.then", dense.then)] if dense.then is not None else [])]
+    return [(slot, layer, path) for (slot, layer), path in zip(layers, paths, strict=False)]

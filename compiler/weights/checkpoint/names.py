@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import Pooling
+from archc.archspec.vocabulary import NoHead, Pooling
 from archc.archspec.weights.resolve import Resolution, TensorRef
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.module_weights import module_sources
@@ -132,7 +132,7 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     """
     slots = slot_shapes(model)
     own = module_sources(spec, where, weights.names())
-    names = [name for name in without_pooler(spec, weights.names()) if name not in own.values()]
+    names = [name for name in without_replaced(spec, weights.names()) if name not in own.values()]
     listed = {name: shape for name, shape in slots.items() if name not in own}
     resolution = spec.weights.resolve(listed, names, ties=tied_slots(model), checkpoint=str(where))
     sources = {**resolution.sources, **{slot: TensorRef((name,)) for slot, name in own.items()}}
@@ -149,13 +149,19 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     return reader
 
 
-def without_pooler(spec: BoundSpec, names: Collection[str]) -> Collection[str]:
-    """Return the names without the weights of the family's pooler, if a pooling without weights replaces it."""
-    entry = spec.weights.entries.get("pooler")
-    if entry is None or not isinstance(spec.pooler, Pooling):
-        return names
-    modules = [f"{prefix}{name}." for prefix in ("", *spec.weights.prefixes) for name in entry.names]
-    return [name for name in names if not any(name.startswith(module) for module in modules)]
+def without_replaced(spec: BoundSpec, names: Collection[str]) -> Collection[str]:
+    """Return the names without the weights of the family's pooler, if a pooling without weights replaces it, and
+    without those of its head, if the spec has none.
+    """
+    replaced = {"pooler": isinstance(spec.pooler, Pooling), "head": isinstance(spec.head, NoHead)}
+    modules = [
+        f"{prefix}{name}"
+        for key, entry in spec.weights.entries.items()
+        if replaced.get(key.partition(".")[0])
+        for prefix in ("", *spec.weights.prefixes)
+        for name in entry.names
+    ]
+    return [name for name in names if not any(f"{name}.".startswith(f"{module}.") for module in modules)]
 
 
 def _tie_of(duplicate: str, spec: BoundSpec) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,19 @@ _POOLERS = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+    "pooling_mode_weightedmean_tokens": "weighted",
     "mean": "mean",
     "max": "max",
     "cls": "cls",
+    "lasttoken": "last",
+    "weightedmean": "weighted",
 }
 _WAY_OUT = "choose a pooler of the spec with --set pooler=mean, which reads no module"
 
 
-# Modules of a pooler in the order in which they compute; each may be there once.
-_ORDER = ("Pooling", "Dense", "Normalize")
+# Modules of a pooler in the order in which they compute; each may be there once, and two of Dense.
+_ORDER = ("Pooling", "Dense", "Dense", "Normalize")
 # Activations of a projection by their class in torch; the library's default is tanh.
 _ACTIVATIONS = {"Identity": "none", "Tanh": "tanh", "ReLU": "relu", "GELU": "gelu", "SiLU": "silu"}
 _INPUT = "sentence_embedding"
@@ -49,12 +53,17 @@ def pooler_override(folder: Path) -> str | None:
         if name == "Pooling":
             pooler["kind"] = _read_pooling(folder / path / CONFIG)
         elif name == "Dense":
-            pooler["dense"] = _read_dense(folder / path / CONFIG)
+            dense = _read_dense(folder / path / CONFIG)
+            if "dense" in pooler:
+                pooler["dense"]["then"] = dense
+            else:
+                pooler["dense"] = dense
         else:
             pooler["normalize"] = True
     if not found:
         return None
-    if found != [name for name in _ORDER if name in found] or "kind" not in pooler:
+    order = iter(_ORDER)
+    if not all(name in order for name in found) or "kind" not in pooler:
         shown = ", ".join(found)[:120]
         raise BuildError(
             f"{folder / MODULES}: the modules {shown} are not supported in this order, only {', '.join(_ORDER)}; "
@@ -63,18 +72,24 @@ def pooler_override(folder: Path) -> str | None:
     return f"pooler={json.dumps(pooler)}"
 
 
-def choose_pooler(
-    folder: Path | None, topology: str, overrides: Sequence[str], warn: Callable[[str], None]
-) -> str | None:
-    """Return the override of a folder's pooler, or None for a folder without one, or if `overrides` choose a pooler."""
+def choose_pooler(folder: Path | None, topology: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides for a folder's pooler; none for a folder without one, or if `overrides` choose a pooler.
+
+    A decoder becomes an encoder with causal masks and without a head. Raises BuildError for an encoder-decoder.
+    """
     if folder is None or not (folder / MODULES).is_file():
-        return None
-    if any(text.split("=")[0].split(".")[0].strip() == "pooler" for text in overrides):
-        return None
-    if topology != "encoder":
-        warn(f"{folder / MODULES}: poolers of a decoder are not supported, so the plan has no pooled output")
-        return None
-    return pooler_override(folder)
+        return ()
+    chosen = {text.split("=")[0].split(".")[0].strip() for text in overrides}
+    if "pooler" in chosen:
+        return ()
+    pooler = pooler_override(folder)
+    if pooler is None:
+        return ()
+    if topology == "encoder-decoder":
+        raise BuildError(f"{folder / MODULES}: poolers of an encoder-decoder are not supported; {_WAY_OUT}")
+    if topology == "encoder":
+        return (pooler,)
+    return ("topology=encoder", "direction=past", "head=none", pooler)
 
 
 def read_modules(folder: Path) -> list[tuple[str, str]]:
@@ -109,7 +124,10 @@ def _read_pooling(path: Path) -> str:
         modes = [str(item) for item in (mode if isinstance(mode, list) else [mode])]
     if len(modes) != 1 or modes[0] not in _POOLERS:
         shown = ", ".join(modes) or "no mode"
-        raise BuildError(f"{path}: pooling by {shown:.120} is not supported, only mean, max or cls alone; {_WAY_OUT}")
+        raise BuildError(
+            f"{path}: pooling by {shown:.120} is not supported, only mean, max, cls, lasttoken or "
+            f"weightedmean alone; {_WAY_OUT}"
+        )
     return _POOLERS[modes[0]]
 
 

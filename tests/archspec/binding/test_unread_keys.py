@@ -63,7 +63,7 @@ def test_ignored_keys_count_as_absent() -> None:
 
 
 def test_an_ignored_value_that_is_not_allowed() -> None:
-    spec = load_spec("gemma3")
+    spec = load_spec("gemma2")
     config = {**next(iter(spec.sizes.values())), "use_bidirectional_attention": True}
     with pytest.raises(ConfigError, match="use_bidirectional_attention: true is not supported"):
         spec.bind(config)

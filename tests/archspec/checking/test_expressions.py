@@ -157,7 +157,7 @@ def test_invalid_expressions(text: str) -> None:
         ("1e308 * 10", "not a finite number"),
         ("round(n, 0 - 99999999)", "digits"),
         ("round(n, 0.5)", "digits"),
-        ("len(5)", "expected a list or text, got 5"),
+        ("len(5)", "expected a list, a mapping or text, got 5"),
         ("make_divisible(n, 0)", "expected a positive integer as divisor, got 0"),
         ("make_divisible(n, 2.5)", "expected a positive integer as divisor, got 2.5"),
         ("make_divisible(word, 8)", "expected a number, got 'local'"),

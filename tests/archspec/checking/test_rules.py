@@ -65,6 +65,34 @@ FAULTS = {
     ),
     "decoder without a head": ("head: {kind: none}\n", "head: a decoder requires a head"),
     "pooler in a decoder": ("pooler: first-token\n", "pooler: a pooler is not supported in a decoder"),
+    "attention in both directions with a cache": (
+        "direction: both\n",
+        "direction: attention in both directions is not supported with a cache",
+    ),
+    "classes with a cache": (
+        "head: {kind: classes, labels: 2, pool: last}\n",
+        "head: classes are not supported with a",
+    ),
+    "classes of a sequence without pooling": (
+        "topology: encoder\nhead: {kind: classes, labels: 2}\n",
+        "head.pool: scores of a sequence require a pooling",
+    ),
+    "classes of tokens with pooling": (
+        "topology: encoder\nhead: {kind: classes, labels: 2, per: token, pool: last}\n",
+        "head.pool: scores of each token have no pooling; remove the key",
+    ),
+    "pooling by a token without its id": (
+        "topology: encoder\nhead: {kind: classes, labels: 2, pool: eos}\n",
+        "head.end_token: expected the id of a token with `pool: eos`",
+    ),
+    "spans of three labels": (
+        "topology: encoder\nhead: {kind: classes, labels: 3, per: span}\n",
+        "head.labels: a span has 2 scores of each token",
+    ),
+    "causal buckets without a cache": (
+        "topology: encoder\nposition: {kind: relative-buckets, buckets: 8, max_distance: 16}\ndirection: past\n",
+        "direction: relative-buckets are not supported with causal attention in an encoder",
+    ),
     "MLM head in a decoder": (
         "head: {kind: mlm, activation: gelu, norm: {kind: none}}\n",
         "head: a masked-language-model head is not supported in a decoder",

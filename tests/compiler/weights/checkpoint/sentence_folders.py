@@ -1,4 +1,4 @@
-"""Folders of tiny encoders with a tokenizer of 32 words, as transformers and sentence-transformers write them."""
+"""Folders of tiny models with a tokenizer of 32 words, as transformers and sentence-transformers write them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,29 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    Gemma3TextConfig,
+    Gemma3TextModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 WORDS = ["[PAD]", "[UNK]", *(f"w{index}" for index in range(30))]
 SIZES = {"vocab_size": 32, "max_position_embeddings": 16}
+
+DECODERS: dict[str, Any] = {
+    "decoder": (Qwen3ForCausalLM, Qwen3Config, {"num_key_value_heads": 2, "tie_word_embeddings": False}),
+    "both-directions": (
+        Gemma3TextModel,
+        Gemma3TextConfig,
+        {"num_key_value_heads": 1, "use_bidirectional_attention": True, "sliding_window": 4},
+    ),
+}
 
 
 def write_transformer(folder: Path, kind: str) -> Path:
@@ -24,6 +43,10 @@ def write_transformer(folder: Path, kind: str) -> Path:
             hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0, **SIZES
         )
         BertModel(bert).save_pretrained(folder)
+    elif kind in DECODERS:
+        width = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+        model_class, config_class, options = DECODERS[kind]
+        model_class(config_class(**SIZES, **width, **options, head_dim=8, pad_token_id=0)).save_pretrained(folder)
     else:
         DistilBertModel(DistilBertConfig(dim=32, hidden_dim=48, n_layers=2, n_heads=4, **SIZES)).save_pretrained(folder)
     tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))

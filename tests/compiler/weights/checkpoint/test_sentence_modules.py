@@ -18,6 +18,7 @@ from archc.compiler.errors import BuildError
 from archc.error import Error
 from archc.plan import Plan
 from archc.runtime.engine import load
+from archc.runtime.errors import PromptError
 from tests.compiler.weights.checkpoint.sentence_folders import WORDS, write_sentence_transformer, write_transformer
 
 TEXTS = ["w1 w2 w3 w4 w5 w6 w7", "w9", "w3 w3 w12 w29"]
@@ -38,6 +39,34 @@ def test_pooled_equals_sentence_transformers(tmp_path: Path, mode: str, normaliz
     assert np.abs(pooled[1] - engine.pooled([ids()[1]])[0]).max() < 1e-5
     if normalize:
         assert np.abs(np.linalg.norm(pooled, axis=-1) - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["lasttoken", "weightedmean"])
+def test_pooling_by_position(tmp_path: Path, mode: str) -> None:
+    model = write_sentence_transformer(tmp_path, mode, False)
+    pooled = load(build(tmp_path / "sentences", out=tmp_path / "a.plan")).pooled(ids())
+    assert np.abs(pooled - model.encode(TEXTS)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["decoder", "both-directions"])
+def test_a_decoder_of_sentence_transformers(tmp_path: Path, kind: str) -> None:
+    transformer = Transformer(str(write_transformer(tmp_path / "bare", kind)))
+    if kind == "decoder":
+        parts = [Pooling(32, pooling_mode="lasttoken"), Normalize()]
+    else:
+        identity = torch.nn.Identity()
+        dense = [Dense(32, 48, False, identity), Dense(48, 24, False, identity)]
+        parts = [Pooling(32, pooling_mode="mean"), *dense, Normalize()]
+    model = SentenceTransformer(modules=[transformer, *parts], device="cpu")
+    model.save(str(tmp_path / "sentences"))
+    engine = load(build(tmp_path / "sentences", out=tmp_path / "a.plan"))
+    expected = model.encode(TEXTS)
+    assert np.abs(engine.embed(TEXTS) - expected).max() < 1e-5
+    assert np.abs(engine.embed(ids())[1] - engine.embed(TEXTS[1])[0]).max() < 1e-5
+    shorter = model.encode(TEXTS, truncate_dim=7, normalize_embeddings=True)
+    assert np.abs(engine.embed(TEXTS, width=7) - shorter).max() < 1e-5
+    with pytest.raises(PromptError, match="width: expected 1 to "):
+        engine.embed(TEXTS, width=33)
 
 
 ACTIVATIONS = {
@@ -117,11 +146,11 @@ def test_a_projection_without_weights(tmp_path: Path) -> None:
         build(tmp_path / "sentences", out=tmp_path / "a.plan")
 
 
-@pytest.mark.parametrize("order", [("Normalize", "Dense"), ("Dense", "Dense")], ids=["normalized-first", "two"])
+@pytest.mark.parametrize("order", [("Normalize", "Dense"), ("Dense",) * 3], ids=["normalized-first", "three"])
 def test_an_order_of_modules_that_is_refused(tmp_path: Path, order: tuple[str, ...]) -> None:
     made = {"Normalize": Normalize, "Dense": lambda: Dense(32, 32)}
     write_dense(tmp_path, *(made[name]() for name in order))
-    message = f"the modules Pooling, {', '.join(order)} are not supported in this order, only Pooling, Dense, Normalize"
+    message = f"the modules Pooling, {', '.join(order)} are not supported in this order, only Pooling, Dense, Dense"
     with pytest.raises(BuildError, match=message):
         build(tmp_path / "sentences", out=tmp_path / "a.plan")
 
@@ -152,7 +181,11 @@ REFUSED = {
     "lstm": ("modules.json", modules("LSTM", "2_LSTM"), "the module LSTM is not"),
     "dense-alone": ("modules.json", modules("Dense", "1_Pooling"), "expected a number as out_features"),
     "normalize-alone": ("modules.json", modules("Normalize", "1"), "the modules Normalize are not supported in this"),
-    "last-token": ("1_Pooling/config.json", '{"pooling_mode": "lasttoken"}', "pooling by lasttoken is not"),
+    "root-of-length": (
+        "1_Pooling/config.json",
+        '{"pooling_mode": "mean_sqrt_len_tokens"}',
+        "pooling by mean_sqrt_len_tokens is not",
+    ),
     "two-modes": (
         "1_Pooling/config.json",
         '{"pooling_mode": ["mean", "max"]}',
