@@ -166,6 +166,11 @@ def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
         yield from _mlp_faults(mlp.expert, f"{path}.expert")
         yield from _mlp_faults(mlp.shared, f"{path}.shared")
         yield from _router_faults(mlp, path)
+        yield from norm_faults(mlp.router.norm, f"{path}.router.norm")
+        if mlp.branch is not None:
+            yield from norm_faults(mlp.branch.norm, f"{path}.branch.norm")
+            if mlp.shared is None:
+                yield f"{path}.branch", "there is no shared expert next to the branch", f"add `{path}.shared`"
         if mlp.shared_gate and mlp.shared is None:
             yield f"{path}.shared_gate", "there is no shared expert", f"add `{path}.shared`, or remove the key"
 

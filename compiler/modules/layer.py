@@ -15,7 +15,7 @@ from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.per_layer import EmbeddingBranch
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.channel_mixing import ChannelMixing
-from archc.compiler.modules.mlp.mlp import make_mlp
+from archc.compiler.modules.mlp.mlp import MoeMlp, make_mlp
 from archc.compiler.modules.recurrent.recurrence import make_recurrence
 
 
@@ -92,7 +92,7 @@ class Layer(nn.Module):
         if self.word.mlp is None:
             return x_BSN, present
         normed = self.mlp_norm(x_BSN)
-        y = self.mlp_output_norm(self.mlp_branch(normed, inputs, state, present))
+        y = self.mlp_output_norm(self.mlp_branch(normed, x_BSN, inputs, state, present))
         return self.skip(x_BSN, normed) + self.scale_branch(y), present
 
     def post_norm(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -104,7 +104,7 @@ class Layer(nn.Module):
             x_BSN = self.cross_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y))
         if self.word.mlp is None:
             return x_BSN, present
-        y = self.mlp_branch(x_BSN, inputs, state, present)
+        y = self.mlp_branch(x_BSN, x_BSN, inputs, state, present)
         return self.mlp_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y)), present
 
     def parallel(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -112,7 +112,7 @@ class Layer(nn.Module):
         mixer_input = self.mixer_norm(x_BSN)
         mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
         y, present = self.mixer(mixer_input, inputs, state)
-        mlp_output = self.mlp_branch(mlp_input, inputs, state, present)
+        mlp_output = self.mlp_branch(mlp_input, x_BSN, inputs, state, present)
         branches = self.mixer_output_norm(y) + self.mlp_output_norm(mlp_output)
         return self.skip(x_BSN, mixer_input) + self.scale_branch(branches), present
 
@@ -127,8 +127,13 @@ class Layer(nn.Module):
         y: Tensor = self.cross_attention(x_BSN, state[CROSS_KEY], state[CROSS_VALUE], inputs.source_mask_B1ST)
         return y
 
-    def mlp_branch(self, x_BSN: Tensor, inputs: LayerInputs, state: State, present: dict[str, Tensor]) -> Tensor:
-        """Return the output of the MLP, [B, S, N]; its new state is added to `present`."""
+    def mlp_branch(
+        self, x_BSN: Tensor, stream_BSN: Tensor, inputs: LayerInputs, state: State, present: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the output of the MLP of the stream's norm x, [B, S, N]; its new state is added to `present`."""
+        if isinstance(self.mlp, MoeMlp):
+            output: Tensor = self.mlp(x_BSN, stream_BSN)
+            return output
         if not isinstance(self.mlp, ChannelMixing):
             y: Tensor = self.mlp(x_BSN)
             return y

@@ -56,7 +56,8 @@ class Attention(nn.Module):
         q = self.query(source_BSN, inputs)
         if self.own:
             present |= self.keys_values(source_BSN, x_BSN, inputs, state)
-        k, v = (present if self.own else inputs.cross_layer)[KEY], (present if self.own else inputs.cross_layer)[VALUE]
+        source = present if self.own else inputs.cross_layer
+        k, v = source[KEY], source[VALUE]
         if inputs.query_scale_B1S1 is not None:
             q = q * inputs.query_scale_B1S1
         bias, softcap, is_cached = self.score_bias(inputs), self.word.softcap, inputs.write_indices_B is not None

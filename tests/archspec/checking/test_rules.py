@@ -124,6 +124,11 @@ FAULTS = {
         "variants:\n  - {when: layer == 0, layer: {embedding_branch: {activation: relu, norm: none}}}\n",
         "embedding.per_layer: layer 1 does not read its vector",
     ),
+    "experts in a branch without a shared expert": (
+        "mlp: {kind: moe, experts: 2, per_token: 1, expert: {kind: plain, width: 4, activation: relu}, "
+        "branch: {norm: none}}\n",
+        "mlp.branch: there is no shared expert next to the branch",
+    ),
     "proportional scaling of a number of dims": (
         "position: {dim: 4, scaling: proportional}\n",
         "position.dim: proportional scaling has angles for the whole head",
