@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import Router
+from archc.archspec.vocabulary import Layer, Router, kv_sources
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from tests.families.built import Built
@@ -89,7 +89,20 @@ def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
             yield where, replace(spec, **{section: word})
     for layer in dict.fromkeys(spec.layers):
         for where, word in variations(layer, f"layers[{spec.layers.index(layer)}]"):
-            yield where, replace(spec, layers=tuple(word if other == layer else other for other in spec.layers))
+            layers = tuple(word if other == layer else other for other in spec.layers)
+            if None in kv_sources(layers).values():  # a reader agrees with its source
+                layers = tuple(alike(other, layer, word) for other in spec.layers)
+            yield where, replace(spec, layers=layers)
+
+
+def alike(other: Layer, layer: Layer, word: Layer) -> Layer:
+    """Return a layer with the window and position of `word`, if it has those of `layer`."""
+    if other == layer:
+        return word
+    if other.position != layer.position or getattr(other.attention, "window", None) != layer.attention.window:
+        return other
+    attention = other.attention.model_copy(update={"window": word.attention.window})
+    return other.model_copy(update={"attention": attention, "position": word.position})
 
 
 @every_case

@@ -25,9 +25,19 @@ _VISION: Mapping[str, Mapping[str, Any]] = {
     "qwen2_vl": {"depth": 1, "embed_dim": 16, "num_heads": 2, "mlp_ratio": 1},
     "qwen2_5_vl": {**_QWEN, "fullatt_block_indexes": [0]},
     "qwen3_vl": {**_QWEN, "num_position_embeddings": 4, "deepstack_visual_indexes": [0]},
+    "gemma4_vision": {
+        "hidden_size": 16,
+        "intermediate_size": 12,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "patch_size": 4,
+        "position_embedding_size": 16,
+    },
 }
 # Of all classes: modules that text does not pass through.
-_OUTSIDE = ("vision_tower", "multi_modal_projector", "visual.")
+_OUTSIDE = ("vision_tower", "multi_modal_projector", "visual.", "embed_vision")
 
 
 def make_multimodal(
