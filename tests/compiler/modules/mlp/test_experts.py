@@ -116,11 +116,12 @@ def test_experts_of_a_branch_read_the_stream() -> None:
         experts=1, per_token=1, expert=one, shared=one, branch=words.ExpertBranch(norm=words.RmsNorm(eps=1e-9))
     )
     module = MoeMlp(word, 2, torch.float32)
-    # Of a channel each: up · gate of the normed stream (1, 1) · (3, 1) is 9, that of the normed input x is 4.
+    # Channel 0 times channel 0 or 1: 3 · 1 of the normed stream, whose weight is (3, 1), and 2 · 2 of x.
     matrices = {"gate": [[1.0, 0.0]], "up": [[1.0, 0.0]]}
     for name, weight in matrices.items():
         getattr(module.experts, name).weight.data = torch.tensor([weight])
         getattr(module.shared, name).weight.data = torch.tensor(weight)
+    module.experts.up.weight.data = torch.tensor([[[0.0, 1.0]]])  # x has nothing in channel 1
     module.experts.down.weight.data = torch.tensor([[[1.0], [1.0]]])
     module.shared.down.weight.data = torch.tensor([[1.0], [7.0]])
     module.router.projection.weight.data = torch.zeros(1, 2)
@@ -130,7 +131,7 @@ def test_experts_of_a_branch_read_the_stream() -> None:
         torch.tensor([1.0, 2.0]),
     )
     y = module(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[5.0, 5.0]]]))
-    # (9, 9) and (4, 28) are normed to (1, 1) and (4, 28) / sqrt(400).
+    # (3, 3) and (4, 28) are normed to (1, 1) and (4, 28) / sqrt(400).
     assert y.flatten().tolist() == pytest.approx([10 + 0.2, 20 + 2 * 1.4])
 
 
