@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import OutputGate, Router
+from archc.archspec.vocabulary import Layer, OutputGate, Router, kv_sources
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from archc.proof.built import Built
@@ -115,7 +115,22 @@ def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
             yield where, replace(spec, **{section: word})
     for layer in dict.fromkeys(spec.layers):
         for where, word in variations(layer, f"layers[{spec.layers.index(layer)}]"):
-            yield where, replace(spec, layers=tuple(word if other == layer else other for other in spec.layers))
+            layers = tuple(word if other == layer else other for other in spec.layers)
+            if None in kv_sources(layers).values():  # a reader agrees with its source
+                layers = tuple(_alike(other, layer, word) for other in spec.layers)
+            yield where, replace(spec, layers=layers)
+
+
+def _alike(other: Layer, layer: Layer, word: Layer) -> Layer:
+    """Return a layer with the window and position of `word`, if it has those of `layer`."""
+    if other == layer:
+        return word
+    window = getattr(layer.attention, "window", None)
+    if other.position != layer.position or getattr(other.attention, "window", None) != window:
+        return other
+    assert other.attention is not None
+    attention = other.attention.model_copy(update={"window": getattr(word.attention, "window", None)})
+    return other.model_copy(update={"attention": attention, "position": word.position})
 
 
 def weak_fields(built: Built) -> dict[str, float]:

@@ -28,6 +28,7 @@ from archc.archspec.vocabulary import (
     NoPosition,
     Position,
     PromptNtkScaling,
+    ProportionalScaling,
     QkNorm,
     RelativeBuckets,
     RmsNorm,
@@ -50,6 +51,8 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if layer.cross_attention is not None:
         yield from _cross_attention_faults(layer.cross_attention, layer)
     yield from norm_faults(layer.norm, "layer.norm")
+    if layer.embedding_branch is not None:
+        yield from norm_faults(layer.embedding_branch.norm, "layer.embedding_branch.norm")
     yield from _mlp_faults(layer.mlp, "mlp")
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
         message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
@@ -121,6 +124,15 @@ def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Ite
         message = f"head_dim {attention.head_dim}: each half of a head rotates in pairs"
         yield "attention.head_dim", message, "use a multiple of 4"
     yield from _qk_norm_faults(attention.qk_norm, "attention.qk_norm")
+    yield from norm_faults(attention.value_norm, "attention.value_norm")
+    if attention.keys_values == "earlier":
+        is_set = {
+            "values": attention.values != "projection",
+            "value_norm": not isinstance(attention.value_norm, NoNorm),
+            "filter": attention.filter is not None,
+        }
+        for key in (key for key, present in is_set.items() if present):
+            yield f"attention.{key}", "the layer reads the keys and values of an earlier layer", "remove the key"
 
 
 def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fault]:
@@ -187,6 +199,11 @@ def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
         for key in ("shared_gate", "shared_scale"):
             if getattr(mlp, key) and mlp.shared is None:
                 yield f"{path}.{key}", "there is no shared expert", f"add `{path}.shared`, or remove the key"
+        yield from norm_faults(mlp.router.norm, f"{path}.router.norm")
+        if mlp.branch is not None:
+            yield from norm_faults(mlp.branch.norm, f"{path}.branch.norm")
+            if mlp.shared is None:
+                yield f"{path}.branch", "there is no shared expert next to the branch", f"add `{path}.shared`"
 
 
 def _router_faults(mlp: MoeMlp, path: str) -> Iterator[Fault]:
@@ -248,7 +265,10 @@ def _rope_faults(rope: Rope, head_dim: int, head_path: str) -> Iterator[Fault]:
     if rope.dim is not None and rope.fraction != 1:
         yield "position.dim", "dim and fraction both set the number of rotating dimensions", "remove one of them"
         return
-    rotary = rope.dim if rope.dim is not None else int(head_dim * rope.fraction)
+    is_proportional = isinstance(rope.scaling, ProportionalScaling)
+    if is_proportional and rope.dim is not None:
+        yield "position.dim", "proportional scaling has angles for the whole head", "use `fraction`"
+    rotary = rope.dim if rope.dim is not None else head_dim if is_proportional else int(head_dim * rope.fraction)
     path = "position.dim" if rope.dim is not None else "position.fraction" if rope.fraction < 1 else head_path
     if rotary > head_dim:
         yield path, f"{rotary} rotating dimensions in a head of {head_dim}", "use fewer"

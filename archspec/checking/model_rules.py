@@ -11,6 +11,7 @@ from archc.archspec.vocabulary import (
     BlockRope,
     ClassesHead,
     DeltaRule,
+    Embedding,
     EmbeddingProjection,
     Layer,
     Learned,
@@ -21,6 +22,7 @@ from archc.archspec.vocabulary import (
     Sinusoidal,
     ValueMix,
     ValueSource,
+    kv_sources,
     weight_sets,
 )
 
@@ -43,6 +45,8 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _encoder_faults(model)
     yield from _topology_faults(model)
     yield from _value_residual_faults(model["layers"])
+    yield from _shared_cache_faults(model["layers"])
+    yield from _per_layer_faults(model["embedding"], model["layers"])
     yield from _position_faults(model)
 
 
@@ -160,6 +164,29 @@ def _weight_set_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
             message = f"layers {other} and {index} share weights but differ in their sections"
             yield "layer.weights", message, "use the same sections, or separate weight sets"
             return
+
+
+def _shared_cache_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    """Yield the first layer whose keys and values no earlier layer has."""
+    for index, source in kv_sources(layers).items():
+        if source is None:
+            message = f"no layer before layer {index} has keys and values of this window, position and size"
+            yield "attention.keys_values", message, "use own, or the same sizes in an earlier layer"
+            return
+
+
+def _per_layer_faults(embedding: Embedding, layers: Sequence[Layer]) -> Iterator[Fault]:
+    """Yield the faults of a per-layer embedding that no layer reads, or that layers read and the model lacks."""
+    reads = [layer.embedding_branch is not None for layer in layers]
+    if embedding.per_layer is None:
+        if any(reads):
+            message = "the embedding has no vectors for layers"
+            yield "layer.embedding_branch", message, "add `embedding.per_layer`, or remove the key"
+        return
+    yield from norm_faults(embedding.per_layer.norm, "embedding.per_layer.norm")
+    if not all(reads):
+        message = f"layer {reads.index(False)} does not read its vector"
+        yield "embedding.per_layer", message, "add `layer.embedding_branch`, or remove the key"
 
 
 def _value_residual_faults(layers: Sequence[Layer]) -> Iterator[Fault]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from archc.archspec.checking.expressions import MAX_INTEGER
+from archc.archspec.config.layer_settings import with_layer_settings
 from archc.archspec.errors import (
     ConfigError,
     Problem,
@@ -67,7 +68,7 @@ def canonical_config(config: Mapping[str, Any], file: str) -> dict[str, Any]:
         result["rope_scaling"] = _canonical_scaling(scaling, "rope_scaling", result, file, problems)
     if problems:
         raise ConfigError(problems)
-    return result
+    return with_layer_settings(result, file)
 
 
 def _from_parameters(

@@ -86,6 +86,18 @@ class GroupedQueryAttention(GroupedQueries):
         "gpt-oss).",
     )
     filter: LocalizedFilter | None = Field(None, description="Localized filter before the query and key projections.")
+    values: Literal["projection", "keys"] = Field(
+        "projection",
+        description="keys: the values are the output of the key projection, before its norm and rotation; there is no "
+        "value projection (Gemma 4).",
+    )
+    value_norm: Norm = Field(default_factory=NoNorm, description="Norm on the values of each head (Gemma 3n).")
+    keys_values: Literal["own", "earlier"] = Field(
+        "own",
+        description="earlier: those of the nearest earlier layer that has its own and agrees in window, position and "
+        "sizes of the heads; the layer has no key and value projections and no cache (Brandon et al. 2024, "
+        "cross-layer attention; Gemma 3n).",
+    )
     window: Size | None = Field(
         None,
         description="Sliding window: number of keys that a query attends to, its own position included; in both "

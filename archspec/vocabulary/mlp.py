@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import Section, Size
+from archc.archspec.vocabulary.norm import NoNorm, Norm
 
 # Names of one function in different checkpoints.
 ACTIVATION_ALIASES = {
@@ -107,6 +108,11 @@ class Router(Section):
     )
     scale: PositiveFloat | None = Field(default=None, description="Factor on the final weights (DeepSeek-V2).")
     bias: bool = Field(default=False, description="Add a bias to the router projection.")
+    norm: Norm = Field(default_factory=NoNorm, description="Norm on the router's input (Gemma 4).")
+    logit_scale: PositiveFloat | None = Field(default=None, description="Factor on the logits (Gemma 4).")
+    expert_scale: bool = Field(
+        default=False, description="Multiply the final weights by a learned number per expert (Gemma 4)."
+    )
     selection_bias: bool = Field(
         default=False,
         description="Learned bias per expert that is added to the scores for the selection of experts and groups, not "
@@ -117,6 +123,14 @@ class Router(Section):
         description="Vector that the weight of an expert scales: its output, or its input (Llama 4).",
     )
     groups: ExpertGroups | None = Field(default=None, description="Group-limited routing.")
+
+
+class ExpertBranch(Section):
+    """Routed experts as a branch of their own, next to the shared expert: experts and router read the residual stream;
+    the result is norm(shared(x)) + norm(experts(norm(stream))), where x is the layer's normed input (Gemma 4).
+    """
+
+    norm: Norm = Field(description="Each of the three norms, which have weights of their own.")
 
 
 class MoeMlp(Section):
@@ -136,6 +150,9 @@ class MoeMlp(Section):
     shared_gate: bool = Field(
         False,
         description="Multiply the shared expert's output by sigmoid(gate(x)), one number per token (Qwen2-MoE).",
+    )
+    branch: ExpertBranch | None = Field(
+        None, description="Experts in a branch of their own, next to the shared expert."
     )
 
 

@@ -9,8 +9,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from archc.archspec.vocabulary.base import Section, Size
 from archc.archspec.vocabulary.head import Head, NoPooler, Pooler
-from archc.archspec.vocabulary.mixer import Attention, CrossAttention
-from archc.archspec.vocabulary.mlp import Mlp
+from archc.archspec.vocabulary.mixer import Attention, CrossAttention, GroupedQueryAttention
+from archc.archspec.vocabulary.mlp import Activation, Mlp
 from archc.archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
 from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
@@ -28,6 +28,19 @@ class EmbeddingProjection(Section):
     bias: bool = Field(default=False, description="Add a bias to the projection.")
 
 
+class PerLayerEmbedding(Section):
+    """A vector for each layer from the token and its embedding x (Gemma 3n, per-layer embeddings):
+    sum_scale · (norm(projection_scale · W x) + scale · table), one row of the table and of W x cut into all layers.
+    """
+
+    vocab: Size | None = Field(None, description="Rows of the table. none: there is no table.")
+    width: Size = Field(description="Width of the vector of one layer.")
+    scale: PositiveFloat | None = Field(None, description="Factor on the rows of the table.")
+    projection_scale: PositiveFloat | None = Field(None, description="Factor on the projection of the embedding.")
+    norm: Norm = Field(description="Norm on the projection, for each layer separately with one weight.")
+    sum_scale: PositiveFloat | None = Field(None, description="Factor on the sum.")
+
+
 class Embedding(Section):
     """From token ids to the residual stream."""
 
@@ -42,6 +55,9 @@ class Embedding(Section):
     scale: PositiveFloat | None = Field(None, description="Factor on the token embedding.")
     token_types: Size | None = Field(None, description="Rows of a token-type table, which is added.")
     norm: Norm = Field(default_factory=NoNorm, description="Norm on the sum of the embeddings.")
+    per_layer: PerLayerEmbedding | None = Field(
+        None, description="A vector for each layer, which its `layer.embedding_branch` reads."
+    )
 
 
 class Skip(Section):
@@ -55,6 +71,15 @@ class Skip(Section):
     mlp_scale: PositiveFloat | None = Field(
         default=None, description="Factor on the skip connection of the MLP (MiniMax). Default: `scale`."
     )
+
+
+class EmbeddingBranch(Section):
+    """A last branch of a layer, x + norm(W₂ (activation(W₁ x) ⊙ e)), where e is the layer's vector of
+    `embedding.per_layer` (Gemma 3n).
+    """
+
+    activation: Activation
+    norm: Norm = Field(description="Norm on the branch's output.")
 
 
 class LayerLayout(Section):
@@ -78,6 +103,8 @@ class LayerLayout(Section):
     mlp_branch_scale: PositiveFloat | None = Field(
         None, description="Factor on the MLP's output (MiniMax). Default: `branch_scale`."
     )
+    embedding_branch: EmbeddingBranch | None = Field(None, description="Branch that reads `embedding.per_layer`.")
+    output_scale: bool = Field(False, description="Multiply the layer's output by a learned number (Gemma 4).")
 
 
 class Layer(Section):
@@ -92,6 +119,8 @@ class Layer(Section):
     skip: Skip = Field(default_factory=Skip)
     branch_scale: PositiveFloat | None = None
     mlp_branch_scale: PositiveFloat | None = None
+    embedding_branch: EmbeddingBranch | None = None
+    output_scale: bool = False
     position: Position
     attention: Attention | None = None
     recurrence: Recurrence | None = None
@@ -107,6 +136,22 @@ class Layer(Section):
 def weight_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
     """Return the index of each layer's weight set: its `weights`, or the index of the layer."""
     return tuple(index if layer.weights is None else layer.weights for index, layer in enumerate(layers))
+
+
+def kv_sources(layers: Sequence[Layer]) -> dict[int, int | None]:
+    """Return the layer whose keys and values a layer reads, by index, for layers without their own; None if none."""
+    sources: dict[int, int | None] = {}
+    latest: dict[object, int] = {}
+    for index, layer in enumerate(layers):
+        attention = layer.attention
+        if not isinstance(attention, GroupedQueryAttention):
+            continue
+        kind = (attention.window, attention.kv_heads, attention.head_dim, layer.position)
+        if attention.keys_values == "own":
+            latest[kind] = index
+        else:
+            sources[index] = latest.get(kind)
+    return sources
 
 
 class Prefix(Section):
@@ -181,6 +226,8 @@ PER_LAYER = (
     "layer.skip",
     "layer.branch_scale",
     "layer.mlp_branch_scale",
+    "layer.embedding_branch",
+    "layer.output_scale",
     "position",
     "attention",
     "recurrence",

@@ -93,8 +93,24 @@ class LongRopeScaling(Section):
     )
 
 
+class ProportionalScaling(Section):
+    """Frequencies of the whole head: dimension i rotates with i + head_dim/2 by theta^(−2i/head_dim) / factor if i is
+    less than `fraction` · head_dim/2, and does not rotate otherwise (Gemma 4).
+    """
+
+    kind: Literal["proportional"] = "proportional"
+    factor: PositiveFloat = Field(1.0, description="Divisor of the frequencies.")
+
+
 RopeScaling = Annotated[
-    NoScaling | LinearScaling | DynamicScaling | PromptNtkScaling | Llama3Scaling | YarnScaling | LongRopeScaling,
+    NoScaling
+    | LinearScaling
+    | ProportionalScaling
+    | DynamicScaling
+    | PromptNtkScaling
+    | Llama3Scaling
+    | YarnScaling
+    | LongRopeScaling,
     Field(discriminator="kind"),
 ]
 

@@ -1,27 +1,78 @@
-"""Tensors that a layer passes to later layers in addition to the residual stream."""
+"""Tensors that a layer reads from earlier parts of the model in addition to the residual stream."""
 
 from __future__ import annotations
 
 import torch
 
+from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.inputs_outputs import has_cache, present_name
 from archc.compiler.contract.types import TensorType
 
 VALUES = "values"
 """The values of a delta rule, which later layers mix into their own (Peng et al. 2025, section 4.1)."""
 
+EMBEDDING = "embedding"
+"""The vector of a layer that the embedding computes."""
 
-def cross_layer_outputs(layer: words.Layer, dtype: torch.dtype) -> dict[str, TensorType]:
-    """Return the tensors that a layer passes on, with their types."""
+KEY, VALUE = "key", "value"
+"""The keys and values that attention of an earlier layer reads, with its cache."""
+
+
+def layer_output(index: int, name: str) -> str:
+    """Return the name in the graph of a tensor that a layer passes on."""
+    return f"layers.{index}.{name}"
+
+
+def embedding_output(index: int) -> str:
+    """Return the name in the graph of the embedding's vector for a layer."""
+    return f"embedding.layers.{index}"
+
+
+def embedding_outputs(spec: BoundSpec, dtype: torch.dtype) -> dict[str, TensorType]:
+    """Return the embedding's vectors for layers by their names in the graph, [batch, seq, width] each."""
+    word = spec.embedding.per_layer
+    if word is None:
+        return {}
+    return {
+        embedding_output(index): TensorType(dtype, ("batch", "seq", word.width)) for index in range(len(spec.layers))
+    }
+
+
+def cross_layer_outputs(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict[str, TensorType]:
+    """Return the tensors that a layer passes on, with their types; a cache is an output of the layer anyway."""
+    layer = spec.layers[index]
     match layer.recurrence:
         case words.DeltaRule(value_residual=words.ValueSource(), heads=heads, head_dim=width):
             return {VALUES: TensorType(dtype, ("batch", "seq", heads * width))}
-    return {}
+    attention = layer.attention
+    if has_cache(spec) or index not in words.kv_sources(spec.layers).values():
+        return {}
+    assert isinstance(attention, words.GroupedQueryAttention)
+    kind = TensorType(dtype, ("batch", attention.kv_heads, "seq", attention.head_dim))
+    return {KEY: kind, VALUE: kind}
 
 
-def cross_layer_inputs(layer: words.Layer) -> tuple[str, ...]:
-    """Return the names of the tensors of earlier layers that a layer reads."""
+def cross_layer_inputs(spec: BoundSpec, index: int) -> dict[str, str]:
+    """Return the tensors of earlier parts that a layer reads: their names in the graph by the component's names."""
+    inputs: dict[str, str] = {}
+    layer = spec.layers[index]
+    if layer.embedding_branch is not None:
+        inputs[EMBEDDING] = embedding_output(index)
     match layer.recurrence:
         case words.DeltaRule(value_residual=words.ValueMix()):
-            return (VALUES,)
-    return ()
+            inputs[VALUES] = layer_output(_latest_values(spec, index), VALUES)
+    source = words.kv_sources(spec.layers).get(index)
+    if source is not None:
+        name = present_name if has_cache(spec) else layer_output
+        inputs |= {KEY: name(source, KEY), VALUE: name(source, VALUE)}
+    return inputs
+
+
+def _latest_values(spec: BoundSpec, index: int) -> int:
+    """Return the last layer before `index` whose values later layers read."""
+    return max(
+        earlier
+        for earlier, layer in enumerate(spec.layers[:index])
+        if isinstance(getattr(layer.recurrence, "value_residual", None), words.ValueSource)
+    )

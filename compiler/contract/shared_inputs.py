@@ -171,7 +171,9 @@ def table_type(rope: words.Rope | words.BlockRope, head_dim: int, dtype: torch.d
 
 
 def rotary_dim(word: words.Rope, head_dim: int) -> int:
-    """Return the number of rotated dims of a head."""
+    """Return the number of dims of a head that have an angle, which is 0 for some if the scaling is proportional."""
+    if isinstance(word.scaling, words.ProportionalScaling):
+        return head_dim
     return word.dim if word.dim is not None else int(head_dim * word.fraction)
 
 

@@ -52,11 +52,16 @@ def fixed(dtype: torch.dtype, *shape: int) -> StateType:
 
 
 def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) -> dict[str, StateType]:
-    """Return a latent cache, or keys and values and the tails of a localized filter."""
+    """Return a latent cache, or keys and values and the tails of a localized filter.
+
+    Attention over the keys and values of an earlier layer has no state.
+    """
     if isinstance(attention, words.LatentAttention):
         # One key/value head that all query heads share: the latent, and after it the rotating part of the key.
         stored = attention.latent + attention.rope_dim
         return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}
+    if attention.keys_values == "earlier":
+        return {}
     cache = StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", attention.head_dim)))
     states = {"key": cache, "value": cache}
     if attention.filter is not None:

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.cross_layer import EMBEDDING
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.attention import Attention
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.basic.norm import make_norm
+from archc.compiler.modules.basic.per_layer import EmbeddingBranch
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.channel_mixing import ChannelMixing
-from archc.compiler.modules.mlp.mlp import make_mlp
+from archc.compiler.modules.mlp.mlp import MoeMlp, make_mlp
 from archc.compiler.modules.recurrent.recurrence import make_recurrence
 
 
@@ -33,7 +35,9 @@ class Layer(nn.Module):
     Xiong et al. 2020; parallel: Wang & Komatsuzaki 2021).
     """
 
-    def __init__(self, word: words.Layer, width: int, dtype: torch.dtype, source_width: int = 0) -> None:
+    def __init__(
+        self, word: words.Layer, width: int, dtype: torch.dtype, source_width: int = 0, vector_width: int = 0
+    ) -> None:
         super().__init__()
         placement = getattr(word.norm, "placement", "pre")
         branches = getattr(word.norm, "branches", "both")
@@ -61,9 +65,19 @@ class Layer(nn.Module):
         self.cross_output_norm = norm(cross is not None and placement in ("sandwich", "output") and branches == "both")
         self.mixer_output_norm = norm(placement in ("sandwich", "output") and branches != "mlp")
         self.mlp_output_norm = norm(placement in ("sandwich", "output") and branches != "mixer")
+        branch = word.embedding_branch
+        self.embedding_branch = EmbeddingBranch(branch, vector_width, width, dtype) if branch is not None else None
+        self.output_scale = nn.Parameter(torch.empty(1, dtype=dtype)) if word.output_scale else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state with the tensors for later layers; no state without a cache."""
+        x_BSN, present = self.branches(x_BSN, inputs, state)
+        if self.embedding_branch is not None:
+            x_BSN = x_BSN + self.embedding_branch(x_BSN, inputs.cross_layer[EMBEDDING])
+        return x_BSN if self.output_scale is None else x_BSN * self.output_scale, present
+
+    def branches(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the stream after mixer and MLP, [B, S, N], and the new state."""
         if self.word.residual == "parallel":
             return self.parallel(x_BSN, inputs, state)
         if self.after_sum:
@@ -80,7 +94,7 @@ class Layer(nn.Module):
         if self.word.mlp is None:
             return x_BSN, present
         normed = self.mlp_norm(x_BSN)
-        y = self.mlp_output_norm(self.mlp_branch(normed, inputs, state, present))
+        y = self.mlp_output_norm(self.mlp_branch(normed, x_BSN, inputs, state, present))
         return self.skip(x_BSN, normed, is_mlp=True) + self.scale_branch(y, is_mlp=True), present
 
     def post_norm(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -94,7 +108,7 @@ class Layer(nn.Module):
             x_BSN = self.cross_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y))
         if self.word.mlp is None:
             return x_BSN, present
-        y = self.mlp_branch(x_BSN, inputs, state, present)
+        y = self.mlp_branch(x_BSN, x_BSN, inputs, state, present)
         y = self.scale_branch(y, is_mlp=True)
         return self.mlp_norm(self.skip(x_BSN, x_BSN, is_mlp=True) + y), present
 
@@ -104,7 +118,7 @@ class Layer(nn.Module):
         mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
         assert self.mixer is not None
         y, present = self.mixer(mixer_input, inputs, state)
-        mlp_output = self.mlp_branch(mlp_input, inputs, state, present)
+        mlp_output = self.mlp_branch(mlp_input, x_BSN, inputs, state, present)
         branches = self.mixer_output_norm(y) + self.mlp_output_norm(mlp_output)
         return self.skip(x_BSN, mixer_input) + self.scale_branch(branches), present
 
@@ -121,8 +135,13 @@ class Layer(nn.Module):
         y: Tensor = self.cross_attention(x_BSN, state[CROSS_KEY], state[CROSS_VALUE], inputs.source_mask_B1ST)
         return y
 
-    def mlp_branch(self, x_BSN: Tensor, inputs: LayerInputs, state: State, present: dict[str, Tensor]) -> Tensor:
-        """Return the output of the MLP, [B, S, N]; its new state is added to `present`."""
+    def mlp_branch(
+        self, x_BSN: Tensor, stream_BSN: Tensor, inputs: LayerInputs, state: State, present: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the output of the MLP of the stream's norm x, [B, S, N]; its new state is added to `present`."""
+        if isinstance(self.mlp, MoeMlp):
+            output: Tensor = self.mlp(x_BSN, stream_BSN)
+            return output
         if not isinstance(self.mlp, ChannelMixing):
             y: Tensor = self.mlp(x_BSN)
             return y

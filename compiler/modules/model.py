@@ -13,14 +13,21 @@ from torch import Tensor, nn
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.cross_layer import cross_layer_outputs
+from archc.compiler.contract.cross_layer import (
+    cross_layer_inputs,
+    cross_layer_outputs,
+    embedding_output,
+    layer_output,
+)
+from archc.compiler.contract.inputs_outputs import has_cache, present_name
 from archc.compiler.contract.shared_inputs import SOURCE_MASK, LayerReads, find_shared_inputs
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.relative_bias import BiasTable
-from archc.compiler.modules.basic.embedding import Embedding, Table
+from archc.compiler.modules.basic.embedding import Embedding
 from archc.compiler.modules.basic.head import ClassesHead, make_head
 from archc.compiler.modules.basic.norm import LayerNorm, PerHead, RmsNorm, make_norm
 from archc.compiler.modules.basic.pooling import Rows, make_pooler
+from archc.compiler.modules.basic.table import Table
 from archc.compiler.modules.layer import Layer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.position.shared_tensors import SINUSOIDS, SharedTensors, ntk_scale_name
@@ -67,7 +74,7 @@ class Model(nn.Module):
         self.spec, self.dtype, self.shared_inputs = spec, dtype, find_shared_inputs(spec)
         width = spec.embedding.width
         self.shared_tensors = SharedTensors(self.shared_inputs, width, dtype)
-        self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype, tokens)
+        self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype, tokens, len(spec.layers))
         self.encoder: Model | None = None
         if spec.encoder is not None:
             self.encoder = Model(spec.encoder, dtype, self.embedding.tokens if spec.ties_encoder else None)
@@ -79,7 +86,8 @@ class Model(nn.Module):
         source_width = spec.encoder.embedding.width if spec.encoder is not None else 0
         # Layers that share weights are one module.
         numbered = zip(spec.weight_sets, spec.layers, strict=True)
-        sets = {number: Layer(layer, width, dtype, source_width) for number, layer in numbered}
+        vector = spec.embedding.per_layer.width if spec.embedding.per_layer is not None else 0
+        sets = {number: Layer(layer, width, dtype, source_width, vector) for number, layer in numbered}
         self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
@@ -108,6 +116,12 @@ class Model(nn.Module):
         """int64 ids [B, S] and sinusoids [B, S, width] → the residual stream [B, S, width]."""
         x: Tensor = self.embedding(input_ids, position_ids, token_type_ids, sinusoids)
         return x
+
+    def pass_vectors(self, input_ids: Tensor, x_BSN: Tensor) -> dict[str, Tensor]:
+        """Return the vectors of the per-layer embedding by their names in the graph."""
+        per_layer = self.embedding.per_layer
+        vectors = per_layer(input_ids, x_BSN) if per_layer is not None else []
+        return {embedding_output(index): vector for index, vector in enumerate(vectors)}
 
     def score_biases(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the biases on scores that layers share, [B, H, S, T] by name, looked up by buckets [B, S, T]."""
@@ -163,11 +177,15 @@ class Model(nn.Module):
         tensors |= {name: value for name, value in rows.items() if value is not None}
         tensors |= self.score_biases(tensors)
         x = self.embed(input_ids, position_ids, token_type_ids, tensors.get(SINUSOIDS))
-        present, cross_layer = [], dict[str, Tensor]()
+        present, passed = [], self.pass_vectors(input_ids, x)
         for index, (layer, reads) in enumerate(zip(self.layers, self.shared_inputs.layers, strict=True)):
+            cross_layer = {name: passed[source] for name, source in cross_layer_inputs(self.spec, index).items()}
             x, new = layer(x, layer_inputs(reads, tensors, cross_layer), states[index] if states else {})
-            cross_layer |= {name: new.pop(name) for name in cross_layer_outputs(self.spec.layers[index], self.dtype)}
-            present.append(new)
+            passes_on = cross_layer_outputs(self.spec, index, self.dtype)
+            passed |= {layer_output(index, name): new.pop(name) for name in passes_on}
+            if has_cache(self.spec):
+                passed |= {present_name(index, name): tensor for name, tensor in new.items()}
+            present.append(new if states else {})
         outputs = self.end(x, logit_positions, Rows(lengths, input_ids))
         outputs.present = present
         outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.shared_inputs.ntk_scales}

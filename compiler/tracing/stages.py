@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from archc.compiler.contract import inputs_outputs as names
-from archc.compiler.contract.cross_layer import cross_layer_inputs, cross_layer_outputs
+from archc.compiler.contract.cross_layer import cross_layer_inputs, cross_layer_outputs, embedding_outputs, layer_output
 from archc.compiler.contract.shared_inputs import REAL, mask_type, table_type
 from archc.compiler.contract.types import TensorType
 from archc.compiler.modules.attention.cross_attention import CrossAttention
@@ -136,15 +136,17 @@ def _embedding(model: Model) -> Stage:
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
         others = (tensors.get(name) for name in ("position_ids", "token_type_ids", SINUSOIDS))
-        return [model.embed(tensors["input_ids"], *others)]
+        x = model.embed(tensors["input_ids"], *others)
+        return [x, *model.pass_vectors(tensors["input_ids"], x).values()]
 
     part = Part(model.embedding, function, inputs)
-    return Stage("embedding", "embedding", part, tuple(inputs), {"embedding.output": _hidden(model)})
+    outputs = {"embedding.output": _hidden(model), **embedding_outputs(model.spec, model.dtype)}
+    return Stage("embedding", "embedding", part, tuple(inputs), outputs)
 
 
 def _layers(model: Model) -> Iterator[Stage]:
     """Yield one stage a layer; layers of equal computation have equal kinds, and so one trace."""
-    hidden, passed, passed_types = "embedding.output", dict[str, str](), dict[str, TensorType]()
+    hidden, passed = "embedding.output", embedding_outputs(model.spec, model.dtype)
     for index, word in enumerate(model.spec.layers):
         rows = {"write_indices": names.ROWS} if model.cached and word.attention is not None else {}
         if model.cached and names.layer_needs_lengths(word):
@@ -153,19 +155,20 @@ def _layers(model: Model) -> Iterator[Stage]:
         shared = model.shared_inputs.types(index, model.dtype)
         # Names within the part: in the graph, layers of one kind read different streams and states.
         inputs = {"hidden": _hidden(model), **shared, **rows}
-        read = {name: passed[name] for name in cross_layer_inputs(word)}
-        inputs |= {_PASSED + name: passed_types[name] for name in read}
+        read = cross_layer_inputs(model.spec, index)
+        inputs |= {_PASSED + name: passed[source] for name, source in read.items()}
         inputs |= {_STATE + name: state.tensor for name, state in states.items()}
         outputs = {f"layers.{index}.output": _hidden(model)}
-        passes_on = cross_layer_outputs(word, model.dtype)
-        outputs |= {f"layers.{index}.{name}": kind for name, kind in passes_on.items()}
+        passes_on = cross_layer_outputs(model.spec, index, model.dtype)
+        outputs |= {layer_output(index, name): kind for name, kind in passes_on.items()}
         updated = [name for name, state in states.items() if state.kind != "cross"]
         outputs |= {names.present_name(index, name): states[name].tensor for name in updated}
         part = Part(model.layers[index], _layer_function(model, index, tuple(read), (*passes_on, *updated)), inputs)
         past = (names.past_name(index, name) for name in states)
-        yield Stage(word.computation, f"layers.{index}", part, (hidden, *shared, *rows, *read.values(), *past), outputs)
-        passed |= {name: f"layers.{index}.{name}" for name in passes_on}
-        passed_types |= passes_on
+        # The same computation with and without tensors for later layers has different outputs.
+        kind = (word.computation, tuple(passes_on))
+        yield Stage(kind, f"layers.{index}", part, (hidden, *shared, *rows, *read.values(), *past), outputs)
+        passed |= outputs
         hidden = f"layers.{index}.output"
 
 

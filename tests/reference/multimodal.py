@@ -30,11 +30,21 @@ _VISION: Mapping[str, Mapping[str, Any]] = {
     "glm_ocr_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
     "glm4v_moe_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
     "qwen3_vl": {**_QWEN, "num_position_embeddings": 4, "deepstack_visual_indexes": [0]},
+    "gemma4_vision": {
+        "hidden_size": 16,
+        "intermediate_size": 12,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "patch_size": 4,
+        "position_embedding_size": 16,
+    },
 }
 # Kinds without a projector.
 _OUT_WIDTH = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe", "glm4v_vision", "glm4v_moe_vision", "glm_ocr_vision")
 # Of all classes: modules that text does not pass through.
-_OUTSIDE = ("vision_tower", "multi_modal_projector", "visual.")
+_OUTSIDE = ("vision_tower", "multi_modal_projector", "visual.", "embed_vision")
 
 
 def make_multimodal(

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.cross_layer import KEY, VALUE
 from archc.compiler.contract.state import State
 from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.attention.localized_filter import LocalizedFilter
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.basic.linear import Linear
-from archc.compiler.modules.basic.norm import make_qk_norm
+from archc.compiler.modules.basic.norm import make_norm, make_qk_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops import operators as ops
 
@@ -32,55 +33,73 @@ class Attention(nn.Module):
         self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(word.head_dim)
         queries, keys = word.heads * word.head_dim, word.kv_heads * word.head_dim
         self.q = Linear(width, queries, word.bias.qkv, dtype)
-        self.k = Linear(width, keys, word.bias.qkv, dtype)
-        self.v = Linear(width, keys, word.bias.qkv, dtype)
+        self.own = word.keys_values == "own"
+        self.k = Linear(width, keys, word.bias.qkv, dtype) if self.own else None
+        self.v = Linear(width, keys, word.bias.qkv, dtype) if self.own and word.values == "projection" else None
         self.o = Linear(queries, width, word.bias.out, dtype)
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
-        self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype)
+        self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype) if self.own else None
+        self.v_norm = make_norm(word.value_norm, word.head_dim, dtype)
         self.norms_after_rotation = getattr(word.qk_norm, "order", "before") == "after"
         self.gate = Gate(word.gate, word.heads, word.head_dim, width, dtype) if word.gate is not None else None
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
+        """[B, S, N] → [B, S, N], and the keys and values of the layer's own: with a state, the new state."""
         assert inputs.mask_B1ST is not None
         source_BSN, present = x_BSN, dict[str, Tensor]()
         if self.filter is not None:
             source_BSN, present = self.filter(x_BSN, state, inputs.lengths_B)
-        q, k, v = self.project(source_BSN, x_BSN)
-        q, k = self.rotate(q, inputs), self.rotate(k, inputs)
-        if self.norms_after_rotation:
-            q, k = self.q_norm(q), self.k_norm(k)
-        if "key" in state:
-            present["key"] = ops.update_cache(state["key"], k, inputs.write_indices_B)
-            present["value"] = ops.update_cache(state["value"], v, inputs.write_indices_B)
-            k, v = present["key"], present["value"]
+        q = self.query(source_BSN, inputs)
+        if self.own:
+            present |= self.keys_values(source_BSN, x_BSN, inputs, state)
+        source = present if self.own else inputs.cross_layer
+        k, v = source[KEY], source[VALUE]
         if inputs.query_scale_B1S1 is not None:
             q = q * inputs.query_scale_B1S1
-        bias, softcap = self.score_bias(inputs), self.word.softcap
-        y_BHSD = ops.attention(q, k, v, inputs.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks, "key" in state)
+        bias, softcap, is_cached = self.score_bias(inputs), self.word.softcap, inputs.write_indices_B is not None
+        y_BHSD = ops.attention(q, k, v, inputs.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
         if self.gate is not None:
             y_BHSD = self.gate(x_BSN, y_BHSD)
         return self.o(ops.merge_heads(y_BHSD)), present
 
-    def project(self, source_BSN: Tensor, x_BSN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries [B, H, S, D] and keys [B, K, S, D] of the source, values of x; clipped and normed.
+    def query(self, source_BSN: Tensor, inputs: LayerInputs) -> Tensor:
+        """[B, S, N] → queries [B, H, S, D], clipped, normed and rotated."""
+        return self.normed_heads(self.q(source_BSN), self.q_norm, self.word.heads, inputs)
 
-        Norms that come after the rotation are left to the caller.
-        """
+    def keys_values(self, source_BSN: Tensor, x_BSN: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
+        """Return keys of the source and values of x, [B, K, S, D]; with a state, the caches they are in."""
         word = self.word
-        q, k, v = self.q(source_BSN), self.k(source_BSN), self.v(x_BSN)
-        if word.clip is not None:
-            q, k, v = (x.clamp(-word.clip, word.clip) for x in (q, k, v))
-        over_projection = getattr(word.qk_norm, "over", "head") == "projection"
-        if over_projection:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = ops.split_heads(q, word.heads), ops.split_heads(k, word.kv_heads), ops.split_heads(v, word.kv_heads)
-        is_normed = over_projection or self.norms_after_rotation
-        return (q, k, v) if is_normed else (self.q_norm(q), self.k_norm(k), v)
+        assert self.k is not None
+        assert self.k_norm is not None
+        key = self.k(source_BSN)
+        value = self.clip(self.v(x_BSN) if self.v is not None else key)
+        k = self.normed_heads(key, self.k_norm, word.kv_heads, inputs)
+        v = self.v_norm(ops.split_heads(value, word.kv_heads))
+        if KEY not in state:
+            return {KEY: k, VALUE: v}
+        return {
+            KEY: ops.update_cache(state[KEY], k, inputs.write_indices_B),
+            VALUE: ops.update_cache(state[VALUE], v, inputs.write_indices_B),
+        }
+
+    def normed_heads(self, x_BSM: Tensor, norm: nn.Module, heads: int, inputs: LayerInputs) -> Tensor:
+        """Return a projection to queries or keys as heads [B, H, S, D], clipped, normed and rotated."""
+        x_BSM = self.clip(x_BSM)
+        if getattr(self.word.qk_norm, "over", "head") == "projection":
+            return self.rotate(ops.split_heads(norm(x_BSM), heads), inputs)
+        x_BHSD = ops.split_heads(x_BSM, heads)
+        if self.norms_after_rotation:
+            normed: Tensor = norm(self.rotate(x_BHSD, inputs))
+            return normed
+        return self.rotate(norm(x_BHSD), inputs)
+
+    def clip(self, x_BSM: Tensor) -> Tensor:
+        """Return a projection clamped to ±clip, if the word has one (MPT, OLMo)."""
+        return x_BSM if self.word.clip is None else x_BSM.clamp(-self.word.clip, self.word.clip)
 
     def rotate(self, x_BHSD: Tensor, inputs: LayerInputs) -> Tensor:
         """Return queries or keys rotated by their positions, if positions are rotary (Su et al. 2021, eq. 34)."""

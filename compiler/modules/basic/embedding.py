@@ -8,29 +8,25 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
-
-
-class Table(nn.Module):
-    """Lookup table: weight [rows, width]."""
-
-    def __init__(self, rows: int, width: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, width, dtype=dtype))
-
-    def forward(self, index: Tensor) -> Tensor:
-        """int64 [...] → [..., width]."""
-        return nn.functional.embedding(index, self.weight)
+from archc.compiler.modules.basic.per_layer import PerLayerEmbedding
+from archc.compiler.modules.basic.table import Table
 
 
 class Embedding(nn.Module):
     """norm(scale · projection(tokens) + positions + token types + sinusoids), the terms that the spec has.
 
     If the projection is after the norm, all terms and the norm have the width of the token table (Lan et al. 2020).
-    `tokens` is the table of an encoder or decoder that this one shares.
+    `tokens` is the table of an encoder or decoder that this one shares. `layers` is the number of layers that
+    `per_layer` computes a vector for.
     """
 
     def __init__(
-        self, word: words.Embedding, positions: words.Learned | None, dtype: torch.dtype, tokens: Table | None = None
+        self,
+        word: words.Embedding,
+        positions: words.Learned | None,
+        dtype: torch.dtype,
+        tokens: Table | None = None,
+        layers: int = 0,
     ) -> None:
         super().__init__()
         self.scale, self.projected_last = word.scale, word.projection.after == "norm"
@@ -45,6 +41,8 @@ class Embedding(nn.Module):
         self.positions = Table(rows, width, dtype) if positions else None
         self.token_types = Table(word.token_types, width, dtype) if word.token_types else None
         self.norm = make_norm(word.norm, width, dtype)
+        per_layer = word.per_layer
+        self.per_layer = PerLayerEmbedding(per_layer, layers, word.width, dtype) if per_layer is not None else None
 
     def forward(
         self,

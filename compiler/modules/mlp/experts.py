@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.ops import experts
 
 # Lower bound on the sum that weights are divided by. DeepSeek-V3's code adds it to the sum, which has the same effect.
@@ -27,10 +28,15 @@ class Router(nn.Module):
         self.projection = Linear(width, word.experts, word.router.bias, torch.float32)
         bias = torch.empty(word.experts, dtype=torch.float32) if word.router.selection_bias else None
         self.selection_bias = nn.Parameter(bias) if bias is not None else None
+        self.norm = make_norm(word.router.norm, width, torch.float32)
+        scale = torch.empty(word.experts, dtype=torch.float32) if word.router.expert_scale else None
+        self.expert_scale = nn.Parameter(scale) if scale is not None else None
 
     def forward(self, x_BSN: Tensor) -> tuple[Tensor, Tensor]:
         """[B, S, N] → the chosen experts, int64 [B, S, A], and their weights in x's dtype [B, S, A]."""
-        logits_BSE = self.projection(x_BSN.float())
+        logits_BSE = self.projection(self.norm(x_BSN.float()))
+        if self.word.logit_scale is not None:
+            logits_BSE = logits_BSE * self.word.logit_scale
         if self.word.over == "chosen":
             selection_BSE = logits_BSE if self.selection_bias is None else logits_BSE + self.selection_bias
             best_BSA, chosen_BSA = selection_BSE.topk(self.per_token, dim=-1)
@@ -44,6 +50,8 @@ class Router(nn.Module):
             weights_BSA = weights_BSA / weights_BSA.sum(dim=-1, keepdim=True).clamp(min=_MIN_SUM)
         if self.word.scale is not None:
             weights_BSA = weights_BSA * self.word.scale
+        if self.expert_scale is not None:
+            weights_BSA = weights_BSA * nn.functional.embedding(chosen_BSA, self.expert_scale[:, None])[..., 0]
         return chosen_BSA, weights_BSA.to(x_BSN.dtype)
 
     def scores(self, logits: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.activations import LEARNED, make_activation
 from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.mlp.experts import Experts, Router
 from archc.compiler.ops.activations import gated
 
@@ -47,7 +48,10 @@ class GatedMlp(nn.Module):
 
 
 class MoeMlp(nn.Module):
-    """Σ weight · expert(x) over a token's chosen experts, plus a shared MLP (Shazeer et al. 2017; Dai et al. 2024)."""
+    """Σ weight · expert(x) over a token's chosen experts, plus a shared MLP (Shazeer et al. 2017; Dai et al. 2024).
+
+    With a branch for the experts, they and the router read the residual stream (Gemma 4).
+    """
 
     def __init__(self, word: words.MoeMlp, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -56,14 +60,20 @@ class MoeMlp(nn.Module):
         self.shared = make_mlp(word.shared, width, dtype) if word.shared is not None else None
         self.shared_scale, self.weighs = word.shared_scale, word.router.weighs
         self.shared_gate = Linear(width, 1, False, dtype) if word.shared_gate else None
+        norm = word.branch.norm if word.branch is not None else words.NoNorm()
+        self.reads_stream = word.branch is not None
+        self.norm, self.output_norm, self.shared_norm = (make_norm(norm, width, dtype) for _ in range(3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, S, width] → [B, S, width]."""
-        chosen, weights = self.router(x)
-        y = self.experts(x, chosen, weights) if self.weighs == "output" else self.experts.scaled(x, chosen, weights)
+    def forward(self, x: Tensor, stream: Tensor) -> Tensor:
+        """[B, S, width], the residual stream that x is the norm of → [B, S, width]."""
+        source = stream if self.reads_stream else x
+        chosen, weights = self.router(source)
+        source = self.norm(source)
+        run = self.experts if self.weighs == "output" else self.experts.scaled
+        y: Tensor = self.output_norm(run(source, chosen, weights))
         if self.shared is None:
             return y
-        shared = self.shared(x)
+        shared = self.shared_norm(self.shared(x))
         if self.shared_scale is not None:
             shared = shared * self.shared_scale
         return y + (shared if self.shared_gate is None else self.shared_gate(x).sigmoid() * shared)

@@ -25,6 +25,10 @@ def scaled_frequencies(word: words.Rope, dim: int) -> tuple[Tensor, float]:
     match word.scaling:
         case words.LinearScaling(factor=factor):
             return frequencies / factor, 1.0
+        case words.ProportionalScaling(factor=factor):
+            # `dim` is the whole head; what is beyond the rotated fraction has the frequency 0.
+            is_rotated = torch.arange(dim // 2, device="cpu") < int(word.fraction * dim // 2)
+            return frequencies * is_rotated / factor, 1.0
         case words.Llama3Scaling() as scaling:
             return llama3_frequencies(frequencies, scaling), 1.0
         case words.YarnScaling() as scaling:

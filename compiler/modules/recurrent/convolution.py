@@ -37,7 +37,7 @@ class JoinedConvolution(nn.Module):
     def forward(self, x_BSI: Tensor, tail_BKI: Tensor | None) -> Tensor:
         """[B, S, I], I the channels of all streams, and the K − 1 inputs before them → [B, S, I]."""
         parts = [cast(DepthwiseConvolution, self.get_submodule(name)) for name in self.streams]
-        biases = [part.bias for part in parts if part.bias is not None]
+        biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
         bias = torch.cat(biases) if biases else None
         return convolve(x_BSI, tail_BKI, torch.cat([part.weight for part in parts], dim=1), bias)
 

@@ -8,7 +8,7 @@ from archc.archspec import BoundSpec
 from archc.archspec.weights.resolve import Survey, Use
 from archc.compiler.modules.model import Model
 from archc.compiler.weights.checkpoint.module_weights import module_sources, open_checkpoint
-from archc.compiler.weights.checkpoint.names import tied_slots, without_pooler
+from archc.compiler.weights.checkpoint.names import tied_slots, without_replaced
 from archc.compiler.weights.packings.packing import PackedWeights
 from archc.compiler.weights.slots import slot_shapes
 
@@ -20,7 +20,7 @@ def survey_checkpoint(spec: BoundSpec, model: Model, folder: Path) -> Survey:
     """
     weights = open_checkpoint(spec, folder)
     own = module_sources(spec, folder, weights.names())
-    names = [name for name in without_pooler(spec, weights.names()) if name not in own.values()]
+    names = [name for name in without_replaced(spec, weights.names()) if name not in own.values()]
     slots = {name: shape for name, shape in slot_shapes(model).items() if name not in own}
     survey = spec.weights.survey(slots, names, tied_slots(model))
     uses: dict[str, Use] = {**dict.fromkeys(weights.names(), "ignored"), **survey.uses}

@@ -192,6 +192,37 @@ FAULTS = {
         READS_VALUES + "variants:\n  - {when: layer == 0, recurrence: {heads: 2, value_residual: {kind: give}}}\n",
         "recurrence.value_residual: layer 1 reads values of 64 channels, but the source has 32",
     ),
+    "keys and values of no layer": (
+        "attention: {keys_values: earlier}\n",
+        "attention.keys_values: no layer before layer 0 has keys and values of this window, position and size",
+    ),
+    "keys and values of another window": (
+        "variants:\n  - {when: layer == 1, attention: {keys_values: earlier, window: 3}}\n",
+        "attention.keys_values: no layer before layer 1 has keys and values of this window, position and size",
+    ),
+    "a value norm without values": (
+        "attention: {value_norm: {kind: rmsnorm, eps: 1e-6}}\n"
+        "variants:\n  - {when: layer == 1, attention: {keys_values: earlier}}\n",
+        "attention.value_norm: the layer reads the keys and values of an earlier layer (layer 1); remove the key",
+    ),
+    "a branch without an embedding for it": (
+        "layer: {embedding_branch: {activation: relu, norm: none}}\n",
+        "layer.embedding_branch: the embedding has no vectors for layers",
+    ),
+    "an embedding that a layer does not read": (
+        "embedding: {per_layer: {width: 4, norm: none}}\n"
+        "variants:\n  - {when: layer == 0, layer: {embedding_branch: {activation: relu, norm: none}}}\n",
+        "embedding.per_layer: layer 1 does not read its vector",
+    ),
+    "experts in a branch without a shared expert": (
+        "mlp: {kind: moe, experts: 2, per_token: 1, expert: {kind: plain, width: 4, activation: relu}, "
+        "branch: {norm: none}}\n",
+        "mlp.branch: there is no shared expert next to the branch",
+    ),
+    "proportional scaling of a number of dims": (
+        "position: {dim: 4, scaling: proportional}\n",
+        "position.dim: proportional scaling has angles for the whole head",
+    ),
 }
 
 

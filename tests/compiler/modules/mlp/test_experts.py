@@ -14,6 +14,7 @@ from archc.compiler.modules.cost import flops_per_token, parameter_count
 from archc.compiler.modules.mlp.experts import Router
 from archc.compiler.modules.mlp.mlp import GatedMlp, MoeMlp
 from archc.compiler.weights.slots import slot_shapes
+from tests.compiler.modules.values import filled
 
 EXPERT = words.GatedMlp(width=3, activation="silu")
 
@@ -100,6 +101,46 @@ def test_negative_scores_of_chosen_groups_win_over_those_left_out() -> None:
     assert set(route(scores, 2, negative, score="sigmoid", selection_bias=True, groups=groups)) == {0, 1}
 
 
+def test_a_norm_and_a_scale_on_the_routers_input_and_a_scale_for_each_expert() -> None:
+    norm = words.RmsNorm(eps=1e-9)
+    router = words.Router(norm=norm, logit_scale=0.5, renormalize=True, expert_scale=True)
+    word = words.MoeMlp(experts=3, per_token=2, router=router, expert=EXPERT)
+    values = {
+        "norm.weight": [1.0, 2.0],
+        "projection.weight": [[0.0, 0.0], [2 * math.log(2), 0.0], [0.0, math.log(3)]],
+        "expert_scale": [1.0, 10.0, 100.0],
+    }
+    # (5, 5) is (1, 2) after the norm: the logits are 0, log 2 and log 3.
+    chosen, weights = filled(Router(word, 2), values)(torch.full((1, 1, 2), 5.0))
+    result = dict(zip(chosen.flatten().tolist(), weights.flatten().tolist(), strict=True))
+    assert result == pytest.approx({2: 60.0, 1: 4.0})
+
+
+def test_experts_of_a_branch_read_the_stream() -> None:
+    one = words.GatedMlp(width=1, activation="relu")
+    word = words.MoeMlp(
+        experts=1, per_token=1, expert=one, shared=one, branch=words.ExpertBranch(norm=words.RmsNorm(eps=1e-9))
+    )
+    module = MoeMlp(word, 2, torch.float32)
+    # Channel 0 times channel 0 or 1: 3 · 1 of the normed stream, whose weight is (3, 1), and 2 · 2 of x.
+    matrices = {"gate": [[1.0, 0.0]], "up": [[1.0, 0.0]]}
+    for name, weight in matrices.items():
+        getattr(module.experts, name).weight.data = torch.tensor([weight])
+        getattr(module.shared, name).weight.data = torch.tensor(weight)
+    module.experts.up.weight.data = torch.tensor([[[0.0, 1.0]]])  # x has nothing in channel 1
+    module.experts.down.weight.data = torch.tensor([[[1.0], [1.0]]])
+    module.shared.down.weight.data = torch.tensor([[1.0], [7.0]])
+    module.router.projection.weight.data = torch.zeros(1, 2)
+    module.norm.weight.data = torch.tensor([3.0, 1.0])
+    module.output_norm.weight.data, module.shared_norm.weight.data = (
+        torch.tensor([10.0, 20.0]),
+        torch.tensor([1.0, 2.0]),
+    )
+    y = module(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[5.0, 5.0]]]))
+    # (3, 3) and (4, 28) are normed to (1, 1) and (4, 28) / sqrt(400).
+    assert y.flatten().tolist() == pytest.approx([10 + 0.2, 20 + 2 * 1.4])
+
+
 def mixture(per_token: int = 2, weighs: str = "output", **options: Any) -> tuple[MoeMlp, Tensor]:
     expert = words.GatedMlp(width=3, activation="silu", bias=True, beta=1.7, limit=0.9, up_offset=1.0)
     router = words.Router(score="sigmoid", weighs=weighs)
@@ -122,7 +163,7 @@ def test_a_mixture_is_the_weighted_sum_of_gated_mlps() -> None:
                 wanted[b, s] += share * alone[expert_index](x[b, s])
             gate = torch.sigmoid(x[b, s] @ module.shared_gate.weight[0])
             wanted[b, s] += 0.5 * gate * module.shared(x[b, s])
-    torch.testing.assert_close(module(x), wanted)
+    torch.testing.assert_close(module(x, x), wanted)
 
 
 @pytest.mark.parametrize("per_token", [1, 3])
@@ -135,7 +176,7 @@ def test_weights_of_inputs(per_token: int) -> None:
         for s in range(3):
             for expert_index, share in zip(chosen[b, s].tolist(), weights[b, s], strict=True):
                 wanted[b, s] += alone[expert_index](share * x[b, s])
-    torch.testing.assert_close(module(x), wanted)
+    torch.testing.assert_close(module(x, x), wanted)
 
 
 def alone_experts(module: MoeMlp) -> list[GatedMlp]:

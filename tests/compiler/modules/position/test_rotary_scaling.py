@@ -12,6 +12,7 @@ from archc.compiler.modules.position.rotary_scaling import (
     base_frequencies,
     llama3_frequencies,
     longrope_attention_factor,
+    scaled_frequencies,
     yarn_attention_factor,
     yarn_frequencies,
 )
@@ -32,6 +33,14 @@ def test_llama3_keeps_short_waves_divides_long_ones_and_blends_between() -> None
     assert kept == pytest.approx(2 * math.pi / 20)
     assert blended == pytest.approx(2 * math.pi / 50 * (2 / 3 / 8 + 1 / 3))
     assert divided == pytest.approx(2 * math.pi / 200 / 8)
+
+
+def test_proportional_frequencies_are_those_of_the_whole_head_with_zeros_beyond_the_fraction() -> None:
+    word = words.Rope(theta=100.0, fraction=0.5, scaling=words.ProportionalScaling(factor=4.0))
+    frequencies, factor = scaled_frequencies(word, 8)
+    # 100^(−2i/8) / 4 for the pairs 0 and 1 of four; rotating four dims alone, the second would be 100^(−1/2) / 4.
+    assert frequencies.tolist() == pytest.approx([0.25, 100 ** (-1 / 4) / 4, 0.0, 0.0])
+    assert factor == 1.0
 
 
 YARN = words.YarnScaling(factor=4.0, original_max_position_embeddings=64, beta_fast=4.0, beta_slow=1.0)
