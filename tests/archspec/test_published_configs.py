@@ -13,6 +13,8 @@ from tests.archspec.samples import DATA, matching_specs
 PUBLISHED: list[dict[str, Any]] = [
     json.loads(line) for line in (DATA / "published_configs.jsonl").read_text("utf-8").splitlines()
 ]
+# Specs without one: only the files that their classes of transformers save have been bound.
+UNRECORDED = set((DATA / "unpublished.txt").read_text("utf-8").split())
 
 
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda published: f"{published['spec']}-{published['source']}")
@@ -25,4 +27,5 @@ def test_a_published_config_binds(published: dict[str, Any]) -> None:
 def test_every_spec_of_a_hub_family_has_a_published_config() -> None:
     detected = {spec.name for spec in list_specs() if load_spec(spec.name).model_types} - {"transformer"}
     assert len(PUBLISHED) >= 60
-    assert detected <= {published["spec"] for published in PUBLISHED}
+    published = {published["spec"] for published in PUBLISHED}
+    assert detected - published == UNRECORDED, "record it in data/published_configs.jsonl, or update unpublished.txt"
