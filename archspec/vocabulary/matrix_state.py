@@ -71,7 +71,7 @@ class OutputNorm(RmsNorm):
 class OutputGate(Section):
     """A gate on the output of the heads: y ⊙ activation(W x)."""
 
-    activation: Literal["silu", "sigmoid"] = "silu"
+    activation: Literal["silu", "sigmoid"] = Field("silu", description="Function on W x.")
     order: Literal["before", "after"] = Field("after", description="Before or after the norm.")
     rank: Size | None = Field(None, description="Inner width of W = up · down. none: one matrix.")
 
