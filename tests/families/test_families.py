@@ -29,14 +29,21 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     families_case.close()
 
 
-def every(pairs: list[Pair]) -> pytest.MarkDecorator:
-    """Return a parametrization of `built` by cases, named FAMILY-CASE."""
-    params = [pytest.param(pair, id=f"{pair[0]}-{pair[1].name}") for pair in pairs]
+def every(pairs: list[Pair], first: bool = False) -> pytest.MarkDecorator:
+    """Return a parametrization of `built` by cases, named FAMILY-CASE; with `first`, those after the first are slow."""
+
+    def marks(pair: Pair) -> tuple[pytest.MarkDecorator, ...]:
+        return (pytest.mark.slow,) if first and pair[1] != cases_of(pair[0])[0] else ()
+
+    params = [pytest.param(pair, id=f"{pair[0]}-{pair[1].name}", marks=marks(pair)) for pair in pairs]
     return pytest.mark.parametrize("built", params, indirect=True, scope="session")
 
 
+# Slots, the plan, and greedy tokens of a ragged batch with a cache are checked for every case. The other checks concern
+# passes and runtime, for which the cases of a family are much alike: those after the first are marked slow.
 every_case = every(all_cases())
-every_decoder = every([pair for pair in all_cases() if pair[1].topology != "encoder"])
+first_case = every(all_cases(), first=True)
+first_decoder = every([pair for pair in all_cases() if pair[1].topology != "encoder"], first=True)
 
 
 @pytest.mark.parametrize("family", shipped())
@@ -68,32 +75,32 @@ def test_plan(built: Built) -> None:
     assert checks.check_plan(built) < TOLERANCE
 
 
-@every_case
+@first_case
 def test_torch_module(built: Built) -> None:
     assert checks.check_torch(built) < TOLERANCE
 
 
-@every_case
+@first_case
 def test_portable_graph(built: Built) -> None:
     assert checks.check_portable(built) < TOLERANCE
 
 
-@every_decoder
+@first_decoder
 def test_many_sequences(built: Built) -> None:
     assert largest_difference(built) < TOLERANCE
 
 
-@every_decoder
+@first_decoder
 def test_speculation(built: Built) -> None:
     assert differing_tokens(built) == 0
 
 
-@every_decoder
+@first_decoder
 def test_cached_decoding(built: Built) -> None:
     assert checks.check_cache(built) < TOLERANCE
 
 
-@every_case
+@first_case
 def test_ragged_batch(built: Built) -> None:
     assert checks.check_ragged(built) < TOLERANCE
 
@@ -103,7 +110,7 @@ def test_golden(built: Built) -> None:
     check_golden(built)
 
 
-@every_case
+@first_case
 def test_graph_rules(built: Built) -> None:
     for path in built.portable.glob("*.onnx"):
         check_graph(path)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import Gemma4TextConfig, PreTrainedModel
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, Respell, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, Respell, make
 from tests.reference.multimodal import make_multimodal
 
 SIZES: dict[str, Any] = {

@@ -6,8 +6,8 @@ from functools import partial
 
 from transformers import Gemma4UnifiedTextConfig
 
-from tests.families.case import Case
-from tests.reference.from_transformers import FromTransformers, make
+from archc.proof.case import Case
+from archc.proof.from_transformers import FromTransformers, make
 from tests.reference.gemma4 import GAINS, SIZES, learn_scales, raise_branches
 
 
