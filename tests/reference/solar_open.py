@@ -31,6 +31,6 @@ def solar_open(seed: int, respell: Respell | None = None, **changes: Any) -> Fro
 
 
 CASES = (
-    Case("published", partial(solar_open, 1, published), length=41),
     Case("groups", partial(solar_open, 2, n_group=4, topk_group=2, attention_bias=True)),
+    Case("published", partial(solar_open, 1, published), length=41),
 )
