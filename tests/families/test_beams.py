@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig
 
 from archc.proof.built import Built, use_one_thread
-from archc.proof.case import Case, Reference
+from archc.proof.case import Reference
 from archc.proof.from_transformers import FromTransformers
 from tests.families.collection import all_cases, cases_of
 from tests.reference.transformer import ByTorch, Generating
@@ -29,10 +29,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def generating_cases() -> list[tuple[str, Case]]:
-    """Return every encoder-decoder case, and those of DECODERS."""
+def generating_cases() -> list[Any]:
+    """Return every encoder-decoder case, of which those after a family's first are slow, and those of DECODERS."""
+    chosen = [(family, case) for family, name in DECODERS for case in cases_of(family) if case.name == name]
     answering = [(family, case) for family, case in all_cases() if case.topology == "encoder-decoder"]
-    return answering + [(family, case) for family, name in DECODERS for case in cases_of(family) if case.name == name]
+    slow = (pytest.mark.slow,)
+    return [
+        *chosen,
+        *(pytest.param(pair, marks=() if pair[1] == cases_of(pair[0])[0] else slow) for pair in answering),
+    ]
 
 
 def generating(reference: Reference) -> Any:

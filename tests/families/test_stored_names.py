@@ -19,10 +19,17 @@ from archc.compiler.weights.checkpoint.names import map_checkpoint, tied_slots
 from archc.compiler.weights.slots import slot_shapes
 from archc.proof.case import Case
 from tests.families.collection import all_cases, cases_of
+from tests.families.covering import covering
 
 FIRST: dict[str, Case] = {}
 for _family, _case in all_cases():
     FIRST.setdefault(_family, _case)
+# Names are resolved alike for all families: those without a word of their own are slow.
+SLOW = {name: () if name in covering() else (pytest.mark.slow,) for name in FIRST}
+every_family = pytest.mark.parametrize("family", [pytest.param(name, marks=SLOW[name]) for name in FIRST])
+tying_family = pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=SLOW[name]) for name in FIRST if " tie" in load_spec(name).text]
+)
 
 
 def saved(family: str, case: Case, folder: Path) -> tuple[BoundSpec, Model]:
@@ -52,7 +59,7 @@ def assert_equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> N
     assert all(torch.equal(first[slot], second[slot]) for slot in first)
 
 
-@pytest.mark.parametrize("family", FIRST)
+@every_family
 def test_prefixes_before_every_name_are_taken_off(family: str, tmp_path: Path) -> None:
     bound, model = saved(family, FIRST[family], tmp_path)
     before = read(bound, model, tmp_path)
@@ -62,7 +69,7 @@ def test_prefixes_before_every_name_are_taken_off(family: str, tmp_path: Path) -
         respell(tmp_path, lambda name, prefix=prefix: name.removeprefix(prefix))  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("family", FIRST)
+@every_family
 def test_names_without_the_prefix_of_the_base_model(family: str, tmp_path: Path) -> None:
     bound, model = saved(family, FIRST[family], tmp_path)
     before = read(bound, model, tmp_path)
@@ -74,7 +81,7 @@ def test_names_without_the_prefix_of_the_base_model(family: str, tmp_path: Path)
     assert_equal(read(bound, model, tmp_path), before)
 
 
-@pytest.mark.parametrize("family", [family for family in FIRST if " tie" in load_spec(family).text])
+@tying_family
 def test_a_shared_tensor_under_each_of_its_names(family: str, tmp_path: Path) -> None:
     for case in cases_of(family):
         bound, model = saved(family, case, tmp_path / case.name)
