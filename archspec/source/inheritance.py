@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archc.archspec.errors import Problem, SpecError, did_you_mean, format_list, format_value
-from archc.archspec.source.catalog import SUFFIXES, find_spec, shipped
+from archc.archspec.source.catalog import SUFFIXES, find_spec, shipped, specs_dir
 from archc.archspec.source.header import SECTIONS, Header, check_header
 from archc.archspec.source.merging import merge_config, merge_derived, merge_sections, merge_weights
 from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode, empty_mapping, is_null
@@ -104,8 +104,8 @@ def _find_parent(node: Node, path: Path | None, chain: tuple[Path, ...], problem
     candidates = []
     if folder is not None:
         candidates = [folder / (name if Path(name).suffix in SUFFIXES else f"{name}{suffix}") for suffix in SUFFIXES]
-    if name in available:
-        candidates.append(available[name])
+    own = specs_dir() / f"{name}.yaml"  # also in a folder of the shipped ones, such as tasks/decoder
+    candidates.append(own)
     here = path.resolve() if path is not None else None
     existing = [candidate for candidate in candidates if candidate.is_file()]
     parents = [candidate for candidate in existing if candidate.resolve() != here]
@@ -125,7 +125,7 @@ def _find_parent(node: Node, path: Path | None, chain: tuple[Path, ...], problem
         names = [file.stem for file in (*chain[chain.index(parent.resolve()) :], parent)]
         return report(f"specs extend each other in a cycle: {' → '.join(names)}", "remove one `extends`")
     inside = folder is not None and parent.resolve().is_relative_to(folder.resolve())
-    if not inside and parent != available.get(name):
+    if not inside and parent != own:
         return report(f"{outside}, through a symbolic link", "copy the file into the folder")
     return parent
 
