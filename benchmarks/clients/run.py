@@ -1,8 +1,8 @@
 """Run real clients against `archc serve`: curl, and openai, langchain-openai and litellm for Python, openai for Node.
 
-    python -m venv /tmp/python && /tmp/python/bin/pip install openai langchain-openai litellm
-    npm install --prefix /tmp/node openai
-    python -m benchmarks.clients.run --python /tmp/python/bin/python --node /tmp/node > transcript.txt
+    python -m venv DIR && DIR/bin/pip install openai langchain-openai litellm
+    npm install --prefix DIR openai
+    python -m benchmarks.clients.run --python DIR/bin/python --node DIR > transcript.txt
 
 Serves the trained example, with a chat template that has tools, and a tiny encoder. Every client checks its answers;
 the exit code is 1 if one of them fails.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -154,13 +155,9 @@ def mixture(per_token: int = 2, weighs: str = "output", **options: Any) -> tuple
 
 def test_a_mixture_is_the_weighted_sum_of_gated_mlps() -> None:
     module, x = mixture(shared=words.PlainMlp(width=6, activation="relu"), shared_gate=True, shared_scale=0.5)
-    chosen, weights = module.router(x)
-    alone = alone_experts(module)
-    wanted = torch.zeros_like(x)
+    wanted = sum_of_experts(module, x, lambda expert, share, token: share * expert(token))
     for b in range(2):
         for s in range(3):
-            for expert_index, share in zip(chosen[b, s].tolist(), weights[b, s], strict=True):
-                wanted[b, s] += share * alone[expert_index](x[b, s])
             gate = torch.sigmoid(x[b, s] @ module.shared_gate.weight[0])
             wanted[b, s] += 0.5 * gate * module.shared(x[b, s])
     torch.testing.assert_close(module(x, x), wanted)
@@ -169,14 +166,20 @@ def test_a_mixture_is_the_weighted_sum_of_gated_mlps() -> None:
 @pytest.mark.parametrize("per_token", [1, 3])
 def test_weights_of_inputs(per_token: int) -> None:
     module, x = mixture(per_token, weighs="input")
+    wanted = sum_of_experts(module, x, lambda expert, share, token: expert(share * token))
+    torch.testing.assert_close(module(x, x), wanted)
+
+
+def sum_of_experts(module: MoeMlp, x: Tensor, apply: Callable[[GatedMlp, Tensor, Tensor], Tensor]) -> Tensor:
+    """The sum over the chosen experts of each token, one expert and one token at a time."""
     chosen, weights = module.router(x)
     alone = alone_experts(module)
     wanted = torch.zeros_like(x)
     for b in range(2):
         for s in range(3):
-            for expert_index, share in zip(chosen[b, s].tolist(), weights[b, s], strict=True):
-                wanted[b, s] += alone[expert_index](share * x[b, s])
-    torch.testing.assert_close(module(x, x), wanted)
+            for index, share in zip(chosen[b, s].tolist(), weights[b, s], strict=True):
+                wanted[b, s] += apply(alone[index], share, x[b, s])
+    return wanted
 
 
 def alone_experts(module: MoeMlp) -> list[GatedMlp]:
