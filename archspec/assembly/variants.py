@@ -27,6 +27,11 @@ class Variant:
     path: str
 
     @property
+    def holds_always(self) -> bool:
+        """Return whether the condition is the constant `true`."""
+        return self.when.text == "true"
+
+    @property
     def per_layer(self) -> bool:
         """Return whether the condition reads `layer` or `layers`, so that it may hold in some layers only."""
         return bool(self.when.names & set(LAYER_NAMES))

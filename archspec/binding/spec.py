@@ -45,14 +45,21 @@ def build_spec(raw: RawSpec, override_texts: Sequence[str], problems: list[Probl
     variants = check_variants(raw.variants, names, problems)
     overrides = read_overrides(override_texts, tuple(names.config), problems)
     spec = Spec(raw, names, variants, overrides, tuple(override_texts))
-    combinations: list[list[int]] = [[], *([index] for index in range(len(variants)))]
+    always = [index for index, variant in enumerate(variants) if variant.holds_always]
+    combinations = [[], *([index] for index in range(len(variants)) if index not in always)]
     assembled = [spec.assemble(active, overridden=False) for active in combinations]
+    problems += [problem for each in assembled for problem in each.problems]
+    # A change that always holds may fit one variant alone, say the key of one kind of head, and not the others.
+    # Binding checks it with the variants that hold; here it is wrong only if it fits none of them.
+    combinations = [sorted([*active, *always]) for active in combinations]
+    for overridden in [False] * bool(always) + [True] * bool(overrides.sections.entries):
+        changed = [spec.assemble(active, overridden) for active in combinations]
+        if all(each.problems for each in changed):
+            problems += [problem for each in changed for problem in each.problems]
+        assembled += [] if overridden else changed
     read = frozenset().union(*(each.names for each in assembled), *(variant.when.names for variant in variants))
     # A name with allowed values is read in any case, because other values are errors.
     read |= {name for name, entry in names.config.items() if entry.allowed}
-    if overrides.sections.entries:
-        assembled += [spec.assemble(active) for active in combinations]
-    problems += [problem for each in assembled for problem in each.problems]
     spec = replace(spec, read=names.closure(read))
     if not problems:
         problems += unused_names(spec)

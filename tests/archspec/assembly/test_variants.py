@@ -34,6 +34,23 @@ def test_an_override_takes_precedence_over_a_variant(load: Load) -> None:
     assert load_spec_text(bound.text).bind(bound.config).layers == bound.layers
 
 
+@pytest.mark.parametrize("config", [{}, {"alibi": True}], ids=["without", "with"])
+def test_an_override_may_fit_one_variant_alone(load: Load, config: dict[str, bool]) -> None:
+    spec = load(VARIANT, "position.scaled=false")
+    if not config:
+        with pytest.raises(SpecError, match=r"--set position\.scaled: position\.scaled: unknown key 'scaled' in rope"):
+            spec.bind(config)
+        return
+    bound = spec.bind(config)
+    assert bound.layers[0].position == Alibi(scaled=False)
+    assert load_spec_text(bound.text).bind(bound.config).layers == bound.layers
+
+
+def test_an_override_that_fits_no_variant(load: Load) -> None:
+    with pytest.raises(SpecError, match=r"--set position\.scald: position\.scald: unknown key 'scald' in alibi"):
+        load(VARIANT, "position.scald=false")
+
+
 def test_a_condition_must_be_true_or_false(load: Load) -> None:
     with pytest.raises(SpecError, match=r"variants\[0\]\.when: alibi = 3 must be true or false"):
         load(VARIANT).bind({"alibi": 3})
