@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from archc.compiler.contract.ports import GROUP, PIECE, PORT, mark, port
+from archc.compiler.contract.ports import GROUP, PIECE, PORT, is_mask, mark, port
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.rows import has_rows, without_rows, works_by_row
 from archc.compiler.graph.subgraph import copy_node
-from archc.compiler.graph.values import fixed_size, required, shape_of
+from archc.compiler.graph.values import axis_name, fixed_size, required, shape_of
 from archc.plan.axes import CAPACITY, SOURCE
 
 TOKENS = "tokens"
@@ -181,6 +181,7 @@ def _routes_rows(node: ir.Node, constant: set[ir.Value | None]) -> bool:
     return node.op_type in ("Softmax", "TopK") and axis is not None and axis.as_int() in (-1, 2)
 
 
+_KEYS = 3  # the axis of a mask's keys, [batch, 1, seq, keys]
 _AXIS = "archc.axis"  # of a packed value: the name of the axis that its tokens had
 
 
@@ -192,6 +193,9 @@ def _tokens(axis: str) -> str:
 def _copy_value(value: ir.Value) -> ir.Value:
     copy = ir.Value(name=f"{PIECE}.{value.name}", type=value.type)
     _describe_copy(copy, value)
+    if is_mask(value) and axis_name(value, _KEYS) == CAPACITY:
+        # A piece has many queries: to copy the live keys of one sequence costs less than scores of all slots.
+        copy.shape = ir.Shape([*shape_of(copy)[:_KEYS], f"{PIECE}_total"])
     facts = port(value)
     if "output" in facts and facts["output"] is not None:
         facts["output"] = f"{PIECE}.{facts['output']}"

@@ -54,7 +54,7 @@ class Feeder:
         which the cross states have `source_slots`, by default the longest.
         """
         seq = ids.shape[1]
-        total = int(past.max()) + seq
+        total = max(int(past.max()) + seq, 1)  # a reshape cannot infer an axis of a tensor without elements
         if capacity:
             # The padding of a full row would be past the end of the cache; nothing reads its outputs.
             total = min(self._mask_length(min(total, capacity), seq), capacity)

@@ -13,6 +13,7 @@ from archc.compiler.contract.ports import PIECE, describe
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.modules.model import meta_model
 from archc.compiler.passes.pack_groups import PackGroups
+from archc.compiler.passes.read_full_caches import ReadFullCaches
 from archc.compiler.tracing.stitch import assemble
 
 SPECS = {
@@ -76,6 +77,15 @@ def test_both_groups_have_the_contract_of_the_model(graphs: tuple[ir.Model, ir.M
     assert [item.role for item in steps.outputs] == ["logits"]
     assert not piece.outputs
     assert steps.outputs[0].shape[0] == 1
+
+
+def test_a_piece_reads_its_live_keys_where_steps_read_whole_caches(graphs: tuple[ir.Model, ir.Model]) -> None:
+    model = graphs[0].clone()
+    assert ReadFullCaches()(model).modified
+    PackGroups()(model)
+    steps, piece = describe(model.graph), describe(model.graph, PIECE)
+    axes = [[item.shape[3] for item in group.inputs if item.role == "mask"] for group in (steps, piece)]
+    assert axes == [["capacity"], ["piece_total"]]
 
 
 def test_names_of_values_are_unique(graphs: tuple[ir.Model, ir.Model]) -> None:
