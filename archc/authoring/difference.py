@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from archc.authoring.ranges import format_ranges
 from archc.authoring.trees import Trees, renamed
 
 Part = Literal["computation", "config", "weights", "checkpoint"]
@@ -39,6 +40,19 @@ def compare(a: Trees, b: Trees) -> list[Change]:
     changes += [Change("config", new, new, old, "other spelling of the key") for old, new in spellings.items()]
     changes += [Change("config", path, x, y) for path, x, y in _flat(a.config, b.config)]
     return changes + [Change("weights", path, x, y) for path, x, y in _flat(a.weights, b.weights)]
+
+
+def format_value(value: Any) -> str:
+    """Return a value on one line, in the form of YAML."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {format_value(item)}' for key, item in value.items() if item is not None)}}}"
+    if isinstance(value, list | tuple):
+        return format_value(value[0]) if len(value) == 1 else f"[{', '.join(map(format_value, value))}]"
+    return str(value)
 
 
 def _walk(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -92,7 +106,6 @@ def _leaves(a: Any, b: Any) -> Iterator[tuple[str, str]]:
 
 def _join_layers(changes: list[Change]) -> Iterator[Change]:
     """Yield the changes with the same one of several layers joined: `layers[0-2, 4].attention.window`."""
-    from archc.authoring.patterns import format_ranges
 
     def key(change: Change) -> tuple[str, str, str]:
         match = _LAYER.fullmatch(change.path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from archc.compiler.weights.checkpoint.weights import Weights
@@ -50,17 +50,6 @@ def collapse(name: str) -> tuple[str, int | None]:
         else:
             parts.append("{index}")
     return ".".join(parts), layer
-
-
-def format_ranges(numbers: Iterable[int]) -> str:
-    """Return numbers as text, consecutive ones as a range: `0-2, 4`."""
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

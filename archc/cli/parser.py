@@ -11,6 +11,7 @@ from archc.cli.commands.build import build_command
 from archc.cli.commands.chat import chat_command
 from archc.cli.commands.check import check_command
 from archc.cli.commands.diff import diff_command
+from archc.cli.commands.draw import draw_command
 from archc.cli.commands.evaluate import eval_command
 from archc.cli.commands.export_triton import export_triton_command
 from archc.cli.commands.inspect import inspect_command
@@ -41,6 +42,7 @@ for _name, _command in (
     ("bench", bench_command),
     ("eval", eval_command),
     ("inspect", inspect_command),
+    ("draw", draw_command),
     ("check", check_command),
     ("new", new_command),
     ("diff", diff_command),

@@ -9,7 +9,8 @@ from shutil import copytree
 import pytest
 from safetensors.torch import load_file, save_file
 
-from archc.authoring.patterns import collapse, format_ranges
+from archc.authoring.patterns import collapse
+from archc.authoring.ranges import format_ranges
 from tests.archc.conftest import TINY, Archc
 
 

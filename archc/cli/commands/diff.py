@@ -116,6 +116,8 @@ def _compare_checkpoint(a: str, b: str) -> list[Change]:
 def _print(console: Console, a: str, b: str, changes: list[Change]) -> None:
     from rich.text import Text
 
+    from archc.authoring.difference import format_value
+
     if not changes:
         console.print(Text("equal"))
         return
@@ -128,18 +130,5 @@ def _print(console: Console, a: str, b: str, changes: list[Change]) -> None:
         for change in own:
             remark = (f"   {change.note}", "dim") if change.note else ""
             arrow = " → " if change.a is not None or change.b is not None else ""
-            before, after = (_value(change.a), _value(change.b)) if arrow else ("", "")
+            before, after = (format_value(change.a), format_value(change.b)) if arrow else ("", "")
             console.print(Text.assemble(f"  {change.path}: ", (before, "red"), arrow, (after, "green"), remark))
-
-
-def _value(value: Any) -> str:
-    """Return a value on one line, in the form of YAML."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_value(item)}' for key, item in value.items() if item is not None)}}}"
-    if isinstance(value, list | tuple):
-        return _value(value[0]) if len(value) == 1 else f"[{', '.join(map(_value, value))}]"
-    return str(value)

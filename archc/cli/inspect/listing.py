@@ -43,7 +43,7 @@ class Listing:
         if self.bound is None:
             return 0
         mixers = [layer.attention for layer in self.bound.layers if layer.attention is not None]
-        return sum(_attention_flops(attention) for attention in mixers)
+        return sum(attention_flops(attention) for attention in mixers)
 
     @property
     def cross_flops(self) -> int:
@@ -131,7 +131,7 @@ def _bytes(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} bytes in {dtype}" for dtype, count in counts.items())
 
 
-def _attention_flops(attention: GroupedQueryAttention | LatentAttention) -> int:
+def attention_flops(attention: GroupedQueryAttention | LatentAttention) -> int:
     """Return two FLOPs per element of the score's and the value's product: 4 · heads · head_dim for plain heads.
 
     With a latent, a decoding step reads the latent in place of each head's key and value.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archc.archspec import ArchspecError
-from archc.authoring.patterns import TensorGroup, format_ranges, group_tensors
+from archc.authoring.patterns import TensorGroup, group_tensors
+from archc.authoring.ranges import format_ranges
 from archc.cli.console import columns
 from archc.compiler.errors import BuildError
 

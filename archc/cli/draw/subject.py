@@ -1,0 +1,179 @@
+"""The model of a figure and its numbers, by way of the listing of `archc inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archc.cli.console import UsageError, note
+from archc.draw.figures import AtLength, Figures, lengths, parameters_by_part
+
+if TYPE_CHECKING:
+    from archc.archspec import BoundSpec
+    from archc.archspec.vocabulary import Layer
+    from archc.cli.inspect.listing import Listing
+    from archc.plan import State
+
+_SPEC_SUFFIXES = (".yaml", ".yml")
+_QUANTIZED = (".scale", ".zero")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with all sizes known, its numbers, and the name of its file."""
+
+    bound: BoundSpec
+    figures: Figures
+    stem: str
+
+
+def read_subject(name: str, size: str | None, overrides: Sequence[str], ignore_config: Sequence[str]) -> Subject:
+    """Return the model of a spec, a plan, a checkpoint or an ONNX folder.
+
+    Raises UsageError for options without effect, ArchspecError for a spec that does not bind, PlanError for a plan that
+    is damaged.
+    """
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint
+
+    path = Path(name)
+    is_folder = path.is_dir() and (path / "manifest.json").is_file()
+    if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES and not is_checkpoint(path)):
+        for option, value in (("--size", size), ("--set", overrides), ("--ignore-config", ignore_config)):
+            if value:
+                raise UsageError(f"{option} has no effect on a plan, because its sizes are fixed; remove it")
+        return _plan(path, is_folder)
+    if not path.exists() and path.suffix == ".plan":
+        raise UsageError(f"{name}: no such file")
+    return _spec(name, size, list(overrides), list(ignore_config))
+
+
+def _spec(name: str, size: str | None, overrides: list[str], ignore_config: list[str]) -> Subject:
+    from archc.archspec import load_spec
+    from archc.cli.inspect.collect import bind_some_size, list_spec
+    from archc.compiler.contract.inputs_outputs import DTYPES, graph_state
+    from archc.compiler.contract.shared_inputs import find_shared_inputs
+    from archc.compiler.weights.checkpoint.folder import is_checkpoint
+
+    if is_checkpoint(name):
+        bound = _checkpoint(name, size, overrides, ignore_config)
+    else:
+        if ignore_config:
+            raise UsageError("--ignore-config has no effect without a checkpoint's config.json; remove it")
+        bound = bind_some_size(load_spec(name, overrides), size)
+        if bound.size is not None and size is None:
+            note(f"{bound.family} has no default sizes; drawing {bound.size} (choose with --size)")
+    listing = list_spec(bound, None)
+    states = graph_state(bound, find_shared_inputs(bound), DTYPES["float16"])
+    counts = [(row.name, row.count) for row in listing.rows]
+    figures = _figures(bound, listing, counts, states, "float16", bound.context)
+    stem = Path(name).stem if Path(name).suffix in _SPEC_SUFFIXES else Path(name).name or bound.family
+    return Subject(bound, figures, f"{stem}-{bound.size}" if size is not None else stem)
+
+
+def _checkpoint(name: str, size: str | None, overrides: list[str], ignore_config: list[str]) -> BoundSpec:
+    from archc.compiler.build import bind
+    from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
+    from archc.compiler.weights.checkpoint.folder import local_source
+
+    source = local_source(Path(name))
+    config = read_checkpoint_config(source.folder)
+    return bind(source.folder, config, size, overrides, ignore_config, source)
+
+
+def _plan(path: Path, is_folder: bool) -> Subject:
+    from archc.cli.inspect.collect import list_plan
+    from archc.plan import Plan
+    from archc.plan.manifest import parse_manifest
+    from archc.verify.plan_spec import bind_plan
+
+    if is_folder:
+        manifest = parse_manifest((path / "manifest.json").read_bytes(), str(path))
+    else:
+        with Plan(path) as plan:
+            manifest = plan.manifest
+    bound = bind_plan(manifest, str(path))
+    listing = list_plan(manifest, bound, {})
+    # Blocks of 4 bits are stored as bytes of two; scales and zero points are no parameters.
+    counts = [
+        (row.name, row.count * (2 if row.name.endswith(".int4") else 1))
+        for row in listing.rows
+        if not row.name.endswith(_QUANTIZED)
+    ]
+    figures = _figures(bound, listing, counts, manifest.state, manifest.dtype, manifest.limits.max_seq_len)
+    return Subject(bound, figures, path.stem if not is_folder else path.name)
+
+
+def _figures(
+    bound: BoundSpec,
+    listing: Listing,
+    counts: Sequence[tuple[str, int]],
+    states: Sequence[State],
+    dtype: str,
+    context: int,
+) -> Figures:
+    from archc.bench.costs import state_bytes
+
+    windowed = [_with_window(state, bound.layers) for state in states]
+    in_windows = sum(state_bytes(state, 1) for state in windowed if state.window is not None)
+    grows = sum(state_bytes(state, 1) for state in windowed if state.window is None and "capacity" in state.shape)
+    fixed = [state for state in windowed if state.window is None and not {"capacity", "source"} & set(state.shape)]
+    return Figures(
+        parameters=listing.parameters,
+        by_part=parameters_by_part(counts),
+        active=_active(bound, listing.parameters, counts),
+        state_dtype=dtype,
+        state_per_token=grows + in_windows,
+        state_fixed=sum(state_bytes(state, 1) for state in fixed),
+        state_per_source_token=sum(state_bytes(state, 1) for state in windowed if "source" in state.shape),
+        state_in_windows=in_windows,
+        by_length=tuple(
+            AtLength(
+                length,
+                sum(state_bytes(state, length) for state in windowed),
+                (listing.flops_per_token + _attention_flops(bound, length)) // 2,
+            )
+            for length in lengths(context)
+        ),
+    )
+
+
+def _with_window(state: State, layers: Sequence[Layer]) -> State:
+    """Return a KV cache of a layer with a window as a ring buffer of that width; any other state as it is."""
+    from msgspec.structs import replace
+
+    if state.kind != "kv" or not state.input.startswith("past_key_values."):
+        return state
+    window = getattr(layers[int(state.input.split(".")[1])].attention, "window", None)
+    return state if window is None else replace(state, kind="ring", window=window)
+
+
+def _attention_flops(bound: BoundSpec, length: int) -> int:
+    """Return the FLOPs of a token's attention to a sequence, and to a source, of that length."""
+    from archc.cli.inspect.listing import attention_flops
+
+    causal = (bound.direction or ("both" if bound.topology == "encoder" else "past")) == "past"
+    flops = 0
+    for layer in bound.layers:
+        if layer.attention is not None:
+            window = getattr(layer.attention, "window", None)
+            visible = length if window is None else min(length, window if causal else 2 * window + 1)
+            flops += attention_flops(layer.attention) * visible
+        if layer.cross_attention is not None:
+            flops += 4 * layer.cross_attention.heads * layer.cross_attention.head_dim * length
+    return flops
+
+
+def _active(bound: BoundSpec, parameters: int, counts: Sequence[tuple[str, int]]) -> int | None:
+    """Return the parameters that one token uses; None without experts."""
+    unused = 0.0
+    routed = False
+    for name, count in counts:
+        parts = name.split(".")
+        if "experts" in parts and parts[0] == "layers":
+            mlp = bound.layers[int(parts[1])].mlp
+            assert mlp is not None
+            routed = True
+            unused += count * (1 - mlp.per_token / mlp.experts)  # type: ignore[union-attr]
+    return parameters - round(unused) if routed else None

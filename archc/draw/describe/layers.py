@@ -1,0 +1,150 @@
+"""Layers by kind: equal blocks are one kind, whose numbers and tags may differ from layer to layer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from archc.archspec import vocabulary as words
+from archc.draw.describe.blocks import Block, Branch, Cell, LayerKind, Variant
+from archc.draw.describe.merging import differing_texts, merge_blocks, skeleton
+from archc.draw.describe.mixers import attention_block, cross_block, recurrence_block
+from archc.draw.describe.mlps import mlp_block
+from archc.draw.describe.words import activation_name, factor, norm_name, real
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def layer_kinds(layers: Sequence[words.Layer], width: int, causal: bool) -> tuple[tuple[LayerKind, ...], list[Cell]]:
+    """Return the kinds of a stack's layers, in the order of their first layers, and the cell of each layer."""
+    described: dict[words.Layer, LayerKind] = {}
+    members: dict[object, dict[LayerKind, list[int]]] = {}
+    for index, layer in enumerate(layers):
+        word = layer.computation
+        if word not in described:
+            described[word] = _describe(word, width, causal)
+        kind = described[word]
+        members.setdefault(_shape(kind), {}).setdefault(kind, []).append(index)
+    kinds: list[LayerKind] = []
+    cells: dict[int, Cell] = {}
+    for number, variants in enumerate(members.values()):
+        letter = _LETTERS[number] if number < len(_LETTERS) else f"{_LETTERS[-1]}{number}"
+        kinds.append(_join(letter, variants))
+        for shade, (_, indices) in enumerate(_by_shade(variants)):
+            cells |= {index: _cell(letter, layers[index], shade) for index in indices}
+    return tuple(kinds), [cells[index] for index in range(len(layers))]
+
+
+def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
+    """Return a kind of one layer, without its letter and its index."""
+    norm = layer.norm
+    placement = getattr(norm, "placement", "pre")
+    where = getattr(norm, "branches", "both")
+    shared = getattr(norm, "shared", False)
+    adds_positions = isinstance(layer.position, words.Learned | words.Sinusoidal)
+
+    def branch(body: Block, normed: bool, scale: float | None, skip: float | None) -> Branch:
+        has_norm = normed and not isinstance(norm, words.NoNorm)
+        before = _norm_block(body.name, norm) if has_norm and placement != "output" and not shared else None
+        after = _norm_block(f"{body.name}_output", norm) if has_norm and placement in ("sandwich", "output") else None
+        return Branch(
+            body, before, after, *(factor(value, width) if value is not None else "" for value in (scale, skip))
+        )
+
+    branches: list[Branch] = []
+    scale, skip = layer.branch_scale, layer.skip.scale
+    if layer.attention is not None:
+        mixer = attention_block(layer, width, adds_positions, causal)
+        branches.append(branch(mixer, where != "mlp", scale, skip))
+    elif layer.recurrence is not None:
+        branches.append(branch(recurrence_block(layer.recurrence, width), where != "mlp", scale, skip))
+    if layer.cross_attention is not None:
+        branches.append(branch(cross_block(layer.cross_attention, width), where == "both", scale, skip))
+    if layer.mlp is not None:
+        own = layer.mlp_branch_scale if layer.mlp_branch_scale is not None else scale
+        own_skip = layer.skip.mlp_scale if layer.skip.mlp_scale is not None else skip
+        branches.append(branch(mlp_block(layer.mlp, width), where != "mixer", own, own_skip))
+    if layer.embedding_branch is not None:
+        word = layer.embedding_branch
+        body = Block("embedding_branch", "table", "Per-layer embedding", f"{activation_name(word.activation)} gate")
+        branches.append(Branch(body, after=_norm_block("embedding_branch_output", word.norm)))
+    return LayerKind(
+        letter="",
+        layers=(),
+        branches=tuple(branches),
+        arrangement=layer.residual,
+        norms_after_sum=placement == "post",
+        shared_norm=_norm_block("shared", norm) if shared and not isinstance(norm, words.NoNorm) else None,
+        skips_norm=layer.skip.source == "norm",
+        output_scale=layer.output_scale,
+    )
+
+
+def _norm_block(name: str, norm: words.Norm | words.PlacedNorm) -> Block | None:
+    if isinstance(norm, words.NoNorm):
+        return None
+    return Block(f"{name}_norm", "norm", norm_name(norm), f"ε {real(norm.eps)}")
+
+
+def _shape(kind: LayerKind) -> object:
+    """Return a value that is equal for layers of one kind: all texts without numbers and tags."""
+    branches = [
+        (*(skeleton(block) for block in (branch.before, branch.body, branch.after)), bool(branch.scale))
+        for branch in kind.branches
+    ]
+    return tuple(branches), kind.arrangement, kind.norms_after_sum, skeleton(kind.shared_norm), kind.skips_norm
+
+
+def _join(letter: str, variants: dict[LayerKind, list[int]]) -> LayerKind:
+    """Return the kind of several variants: their tags in common, and all of their numbers."""
+    order = _by_shade(variants)
+    counts = Counter({kind: len(indices) for kind, indices in variants.items()})
+    kinds = [kind for kind, _ in order]
+    main = counts.most_common(1)[0][0]
+    branches = []
+    for position, branch in enumerate(main.branches):
+        others = [kind.branches[position] for kind in kinds]
+        branches.append(
+            replace(
+                branch,
+                body=merge_blocks(branch.body, [other.body for other in others]),
+                before=_merged(branch.before, [other.before for other in others]),
+                after=_merged(branch.after, [other.after for other in others]),
+            )
+        )
+    texts = differing_texts([_bodies(kind) for kind in kinds])
+    if any(map(_is_windowed, kinds)):
+        texts = [text if _is_windowed(kind) else ("all keys", *text) for kind, text in zip(kinds, texts, strict=True)]
+    pairs = zip(order, texts, strict=True)
+    return replace(
+        main,
+        letter=letter,
+        layers=tuple(sorted(index for indices in variants.values() for index in indices)),
+        branches=tuple(branches),
+        shared_norm=_merged(main.shared_norm, [kind.shared_norm for kind in kinds]),
+        variants=tuple(Variant(tuple(indices), text) for (_, indices), text in pairs) if len(order) > 1 else (),
+    )
+
+
+def _merged(main: Block | None, blocks: Iterable[Block | None]) -> Block | None:
+    return merge_blocks(main, [block for block in blocks if block is not None]) if main is not None else None
+
+
+def _bodies(kind: LayerKind) -> list[Block]:
+    return [branch.body for branch in kind.branches]
+
+
+def _by_shade(variants: dict[LayerKind, list[int]]) -> list[tuple[LayerKind, list[int]]]:
+    """Return the variants, those with a window last, so that layers with all keys have the full color."""
+    return sorted(variants.items(), key=lambda item: (_is_windowed(item[0]), item[1][0]))
+
+
+def _is_windowed(kind: LayerKind) -> bool:
+    return any(tag.startswith("window ") for block in _bodies(kind) for tag in block.tags)
+
+
+def _cell(letter: str, layer: words.Layer, shade: int) -> Cell:
+    mixer = "attention" if layer.attention is not None else "recurrent" if layer.recurrence is not None else None
+    mlp = None if layer.mlp is None else "experts" if isinstance(layer.mlp, words.MoeMlp) else "mlp"
+    return Cell(letter, mixer, mlp, min(shade, 2))  # type: ignore[arg-type]

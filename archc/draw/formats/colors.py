@@ -1,0 +1,65 @@
+"""Colors of a figure by meaning, light and dark, as a style sheet of an SVG."""
+
+from __future__ import annotations
+
+FONTS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif'
+
+# Of each kind: fill of a block, outline, and solid color of cells and bars; light, then dark.
+_KINDS = {
+    "attention": (("#e6f1fd", "#2f6fb5", "#4a8fd8"), ("#12273f", "#5b9fe0", "#4a8fd8")),
+    "cross": (("#e0f5f3", "#14807a", "#2ba39b"), ("#0d2d2c", "#3fb5ad", "#2ba39b")),
+    "recurrent": (("#e5f5e8", "#2c7f43", "#4aa564"), ("#112c1a", "#58b573", "#4aa564")),
+    "mlp": (("#fdf0dc", "#a8650c", "#e0a040"), ("#33240f", "#d99a3d", "#d1932f")),
+    "experts": (("#f1eafc", "#7446b8", "#9a72d6"), ("#271c3d", "#a888e3", "#9270cf")),
+    "norm": (("#f0f2f4", "#7b858f", "#a4adb6"), ("#23282e", "#89939d", "#7d8791")),
+    "table": (("#fbe9f0", "#ad3f6f", "#d1719a"), ("#351a27", "#d87da4", "#c2658d")),
+    "head": (("#fbe9f0", "#ad3f6f", "#b5446f"), ("#351a27", "#d87da4", "#e394b6")),
+    "other": (("#f0f2f4", "#7b858f", "#5f6871"), ("#23282e", "#89939d", "#b5bdc5")),
+}
+# Page, card, frame, ink, muted ink, flow, outline of frames, differences, text on keys.
+_BASE = (
+    ("#ffffff", "#ffffff", "#f6f8fa", "#1b2026", "#59636e", "#4b545d", "#ccd3da", "#c9311f", "#ffffff"),
+    ("#0f1419", "#141a21", "#1a2129", "#e8edf2", "#9aa5b1", "#a7b1bb", "#3a444f", "#ff8a75", "#ffffff"),
+)
+
+
+def style_sheet() -> str:
+    """Return the rules for light, and those for dark behind `prefers-color-scheme`."""
+    text = f"text {{ font-family: {FONTS}; }}\n.bold {{ font-weight: 600; }}\n"
+    return f"{text}{_rules(0)}@media (prefers-color-scheme: dark) {{\n{_rules(1)}}}\n"
+
+
+def _rules(scheme: int) -> str:
+    page, card, frame, ink, muted, flow, outline, changed, on_key = _BASE[scheme]
+    rules = [
+        f".page {{ fill: {page}; }}",
+        f".frame {{ fill: {frame}; stroke: {outline}; }}",
+        f".card {{ fill: {card}; stroke: {outline}; }}",
+        f".ink {{ fill: {ink}; }}",
+        f".muted {{ fill: {muted}; }}",
+        f".onkey {{ fill: {on_key}; }}",
+        f".flow {{ fill: none; stroke: {flow}; stroke-width: 1.4; }}",
+        f".tie {{ fill: none; stroke: {flow}; stroke-width: 1.2; stroke-dasharray: 3 3; }}",
+        f".head-arrow, .dot {{ fill: {flow}; }}",
+        f".sign {{ fill: {card}; stroke: {flow}; stroke-width: 1.4; }}",
+        f".brace {{ fill: none; stroke: {muted}; stroke-width: 0.8; }}",
+    ]
+    for kind, schemes in _KINDS.items():
+        fill, line, solid = schemes[scheme]
+        rules += [
+            f".{kind}.block {{ fill: {fill}; stroke: {line}; stroke-width: 1.2; }}",
+            f".{kind}.step {{ fill: {card}; stroke: {line}; stroke-width: 0.8; }}",
+            f".{kind}.formula, .{kind}.inner {{ fill: none; stroke: {line}; stroke-width: 0.8; }}",
+            f".{kind}.tag {{ fill: {fill}; stroke: {line}; stroke-width: 0.6; stroke-opacity: 0.6; }}",
+            f".{kind}.arrow {{ fill: {line}; }}",
+            f".{kind}.query, .{kind}.off {{ fill: {card}; stroke: {line}; stroke-width: 0.7; }}",
+            f".{kind}.key, .{kind}.on {{ fill: {line}; }}",
+            f".{kind}.cell, .{kind}.bar {{ fill: {solid}; }}",
+        ]
+    rules += [
+        ".shade1 { fill-opacity: 0.5; }",
+        ".shade2 { fill-opacity: 0.25; }",
+        f"text.changed {{ fill: {changed}; }}",
+        f"rect.changed {{ stroke: {changed}; stroke-width: 2; }}",
+    ]
+    return "".join(f"{rule}\n" for rule in rules)

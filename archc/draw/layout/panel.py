@@ -1,0 +1,94 @@
+"""The numbers next to a figure: parameters as a bar by part, and a table of state and multiply-adds by length."""
+
+from __future__ import annotations
+
+from archc.draw.describe.words import byte_count, short, whole
+from archc.draw.figures import Figures, part_title
+from archc.draw.fonts import wrap
+from archc.draw.layout.measures import SMALL, TEXT
+from archc.draw.scene import Drawing, Label, Rect
+
+PANEL = 300
+_LINE = 19
+
+
+def parameters_section(figures: Figures) -> Drawing:
+    """Return the bar of parameters with a line for each part."""
+    drawing = Drawing(PANEL)
+    drawing.add(Label(0, 12, "Parameters", 13, bold=True))
+    drawing.add(Label(PANEL, 12, short(figures.parameters), 13, "end", bold=True))
+    y = 24.0
+    total = sum(figures.by_part.values())
+    x = 0.0
+    for part, count in figures.by_part.items():
+        width = PANEL * count / total
+        if width >= 0.5:
+            drawing.add(Rect(x, y, max(0.5, width - 1), 14, f"{part} bar", 1))
+        x += width
+    y += 32
+    for part, count in figures.by_part.items():
+        drawing.add(Rect(0, y - 9, 10, 10, f"{part} bar", 2))
+        drawing.add(Label(17, y, part_title(figures, part), TEXT))
+        drawing.add(Label(PANEL - 58, y, short(count), TEXT, "end"))
+        drawing.add(Label(PANEL, y, _percent(count / total), TEXT, "end", "muted"))
+        y += _LINE
+    if figures.active is not None:
+        drawing.add(Label(17, y, "active per token", TEXT, style="muted"))
+        drawing.add(Label(PANEL - 58, y, short(figures.active), TEXT, "end", "muted"))
+        drawing.add(Label(PANEL, y, _percent(figures.active / figures.parameters), TEXT, "end", "muted"))
+        y += _LINE
+    drawing.height = y - _LINE + 4
+    return drawing
+
+
+def lengths_section(figures: Figures) -> Drawing:
+    """Return the table of state and multiply-adds by length."""
+    drawing = Drawing(PANEL)
+    drawing.add(Label(0, 12, "By length", 13, bold=True))
+    y = 34.0
+    middle = PANEL - 118
+    name = _state_name(figures)
+    for x, text in ((76, "tokens"), (middle, name), (PANEL, "multiply-adds")):
+        if text:
+            drawing.add(Label(x, y, text, SMALL, "end", "muted"))
+    y += _LINE
+    for row in figures.by_length:
+        drawing.add(Label(76, y, whole(row.length), TEXT, "end"))
+        if name:
+            drawing.add(Label(middle, y, byte_count(row.state_bytes), TEXT, "end"))
+        drawing.add(Label(PANEL, y, short(row.multiply_adds), TEXT, "end"))
+        y += _LINE
+    y += 4
+    for text in wrap(" ".join(notes(figures)), PANEL, SMALL):
+        drawing.add(Label(0, y, text, SMALL, style="muted"))
+        y += 15
+    drawing.height = y - 10
+    return drawing
+
+
+def _state_name(figures: Figures) -> str:
+    grows = figures.state_per_token or figures.state_per_source_token
+    if not grows:
+        return "state" if figures.state_fixed else ""
+    return "cache + state" if figures.state_fixed else "KV cache"
+
+
+def notes(figures: Figures) -> list[str]:
+    """Return what the numbers of the table are, as sentences."""
+    if not _state_name(figures):
+        return ["Multiply-adds of each token; no state, because all tokens are read at once."]
+    texts = ["Multiply-adds of the next token."]
+    if figures.state_per_source_token:
+        texts.append("Source and target have that length; the decoder alone.")
+    parts = [
+        (figures.state_per_token - figures.state_in_windows, "per token"),
+        (figures.state_in_windows, "per token up to the width of a window"),
+        (figures.state_per_source_token, "per source token"),
+        (figures.state_fixed, "per sequence"),
+    ]
+    sizes = [f"{byte_count(count)} {unit}" for count, unit in parts if count]
+    return [*texts, f"In {figures.state_dtype}: {', '.join(sizes)}."]
+
+
+def _percent(share: float) -> str:
+    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
