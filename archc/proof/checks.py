@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from archc.compiler.build import load_torch, open_slots
-from archc.compiler.contract.inputs_outputs import pools_tokens
+from archc.compiler.contract.inputs_outputs import needs_lengths
 from archc.compiler.contract.shared_inputs import SOURCE_MASK
 from archc.compiler.modules.cost import parameter_count
 from archc.compiler.modules.model import Model, meta_model
@@ -248,7 +248,7 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
         blocks = torch.from_numpy(block_places(ids, module.spec.prefix.end, module.spec.prefix.blanks))
     types = None if token_type_ids is None else torch.tensor(token_type_ids)
     with torch.no_grad():
-        lengths = torch.full((batch,), seq) if pools_tokens(module.spec) else None
+        lengths = torch.full((batch,), seq) if needs_lengths(module.spec) and not module.cached else None
         outputs = module(tokens, masks, positions, types, positions, states, None, lengths, block_position_ids=blocks)
     by_role = {"logits": outputs.logits, "pooled": outputs.pooled, "classes": outputs.classes}
     if not module.cached:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import Layer, OutputGate, Router, kv_sources
+from archc.archspec.vocabulary import Disentangled, Layer, OutputGate, Router, kv_sources
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from archc.proof.built import Built
@@ -118,6 +118,8 @@ def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
             layers = tuple(word if other == layer else other for other in spec.layers)
             if None in kv_sources(layers).values():  # a reader agrees with its source
                 layers = tuple(_alike(other, layer, word) for other in spec.layers)
+            if isinstance(word.position, Disentangled):  # all layers share one table
+                layers = tuple(other.model_copy(update={"position": word.position}) for other in layers)
             yield where, replace(spec, layers=layers)
 
 

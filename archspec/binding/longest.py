@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from archc.archspec.binding.bound_spec import BoundSpec
-from archc.archspec.vocabulary import Alibi, DynamicScaling, Layer, LinearScaling, NoPosition, RelativeBuckets, Rope
+from archc.archspec.vocabulary import (
+    Alibi,
+    Disentangled,
+    DynamicScaling,
+    Layer,
+    LinearScaling,
+    NoPosition,
+    RelativeBuckets,
+    Rope,
+)
 from archc.archspec.vocabulary.position import YarnScaling
 
 NO_LIMIT = 2**20
@@ -15,6 +24,8 @@ def longest_sequence(spec: BoundSpec) -> int:
     Relative, ALiBi and dynamically scaled positions have no limit; that of YaRN and linear scaling is factor × trained
     length.
     """
+    if spec.embedding.positions is not None:
+        return spec.context
     return max(spec.context, min(NO_LIMIT, *(_limit(layer, spec.context) for layer in set(spec.layers))))
 
 
@@ -29,7 +40,7 @@ def source_length(spec: BoundSpec, length: int) -> int:
 
 def _limit(layer: Layer, context: int) -> int:
     position = layer.position
-    if isinstance(position, Alibi | RelativeBuckets | NoPosition):
+    if isinstance(position, Alibi | RelativeBuckets | Disentangled | NoPosition):
         return NO_LIMIT
     scaling = position.scaling if isinstance(position, Rope) else None
     if isinstance(scaling, DynamicScaling):

@@ -13,11 +13,13 @@ from archc.archspec.vocabulary import (
     Attention,
     BlockRope,
     CrossAttention,
+    Disentangled,
     DynamicScaling,
     GatedMlp,
     GroupedQueryAttention,
     LatentAttention,
     Layer,
+    LayerConvolution,
     LayerNorm,
     Learned,
     Llama3Scaling,
@@ -53,10 +55,22 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from norm_faults(layer.norm, "layer.norm")
     if layer.embedding_branch is not None:
         yield from norm_faults(layer.embedding_branch.norm, "layer.embedding_branch.norm")
+    if layer.convolution is not None:
+        yield from _convolution_faults(layer.convolution, model)
     yield from _mlp_faults(layer.mlp, "mlp")
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
         message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
         yield "position.size", message, "use at least `context`, or remove the key"
+
+
+def _convolution_faults(convolution: LayerConvolution, model: Mapping[str, Any]) -> Iterator[Fault]:
+    yield from norm_faults(convolution.norm, "layer.convolution.norm")
+    if convolution.kernel % 2 == 0:
+        message = f"a kernel of {convolution.kernel} has no middle"
+        yield "layer.convolution.kernel", message, "use an odd number"
+    if model["topology"] != "encoder" or model["direction"] == "past":
+        message = "a convolution over tokens on both sides is not supported with causal attention"
+        yield "layer.convolution", message, "use `topology: encoder`"
 
 
 def _layout_faults(layer: Layer) -> Iterator[Fault]:
@@ -108,6 +122,8 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
             message = "relative-buckets are not supported with causal attention in an encoder"
             yield "direction", message, "remove the key"
         yield from _bucket_faults(layer.position, is_encoder)
+    if isinstance(layer.position, Disentangled):
+        yield from _disentangled_faults(layer.position, attention, is_encoder and direction != "past")
     if isinstance(layer.position, Rope):
         width = "rope_dim" if isinstance(attention, LatentAttention) else "head_dim"
         yield from _rope_faults(layer.position, attention.rotating_dim, f"attention.{width}")
@@ -137,7 +153,7 @@ def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Ite
 
 def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fault]:
     yield from norm_faults(attention.norm, "attention.norm")
-    if isinstance(position, Alibi | BlockRope | RelativeBuckets):
+    if isinstance(position, Alibi | BlockRope | RelativeBuckets | Disentangled):
         message = f"{position.kind} is not supported with latent attention"
         yield "position", message, "use rope, learned or none"
 
@@ -145,7 +161,9 @@ def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[F
 def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield the faults of a layer without a branch or with two mixers, or of a recurrence with keys of attention."""
     recurrence = layer.recurrence
-    if layer.attention is None and recurrence is None:
+    if layer.mixing is not None:
+        yield from _mixing_faults(layer, model)
+    elif layer.attention is None and recurrence is None:
         yield from _without_mixer_faults(layer)
     if recurrence is None:
         return
@@ -165,6 +183,18 @@ def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield from norm_faults(recurrence.inner_norm, "recurrence.inner_norm")
     if isinstance(recurrence, MatrixState):
         yield from matrix_state_faults(recurrence)
+
+
+def _mixing_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of a mixer of whole texts."""
+    if layer.attention is not None or layer.recurrence is not None:
+        other = "attention" if layer.attention is not None else "a recurrence"
+        yield "mixing", f"the layer has both {other} and mixing", f"set `{other.rsplit(maxsplit=1)[-1]}: none`"
+    if model["topology"] != "encoder" or model["direction"] == "past":
+        yield "mixing", "every output depends on all tokens of a text", "use `topology: encoder`"
+    if not isinstance(layer.position, NoPosition | Learned | Sinusoidal):
+        message = f"{layer.position.kind} requires attention, and the layer has mixing"
+        yield "position", message, "use none in layers without attention"
 
 
 def _without_mixer_faults(layer: Layer) -> Iterator[Fault]:
@@ -259,6 +289,24 @@ def _bucket_faults(position: RelativeBuckets, is_encoder: bool) -> Iterator[Faul
     if position.max_distance <= exact:
         message = f"max_distance {position.max_distance} for {exact} distances with a bucket each"
         yield "position.max_distance", message, f"use more than {exact}, or fewer buckets"
+
+
+def _disentangled_faults(position: Disentangled, attention: Attention, both_sides: bool) -> Iterator[Fault]:
+    """Yield the faults of disentangled attention, which has a key of its own for every query."""
+    yield from norm_faults(position.norm, "position.norm")
+    if not both_sides:
+        yield "position", "disentangled attention requires keys of both sides", "use `topology: encoder`"
+    if isinstance(attention, GroupedQueryAttention) and attention.kv_heads != attention.heads:
+        message = f"disentangled attention with {attention.kv_heads} kv_heads for {attention.heads} heads"
+        yield "attention.kv_heads", message, "use as many as `heads`"
+    if not position.keys and not position.queries:
+        yield "position", "disentangled attention without a term of positions", "set `keys` or `queries`"
+    for key in ("keys", "queries"):
+        if getattr(position.bias, key) and (position.projections == "shared" or not getattr(position, key)):
+            yield f"position.bias.{key}", "the table has no such projection of its own", "remove the key"
+    if position.max_distance is not None and (position.span < 4 or position.max_distance <= position.span // 2 + 1):
+        message = f"max_distance {position.max_distance} for {position.span // 2} distances with a bucket each"
+        yield "position.max_distance", message, "use more, or a span of 4 or more"
 
 
 def _rope_faults(rope: Rope, head_dim: int, head_path: str) -> Iterator[Fault]:

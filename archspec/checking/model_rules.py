@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from archc.archspec.checking.embedding_rules import embedding_faults
 from archc.archspec.checking.layer_rules import Fault, layer_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
     BlockRope,
     ClassesHead,
     DeltaRule,
+    Disentangled,
     Embedding,
-    EmbeddingProjection,
     Layer,
     Learned,
     MlmHead,
@@ -33,13 +34,10 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield the faults of a bound model, the fields of a BoundSpec; a fault of several layers once, with its first."""
     yield from _faults_of_layers(model)
     yield from _weight_set_faults(model["layers"])
-    yield from norm_faults(model["embedding"].norm, "embedding.norm")
-    if model["embedding"].table_width is None and model["embedding"].projection != EmbeddingProjection():
-        message = "a token table of the residual stream's width has no projection"
-        yield "embedding.projection", message, "add `table_width`, or remove the key"
+    yield from embedding_faults(model)
     yield from norm_faults(model["final_norm"], "final_norm")
     if isinstance(model["head"], MlmHead):
-        yield from norm_faults(model["head"].norm, "head.norm")
+        yield from _mlm_faults(model["head"], model["embedding"])
     if isinstance(model["head"], ClassesHead):
         yield from _classes_faults(model["head"])
     yield from _encoder_faults(model)
@@ -80,12 +78,21 @@ def _topology_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "head", message, "use `topology: encoder`, and `direction: past` for causal masks"
     if not is_encoder and isinstance(model["head"], NoHead):
         yield "head", "a decoder requires a head, whose logits choose the next token", "use `kind: lm`"
-    if all(layer.attention is None and layer.recurrence is None for layer in model["layers"]):
+    if all(layer.attention is None and layer.recurrence is None and layer.mixing is None for layer in model["layers"]):
         yield "attention", "no layer has a token mixer", "add attention or a recurrence to one of them"
     if any(isinstance(layer.position, BlockRope) for layer in model["layers"]) and model["prefix"] is None:
         yield "position", "block-rope requires `prefix`, which marks the begin of the generated block", "add `prefix:`"
     if model["prefix"] is not None and model["topology"] != "decoder":
         yield "prefix", "the attention of an encoder is bidirectional already", "remove the section"
+
+
+def _mlm_faults(head: MlmHead, embedding: Embedding) -> Iterator[Fault]:
+    """Yield the faults of a masked-language-model head."""
+    yield from norm_faults(head.norm, "head.norm")
+    width = embedding.table_width or embedding.width
+    if head.tie and head.width not in (None, width):
+        message = f"the token table, which the head shares, has the width {width}, got {head.width}"
+        yield "head.width", message, "remove the key, or set `head.tie: false`"
 
 
 def _classes_faults(head: ClassesHead) -> Iterator[Fault]:
@@ -124,6 +131,9 @@ def _position_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
         and isinstance(layer.position, RelativeBuckets)
         and layer.position.table == "shared"
     }
+    if len({layer.position for layer in layers if isinstance(layer.position, Disentangled)}) > 1:
+        message = "layers share one table of relative positions, and their sections differ"
+        yield "position", message, "use the same section in all layers that have one"
     if len(shared_tables) > 1:
         message = "layers with different buckets or heads cannot share a table"
         yield "position.table", message, "use `table: per-layer`"
@@ -148,6 +158,15 @@ def _encoder_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "cross_attention", message, "remove the key to inherit the keys of `attention`"
     for path, message, hint in check_rules(encoder):
         yield f"encoder.{path}", message, hint
+    if encoder["embedding"].token_dropout is not None:
+        message = "token dropout is not supported in the encoder of an encoder-decoder"
+        yield "encoder.embedding.token_dropout", message, "remove the key"
+    for path, present in (
+        ("layer.convolution", any(layer.convolution is not None for layer in encoder["layers"])),
+        ("mixing", any(layer.mixing is not None for layer in encoder["layers"])),
+    ):
+        if present:
+            yield f"encoder.{path}", "the section is not supported in the encoder of an encoder-decoder", "remove it"
     for key in ("vocab", "width", "table_width"):
         decoder_size, encoder_size = getattr(model["embedding"], key), getattr(encoder["embedding"], key)
         if model["ties_encoder"] and decoder_size != encoder_size:

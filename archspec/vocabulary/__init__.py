@@ -1,6 +1,14 @@
 """The vocabulary: one pydantic class per kind of section, with its keys, defaults and descriptions."""
 
 from archc.archspec.vocabulary.base import DefaultKind, Section, Size
+from archc.archspec.vocabulary.embedding import (
+    AddedPositions,
+    Embedding,
+    EmbeddingProjection,
+    FurtherTables,
+    PerLayerEmbedding,
+    TokenDropout,
+)
 from archc.archspec.vocabulary.head import (
     ClassesHead,
     ClsPooler,
@@ -58,14 +66,13 @@ from archc.archspec.vocabulary.mlp import (
 )
 from archc.archspec.vocabulary.model import (
     PER_LAYER,
-    Embedding,
     EmbeddingBranch,
-    EmbeddingProjection,
     Encoder,
+    FourierMixing,
     Layer,
+    LayerConvolution,
     LayerLayout,
     Model,
-    PerLayerEmbedding,
     Prefix,
     Skip,
     differs_by_layer,
@@ -87,6 +94,7 @@ from archc.archspec.vocabulary.norm import (
 from archc.archspec.vocabulary.position import (
     Alibi,
     BlockRope,
+    Disentangled,
     DynamicScaling,
     Learned,
     LinearScaling,
@@ -95,6 +103,7 @@ from archc.archspec.vocabulary.position import (
     NoPosition,
     NoScaling,
     Position,
+    PositionBias,
     PromptNtkScaling,
     ProportionalScaling,
     RelativeBuckets,
@@ -124,6 +133,7 @@ from archc.archspec.vocabulary.text import Text, Whitespace
 __all__ = [
     "PER_LAYER",
     "Activation",
+    "AddedPositions",
     "Alibi",
     "Attention",
     "AttentionGate",
@@ -140,6 +150,7 @@ __all__ = [
     "DenseLayer",
     "DenseMlp",
     "DenseProjection",
+    "Disentangled",
     "DynamicScaling",
     "DynamicShift",
     "Embedding",
@@ -151,6 +162,8 @@ __all__ = [
     "ExpertGroups",
     "FirstTokenPooler",
     "FixedDecay",
+    "FourierMixing",
+    "FurtherTables",
     "GatedMlp",
     "GroupedQueryAttention",
     "Head",
@@ -160,6 +173,7 @@ __all__ = [
     "LatentAttention",
     "LatentBias",
     "Layer",
+    "LayerConvolution",
     "LayerLayout",
     "LayerNorm",
     "Learned",
@@ -195,6 +209,7 @@ __all__ = [
     "Pooler",
     "Pooling",
     "Position",
+    "PositionBias",
     "Prefix",
     "ProjectedDecay",
     "ProjectionBias",
@@ -220,6 +235,7 @@ __all__ = [
     "StepDecay",
     "SteppedLogScale",
     "Text",
+    "TokenDropout",
     "TokenShift",
     "ValueMix",
     "ValueSource",

@@ -27,6 +27,9 @@ class MlmHead(Section):
     kind: Literal["mlm"] = "mlm"
     activation: Activation
     norm: Norm
+    width: Size | None = Field(
+        None, description="Width of the dense layer's output (RemBERT). Default: that of the token table."
+    )
     tie: bool = Field(True, description="Use the token embedding as the projection weight.")
     bias: bool = Field(True, description="Add a bias to the projection.")
     dense_bias: bool = Field(True, description="Add a bias to the dense layer.")

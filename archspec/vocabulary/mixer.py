@@ -11,10 +11,16 @@ from archc.archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 
 
 class ProjectionBias(Section):
-    """Biases of the attention projections. A single boolean sets both keys."""
+    """Biases of the attention projections. A single boolean sets all keys."""
 
     qkv: bool = Field(default=False, description="Bias on the query, key and value projections.")
+    keys: bool | None = Field(default=None, description="Bias on the key projection (DeBERTa). Default: `qkv`.")
     out: bool = Field(default=False, description="Bias on the output projection.")
+
+    @property
+    def on_keys(self) -> bool:
+        """Return whether the key projection has a bias."""
+        return self.qkv if self.keys is None else self.keys
 
 
 class LocalizedFilter(Section):

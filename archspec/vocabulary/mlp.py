@@ -34,6 +34,8 @@ Activation = Annotated[
     ),
 ]
 
+_DOWN_BIAS = "Add a bias to the projection from the hidden width (GTE). Default: `bias`."
+
 
 class PlainMlp(Section):
     """down(act(up(x)))."""
@@ -42,6 +44,12 @@ class PlainMlp(Section):
     width: Size = Field(description="Hidden width.")
     activation: Activation
     bias: bool = Field(False, description="Add a bias to the projections.")
+    down_bias: bool | None = Field(None, description=_DOWN_BIAS)
+
+    @property
+    def has_down_bias(self) -> bool:
+        """Return whether the projection from the hidden width has a bias."""
+        return self.bias if self.down_bias is None else self.down_bias
 
 
 class GatedMlp(Section):
@@ -51,6 +59,7 @@ class GatedMlp(Section):
     width: Size = Field(description="Hidden width.")
     activation: Activation
     bias: bool = Field(False, description="Add a bias to the projections.")
+    down_bias: bool | None = Field(None, description=_DOWN_BIAS)
     beta: PositiveFloat | None = Field(
         None,
         description="Swish with a factor: x · sigmoid(beta · x) instead of silu (Ramachandran et al. 2017; gpt-oss).",
@@ -59,6 +68,11 @@ class GatedMlp(Section):
         None, description="Clamp gate(x) from above to the limit, and up(x) to ±limit (gpt-oss)."
     )
     up_offset: PositiveFloat | None = Field(None, description="Added to up(x) before the product (gpt-oss).")
+
+    @property
+    def has_down_bias(self) -> bool:
+        """Return whether the projection from the hidden width has a bias."""
+        return self.bias if self.down_bias is None else self.down_bias
 
 
 class ChannelMixing(Section):

@@ -8,56 +8,22 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from archc.archspec.vocabulary.base import Section, Size
-from archc.archspec.vocabulary.head import Head, NoPooler, Pooler
+from archc.archspec.vocabulary.embedding import Embedding
+from archc.archspec.vocabulary.head import DenseActivation, Head, NoPooler, Pooler
 from archc.archspec.vocabulary.mixer import Attention, CrossAttention, GroupedQueryAttention
 from archc.archspec.vocabulary.mlp import Activation, Mlp
-from archc.archspec.vocabulary.norm import NoNorm, Norm, PlacedNorm
+from archc.archspec.vocabulary.norm import Norm, PlacedNorm
 from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
 from archc.archspec.vocabulary.text import Text
 
 
-class EmbeddingProjection(Section):
-    """The projection from the width of the token table to the width of the residual stream."""
-
-    after: Literal["tokens", "norm"] = Field(
-        default="tokens",
-        description="tokens: directly after the token table; positions and token types have the stream's width (OPT "
-        "350m). norm: last; positions, token types and the norm have the table's width (Lan et al. 2020, ALBERT).",
-    )
-    bias: bool = Field(default=False, description="Add a bias to the projection.")
-
-
-class PerLayerEmbedding(Section):
-    """A vector for each layer from the token and its embedding x (Gemma 3n, per-layer embeddings):
-    sum_scale · (norm(projection_scale · W x) + scale · table), one row of the table and of W x cut into all layers.
+class FourierMixing(Section):
+    """The real part of the discrete Fourier transform over the tokens of a text and over the channels, without weights
+    (Lee-Thorp et al. 2022, FNet, section 3.2).
     """
 
-    vocab: Size | None = Field(None, description="Rows of the table. none: there is no table.")
-    width: Size = Field(description="Width of the vector of one layer.")
-    scale: PositiveFloat | None = Field(None, description="Factor on the rows of the table.")
-    projection_scale: PositiveFloat | None = Field(None, description="Factor on the projection of the embedding.")
-    norm: Norm = Field(description="Norm on the projection, for each layer separately with one weight.")
-    sum_scale: PositiveFloat | None = Field(None, description="Factor on the sum.")
-
-
-class Embedding(Section):
-    """From token ids to the residual stream."""
-
-    vocab: PositiveInt = Field(le=10**8, description="Vocabulary size: rows of the token table.")
-    width: PositiveInt = Field(le=10**6, description="Width of the residual stream.")
-    table_width: Size | None = Field(
-        None,
-        description="Width of the token table if it differs from `width`: the embedding and the head then have a "
-        "projection between the two (OPT 350m; Baevski & Auli 2019).",
-    )
-    projection: EmbeddingProjection = Field(default_factory=EmbeddingProjection)
-    scale: PositiveFloat | None = Field(None, description="Factor on the token embedding.")
-    token_types: Size | None = Field(None, description="Rows of a token-type table, which is added.")
-    norm: Norm = Field(default_factory=NoNorm, description="Norm on the sum of the embeddings.")
-    per_layer: PerLayerEmbedding | None = Field(
-        None, description="A vector for each layer, which its `layer.embedding_branch` reads."
-    )
+    kind: Literal["fourier"] = "fourier"
 
 
 class Skip(Section):
@@ -80,6 +46,16 @@ class EmbeddingBranch(Section):
 
     activation: Activation
     norm: Norm = Field(description="Norm on the branch's output.")
+
+
+class LayerConvolution(Section):
+    """A convolution next to a layer: norm(layer(x) + activation(convolution(x))), with zeros beyond the text (He et al.
+    2021, DeBERTa-v2, nGiE).
+    """
+
+    kernel: int = Field(ge=1, le=2**10, description="Kernel size, an odd number: the token and those around it.")
+    activation: DenseActivation = "none"
+    norm: Norm = Field(description="Norm on the sum.")
 
 
 class LayerLayout(Section):
@@ -105,6 +81,7 @@ class LayerLayout(Section):
     )
     embedding_branch: EmbeddingBranch | None = Field(None, description="Branch that reads `embedding.per_layer`.")
     output_scale: bool = Field(False, description="Multiply the layer's output by a learned number (Gemma 4).")
+    convolution: LayerConvolution | None = Field(None, description="Convolution next to the layer.")
 
 
 class Layer(Section):
@@ -121,9 +98,11 @@ class Layer(Section):
     mlp_branch_scale: PositiveFloat | None = None
     embedding_branch: EmbeddingBranch | None = None
     output_scale: bool = False
+    convolution: LayerConvolution | None = None
     position: Position
     attention: Attention | None = None
     recurrence: Recurrence | None = None
+    mixing: FourierMixing | None = None
     cross_attention: CrossAttention | None = None
     mlp: Mlp | None = None
 
@@ -203,9 +182,10 @@ class Model(Section):
     position: Position
     layer: LayerLayout
     attention: Attention | None = Field(
-        description="Softmax attention. none: the layer has a `recurrence`, or an MLP alone."
+        description="Softmax attention. none: the layer has a `recurrence` or `mixing`, or an MLP alone."
     )
     recurrence: Recurrence | None = Field(None, description="Recurrent token mixer, instead of attention.")
+    mixing: FourierMixing | None = Field(None, description="Token mixer of an encoder, instead of attention.")
     cross_attention: CrossAttention | None = Field(
         None, description="Attention to the encoder's output, between the mixer and the MLP of a decoder layer."
     )
@@ -228,9 +208,11 @@ PER_LAYER = (
     "layer.mlp_branch_scale",
     "layer.embedding_branch",
     "layer.output_scale",
+    "layer.convolution",
     "position",
     "attention",
     "recurrence",
+    "mixing",
     "cross_attention",
     "mlp",
 )

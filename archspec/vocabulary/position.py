@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import Section, Size
+from archc.archspec.vocabulary.norm import NoNorm, Norm
 
 
 class NoScaling(Section):
@@ -204,6 +205,36 @@ class RelativeBuckets(Section):
     )
 
 
+class PositionBias(Section):
+    """Biases of the projections of the table of relative positions. A single boolean sets both keys."""
+
+    keys: bool = Field(default=False, description="Bias on the projection to keys.")
+    queries: bool = Field(default=False, description="Bias on the projection to queries.")
+
+
+class Disentangled(Section):
+    """Disentangled attention (He et al. 2021, DeBERTa, section 3.1): scores q(x)·k(y) + q(x)·k(P) + k(y)·q(P), where P
+    is the row for the distance from query to key in one table, which each layer projects.
+
+    The table has `span` rows for each side. Distances beyond share the last one.
+    """
+
+    kind: Literal["disentangled"] = "disentangled"
+    span: int = Field(ge=2, le=2**16, description="Number of distances, or of buckets of them, to one side.")
+    max_distance: Size | None = Field(
+        None,
+        description="Half of the buckets are single distances, and the others grow logarithmically up to this one "
+        "(DeBERTa-v2). none: every distance has its row.",
+    )
+    keys: bool = Field(True, description="Add q(x)·k(P), content to position.")
+    queries: bool = Field(True, description="Add k(y)·q(P), position to content.")
+    projections: Literal["own", "shared"] = Field(
+        "own", description="own: P has projections of its own in each layer. shared: those of the tokens (DeBERTa-v3)."
+    )
+    bias: PositionBias = Field(default_factory=PositionBias)
+    norm: Norm = Field(default_factory=NoNorm, description="Norm on the rows of the table.")
+
+
 class NoPosition(Section):
     """No position encoding."""
 
@@ -211,5 +242,6 @@ class NoPosition(Section):
 
 
 Position = Annotated[
-    Rope | BlockRope | Alibi | Learned | Sinusoidal | RelativeBuckets | NoPosition, Field(discriminator="kind")
+    Rope | BlockRope | Alibi | Learned | Sinusoidal | RelativeBuckets | Disentangled | NoPosition,
+    Field(discriminator="kind"),
 ]

@@ -67,8 +67,21 @@ def present_ntk_scale(table: str) -> str:
 
 
 def needs_lengths(spec: BoundSpec) -> bool:
-    """Return whether a state or a pooling depends on the number of tokens in a row of the call, without padding."""
-    return pools_tokens(spec) or (has_cache(spec) and any(layer_needs_lengths(layer) for layer in spec.layers))
+    """Return whether a result depends on the number of tokens in a row of the call, without padding."""
+    stateful = has_cache(spec) and any(layer_needs_lengths(layer) for layer in spec.layers)
+    return stateful or pools_tokens(spec) or reads_padding(spec)
+
+
+def learned_positions(spec: BoundSpec) -> words.Learned | words.AddedPositions | None:
+    """Return the word of learned positions, or None if the embedding adds none."""
+    position = spec.layers[0].position
+    return position if isinstance(position, words.Learned) else spec.embedding.positions
+
+
+def reads_padding(spec: BoundSpec) -> bool:
+    """Return whether an encoder computes with the lengths of rows elsewhere than in its masks."""
+    mixed = any(layer.convolution is not None or layer.mixing is not None for layer in spec.layers)
+    return spec.topology == "encoder" and (mixed or spec.embedding.token_dropout is not None)
 
 
 def pools_tokens(spec: BoundSpec) -> bool:
@@ -109,7 +122,7 @@ def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[records.Input]:
         return convert({"name": name, "role": role, "mask": mask, **_tensor(kind)}, records.Input)
 
     inputs = [entry("input_ids", "token_ids", TOKENS)]
-    if shared.positions or isinstance(spec.layers[0].position, words.Learned):
+    if shared.positions or learned_positions(spec) is not None:
         inputs.append(entry("position_ids", "positions", TOKENS))
     if shared.block_positions:
         inputs.append(entry("block_position_ids", "block_positions", BLOCKS))

@@ -16,6 +16,11 @@ T = TypeVar("T")
 # 1 for a token of the call, 0 for padding.
 REAL = TensorType(torch.float32, ("batch", "seq", 1))
 
+FOURIER = "fourier"
+"""The cosines and sines of the discrete Fourier transform over the tokens of each row, zero for padding."""
+
+FOURIER_TYPE = TensorType(torch.float32, ("batch", "seq", "seq"))
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -55,9 +60,9 @@ SOURCE_MASK_TYPE = TensorType(torch.bool, ("batch", 1, "seq", "source"))
 
 @dataclass(frozen=True)
 class Buckets:
-    """Relative position buckets of queries and keys (Raffel et al. 2020), for the layers that read one mask."""
+    """Relative position buckets of queries and keys (Raffel et al. 2020; He et al. 2021), for layers of one mask."""
 
-    word: words.RelativeBuckets
+    word: words.RelativeBuckets | words.Disentangled
     both_sides: bool
     mask: str = field(compare=False)  # for its sizes alone, which all masks of a call share
 
@@ -79,7 +84,9 @@ class LayerReads:
     real: str | None = None
     buckets: str | None = None  # for a layer with a bias table of its own
     relative_bias: str | None = None  # for layers that share a bias table
+    relative_table: str | None = None  # for layers that project a shared table
     crosses: bool = False
+    fourier: bool = False
 
 
 @dataclass
@@ -92,6 +99,7 @@ class SharedInputs:
     query_scales: dict[str, words.QueryScale] = field(default_factory=dict)
     buckets: dict[str, Buckets] = field(default_factory=dict)
     relative_biases: dict[str, tuple[str, int]] = field(default_factory=dict)  # buckets and heads
+    relative_tables: dict[str, words.Disentangled] = field(default_factory=dict)
     sinusoids: words.Sinusoidal | None = None
     layers: list[LayerReads] = field(default_factory=list)
 
@@ -99,6 +107,11 @@ class SharedInputs:
     def real(self) -> bool:
         """True if any layer reads which tokens of the call are padding."""
         return any(layer.real for layer in self.layers)
+
+    @property
+    def fourier(self) -> bool:
+        """True if any layer transforms the tokens of a row."""
+        return any(layer.fourier for layer in self.layers)
 
     @property
     def ntk_scales(self) -> dict[str, TensorType]:
@@ -119,7 +132,7 @@ class SharedInputs:
         """True if any shared tensor is computed from positions in the prompt and in the generated block (GLM)."""
         return any(isinstance(rope, words.BlockRope) for rope, _ in self.ropes.values())
 
-    def types(self, index: int, dtype: torch.dtype) -> dict[str, TensorType]:
+    def types(self, index: int, width: int, dtype: torch.dtype) -> dict[str, TensorType]:
         """Return the shared tensors that one layer reads, with their types."""
         reads = self.layers[index]
         types = {reads.mask: mask_type(self.masks[reads.mask])} if reads.mask else {}
@@ -137,6 +150,10 @@ class SharedInputs:
             types[reads.buckets] = self.buckets[reads.buckets].type
         if reads.relative_bias:
             types[reads.relative_bias] = self.relative_bias_type(reads.relative_bias, dtype)
+        if reads.relative_table:
+            types[reads.relative_table] = self.relative_table_type(reads.relative_table, width, dtype)
+        if reads.fourier:
+            types |= {f"{FOURIER}.cos": FOURIER_TYPE, f"{FOURIER}.sin": FOURIER_TYPE}
         if reads.crosses:
             types[SOURCE_MASK] = SOURCE_MASK_TYPE
         return types
@@ -151,6 +168,10 @@ class SharedInputs:
         buckets, heads = self.relative_biases[name]
         batch, seq, total = self.buckets[buckets].type.shape
         return TensorType(dtype, (batch, heads, seq, total))
+
+    def relative_table_type(self, name: str, width: int, dtype: torch.dtype) -> TensorType:
+        """Return [1, rows, width] for a table of relative positions: rows of the keys ahead, then of those behind."""
+        return TensorType(dtype, (1, 2 * self.relative_tables[name].span, width))
 
 
 def _name_of(table: dict[str, T], stem: str, item: T) -> str:
@@ -185,12 +206,14 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
         if attention is None:
             # Only a model with a cache reads rows with padding; without one, padding follows all that is read.
             real = "real_tokens" if spec.topology != "encoder" and layer.recurrence is not None else None
-            shared.layers.append(LayerReads(None, None, None, None, real=real, crosses=crosses))
+            fourier = layer.mixing is not None
+            shared.layers.append(LayerReads(None, None, None, None, real=real, crosses=crosses, fourier=fourier))
             continue
         window = getattr(attention, "window", None)
         mask = Mask(is_causal(spec), window, spec.prefix is not None, spec.topology != "encoder")
         shared.masks[mask.name] = mask
-        rope = alibi = buckets = relative_bias = None
+        real = "real_tokens" if layer.convolution is not None else None
+        rope = alibi = buckets = relative_bias = relative_table = None
         if isinstance(layer.position, words.Rope | words.BlockRope):
             rope = _name_of(shared.ropes, "rope", (layer.position, attention.rotating_dim))
         elif isinstance(layer.position, words.Alibi):
@@ -202,9 +225,14 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
             if layer.position.table == "shared":
                 relative_bias = _name_of(shared.relative_biases, "relative_bias", (buckets, attention.heads))
                 buckets = None
+        elif isinstance(layer.position, words.Disentangled):
+            buckets = _name_of(shared.buckets, "buckets", Buckets(layer.position, True, mask.name))
+            relative_table = _name_of(shared.relative_tables, "relative_table", layer.position)
         elif isinstance(layer.position, words.Sinusoidal):
             shared.sinusoids = layer.position
         word = attention.query_scale
         scale = _name_of(shared.query_scales, "query_scale", word) if word is not None else None
-        shared.layers.append(LayerReads(mask.name, rope, alibi, scale, None, buckets, relative_bias, crosses))
+        shared.layers.append(
+            LayerReads(mask.name, rope, alibi, scale, real, buckets, relative_bias, relative_table, crosses)
+        )
     return shared

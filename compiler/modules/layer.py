@@ -11,6 +11,8 @@ from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.attention import Attention
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.attention.latent_attention import LatentAttention
+from archc.compiler.modules.basic.convolution import ConvolutionBranch
+from archc.compiler.modules.basic.fourier import FourierMixing
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.per_layer import EmbeddingBranch
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -52,6 +54,7 @@ class Layer(nn.Module):
             self.attention = make_attention(word.attention, word.position, width, dtype)
         if word.recurrence is not None:
             self.recurrence = make_recurrence(word.recurrence, width, dtype)
+        self.mixing = FourierMixing() if word.mixing is not None else None
         cross = word.cross_attention
         self.cross_attention = CrossAttention(cross, width, source_width, dtype) if cross is not None else None
         if isinstance(word.mlp, words.ChannelMixing):
@@ -67,11 +70,16 @@ class Layer(nn.Module):
         self.mlp_output_norm = norm(placement in ("sandwich", "output") and branches != "mixer")
         branch = word.embedding_branch
         self.embedding_branch = EmbeddingBranch(branch, vector_width, width, dtype) if branch is not None else None
+        convolution = word.convolution
+        self.convolution = ConvolutionBranch(convolution, width, dtype) if convolution is not None else None
         self.output_scale = nn.Parameter(torch.empty(1, dtype=dtype)) if word.output_scale else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state with the tensors for later layers; no state without a cache."""
+        input_BSN = x_BSN
         x_BSN, present = self.branches(x_BSN, inputs, state)
+        if self.convolution is not None:
+            x_BSN = self.convolution(input_BSN, x_BSN, inputs.real_BS1)
         if self.embedding_branch is not None:
             x_BSN = x_BSN + self.embedding_branch(x_BSN, inputs.cross_layer[EMBEDDING])
         return x_BSN if self.output_scale is None else x_BSN * self.output_scale, present
@@ -124,9 +132,11 @@ class Layer(nn.Module):
 
     @property
     def mixer(self) -> nn.Module | None:
-        """The token mixer, attention or a recurrence; None in a layer with an MLP alone."""
+        """The token mixer: attention, a recurrence or a transform; None in a layer with an MLP alone."""
         if self.word.attention is not None:
             return self.attention
+        if self.mixing is not None:
+            return self.mixing
         return self.recurrence if self.word.recurrence is not None else None
 
     def attend_to_source(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> Tensor:

@@ -24,6 +24,9 @@ class LayerInputs:
     bias_BHST: Tensor | None = None
     query_scale_B1S1: Tensor | None = None
     buckets_BST: Tensor | None = None
+    relative_1RN: Tensor | None = None
+    fourier_cos_BSS: Tensor | None = None
+    fourier_sin_BSS: Tensor | None = None
     source_mask_B1ST: Tensor | None = None
     cross_layer: Mapping[str, Tensor] = field(default_factory=dict)
 

@@ -19,10 +19,11 @@ from archc.compiler.contract.cross_layer import (
     embedding_output,
     layer_output,
 )
-from archc.compiler.contract.inputs_outputs import has_cache, present_name
-from archc.compiler.contract.shared_inputs import SOURCE_MASK, LayerReads, find_shared_inputs
+from archc.compiler.contract.inputs_outputs import has_cache, learned_positions, present_name
+from archc.compiler.contract.shared_inputs import FOURIER, SOURCE_MASK, LayerReads, find_shared_inputs
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.relative_bias import BiasTable
+from archc.compiler.modules.attention.relative_table import RelativeTable
 from archc.compiler.modules.basic.embedding import Embedding
 from archc.compiler.modules.basic.head import ClassesHead, make_head
 from archc.compiler.modules.basic.norm import LayerNorm, PerHead, RmsNorm, make_norm
@@ -59,6 +60,9 @@ def layer_inputs(layer: LayerReads, tensors: Mapping[str, Tensor], cross_layer: 
         bias_BHST=tensors[bias] if (bias := layer.alibi or layer.relative_bias) else None,
         query_scale_B1S1=tensors[layer.query_scale] if layer.query_scale else None,
         buckets_BST=tensors[layer.buckets] if layer.buckets else None,
+        relative_1RN=tensors[layer.relative_table] if layer.relative_table else None,
+        fourier_cos_BSS=tensors[f"{FOURIER}.cos"] if layer.fourier else None,
+        fourier_sin_BSS=tensors[f"{FOURIER}.sin"] if layer.fourier else None,
         source_mask_B1ST=tensors[SOURCE_MASK] if layer.crosses else None,
     )
 
@@ -78,11 +82,15 @@ class Model(nn.Module):
         self.encoder: Model | None = None
         if spec.encoder is not None:
             self.encoder = Model(spec.encoder, dtype, self.embedding.tokens if spec.ties_encoder else None)
+        shared = self.shared_inputs
         biases = [
-            (self.shared_inputs.buckets[name].word, heads)
-            for name, heads in self.shared_inputs.relative_biases.values()
+            (word, heads)
+            for name, heads in shared.relative_biases.values()
+            if isinstance(word := shared.buckets[name].word, words.RelativeBuckets)
         ]
         self.relative_bias = BiasTable(biases[0][0].buckets, biases[0][1], dtype) if biases else None
+        tables = list(self.shared_inputs.relative_tables.values())
+        self.relative_table = RelativeTable(tables[0], width, dtype) if tables else None
         source_width = spec.encoder.embedding.width if spec.encoder is not None else 0
         # Layers that share weights are one module.
         numbered = zip(spec.weight_sets, spec.layers, strict=True)
@@ -112,9 +120,10 @@ class Model(nn.Module):
         position_ids: Tensor | None,
         token_type_ids: Tensor | None,
         sinusoids: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
-        """int64 ids [B, S] and sinusoids [B, S, width] → the residual stream [B, S, width]."""
-        x: Tensor = self.embedding(input_ids, position_ids, token_type_ids, sinusoids)
+        """int64 ids [B, S], sinusoids [B, S, width] and lengths [B] → the residual stream [B, S, width]."""
+        x: Tensor = self.embedding(input_ids, position_ids, token_type_ids, sinusoids, lengths)
         return x
 
     def pass_vectors(self, input_ids: Tensor, x_BSN: Tensor) -> dict[str, Tensor]:
@@ -176,7 +185,9 @@ class Model(nn.Module):
         rows = {"write_indices": write_indices, "lengths": lengths}
         tensors |= {name: value for name, value in rows.items() if value is not None}
         tensors |= self.score_biases(tensors)
-        x = self.embed(input_ids, position_ids, token_type_ids, tensors.get(SINUSOIDS))
+        if self.relative_table is not None:
+            tensors |= dict.fromkeys(self.shared_inputs.relative_tables, self.relative_table())
+        x = self.embed(input_ids, position_ids, token_type_ids, tensors.get(SINUSOIDS), lengths)
         present, passed = [], self.pass_vectors(input_ids, x)
         for index, (layer, reads) in enumerate(zip(self.layers, self.shared_inputs.layers, strict=True)):
             cross_layer = {name: passed[source] for name, source in cross_layer_inputs(self.spec, index).items()}
@@ -190,12 +201,6 @@ class Model(nn.Module):
         outputs.present = present
         outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.shared_inputs.ntk_scales}
         return outputs
-
-
-def learned_positions(spec: BoundSpec) -> words.Learned | None:
-    """Return the word of learned positions, or None if positions are not learned."""
-    position = spec.layers[0].position
-    return position if isinstance(position, words.Learned) else None
 
 
 def meta_model(spec: BoundSpec, dtype: torch.dtype = torch.float32) -> Model:

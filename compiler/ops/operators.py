@@ -36,6 +36,22 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return op.Linear(x, weight, bias, domain=ARCHC)
 
 
+@custom_op("archc::product", mutates_args=())
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """Return the matrix products x[..., A, B] · y[..., B, C] as [..., A, C]; the other axes are broadcast."""
+    return x @ y
+
+
+@product.register_fake
+def _(x: Tensor, y: Tensor) -> Tensor:
+    return x.new_empty(*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
+
+
+@translates(torch.ops.archc.product.default)
+def _product(x: Any, y: Any) -> Any:
+    return op.MatMul(x, y)
+
+
 @custom_op("archc::split_heads", mutates_args=())
 def split_heads(x_BSM: Tensor, heads: int) -> Tensor:
     """Return [B, S, heads · D] as [B, heads, S, D]."""

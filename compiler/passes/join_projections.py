@@ -68,8 +68,10 @@ class JoinProjections(ir.passes.InPlacePass):
             if projection is not None:
                 groups.setdefault(projection.group, []).append(projection)
         joined = [group for group in groups.values() if len(group) > 1]
-        linears = {projection.linear for group in joined for projection in group}
-        joined = [group for group in joined if all(_readers(projection) <= linears for projection in group)]
+        readers: dict[tuple[ir.Value, ...], set[ir.Node]] = {}
+        for group in joined:
+            readers.setdefault(_weights(group), set()).update(projection.linear for projection in group)
+        joined = [group for group in joined if set().union(*map(_readers, group)) <= readers[_weights(group)]]
         for group in joined:
             _join(graph, group)
         if joined:
@@ -86,6 +88,11 @@ def _projection(node: ir.Node, dtypes: frozenset[ir.DataType]) -> _Projection | 
     weights = [value.const_value for value in node.inputs[1:] if value is not None]
     plain = all(isinstance(weight, WeightTensor) and not weight.steps for weight in weights)
     return _Projection(node, split) if plain and required(node.inputs[1]).dtype in dtypes else None
+
+
+def _weights(group: Sequence[_Projection]) -> tuple[ir.Value, ...]:
+    """Return the weights of a group; groups with the same ones share the joined matrix."""
+    return tuple(weight for projection in group for weight in projection.weights)
 
 
 def _readers(projection: _Projection) -> set[ir.Node]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from archc.compiler.contract import inputs_outputs as names
 from archc.compiler.contract.cross_layer import cross_layer_inputs, cross_layer_outputs, embedding_outputs, layer_output
-from archc.compiler.contract.shared_inputs import REAL, mask_type, table_type
+from archc.compiler.contract.shared_inputs import FOURIER, FOURIER_TYPE, REAL, mask_type, table_type
 from archc.compiler.contract.types import TensorType
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.basic.pooling import Rows
@@ -31,7 +31,8 @@ class Stage:
 
 def stages_of(model: Model) -> list[Stage]:
     """Return the stages of one stack in order."""
-    return [*_shared_tensors(model), *_score_biases(model), _embedding(model), *_layers(model), _end(model)]
+    before = [*_shared_tensors(model), *_score_biases(model), *_relative_table(model)]
+    return [*before, _embedding(model), *_layers(model), _end(model)]
 
 
 def _hidden(model: Model) -> TensorType:
@@ -56,6 +57,9 @@ def _shared_tensors(model: Model) -> list[Stage]:
     inputs: dict[str, TensorType] = {}
     if shared.real:
         outputs["real_tokens"] = REAL
+    if shared.fourier:
+        outputs |= {f"{FOURIER}.cos": FOURIER_TYPE, f"{FOURIER}.sin": FOURIER_TYPE}
+    if shared.real or shared.fourier:
         inputs |= {"input_ids": names.TOKENS, "lengths": names.ROWS}
     if not outputs:
         return []
@@ -105,6 +109,16 @@ def _score_biases(model: Model) -> list[Stage]:
     return [Stage("score biases", "score_biases", part, tuple(inputs), outputs)]
 
 
+def _relative_table(model: Model) -> list[Stage]:
+    """Return the stage that norms a table of relative positions, if layers project one."""
+    table, shared = model.relative_table, model.shared_inputs
+    if table is None:
+        return []
+    width = model.spec.embedding.width
+    outputs = {name: shared.relative_table_type(name, width, model.dtype) for name in shared.relative_tables}
+    return [Stage("relative table", "relative_table", Part(table, lambda tensors: [table()], {}), (), outputs)]
+
+
 def cross_stages(model: Model) -> Iterator[Stage]:
     """Yield the stages of the encoder's graph that compute keys and values for each of the decoder's layers."""
     assert model.encoder is not None
@@ -133,9 +147,11 @@ def _embedding(model: Model) -> Stage:
     inputs = dict.fromkeys(ids, names.TOKENS)
     if model.shared_tensors.sinusoids is not None:
         inputs[SINUSOIDS] = _hidden(model)
+    if model.embedding.token_dropout is not None:
+        inputs["lengths"] = names.ROWS
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        others = (tensors.get(name) for name in ("position_ids", "token_type_ids", SINUSOIDS))
+        others = (tensors.get(name) for name in ("position_ids", "token_type_ids", SINUSOIDS, "lengths"))
         x = model.embed(tensors["input_ids"], *others)
         return [x, *model.pass_vectors(tensors["input_ids"], x).values()]
 
@@ -152,7 +168,7 @@ def _layers(model: Model) -> Iterator[Stage]:
         if model.cached and names.layer_needs_lengths(word):
             rows["lengths"] = names.ROWS
         states = names.layer_states(model.spec, index, model.dtype)
-        shared = model.shared_inputs.types(index, model.dtype)
+        shared = model.shared_inputs.types(index, model.spec.embedding.width, model.dtype)
         # Names within the part: in the graph, layers of one kind read different streams and states.
         inputs = {"hidden": _hidden(model), **shared, **rows}
         read = cross_layer_inputs(model.spec, index)

@@ -44,6 +44,7 @@ def test_older_and_newer_config_bind_alike(name: str, tmp_path: Path) -> None:
 REPLACED_DEFAULTS = {
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 64, "num_experts_per_tok": 6},
+    "esm": {"vocab_size": 33, "pad_token_id": 1},
     "glm4_moe": {"hidden_size": 12288},
     "glm4v_moe_text": {"hidden_size": 12288},
 }

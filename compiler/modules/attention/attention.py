@@ -16,6 +16,7 @@ from archc.compiler.contract.state import State
 from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.attention.localized_filter import LocalizedFilter
 from archc.compiler.modules.attention.relative_bias import BiasTable
+from archc.compiler.modules.attention.relative_table import DisentangledBias
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm, make_qk_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -34,12 +35,17 @@ class Attention(nn.Module):
         queries, keys = word.heads * word.head_dim, word.kv_heads * word.head_dim
         self.q = Linear(width, queries, word.bias.qkv, dtype)
         self.own = word.keys_values == "own"
-        self.k = Linear(width, keys, word.bias.qkv, dtype) if self.own else None
+        self.k = Linear(width, keys, word.bias.on_keys, dtype) if self.own else None
         self.v = Linear(width, keys, word.bias.qkv, dtype) if self.own and word.values == "projection" else None
         self.o = Linear(queries, width, word.bias.out, dtype)
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
+        self.disentangled = (
+            DisentangledBias(position, word.heads, word.head_dim, width, dtype)
+            if isinstance(position, words.Disentangled)
+            else None
+        )
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
         self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype) if self.own else None
         self.v_norm = make_norm(word.value_norm, word.head_dim, dtype)
@@ -60,7 +66,7 @@ class Attention(nn.Module):
         k, v = source[KEY], source[VALUE]
         if inputs.query_scale_B1S1 is not None:
             q = q * inputs.query_scale_B1S1
-        bias, softcap, is_cached = self.score_bias(inputs), self.word.softcap, inputs.write_indices_B is not None
+        bias, softcap, is_cached = self.score_bias(inputs, q, k), self.word.softcap, inputs.write_indices_B is not None
         y_BHSD = ops.attention(q, k, v, inputs.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
         if self.gate is not None:
             y_BHSD = self.gate(x_BSN, y_BHSD)
@@ -113,8 +119,11 @@ class Attention(nn.Module):
         interleaved = isinstance(self.position, words.Rope) and self.position.pairing == "interleaved"
         return ops.rotary(x_BHSD, cos, sin, interleaved)
 
-    def score_bias(self, inputs: LayerInputs) -> Tensor | None:
+    def score_bias(self, inputs: LayerInputs, q_BHSD: Tensor, k_BHTD: Tensor) -> Tensor | None:
         """Return the additive bias on scaled scores, [B, H, S, T], with size 1 on axes that it is constant on."""
+        if self.disentangled is not None:
+            table, rows = inputs.relative_1RN, inputs.buckets_BST
+            return self.disentangled(q_BHSD, k_BHTD, table, rows, self.q, self.k) * self.scale
         if self.relative_bias is not None:
             bias: Tensor = self.relative_bias(inputs.buckets_BST)
             return bias

@@ -25,7 +25,7 @@ class CrossAttention(nn.Module):
         self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(word.head_dim)
         queries, keys = word.heads * word.head_dim, word.kv_heads * word.head_dim
         self.q = Linear(width, queries, word.bias.qkv, dtype)
-        self.k = Linear(source_width, keys, word.bias.qkv, dtype)
+        self.k = Linear(source_width, keys, word.bias.on_keys, dtype)
         self.v = Linear(source_width, keys, word.bias.qkv, dtype)
         self.o = Linear(queries, width, word.bias.out, dtype)
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)

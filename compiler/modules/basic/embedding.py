@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.features import FurtherTables, TokenDropout
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.per_layer import PerLayerEmbedding
@@ -13,7 +14,7 @@ from archc.compiler.modules.basic.table import Table
 
 
 class Embedding(nn.Module):
-    """norm(scale · projection(tokens) + positions + token types + sinusoids), the terms that the spec has.
+    """norm(scale · projection(tokens) + positions + token types + tables + sinusoids), the terms that the spec has.
 
     If the projection is after the norm, all terms and the norm have the width of the token table (Lan et al. 2020).
     `tokens` is the table of an encoder or decoder that this one shares. `layers` is the number of layers that
@@ -23,7 +24,7 @@ class Embedding(nn.Module):
     def __init__(
         self,
         word: words.Embedding,
-        positions: words.Learned | None,
+        positions: words.Learned | words.AddedPositions | None,
         dtype: torch.dtype,
         tokens: Table | None = None,
         layers: int = 0,
@@ -33,9 +34,17 @@ class Embedding(nn.Module):
         table_width = word.table_width or word.width
         width = table_width if self.projected_last else word.width
         self.tokens = tokens if tokens is not None else Table(word.vocab, table_width, dtype)
+        tables = word.tables
+        joined = (tables.widths or ()) if tables is not None else ()
         self.projection = (
-            Linear(table_width, word.width, word.projection.bias, dtype) if word.table_width else nn.Identity()
+            Linear(table_width + sum(joined), word.width, word.projection.bias, dtype)
+            if word.table_width or joined
+            else nn.Identity()
         )
+        self.tables = FurtherTables(tables, width, dtype) if tables is not None else None
+        self.joins_tables = bool(joined)
+        dropout = word.token_dropout
+        self.token_dropout = TokenDropout(dropout) if dropout is not None else None
         self.offset = positions.offset if positions else 0
         rows = (positions.size or 0) + positions.offset if positions else 0
         self.positions = Table(rows, width, dtype) if positions else None
@@ -50,9 +59,19 @@ class Embedding(nn.Module):
         position_ids: Tensor | None,
         token_type_ids: Tensor | None,
         sinusoids: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
-        """int64 ids [B, S], None without such a table, and sinusoids [B, S, width] → [B, S, width]."""
+        """int64 ids [B, S], None without such a table, and sinusoids [B, S, width] → [B, S, width].
+
+        `lengths` [B] are the numbers of tokens without padding, for token dropout.
+        """
         x = self.tokens(input_ids)
+        if self.token_dropout is not None:
+            assert lengths is not None
+            x = self.token_dropout(x, input_ids, lengths)
+        if self.tables is not None and self.joins_tables:
+            row_N = self.tables()
+            x = torch.cat((x, row_N.expand(*x.shape[:-1], row_N.shape[-1])), dim=-1)
         if not self.projected_last:
             x = self.projection(x)
         if self.scale is not None:
@@ -61,6 +80,8 @@ class Embedding(nn.Module):
             x = x + self.token_types(token_type_ids)
         if self.positions is not None:
             x = x + self.positions(position_ids if not self.offset else position_ids + self.offset)  # type: ignore[operator]
+        if self.tables is not None and not self.joins_tables:
+            x = x + self.tables()
         if sinusoids is not None:
             x = x + sinusoids
         x = self.norm(x)

@@ -49,7 +49,7 @@ class MlmHead(Projection):
     def __init__(
         self, word: words.MlmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype
     ) -> None:
-        width = embedding.table_width or embedding.width
+        width = word.width or embedding.table_width or embedding.width
         super().__init__(embedding.vocab, width, table if word.tie else None, word.bias, dtype)
         self.dense = Linear(embedding.width, width, word.dense_bias, dtype)
         self.activation = make_activation(word.activation, dtype)

@@ -81,7 +81,7 @@ class Dense(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[…, inputs] → […, width]."""
-        x = _ACTIVATIONS[self.word.activation](super().forward(x))
+        x = DENSE_ACTIVATIONS[self.word.activation](super().forward(x))
         return x if self.then is None else self.then(x)
 
 
@@ -106,7 +106,7 @@ class Pooling(nn.Module):
         return pooled_BN.to(self.dtype)
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+DENSE_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "tanh": torch.tanh,
     **{name: make_activation(name, torch.float32) for name in ("relu", "gelu", "gelu_tanh", "silu")},

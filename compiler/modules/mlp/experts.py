@@ -95,7 +95,7 @@ class Experts(nn.Module):
         gated = isinstance(word.expert, words.GatedMlp)
         self.gate = StackedLinear(word.experts, width, inner, bias, dtype) if gated else None
         self.up = StackedLinear(word.experts, width, inner, bias, dtype)
-        self.down = StackedLinear(word.experts, inner, width, bias, dtype)
+        self.down = StackedLinear(word.experts, inner, width, word.expert.has_down_bias, dtype)
 
     def forward(self, x_BSN: Tensor, chosen_BSA: Tensor, weights_BSA: Tensor) -> Tensor:
         """[B, S, N], a token's experts and their weights [B, S, A] → the weighted sum [B, S, N]."""

@@ -19,7 +19,7 @@ class PlainMlp(nn.Module):
     def __init__(self, word: words.PlainMlp, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.up = Linear(width, word.width, word.bias, dtype)
-        self.down = Linear(word.width, width, word.bias, dtype)
+        self.down = Linear(word.width, width, word.has_down_bias, dtype)
         self.activation = make_activation(word.activation, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class GatedMlp(nn.Module):
         super().__init__()
         self.gate = Linear(width, word.width, word.bias, dtype)
         self.up = Linear(width, word.width, word.bias, dtype)
-        self.down = Linear(word.width, width, word.bias, dtype)
+        self.down = Linear(word.width, width, word.has_down_bias, dtype)
         self.word = word
         self.learned = LEARNED[word.activation](dtype) if word.activation in LEARNED else None
 

@@ -25,6 +25,40 @@ def buckets_of_distances(buckets: int, max_distance: int) -> Tensor:
     return torch.where(distances < half, distances, logarithmic)
 
 
+def rows_of_distances(span: int, max_distance: int | None) -> Tensor:
+    """Return the row of each distance 0, 1, … to one side up to the first that is at least `span`, int64.
+
+    Without `max_distance` the row is the distance. Otherwise distances up to n = span // 2 have one each, and a longer
+    one, d, is in bucket n + ceil(ln(d / n) / ln((max_distance − 1) / n) · (n − 1)) (He et al. 2021, code of version 2).
+    """
+    if max_distance is None:
+        return torch.arange(span + 1, device="cpu")
+    half = span // 2
+    distances = torch.arange(4 * max_distance + 4 * span, device="cpu")
+    logs = (distances.clamp(min=half) / half).log() / torch.tensor((max_distance - 1) / half, device="cpu").log()
+    rows = torch.where(distances <= half, distances, (logs * (half - 1)).ceil().long() + half)
+    return rows[: int((rows < span).sum()) + 1].clamp(max=span)
+
+
+class DistanceRows(nn.Module):
+    """The row of a table of relative positions for every query and key (He et al. 2021, DeBERTa, eq. 3)."""
+
+    def __init__(self, word: words.Disentangled) -> None:
+        super().__init__()
+        side = rows_of_distances(word.span, word.max_distance)
+        self.both_sides, self.farthest = True, len(side) - 1
+        # Indexed by query − key + farthest. Keys ahead have the rows below span.
+        rows = torch.cat((-side.flip(0), side[1:])) + word.span
+        self.table: list[int] = rows.clamp(0, 2 * word.span - 1).tolist()
+
+    def forward(self, query_BS: Tensor, keys: int) -> Tensor:
+        """Positions of the queries, int64 [B, S], and the number of keys T, at 0 … T − 1 → rows, int64 [B, S, T]."""
+        device = query_BS.device
+        distance_BST = query_BS[:, :, None] - torch.arange(keys, device=device)
+        table = torch.tensor(self.table).to(device)
+        return table[distance_BST.clamp(-self.farthest, self.farthest) + self.farthest]
+
+
 class RelativeBuckets(nn.Module):
     """The bucket of every query and key, by the distance from the query to the key."""
 
@@ -42,3 +76,8 @@ class RelativeBuckets(nn.Module):
         distance_BST = torch.arange(keys, device=device) - query_BS[:, :, None]
         table = torch.tensor(self.table).to(device)
         return table[distance_BST.clamp(-self.max_distance, self.max_distance) + self.max_distance]
+
+
+def make_buckets(word: words.RelativeBuckets | words.Disentangled, both_sides: bool) -> RelativeBuckets | DistanceRows:
+    """Return the module of a position word that looks up distances."""
+    return DistanceRows(word) if isinstance(word, words.Disentangled) else RelativeBuckets(word, both_sides)

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.shared_inputs import SharedInputs
+from archc.compiler.contract.shared_inputs import FOURIER, SharedInputs
 from archc.compiler.contract.state import State
+from archc.compiler.modules.basic.fourier import token_transform
 from archc.compiler.modules.position.alibi import AlibiBias
 from archc.compiler.modules.position.query_scale import QueryScale
-from archc.compiler.modules.position.relative_buckets import RelativeBuckets
+from archc.compiler.modules.position.relative_buckets import make_buckets
 from archc.compiler.modules.position.rotary import BlockRotaryTables, RotaryTables
 from archc.compiler.modules.position.sinusoids import Sinusoids
 
@@ -43,9 +44,9 @@ class SharedTensors(nn.Module):
         self.alibis = {
             name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in shared.alibis.items()
         }
-        self.real = shared.real
+        self.real, self.fourier = shared.real, shared.fourier
         self.buckets = {
-            name: (RelativeBuckets(buckets.word, buckets.both_sides), buckets.mask)
+            name: (make_buckets(buckets.word, buckets.both_sides), buckets.mask)
             for name, buckets in shared.buckets.items()
         }
         self.sinusoids = Sinusoids(shared.sinusoids, width, dtype) if shared.sinusoids is not None else None
@@ -89,6 +90,11 @@ class SharedTensors(nn.Module):
         if self.real and input_ids is not None and lengths is not None:
             positions_S = torch.arange(input_ids.shape[1], device=lengths.device)
             tensors["real_tokens"] = (lengths[:, None, None] > positions_S[:, None]).float()
+        if self.fourier:
+            assert input_ids is not None
+            assert lengths is not None
+            cos, sin = token_transform(input_ids.shape[1], lengths)
+            tensors[f"{FOURIER}.cos"], tensors[f"{FOURIER}.sin"] = cos, sin
         if self.sinusoids is not None:
             tensors[SINUSOIDS] = self.sinusoids(position_ids)
         return tensors

@@ -219,6 +219,78 @@ FAULTS = {
         "branch: {norm: none}}\n",
         "mlp.branch: there is no shared expert next to the branch",
     ),
+    "positions twice": (
+        "position: {kind: learned}\nembedding: {positions: {size: 64}}\n",
+        "embedding.positions: learned positions are added to the embedding already",
+    ),
+    "a short table of positions": (
+        "embedding: {positions: {size: 2}}\n",
+        "embedding.positions.size: a table of 2 positions for a context of",
+    ),
+    "a row that a table lacks": (
+        "embedding: {tables: {rows: [3, 2], row: 2}}\n",
+        "embedding.tables.row: row 2 of a table of 2 rows; use a lower index",
+    ),
+    "tables and numbers": (
+        "embedding: {tables: {rows: [3, 2], times: [1]}}\n",
+        "embedding.tables.times: 1 numbers for 2 tables; use one for each table",
+    ),
+    "rows added and joined": (
+        "embedding: {tables: {rows: [3], times: [1], widths: [4]}}\n",
+        "embedding.tables.times: rows with widths of their own are not added; remove the key",
+    ),
+    "joined tables after the norm": (
+        "embedding: {tables: {rows: [3], widths: [4]}, projection: {after: norm}}\n",
+        "embedding.projection.after: the projection reads the rows of further tables",
+    ),
+    "token dropout with a cache": (
+        "embedding: {token_dropout: {token: 1, keep: 0.5}}\n",
+        "embedding.token_dropout: the number of masked tokens is that of a whole text",
+    ),
+    "a tied head of another width": (
+        "topology: encoder\nhead: {kind: mlm, activation: gelu, norm: none, width: 8, tie: true}\n",
+        "head.width: the token table, which the head shares, has the width",
+    ),
+    "disentangled attention with a cache": (
+        "position: {kind: disentangled, span: 4}\n",
+        "position: disentangled attention requires keys of both sides; use `topology: encoder`",
+    ),
+    "disentangled attention without positions": (
+        "topology: encoder\nposition: {kind: disentangled, span: 4, keys: false, queries: false}\n",
+        "position: disentangled attention without a term of positions; set `keys` or `queries`",
+    ),
+    "a bias without its projection": (
+        "topology: encoder\nposition: {kind: disentangled, span: 4, projections: shared, bias: true}\n",
+        "position.bias.keys: the table has no such projection of its own; remove the key",
+    ),
+    "a near last bucket": (
+        "topology: encoder\nposition: {kind: disentangled, span: 8, max_distance: 5}\n",
+        "position.max_distance: max_distance 5 for 4 distances with a bucket each",
+    ),
+    "two tables of relative positions": (
+        "topology: encoder\nposition: {kind: disentangled, span: 4 + layer}\n",
+        "position: layers share one table of relative positions, and their sections differ",
+    ),
+    "an even kernel": (
+        "topology: encoder\nlayer: {convolution: {kernel: 4, norm: none}}\n",
+        "layer.convolution.kernel: a kernel of 4 has no middle; use an odd number",
+    ),
+    "a convolution with a cache": (
+        "layer: {convolution: {kernel: 3, norm: none}}\n",
+        "layer.convolution: a convolution over tokens on both sides is not supported with causal attention",
+    ),
+    "mixing next to attention": (
+        "topology: encoder\nposition: none\nmixing: fourier\n",
+        "mixing: the layer has both attention and mixing; set `attention: none`",
+    ),
+    "mixing with a cache": (
+        "attention: none\nposition: none\nmixing: fourier\n",
+        "mixing: every output depends on all tokens of a text; use `topology: encoder`",
+    ),
+    "mixing with rotary positions": (
+        "topology: encoder\nattention: none\nmixing: fourier\n",
+        "position: rope requires attention, and the layer has mixing",
+    ),
     "proportional scaling of a number of dims": (
         "position: {dim: 4, scaling: proportional}\n",
         "position.dim: proportional scaling has angles for the whole head",

@@ -27,6 +27,7 @@ def test_bodies_agree(batch: int, seq: int, heads: int, kv_heads: int) -> None:
     check(table.layer_norm.default, x, torch.randn(heads * width), torch.randn(heads * width), 1e-3, 1.0)
     check(table.layer_norm.default, x, None, None, 1e-3)
     check(table.swish.default, x, 1.7)
+    check(table.product.default, q, torch.randn(1, heads, width, 3))
     check(table.split_heads.default, x, heads)
     check(table.merge_heads.default, q)
     check(table.rms_norm.default, x, torch.randn(heads * width), 1e-3)

@@ -234,6 +234,24 @@ def test_a_third_projection_that_does_not_fit_is_left_alone() -> None:
     assert sorted(weights_of(graph)) == ["q+k.weight", "v.weight"]
 
 
+def test_weights_that_two_groups_of_products_share_stay() -> None:
+    pair = Pair()
+    third = weight("v.weight", 8, K)
+    graph = pair.graph()
+    graph.graph.register_initializer(third)
+    # q, k and v of one activation, and q and k of another: joined, q and k would be stored twice.
+    for name, source, table, heads in (
+        ("v", pair.x, third, 1),
+        ("q.other", pair.y, pair.weights["q"], 3),
+        ("k.other", pair.y, pair.weights["k"], 1),
+    ):
+        linear = semantic("Linear", [source, table], name, ["batch", "seq", 8 * heads])
+        split = semantic("SplitHeads", linear.outputs, f"{name}.heads", ["batch", heads, "seq", 8], heads=heads)
+        graph.graph.extend([linear, split])
+        graph.graph.outputs.append(split.outputs[0])
+    stays(graph)
+
+
 def stays(graph: ir.Model) -> None:
     """The pass leaves the graph alone."""
     before, stored = operators(graph), list(graph.graph.initializers)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 
 from archc.archspec import vocabulary as words
-from archc.compiler.modules.position.relative_buckets import RelativeBuckets, buckets_of_distances
+from archc.compiler.modules.position.relative_buckets import (
+    DistanceRows,
+    RelativeBuckets,
+    buckets_of_distances,
+    rows_of_distances,
+)
 
 
 def test_near_distances_have_a_bucket_each_and_far_ones_grow_by_powers() -> None:
@@ -39,3 +44,15 @@ def test_an_encoders_keys_lie_on_both_sides() -> None:
         [3, 2, 2, 1, 0, 5],
         [3, 3, 2, 2, 1, 0],
     ]
+
+
+def test_the_second_half_of_disentangled_buckets_grows_logarithmically() -> None:
+    # 8 buckets up to 17: distances 0 to 4 alone; then 4 + ceil(ln(d / 4) / ln 4 · 3): up to 6, 10 and 16.
+    assert rows_of_distances(8, 17).tolist() == [0, 1, 2, 3, 4, *[5] * 2, *[6] * 4, *[7] * 6, 8]
+    assert rows_of_distances(3, None).tolist() == [0, 1, 2, 3]
+
+
+def test_rows_of_keys_ahead_come_before_those_of_keys_behind() -> None:
+    rows = DistanceRows(words.Disentangled(span=2))
+    # query − key + 2, from 0 to 3.
+    assert rows(torch.arange(4)[None], 4).tolist() == [[[2, 1, 0, 0], [3, 2, 1, 0], [3, 3, 2, 1], [3, 3, 3, 2]]]
