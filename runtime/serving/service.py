@@ -14,6 +14,7 @@ from typing import Any
 from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, MANIFEST, PACKED, Plan
 from archc.runtime.backends import open_backend
+from archc.runtime.backends.huge_pages import use_huge_pages
 from archc.runtime.backends.ort.backend import OrtBackend
 from archc.runtime.backends.prepack import PREPACK_DEFAULT, Prepack
 from archc.runtime.engine import Engine
@@ -99,6 +100,7 @@ class Service:
                 )
             self.engine = Engine(plan, open_backend(plan, options.threads, options.prepack))
             self.scheduler: Scheduler | None = None
+            use_huge_pages()
             return
         if manifest.packed is None:
             raise EngineError(
@@ -115,6 +117,7 @@ class Service:
         slots = Slots(manifest, packed, options.slots, options.cache_bytes)
         if options.draft is not None:
             self._open_draft(options.draft, slots, budget.alone)
+        use_huge_pages()
         self.scheduler = Scheduler(slots, options.queue, budget)
 
     def _open_draft(self, path: Path, slots: Slots, piece: int) -> None:
