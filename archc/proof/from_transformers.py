@@ -118,12 +118,16 @@ class FromTransformers:
             assert sum(sizes) == len(ids)
             whole: NDArray[np.float32] = self.outputs([ids])["logits"][0]
             return whole
-        model, cache = self._fresh(), DynamicCache()
+        model, cache = self._fresh(), self.cache()
         parts = torch.split(torch.tensor([list(ids)]), list(sizes), dim=1)
         with torch.no_grad():
             logits = [model(part, past_key_values=cache, use_cache=True).logits[0] for part in parts]
         row: NDArray[np.float32] = torch.cat(logits).numpy()
         return row
+
+    def cache(self) -> DynamicCache:
+        """Return an empty cache."""
+        return DynamicCache()
 
     def _fresh(self) -> Any:
         # Dynamic rope scaling leaves the length of earlier calls behind in the module.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from archc.archspec.checking.indexer_rules import indexer_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.checking.recurrence_rules import matrix_state_faults
 from archc.archspec.errors import format_value
@@ -113,6 +114,7 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
         yield from _latent_faults(attention, layer.position)
     else:
         yield from _grouped_faults(attention, layer.position)
+    yield from indexer_faults(attention, layer.position)
     is_encoder, direction = model["topology"] == "encoder", model["direction"]
     if is_encoder and direction != "past" and isinstance(layer.position, Alibi):
         message = "alibi requires a causal mask and is not supported in an encoder"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archc.archspec.checking.embedding_rules import embedding_faults
+from archc.archspec.checking.indexer_rules import earlier_indexer_faults
 from archc.archspec.checking.layer_rules import Fault, layer_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
@@ -44,6 +45,7 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _topology_faults(model)
     yield from _value_residual_faults(model["layers"])
     yield from _shared_cache_faults(model["layers"])
+    yield from earlier_indexer_faults(model["layers"])
     yield from _per_layer_faults(model["embedding"], model["layers"])
     yield from _position_faults(model)
 

@@ -28,6 +28,7 @@ from archc.archspec.vocabulary.head import (
     Pooling,
     WeightedPooler,
 )
+from archc.archspec.vocabulary.indexer import EarlierIndexer, Indexer, KeyIndexer
 from archc.archspec.vocabulary.matrix_state import (
     BoundedDecay,
     Convolution,
@@ -76,6 +77,7 @@ from archc.archspec.vocabulary.model import (
     Prefix,
     Skip,
     differs_by_layer,
+    indexer_sources,
     kv_sources,
     weight_sets,
 )
@@ -153,6 +155,7 @@ __all__ = [
     "Disentangled",
     "DynamicScaling",
     "DynamicShift",
+    "EarlierIndexer",
     "Embedding",
     "EmbeddingBranch",
     "EmbeddingProjection",
@@ -168,6 +171,8 @@ __all__ = [
     "GroupedQueryAttention",
     "Head",
     "HeadNorm",
+    "Indexer",
+    "KeyIndexer",
     "L2Norm",
     "LastPooler",
     "LatentAttention",
@@ -243,6 +248,7 @@ __all__ = [
     "Whitespace",
     "YarnScaling",
     "differs_by_layer",
+    "indexer_sources",
     "kv_sources",
     "weight_sets",
 ]

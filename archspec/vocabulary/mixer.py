@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import DefaultKind, Section, Size
+from archc.archspec.vocabulary.indexer import Indexer
 from archc.archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 
 
@@ -86,6 +87,7 @@ class GroupedQueryAttention(GroupedQueries):
     kind: Literal["grouped-query"] = "grouped-query"
     gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
+    indexer: Indexer | None = Field(None, description="Scorer that selects the keys of each query. none: all keys.")
     sinks: bool = Field(
         False,
         description="Attention sinks: a learned logit per head in the softmax denominator only (Xiao et al. 2023; "
@@ -145,6 +147,7 @@ class LatentAttention(Section):
     )
     gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
+    indexer: Indexer | None = Field(None, description="Scorer that selects the keys of each query. none: all keys.")
 
     @property
     def rotating_dim(self) -> int:

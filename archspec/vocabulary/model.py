@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from archc.archspec.vocabulary.base import Section, Size
 from archc.archspec.vocabulary.embedding import Embedding
 from archc.archspec.vocabulary.head import DenseActivation, Head, NoPooler, Pooler
+from archc.archspec.vocabulary.indexer import EarlierIndexer
 from archc.archspec.vocabulary.mixer import Attention, CrossAttention, GroupedQueryAttention
 from archc.archspec.vocabulary.mlp import Activation, Mlp
 from archc.archspec.vocabulary.norm import Norm, PlacedNorm
@@ -130,6 +131,19 @@ def kv_sources(layers: Sequence[Layer]) -> dict[int, int | None]:
             latest[kind] = index
         else:
             sources[index] = latest.get(kind)
+    return sources
+
+
+def indexer_sources(layers: Sequence[Layer]) -> dict[int, int | None]:
+    """Return the layer whose selection of keys a layer reads, by index, for layers that read one; None if none."""
+    sources: dict[int, int | None] = {}
+    latest = None
+    for index, layer in enumerate(layers):
+        indexer = layer.attention.indexer if layer.attention is not None else None
+        if isinstance(indexer, EarlierIndexer):
+            sources[index] = latest
+        elif indexer is not None:
+            latest = index
     return sources
 
 

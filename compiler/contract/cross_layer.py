@@ -15,6 +15,9 @@ VALUES = "values"
 EMBEDDING = "embedding"
 """The vector of a layer that the embedding computes."""
 
+SELECTED = "selected"
+"""The keys that an indexer selected, a mask which later layers read."""
+
 KEY, VALUE = "key", "value"
 """The keys and values that attention of an earlier layer reads, with its cache."""
 
@@ -46,11 +49,14 @@ def cross_layer_outputs(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict
         case words.DeltaRule(value_residual=words.ValueSource(), heads=heads, head_dim=width):
             return {VALUES: TensorType(dtype, ("batch", "seq", heads * width))}
     attention = layer.attention
+    outputs: dict[str, TensorType] = {}
+    if index in words.indexer_sources(spec.layers).values():
+        outputs[SELECTED] = TensorType(torch.bool, ("batch", 1, "seq", "total" if has_cache(spec) else "seq"))
     if has_cache(spec) or index not in words.kv_sources(spec.layers).values():
-        return {}
+        return outputs
     assert isinstance(attention, words.GroupedQueryAttention)
     kind = TensorType(dtype, ("batch", attention.kv_heads, "seq", attention.head_dim))
-    return {KEY: kind, VALUE: kind}
+    return {KEY: kind, VALUE: kind, **outputs}
 
 
 def cross_layer_inputs(spec: BoundSpec, index: int) -> dict[str, str]:
@@ -66,6 +72,9 @@ def cross_layer_inputs(spec: BoundSpec, index: int) -> dict[str, str]:
     if source is not None:
         name = present_name if has_cache(spec) else layer_output
         inputs |= {KEY: name(source, KEY), VALUE: name(source, VALUE)}
+    selecting = words.indexer_sources(spec.layers).get(index)
+    if selecting is not None:
+        inputs[SELECTED] = layer_output(selecting, SELECTED)
     return inputs
 
 

@@ -13,6 +13,7 @@ from archc.archspec import vocabulary as words
 from archc.compiler.contract.types import TensorType
 
 CROSS_KEY, CROSS_VALUE = "cross.key", "cross.value"
+INDEXER_KEY = "indexer.key"
 
 State = Mapping[str, Tensor]
 """The tensors of a layer's state by name, before or after a call; empty without a cache."""
@@ -52,18 +53,22 @@ def fixed(dtype: torch.dtype, *shape: int) -> StateType:
 
 
 def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) -> dict[str, StateType]:
-    """Return a latent cache, or keys and values and the tails of a localized filter.
+    """Return a latent cache, or keys and values and the tails of a localized filter, and the keys of an indexer.
 
-    Attention over the keys and values of an earlier layer has no state.
+    Attention over the keys and values of an earlier layer has none of its own.
     """
+    states: dict[str, StateType] = {}
+    if isinstance(attention.indexer, words.KeyIndexer):
+        keys = TensorType(dtype, ("batch", 1, "capacity", attention.indexer.head_dim))
+        states[INDEXER_KEY] = StateType("kv", keys)
     if isinstance(attention, words.LatentAttention):
         # One key/value head that all query heads share: the latent, and after it the rotating part of the key.
         stored = attention.latent + attention.rope_dim
-        return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}
+        return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored))), **states}
     if attention.keys_values == "earlier":
-        return {}
+        return states
     cache = StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", attention.head_dim)))
-    states = {"key": cache, "value": cache}
+    states |= {"key": cache, "value": cache}
     if attention.filter is not None:
         # The last input of each of the two convolutions.
         states["filter.input"] = fixed(dtype, 1, width)

@@ -196,7 +196,7 @@ class Model(nn.Module):
             passed |= {layer_output(index, name): new.pop(name) for name in passes_on}
             if has_cache(self.spec):
                 passed |= {present_name(index, name): tensor for name, tensor in new.items()}
-            present.append(new if states else {})
+            present.append({name: new[name] for name in new if name in states[index]} if states else {})
         outputs = self.end(x, logit_positions, Rows(lengths, input_ids))
         outputs.present = present
         outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.shared_inputs.ntk_scales}

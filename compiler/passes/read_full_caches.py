@@ -6,6 +6,8 @@ Masks as long as the cache compute the same, and the runtime's caches are hardly
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from archc.compiler.contract.ports import is_mask, state_kind
@@ -14,10 +16,11 @@ from archc.compiler.graph.values import axis_name, required, shape_of
 from archc.compiler.lowerings.attention.caches import SLOTS, mask_of
 
 _KINDS = ("kv", "ring")
+_SELECTION = "SelectKeys"
 
 
 class ReadFullCaches(ir.passes.InPlacePass):
-    """Names the last axis of a mask after the slots of the caches that it masks.
+    """Names the last axis of a mask, and of what an indexer selects of it, after the slots of the caches it masks.
 
     A mask over caches of several sizes, or over a cache that something else reads, stays as it is.
     """
@@ -27,33 +30,48 @@ class ReadFullCaches(ir.passes.InPlacePass):
         graph = model.graph
         changed = False
         for mask in graph.inputs:
-            sizes = {_slots(node) for node in _attention(mask)} if is_mask(mask) else set()
+            masks = list(_selections(mask)) if is_mask(mask) else []
+            sizes = {_slots(node) for item in masks for node in _readers(item)}
             size = sizes.pop() if len(sizes) == 1 else None
             if size is not None:
-                mask.shape = ir.Shape([*shape_of(mask)[:-1], size])
+                for item in masks:
+                    item.shape = ir.Shape([*shape_of(item)[:-1], size])
                 changed = True
         return ir.passes.PassResult(model, modified=changed)
 
 
-def _attention(mask: ir.Value) -> list[ir.Node]:
-    """Return the attention nodes over caches that a mask belongs to."""
-    nodes = [use.node for use in mask.uses() if use.node.domain == ARCHC and use.node.op_type.endswith("Attention")]
+def _selections(mask: ir.Value) -> Iterator[ir.Value]:
+    """Yield a mask and the masks of the keys that indexers select of it."""
+    yield mask
+    for node in _readers(mask):
+        if node.op_type == _SELECTION:
+            yield from _selections(node.outputs[0])
+
+
+def _readers(mask: ir.Value) -> list[ir.Node]:
+    """Return the nodes of attention and of indexers over caches that a mask belongs to."""
+    nodes = [use.node for use in mask.uses() if _reads_caches(use.node)]
     return [node for node in nodes if mask_of(node) is mask and node.attributes["cached"].as_int()]
 
 
+def _reads_caches(node: ir.Node) -> bool:
+    return node.domain == ARCHC and (node.op_type.endswith("Attention") or node.op_type == _SELECTION)
+
+
 def _slots(node: ir.Node) -> str | None:
-    """Return the name of the slots of an attention node's caches; None if they differ or are read elsewhere."""
-    latent = node.op_type == "LatentAttention"
-    caches = [required(node.inputs[2])] if latent else [required(value) for value in node.inputs[1:3]]
+    """Return the name of the slots of the caches that a node reads; None if they differ or are read elsewhere."""
+    indices = {"LatentAttention": (2,), _SELECTION: (1,)}.get(node.op_type, (1, 2))
+    caches = [required(node.inputs[index]) for index in indices]
     names = {axis_name(cache, SLOTS) for cache in caches}
-    alone = all(_is_read_by_attention(cache) for cache in caches)
+    alone = all(_is_updated_cache(cache) for cache in caches)
     return names.pop() if alone and len(names) == 1 else None
 
 
-def _is_read_by_attention(cache: ir.Value) -> bool:
+def _is_updated_cache(cache: ir.Value) -> bool:
+    """Return whether a value is a growing cache or a ring that attention and indexers alone read."""
     update = cache.producer()
     if update is None or (update.domain, update.op_type) != (ARCHC, "UpdateCache"):
         return False
     if state_kind(required(update.inputs[0])) not in _KINDS:
         return False
-    return all(use.node.domain == ARCHC and use.node.op_type.endswith("Attention") for use in cache.uses())
+    return all(_reads_caches(use.node) for use in cache.uses())

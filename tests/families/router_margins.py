@@ -1,6 +1,6 @@
-"""Prompts on which every router chooses its experts by a clear margin.
+"""Prompts on which every router chooses its experts, and every indexer its keys, by a clear margin.
 
-Routing is not continuous. If the last chosen expert leads the first rejected one by less than the rounding error of
+Neither choice is continuous. If the last chosen expert leads the first rejected one by less than the rounding error of
 float16, a correct computation in float16 may choose the other expert. Outputs of such rows are no measure of precision,
 so rows are drawn until there are enough with clear margins.
 """
@@ -14,7 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from archc.compiler.modules.attention.indexer import KeyIndexer
+from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.experts import Router
+from archc.compiler.ops.key_selection import key_scores
 from archc.proof.built import Built
 from archc.proof.case import Ids
 from archc.proof.checks import torch_outputs
@@ -26,7 +29,7 @@ _DRAWN = 1024
 
 def rows_with_clear_routing(built: Built, rows: Ids) -> tuple[Ids, int]:
     """Return as many of the first random rows as `rows` that are far from a tie, and the number of rejected ones."""
-    if not any(isinstance(module, Router) for module in built.module.modules()):
+    if not any(isinstance(module, Router | KeyIndexer) for module in built.module.modules()):
         return rows, 0
     drawn = built.ids(_DRAWN, len(rows[0]))
     assert list(map(list, rows)) == drawn[: len(rows)]
@@ -36,14 +39,15 @@ def rows_with_clear_routing(built: Built, rows: Ids) -> tuple[Ids, int]:
 
 
 def routing_margins(built: Built, rows: Ids) -> NDArray[np.float64]:
-    """Return the smallest margin [rows] of any router of the torch module, in float32."""
+    """Return the smallest margin [rows] of any router or indexer of the torch module, in float32."""
     smallest = np.full(len(rows), np.inf)
 
-    def record(router: nn.Module, args: tuple[Any, ...], _: object) -> None:
-        assert isinstance(router, Router)
-        np.minimum(smallest, smallest_margin(router, args[0]).numpy(), out=smallest)
+    def record(module: nn.Module, args: tuple[Any, ...], _: object) -> None:
+        margin = smallest_margin(module, args[0]) if isinstance(module, Router) else key_margin(module, *args[:3])
+        np.minimum(smallest, margin.numpy(), out=smallest)
 
-    hooks = [module.register_forward_hook(record) for module in built.module.modules() if isinstance(module, Router)]
+    choosing = [module for module in built.module.modules() if isinstance(module, Router | KeyIndexer)]
+    hooks = [module.register_forward_hook(record) for module in choosing]
     try:
         torch_outputs(built.module, rows, None)
     finally:
@@ -68,10 +72,21 @@ def smallest_margin(router: Router, x_BSN: Tensor) -> Tensor:
     return torch.stack(margins).amin(dim=(0, 2))
 
 
+def key_margin(indexer: nn.Module, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs) -> Tensor:
+    """Return the margin of each row's closest choice of a key [B]."""
+    assert isinstance(indexer, KeyIndexer)
+    mask, keys = inputs.mask_B1ST, indexer.word.keys
+    assert mask is not None
+    margins = _margin(key_scores(*indexer.operands(x_BSN, source_BSQ, inputs), mask), keys)
+    return margins.masked_fill(mask.sum(-1) <= keys, torch.inf).amin(dim=(1, 2))
+
+
 def _margin(scores: Tensor, count: int) -> Tensor:
     """Return the lead [B, S] of the last chosen score over the first rejected one, relative to the largest score."""
-    if count == scores.shape[-1]:
+    if count >= scores.shape[-1]:
         return torch.full(scores.shape[:-1], torch.inf)
     best = scores.topk(count + 1, dim=-1).values
-    in_play = scores > torch.finfo(scores.dtype).min  # experts of a rejected group have the least number
+    in_play = (
+        scores > torch.finfo(scores.dtype).min
+    )  # experts of a rejected group and masked keys have the least number
     return (best[..., -2] - best[..., -1]) / (scores.abs() * in_play).amax(-1)

@@ -1,4 +1,4 @@
-"""Margins of routers, compared with values computed by hand."""
+"""Margins of routers and indexers, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from archc.archspec import vocabulary as words
+from archc.compiler.modules.attention.indexer import KeyIndexer
+from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.experts import Router
-from tests.families.router_margins import smallest_margin
+from tests.families.router_margins import key_margin, smallest_margin
 
 EXPERT = words.PlainMlp(width=2, activation="relu")
 
@@ -45,3 +47,15 @@ def test_margin_of_groups() -> None:
     assert margin([10.0, 2.0, 9.0, 8.0], 1, groups=groups) == pytest.approx(1 / 10)
     # Groups lead by 8 of 10; in the group that won, 10 leads 9.5.
     assert margin([10.0, 9.5, 2.0, 1.0], 1, groups=groups) == pytest.approx(0.5 / 10)
+
+
+def test_margin_of_keys() -> None:
+    word = words.KeyIndexer(heads=1, head_dim=1, keys=2, norm=words.NoNorm())
+    indexer = KeyIndexer(word, 1, 1, torch.float32)
+    for parameter in indexer.parameters():
+        parameter.data.fill_(1.0)
+    keys, causal = torch.tensor([[[9.0], [1.0], [8.0]]]), torch.ones(1, 1, 3, 3).tril().bool()
+    with torch.no_grad():
+        # The last query attends to 9, 1 and 8, the others to no more keys than are chosen.
+        margin = key_margin(indexer, keys, torch.ones(1, 3, 1), LayerInputs(causal))
+        assert margin.tolist() == pytest.approx([7 / 9])

@@ -14,6 +14,7 @@ from archc.archspec import vocabulary as words
 from archc.compiler.contract.cross_layer import KEY, VALUE
 from archc.compiler.contract.state import State
 from archc.compiler.modules.attention.gate import Gate
+from archc.compiler.modules.attention.indexer import make_indexer, select
 from archc.compiler.modules.attention.localized_filter import LocalizedFilter
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.attention.relative_table import DisentangledBias
@@ -51,14 +52,16 @@ class Attention(nn.Module):
         self.v_norm = make_norm(word.value_norm, word.head_dim, dtype)
         self.norms_after_rotation = getattr(word.qk_norm, "order", "before") == "after"
         self.gate = Gate(word.gate, word.heads, word.head_dim, width, dtype) if word.gate is not None else None
+        self.indexer = make_indexer(word.indexer, width, width, dtype)
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the keys and values of the layer's own: with a state, the new state."""
-        assert inputs.mask_B1ST is not None
-        source_BSN, present = x_BSN, dict[str, Tensor]()
+        source_BSN = x_BSN
+        mask, present = select(self.indexer, x_BSN, x_BSN, inputs, state)
         if self.filter is not None:
-            source_BSN, present = self.filter(x_BSN, state, inputs.lengths_B)
+            source_BSN, filter_state = self.filter(x_BSN, state, inputs.lengths_B)
+            present |= filter_state
         q = self.query(source_BSN, inputs)
         if self.own:
             present |= self.keys_values(source_BSN, x_BSN, inputs, state)
@@ -67,7 +70,7 @@ class Attention(nn.Module):
         if inputs.query_scale_B1S1 is not None:
             q = q * inputs.query_scale_B1S1
         bias, softcap, is_cached = self.score_bias(inputs, q, k), self.word.softcap, inputs.write_indices_B is not None
-        y_BHSD = ops.attention(q, k, v, inputs.mask_B1ST, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
+        y_BHSD = ops.attention(q, k, v, mask, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
         if self.gate is not None:
             y_BHSD = self.gate(x_BSN, y_BHSD)
         return self.o(ops.merge_heads(y_BHSD)), present

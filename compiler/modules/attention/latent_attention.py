@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
 from archc.compiler.modules.attention.gate import Gate
+from archc.compiler.modules.attention.indexer import make_indexer, select
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -43,12 +44,15 @@ class LatentAttention(nn.Module):
         self.k_up = Linear(word.latent, word.heads * word.nope_dim, False, dtype)
         self.v_up = Linear(word.latent, word.heads * word.value_dim, False, dtype)
         self.gate = Gate(word.gate, word.heads, word.value_dim, width, dtype) if word.gate is not None else None
+        self.indexer = make_indexer(word.indexer, width, word.query_latent or width, dtype)
         self.o = Linear(word.heads * word.value_dim, width, word.bias.out, dtype)
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, width] → [B, S, width], and the new state; it is empty if `state` is."""
-        word, present = self.word, dict[str, Tensor]()
-        queries = self.q(x_BSN) if word.query_latent is None else self.q_up(self.q_norm(self.q_down(x_BSN)))
+        word = self.word
+        source = x_BSN if word.query_latent is None else self.q_norm(self.q_down(x_BSN))
+        queries = self.q(x_BSN) if word.query_latent is None else self.q_up(source)
+        mask, present = select(self.indexer, x_BSN, source, inputs, state)
         q_BHSN, q_BHSR = ops.split_heads(queries, word.heads).split([word.nope_dim, word.rope_dim], dim=-1)
         latent_BSL, k_BSR = self.kv_down(x_BSN).split([word.latent, word.rope_dim], dim=-1)
         k_B1SR = self.rotate(k_BSR.unsqueeze(1), inputs)
@@ -60,7 +64,7 @@ class LatentAttention(nn.Module):
         if inputs.query_scale_B1S1 is not None:
             q_BHSN, q_BHSR = q_BHSN * inputs.query_scale_B1S1, q_BHSR * inputs.query_scale_B1S1
         k_up, v_up = self.k_up.weight, self.v_up.weight
-        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, inputs.mask_B1ST, self.scale, bool(state))
+        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, mask, self.scale, bool(state))
         if self.gate is not None:
             y_BHSV = self.gate(x_BSN, y_BHSV)
         return self.o(ops.merge_heads(y_BHSV)), present

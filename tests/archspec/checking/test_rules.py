@@ -17,6 +17,8 @@ READS_VALUES = f"attention: none\nposition: none\nrecurrence: {{{DELTA}, value_r
 
 STATE = "attention: none\nposition: none\nrecurrence: {kind: matrix-state, key_dim: 3, value_dim: 2, "
 
+INDEXER = "{kind: keys, heads: 2, head_dim: 8, keys: 3, norm: none}"
+
 FAULTS = {
     "two rotating dimensions": (
         "position: {scaling: {kind: dynamic, factor: 2.0, original_max_position_embeddings: 9}, fraction: 0.125}\n",
@@ -191,6 +193,22 @@ FAULTS = {
     "values of another width": (
         READS_VALUES + "variants:\n  - {when: layer == 0, recurrence: {heads: 2, value_residual: {kind: give}}}\n",
         "recurrence.value_residual: layer 1 reads values of 64 channels, but the source has 32",
+    ),
+    "an indexer and a window": (
+        f"attention: {{window: 3, indexer: {INDEXER}}}\n",
+        "attention.indexer: an indexer selects from all keys and is not supported with a window; remove one of them",
+    ),
+    "an indexer with a bias of positions": (
+        f"position: alibi\nattention: {{indexer: {INDEXER}}}\n",
+        "position: alibi is not supported with an indexer; use rope, learned, sinusoidal or none",
+    ),
+    "an indexer narrower than the rotation": (
+        f"attention: {{indexer: {INDEXER}}}\n",
+        "attention.indexer.head_dim: 16 rotating dimensions in a head of 8; use a wider head",
+    ),
+    "a selection that no layer makes": (
+        "attention: {indexer: earlier}\n",
+        "attention.indexer.kind: no layer before layer 0 has an indexer of its own; use `kind: keys`",
     ),
     "keys and values of no layer": (
         "attention: {keys_values: earlier}\n",

@@ -29,7 +29,7 @@ from tests.compiler.lowerings.attention.cached import (
     lower_float,
     nothing,
 )
-from tests.compiler.lowerings.attention.problems import FLOAT
+from tests.compiler.lowerings.attention.problems import BOOL, FLOAT
 
 PROBLEMS = {
     "keys-and-values": CachedAttention(),
@@ -52,6 +52,27 @@ def test_a_mask_gets_the_length_of_its_caches(problem: CachedAttention) -> None:
     feeds = replace(problem, slots=CAPACITY).feeds(CAPACITY)
     expected = problem.expected(feeds, problem.presents(feeds))
     np.testing.assert_allclose(run(model, feeds)[0], expected, rtol=0, atol=1e-5)
+
+
+def selection(slots: str) -> Extra:
+    """Select keys by a cache with this axis, and read the other cache under the selection."""
+
+    def extra(op: GraphBuilder, values: Values) -> Sequence[ir.Value]:
+        cache = values["present.latent"] if slots == "capacity" else _update(op, values, "latent", slots)
+        keys = op.SelectKeys(values["q"], cache, values["q"], values["mask"], keys=2, cached=1, domain=ARCHC)
+        typed(keys, "selected", BOOL, "batch", 1, "seq", "total")
+        operands = [values[name] for name in ("q", "rotated", "present.latent", "k_up", "v_up")]
+        y = op.LatentAttention(*operands, keys, scale=1.0, cached=1, domain=ARCHC)
+        return [keys, typed(y, "second", FLOAT, "batch", 3, "seq", 5)]
+
+    return extra
+
+
+def test_the_selection_of_an_indexer_gets_the_length_with_its_mask() -> None:
+    model = CachedLatent().model(selection("capacity"))
+    assert ReadFullCaches()(model).modified
+    selected = next(value for value in model.graph.outputs if value.name == "selected")
+    assert str(selected.shape) == str(mask_of(model).shape) == "[batch,1,seq,capacity]"
 
 
 # One negative graph for each guard.
@@ -77,7 +98,8 @@ def second_layer(op: GraphBuilder, values: Values) -> Sequence[ir.Value]:
 def _update(op: GraphBuilder, values: Values, name: str, slots: str) -> ir.Value:
     past = values[f"past.{name}"]
     written = op.UpdateCache(past, values[f"new.{name}"], values["write_indices"], mode="linear", domain=ARCHC)
-    return typed(written, f"{slots}.{name}", FLOAT, "batch", 2, slots, 8)
+    shape = ["batch", past.shape[1], slots, past.shape[3]]
+    return typed(written, f"{slots}.{name}", FLOAT, *shape)
 
 
 def values_of_another_size(model: ir.Model) -> None:
@@ -105,6 +127,7 @@ GUARDS: dict[str, tuple[CachedAttention, Extra, Callable[[ir.Model], None]]] = {
     "values-read-elsewhere": (CachedAttention(), watched("value"), unchanged),
     "latents-read-elsewhere": (CachedLatent(), watched("latent"), unchanged),
     "caches-of-two-sizes": (CachedAttention(), second_layer, unchanged),
+    "an-indexer-of-another-size": (CachedLatent(), selection("larger"), unchanged),
     "keys-and-values-of-two-sizes": (CachedAttention(), nothing, values_of_another_size),
     "states-of-the-source": (CachedAttention(state="cross"), nothing, unchanged),
     "fixed-states": (CachedAttention(state="fixed"), nothing, unchanged),

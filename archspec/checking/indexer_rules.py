@@ -1,0 +1,51 @@
+"""Rules for sparse indexers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from archc.archspec.checking.norm_rules import norm_faults
+from archc.archspec.vocabulary import (
+    Attention,
+    KeyIndexer,
+    Layer,
+    Position,
+    ProportionalScaling,
+    Rope,
+    indexer_sources,
+)
+
+Fault = tuple[str, str, str]  # path of the key, message, hint
+
+_PATH = "attention.indexer"
+
+
+def indexer_faults(attention: Attention, position: Position) -> Iterator[Fault]:
+    """Yield the faults of a layer's indexer; nothing without one."""
+    indexer = attention.indexer
+    if indexer is None:
+        return
+    if getattr(attention, "window", None) is not None:
+        yield _PATH, "an indexer selects from all keys and is not supported with a window", "remove one of them"
+    if position.kind not in ("rope", "learned", "sinusoidal", "none"):
+        message = f"{position.kind} is not supported with an indexer"
+        yield "position", message, "use rope, learned, sinusoidal or none"
+    if not isinstance(indexer, KeyIndexer):
+        return
+    yield from norm_faults(indexer.norm, f"{_PATH}.norm")
+    yield from norm_faults(indexer.query_norm, f"{_PATH}.query_norm")
+    if isinstance(position, Rope):
+        fraction = 1.0 if isinstance(position.scaling, ProportionalScaling) else position.fraction
+        rotary = position.dim if position.dim is not None else int(attention.rotating_dim * fraction)
+        if rotary > indexer.head_dim:
+            message = f"{rotary} rotating dimensions in a head of {indexer.head_dim}"
+            yield f"{_PATH}.head_dim", message, "use a wider head"
+
+
+def earlier_indexer_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    """Yield the first layer that reads a selection of keys which no earlier layer has."""
+    for index, source in indexer_sources(layers).items():
+        if source is None:
+            message = f"no layer before layer {index} has an indexer of its own"
+            yield f"{_PATH}.kind", message, "use `kind: keys`, or add one to an earlier layer"
+            return

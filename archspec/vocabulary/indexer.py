@@ -1,0 +1,36 @@
+"""Sparse indexers: a small scorer of an attention layer selects the keys that each query attends to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from archc.archspec.vocabulary.base import Section, Size
+from archc.archspec.vocabulary.norm import NoNorm, Norm
+
+Pairing = Literal["half", "interleaved"]
+
+
+class KeyIndexer(Section):
+    """Each query attends to the `keys` with the highest scores Σ_h w_h · ReLU(q_h · k), w = W x, or to all if there are
+    no more (DeepSeek-AI 2025, DeepSeek-V3.2-Exp, section 1: lightning indexer). Its queries are projections of the
+    query latent, or of x without one; a cache has its keys, k = norm(W x).
+    """
+
+    kind: Literal["keys"] = "keys"
+    heads: Size = Field(description="Number of query heads; all read one key.")
+    head_dim: Size = Field(description="Width of one head. Its first dims rotate, as many as in the attention.")
+    keys: Size = Field(description="Number of keys that a query attends to.")
+    norm: Norm = Field(description="Norm on the keys.")
+    query_norm: Norm = Field(default_factory=NoNorm, description="Norm on the input of the query projection.")
+    pairing: Pairing = Field("half", description="half: dim i rotates with dim i + r/2. interleaved: 2i with 2i + 1.")
+
+
+class EarlierIndexer(Section):
+    """Each query attends to the keys that the nearest earlier layer with an indexer of its own selected (GLM-5.2)."""
+
+    kind: Literal["earlier"] = "earlier"
+
+
+Indexer = Annotated[KeyIndexer | EarlierIndexer, Field(discriminator="kind")]

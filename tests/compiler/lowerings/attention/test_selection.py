@@ -1,0 +1,65 @@
+"""Selection of keys by standard operators, against the torch operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from archc.compiler.graph.domains import ARCHC
+from archc.compiler.lowerings.attention.selection import select_keys
+from archc.compiler.ops import key_selection
+from tests.compiler.graphs import build, run, typed, value
+from tests.compiler.lowerings.attention.problems import BATCH, BOOL, FLOAT, FLOAT16, MaskKind, lower, mask_of
+
+HEADS, WIDTH, KEYS = 5, 6, 4
+
+
+def graph(dtype: ir.DataType, slots: str) -> ir.Model:
+    inputs = [
+        value("q", dtype, "batch", HEADS, "seq", WIDTH),
+        value("k", dtype, "batch", 1, slots, WIDTH),
+        value("weights", dtype, "batch", "seq", HEADS),
+        value("mask", BOOL, "batch", 1, "seq", "total"),
+    ]
+
+    def make(op: Any) -> list[ir.Value]:
+        y = op.SelectKeys(*inputs, keys=KEYS, cached=int(slots == "capacity"), domain=ARCHC)
+        return [typed(y, "y", BOOL, "batch", 1, "seq", "total")]
+
+    return lower(build(inputs, make), SelectKeys=select_keys)
+
+
+def feeds_of(seq: int, total: int, slots: int, kind: MaskKind, dtype: ir.DataType) -> dict[str, NDArray[Any]]:
+    random = np.random.default_rng(total)
+    shapes = {"q": (BATCH, HEADS, seq, WIDTH), "k": (BATCH, 1, slots, WIDTH), "weights": (BATCH, seq, HEADS)}
+    numbers = {name: random.standard_normal(shape).astype(dtype.numpy()) for name, shape in shapes.items()}
+    return numbers | {"mask": mask_of(kind, seq, total)}
+
+
+@pytest.mark.parametrize("dtype", [FLOAT, FLOAT16], ids=["float32", "float16"])
+@pytest.mark.parametrize("slots", ["total", "capacity"])
+@pytest.mark.parametrize("kind", ["causal", "all", "nothing"])
+@pytest.mark.parametrize(("seq", "total"), [(3, 11), (1, 11), (4, 4), (1, 2), (0, 0)])
+def test_equals_the_torch_operator(seq: int, total: int, kind: MaskKind, slots: str, dtype: ir.DataType) -> None:
+    cached = slots == "capacity"
+    feeds = feeds_of(seq, total, total + 3 if cached else total, kind, dtype)
+    expected = key_selection.select_keys(*map(torch.from_numpy, feeds.values()), KEYS, cached)
+    (result,) = run(graph(dtype, slots), feeds)
+    np.testing.assert_array_equal(result, expected.numpy())
+    assert result.sum(-1).max(initial=0) == (0 if kind == "nothing" else min(KEYS, total))
+
+
+def test_of_equal_scores_the_first_keys_are_selected() -> None:
+    feeds = feeds_of(2, 9, 9, "all", FLOAT)
+    feeds["k"][:, :, [0, 1, 3, 4, 6, 8]] = 0.0
+    feeds["weights"] = abs(feeds["weights"])
+    expected = key_selection.select_keys(*map(torch.from_numpy, feeds.values()), KEYS)
+    (result,) = run(graph(FLOAT, "total"), feeds)
+    np.testing.assert_array_equal(result, expected.numpy())
+    assert result[:, :, :, 0].all()
+    assert not result[..., 8].any()

@@ -1,0 +1,133 @@
+"""Sparse indexers against numbers worked out by hand, and attention over the keys that they select."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from archc.archspec import vocabulary as words
+from archc.compiler.contract.state import layer_state
+from archc.compiler.modules.attention.attention import Attention
+from archc.compiler.modules.attention.indexer import KeyIndexer
+from archc.compiler.modules.attention.latent_attention import LatentAttention
+from archc.compiler.modules.layer_inputs import LayerInputs
+from archc.compiler.ops.key_selection import select_keys
+from tests.compiler.modules.values import filled, random_parameters
+
+SMALL: dict[str, Any] = {"heads": 2, "head_dim": 1, "keys": 2, "norm": words.NoNorm()}
+
+
+def causal(length: int) -> Tensor:
+    return torch.ones(1, 1, length, length).tril().bool()
+
+
+def selected(mask: Tensor) -> list[list[int]]:
+    return [row.nonzero().flatten().tolist() for row in mask[0, 0]]
+
+
+def test_heads_are_cut_off_at_zero_and_weighted() -> None:
+    word = words.KeyIndexer(**SMALL)
+    parameters = {"q.weight": [[1, 0], [-1, 0]], "k.weight": [[0, 1]], "weights.weight": [[1, 0], [3, 0]]}
+    indexer = filled(KeyIndexer(word, 2, 2, torch.float32), parameters)
+    x = torch.tensor([[[1.0, -1.0], [1.0, 2.0], [1.0, 1.0], [1.0, -2.0]]])
+    # Scores of a query (1, ·): the key k has 1 · ReLU(k) + 3 · ReLU(−k), here 3, 2, 1 and 6.
+    present = indexer(x, x, LayerInputs(causal(4)), {})
+    assert selected(present["selected"]) == [[0], [0, 1], [0, 1], [0, 3]]
+    # Queries of the other sign: the heads change places, and the scores are 1, 6, 3 and 2.
+    present = indexer(x, -x, LayerInputs(causal(4)), {})
+    assert selected(present["selected"]) == [[0], [0, 1], [1, 2], [1, 2]]
+
+
+def test_queries_and_keys_are_normed_and_their_first_dims_rotate() -> None:
+    norm = words.LayerNorm(eps=1e-6)
+    word = words.KeyIndexer(heads=1, head_dim=3, keys=1, norm=norm, query_norm=words.RmsNorm(eps=1.0))
+    indexer = random_parameters(KeyIndexer(word, 4, 5, torch.float32))
+    x, source = torch.randn(1, 2, 4), torch.randn(1, 2, 5)
+    angles = torch.tensor([0.3, 1.1]).reshape(1, 2, 1)
+    inputs = LayerInputs(causal(2), torch.tensor([1]), cos_BSR=angles.cos(), sin_BSR=angles.sin())
+    present = indexer(x, source, inputs, {"indexer.key": torch.zeros(1, 1, 3, 3)})
+    k = nn.functional.layer_norm(x @ indexer.k.weight.T, (3,), indexer.k_norm.weight, indexer.k_norm.bias)
+    turned = torch.stack((k[..., 0] * angles[..., 0].cos() - k[..., 1] * angles[..., 0].sin(),), dim=-1)
+    torch.testing.assert_close(present["indexer.key"][:, 0, 1:, :1], turned, rtol=0, atol=1e-4)
+    torch.testing.assert_close(present["indexer.key"][:, 0, 1:, 2], k[..., 2], rtol=0, atol=1e-4)
+    assert list(indexer.q_input_norm.weight.shape) == [5]
+
+
+def test_of_equal_scores_the_first_keys_are_selected() -> None:
+    q, weights = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1)
+    mask = torch.tensor([False, True, True, True]).reshape(1, 1, 1, 4)
+    assert selected(select_keys(q, torch.ones(1, 1, 4, 1), weights, mask, 2)) == [[1, 2]]
+
+
+def test_no_key_is_selected_that_the_mask_hides() -> None:
+    q, weights = torch.ones(1, 1, 2, 1), -torch.ones(1, 2, 1)
+    keys = torch.tensor([1.0, 5.0, 2.0, 9.0, 7.0]).reshape(1, 1, 5, 1)
+    mask = torch.tensor([[True, True, False, False], [True] * 4])[None, None]
+    # Negative scores, and a fifth slot that is not live.
+    assert selected(select_keys(q, keys, weights, mask, 3, True)) == [[0, 1], [0, 1, 2]]
+
+
+def attentions(keys: int | None) -> dict[str, nn.Module]:
+    """Attention of both kinds, with the same parameters whatever its indexer selects."""
+    indexer = None if keys is None else words.KeyIndexer(heads=3, head_dim=4, keys=keys, norm=words.NoNorm())
+    grouped = words.GroupedQueryAttention(heads=4, kv_heads=2, head_dim=4, indexer=indexer)
+    latent = words.LatentAttention(
+        heads=2, latent=5, query_latent=7, nope_dim=4, rope_dim=2, value_dim=3, norm=words.NoNorm(), indexer=indexer
+    )
+    modules = {
+        "grouped": Attention(grouped, words.NoPosition(), 6, torch.float32),
+        "latent": LatentAttention(latent, words.NoPosition(), 6, torch.float32),
+    }
+    for module in modules.values():
+        others_first = sorted(module.named_parameters(), key=lambda item: "indexer" in item[0])
+        for index, (_, parameter) in enumerate(others_first):
+            parameter.data = 0.4 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
+    return modules
+
+
+@pytest.mark.parametrize("kind", ["grouped", "latent"])
+def test_attention_reads_the_selected_keys_alone(kind: str) -> None:
+    x = torch.randn(1, 7, 6, generator=torch.Generator().manual_seed(0))
+    dense, sparse, all_keys = (attentions(keys)[kind] for keys in (None, 3, 7))
+    whole, _ = dense(x, LayerInputs(causal(7)), {})
+    y, present = sparse(x, LayerInputs(causal(7)), {})
+    torch.testing.assert_close(all_keys(x, LayerInputs(causal(7)), {})[0], whole)
+    torch.testing.assert_close(y[:, :3], whole[:, :3])
+    assert (y[:, 3:] - whole[:, 3:]).abs().amax(-1).min() > 1e-3
+    mask = present["selected"]
+    assert mask.sum(-1).flatten().tolist() == [1, 2, 3, 3, 3, 3, 3]
+    torch.testing.assert_close(dense(x, LayerInputs(mask), {})[0], y)
+    earlier = LayerInputs(causal(7), cross_layer={"selected": mask})
+    torch.testing.assert_close(dense(x, earlier, {})[0], y)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "latent"])
+def test_steps_over_a_cache_equal_the_whole(kind: str) -> None:
+    x, module = torch.randn(1, 7, 6), attentions(3)[kind]
+    whole, _ = module(x, LayerInputs(causal(7)), {})
+    layer = words.Layer(norm=words.NoNorm(), position=words.NoPosition(), attention=module.word)
+    states = layer_state(layer, 6, torch.float32)
+    assert states["indexer.key"].kind == "kv"
+    sizes = {"batch": 1, "capacity": 9}
+    state = {name: torch.zeros([sizes.get(n, n) for n in kind.tensor.shape]) for name, kind in states.items()}
+    for begin, end in ((0, 4), (4, 5), (5, 7)):
+        inputs = LayerInputs(causal(7)[:, :, begin:end, :end], torch.tensor([begin]))
+        y, state = module(x[:, begin:end], inputs, state)
+        state = {name: state[name] for name in states}
+        torch.testing.assert_close(y, whole[:, begin:end])
+
+
+def test_the_source_of_a_selection_is_the_nearest_layer_with_an_indexer() -> None:
+    own = words.KeyIndexer(**SMALL)
+    layers = [
+        words.Layer(
+            norm=words.NoNorm(),
+            position=words.NoPosition(),
+            attention=words.GroupedQueryAttention(heads=2, kv_heads=1, head_dim=2, indexer=indexer),
+        )
+        for indexer in (words.EarlierIndexer(), own, words.EarlierIndexer(), None, words.EarlierIndexer(), own)
+    ]
+    assert words.indexer_sources(layers) == {0: None, 2: 1, 4: 1}
