@@ -67,7 +67,10 @@ def bind(
     active = active_variants(spec, values, problems)
     assembled = spec.assemble(active)
     read = _names_read(spec, assembled, active)
-    config_problems += _missing_keys(spec, read, values, origin)
+    missing = list(_missing_keys(spec, read, values, origin))
+    if missing and config is None and size is None:
+        missing = [_missing_sizes(spec, [problem.path for problem in missing])]
+    config_problems += missing
     problems += assembled.problems
     fields = None
     if assembled.model is not None:
@@ -151,6 +154,12 @@ def _missing_keys(spec: CheckedSpec, read: frozenset[str], values: Values, origi
             sizes = f"or use a size: {format_list(spec.sizes)}" if has_other_sizes else ""
             hint = join_hints("set it in the config", sizes)
             yield Problem(origin, 0, 0, name, f"missing key '{name}'{aliases}", hint)
+
+
+def _missing_sizes(spec: CheckedSpec, names: Sequence[str]) -> Problem:
+    """Return the problem of a spec that is bound to nothing and has no default for these names."""
+    hint = f"choose a size: {format_list(spec.sizes)}" if spec.sizes else "use a checkpoint's config.json"
+    return Problem(spec.file, 0, 0, "", f"no default for {format_list(names)}", hint)
 
 
 def _is_relevant(problem: Problem, spec: CheckedSpec, read: frozenset[str], invalid: frozenset[str]) -> bool:

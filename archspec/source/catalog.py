@@ -23,12 +23,13 @@ SUFFIXES = (".yaml", ".yml")
 
 
 class ShippedSpec(NamedTuple):
-    """One shipped spec; `problems` holds those of its file and header only."""
+    """One shipped spec, with the names of its sizes; `problems` holds those of its file and header only."""
 
     name: str
     path: Path
     description: str
     problems: tuple[Problem, ...] = ()
+    sizes: tuple[str, ...] = ()
 
 
 def specs_dir() -> Path:
@@ -46,7 +47,7 @@ def list_specs() -> list[ShippedSpec]:
     specs = []
     for name, path in shipped().items():
         header, problems = _header(path, *_version(path))
-        specs.append(ShippedSpec(name, path, header.description, problems))
+        specs.append(ShippedSpec(name, path, header.description, problems, header.sizes))
     return specs
 
 

@@ -41,6 +41,7 @@ class Header:
     architectures: tuple[str, ...] = ()
     where: ScalarNode | None = None  # a condition on config.json, as text
     tensors: tuple[str, ...] = ()  # of a checkpoint without config.json
+    sizes: tuple[str, ...] = ()
 
 
 def check_header(tree: MappingNode, problems: list[Problem]) -> Header:
@@ -76,6 +77,7 @@ def check_header(tree: MappingNode, problems: list[Problem]) -> Header:
         check_texts(match_section.get("architectures"), "match.architectures", problems),
         _condition(match_section.get("where"), problems),
         check_texts(match_section.get("tensors"), "match.tensors", problems),
+        tuple(sizes.entries) if isinstance(sizes := tree.get("sizes"), MappingNode) else (),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 
 def read_tree(path: Path) -> Node:
     """Return the tree of a YAML file. Raises SpecError with every YAML problem of the file."""
-    return parse_tree(read_text(path), str(path))
+    return _tree(read_text(path), str(path))
 
 
 def read_text(path: Path) -> str:
@@ -75,6 +76,10 @@ def parse_tree(text: str, file: str) -> Node:
     if builder.problems:
         raise SpecError(builder.problems)
     return tree
+
+
+# Many specs extend the same few, and parsing is most of the time of a load; trees are never changed.
+_tree = lru_cache(maxsize=512)(parse_tree)
 
 
 def resolve_plain(text: str) -> bool | int | float | str | None:

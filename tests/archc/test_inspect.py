@@ -38,7 +38,9 @@ def test_small_lm(archc: Archc) -> None:
     assert "128,625,408 parameters\n" in result.out
     assert "layers.0-11" in result.out
     assert "each of 12 alike" in result.out
-    assert all(f"layers.{i}.attention.q.weight" in result.out for i in range(12))
+    assert "layers.3.attention.q.weight" not in result.out
+    listed = archc("inspect", "small-lm", "--tensors").out
+    assert all(f"layers.{i}.attention.q.weight" in listed for i in range(12))
     assert result.err == ""
 
 
@@ -68,7 +70,7 @@ def test_layers_that_differ_are_not_folded(archc: Archc) -> None:
 
 
 def test_layers_that_share_weights(archc: Archc) -> None:
-    result = archc("inspect", "small-lm", "--set", "layer.weights=layer // 6")
+    result = archc("inspect", "small-lm", "--tensors", "--set", "layer.weights=layer // 6")
     assert result.code == 0, result.err
     assert result.out.count("shared by 6 layers") == 1  # two such runs, alike, are folded
     assert "layers.0.attention.q.weight" in result.out
@@ -117,7 +119,7 @@ def test_plan(archc: Archc, qwen: Path) -> None:
     found = archc("inspect", qwen, "--json").json
     assert set(found) > SPEC_KEYS | {"target", "dtype", "inputs", "outputs", "state", "limits", "entries", "builder"}
     assert found["file_bytes"] == qwen.stat().st_size
-    text = archc("inspect", qwen).out
+    text = archc("inspect", qwen, "--tensors").out
     assert "target ort-cpu, dtype float32" in text
     assert "causal mask" in text
     assert all(name in text for name in found["entries"])
@@ -153,7 +155,7 @@ def test_a_plan_whose_spec_is_from_elsewhere(archc: Archc, small: Path, monkeypa
         raise archspec.SpecError([archspec.Problem("spec", 1, 1, "layer", "unknown word")])
 
     monkeypatch.setattr(archspec, "load_spec_text", refuse)
-    result = archc("inspect", small)
+    result = archc("inspect", small, "--tensors")
     assert result.code == 0
     assert "unknown word" in result.err
     assert "layers.0.attention.q" in result.out
@@ -253,4 +255,5 @@ def test_tensors_of_other_parts(archc: Archc, tmp_path: Path) -> None:
     result = archc("inspect", str(tmp_path))
     assert result.code == 0, result.err
     assert "not read: 1 tensors of the other parts of a multimodal checkpoint\n" in result.out
-    assert "language_model.model.norm.weight" in result.out
+    listed = archc("inspect", "qwen2", "--weights", str(tmp_path)).out
+    assert "language_model.model.norm.weight" in listed

@@ -72,4 +72,4 @@ def test_the_spec_may_be_another_one(archc: Archc, changed: Path) -> None:
 
 def test_options_that_do_not_go_together(archc: Archc) -> None:
     assert "--check has no effect with --tensors" in archc("inspect", TINY, "--tensors", "--check").errors[0]
-    assert "llama is no checkpoint" in archc("inspect", "llama", "--tensors").errors[0]
+    assert "missing is no checkpoint" in archc("inspect", "llama", "--weights", "missing", "--tensors").errors[0]

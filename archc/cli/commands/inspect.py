@@ -36,20 +36,24 @@ def inspect_command(
         bool, typer.Option("--check", help="Compare the SHA-256 of every entry of a plan; exit 1 on a mismatch.")
     ] = False,
     tensors: Annotated[
-        bool, typer.Option("--tensors", help="List the stored tensors of a checkpoint by pattern, with their use.")
+        bool,
+        typer.Option(
+            "--tensors", help="List every tensor too; of a checkpoint, the stored ones by pattern, with their use."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the modules and tensors of a model.
 
-    Prints the module tree, every tensor with its shape, memory, and FLOPs per token. For a plan, also inputs, outputs,
-    state, limits and entries. A spec without default sizes is shown at its first named size. --tensors prints the
-    tensors of a checkpoint folder instead, or of the one at --weights, also if the spec does not fit them.
+    Prints the module tree, memory, and FLOPs per token. For a plan, also inputs, outputs, state, limits and entries. A
+    spec without default sizes is shown at its first named size. --weights adds the names in a checkpoint of every
+    tensor, --tensors every tensor of a spec or plan. For a checkpoint folder, or one at --weights, --tensors prints
+    the stored tensors instead, also if the spec does not fit them.
     """
     from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
     path = Path(model)
-    if tensors:
+    if tensors and (weights is not None or is_checkpoint(path)):
         if check or size:
             raise UsageError(f"{'--check' if check else '--size'} has no effect with --tensors; remove one")
         _print_tensors(model, weights, overrides or [], ignore_config or [], as_json)
@@ -78,7 +82,7 @@ def inspect_command(
     else:
         from archc.cli.inspect.plan_lines import plan_lines
 
-        print("\n".join([*listing.lines(), *plan_lines(listing.more)]))
+        print("\n".join([*listing.lines(tensors or weights is not None), *plan_lines(listing.more)]))
     if fault is not None:
         write_error(fault)
         raise typer.Exit(1)

@@ -20,26 +20,25 @@ def list_command(
         return
     from archc import archspec
 
-    listed = []
-    faults: dict[str, str] = {}
-    for entry in archspec.list_specs():
-        try:
-            listed.append((entry, list(archspec.load_spec(entry.name).sizes)))
-        except archspec.ArchspecError as error:
-            # A faulty spec does not hide the others.
-            faults[entry.name] = str(error.problems[0])
-            warn(f"{error.problems[0]} (see archc check {entry.name})")
-            listed.append((entry, []))
+    listed = archspec.list_specs()
+    for entry in listed:
+        if entry.problems:  # a faulty spec does not hide the others
+            warn(f"{entry.problems[0]} (see archc check {entry.name})")
     if as_json:
         specs = [
-            {"name": entry.name, "description": entry.description, "sizes": sizes, "path": str(entry.path)}
-            | ({"error": faults[entry.name]} if entry.name in faults else {})
-            for entry, sizes in listed
+            {"name": entry.name, "description": entry.description, "sizes": entry.sizes, "path": str(entry.path)}
+            | ({"error": str(entry.problems[0])} if entry.problems else {})
+            for entry in listed
         ]
         write_json({"specs": specs})
         return
-    rows = [(entry.name, entry.description, ", ".join(sizes)) for entry, sizes in listed]
+    rows = [(entry.name, _clip(entry.description, 52), _clip(", ".join(entry.sizes), 20)) for entry in listed]
     print("\n".join(columns(("SPEC", "DESCRIPTION", "SIZES"), rows)))
+
+
+def _clip(text: str, width: int) -> str:
+    """Return a text of at most `width` characters; --json has the whole one."""
+    return text if len(text) <= width else f"{text[: width - 1].rstrip(' ,;')}…"
 
 
 def _list_targets(as_json: bool) -> None:

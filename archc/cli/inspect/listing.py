@@ -92,15 +92,15 @@ class Listing:
             "cross_flops_per_token_and_source_token": self.cross_flops,
         }
 
-    def lines(self) -> list[str]:
-        """Return the report as text."""
+    def lines(self, tensors: bool = False) -> list[str]:
+        """Return the report as text, with a table of all tensors if asked for."""
         size = f", size {self.size}" if self.size else ""
         source = f", source {self.source_context:,}" if self.source_context else ""
         lines = [f"{self.family}: {self.description}" if self.description else self.family]
         lines += [f"{self.topology}, context {self.context:,}{source}{size}", ""]
         if self.rows:
             lines += tree_lines(module_tree(self.rows), _descriptions(self.bound) if self.bound is not None else {})
-            lines += ["", *tensor_table(self.rows), ""]
+            lines += ["", *(tensor_table(self.rows) if tensors else ()), *([""] if tensors else ())]
         lines += [f"{self.parameters:,} parameters", f"weights: {self._weights()}"]
         if self.outside:
             lines.append(f"not read: {self.outside:,} tensors of the other parts of a multimodal checkpoint")

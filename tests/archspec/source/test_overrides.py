@@ -29,7 +29,7 @@ def value_at(bound: BoundSpec, path: str) -> Any:
         ("position.theta=5e5", "layer.position.theta", 500000.0),
         ("final_norm.kind=layernorm", "final_norm", LayerNorm(eps=1e-6)),
         ("mlp.width=3 * hidden_size", "layer.mlp", GatedMlp(width=192, activation="silu")),
-        ("attention.bias=true", "layer.attention.bias", ProjectionBias(qkv=True, out=True)),
+        ("attention.bias=true", "layer.attention.bias", ProjectionBias(qkv=True, keys=True, out=True)),
         ("hidden_size=128", "embedding.width", 128),
         ("hidden_size=128", "layer.attention.head_dim", 32),
         ("context=64", "context", 64),
