@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Self, overload
 
 from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, Plan
@@ -125,6 +125,12 @@ class Engine:
         if self.draft is not None:
             self.draft.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def sequences(self, batch: int, capacity: int | None = None, source: IdsLike | None = None) -> Sequences:
         """Return `batch` empty sequences, with initial cache slots for `capacity` tokens each; not for encoders.
 
@@ -181,9 +187,15 @@ class Engine:
         self.plan.check_content()
         return shorten(self._whole_texts.output("pooled", inputs), width)
 
+    @overload
+    def generate(self, ids: str, max_new_tokens: int | None = None, **keywords: Any) -> str: ...
+
+    @overload
+    def generate(self, ids: IdsLike, max_new_tokens: int | None = None, **keywords: Any) -> list[list[int]]: ...
+
     def generate(
         self,
-        ids: IdsLike,
+        ids: str | IdsLike,
         max_new_tokens: int | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
@@ -197,24 +209,26 @@ class Engine:
         on_token: OnToken | None = None,
         decoder_ids: IdsLike | None = None,
         **keywords: Any,
-    ) -> list[list[int]]:
-        """Return the new token ids of each row; see `SamplingOptions` for all options and `run` for the rest."""
-        return self.run(
-            ids,
-            on_token=on_token,
-            decoder_ids=decoder_ids,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            stop=stop,
-            stop_token_ids=stop_token_ids,
-            ignore_eos=ignore_eos,
-            **keywords,
-        ).ids
+    ) -> str | list[list[int]]:
+        """Return the new token ids of each row, or the text that continues a text.
+
+        See `SamplingOptions` for all options, `run` for the rest, and `stream` for those of a text.
+        """
+        keywords |= {
+            "on_token": on_token,
+            "decoder_ids": decoder_ids,
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "seed": seed,
+            "stop": stop,
+            "stop_token_ids": stop_token_ids,
+            "ignore_eos": ignore_eos,
+        }
+        return "".join(self.stream(ids, **keywords)) if isinstance(ids, str) else self.run(ids, **keywords).ids
 
     def run(
         self,

@@ -16,6 +16,7 @@ from archc.archspec.vocabulary.verbs import VERBS
 
 JsonSchema = dict[str, Any]
 
+_ID = "https://raw.githubusercontent.com/archc-compiler/archc/main/docs/spec.schema.json"
 _EXPRESSION: JsonSchema = {"$ref": "#/$defs/expression"}
 _TEXTS: JsonSchema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 _NAME = "^[A-Za-z_][A-Za-z0-9_]*$"
@@ -39,6 +40,7 @@ def json_schema() -> JsonSchema:
     variants = {"type": "array", "items": variant, "description": "An empty list removes inherited variants."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": _ID,
         "title": "archc spec",
         "description": "A family of language models.",
         "type": "object",
@@ -88,7 +90,7 @@ class _Builder:
         return [*options, _EXPRESSION]
 
     def _section(self, schema: SectionSchema, path: str, per_layer: bool) -> list[JsonSchema]:
-        options: list[JsonSchema] = [self.section(each, path, per_layer) for each in schema.classes.values()]
+        options: list[JsonSchema] = self._mappings(schema, path, per_layer)
         if schema.kinds:
             options.append({"enum": list(schema.kinds), "description": "Short for a mapping with this kind."})
         if schema.flags:
@@ -97,14 +99,30 @@ class _Builder:
             options.append({"type": "null"})
         return [*options, _EXPRESSION]
 
+    def _mappings(self, schema: SectionSchema, path: str, per_layer: bool) -> list[JsonSchema]:
+        """Return the schema of the mappings of a section.
+
+        If it has kinds, that of the given kind alone decides: an editor then names the wrong key, and does not list
+        every kind.
+        """
+        classes = [self.section(each, path, per_layer) for each in schema.classes.values()]
+        if len(classes) < 2:
+            return classes
+        kinds = [_kinds(each) for each in schema.classes.values()]
+        by_kind = [
+            {"if": {"properties": {"kind": {"enum": names}}, "required": ["kind"]}, "then": reference}
+            for names, reference in zip(kinds, classes, strict=True)
+        ]
+        inherited: JsonSchema = {"if": {"not": {"required": ["kind"]}}, "then": {"anyOf": classes}}
+        kind = {"enum": [name for names in kinds for name in names]}
+        return [{"type": "object", "properties": {"kind": kind}, "allOf": [*by_kind, inherited]}]
+
     def section(self, section: type[Section], path: str, per_layer: bool) -> JsonSchema:
         """Return a reference to the schema of a section class."""
         name = f"{section.__name__}.per_layer" if per_layer else section.__name__
         if name not in self.definitions:
             self.definitions[name] = {}
-            kind = kind_of(section)
-            # YAML reads `kind: none` as null.
-            properties: JsonSchema = {"kind": {"enum": [kind, None] if kind == "none" else [kind]}} if kind else {}
+            properties: JsonSchema = {"kind": {"enum": _kinds(section)}} if kind_of(section) else {}
             for key, schema in keys_of(section).items():
                 properties[key] = self.key(schema, join_path(path, key), per_layer)
             self.definitions[name] = {
@@ -114,6 +132,12 @@ class _Builder:
                 "additionalProperties": False,
             }
         return {"$ref": f"#/$defs/{name}"}
+
+
+def _kinds(section: type[Section]) -> list[str | None]:
+    """Return the spellings of a section's kind: YAML reads `kind: none` as null."""
+    kind = kind_of(section)
+    return [kind, None] if kind == "none" else [kind]
 
 
 def _meta() -> dict[str, JsonSchema]:

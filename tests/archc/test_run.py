@@ -34,7 +34,11 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
 
 def test_text_is_what_the_engine_writes(archc: Archc, qwen: Path) -> None:
     result = archc("run", qwen, "--prompt", "Once upon", *GREEDY)
-    expected = "".join(api.load(qwen).stream("Once upon", max_new_tokens=8))
+    with api.load(qwen) as loaded:
+        expected = "".join(loaded.stream("Once upon", max_new_tokens=8))
+        assert loaded.generate("Once upon", max_new_tokens=8) == expected
+    with pytest.raises(api.Error, match="the engine is closed"):
+        loaded.generate("Once upon")
     assert (result.code, result.out) == (0, expected + "\n")
     assert result.err == ""
 

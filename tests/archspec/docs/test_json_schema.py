@@ -36,6 +36,16 @@ def test_the_schema_rejects_a_fault(fault: dict[str, Any]) -> None:
     assert not VALIDATOR.is_valid({**spec, **fault})
 
 
+def test_an_editor_is_told_the_wrong_key_of_the_kind() -> None:
+    spec = to_python(read_tree(DATA / "llama.yaml"))
+    position = {"kind": "rope", "theta": 1e4, "scaled": True}
+    error = jsonschema.exceptions.best_match(VALIDATOR.iter_errors({**spec, "position": position}))
+    assert error is not None
+    reasons = [each.message for each in error.context or [error]]
+    assert any("'scaled' was unexpected" in reason for reason in reasons), reasons
+    assert not any("alibi" in reason for reason in reasons), reasons
+
+
 def test_a_spec_without_a_parent_requires_all_sections() -> None:
     assert not VALIDATOR.is_valid({"family": "x"})
     assert VALIDATOR.is_valid({"family": "x", "extends": "llama", "attention": {"window": [8, "none"]}})
