@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from archc.archspec import BoundSpec
 from archc.authoring.difference import Change, compare, format_value
 from archc.authoring.trees import bound_trees
 from archc.draw.changes import Changes, Difference
 from archc.draw.describe.blocks import Block, LayerKind, Model, Stack
+from archc.draw.describe.words import real
 
 _WHOLE_LAYERS = re.compile(r"(?:encoder\.)?layers\[[\d, -]+\]")
 
@@ -53,7 +54,14 @@ def _is_layers(change: Change) -> bool:
 
 
 def _difference(change: Change) -> Difference:
-    return Difference(change.path, format_value(change.a), format_value(change.b))
+    return Difference(change.path, _text(change.a), _text(change.b))
+
+
+def _text(value: object) -> str:
+    """Return a value as text, with few digits; a section of the kind none is none."""
+    if isinstance(value, float):
+        return real(value)
+    return "none" if isinstance(value, Mapping) and value.get("kind") == "none" else format_value(value)
 
 
 def _same_stack(stack: Stack, others: Sequence[Stack]) -> Stack | None:

@@ -80,5 +80,5 @@ def parameters_by_part(counts: Iterable[tuple[str, int]]) -> dict[Part, int]:
 
 
 def lengths(context: int) -> list[int]:
-    """Return the lengths of the table: 1k, 8k and 32k below the context, and the context."""
-    return [*(length for length in _LENGTHS if length < context), context]
+    """Return the lengths of the table: 1k, 8k and 32k that are clearly below the context, and the context."""
+    return [*(length for length in _LENGTHS if length < 0.9 * context), context]

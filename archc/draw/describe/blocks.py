@@ -86,6 +86,10 @@ class Branch:
     skip_scale: str = ""
 
 
+MOST_VARIANTS = 5
+"""Variants of a kind that are shown one by one; the numbers of more are ranges."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """Layers of one kind that are equal, and the texts in which they differ from others of the kind."""

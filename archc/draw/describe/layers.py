@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from archc.archspec import vocabulary as words
-from archc.draw.describe.blocks import Block, Branch, Cell, LayerKind, Variant
-from archc.draw.describe.merging import differing_texts, merge_blocks, skeleton
+from archc.draw.describe.blocks import MOST_VARIANTS, Block, Branch, Cell, LayerKind, Variant
+from archc.draw.describe.merging import differing_texts, merge_blocks, merge_texts, skeleton, without_numbers
 from archc.draw.describe.mixers import attention_block, cross_block, recurrence_block
 from archc.draw.describe.mlps import mlp_block
 from archc.draw.describe.words import activation_name, factor, norm_name, real
@@ -32,7 +32,8 @@ def layer_kinds(layers: Sequence[words.Layer], width: int, causal: bool) -> tupl
         letter = _LETTERS[number] if number < len(_LETTERS) else f"{_LETTERS[-1]}{number}"
         kinds.append(_join(letter, variants))
         for shade, (_, indices) in enumerate(_by_shade(variants)):
-            cells |= {index: _cell(letter, layers[index], shade) for index in indices}
+            own = shade if len(variants) <= MOST_VARIANTS else 0
+            cells |= {index: _cell(letter, layers[index], own) for index in indices}
     return tuple(kinds), [cells[index] for index in range(len(layers))]
 
 
@@ -49,7 +50,7 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
         before = _norm_block(body.name, norm) if has_norm and placement != "output" and not shared else None
         after = _norm_block(f"{body.name}_output", norm) if has_norm and placement in ("sandwich", "output") else None
         return Branch(
-            body, before, after, *(factor(value, width) if value is not None else "" for value in (scale, skip))
+            body, before, after, *(factor(value, width) if value not in (None, 1.0) else "" for value in (scale, skip))
         )
 
     branches: list[Branch] = []
@@ -90,10 +91,14 @@ def _norm_block(name: str, norm: words.Norm | words.PlacedNorm) -> Block | None:
 def _shape(kind: LayerKind) -> object:
     """Return a value that is equal for layers of one kind: all texts without numbers and tags."""
     branches = [
-        (*(skeleton(block) for block in (branch.before, branch.body, branch.after)), bool(branch.scale))
+        (
+            *(skeleton(block) for block in (branch.before, branch.body, branch.after)),
+            *map(without_numbers, (branch.scale, branch.skip_scale)),
+        )
         for branch in kind.branches
     ]
-    return tuple(branches), kind.arrangement, kind.norms_after_sum, skeleton(kind.shared_norm), kind.skips_norm
+    flags = (kind.arrangement, kind.norms_after_sum, kind.skips_norm, kind.output_scale)
+    return tuple(branches), flags, skeleton(kind.shared_norm)
 
 
 def _join(letter: str, variants: dict[LayerKind, list[int]]) -> LayerKind:
@@ -102,15 +107,23 @@ def _join(letter: str, variants: dict[LayerKind, list[int]]) -> LayerKind:
     counts = Counter({kind: len(indices) for kind, indices in variants.items()})
     kinds = [kind for kind, _ in order]
     main = counts.most_common(1)[0][0]
+    many = len(kinds) > MOST_VARIANTS
+
+    def merged(block: Block | None, blocks: Iterable[Block | None]) -> Block | None:
+        return (
+            merge_blocks(block, [other for other in blocks if other is not None], many) if block is not None else None
+        )
+
     branches = []
     for position, branch in enumerate(main.branches):
         others = [kind.branches[position] for kind in kinds]
         branches.append(
-            replace(
-                branch,
-                body=merge_blocks(branch.body, [other.body for other in others]),
-                before=_merged(branch.before, [other.before for other in others]),
-                after=_merged(branch.after, [other.after for other in others]),
+            Branch(
+                body=merge_blocks(branch.body, [other.body for other in others], many),
+                before=merged(branch.before, [other.before for other in others]),
+                after=merged(branch.after, [other.after for other in others]),
+                scale=merge_texts([other.scale for other in others]),
+                skip_scale=merge_texts([other.skip_scale for other in others]),
             )
         )
     texts = differing_texts([_bodies(kind) for kind in kinds])
@@ -122,13 +135,9 @@ def _join(letter: str, variants: dict[LayerKind, list[int]]) -> LayerKind:
         letter=letter,
         layers=tuple(sorted(index for indices in variants.values() for index in indices)),
         branches=tuple(branches),
-        shared_norm=_merged(main.shared_norm, [kind.shared_norm for kind in kinds]),
+        shared_norm=merged(main.shared_norm, [kind.shared_norm for kind in kinds]),
         variants=tuple(Variant(tuple(indices), text) for (_, indices), text in pairs) if len(order) > 1 else (),
     )
-
-
-def _merged(main: Block | None, blocks: Iterable[Block | None]) -> Block | None:
-    return merge_blocks(main, [block for block in blocks if block is not None]) if main is not None else None
 
 
 def _bodies(kind: LayerKind) -> list[Block]:

@@ -12,17 +12,25 @@ _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 _MOST_LISTED = 2
 
 
+def without_numbers(text: str) -> str:
+    """Return text with a sign in place of each number."""
+    return _NUMBER.sub("#", text)
+
+
 def skeleton(block: Block | None) -> object:
     """Return a block without its numbers, its graphics and its tags."""
     if block is None:
         return None
     texts = [text for row in block.rows for text in _texts(row)]
-    return block.name, block.kind, block.title, tuple(_NUMBER.sub("#", text) for text in (block.note, *texts))
+    return block.name, block.kind, block.title, tuple(map(without_numbers, (block.note, *texts)))
 
 
-def merge_blocks(main: Block, blocks: Sequence[Block]) -> Block:
-    """Return the block of layers with the same skeleton, with the graphics of `main`."""
-    common = tuple(tag for tag in main.tags if all(tag in block.tags for block in blocks))
+def merge_blocks(main: Block, blocks: Sequence[Block], merges_tags: bool) -> Block:
+    """Return the block of layers with the same skeleton, with the graphics of `main`.
+
+    Of tags that differ, those that differ in numbers alone are merged if `merges_tags` is set, and others left out.
+    """
+    common = tuple(merged for tag in main.tags if (merged := _merge_tag(tag, blocks, merges_tags)))
     rows = tuple(_merge_rows(row, [block.rows[i] for block in blocks]) for i, row in enumerate(main.rows))
     return replace(main, note=merge_texts([block.note for block in blocks]), rows=rows, tags=common)
 
@@ -56,6 +64,15 @@ def differing_texts(kinds: Sequence[Sequence[Block]]) -> list[tuple[str, ...]]:
 
 def _row_texts(block: Block) -> list[str]:
     return [text for row in block.rows for text in row_texts(row)]
+
+
+def _merge_tag(tag: str, blocks: Sequence[Block], merges: bool) -> str:
+    """Return a tag that all blocks have, or its merged form; empty if a block has neither."""
+    if all(tag in block.tags for block in blocks):
+        return tag
+    shape = without_numbers(tag)
+    tags = [next((other for other in block.tags if without_numbers(other) == shape), "") for block in blocks]
+    return merge_texts(tags) if merges and all(tags) else ""
 
 
 def _alternatives(numbers: list[str]) -> str:

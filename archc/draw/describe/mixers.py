@@ -12,9 +12,9 @@ def attention_block(layer: words.Layer, width: int, adds_positions: bool, causal
     attention = layer.attention
     assert attention is not None
     tags = [*position_tags(layer.position, adds_positions)]
-    tags += [] if causal else ["both directions"]
+    tags += [] if causal else ["bidirectional"]
     if isinstance(attention, words.LatentAttention):
-        return _latent(attention, width, tags)
+        return _latent(attention, width, tags, rotates=isinstance(layer.position, words.Rope))
     return _grouped(attention, width, tags)
 
 
@@ -71,17 +71,23 @@ def _query_scale_tags(scale: words.QueryScale | None) -> list[str]:
     return [] if scale is None else ["query scale by log position"]
 
 
-def _latent(attention: words.LatentAttention, width: int, tags: list[str]) -> Block:
-    heads, key = attention.heads, attention.nope_dim + attention.rope_dim
-    query = f"q latent {whole(attention.query_latent)} · " if attention.query_latent is not None else ""
+def _latent(attention: words.LatentAttention, width: int, tags: list[str], rotates: bool) -> Block:
+    heads, nope, rope, value = attention.heads, attention.nope_dim, attention.rope_dim, attention.value_dim
+    queries = f"q → {heads} × {nope + rope}"
+    keys = f"k, v → {heads} × {nope}" if nope == value else f"k → {heads} × {nope} · v → {heads} × {value}"
+    latent = f"KV latent {whole(attention.latent)} + {rope}"
+    if attention.query_latent is None:
+        first, last = f"{queries} · {latent}", keys
+    else:
+        first, last = f"q latent {whole(attention.query_latent)} · {latent}", f"{queries} · {keys}"
     rows: list[Row] = [
-        Step(f"{query}KV latent {whole(attention.latent)} + {attention.rope_dim}"),
-        Formula(f"{norm_name(attention.norm)} on the latents"),
-        Step(f"q, k → {heads} × {key} · v → {heads} × {attention.value_dim}"),
-        Heads(heads, 1, (attention.latent, attention.rope_dim)),
-        Step(f"out {whole(heads * attention.value_dim)} → {whole(width)}"),
+        Step(first),
+        Formula(f"{norm_name(attention.norm)} on the latent{'s' * (attention.query_latent is not None)}"),
+        Step(last),
+        Heads(heads, 1, (attention.latent, rope)),
+        Step(f"out {whole(heads * value)} → {whole(width)}"),
     ]
-    tags += [f"head: {attention.nope_dim} + {attention.rope_dim} rotating"]
+    tags += [f"head: {nope} + {rope}{' rotating' * rotates}"]
     both = bias_note(attention.bias.down, attention.bias.out)
     tags += [both.replace("q, k, v", "latents")] if both else []
     tags += [f"scores × {real(attention.scale)}"] if attention.scale is not None else []
@@ -171,7 +177,7 @@ def _selective_scan(word: words.SelectiveScan, width: int) -> Block:
     rows: list[Row] = [
         Pair(f"x → {whole(word.width)}", f"gate → {whole(word.width)}"),
         Step(f"convolution of {word.kernel} taps, {activation}", loops=True),
-        Step(f"Δ, B, C · h: {word.state} × {whole(word.width)}", loops=True),
+        Step(f"h: {word.state} × {whole(word.width)}, by Δ, B, C", loops=True),
         Formula(f"(C h + D x) ⊙ {activation}(gate)"),
         Step(f"out {whole(word.width)} → {whole(width)}"),
     ]

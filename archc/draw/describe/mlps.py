@@ -96,4 +96,6 @@ def _router_tags(mlp: words.MoeMlp) -> list[str]:
     tags += [f"shared × {real(mlp.shared_scale)}"] if mlp.shared_scale is not None else []
     tags += ["sigmoid gate on shared"] if mlp.shared_gate else []
     tags += ["experts in a branch of their own"] if mlp.branch is not None else []
+    offset = getattr(mlp.expert, "up_offset", None)
+    tags += [f"expert up + {real(offset)}"] if offset is not None else []
     return tags + [f"expert {tag}" for tag in _dense_tags(mlp.expert)]

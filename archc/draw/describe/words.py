@@ -40,8 +40,7 @@ def short(number: float) -> str:
     if not size:
         return real(number)
     value = number / 1000**size
-    text = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-    return f"{text} {_POWERS[size]}"
+    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f} {_POWERS[size]}"
 
 
 def byte_count(number: float) -> str:
@@ -67,7 +66,7 @@ def activation_name(name: str) -> str:
 
 def approximation_tags(activation: str) -> list[str]:
     """Return a tag for an approximated activation."""
-    return ["tanh approximation of GELU"] if activation == "gelu_tanh" else []
+    return ["tanh approximation"] if activation == "gelu_tanh" else []
 
 
 def gated_name(activation: str) -> str:

@@ -49,9 +49,8 @@ def _chart(model: Model, prefix: str) -> Iterator[str]:
         yield from _stack(stack, f"{prefix}{stack.name}_" if stack.name else prefix)
     if len(model.stacks) > 1:
         encoder, decoder = (f"{prefix}{stack.name}_" for stack in model.stacks)
-        for kind in model.stacks[1].kinds:
-            if any(branch.body.kind == "cross" for branch in kind.branches):
-                yield f"  {encoder}out --> {decoder}{kind.letter}_cross_attention"
+        # A link to a node inside of a frame would take the frame apart.
+        yield f'  {encoder}out -->|"keys and values"| {decoder}layers'
     for kind_name, (fill, line) in _CLASSES.items():
         yield f"  classDef {kind_name} fill:{fill},stroke:{line},color:#1b2026"
 

@@ -76,8 +76,9 @@ def grid(row: Grid, kind: str, width: float) -> Drawing:
     """Return experts as squares, those of one token filled; the shared expert is at the right."""
     area = width - (_SHARED if row.shared else 0)
     columns = min(row.experts, 16 if row.experts <= 64 else 32 if row.experts <= 1024 else 64)
-    if row.groups > 1 and row.experts // row.groups <= 64:
-        columns = max(row.experts // row.groups, columns // (row.experts // row.groups) * (row.experts // row.groups))
+    size = row.experts // row.groups
+    if row.groups > 1 and size <= columns:
+        columns -= columns % size  # whole groups in each row
     unit = min(13.0, area / columns)
     rows = -(-row.experts // columns)
     side = unit - (1.5 if unit > 5 else 0.7)

@@ -59,7 +59,7 @@ def lengths_section(figures: Figures) -> Drawing:
         drawing.add(Label(PANEL, y, short(row.multiply_adds), TEXT, "end"))
         y += _LINE
     y += 4
-    for text in wrap(" ".join(notes(figures)), PANEL, SMALL):
+    for text in (line for sentence in notes(figures) for line in wrap(sentence, PANEL, SMALL)):
         drawing.add(Label(0, y, text, SMALL, style="muted"))
         y += 15
     drawing.height = y - 10
@@ -77,7 +77,7 @@ def notes(figures: Figures) -> list[str]:
     """Return what the numbers of the table are, as sentences."""
     if not _state_name(figures):
         return ["Multiply-adds of each token; no state, because all tokens are read at once."]
-    texts = ["Multiply-adds of the next token."]
+    texts = ["Multiply-adds: of the next token."]
     if figures.state_per_source_token:
         texts.append("Source and target have that length; the decoder alone.")
     parts = [
@@ -87,7 +87,7 @@ def notes(figures: Figures) -> list[str]:
         (figures.state_fixed, "per sequence"),
     ]
     sizes = [f"{byte_count(count)} {unit}" for count, unit in parts if count]
-    return [*texts, f"In {figures.state_dtype}: {', '.join(sizes)}."]
+    return [*texts, f"{figures.state_dtype}: {', '.join(sizes)}."]
 
 
 def _percent(share: float) -> str:

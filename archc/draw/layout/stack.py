@@ -135,7 +135,8 @@ def _table_width(table: Block) -> float:
 def _frame(stack: Stack, prefix: str, changes: Changes) -> tuple[Drawing, Point | None]:
     """Return the layers in a frame: count, strip and a card for each kind."""
     cards = [_card(stack, kind, prefix, changes) for kind in stack.kinds]
-    rows = [cards[start : start + _MOST_CARDS] for start in range(0, len(cards), _MOST_CARDS)]
+    in_row = -(-len(cards) // -(-len(cards) // _MOST_CARDS))
+    rows = [cards[start : start + in_row] for start in range(0, len(cards), in_row)]
     inner = max(sum(card.drawing.width for card in row) + GAP * (len(row) - 1) for row in rows)
     drawing = Drawing(inner + 2 * GAP)
     name = f"{stack.name.capitalize()}: {len(stack.cells)} layers" if stack.name else f"{len(stack.cells)} layers"

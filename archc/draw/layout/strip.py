@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from archc.draw.describe.blocks import Cell, LayerKind, Stack, Variant
+from archc.draw.describe.blocks import MOST_VARIANTS, Cell, LayerKind, Stack, Variant
 from archc.draw.describe.ranges import layer_ranges
 from archc.draw.fonts import text_width, wrap
 from archc.draw.layout.measures import SMALL, TEXT
@@ -14,7 +14,6 @@ _CELL = 11
 _LEAST, _MOST = 8.0, 13.0  # from one cell to the next
 _MIXER, _MLP = 12, 8
 _NUMBER = 26  # width of the layer numbers at the left
-_MOST_VARIANTS = 5
 
 
 def draw_strip(cells: Sequence[Cell], width: float) -> Drawing:
@@ -26,11 +25,18 @@ def draw_strip(cells: Sequence[Cell], width: float) -> Drawing:
     in_row = -(-in_row // period) * period if rows > 1 and period * _LEAST <= area / 2 else in_row
     step = min(_MOST, area / in_row)
     drawing = Drawing(width)
+    looks = {(cell.letter, cell.mixer, cell.mlp) for cell in cells}
+    # Kinds that have the same colors differ by their letters.
+    has_letters = len({look[1:] for look in looks}) < len(looks)
     y = 0.0
     for start in range(0, len(cells), in_row):
+        y += 11 * has_letters
         drawing.add(Label(_NUMBER - 6, y + 15, str(start), SMALL, "end", "muted"))
         for place, cell in enumerate(cells[start : start + in_row]):
-            drawing.items += draw_cell(cell, _NUMBER + place * step, y, step - 2)
+            x = _NUMBER + place * step
+            drawing.items += draw_cell(cell, x, y, step - 2)
+            if has_letters:
+                drawing.add(Label(x + step / 2 - 1, y - 3, cell.letter, 8, "middle", "muted"))
         y += _MIXER + _MLP + 7
     drawing.height = y - 6
     return drawing
@@ -68,8 +74,8 @@ def draw_heading(stack: Stack, kind: LayerKind, width: float, changed: Collectio
     if len(stack.kinds) > 1:
         drawing.add(Label(width, 13, _layers(kind.layers), SMALL, "end", "muted"))
     y = 26.0
-    if len(kind.variants) > _MOST_VARIANTS:
-        drawing.add(Label(_CELL + 7, y + 10, f"{len(kind.variants)} sets of values, see the ranges below", SMALL))
+    if len(kind.variants) > MOST_VARIANTS:
+        drawing.add(Label(_CELL + 7, y + 10, "values differ by layer: ranges below", SMALL))
         y += 20
     else:
         for variant in kind.variants:

@@ -61,6 +61,7 @@ def test_experts_and_the_first_dense_layers() -> None:
     latent = blocks("deepseek-v3", "671b")["attention"]
     assert Heads(128, 1, (512, 64)) in latent.rows
     assert Step("q latent 1,536 · KV latent 512 + 64") in latent.rows
+    assert Step("q → 128 × 192 · k, v → 128 × 128") in latent.rows
 
 
 def test_an_encoder_decoder_has_two_stacks_and_cross_attention() -> None:
@@ -68,8 +69,8 @@ def test_an_encoder_decoder_has_two_stacks_and_cross_attention() -> None:
     assert [branch.body.name for branch in encoder.kinds[0].branches] == ["attention", "mlp"]
     assert [branch.body.name for branch in decoder.kinds[0].branches] == ["attention", "cross_attention", "mlp"]
     assert encoder.inputs[0].tags == ("decoder's table",)
-    assert "both directions" in encoder.kinds[0].branches[0].body.tags
-    assert "both directions" not in decoder.kinds[0].branches[0].body.tags
+    assert "bidirectional" in encoder.kinds[0].branches[0].body.tags
+    assert "bidirectional" not in decoder.kinds[0].branches[0].body.tags
     assert not encoder.ends
 
 
@@ -166,3 +167,23 @@ def test_a_model_without_a_counterpart_is_changed_as_a_whole() -> None:
     assert "Attention" in changes["encoder-a-attention"]
     assert "Cross-attention" in changes["decoder-a-cross_attention"]
     assert "Attention" not in changes["decoder-a-attention"]
+
+
+def test_many_variants_are_ranges_of_their_tags_too() -> None:
+    kind = model("minimax").stacks[0].kinds[1]
+    assert "fixed decay × 1.013e-5–0.9874" in kind.branches[0].body.tags
+    assert {cell.shade for cell in model("minimax").stacks[0].cells} == {0}
+
+
+def test_layers_with_other_factors_are_of_one_kind_and_other_norms_of_another() -> None:
+    factors = ("layer.branch_scale=0.5 if layer % 2 == 0 else 0.25",)
+    (kind,) = model("llama", "llama-2-7b", factors).stacks[0].kinds
+    assert kind.branches[0].scale == "× 0.25 or 0.5"
+    norms = ("layer.norm.placement=[pre, sandwich]",)
+    assert [len(kind.layers) for kind in model("llama", "llama-2-7b", norms).stacks[0].kinds] == [16, 16]
+
+
+def test_values_that_differ_have_few_digits() -> None:
+    rows = {row.path: (row.a, row.b) for row in differences(bound("gemma2", "2b"), bound("gemma3", "270m"))}
+    assert rows["embedding.scale"] == ("48", "25.3")
+    assert rows["layers[0-17].attention.qk_norm"][0] == "none"

@@ -133,7 +133,7 @@ def test_text_has_contrast_in_both_schemes() -> None:
 
 def test_numbers_are_short_and_exact_enough() -> None:
     assert [short(n) for n in (0, 999, 1000, 494_032_768, 999_999, 6_920_000_000)] == [
-        *("0", "999", "1 K", "494 M", "1 M", "6.92 B")
+        *("0", "999", "1.00 K", "494 M", "1.00 M", "6.92 B")
     ]
     assert [byte_count(n) for n in (0, 1023, 1024, 12_582_912, 10.7 * 2**30)] == [
         *("0 bytes", "1,023 bytes", "1 KiB", "12 MiB", "10.7 GiB")

@@ -19,7 +19,7 @@ WIDE = (
     ("llama", "attention.heads=7", "attention.kv_heads=7"),
     ("mixtral", "mlp.experts=4096", "mlp.per_token=64"),
     ("mixtral", "mlp.experts=3", "mlp.per_token=3"),
-    ("llama", "num_hidden_layers=997"),
+    ("llama", "num_hidden_layers=301"),
     ("llama", "attention.window=[8, 16, 32, none]"),
     ("llama", "layer.residual=parallel", "layer.branch_scale=0.22"),
     ("llama", "layer.skip.scale=2.5", "layer.branch_scale=0.22"),
