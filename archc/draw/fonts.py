@@ -15,6 +15,7 @@ _ASCII = (
 )
 _OTHERS = {"·": 32, "–": 50, "²": 41, "θ": 62, "β": 64, "ε": 55, "Δ": 69, "√": 64, "±": 84, "×": 84, "→": 84, "⊙": 84}
 _WIDEST = 105
+_DOT = " · "
 _BOLD = 1.12
 
 ASCENT, DESCENT = 0.78, 0.24
@@ -39,6 +40,17 @@ def wrap(text: str, width: float, size: float, bold: bool = False) -> list[str]:
         else:
             line = joined
     return [*lines, line] if line else lines
+
+
+def wrap_parts(text: str, width: float, size: float) -> list[str]:
+    """Return text in lines, broken between parts with a middle dot, and inside of a part that is too long."""
+    lines: list[str] = []
+    for part in text.split(_DOT):
+        if lines and text_width(f"{lines[-1]}{_DOT}{part}", size) <= width:
+            lines[-1] += f"{_DOT}{part}"
+        else:
+            lines += wrap(part, width, size)
+    return lines
 
 
 def shortened(text: str, width: float, size: float, bold: bool = False) -> str:

@@ -151,15 +151,22 @@ def _with_window(state: State, layers: Sequence[Layer]) -> State:
 
 def _attention_flops(bound: BoundSpec, length: int) -> int:
     """Return the FLOPs of a token's attention to a sequence, and to a source, of that length."""
+    from archc.archspec.vocabulary import KeyIndexer
     from archc.cli.inspect.listing import attention_flops
 
     causal = (bound.direction or ("both" if bound.topology == "encoder" else "past")) == "past"
-    flops = 0
+    flops, selected = 0, length
     for layer in bound.layers:
-        if layer.attention is not None:
-            window = getattr(layer.attention, "window", None)
+        attention = layer.attention
+        if attention is not None:
+            window = getattr(attention, "window", None)
             visible = length if window is None else min(length, window if causal else 2 * window + 1)
-            flops += attention_flops(layer.attention) * visible
+            if isinstance(attention.indexer, KeyIndexer):
+                flops += 2 * attention.indexer.heads * attention.indexer.head_dim * visible
+                selected = attention.indexer.keys
+            if attention.indexer is not None:
+                visible = min(visible, selected)
+            flops += attention_flops(attention) * visible
         if layer.cross_attention is not None:
             flops += 4 * layer.cross_attention.heads * layer.cross_attention.head_dim * length
     return flops

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["attention", "cross", "recurrent", "mlp", "experts", "norm", "table"]
+Kind = Literal["attention", "cross", "recurrent", "mixing", "mlp", "experts", "norm", "table"]
 """The meaning of a block, which determines its color."""
 
 
@@ -114,6 +114,7 @@ class LayerKind:
     shared_norm: Block | None = None
     skips_norm: bool = False
     output_scale: bool = False
+    extras: tuple[Block, ...] = ()  # after the branches
     variants: tuple[Variant, ...] = ()
 
     @property
@@ -125,7 +126,7 @@ class LayerKind:
     def blocks(self) -> list[Block]:
         """All blocks of a layer."""
         parts = [block for branch in self.branches for block in (branch.before, branch.body, branch.after)]
-        return [block for block in (self.shared_norm, *parts) if block is not None]
+        return [block for block in (self.shared_norm, *parts, *self.extras) if block is not None]
 
     @property
     def name(self) -> str:

@@ -7,12 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from archc.archspec import vocabulary as words
-from archc.draw.describe.blocks import MOST_VARIANTS, Block, Branch, Cell, LayerKind, Variant
+from archc.draw.describe.blocks import MOST_VARIANTS, Block, Branch, Cell, Kind, LayerKind, Step, Variant
 from archc.draw.describe.merging import differing_texts, merge_blocks, merge_texts, skeleton, without_numbers
-from archc.draw.describe.mixers import attention_block, cross_block, recurrence_block
+from archc.draw.describe.mixers import attention_block, cross_block, mixing_block
 from archc.draw.describe.mlps import mlp_block
-from archc.draw.describe.words import activation_name, factor, norm_name, real
+from archc.draw.describe.recurrences import recurrence_block
+from archc.draw.describe.words import activation_name, factor, further_tags, norm_name, real
 
+# The keys of a layer that are drawn.
+_KNOWN = (
+    "weights norm residual skip branch_scale mlp_branch_scale embedding_branch output_scale convolution position "
+    "attention recurrence mixing cross_attention mlp"
+)
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -60,6 +66,8 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
         branches.append(branch(mixer, where != "mlp", scale, skip))
     elif layer.recurrence is not None:
         branches.append(branch(recurrence_block(layer.recurrence, width), where != "mlp", scale, skip))
+    elif layer.mixing is not None:
+        branches.append(branch(mixing_block(), where != "mlp", scale, skip))
     if layer.cross_attention is not None:
         branches.append(branch(cross_block(layer.cross_attention, width), where == "both", scale, skip))
     if layer.mlp is not None:
@@ -79,7 +87,25 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
         shared_norm=_norm_block("shared", norm) if shared and not isinstance(norm, words.NoNorm) else None,
         skips_norm=layer.skip.source == "norm",
         output_scale=layer.output_scale,
+        extras=_extras(layer),
     )
+
+
+def _extras(layer: words.Layer) -> tuple[Block, ...]:
+    """Return what follows the branches: a convolution of the layer's input, and keys without a drawing."""
+    blocks: list[Block | None] = []
+    convolution = layer.convolution
+    if convolution is not None:
+        name = activation_name(convolution.activation) if convolution.activation != "none" else ""
+        row = Step(f"kernel {convolution.kernel}{f', {name}' if name else ''}, of the layer's input")
+        blocks += [
+            Block("convolution", "mixing", "+ convolution", "", (row,)),
+            _norm_block("convolution", convolution.norm),
+        ]
+    further = further_tags(layer, _KNOWN)
+    if further:
+        blocks.append(Block("further", "norm", "Further", "", tags=tuple(further)))
+    return tuple(block for block in blocks if block is not None)
 
 
 def _norm_block(name: str, norm: words.Norm | words.PlacedNorm) -> Block | None:
@@ -98,7 +124,7 @@ def _shape(kind: LayerKind) -> object:
         for branch in kind.branches
     ]
     flags = (kind.arrangement, kind.norms_after_sum, kind.skips_norm, kind.output_scale)
-    return tuple(branches), flags, skeleton(kind.shared_norm)
+    return tuple(branches), flags, skeleton(kind.shared_norm), tuple(map(skeleton, kind.extras))
 
 
 def _join(letter: str, variants: dict[LayerKind, list[int]]) -> LayerKind:
@@ -154,6 +180,11 @@ def _is_windowed(kind: LayerKind) -> bool:
 
 
 def _cell(letter: str, layer: words.Layer, shade: int) -> Cell:
-    mixer = "attention" if layer.attention is not None else "recurrent" if layer.recurrence is not None else None
+    mixers: tuple[tuple[Kind, object], ...] = (
+        ("attention", layer.attention),
+        ("recurrent", layer.recurrence),
+        ("mixing", layer.mixing),
+    )
+    mixer = next((kind for kind, word in mixers if word is not None), None)
     mlp = None if layer.mlp is None else "experts" if isinstance(layer.mlp, words.MoeMlp) else "mlp"
     return Cell(letter, mixer, mlp, min(shade, 2))  # type: ignore[arg-type]

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from archc.archspec import vocabulary as words
 from archc.draw.describe.blocks import Block, Formula, Grid, Pair, Row, Step
-from archc.draw.describe.words import activation_name, approximation_tags, gated_name, norm_name, real, whole
+from archc.draw.describe.words import (
+    activation_name,
+    approximation_tags,
+    bias_tags,
+    further_tags,
+    gated_name,
+    norm_name,
+    real,
+    whole,
+)
+
+# The keys that have texts of their own.
+_ROUTER = "score over renormalize scale bias norm logit_scale expert_scale selection_bias weighs groups"
+_EXPERTS = "experts per_token router expert shared shared_scale shared_gate branch"
 
 
 def mlp_block(mlp: words.Mlp, width: int) -> Block:
     """Return the block of a layer's MLP."""
-    match mlp:
-        case words.PlainMlp() | words.GatedMlp():
-            rows, note = _dense_rows(mlp, width)
-            return Block("mlp", "mlp", "MLP", note, rows, tuple(_dense_tags(mlp)))
-        case words.ChannelMixing():
-            return _channel_mixing(mlp, width)
-        case words.MoeMlp():
-            return _experts(mlp, width)
+    if isinstance(mlp, words.PlainMlp | words.GatedMlp):
+        rows, note = _dense_rows(mlp, width)
+        return Block("mlp", "mlp", "MLP", note, rows, tuple(_dense_tags(mlp)))
+    return _channel_mixing(mlp, width) if isinstance(mlp, words.ChannelMixing) else _experts(mlp, width)
 
 
 def _dense_rows(mlp: words.DenseMlp, width: int) -> tuple[tuple[Row, ...], str]:
@@ -31,11 +40,11 @@ def _dense_rows(mlp: words.DenseMlp, width: int) -> tuple[tuple[Row, ...], str]:
 
 
 def _dense_tags(mlp: words.DenseMlp) -> list[str]:
-    tags = (["bias"] if mlp.bias else []) + approximation_tags(mlp.activation)
+    tags = bias_tags({"up": mlp.bias, "down": mlp.has_down_bias}) + approximation_tags(mlp.activation)
     if isinstance(mlp, words.GatedMlp):
         tags += [f"β {real(mlp.beta)}"] if mlp.beta is not None else []
         tags += [f"clamp {real(mlp.limit)}"] if mlp.limit is not None else []
-    return tags
+    return tags + further_tags(mlp, "width activation bias down_bias beta limit up_offset")
 
 
 def _channel_mixing(mlp: words.ChannelMixing, width: int) -> Block:
@@ -98,4 +107,5 @@ def _router_tags(mlp: words.MoeMlp) -> list[str]:
     tags += ["experts in a branch of their own"] if mlp.branch is not None else []
     offset = getattr(mlp.expert, "up_offset", None)
     tags += [f"expert up + {real(offset)}"] if offset is not None else []
+    tags += further_tags(router, _ROUTER) + further_tags(mlp, _EXPERTS)
     return tags + [f"expert {tag}" for tag in _dense_tags(mlp.expert)]

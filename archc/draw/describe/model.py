@@ -8,7 +8,10 @@ from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.draw.describe.blocks import Block, End, Formula, Model, Row, Stack, Step
 from archc.draw.describe.layers import layer_kinds
-from archc.draw.describe.words import activation_name, factor, norm_name, real, short, whole
+from archc.draw.describe.words import activation_name, factor, further_tags, norm_name, real, short, whole
+
+# The keys of an embedding that are drawn.
+_KNOWN = "vocab width table_width projection scale token_types norm positions tables token_dropout per_layer"
 
 
 def describe_model(bound: BoundSpec, parameters: int) -> Model:
@@ -36,8 +39,9 @@ def _stack(bound: BoundSpec, name: str, tied: str) -> Stack:
     after = []
     if not isinstance(embedding.norm, words.NoNorm):
         after.append(_norm("embedding_norm", embedding.norm))
-    if embedding.table_width is not None:
-        projection = _projection(embedding.table_width, width, embedding.projection.bias)
+    joined = sum((embedding.tables.widths or ()) if embedding.tables is not None else ())
+    if embedding.table_width is not None or joined:
+        projection = _projection((embedding.table_width or width) + joined, width, embedding.projection.bias)
         after.insert(len(after) if embedding.projection.after == "norm" else 0, projection)
     is_source = name == "encoder"
     return Stack(
@@ -65,6 +69,11 @@ def _token_table(embedding: words.Embedding, tied: str, title: str) -> Block:
         per_layer = embedding.per_layer
         tags.append(f"per-layer vectors of {per_layer.width}")
     tags += [tied] if tied else []
+    if embedding.token_dropout is not None:
+        tags.append("token dropout scale")
+    if embedding.tables is not None and embedding.tables.widths is not None:
+        tags.append(f"joined: {' + '.join(map(str, embedding.tables.widths))}")
+    tags += further_tags(embedding, _KNOWN)
     size = f"{whole(embedding.vocab)} × {whole(embedding.table_width or embedding.width)}"
     return Block("embedding", "table", title, size, tags=tuple(tags))
 
@@ -80,6 +89,12 @@ def _added_tables(bound: BoundSpec) -> list[Block]:
         tables.append(Block("positions", "table", "Positions", f"{whole(rows)} × {width}"))
     if isinstance(position, words.Sinusoidal):
         tables.append(Block("positions", "table", "Sinusoids", f"θ {real(position.theta)}"))
+    if embedding.positions is not None:
+        rows = embedding.positions.size + embedding.positions.offset
+        tables.append(Block("positions", "table", "Positions", f"{whole(rows)} × {width}"))
+    if embedding.tables is not None and embedding.tables.widths is None:
+        rows = sum(embedding.tables.rows)
+        tables.append(Block("further_tables", "table", "Features", f"{whole(rows)} × {width}"))
     if embedding.token_types is not None:
         tables.append(Block("token_types", "table", "Token types", f"{embedding.token_types} × {width}"))
     return tables
@@ -122,7 +137,7 @@ def _head(bound: BoundSpec) -> End:
             tags += [f"softcap {real(head.softcap)}"] if head.softcap is not None else []
             return End(Block("head", "table", "LM head", sizes, tags=tuple(tags)), logits)
         case words.MlmHead():
-            rows: list[Row] = [Step(f"dense → {whole(embedding.table_width or embedding.width)}")]
+            rows: list[Row] = [Step(f"dense → {whole(head.width or embedding.table_width or embedding.width)}")]
             rows.append(Formula(activation_name(head.activation)))
             rows += [] if isinstance(head.norm, words.NoNorm) else [Step(norm_name(head.norm))]
             rows.append(Step(f"out → {vocab}"))

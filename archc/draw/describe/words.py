@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from archc.archspec import vocabulary as words
 
@@ -87,9 +88,32 @@ def norm_name(norm: words.Norm | words.PlacedNorm | words.QkNorm | words.L2Norm)
     return f"{name}, no bias" if isinstance(norm, words.LayerNorm) and not norm.bias else name
 
 
-def bias_note(qkv: bool, out: bool) -> str:
-    """Return the projections of attention that have a bias."""
-    return {(True, True): "bias", (True, False): "bias on q, k, v", (False, True): "bias on out"}.get((qkv, out), "")
+def bias_tags(names: Mapping[str, bool]) -> list[str]:
+    """Return a tag with the projections that have a bias; none without any."""
+    biased = [name for name, has_bias in names.items() if has_bias]
+    if len(biased) == len(names):
+        return ["bias"]
+    return [f"bias on {', '.join(biased)}"] if biased else []
+
+
+def further_tags(word: words.Section, known: str) -> list[str]:
+    """Return a tag for each value of a section that differs from its default, except for the names in `known`."""
+    tags = []
+    for name, info in type(word).model_fields.items():
+        value = getattr(word, name)
+        if name == "kind" or name in known.split() or value == info.get_default(call_default_factory=True):
+            continue
+        title = name.replace("_", " ")
+        match value:
+            case bool():
+                tags.append(title if value else f"no {title}")
+            case int() | float():
+                tags.append(f"{title} {real(value)}")
+            case words.Section():
+                tags.append(" ".join([title, getattr(value, "kind", "")]).strip())
+            case _:
+                tags.append(f"{title} {value}")
+    return tags
 
 
 def scaling_text(scaling: words.RopeScaling) -> str:
@@ -129,5 +153,8 @@ def position_tags(position: words.Position, adds_positions: bool) -> list[str]:
             return [f"relative bias: {position.buckets} buckets, {shared}"]
         case words.NoPosition():
             return [] if adds_positions else ["no positions (NoPE)"]
+        case words.Disentangled():
+            parts = ["q·P"] * position.keys + ["k·P"] * position.queries
+            return [f"disentangled: {' + '.join(parts)}, {2 * position.span} rows"]
         case _:
-            return []
+            return [] if position.kind in ("learned", "sinusoidal") else [position.kind]

@@ -17,6 +17,7 @@ _LEGEND = {
     "attention": "attention; lighter: with a window, or other values",
     "cross": "cross-attention",
     "recurrent": "recurrent mixer, whose state has a fixed size",
+    "mixing": "mixer or convolution without a state",
     "mlp": "MLP",
     "experts": "mixture of experts",
     "norm": "norm",

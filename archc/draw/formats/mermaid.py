@@ -16,6 +16,7 @@ _CLASSES = {
     "attention": ("#cfe3f9", "#2f6fb5"),
     "cross": ("#c9ece9", "#14807a"),
     "recurrent": ("#cfebd6", "#2c7f43"),
+    "mixing": ("#dbe0ee", "#55648f"),
     "mlp": ("#fbe2bd", "#a8650c"),
     "experts": ("#e2d5f7", "#7446b8"),
     "norm": ("#e3e7ea", "#7b858f"),
@@ -112,6 +113,10 @@ def _kind(kind: LayerKind, prefix: str, single: bool) -> Iterator[str]:
         last = f"{prefix}{branch.body.name}_sum"
         if kind.norms_after_sum and branch.before is not None:
             last = f"{prefix}{branch.before.name}"
+    for block in kind.extras:
+        yield f"      {_node(prefix + block.name, block)}"
+        yield f"      {last} --> {prefix}{block.name}"
+        last = f"{prefix}{block.name}"
     yield "    end"
 
 

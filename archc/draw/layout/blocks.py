@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from archc.draw.changes import Changes
 from archc.draw.describe.blocks import Block, Formula, Grid, Heads, Pair, Row, Step
-from archc.draw.fonts import shortened, text_width, wrap
+from archc.draw.fonts import shortened, text_width, wrap_parts
 from archc.draw.layout.graphics import grid, heads
 from archc.draw.layout.measures import BLOCK, PAD, SMALL, TEXT, TITLE
 from archc.draw.scene import Drawing, Label, Line, Rect
@@ -138,7 +138,7 @@ def _step(row: Step, kind: str, inner: float, changed: Collection[str]) -> Drawi
 def _text_box(
     text: str, style: str, width: float, changed: Collection[str], radius: float = 4, height: float = _ROW
 ) -> Drawing:
-    lines = wrap(text, width - 10, TEXT) or [""]
+    lines = wrap_parts(text, width - 10, TEXT) or [""]
     drawing = Drawing(width, height + (len(lines) - 1) * _LINE)
     drawing.add(Rect(0, 0, width, drawing.height, style, radius))
     for number, line in enumerate(lines):

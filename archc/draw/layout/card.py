@@ -98,6 +98,8 @@ def draw_card(kind: LayerKind, draw: Draw, width_text: str, height: float = 0) -
         rest = rest[2:]
     for branch in rest:
         _sequential(riser, kind, branch, draw, right)
+    for block in kind.extras:
+        riser.block(draw(block))
     if kind.output_scale:
         riser.block(draw(Block("output_scale", "norm", "× learned number", "layer output")))
     riser.rise(max(RISE + 6, height + riser.y))

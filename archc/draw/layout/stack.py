@@ -14,6 +14,7 @@ from archc.draw.layout.strip import draw_heading, draw_strip
 from archc.draw.scene import Drawing, Label, Line, Point, Rect, Sign
 
 _TIE = 26  # room at the right for the line of a tied head
+_TABLE_GAP = 10
 _MOST_CARDS = 3  # cards in a row
 
 
@@ -29,7 +30,7 @@ class Column:
 def draw_stack(stack: Stack, prefix: str, changes: Changes) -> Column:
     """Return the drawing of a stack; ids begin with `prefix`."""
     frame, frame_cross = _frame(stack, prefix, changes)
-    width = max(frame.width, BLOCK * 1.0)
+    width = max(frame.width, _tables_width(stack))
     riser = Riser(width / 2)
     source = Label(riser.x, -3, "token ids", TEXT, "middle", "muted")
     riser.drawing.add(source)
@@ -105,14 +106,14 @@ def _tables(riser: Riser, stack: Stack, prefix: str, changes: Changes) -> Point:
         drawing = draw_block(tables[0], prefix, changes)
         riser.block(drawing)
         return riser.x + BLOCK / 2, riser.y + drawing.height / 2
-    width = max(104.0, *(_table_width(table) for table in tables))
+    width = _each_table(stack)
     # The token table is at the right, next to the line of a tied head.
     drawings = [draw_block(table, prefix, changes, width) for table in reversed(tables)]
     height = max(drawing.height for drawing in drawings)
     bottom = riser.y
     center = bottom - 2 * RISE - height - PLUS
     for index, drawing in enumerate(drawings):
-        column = riser.x + (index - (len(tables) - 1) / 2) * (width + 10)
+        column = riser.x + (index - (len(tables) - 1) / 2) * (width + _TABLE_GAP)
         top = bottom - RISE - drawing.height
         riser.drawing.add(Line(((column, bottom), (column, bottom - RISE)), arrow=True))
         riser.drawing.place(drawing, column - width / 2, top)
@@ -123,8 +124,18 @@ def _tables(riser: Riser, stack: Stack, prefix: str, changes: Changes) -> Point:
             riser.drawing.add(Line(((column, top), (column, center), (riser.x + side, center)), arrow=True))
     riser.drawing.add(Sign(riser.x, center, PLUS, "+"))
     riser.y = riser.start = center - PLUS
-    right = riser.x + (len(tables) - 1) / 2 * (width + 10) + width / 2
+    right = riser.x + (len(tables) - 1) / 2 * (width + _TABLE_GAP) + width / 2
     return right, bottom - RISE - drawings[-1].height / 2
+
+
+def _each_table(stack: Stack) -> float:
+    """Return the width of each of several tables next to each other."""
+    return max(104.0, *(_table_width(table) for table in stack.inputs))
+
+
+def _tables_width(stack: Stack) -> float:
+    count = len(stack.inputs)
+    return BLOCK if count == 1 else count * _each_table(stack) + (count - 1) * _TABLE_GAP
 
 
 def _table_width(table: Block) -> float:

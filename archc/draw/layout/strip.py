@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from archc.draw.describe.blocks import MOST_VARIANTS, Cell, LayerKind, Stack, Variant
 from archc.draw.describe.ranges import layer_ranges
-from archc.draw.fonts import text_width, wrap
+from archc.draw.fonts import text_width, wrap, wrap_parts
 from archc.draw.layout.measures import SMALL, TEXT
 from archc.draw.scene import Drawing, Label, Rect
 
@@ -93,7 +93,7 @@ def _variant(drawing: Drawing, stack: Stack, variant: Variant, y: float, changed
     left += text_width(count, TEXT, bold=True) + 6
     style = "changed" if any(text in changed for text in variant.texts) else "ink"
     room = drawing.width - left
-    lines = [(line, style) for line in wrap(" · ".join(variant.texts), room, TEXT)]
+    lines = [(line, style) for line in wrap_parts(" · ".join(variant.texts), room, TEXT)]
     note = _layers(variant.layers)
     if lines and text_width(lines[-1][0], TEXT) + 10 + text_width(note, SMALL) <= room:
         drawing.add(Label(drawing.width, y + 10 + 14 * (len(lines) - 1), note, SMALL, "end", "muted"))

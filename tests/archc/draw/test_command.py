@@ -143,3 +143,11 @@ def test_the_page_shows_every_figure() -> None:
     page = (path("qwen2").parents[1] / "draw.md").read_text("utf-8")
     assert all(f"figures/{name}.svg" in page for name in FIGURES)
     assert {file.stem for file in path("qwen2").parent.iterdir()} == set(FIGURES)
+
+
+def test_an_indexer_bounds_the_attention_of_a_token() -> None:
+    figures = read_subject("glm-moe-dsa", None, [], []).figures
+    near, far = figures.by_length[1], figures.by_length[2]
+    assert (near.length, far.length) == (8192, 32768)
+    # Past the number of selected keys, the scores of the indexer alone grow.
+    assert far.multiply_adds - near.multiply_adds == 78 * 32 * 128 * (32768 - 8192)

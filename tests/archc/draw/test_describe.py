@@ -187,3 +187,34 @@ def test_values_that_differ_have_few_digits() -> None:
     rows = {row.path: (row.a, row.b) for row in differences(bound("gemma2", "2b"), bound("gemma3", "270m"))}
     assert rows["embedding.scale"] == ("48", "25.3")
     assert rows["layers[0-17].attention.qk_norm"][0] == "none"
+
+
+def test_a_mixer_without_weights_and_added_tables() -> None:
+    stack = model("fnet").stacks[0]
+    assert stack.kinds[0].branches[0].body.title == "Fourier mixing"
+    assert stack.cells[0].mixer == "mixing"
+    features = {block.name: block for block in model("tapas").stacks[0].inputs}
+    assert features["further_tables"].title == "Features"
+    assert features["positions"].note == "1,024 × 768"
+
+
+def test_an_indexer_is_a_tag() -> None:
+    found = blocks("glm-moe-dsa")["attention"]
+    assert {"top 2,048 keys", "indexer: 32 heads × 128"} <= set(found.tags)
+
+
+def test_disentangled_positions_and_a_convolution_next_to_a_layer() -> None:
+    stack = model("deberta-v2").stacks[0]
+    assert any(tag.startswith("disentangled: q·P + k·P") for tag in stack.kinds[0].branches[0].body.tags)
+    text = "layer={convolution: {kernel: 3, activation: tanh, norm: {kind: layernorm, eps: 1e-5}}}"
+    extras = model("bert", "base", (text,)).stacks[0].kinds[0].extras
+    assert [block.name for block in extras] == ["convolution", "convolution_norm"]
+    assert extras[0].rows == (Step("kernel 3, tanh, of the layer's input"),)
+
+
+def test_a_key_without_a_text_of_its_own_is_a_tag() -> None:
+    from archc.archspec.vocabulary import LmHead
+    from archc.draw.describe.words import further_tags
+
+    head = LmHead(tie=True, scale=0.5, softcap=30.0)
+    assert further_tags(head, "scale") == ["tie", "softcap 30"]

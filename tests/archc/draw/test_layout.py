@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 import pytest
 
 from archc.archspec import list_specs
-from archc.draw.fonts import shortened, text_width, wrap
+from archc.draw.fonts import shortened, text_width, wrap, wrap_parts
 from archc.draw.scene import Boxes, Drawing, Label, Line, Rect, flat
 from tests.archc.draw.models import figure, model
 
@@ -123,6 +123,7 @@ def test_text_is_wrapped_and_shortened_to_its_room() -> None:
     text = "one two three " + "x" * 300
     assert " ".join(wrap(text, 80, 11)).replace(" ", "") == text.replace(" ", "")
     assert all(text_width(line, 11) <= 80 for line in wrap(text, 80, 11))
+    assert wrap_parts("q → 1,024 · k → 512 · v → 512", 120, 11) == ["q → 1,024 · k → 512", "v → 512"]
     assert text_width(shortened(text, 80, 11), 11) <= 80
     assert shortened("one", 80, 11) == "one"
 
