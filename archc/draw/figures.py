@@ -62,7 +62,7 @@ def part_of(name: str) -> Part:
         return "table"
     if "cross_attention" in parts:
         return "cross"
-    if "attention" in parts or "relative_bias" in parts:
+    if "attention" in parts or any(part.startswith("relative_") for part in parts):
         return "attention"
     if "recurrence" in parts:
         return "recurrent"

@@ -32,6 +32,8 @@ def layer_kinds(layers: Sequence[words.Layer], width: int, causal: bool) -> tupl
             described[word] = _describe(word, width, causal)
         kind = described[word]
         members.setdefault(_shape(kind), {}).setdefault(kind, []).append(index)
+    windows = {getattr(layer.attention, "window", None) is None for layer in layers if layer.attention is not None}
+    has_both = len(windows) > 1  # a layer with a window has a lighter color than one with all keys
     kinds: list[LayerKind] = []
     cells: dict[int, Cell] = {}
     for number, variants in enumerate(members.values()):
@@ -39,6 +41,8 @@ def layer_kinds(layers: Sequence[words.Layer], width: int, causal: bool) -> tupl
         kinds.append(_join(letter, variants))
         for shade, (_, indices) in enumerate(_by_shade(variants)):
             own = shade if len(variants) <= MOST_VARIANTS else 0
+            if has_both and own == 0 and getattr(layers[indices[0]].attention, "window", None) is not None:
+                own = 1
             cells |= {index: _cell(letter, layers[index], own) for index in indices}
     return tuple(kinds), [cells[index] for index in range(len(layers))]
 

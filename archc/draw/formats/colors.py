@@ -20,7 +20,7 @@ _KINDS = {
 # Page, card, frame, ink, muted ink, flow, outline of frames, differences, text on keys.
 _BASE = (
     ("#ffffff", "#ffffff", "#f6f8fa", "#1b2026", "#59636e", "#4b545d", "#ccd3da", "#c9311f", "#ffffff"),
-    ("#0f1419", "#141a21", "#1a2129", "#e8edf2", "#9aa5b1", "#a7b1bb", "#3a444f", "#ff8a75", "#ffffff"),
+    ("#0f1419", "#141a21", "#1a2129", "#e8edf2", "#9aa5b1", "#a7b1bb", "#3a444f", "#ff8a75", "#0f1419"),
 )
 
 

@@ -64,7 +64,7 @@ def draw_heading(stack: Stack, kind: LayerKind, width: float, changed: Collectio
     """Return the heading of a kind: its cell, its layers, and a line for each variant."""
     drawing = Drawing(width)
     letter = kind.letter if len(stack.kinds) > 1 else ""
-    first = next((cell for cell in stack.cells if cell.letter == kind.letter and not cell.shade), stack.cells[0])
+    first = min((stack.cells[index] for index in kind.layers), key=lambda cell: cell.shade)
     drawing.items += draw_cell(first, 0, -2)
     x = _CELL + 7.0
     for text in (letter, f"× {len(kind.layers)}"):

@@ -218,3 +218,11 @@ def test_a_key_without_a_text_of_its_own_is_a_tag() -> None:
 
     head = LmHead(tie=True, scale=0.5, softcap=30.0)
     assert further_tags(head, "scale") == ["tie", "softcap 30"]
+
+
+def test_a_window_is_lighter_wherever_other_layers_have_all_keys() -> None:
+    overrides = ("num_kv_shared_layers=10", "attention_k_eq_v=true")
+    stack = model("gemma4", None, overrides).stacks[0]
+    assert len(stack.kinds) == 3
+    assert [cell.shade for cell in stack.cells[3:7]] == [1, 1, 0, 1]
+    assert {cell.shade for cell in model("mistral").stacks[0].cells} == {0}

@@ -129,6 +129,8 @@ def test_text_has_contrast_in_both_schemes() -> None:
             assert contrast(fills[".ink"], background) > 7
             assert contrast(fills[".muted"], background) > 4.5
             assert contrast(fills["text.changed"], background) > 4
+        (bar,) = [fill for name, fill in fills.items() if name.startswith(".attention.key")]
+        assert contrast(fills[".onkey"], bar) > 4.5
 
 
 def test_numbers_are_short_and_exact_enough() -> None:
