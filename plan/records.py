@@ -25,14 +25,18 @@ class Mask(Section, frozen=True):
     """The keys that are visible to a query.
 
     `causal`: up to its own position; `prefix`: causal, and the whole prompt; `bidirectional`: its row; `source`: the
-    encoder's tokens. A `window` limits the distance. With `ring`, the keys are the slots of that window's ring buffers.
+    encoder's tokens. A `window` limits the distance, or is the size of chunks if `chunked`. With `ring`, the keys are
+    the slots of that window's ring buffers.
     """
 
     kind: Literal["causal", "prefix", "bidirectional", "source"]
     window: Annotated[int, Meta(ge=1)] | None = None
     ring: bool = False
+    chunked: bool = False
 
     def __post_init__(self) -> None:
+        if self.chunked and self.window is None:
+            raise ValueError("mask: chunks require a window, their size")
         if self.ring and (self.kind != "causal" or self.window is None):
             raise ValueError("mask: a ring mask must be causal with a window")
 

@@ -239,7 +239,8 @@ def torch_outputs(module: Model, ids: Ids, token_type_ids: Ids | None, source: I
             visible = visible | (position < prompt_end(module, ids))
         if mask.window is not None:
             near = distance < mask.window if mask.causal else distance.abs() <= mask.window
-            visible = visible & near
+            chunk = position // mask.window
+            visible = visible & (chunk[:, None] == chunk if mask.chunked else near)
         masks[name] = visible.expand(batch, 1, seq, seq)
     positions = position.expand(batch, seq)
     blocks = None

@@ -130,8 +130,10 @@ def _mask(mask: dict[str, Any], batch: int, past: int, seq: int, prompt: int) ->
         for key in range(total):
             distance = past + query - key
             if mask["kind"] != "bidirectional":
-                too_far = mask["window"] is not None and distance >= mask["window"]
+                start = (past + query) % mask["window"] + 1 if mask["chunked"] else mask["window"]
+                too_far = mask["window"] is not None and distance >= start
                 visible[:, :, query, key] = (distance >= 0 and not too_far) or key < prompt
             else:
+                assert not mask["chunked"]
                 visible[:, :, query, key] = mask["window"] is None or abs(distance) <= mask["window"]
     return visible

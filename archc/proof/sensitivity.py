@@ -12,14 +12,14 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import Disentangled, Layer, OutputGate, Router, kv_sources
+from archc.archspec.vocabulary import Disentangled, Layer, NoNorm, OutputGate, Router, kv_sources
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from archc.proof.built import Built
 from archc.proof.checks import TOLERANCE, difference, inputs_of, reference_outputs, torch_outputs
 
 # Switches and integers that change the computation and not the set of weights.
-SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize", "reverse", "scales_values"}
+SWITCHES = {"unit_offset", "scaled", "truncate", "renormalize", "reverse", "scales_values", "chunked"}
 LENGTHS = {
     "window": 1,
     "original_max_position_embeddings": 40,
@@ -76,6 +76,8 @@ def _is_same(router: Router, name: str) -> bool:
 
     Each sigmoid reads one logit, and without further terms the highest logits have the highest scores.
     """
+    if router.score == "sparsemixer":
+        return name == "over"
     if router.score == "sigmoid":
         return name == "over" and not router.selection_bias and router.groups is None
     return (name == "over" and router.renormalize) or (name in ("over", "renormalize") and router.over == "chosen")
@@ -91,6 +93,10 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue
         if name == "activation" and getattr(word, "beta", None):
             continue  # beta is a parameter of silu
+        if name == "jitter" and word.score != "sparsemixer":
+            continue
+        if name == "chunked" and word.window is None:
+            continue
         if name == "rate_scale" and word.update == "add":
             continue  # only the delta rule has a rate
         if name == "order" and not isinstance(word, OutputGate):
@@ -99,6 +105,8 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue  # values have one step size by head
         if isinstance(value, BaseModel):
             for where, inner in variations(value, f"{path}.{name}"):
+                if isinstance(inner, OutputGate) and where.startswith(f"{path}.gate.order") and word.norm == NoNorm():
+                    continue  # without a norm, the gate has one order
                 yield where, word.model_copy(update={name: inner})
         else:
             choices = _literals(type(word).model_fields[name].annotation)
@@ -128,12 +136,16 @@ def _alike(other: Layer, layer: Layer, word: Layer) -> Layer:
     """Return a layer with the window and position of `word`, if it has those of `layer`."""
     if other == layer:
         return word
-    window = getattr(layer.attention, "window", None)
-    if other.position != layer.position or getattr(other.attention, "window", None) != window:
+    if other.position != layer.position or _window(other) != _window(layer):
         return other
     assert other.attention is not None
-    attention = other.attention.model_copy(update={"window": getattr(word.attention, "window", None)})
+    attention = other.attention.model_copy(update={"window": None} | _window(word))
     return other.model_copy(update={"attention": attention, "position": word.position})
+
+
+def _window(layer: Layer) -> dict[str, Any]:
+    """Return the keys of a layer's window."""
+    return {key: value for key in ("window", "chunked") if (value := getattr(layer.attention, key, None)) is not None}
 
 
 def weak_fields(built: Built) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from archc.archspec.checking.indexer_rules import indexer_faults
+from archc.archspec.checking.mlp_rules import mlp_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.checking.recurrence_rules import matrix_state_faults
 from archc.archspec.errors import format_value
@@ -16,7 +17,6 @@ from archc.archspec.vocabulary import (
     CrossAttention,
     Disentangled,
     DynamicScaling,
-    GatedMlp,
     GroupedQueryAttention,
     LatentAttention,
     Layer,
@@ -26,7 +26,6 @@ from archc.archspec.vocabulary import (
     Llama3Scaling,
     LongRopeScaling,
     MatrixState,
-    MoeMlp,
     NoNorm,
     NoPosition,
     Position,
@@ -34,6 +33,7 @@ from archc.archspec.vocabulary import (
     ProportionalScaling,
     QkNorm,
     RelativeBuckets,
+    RgLru,
     RmsNorm,
     Rope,
     SelectiveScan,
@@ -58,7 +58,8 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield from norm_faults(layer.embedding_branch.norm, "layer.embedding_branch.norm")
     if layer.convolution is not None:
         yield from _convolution_faults(layer.convolution, model)
-    yield from _mlp_faults(layer.mlp, "mlp")
+    yield from _stream_faults(layer)
+    yield from mlp_faults(layer.mlp, "mlp")
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
         message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
         yield "position.size", message, "use at least `context`, or remove the key"
@@ -84,6 +85,11 @@ def _layout_faults(layer: Layer) -> Iterator[Fault]:
         if norm.placement != "pre" and layer.residual == "parallel":
             message = f"placement {format_value(norm.placement)} is not supported with a parallel residual"
             yield "layer.norm.placement", message, "use pre"
+        if norm.mlp_placement is not None and (norm.placement == "post" or layer.residual == "parallel"):
+            message = "another placement at the MLP requires sequential branches without norms on the sums"
+            yield "layer.norm.mlp_placement", message, "remove the key"
+        if norm.mlp_placement is not None and (norm.branches != "both" or norm.mlp_placement == norm.placement):
+            yield "layer.norm.mlp_placement", "the branches have one placement", "remove the key"
         if norm.shared and norm.branches != "both":
             yield "layer.norm.branches", "a shared norm applies to both branches", "remove the key"
     if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
@@ -101,6 +107,25 @@ def _layout_faults(layer: Layer) -> Iterator[Fault]:
             yield "layer.norm.branches", "the layer has no MLP, and so no norm on it", "set `branches: mixer`"
 
 
+def _stream_faults(layer: Layer) -> Iterator[Fault]:
+    """Yield the faults of several residual streams and of a learned augmented residual."""
+    if layer.laurel is not None:
+        yield from norm_faults(layer.laurel.norm, "layer.laurel.norm")
+        is_post = getattr(layer.norm, "placement", "pre") == "post"
+        if layer.residual == "parallel" or is_post or (layer.attention is None and layer.recurrence is None):
+            message = "LAuReL requires a branch of a mixer, without a norm on the sum"
+            yield "layer.laurel", message, "remove the key"
+    streams = layer.streams
+    if streams is None:
+        return
+    yield from norm_faults(streams.norm, "layer.streams.norm")
+    if streams.active >= streams.count:
+        message = f"expected an index below {streams.count}, the number of streams, got {streams.active}"
+        yield "layer.streams.active", message, "use a smaller one"
+    if streams.scale and layer.embedding_branch is None:
+        yield "layer.streams.scale", "the layer has no embedding branch", "remove the key"
+
+
 def _cross_attention_faults(cross: CrossAttention, layer: Layer) -> Iterator[Fault]:
     if cross.heads % cross.kv_heads:
         yield "cross_attention.kv_heads", _uneven_heads(cross.heads, cross.kv_heads), _USE_DIVISOR
@@ -115,6 +140,8 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
     else:
         yield from _grouped_faults(attention, layer.position)
     yield from indexer_faults(attention, layer.position)
+    if attention.gate is not None and attention.gate.head_bias and attention.gate.over == "heads":
+        yield "attention.gate.head_bias", "each head has one gate", "use `bias`"
     is_encoder, direction = model["topology"] == "encoder", model["direction"]
     if is_encoder and direction != "past" and isinstance(layer.position, Alibi):
         message = "alibi requires a causal mask and is not supported in an encoder"
@@ -141,6 +168,12 @@ def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Ite
     if isinstance(position, BlockRope) and attention.head_dim % 4:
         message = f"head_dim {attention.head_dim}: each half of a head rotates in pairs"
         yield "attention.head_dim", message, "use a multiple of 4"
+    if attention.chunked and attention.window is None:
+        message = "there is no window, the size of a chunk"
+        yield "attention.chunked", message, "add `attention.window`, or remove the key"
+    if attention.value_dim is not None and attention.values == "keys":
+        yield "attention.value_dim", "the values are keys, whose width is head_dim", "remove the key"
+    yield from norm_faults(attention.output_norm, "attention.output_norm")
     yield from _qk_norm_faults(attention.qk_norm, "attention.qk_norm")
     yield from norm_faults(attention.value_norm, "attention.value_norm")
     if attention.keys_values == "earlier":
@@ -148,6 +181,7 @@ def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Ite
             "values": attention.values != "projection",
             "value_norm": not isinstance(attention.value_norm, NoNorm),
             "filter": attention.filter is not None,
+            "value_scale": attention.value_scale is not None,
         }
         for key in (key for key, present in is_set.items() if present):
             yield f"attention.{key}", "the layer reads the keys and values of an earlier layer", "remove the key"
@@ -163,16 +197,20 @@ def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[F
 def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield the faults of a layer without a branch or with two mixers, or of a recurrence with keys of attention."""
     recurrence = layer.recurrence
+    both = layer.attention is not None and recurrence is not None
     if layer.mixing is not None:
         yield from _mixing_faults(layer, model)
     elif layer.attention is None and recurrence is None:
         yield from _without_mixer_faults(layer)
+    if layer.mixers == "parallel" and not both:
+        yield "layer.mixers", "parallel mixers are attention and a recurrence", "add both sections, or use one"
     if recurrence is None:
         return
-    if layer.attention is not None:
-        yield "recurrence", "the layer has both attention and a recurrence", "set `attention: none`"
+    if both and layer.mixers == "one":
+        hint = "set `attention: none`, or `layer.mixers: parallel`"
+        yield "recurrence", "the layer has both attention and a recurrence", hint
         return
-    if not isinstance(layer.position, NoPosition | Learned | Sinusoidal):
+    if layer.attention is None and not isinstance(layer.position, NoPosition | Learned | Sinusoidal):
         message = f"{layer.position.kind} requires attention, and the layer has a recurrence"
         yield "position", message, "use none in layers with a recurrence"
     if model["topology"] == "encoder":
@@ -183,6 +221,9 @@ def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "recurrence", message, "remove `prefix`"
     if isinstance(recurrence, SelectiveScan):
         yield from norm_faults(recurrence.inner_norm, "recurrence.inner_norm")
+    if isinstance(recurrence, RgLru) and recurrence.width % recurrence.blocks:
+        message = f"{recurrence.width} channels are not a multiple of {recurrence.blocks} blocks"
+        yield "recurrence.blocks", message, "use a divisor of `width`"
     if isinstance(recurrence, MatrixState):
         yield from matrix_state_faults(recurrence)
 
@@ -212,58 +253,6 @@ def _without_mixer_faults(layer: Layer) -> Iterator[Fault]:
     if not isinstance(layer.position, NoPosition | Learned | Sinusoidal):
         message = f"{layer.position.kind} requires attention, and the layer has an MLP alone"
         yield "position", message, "use none in layers without attention"
-
-
-def _mlp_faults(mlp: object, path: str) -> Iterator[Fault]:
-    if isinstance(mlp, GatedMlp) and mlp.activation == "xielu" and (mlp.beta or mlp.limit or mlp.up_offset):
-        message = "xielu is not supported with beta, limit or up_offset"
-        yield f"{path}.activation", message, "remove these keys"
-    if isinstance(mlp, GatedMlp) and mlp.beta is not None and mlp.activation != "silu":
-        message = f"beta requires the activation silu, got {format_value(mlp.activation)}"
-        yield f"{path}.beta", message, "remove the key"
-    if isinstance(mlp, MoeMlp):
-        if mlp.expert.activation == "xielu":
-            message = "xielu has learned parameters and is not supported in experts"
-            yield f"{path}.expert.activation", message, "use another activation"
-        yield from _mlp_faults(mlp.expert, f"{path}.expert")
-        yield from _mlp_faults(mlp.shared, f"{path}.shared")
-        yield from _router_faults(mlp, path)
-        for key in ("shared_gate", "shared_scale"):
-            if getattr(mlp, key) and mlp.shared is None:
-                yield f"{path}.{key}", "there is no shared expert", f"add `{path}.shared`, or remove the key"
-        yield from norm_faults(mlp.router.norm, f"{path}.router.norm")
-        if mlp.branch is not None:
-            yield from norm_faults(mlp.branch.norm, f"{path}.branch.norm")
-            if mlp.shared is None:
-                yield f"{path}.branch", "there is no shared expert next to the branch", f"add `{path}.shared`"
-
-
-def _router_faults(mlp: MoeMlp, path: str) -> Iterator[Fault]:
-    router, groups = mlp.router, mlp.router.groups
-    if mlp.per_token > mlp.experts:
-        yield f"{path}.per_token", f"{mlp.per_token} experts per token of {mlp.experts} experts", "use fewer"
-    if router.over == "chosen":
-        if router.renormalize and router.score == "softmax":
-            message = "a softmax over the chosen experts has the sum 1 already"
-            yield f"{path}.router.renormalize", message, "remove the key"
-        if groups is not None:
-            message = "groups are selected by scores, which `over: chosen` computes after the selection"
-            yield f"{path}.router.groups", message, "use `over: all`"
-    if groups is None:
-        return
-    if mlp.experts % groups.count:
-        message = f"{mlp.experts} experts are not a multiple of {groups.count} groups"
-        yield f"{path}.router.groups.count", message, "use a divisor of `experts`"
-        return
-    size = mlp.experts // groups.count
-    if groups.chosen >= groups.count:
-        message = f"selecting {groups.chosen} of {groups.count} groups has no effect"
-        yield f"{path}.router.groups.chosen", message, "use fewer, or remove `groups`"
-    elif mlp.per_token > groups.chosen * size:
-        message = f"{mlp.per_token} experts per token, but the chosen groups have {groups.chosen * size}"
-        yield f"{path}.router.groups.chosen", message, "select more groups"
-    if groups.by == "top-2" and size < 2:
-        yield f"{path}.router.groups.by", "top-2 requires groups of at least two experts", "use max"
 
 
 def _qk_norm_faults(norm: QkNorm, path: str) -> Iterator[Fault]:

@@ -48,6 +48,8 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from earlier_indexer_faults(model["layers"])
     yield from _per_layer_faults(model["embedding"], model["layers"])
     yield from _position_faults(model)
+    if len({layer.streams for layer in model["layers"]}) > 1:
+        yield "layer.streams", "layers have different streams", "use the same section in all layers"
 
 
 def _faults_of_layers(model: Mapping[str, Any]) -> Iterator[Fault]:

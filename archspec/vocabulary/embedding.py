@@ -26,7 +26,7 @@ class PerLayerEmbedding(Section):
     sum_scale · (norm(projection_scale · W x) + scale · table), one row of the table and of W x cut into all layers.
     """
 
-    vocab: Size | None = Field(None, description="Rows of the table. none: there is no table.")
+    vocab: Size | None = Field(None, description="Rows of the table; other tokens have the first one. none: no table.")
     width: Size = Field(description="Width of the vector of one layer.")
     scale: PositiveFloat | None = Field(None, description="Factor on the rows of the table.")
     projection_scale: PositiveFloat | None = Field(None, description="Factor on the projection of the embedding.")

@@ -76,6 +76,16 @@ class OutputGate(Section):
     rank: Size | None = Field(None, description="Inner width of W = up · down. none: one matrix.")
 
 
+class ProjectionScales(Section):
+    """Factors on the projections of the input, before the convolution (Falcon H1)."""
+
+    queries: PositiveFloat | None = Field(None, description="Factor on the queries.")
+    keys: PositiveFloat | None = Field(None, description="Factor on the keys.")
+    values: PositiveFloat | None = Field(None, description="Factor on the values.")
+    gate: PositiveFloat | None = Field(None, description="Factor on the gate, before its activation.")
+    step: PositiveFloat | None = Field(None, description="Factor on the projection to the step size, before its bias.")
+
+
 class MatrixState(Section):
     """A recurrence with one matrix state per head: y = q · S after S ← decay ⊙ S + kᵀ v, or after the delta rule
     S ← S' + β kᵀ (v − k · S'), S' = decay ⊙ S, β = sigmoid(W x) (Yang et al. 2025, gated DeltaNet, eq. 10; Dao & Gu
@@ -104,6 +114,10 @@ class MatrixState(Section):
     )
     gate: OutputGate | None = Field(None, description="Gate on the output of the heads.")
     bias: bool = Field(False, description="Add a bias to the projections.")
+    output_bias: bool | None = Field(None, description="Add a bias to the output projection. Default: `bias`.")
+    input_scale: PositiveFloat | None = Field(None, description="Factor on the input (Falcon H1).")
+    scales: ProjectionScales = Field(default_factory=lambda: ProjectionScales())
+    output_scale: PositiveFloat | None = Field(None, description="Factor on the output (Falcon H1).")
 
     @property
     def keys(self) -> int:

@@ -41,6 +41,7 @@ class AttentionGate(Section):
     over: Literal["channels", "heads"] = Field("channels", description="One gate for each channel, or for each head.")
     activation: Literal["sigmoid", "softplus"] = Field("sigmoid", description="Range of the gate: (0, 1), or above 0.")
     bias: bool = Field(False, description="Add a bias to W x.")
+    head_bias: bool = Field(False, description="Add one number per head to W x; requires `over: channels` (Beam).")
 
 
 class LogScale(Section):
@@ -63,7 +64,16 @@ class SteppedLogScale(Section):
     first: Literal[0, 1] = Field(0, description="Number of the first position.")
 
 
-QueryScale = Annotated[LogScale | SteppedLogScale, Field(discriminator="kind")]
+class PowerScale(Section):
+    """(1 + (p + first) / span) ^ exponent for the position p, counted from 0 (Beam)."""
+
+    kind: Literal["power"] = "power"
+    exponent: PositiveFloat = Field(description="Exponent.")
+    span: PositiveFloat = Field(description="Positions that add 1 to the base.")
+    first: Literal[0, 1] = Field(0, description="Number of the first position.")
+
+
+QueryScale = Annotated[LogScale | SteppedLogScale | PowerScale, Field(discriminator="kind")]
 
 
 class GroupedQueries(Section):
@@ -93,6 +103,13 @@ class GroupedQueryAttention(GroupedQueries):
         description="Attention sinks: a learned logit per head in the softmax denominator only (Xiao et al. 2023; "
         "gpt-oss).",
     )
+    value_dim: Size | None = Field(None, description="Width of the values of one head. Default: `head_dim`.")
+    value_scale: PositiveFloat | None = Field(None, description="Factor on the values (MiMo-V2).")
+    output_norm: Norm = Field(
+        default_factory=NoNorm, description="Norm on the output of all heads, before the output projection (BitNet)."
+    )
+    input_scale: PositiveFloat | None = Field(None, description="Factor on the input (Falcon H1).")
+    output_scale: PositiveFloat | None = Field(None, description="Factor on the output (Falcon H1).")
     filter: LocalizedFilter | None = Field(None, description="Localized filter before the query and key projections.")
     values: Literal["projection", "keys"] = Field(
         "projection",
@@ -111,11 +128,21 @@ class GroupedQueryAttention(GroupedQueries):
         description="Sliding window: number of keys that a query attends to, its own position included; in both "
         "directions, the number on each side. none: all keys.",
     )
+    chunked: bool = Field(
+        False,
+        description="Chunked attention: the sequence is cut into chunks of `window` positions, and a query attends to "
+        "keys of its own chunk only (Llama 4).",
+    )
 
     @property
     def rotating_dim(self) -> int:
         """Return the width of the part of a query or key that a rotary embedding may rotate."""
         return self.head_dim
+
+    @property
+    def value_width(self) -> int:
+        """Return the width of the values of one head."""
+        return self.value_dim if self.value_dim is not None else self.head_dim
 
 
 class LatentBias(Section):

@@ -68,6 +68,17 @@ class GatedMlp(Section):
         None, description="Clamp gate(x) from above to the limit, and up(x) to ±limit (gpt-oss)."
     )
     up_offset: PositiveFloat | None = Field(None, description="Added to up(x) before the product (gpt-oss).")
+    sparsity: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Fraction of gate(x) that Gaussian top-k sets to zero before the activation: relu(g − mean − z · "
+        "std) over the channels g, z the quantile of the normal distribution (Gemma 3n).",
+    )
+    inner_norm: Norm = Field(
+        default_factory=NoNorm, description="Norm on the product, before the down projection (BitNet)."
+    )
+    gate_scale: PositiveFloat | None = Field(None, description="Factor on gate(x), before all others (Falcon H1).")
 
     @property
     def has_down_bias(self) -> bool:
@@ -111,7 +122,13 @@ class Router(Section):
     (Shazeer et al. 2017; Fedus et al. 2021).
     """
 
-    score: Literal["softmax", "sigmoid"] = Field(default="softmax", description="Function from logits to scores.")
+    score: Literal["softmax", "sigmoid", "sparsemixer"] = Field(
+        default="softmax",
+        description="Function from logits to scores. sparsemixer: experts are selected one after another; the score of "
+        "one is the softmax over those not yet selected whose logit x has (best − x) ≤ 2 · jitter · max(|x|, best) "
+        "(Liu et al. 2024, GRIN, section 2).",
+    )
+    jitter: float = Field(default=0.01, ge=0, le=1, description="Width of the band of sparsemixer.")
     over: Literal["all", "chosen"] = Field(
         default="all",
         description="all: all experts are scored; the top scores select the experts and are their weights. chosen: the "

@@ -59,6 +59,30 @@ class LayerConvolution(Section):
     norm: Norm = Field(description="Norm on the sum.")
 
 
+class Laurel(Section):
+    """Learned augmented residual layer (LAuReL, Menghani et al. 2024): scale · (x + mixer(u) + u + norm(W₂ W₁ u)) for
+    the mixer's input u, instead of x + mixer(u) (Gemma 3n).
+    """
+
+    rank: Size = Field(description="Rows of W₁.")
+    norm: Norm = Field(description="Norm on W₂ W₁ u.")
+    scale: PositiveFloat = Field(1.0, description="Factor on the sum.")
+
+
+class Streams(Section):
+    """Several residual streams (AltUp, Baykal et al. 2023, section 3): the layer computes the active one, after a
+    linear prediction of all streams from each other, and corrects all by its output. Coefficients are linear in
+    tanh(W norm(x) / width). The first layer's streams are the embedding and projections of it; the mean of the last
+    layer's is normed for the head. An `embedding_branch` reads the active stream and is added to all but the first
+    (Gemma 3n).
+    """
+
+    count: int = Field(ge=2, le=64, description="Number of streams.")
+    active: int = Field(0, ge=0, le=63, description="Index of the stream that the layer computes.")
+    norm: Norm = Field(description="Norm in the coefficients.")
+    scale: bool = Field(False, description="Multiply the input of `embedding_branch` by a learned vector.")
+
+
 class LayerLayout(Section):
     """Number of layers, and the norms and residual connections of each."""
 
@@ -72,6 +96,11 @@ class LayerLayout(Section):
         "ALBERT, section 3.1). Default: the index of the layer, no sharing.",
     )
     norm: PlacedNorm
+    mixers: Literal["one", "parallel"] = Field(
+        "one",
+        description="one: attention, or a recurrence. parallel: both; they have the same input and their outputs are "
+        "added (Falcon H1).",
+    )
     residual: Literal["sequential", "parallel"] = Field(
         "sequential", description="parallel: mixer and MLP have the same input and their outputs are added."
     )
@@ -83,6 +112,8 @@ class LayerLayout(Section):
     embedding_branch: EmbeddingBranch | None = Field(None, description="Branch that reads `embedding.per_layer`.")
     output_scale: bool = Field(False, description="Multiply the layer's output by a learned number (Gemma 4).")
     convolution: LayerConvolution | None = Field(None, description="Convolution next to the layer.")
+    laurel: Laurel | None = Field(None, description="Learned augmented residual of the mixer.")
+    streams: Streams | None = Field(None, description="Several residual streams; all layers have the same.")
 
 
 class Layer(Section):
@@ -93,6 +124,7 @@ class Layer(Section):
 
     weights: int | None = None  # index of the weight set; None if it is the layer's own index
     norm: PlacedNorm
+    mixers: Literal["one", "parallel"] = "one"
     residual: Literal["sequential", "parallel"] = "sequential"
     skip: Skip = Field(default_factory=Skip)
     branch_scale: PositiveFloat | None = None
@@ -100,6 +132,8 @@ class Layer(Section):
     embedding_branch: EmbeddingBranch | None = None
     output_scale: bool = False
     convolution: LayerConvolution | None = None
+    laurel: Laurel | None = None
+    streams: Streams | None = None
     position: Position
     attention: Attention | None = None
     recurrence: Recurrence | None = None
@@ -126,7 +160,8 @@ def kv_sources(layers: Sequence[Layer]) -> dict[int, int | None]:
         attention = layer.attention
         if not isinstance(attention, GroupedQueryAttention):
             continue
-        kind = (attention.window, attention.kv_heads, attention.head_dim, layer.position)
+        sizes = (attention.kv_heads, attention.head_dim, attention.value_width)
+        kind = (attention.window, attention.chunked, sizes, layer.position)
         if attention.keys_values == "own":
             latest[kind] = index
         else:
@@ -198,7 +233,9 @@ class Model(Section):
     attention: Attention | None = Field(
         description="Softmax attention. none: the layer has a `recurrence` or `mixing`, or an MLP alone."
     )
-    recurrence: Recurrence | None = Field(None, description="Recurrent token mixer, instead of attention.")
+    recurrence: Recurrence | None = Field(
+        None, description="Recurrent token mixer, instead of attention or next to it."
+    )
     mixing: FourierMixing | None = Field(None, description="Token mixer of an encoder, instead of attention.")
     cross_attention: CrossAttention | None = Field(
         None, description="Attention to the encoder's output, between the mixer and the MLP of a decoder layer."
@@ -216,6 +253,7 @@ class Model(Section):
 PER_LAYER = (
     "layer.weights",
     "layer.norm",
+    "layer.mixers",
     "layer.residual",
     "layer.skip",
     "layer.branch_scale",
@@ -223,6 +261,8 @@ PER_LAYER = (
     "layer.embedding_branch",
     "layer.output_scale",
     "layer.convolution",
+    "layer.laurel",
+    "layer.streams",
     "position",
     "attention",
     "recurrence",

@@ -44,6 +44,9 @@ class Placement(Section):
         description="pre: on the branch's input. post: after the residual sum (Vaswani et al. 2017). "
         "sandwich: on the branch's input and output. output: on the branch's output only.",
     )
+    mlp_placement: Literal["pre", "sandwich", "output"] | None = Field(
+        None, description="Position around the MLP (A.X K1). Default: `placement`."
+    )
     branches: Literal["both", "mixer", "mlp"] = Field(
         "both", description="Branches with a norm; the mixer of ModernBERT's first layer has none."
     )

@@ -137,7 +137,22 @@ class ShortConvolution(Section):
     bias: bool = Field(False, description="Add a bias to the projections.")
 
 
+class RgLru(Section):
+    """Real-gated linear recurrent unit: h ← a ⊙ h + sqrt(1 − a²) ⊙ i ⊙ x with a = exp(−rate · r · softplus(Λ)) and the
+    gates r and i, sigmoids of projections of x by block; x is convolved, and h times a gate is the output. The first
+    input has the factor 1 (De et al. 2024, Griffin, section 2.4).
+    """
+
+    kind: Literal["rg-lru"] = "rg-lru"
+    width: Size = Field(description="Channels of x.")
+    blocks: Size = Field(description="Blocks of channels, each of which the gates project for itself.")
+    convolution: Convolution
+    activation: Activation = Field(description="Activation of the gate on the output.")
+    rate: PositiveFloat = Field(8.0, description="Factor in the exponent of the decay.")
+    bias: bool = Field(False, description="Add a bias to the input and output projections.")
+
+
 Recurrence = Annotated[
-    DecayedAverage | LinearAttention | DeltaRule | SelectiveScan | MatrixState | ShortConvolution,
+    DecayedAverage | LinearAttention | DeltaRule | SelectiveScan | MatrixState | ShortConvolution | RgLru,
     Field(discriminator="kind"),
 ]

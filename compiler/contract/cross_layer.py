@@ -55,8 +55,10 @@ def cross_layer_outputs(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict
     if has_cache(spec) or index not in words.kv_sources(spec.layers).values():
         return outputs
     assert isinstance(attention, words.GroupedQueryAttention)
-    kind = TensorType(dtype, ("batch", attention.kv_heads, "seq", attention.head_dim))
-    return {KEY: kind, VALUE: kind, **outputs}
+    widths = {KEY: attention.head_dim, VALUE: attention.value_width}
+    return outputs | {
+        name: TensorType(dtype, ("batch", attention.kv_heads, "seq", width)) for name, width in widths.items()
+    }
 
 
 def cross_layer_inputs(spec: BoundSpec, index: int) -> dict[str, str]:

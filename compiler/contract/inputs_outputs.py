@@ -130,7 +130,7 @@ def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[records.Input]:
         inputs.append(entry("token_type_ids", "token_types", TOKENS))
     for name, mask in shared.masks.items():
         kind = "prefix" if mask.prefix else "causal" if mask.causal else "bidirectional"
-        described = convert({"kind": kind, "window": mask.window}, records.Mask)
+        described = convert({"kind": kind, "window": mask.window, "chunked": mask.chunked}, records.Mask)
         inputs.append(entry(name, "mask", mask_type(mask), described))
     if spec.encoder is not None:
         source = records.Mask(kind="source")

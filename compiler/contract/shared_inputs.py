@@ -24,7 +24,7 @@ FOURIER_TYPE = TensorType(torch.float32, ("batch", "seq", "seq"))
 
 @dataclass(frozen=True)
 class Mask:
-    """A kind of mask: causal, or bidirectional; with a window, at most so many keys back.
+    """A kind of mask: causal, or bidirectional; with a window, at most so many keys back, or those of one chunk.
 
     With a `prefix`, every query attends to all tokens of a causal model's prompt. A model that is `cached` has keys of
     earlier calls.
@@ -34,12 +34,14 @@ class Mask:
     window: int | None
     prefix: bool = False
     cached: bool = True
+    chunked: bool = False
 
     @property
     def name(self) -> str:
         """The name of the graph input."""
         direction = ".past" if self.causal and not self.cached else ""
-        return f"attn_mask{direction}" if self.window is None else f"attn_mask{direction}.window_{self.window}"
+        limit = "" if self.window is None else f".{'chunk' if self.chunked else 'window'}_{self.window}"
+        return f"attn_mask{direction}{limit}"
 
 
 def mask_type(mask: Mask) -> TensorType:
@@ -203,16 +205,17 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
     shared = SharedInputs()
     for layer in spec.layers:
         attention, crosses = layer.attention, layer.cross_attention is not None
+        # Only a model with a cache reads rows with padding; without one, padding follows all that is read.
+        real = "real_tokens" if spec.topology != "encoder" and layer.recurrence is not None else None
         if attention is None:
-            # Only a model with a cache reads rows with padding; without one, padding follows all that is read.
-            real = "real_tokens" if spec.topology != "encoder" and layer.recurrence is not None else None
             fourier = layer.mixing is not None
             shared.layers.append(LayerReads(None, None, None, None, real=real, crosses=crosses, fourier=fourier))
             continue
         window = getattr(attention, "window", None)
-        mask = Mask(is_causal(spec), window, spec.prefix is not None, spec.topology != "encoder")
+        is_cached, chunked = spec.topology != "encoder", getattr(attention, "chunked", False)
+        mask = Mask(is_causal(spec), window, spec.prefix is not None, is_cached, chunked)
         shared.masks[mask.name] = mask
-        real = "real_tokens" if layer.convolution is not None else None
+        real = "real_tokens" if layer.convolution is not None else real
         rope = alibi = buckets = relative_bias = relative_table = None
         if isinstance(layer.position, words.Rope | words.BlockRope):
             rope = _name_of(shared.ropes, "rope", (layer.position, attention.rotating_dim))

@@ -67,8 +67,11 @@ def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) 
         return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored))), **states}
     if attention.keys_values == "earlier":
         return states
-    cache = StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", attention.head_dim)))
-    states |= {"key": cache, "value": cache}
+    widths = {"key": attention.head_dim, "value": attention.value_width}
+    states |= {
+        name: StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", width)))
+        for name, width in widths.items()
+    }
     if attention.filter is not None:
         # The last input of each of the two convolutions.
         states["filter.input"] = fixed(dtype, 1, width)
@@ -83,6 +86,11 @@ def recurrence_state(word: words.Recurrence, width: int, dtype: torch.dtype) -> 
         return {"recurrence.input": inputs, "recurrence.state": fixed(torch.float32, word.state, word.width)}
     if isinstance(word, words.ShortConvolution):
         return {"recurrence.input": fixed(dtype, word.convolution.kernel - 1, word.width)}
+    if isinstance(word, words.RgLru):
+        inputs = fixed(dtype, word.convolution.kernel - 1, word.width)
+        begun = fixed(dtype, 1, 1)  # 1 after the first token
+        state = fixed(torch.float32, 1, word.width)
+        return {"recurrence.input": inputs, "recurrence.begun": begun, "recurrence.state": state}
     if isinstance(word, words.MatrixState):
         matrices = {"recurrence.state": fixed(torch.float32, word.heads, word.key_dim, word.value_dim)}
         if word.convolution is None:

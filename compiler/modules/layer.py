@@ -13,8 +13,10 @@ from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.basic.convolution import ConvolutionBranch
 from archc.compiler.modules.basic.fourier import FourierMixing
+from archc.compiler.modules.basic.laurel import Laurel
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.per_layer import EmbeddingBranch
+from archc.compiler.modules.basic.streams import AlternatingUpdates
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.channel_mixing import ChannelMixing
 from archc.compiler.modules.mlp.mlp import MoeMlp, make_mlp
@@ -42,6 +44,7 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         placement = getattr(word.norm, "placement", "pre")
+        mlp_placement = getattr(word.norm, "mlp_placement", None) or placement
         branches = getattr(word.norm, "branches", "both")
         self.shared = getattr(word.norm, "shared", False)
 
@@ -63,26 +66,44 @@ class Layer(nn.Module):
             self.mlp = make_mlp(word.mlp, width, dtype)
         # `mixer_norm`, `cross_norm` and `mlp_norm` are before the branch, in post-norm layers after the sum.
         self.mixer_norm = norm(placement != "output" and branches != "mlp")
-        self.mlp_norm = norm(placement != "output" and branches != "mixer" and not self.shared)
+        self.mlp_norm = norm(mlp_placement != "output" and branches != "mixer" and not self.shared)
         self.cross_norm = norm(cross is not None and placement != "output" and branches == "both")
         self.cross_output_norm = norm(cross is not None and placement in ("sandwich", "output") and branches == "both")
         self.mixer_output_norm = norm(placement in ("sandwich", "output") and branches != "mlp")
-        self.mlp_output_norm = norm(placement in ("sandwich", "output") and branches != "mixer")
+        self.mlp_output_norm = norm(mlp_placement in ("sandwich", "output") and branches != "mixer")
         branch = word.embedding_branch
         self.embedding_branch = EmbeddingBranch(branch, vector_width, width, dtype) if branch is not None else None
         convolution = word.convolution
         self.convolution = ConvolutionBranch(convolution, width, dtype) if convolution is not None else None
+        self.laurel = Laurel(word.laurel, width, dtype) if word.laurel is not None else None
+        self.streams = AlternatingUpdates(word.streams, width, dtype) if word.streams is not None else None
         self.output_scale = nn.Parameter(torch.empty(1, dtype=dtype)) if word.output_scale else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, S, N] → [B, S, N], and the new state with the tensors for later layers; no state without a cache."""
-        input_BSN = x_BSN
-        x_BSN, present = self.branches(x_BSN, inputs, state)
-        if self.convolution is not None:
-            x_BSN = self.convolution(input_BSN, x_BSN, inputs.real_BS1)
-        if self.embedding_branch is not None:
-            x_BSN = x_BSN + self.embedding_branch(x_BSN, inputs.cross_layer[EMBEDDING])
+        """[B, S, N], or all streams joined → the same, and the new state with tensors for later layers."""
+        if self.streams is not None:
+            x_BSN, present = self.update_streams(self.streams, x_BSN, inputs, state)
+        else:
+            input_BSN = x_BSN
+            x_BSN, present = self.branches(x_BSN, inputs, state)
+            if self.convolution is not None:
+                x_BSN = self.convolution(input_BSN, x_BSN, inputs.real_BS1)
+            if self.embedding_branch is not None:
+                x_BSN = x_BSN + self.embedding_branch(x_BSN, inputs.cross_layer[EMBEDDING])
         return x_BSN if self.output_scale is None else x_BSN * self.output_scale, present
+
+    def update_streams(
+        self, streams: AlternatingUpdates, x_BSM: Tensor, inputs: LayerInputs, state: State
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return all streams after the layer, joined, and the new state."""
+        predicted_BSCN, active_BSN = streams.predict(x_BSM)
+        y_BSN, present = self.branches(active_BSN, inputs, state)
+        corrected_BSCN = streams.correct(predicted_BSCN, y_BSN)
+        if self.embedding_branch is not None:
+            branch_BSN = self.embedding_branch(streams.active(corrected_BSCN), inputs.cross_layer[EMBEDDING])
+            others_BSCN = corrected_BSCN[:, :, 1:] + branch_BSN[:, :, None]
+            corrected_BSCN = torch.cat((corrected_BSCN[:, :, :1], others_BSCN), dim=2)
+        return corrected_BSCN.flatten(-2), present
 
     def branches(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the stream after mixer and MLP, [B, S, N], and the new state."""
@@ -91,10 +112,11 @@ class Layer(nn.Module):
         if self.after_sum:
             return self.post_norm(x_BSN, inputs, state)
         present: dict[str, Tensor] = {}
-        if self.mixer is not None:
+        if self.mixers:
             normed = self.mixer_norm(x_BSN)
-            y, present = self.mixer(normed, inputs, state)
+            y, present = self.mix(normed, inputs, state)
             x_BSN = self.skip(x_BSN, normed) + self.scale_branch(self.mixer_output_norm(y))
+            x_BSN = x_BSN if self.laurel is None else self.laurel(x_BSN, normed)
         if self.cross_attention is not None:
             normed = self.cross_norm(x_BSN)
             y = self.cross_output_norm(self.attend_to_source(normed, inputs, state))
@@ -108,8 +130,8 @@ class Layer(nn.Module):
     def post_norm(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """norm(x + branch(x)) for each branch (Vaswani et al. 2017): [B, S, N] → [B, S, N], and the new state."""
         present: dict[str, Tensor] = {}
-        if self.mixer is not None:
-            y, present = self.mixer(x_BSN, inputs, state)
+        if self.mixers:
+            y, present = self.mix(x_BSN, inputs, state)
             x_BSN = self.mixer_norm(self.skip(x_BSN, x_BSN) + self.scale_branch(y))
         if self.cross_attention is not None:
             y = self.attend_to_source(x_BSN, inputs, state)
@@ -124,20 +146,23 @@ class Layer(nn.Module):
         """x + mixer(norm(x)) + mlp(norm(x)) (Wang & Komatsuzaki 2021): [B, S, N] → [B, S, N], and the new state."""
         mixer_input = self.mixer_norm(x_BSN)
         mlp_input = mixer_input if self.shared else self.mlp_norm(x_BSN)
-        assert self.mixer is not None
-        y, present = self.mixer(mixer_input, inputs, state)
+        y, present = self.mix(mixer_input, inputs, state)
         mlp_output = self.mlp_branch(mlp_input, x_BSN, inputs, state, present)
         branches = self.mixer_output_norm(y) + self.mlp_output_norm(mlp_output)
         return self.skip(x_BSN, mixer_input) + self.scale_branch(branches), present
 
     @property
-    def mixer(self) -> nn.Module | None:
-        """The token mixer: attention, a recurrence or a transform; None in a layer with an MLP alone."""
-        if self.word.attention is not None:
-            return self.attention
-        if self.mixing is not None:
-            return self.mixing
-        return self.recurrence if self.word.recurrence is not None else None
+    def mixers(self) -> list[nn.Module]:
+        """The token mixers: a transform, attention, a recurrence or the last two; none in a layer with an MLP alone."""
+        names = ("mixing", "attention", "recurrence")
+        return [getattr(self, name) for name in names if getattr(self.word, name) is not None]
+
+    def mix(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of the mixers' outputs, [B, S, N], and their new state."""
+        (y_BSN, present), *others = [mixer(x_BSN, inputs, state) for mixer in self.mixers]
+        for output_BSN, new in others:
+            y_BSN, present = y_BSN + output_BSN, present | new
+        return y_BSN, present
 
     def attend_to_source(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> Tensor:
         """Return the output of cross-attention, [B, S, N]."""

@@ -28,6 +28,7 @@ from archc.compiler.modules.basic.embedding import Embedding
 from archc.compiler.modules.basic.head import ClassesHead, make_head
 from archc.compiler.modules.basic.norm import LayerNorm, PerHead, RmsNorm, make_norm
 from archc.compiler.modules.basic.pooling import Rows, make_pooler
+from archc.compiler.modules.basic.streams import JoinedStreams
 from archc.compiler.modules.basic.table import Table
 from archc.compiler.modules.layer import Layer
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -78,7 +79,9 @@ class Model(nn.Module):
         self.spec, self.dtype, self.shared_inputs = spec, dtype, find_shared_inputs(spec)
         width = spec.embedding.width
         self.shared_tensors = SharedTensors(self.shared_inputs, width, dtype)
-        self.embedding = Embedding(spec.embedding, learned_positions(spec), dtype, tokens, len(spec.layers))
+        streams = stream_count(spec)
+        positions = learned_positions(spec)
+        self.embedding = Embedding(spec.embedding, positions, dtype, tokens, len(spec.layers), streams)
         self.encoder: Model | None = None
         if spec.encoder is not None:
             self.encoder = Model(spec.encoder, dtype, self.embedding.tokens if spec.ties_encoder else None)
@@ -97,6 +100,7 @@ class Model(nn.Module):
         vector = spec.embedding.per_layer.width if spec.embedding.per_layer is not None else 0
         sets = {number: Layer(layer, width, dtype, source_width, vector) for number, layer in numbered}
         self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
+        self.final_streams = JoinedStreams(streams, width, dtype) if streams > 1 else nn.Identity()
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
         self.pooler = make_pooler(spec.pooler, width, dtype)
@@ -148,7 +152,7 @@ class Model(nn.Module):
 
         Pooling reads `rows`.
         """
-        hidden = self.final_norm(x_BSN)
+        hidden = self.final_norm(self.final_streams(x_BSN))
         outputs = Outputs(hidden)
         if isinstance(self.head, ClassesHead):
             outputs.classes = self.head(hidden, rows)
@@ -189,6 +193,7 @@ class Model(nn.Module):
             tensors |= dict.fromkeys(self.shared_inputs.relative_tables, self.relative_table())
         x = self.embed(input_ids, position_ids, token_type_ids, tensors.get(SINUSOIDS), lengths)
         present, passed = [], self.pass_vectors(input_ids, x)
+        x = self.embedding.streams(x)
         for index, (layer, reads) in enumerate(zip(self.layers, self.shared_inputs.layers, strict=True)):
             cross_layer = {name: passed[source] for name, source in cross_layer_inputs(self.spec, index).items()}
             x, new = layer(x, layer_inputs(reads, tensors, cross_layer), states[index] if states else {})
@@ -201,6 +206,12 @@ class Model(nn.Module):
         outputs.present = present
         outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.shared_inputs.ntk_scales}
         return outputs
+
+
+def stream_count(spec: BoundSpec) -> int:
+    """Return the number of residual streams."""
+    streams = spec.layers[0].streams
+    return streams.count if streams is not None else 1
 
 
 def meta_model(spec: BoundSpec, dtype: torch.dtype = torch.float32) -> Model:

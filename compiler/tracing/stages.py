@@ -13,7 +13,7 @@ from archc.compiler.contract.shared_inputs import FOURIER, FOURIER_TYPE, REAL, m
 from archc.compiler.contract.types import TensorType
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.basic.pooling import Rows
-from archc.compiler.modules.model import Model, layer_inputs
+from archc.compiler.modules.model import Model, layer_inputs, stream_count
 from archc.compiler.modules.position.shared_tensors import SINUSOIDS, ntk_scale_name
 from archc.compiler.tracing.parts import Part
 
@@ -37,6 +37,11 @@ def stages_of(model: Model) -> list[Stage]:
 
 def _hidden(model: Model) -> TensorType:
     return TensorType(model.dtype, ("batch", "seq", model.spec.embedding.width))
+
+
+def _stream(model: Model) -> TensorType:
+    """Return the type of the residual stream between layers, or of all streams joined."""
+    return TensorType(model.dtype, ("batch", "seq", stream_count(model.spec) * model.spec.embedding.width))
 
 
 def _shared_tensors(model: Model) -> list[Stage]:
@@ -153,10 +158,10 @@ def _embedding(model: Model) -> Stage:
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
         others = (tensors.get(name) for name in ("position_ids", "token_type_ids", SINUSOIDS, "lengths"))
         x = model.embed(tensors["input_ids"], *others)
-        return [x, *model.pass_vectors(tensors["input_ids"], x).values()]
+        return [model.embedding.streams(x), *model.pass_vectors(tensors["input_ids"], x).values()]
 
     part = Part(model.embedding, function, inputs)
-    outputs = {"embedding.output": _hidden(model), **embedding_outputs(model.spec, model.dtype)}
+    outputs = {"embedding.output": _stream(model), **embedding_outputs(model.spec, model.dtype)}
     return Stage("embedding", "embedding", part, tuple(inputs), outputs)
 
 
@@ -170,11 +175,11 @@ def _layers(model: Model) -> Iterator[Stage]:
         states = names.layer_states(model.spec, index, model.dtype)
         shared = model.shared_inputs.types(index, model.spec.embedding.width, model.dtype)
         # Names within the part: in the graph, layers of one kind read different streams and states.
-        inputs = {"hidden": _hidden(model), **shared, **rows}
+        inputs = {"hidden": _stream(model), **shared, **rows}
         read = cross_layer_inputs(model.spec, index)
         inputs |= {_PASSED + name: passed[source] for name, source in read.items()}
         inputs |= {_STATE + name: state.tensor for name, state in states.items()}
-        outputs = {f"layers.{index}.output": _hidden(model)}
+        outputs = {f"layers.{index}.output": _stream(model)}
         passes_on = cross_layer_outputs(model.spec, index, model.dtype)
         outputs |= {layer_output(index, name): kind for name, kind in passes_on.items()}
         updated = [name for name, state in states.items() if state.kind != "cross"]
@@ -213,14 +218,14 @@ def _end(model: Model) -> Stage:
     rows = {"lengths": names.ROWS} if names.pools_tokens(model.spec) else {}
     if names.pools_by_ids(model.spec):
         rows["input_ids"] = names.TOKENS
-    inputs = {"hidden": _hidden(model), **asked, **rows}
+    inputs = {"hidden": _stream(model), **asked, **rows}
 
     def function(tensors: Mapping[str, Tensor]) -> list[Tensor]:
         facts = Rows(tensors.get("lengths"), tensors.get("input_ids"))
         results = model.end(tensors["hidden"], tensors.get("logit_positions"), facts)
         return [getattr(results, name) for name in outputs]
 
-    modules = {"final_norm": model.final_norm, "head": model.head, "pooler": model.pooler}
+    modules = {name: getattr(model, name) for name in ("final_streams", "final_norm", "head", "pooler")}
     owner = nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
     part = Part(owner, function, inputs)
     return Stage("end", "end", part, (f"layers.{len(model.layers) - 1}.output", *asked, *rows), outputs)

@@ -52,6 +52,10 @@ CHANGES = {
         lambda m: m["inputs"][2]["mask"].update(ring=True, window=None),
         "a ring mask must be causal with a window",
     ),
+    "chunks without window": (
+        lambda m: m["inputs"][2]["mask"].update(chunked=True, window=None),
+        "chunks require a window, their size",
+    ),
     "empty dimension": (lambda m: m["state"][0].update(shape=["batch", 0, "capacity", 8]), "state"),
     "no mask": (lambda m: m.update(inputs=[i for i in m["inputs"] if i["role"] != "mask"]), "no input of role mask"),
     "recurrent without lengths": (

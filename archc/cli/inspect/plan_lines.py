@@ -105,7 +105,8 @@ def _role(item: dict[str, Any]) -> str:
     mask = item["mask"]
     if mask is None:
         return str(item["role"])
-    return f"{mask['kind']} mask" + (f", window {mask['window']}" if mask["window"] else "")
+    limit = "chunks of" if mask["chunked"] else "window"
+    return f"{mask['kind']} mask" + (f", {limit} {mask['window']}" if mask["window"] else "")
 
 
 def _shape(shape: list[int | str]) -> str:

@@ -18,7 +18,7 @@ from archc.compiler.modules.attention.indexer import make_indexer, select
 from archc.compiler.modules.attention.localized_filter import LocalizedFilter
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.attention.relative_table import DisentangledBias
-from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.linear import Linear, scaled
 from archc.compiler.modules.basic.norm import make_norm, make_qk_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops import operators as ops
@@ -33,12 +33,13 @@ class Attention(nn.Module):
         super().__init__()
         self.word, self.position = word, position
         self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(word.head_dim)
-        queries, keys = word.heads * word.head_dim, word.kv_heads * word.head_dim
-        self.q = Linear(width, queries, word.bias.qkv, dtype)
+        keys, values = word.kv_heads * word.head_dim, word.kv_heads * word.value_width
+        self.q = Linear(width, word.heads * word.head_dim, word.bias.qkv, dtype)
         self.own = word.keys_values == "own"
         self.k = Linear(width, keys, word.bias.on_keys, dtype) if self.own else None
-        self.v = Linear(width, keys, word.bias.qkv, dtype) if self.own and word.values == "projection" else None
-        self.o = Linear(queries, width, word.bias.out, dtype)
+        self.v = Linear(width, values, word.bias.qkv, dtype) if self.own and word.values == "projection" else None
+        self.o = Linear(word.heads * word.value_width, width, word.bias.out, dtype)
+        self.output_norm = make_norm(word.output_norm, word.heads * word.value_width, dtype)
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
@@ -49,14 +50,15 @@ class Attention(nn.Module):
         )
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
         self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype) if self.own else None
-        self.v_norm = make_norm(word.value_norm, word.head_dim, dtype)
+        self.v_norm = make_norm(word.value_norm, word.value_width, dtype)
         self.norms_after_rotation = getattr(word.qk_norm, "order", "before") == "after"
-        self.gate = Gate(word.gate, word.heads, word.head_dim, width, dtype) if word.gate is not None else None
+        self.gate = Gate(word.gate, word.heads, word.value_width, width, dtype) if word.gate is not None else None
         self.indexer = make_indexer(word.indexer, width, width, dtype)
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the keys and values of the layer's own: with a state, the new state."""
+        x_BSN = scaled(x_BSN, self.word.input_scale)
         source_BSN = x_BSN
         mask, present = select(self.indexer, x_BSN, x_BSN, inputs, state)
         if self.filter is not None:
@@ -73,7 +75,7 @@ class Attention(nn.Module):
         y_BHSD = ops.attention(q, k, v, mask, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
         if self.gate is not None:
             y_BHSD = self.gate(x_BSN, y_BHSD)
-        return self.o(ops.merge_heads(y_BHSD)), present
+        return scaled(self.o(self.output_norm(ops.merge_heads(y_BHSD))), self.word.output_scale), present
 
     def query(self, source_BSN: Tensor, inputs: LayerInputs) -> Tensor:
         """[B, S, N] → queries [B, H, S, D], clipped, normed and rotated."""
@@ -87,7 +89,7 @@ class Attention(nn.Module):
         key = self.k(source_BSN)
         value = self.clip(self.v(x_BSN) if self.v is not None else key)
         k = self.normed_heads(key, self.k_norm, word.kv_heads, inputs)
-        v = self.v_norm(ops.split_heads(value, word.kv_heads))
+        v = scaled(self.v_norm(ops.split_heads(value, word.kv_heads)), word.value_scale)
         if KEY not in state:
             return {KEY: k, VALUE: v}
         return {

@@ -17,9 +17,12 @@ class Gate(nn.Module):
         super().__init__()
         self.word, self.heads = word, heads
         self.projection = Linear(width, heads if word.over == "heads" else heads * head_dim, word.bias, dtype)
+        self.head_bias = nn.Parameter(torch.empty(heads, dtype=dtype)) if word.head_bias else None
 
     def forward(self, x_BSN: Tensor, y_BHSD: Tensor) -> Tensor:
         """[B, S, N], [B, H, S, D] → [B, H, S, D]."""
         gate_BHSG = ops.split_heads(self.projection(x_BSN), self.heads).float()
+        if self.head_bias is not None:
+            gate_BHSG = gate_BHSG + self.head_bias.float()[:, None, None]
         gate_BHSG = gate_BHSG.sigmoid() if self.word.activation == "sigmoid" else nn.functional.softplus(gate_BHSG)
         return y_BHSD * gate_BHSG.to(y_BHSD.dtype)

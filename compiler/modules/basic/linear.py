@@ -8,6 +8,11 @@ from torch import Tensor, nn
 from archc.compiler.ops import operators as ops
 
 
+def scaled(x: Tensor, factor: float | None) -> Tensor:
+    """Return x · factor; x if there is none."""
+    return x if factor is None or factor == 1 else x * factor
+
+
 class Linear(nn.Module):
     """x · weightᵀ + bias, weight [outputs, inputs], bias [outputs]; parameters are uninitialized."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.activations import make_activation
-from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.linear import Linear, scaled
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.table import Table
 from archc.compiler.ops import operators as ops
@@ -19,9 +19,11 @@ from archc.compiler.ops import operators as ops
 class PerLayerEmbedding(nn.Module):
     """sum_scale · (norm(projection_scale · W x) + scale · table[ids]), cut into one vector for each layer."""
 
-    def __init__(self, word: words.PerLayerEmbedding, layers: int, width: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, word: words.PerLayerEmbedding, layers: int, embedding: words.Embedding, dtype: torch.dtype
+    ) -> None:
         super().__init__()
-        self.word, self.layers = word, layers
+        self.word, self.layers, self.vocab, width = word, layers, embedding.vocab, embedding.width
         self.tokens = Table(word.vocab, layers * word.width, dtype) if word.vocab is not None else None
         self.projection = Linear(width, layers * word.width, False, dtype)
         self.norm = make_norm(word.norm, word.width, dtype)
@@ -32,7 +34,9 @@ class PerLayerEmbedding(nn.Module):
         projected_BLSE = ops.split_heads(scaled(self.projection(x_BSN), word.projection_scale), self.layers)
         sum_BLSE = self.norm(projected_BLSE)
         if self.tokens is not None:
-            sum_BLSE = sum_BLSE + ops.split_heads(scaled(self.tokens(input_ids), word.scale), self.layers)
+            assert word.vocab is not None
+            ids = input_ids if word.vocab >= self.vocab else torch.where(input_ids >= word.vocab, 0, input_ids)
+            sum_BLSE = sum_BLSE + ops.split_heads(scaled(self.tokens(ids), word.scale), self.layers)
         sum_BLSE = scaled(sum_BLSE, word.sum_scale)
         return [sum_BLSE[:, layer] for layer in range(self.layers)]
 
@@ -51,8 +55,3 @@ class EmbeddingBranch(nn.Module):
         """[B, S, N], [B, S, E] → [B, S, N]."""
         y: Tensor = self.norm(self.output(self.activation(self.gate(x_BSN)) * vector_BSE))
         return y
-
-
-def scaled(x: Tensor, factor: float | None) -> Tensor:
-    """Return x times a factor, or x without one."""
-    return x if factor is None else x * factor

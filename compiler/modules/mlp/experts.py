@@ -37,7 +37,9 @@ class Router(nn.Module):
         logits_BSE = self.projection(self.norm(x_BSN.float()))
         if self.word.logit_scale is not None:
             logits_BSE = logits_BSE * self.word.logit_scale
-        if self.word.over == "chosen":
+        if self.word.score == "sparsemixer":
+            chosen_BSA, weights_BSA = self.sparse_mixer(logits_BSE)
+        elif self.word.over == "chosen":
             selection_BSE = logits_BSE if self.selection_bias is None else logits_BSE + self.selection_bias
             best_BSA, chosen_BSA = selection_BSE.topk(self.per_token, dim=-1)
             weights_BSA = self.scores(best_BSA if selection_BSE is logits_BSE else logits_BSE.gather(-1, chosen_BSA))
@@ -53,6 +55,21 @@ class Router(nn.Module):
         if self.expert_scale is not None:
             weights_BSA = weights_BSA * nn.functional.embedding(chosen_BSA, self.expert_scale[:, None])[..., 0]
         return chosen_BSA, weights_BSA.to(x_BSN.dtype)
+
+    def sparse_mixer(self, logits_BSE: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best experts, int64 [B, S, A], and each one's softmax over its band (GRIN, section 2)."""
+        best_BSA, chosen_BSA = logits_BSE.topk(self.per_token, dim=-1)
+        sizes_BSE = logits_BSE.relu() + (-logits_BSE).relu()
+        numbers_E, lowest = torch.arange(self.experts, device=logits_BSE.device), torch.finfo(torch.float32).min
+        left_BSE, weights = logits_BSE, []
+        for index in range(self.per_token):
+            best_BS1 = best_BSA[..., index : index + 1]
+            band_BSE = 2 * self.word.jitter * (sizes_BSE + (best_BS1 - sizes_BSE).relu())
+            is_out_BSE = (best_BS1 - left_BSE) > band_BSE
+            parts_BSE = torch.where(is_out_BSE, lowest, left_BSE - best_BS1).exp()
+            weights.append(torch.ones_like(best_BS1) / parts_BSE.sum(dim=-1, keepdim=True))
+            left_BSE = torch.where(chosen_BSA[..., index : index + 1] == numbers_E, lowest, left_BSE)
+        return chosen_BSA, torch.cat(weights, dim=-1)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return softmax or sigmoid scores of logits, [..., E or A]."""
@@ -120,9 +137,10 @@ class Experts(nn.Module):
 
     def scaled(self, x_BSN: Tensor, chosen_BSA: Tensor, weights_BSA: Tensor) -> Tensor:
         """[B, S, N], a token's experts and the factors on their inputs [B, S, A] → the sum [B, S, N]."""
-        if self.per_token == 1:
-            return self(x_BSN * weights_BSA, chosen_BSA, torch.ones_like(weights_BSA))
-        inputs_BSAN = x_BSN[:, :, None] * weights_BSA[..., None]
-        chosen, ones = chosen_BSA.flatten(1)[..., None], torch.ones_like(weights_BSA).flatten(1)[..., None]
-        y_BSAN: Tensor = self(inputs_BSAN.flatten(1, 2), chosen, ones).unflatten(1, (-1, self.per_token))
-        return y_BSAN.sum(dim=2)
+        # One expert of each token at a time, because each reads an input of its own.
+        parts = [
+            self(x_BSN * weight_BS1, expert_BS1, torch.ones_like(weight_BS1))
+            for weight_BS1, expert_BS1 in zip(weights_BSA.split(1, dim=-1), chosen_BSA.split(1, dim=-1), strict=True)
+        ]
+        total: Tensor = sum(parts[1:], parts[0])
+        return total

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.activations import LEARNED, make_activation
-from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.linear import Linear, scaled
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.mlp.experts import Experts, Router
 from archc.compiler.ops.activations import gated
@@ -27,6 +29,14 @@ class PlainMlp(nn.Module):
         return self.down(self.activation(self.up(x)))
 
 
+def gaussian_top_k(x: Tensor, sparsity: float) -> Tensor:
+    """Return relu(x − mean − z · std) over the last axis, z the standard normal quantile of `sparsity` (Gemma 3n)."""
+    values, width = x.float(), x.shape[-1]
+    centered = values - values.sum(dim=-1, keepdim=True) / width
+    std = (centered.square().sum(dim=-1, keepdim=True) / width).sqrt()
+    return nn.functional.relu(centered - std * NormalDist().inv_cdf(sparsity)).to(x.dtype)
+
+
 class GatedMlp(nn.Module):
     """down(act(gate(x)) · up(x)) (Shazeer 2020); with clamps, a beta and an offset if the word has them (gpt-oss)."""
 
@@ -35,16 +45,19 @@ class GatedMlp(nn.Module):
         self.gate = Linear(width, word.width, word.bias, dtype)
         self.up = Linear(width, word.width, word.bias, dtype)
         self.down = Linear(word.width, width, word.has_down_bias, dtype)
+        self.inner_norm = make_norm(word.inner_norm, word.width, dtype)
         self.word = word
         self.learned = LEARNED[word.activation](dtype) if word.activation in LEARNED else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]."""
-        word = self.word
+        word, gate = self.word, scaled(self.gate(x), self.word.gate_scale)
+        if word.sparsity is not None:
+            gate = gaussian_top_k(gate, word.sparsity)
         if self.learned is not None:
-            return self.down(self.learned(self.gate(x)) * self.up(x))
+            return self.down(self.inner_norm(self.learned(gate) * self.up(x)))
         options = (word.beta or 0.0, word.limit or 0.0, word.up_offset or 0.0)
-        return self.down(gated(self.gate(x), self.up(x), word.activation, *options))
+        return self.down(self.inner_norm(gated(gate, self.up(x), word.activation, *options)))
 
 
 class MoeMlp(nn.Module):

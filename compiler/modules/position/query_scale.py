@@ -22,6 +22,8 @@ class QueryScale(nn.Module):
         word, positions_BS = self.word, position_ids_BS.float()
         if isinstance(word, words.LogScale):
             factors_BS = ((positions_BS + 1.0).log() / math.log(word.trained)).clamp(min=1.0)
+        elif isinstance(word, words.PowerScale):
+            factors_BS = (word.exponent * (1.0 + (positions_BS + float(word.first)) / word.span).log()).exp()
         else:
             # floor(x) as -ceil(-x): ONNX Runtime has no CUDA kernel of Floor.
             steps_BS = -(-(positions_BS + float(word.first)) / word.span).ceil()

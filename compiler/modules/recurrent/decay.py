@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
-from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.linear import Linear, scaled
 from archc.compiler.modules.recurrent.low_rank import LowRank
 from archc.compiler.ops import recurrences
 
@@ -20,12 +20,13 @@ class ProjectedDecay(nn.Module):
         outputs = word.heads * word.key_dim if self.by_channel else word.heads
         self.step = make_projection(width, decay.rank, outputs, word.bias, dtype)
         self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype))
+        self.scale = word.scales.step
         self.log = nn.Parameter(torch.empty(word.heads, dtype=dtype))
 
     def project(self, x_BSN: Tensor) -> Tensor:
         """Return step(x) + bias in float32, [B, S, H] or [B, S, H · D]."""
-        step: Tensor = self.step(x_BSN).float() + self.bias.float()
-        return step
+        step: Tensor = self.step(x_BSN).float()
+        return scaled(step, self.scale) + self.bias.float()
 
     def times_rate(self, x: Tensor) -> Tensor:
         """Return [B, S, H] or [B, S, H · D] times exp(log) of each head."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
 from archc.compiler.modules.basic.activations import make_activation
-from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.linear import Linear, scaled
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.shift import tail_state
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -44,7 +44,8 @@ class MatrixState(nn.Module):
         self.key_heads = word.key_heads or word.heads
         self.q, self.k = (Linear(width, word.keys, word.bias, dtype) for _ in range(2))
         self.v = Linear(width, word.values, word.bias, dtype)
-        self.o = Linear(word.values, width, word.bias, dtype)
+        output_bias = word.bias if word.output_bias is None else word.output_bias
+        self.o = Linear(word.values, width, output_bias, dtype)
         self.convolution: JoinedConvolution | None = None
         if word.convolution is not None:
             widths = {"q": word.keys, "k": word.keys, "v": word.values}
@@ -72,8 +73,10 @@ class MatrixState(nn.Module):
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
-        word = self.word
-        qkv, present = torch.cat((self.q(x_BSN), self.k(x_BSN), self.v(x_BSN)), dim=-1), {}
+        word, scales, present = self.word, self.word.scales, {}
+        x_BSN = scaled(x_BSN, word.input_scale)
+        streams = ((self.q, scales.queries), (self.k, scales.keys), (self.v, scales.values))
+        qkv = torch.cat([scaled(projection(x_BSN), scale) for projection, scale in streams], dim=-1)
         if self.convolution is not None:
             present = tail_state(qkv, state, "recurrence.input", inputs.lengths_B)
             qkv = self.convolution(qkv, state.get("recurrence.input"))
@@ -102,7 +105,7 @@ class MatrixState(nn.Module):
         y = y.to(x_BSN.dtype)
         if self.skip is not None:
             y = y + scale_heads(v, self.skip)
-        return self.o(self.output(y, x_BSN)), present
+        return scaled(self.o(self.output(y, x_BSN)), word.output_scale), present
 
     def by_head(self, norm: nn.Module, x_BSM: Tensor) -> Tensor:
         """Return queries or keys [B, S, M] with each head normalized."""

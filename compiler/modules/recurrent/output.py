@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.linear import scaled
 from archc.compiler.modules.recurrent.decay import make_projection
 from archc.compiler.ops import recurrences
 from archc.compiler.ops.operators import rms_norm
@@ -38,6 +39,7 @@ class GatedOutput(nn.Module):
 
     def __init__(self, word: words.MatrixState, width: int, dtype: torch.dtype) -> None:
         super().__init__()
+        self.gate_scale = word.scales.gate
         self.gate, self.is_before = None, word.gate is not None and word.gate.order == "before"
         if word.gate is not None:
             self.gate = make_projection(width, word.gate.rank, word.values, word.bias, dtype)
@@ -48,7 +50,7 @@ class GatedOutput(nn.Module):
         """Output of the heads [B, S, M] and input of the mixer [B, S, N] → [B, S, M]."""
         if self.gate is None:
             return y_BSM if self.norm is None else self.norm(y_BSM)
-        gate = self.activation(self.gate(x_BSN))
+        gate = self.activation(scaled(self.gate(x_BSN), self.gate_scale))
         if self.is_before:
             y_BSM = y_BSM * gate
         if self.norm is not None:

@@ -10,6 +10,7 @@ from archc.compiler.modules.recurrent.decayed_average import DecayedAverage
 from archc.compiler.modules.recurrent.delta_rule import DeltaRule
 from archc.compiler.modules.recurrent.linear_attention import LinearAttention
 from archc.compiler.modules.recurrent.matrix_state import MatrixState
+from archc.compiler.modules.recurrent.rg_lru import RgLru
 from archc.compiler.modules.recurrent.selective_scan import SelectiveScan
 from archc.compiler.modules.recurrent.short_convolution import ShortConvolution
 
@@ -29,3 +30,5 @@ def make_recurrence(word: words.Recurrence, width: int, dtype: torch.dtype) -> n
             return MatrixState(word, width, dtype)
         case words.ShortConvolution():
             return ShortConvolution(word, width, dtype)
+        case words.RgLru():
+            return RgLru(word, width, dtype)

@@ -45,6 +45,15 @@ FAULTS = {
         "mlp.shared.beta: beta requires the activation silu, got 'gelu'",
     ),
     "mixture as an expert": (["mlp.expert.kind=moe"], "mlp.expert.kind: expected one of plain, gated, got 'moe'"),
+    "groups of sparsemixer": (
+        ["mlp.router.score=sparsemixer", GROUPS % (2, 1, "max")],
+        "mlp.router.groups: sparsemixer selects experts by their logits; remove the key",
+    ),
+    "band of a softmax": (
+        ["mlp.router.jitter=0.1"],
+        "mlp.router.jitter: only sparsemixer has a band; remove the key, or use `score: sparsemixer`",
+    ),
+    "sparsity of an expert": (["mlp.expert.sparsity=0.5"], "mlp.expert.sparsity: sparsity is not supported in experts"),
     "many experts": (["mlp.experts=5000"], "mlp.experts: 5000 must be at most 4,096"),
 }
 

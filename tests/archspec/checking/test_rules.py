@@ -168,6 +168,47 @@ FAULTS = {
         f"{STATE}heads: 4, decay: step, gate: {{order: before}}}}\n",
         "recurrence.gate.order: there is no norm, and the order is 'before'",
     ),
+    "blocks of a linear recurrent unit": (
+        "attention: none\nposition: none\n"
+        "recurrence: {kind: rg-lru, width: 8, blocks: 3, convolution: {kernel: 4}, activation: gelu}\n",
+        "recurrence.blocks: 8 channels are not a multiple of 3 blocks; use a divisor of `width`",
+    ),
+    "placement at the MLP": (
+        "layer: {norm: {placement: post, mlp_placement: pre}}\n",
+        "layer.norm.mlp_placement: another placement at the MLP requires sequential branches without norms on the sums",
+    ),
+    "same placement at the MLP": (
+        "layer: {norm: {mlp_placement: pre}}\n",
+        "layer.norm.mlp_placement: the branches have one placement; remove the key",
+    ),
+    "bias by head of a gate by head": (
+        "attention: {gate: {over: heads, head_bias: true}}\n",
+        "attention.gate.head_bias: each head has one gate; use `bias`",
+    ),
+    "width of values that are keys": (
+        "attention: {values: keys, value_dim: 4}\n",
+        "attention.value_dim: the values are keys, whose width is head_dim; remove the key",
+    ),
+    "parallel mixers without a recurrence": (
+        "layer: {mixers: parallel}\n",
+        "layer.mixers: parallel mixers are attention and a recurrence; add both sections, or use one",
+    ),
+    "active stream": (
+        "layer: {streams: {count: 2, active: 2, norm: none}}\n",
+        "layer.streams.active: expected an index below 2, the number of streams, got 2; use a smaller one",
+    ),
+    "scale of streams": (
+        "layer: {streams: {count: 2, norm: none, scale: true}}\n",
+        "layer.streams.scale: the layer has no embedding branch; remove the key",
+    ),
+    "different streams": (
+        "layer: {streams: [{count: 2, norm: none}, {count: 3, norm: none}]}\n",
+        "layer.streams: layers have different streams; use the same section in all layers",
+    ),
+    "LAuReL after a norm of the sum": (
+        "layer: {norm: {placement: post}, laurel: {rank: 2, norm: none}}\n",
+        "layer.laurel: LAuReL requires a branch of a mixer, without a norm on the sum; remove the key",
+    ),
     "two mixers": (f"recurrence: {AVERAGE}\n", "recurrence: the layer has both attention and a recurrence"),
     "rope with a recurrence": (
         f"attention: none\nrecurrence: {AVERAGE}\n",

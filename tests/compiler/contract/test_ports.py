@@ -40,6 +40,7 @@ INPUTS = {
     "block positions": Input("blocks", "block_positions", "int64", ("batch", 2, "seq")),
     "causal mask": Input("mask", "mask", "bool", KEYS, Mask("causal")),
     "mask of a window": Input("mask_5", "mask", "bool", KEYS, Mask("causal", 5)),
+    "mask of chunks": Input("mask_6", "mask", "bool", KEYS, Mask("causal", 6, chunked=True)),
     "mask of a ring": Input("mask_7", "mask", "bool", ("batch", 1, "seq", "live_7"), Mask("causal", 7, ring=True)),
     "prefix mask": Input("mask_prefix", "mask", "bool", KEYS, Mask("prefix")),
     "bidirectional mask": Input("mask_both", "mask", "bool", KEYS, Mask("bidirectional", 3)),

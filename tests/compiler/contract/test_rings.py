@@ -25,6 +25,7 @@ sizes:
      num_key_value_heads: 2, max_position_embeddings: 512}
 attention:
   window: "5 if layer == 0 else 9 if layer == 1 else none"
+  chunked: layer == 1
 """
 LENGTH = 300
 
@@ -52,11 +53,13 @@ def wanted(spec: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     bound = bind(spec, None, "tiny", ())
     model = meta_model(bound)
     module = load_torch(model, open_slots(bound, model, None, 3))
-    distance = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
+    place = torch.arange(LENGTH)
+    distance = place[:, None] - place
     masks = {
         name: ((distance >= 0) & (distance < (mask.window or LENGTH))).expand(2, 1, LENGTH, LENGTH)
         for name, mask in module.shared_inputs.masks.items()
     }
+    masks["attn_mask.chunk_9"] = masks["attn_mask.chunk_9"] & (place[:, None] // 9 == place // 9)
     positions = torch.arange(LENGTH).expand(2, LENGTH)
     with torch.no_grad():
         logits = module(torch.from_numpy(rows), masks, positions, logit_positions=positions).logits
@@ -116,7 +119,7 @@ def test_the_last_logits_of_rows_that_end_in_different_calls(engine, rows, wante
         (("attention.window=100",), 100, {0: 100, 1: 100, 2: 100}),
         (("attention.window=400",), 400, {}),  # a ring would be larger than the longest sequence
         (("position=alibi",), 64, {}),  # its bias counts the keys of a mask as positions
-        (("attention.window=none",), 512, {}),
+        (("attention.window=none", "attention.chunked=false"), 512, {}),
         (("position.scaling={kind: dynamic, factor: 2.0, original_max_position_embeddings: 512}",), None, {}),
     ],
     ids=["windows of two layers", "windows of all layers", "wide window", "alibi", "no window", "dynamic scaling"],

@@ -48,6 +48,21 @@ LATENT = (
     "attention={kind: latent, latent: 8, query_latent: none, nope_dim: 6, rope_dim: 4, value_dim: 5, "
     "norm: {kind: rmsnorm, eps: 1e-6}, gate: {over: channels}}"
 )
+BOTH = (
+    "layer.mixers=parallel",
+    "attention.input_scale=0.7",
+    "recurrence={kind: matrix-state, heads: 4, key_dim: 3, value_dim: 5, decay: {kind: step}, output_bias: true, "
+    "output_scale: 1.4, scales: {queries: 0.6, step: 1.3}}",
+)
+STREAMS = "layer.streams={count: 3, active: 2, norm: {kind: rmsnorm, eps: 1e-6}}"
+SPARSE = "mlp.sparsity=0.4"
+VALUES = (
+    "attention.value_dim=5",
+    "attention.value_scale=0.7",
+    "attention.output_norm={kind: rmsnorm, eps: 1e-6}",
+    "mlp.inner_norm={kind: rmsnorm, eps: 1e-6}",
+    "layer.norm.mlp_placement=sandwich",
+)
 GROWS = "attention.query_scale={kind: stepped-log, coefficient: 0.5, span: 2}"
 
 CASES = {
@@ -62,6 +77,9 @@ CASES = {
         "llama",
         (*LLAMA, "attention=none", "position=none", BOUNDED),
     ),
+    "a decoder with attention next to a matrix state": ("llama", (*LLAMA, *BOTH)),
+    "a decoder with three streams and sparse activations": ("llama", (*LLAMA, STREAMS, SPARSE)),
+    "a decoder with narrow values and inner norms": ("llama", (*LLAMA, *VALUES)),
     "a decoder with gated latent attention": ("llama", (*LLAMA, LATENT)),
     "a decoder with a learned scan": ("llama", (*LLAMA, "attention=none", "position=none", SCAN)),
 }

@@ -30,6 +30,8 @@ CASES: Mapping[str, Function] = {
     "square root of a square": lambda t: (t["x"] ** 2).sqrt(),
     "cube": lambda t: t["x"] ** 3,
     "negative": lambda t: -t["x"],
+    "ones": lambda t: torch.ones_like(t["x"]) + t["x"],
+    "products of batches": lambda t: torch.bmm(t["x"], t["x"].permute(0, 2, 1)),
     "exponential": lambda t: t["x"].exp() + t["x"].expm1(),
     "logarithms": lambda t: (t["x"] ** 2 + 1).log() + (t["x"] ** 2 + 1).log2(),
     "trigonometry": lambda t: t["x"].sin() + t["x"].cos() + t["x"].tanh(),

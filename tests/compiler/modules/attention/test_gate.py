@@ -34,6 +34,14 @@ def test_a_gate_for_each_channel() -> None:
     assert gated("channels", "sigmoid", [[1.0], [2.0], [2.0], [1.0]]) == pytest.approx(expected)
 
 
+def test_a_gate_with_a_bias_by_head() -> None:
+    word = words.AttentionGate(head_bias=True)
+    values = {"projection.weight": [[0.0], [1.0], [1.0], [0.0]], "head_bias": [1.0, 1.0]}
+    gate = filled(Gate(word, 2, 2, 1, torch.float32), values)
+    expected = [SIGMOID[1.0], 10 * SIGMOID[2.0], 100 * SIGMOID[2.0], 1000 * SIGMOID[1.0]]
+    assert gate(torch.ones(1, 1, 1), Y_BHSD).flatten().tolist() == pytest.approx(expected)
+
+
 def test_a_gate_with_a_bias() -> None:
     word = words.AttentionGate(over="heads", bias=True)
     values = {"projection.weight": [[0.0], [1.0]], "projection.bias": [1.0, 1.0]}

@@ -14,7 +14,7 @@ NORM = words.RmsNorm(eps=1e-9)
 
 def vectors(word: words.PerLayerEmbedding, parameters: dict[str, list[object]]) -> list[list[float]]:
     """The vectors of two layers for the token 1, whose embedding is 2."""
-    module = filled(PerLayerEmbedding(word, 2, 1, torch.float32), parameters)
+    module = filled(PerLayerEmbedding(word, 2, words.Embedding(vocab=2, width=1), torch.float32), parameters)
     return [vector.flatten().tolist() for vector in module(torch.tensor([[1]]), column(2.0))]
 
 

@@ -41,6 +41,18 @@ def odds(*numbers: float) -> list[float]:
     return [math.log(number / (1 - number)) for number in numbers]
 
 
+def test_sparsemixer_has_a_softmax_over_each_band() -> None:
+    # Bands of the best logit 2 with a jitter of 0.2: 2 − x up to 0.8, so 1.5. Without it, 1.5 − x up to 0.6: 1.0.
+    weights = route([0.5, 2.0, 1.0, 1.5], 2, score="sparsemixer", jitter=0.2)
+    assert weights == pytest.approx({1: 1 / (1 + math.exp(-0.5)), 3: 1 / (1 + math.exp(-0.5))})
+
+
+def test_a_band_of_negative_logits_depends_on_their_size() -> None:
+    # 4 · 0.25 = 1 for the logit −4: (−3.5 + 4) ≤ 2 · 0.125 · 4, and (−3.5 + 5) > 2 · 0.125 · 5.
+    weights = route([-4.0, -3.5, -5.0], 1, score="sparsemixer", jitter=0.125)
+    assert weights == pytest.approx({1: 1 / (1 + math.exp(-0.5))})
+
+
 SOFTMAX = logs(1, 4, 2, 3)  # 0.1, 0.4, 0.2, 0.3
 
 

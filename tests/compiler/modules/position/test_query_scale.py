@@ -22,6 +22,11 @@ def test_log_scale_begins_past_the_trained_length() -> None:
     assert factors(words.LogScale(trained=4), 0, 3, 4, 15) == pytest.approx([1, 1, math.log(5) / math.log(4), 2])
 
 
+def test_power_scale() -> None:
+    word = words.PowerScale(exponent=0.5, span=4, first=1)
+    assert factors(word, 0, 3, 11) == pytest.approx([1.25**0.5, 2**0.5, 2])
+
+
 def test_stepped_log_scale() -> None:
     word = words.SteppedLogScale(coefficient=0.5, span=4)
     assert factors(word, 0, 3, 4, 8) == pytest.approx([1, 1, 1 + 0.5 * math.log(2), 1 + 0.5 * math.log(3)])

@@ -80,6 +80,9 @@ WORDS: Mapping[str, words.Recurrence] = {
         heads=2, key_dim=3, value_dim=3, activation="silu", decay=words.FixedDecay(factor=0.5)
     ),
     "short convolution": words.ShortConvolution(width=8, convolution=words.Convolution(kernel=3, bias=True), bias=True),
+    "linear recurrent unit": words.RgLru(
+        width=8, blocks=2, convolution=words.Convolution(kernel=3, bias=True), activation="gelu", bias=True
+    ),
     "selective scan": words.SelectiveScan(width=8, state=3, kernel=4, step_rank=2, activation="silu"),
     "selective scan with a learned activation": words.SelectiveScan(
         width=8, state=3, kernel=2, step_rank=2, activation="xielu", inner_norm=words.RmsNorm(eps=1e-5)
