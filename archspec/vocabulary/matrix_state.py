@@ -79,11 +79,13 @@ class OutputGate(Section):
 class ProjectionScales(Section):
     """Factors on the projections of the input, before the convolution (Falcon H1)."""
 
-    queries: PositiveFloat | None = Field(None, description="Factor on the queries.")
-    keys: PositiveFloat | None = Field(None, description="Factor on the keys.")
-    values: PositiveFloat | None = Field(None, description="Factor on the values.")
-    gate: PositiveFloat | None = Field(None, description="Factor on the gate, before its activation.")
-    step: PositiveFloat | None = Field(None, description="Factor on the projection to the step size, before its bias.")
+    queries: PositiveFloat | None = Field(default=None, description="Factor on the queries.")
+    keys: PositiveFloat | None = Field(default=None, description="Factor on the keys.")
+    values: PositiveFloat | None = Field(default=None, description="Factor on the values.")
+    gate: PositiveFloat | None = Field(default=None, description="Factor on the gate, before its activation.")
+    step: PositiveFloat | None = Field(
+        default=None, description="Factor on the projection to the step size, before its bias."
+    )
 
 
 class MatrixState(Section):
@@ -116,7 +118,7 @@ class MatrixState(Section):
     bias: bool = Field(False, description="Add a bias to the projections.")
     output_bias: bool | None = Field(None, description="Add a bias to the output projection. Default: `bias`.")
     input_scale: PositiveFloat | None = Field(None, description="Factor on the input (Falcon H1).")
-    scales: ProjectionScales = Field(default_factory=lambda: ProjectionScales())
+    scales: ProjectionScales = Field(default_factory=ProjectionScales)
     output_scale: PositiveFloat | None = Field(None, description="Factor on the output (Falcon H1).")
 
     @property

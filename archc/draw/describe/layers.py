@@ -9,15 +9,14 @@ from dataclasses import replace
 from archc.archspec import vocabulary as words
 from archc.draw.describe.blocks import MOST_VARIANTS, Block, Branch, Cell, Kind, LayerKind, Step, Variant
 from archc.draw.describe.merging import differing_texts, merge_blocks, merge_texts, skeleton, without_numbers
-from archc.draw.describe.mixers import attention_block, cross_block, mixing_block
+from archc.draw.describe.mixers import cross_block, mixer_block
 from archc.draw.describe.mlps import mlp_block
-from archc.draw.describe.recurrences import recurrence_block
 from archc.draw.describe.words import activation_name, factor, further_tags, norm_name, real
 
 # The keys of a layer that are drawn.
 _KNOWN = (
     "weights norm residual skip branch_scale mlp_branch_scale embedding_branch output_scale convolution position "
-    "attention recurrence mixing cross_attention mlp"
+    "attention recurrence mixing mixers cross_attention mlp laurel streams"
 )
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -55,7 +54,9 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
     shared = getattr(norm, "shared", False)
     adds_positions = isinstance(layer.position, words.Learned | words.Sinusoidal)
 
-    def branch(body: Block, normed: bool, scale: float | None, skip: float | None) -> Branch:
+    def branch(
+        body: Block, normed: bool, scale: float | None, skip: float | None, placement: str = placement
+    ) -> Branch:
         has_norm = normed and not isinstance(norm, words.NoNorm)
         before = _norm_block(body.name, norm) if has_norm and placement != "output" and not shared else None
         after = _norm_block(f"{body.name}_output", norm) if has_norm and placement in ("sandwich", "output") else None
@@ -65,19 +66,18 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
 
     branches: list[Branch] = []
     scale, skip = layer.branch_scale, layer.skip.scale
-    if layer.attention is not None:
-        mixer = attention_block(layer, width, adds_positions, causal)
-        branches.append(branch(mixer, where != "mlp", scale, skip))
-    elif layer.recurrence is not None:
-        branches.append(branch(recurrence_block(layer.recurrence, width), where != "mlp", scale, skip))
-    elif layer.mixing is not None:
-        branches.append(branch(mixing_block(), where != "mlp", scale, skip))
+    mixer = mixer_block(layer, width, adds_positions, causal)
+    if mixer is not None:
+        tags = [f"LAuReL rank {layer.laurel.rank}"] if layer.laurel is not None else []
+        tags += [f"one of {layer.streams.count} streams"] if layer.streams is not None else []
+        branches.append(branch(replace(mixer, tags=(*mixer.tags, *tags)), where != "mlp", scale, skip))
     if layer.cross_attention is not None:
         branches.append(branch(cross_block(layer.cross_attention, width), where == "both", scale, skip))
     if layer.mlp is not None:
         own = layer.mlp_branch_scale if layer.mlp_branch_scale is not None else scale
         own_skip = layer.skip.mlp_scale if layer.skip.mlp_scale is not None else skip
-        branches.append(branch(mlp_block(layer.mlp, width), where != "mixer", own, own_skip))
+        at_mlp = getattr(norm, "mlp_placement", None) or placement
+        branches.append(branch(mlp_block(layer.mlp, width), where != "mixer", own, own_skip, at_mlp))
     if layer.embedding_branch is not None:
         word = layer.embedding_branch
         body = Block("embedding_branch", "table", "Per-layer embedding", f"{activation_name(word.activation)} gate")

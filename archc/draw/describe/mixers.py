@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from archc.archspec import vocabulary as words
 from archc.draw.describe.blocks import Block, Formula, Heads, Row, Step
+from archc.draw.describe.recurrences import recurrence_block
 from archc.draw.describe.words import bias_tags, further_tags, norm_name, position_tags, real, whole
 
 # The keys that have texts of their own.
 _GROUPED = (
     "heads kv_heads head_dim bias scale qk_norm clip softcap gate query_scale indexer sinks filter values value_norm "
-    "keys_values window"
+    "keys_values window chunked value_dim value_scale output_norm"
 )
 _LATENT = "heads latent query_latent nope_dim rope_dim value_dim norm bias scale gate query_scale indexer"
+
+
+def mixer_block(layer: words.Layer, width: int, adds_positions: bool, causal: bool) -> Block | None:
+    """Return the block of a layer's mixer, or of attention and a recurrence next to each other; None without one."""
+    recurrent = recurrence_block(layer.recurrence, width) if layer.recurrence is not None else None
+    if layer.attention is None:
+        return recurrent if layer.mixing is None else mixing_block()
+    attention = attention_block(layer, width, adds_positions, causal)
+    if recurrent is None:
+        return attention
+    rows = (*attention.rows, Formula(f"+ {recurrent.title.lower()} of the same input"), *recurrent.rows)
+    return replace(attention, rows=rows, tags=(*attention.tags, *recurrent.tags))
 
 
 def attention_block(layer: words.Layer, width: int, adds_positions: bool, causal: bool) -> Block:
@@ -26,25 +41,31 @@ def attention_block(layer: words.Layer, width: int, adds_positions: bool, causal
 
 
 def _grouped(attention: words.GroupedQueryAttention, width: int, tags: list[str]) -> Block:
-    heads, kv, dim = attention.heads, attention.kv_heads, attention.head_dim
-    tags += [f"window {whole(attention.window)}"] if attention.window is not None else []
+    heads, kv, dim, value = attention.heads, attention.kv_heads, attention.head_dim, attention.value_width
+    if attention.window is not None:
+        tags.append(f"window {whole(attention.window)}" + (", as chunks" if attention.chunked else ""))
     tags += ["sinks"] if attention.sinks else []
     tags += _score_tags(attention)
     tags += _gate_tags(attention.gate) + _query_scale_tags(attention.query_scale) + _indexer_tags(attention.indexer)
     tags += further_tags(attention, _GROUPED)
     if not isinstance(attention.value_norm, words.NoNorm):
         tags.append(f"V: {norm_name(attention.value_norm)}")
+    tags += [f"V × {real(attention.value_scale)}"] if attention.value_scale is not None else []
     own = attention.keys_values == "own"
     if not own:
         keys, tags = "", [*tags, "keys and values of an earlier layer"]
     elif attention.values == "keys":
         keys, tags = f" · k → {whole(kv * dim)}", [*tags, "values = keys"]
     else:
-        keys = f" · k, v → {whole(kv * dim)}"
+        same = value == dim
+        keys = f" · k, v → {whole(kv * dim)}" if same else f" · k → {whole(kv * dim)} · v → {whole(kv * value)}"
     rows: list[Row] = [Step(f"q → {whole(heads * dim)}{keys}")]
     if attention.filter is not None:
         rows.insert(0, Step(f"two convolutions of 2 taps via {whole(attention.filter.width)}, for q and k"))
-    rows += [Heads(heads, kv), Step(f"out {whole(heads * dim)} → {whole(width)}")]
+    rows.append(Heads(heads, kv))
+    if not isinstance(attention.output_norm, words.NoNorm):
+        rows.append(Formula(f"{norm_name(attention.output_norm)} on the output of all heads"))
+    rows.append(Step(f"out {whole(heads * value)} → {whole(width)}"))
     return Block("attention", "attention", "Attention", _heads_note(heads, kv, dim), tuple(rows), tuple(tags))
 
 
@@ -76,7 +97,9 @@ def _gate_tags(gate: words.AttentionGate | None) -> list[str]:
 
 
 def _query_scale_tags(scale: words.QueryScale | None) -> list[str]:
-    return [] if scale is None else ["query scale by log position"]
+    if scale is None:
+        return []
+    return ["query scale by a power of the position" if scale.kind == "power" else "query scale by log position"]
 
 
 def _indexer_tags(indexer: words.Indexer | None) -> list[str]:

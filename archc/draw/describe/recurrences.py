@@ -119,6 +119,18 @@ def _short_convolution(word: words.ShortConvolution, width: int) -> Block:
     return _block("Short convolution", "gated", rows, ["bias"] if word.bias else [])
 
 
+def _rg_lru(word: words.RgLru, width: int) -> Block:
+    rows: list[Row] = [
+        Pair(f"x → {whole(word.width)}", f"gate → {whole(word.width)}"),
+        Step(f"convolution of {word.convolution.kernel} taps", loops=True),
+        Step(f"h: {whole(word.width)} channels", loops=True),
+        Formula(f"h ⊙ {activation_name(word.activation)}(gate)"),
+        Step(f"out {whole(word.width)} → {whole(width)}"),
+    ]
+    tags = [f"gates of {word.blocks} blocks", *(["bias"] if word.bias else [])]
+    return _block("Linear recurrent unit", "RG-LRU", rows, tags)
+
+
 def _then(activation: str | None) -> str:
     return f", {activation_name(activation)}" if activation is not None else ""
 
@@ -136,6 +148,7 @@ _BLOCKS: Mapping[type, Callable[[Any, int], Block]] = {
     words.SelectiveScan: _selective_scan,
     words.MatrixState: _matrix_state,
     words.ShortConvolution: _short_convolution,
+    words.RgLru: _rg_lru,
 }
 
 
