@@ -13,10 +13,12 @@ _LINE = 19
 
 
 def parameters_section(figures: Figures) -> Drawing:
-    """Return the bar of parameters with a line for each part."""
-    drawing = Drawing(PANEL)
+    """Return the bar of parameters with a line for each part; the total alone if a plan has no tensors of its own."""
+    drawing = Drawing(PANEL, 16)
     drawing.add(Label(0, 12, "Parameters", 13, bold=True))
     drawing.add(Label(PANEL, 12, short(figures.parameters), 13, "end", bold=True))
+    if not figures.by_part:
+        return drawing
     y = 24.0
     total = sum(figures.by_part.values())
     x = 0.0

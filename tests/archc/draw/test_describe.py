@@ -226,3 +226,9 @@ def test_a_window_is_lighter_wherever_other_layers_have_all_keys() -> None:
     assert len(stack.kinds) == 3
     assert [cell.shade for cell in stack.cells[3:7]] == [1, 1, 0, 1]
     assert {cell.shade for cell in model("mistral").stacks[0].cells} == {0}
+
+
+def test_many_layers_of_a_path_are_a_few_numbers() -> None:
+    paths = {row.path for row in differences(bound("jamba"), bound("qwen3-next"))}
+    assert "layers[1, 3, … 31].mlp.experts" in paths
+    assert "layers[4, 12, 20, 28].recurrence" in paths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pytest
 from archc.archspec import list_specs
 from archc.draw.describe.blocks import Block, Model
 from archc.draw.describe.words import byte_count, real, short, whole
+from archc.draw.figure import Figure, Panel
 from archc.draw.formats.svg import clean
 from tests.archc.draw.models import FIGURES, bound, figure, model
 
@@ -73,8 +75,6 @@ def hostile() -> Model:
     block = Block("embedding", "table", HOSTILE, HOSTILE, tags=(HOSTILE,))
     plain = model("qwen2")
     (stack,) = plain.stacks
-    from dataclasses import replace
-
     return replace(plain, family=HOSTILE, description=HOSTILE, stacks=(replace(stack, inputs=(block,)),))
 
 
@@ -141,3 +141,11 @@ def test_numbers_are_short_and_exact_enough() -> None:
         *("0 bytes", "1,023 bytes", "1 KiB", "12 MiB", "10.7 GiB")
     ]
     assert [real(n) for n in (1e-6, 0.0625, 10000.0, 1e6, 1.0)] == ["1e-6", "0.0625", "10,000", "1,000,000", "1"]
+
+
+def test_a_plan_without_tensors_of_its_own_has_the_total_alone() -> None:
+    figures = replace(FIGURES, by_part={}, active=None)
+    drawn = Figure((Panel(model("qwen2"), figures, {}),))
+    assert "7.00 B" in texts(drawn.render(".svg"))
+    assert "7,000,000,000" in drawn.render(".html")
+    assert "| all | 7.00 B |  |" in drawn.render(".md")
