@@ -43,8 +43,10 @@ def spec_trees(spec: Spec, name: str) -> Trees:
     config: dict[str, Any] = {}
     for key, entry in spec.names.config.items():
         if key in spec.read:
-            default = entry.default.text if isinstance(entry.default, Expression) else entry.default
-            own = {"default": default, "keys": entry.keys[1:], "allowed": entry.allowed, "absent": entry.absent}
+            default, absent = (
+                value.text if isinstance(value, Expression) else value for value in (entry.default, entry.absent)
+            )
+            own = {"default": default, "keys": entry.keys[1:], "allowed": entry.allowed, "absent": absent}
             stated = {name: value for name, value in own.items() if value not in (None, ())}
             config[key] = {"required": True, **stated} if entry.required else stated or {"default": None}
     for key, derived in spec.names.derived.items():

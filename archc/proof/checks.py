@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def check_slots(built: Built) -> float:
     """Check that the weight table reads every tensor of the checkpoint whole and once, or not at all.
 
     Each tensor is filled with a label; the slots must hold every label as often as its tensor has elements. The
-    labels that slots hold make up the reference's parameters; the rest is buffers and unused heads.
+    labels that slots hold make up the reference's parameters; the rest is buffers and unused heads. A tensor that
+    `weights.ignore` lists, too, may be read in part.
     """
     topology = built.bound.topology
     require(topology == built.case.topology, f"the topology is {topology}, expected {built.case.topology}")
@@ -45,7 +47,12 @@ def check_slots(built: Built) -> float:
         assert parameter.device.type == "cpu"
         labels, repeats = torch.unique(parameter.detach(), return_counts=True)
         counts.update(dict(zip(labels.tolist(), repeats.tolist(), strict=True)))
-    partly_read = {name: count for label, (name, size) in sizes.items() if (count := counts[label]) not in (0, size)}
+    partly_read = {
+        name: count
+        for label, (name, size) in sizes.items()
+        if (count := counts[label]) not in (0, size)
+        and not any(fnmatchcase(name, pattern) for pattern in built.bound.weights.ignore)
+    }
     require(not partly_read, f"tensors of which only a part fills slots, or more than once: {partly_read}")
     # A step that normalizes rows leaves no label: its tensor counts as one that is not read.
     unlabeled = sum(count for label, count in counts.items() if label not in sizes)

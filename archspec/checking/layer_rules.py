@@ -243,7 +243,10 @@ def _mixing_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
 def _without_mixer_faults(layer: Layer) -> Iterator[Fault]:
     """Yield the faults of a layer with an MLP alone."""
     if layer.mlp is None:
-        yield "attention", "the layer has neither attention, a recurrence nor an MLP", "add one of them"
+        # Without a norm, too, the layer is the identity, as pruned layers are.
+        if not isinstance(layer.norm, NoNorm):
+            message = "the layer has neither attention, a recurrence nor an MLP"
+            yield "attention", message, "add one of them, or set `norm: none` for a layer without effect"
         return
     if layer.residual == "parallel":
         message = "a parallel residual requires two branches"

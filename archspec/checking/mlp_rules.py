@@ -11,9 +11,12 @@ from archc.archspec.vocabulary import GatedMlp, MoeMlp, NoNorm
 
 def mlp_faults(mlp: object, path: str) -> Iterator[tuple[str, str, str]]:
     """Yield path, message and hint of each fault of an MLP; nothing for other objects."""
-    if isinstance(mlp, GatedMlp) and mlp.activation == "xielu" and (mlp.beta or mlp.limit or mlp.up_offset):
-        message = "xielu is not supported with beta, limit or up_offset"
-        yield f"{path}.activation", message, "remove these keys"
+    if isinstance(mlp, GatedMlp) and mlp.activation == "xielu":
+        keys = [key for key in ("beta", "limit", "activation_limit", "up_offset") if getattr(mlp, key)]
+        if keys:
+            yield f"{path}.activation", f"xielu is not supported with {' and '.join(keys)}", "remove the key"
+    if isinstance(mlp, GatedMlp) and mlp.limit is not None and mlp.activation_limit is not None:
+        yield f"{path}.activation_limit", "limit and activation_limit both set", "remove one of them"
     yield from norm_faults(getattr(mlp, "inner_norm", None), f"{path}.inner_norm")
     if isinstance(mlp, GatedMlp) and mlp.beta is not None and mlp.activation != "silu":
         message = f"beta requires the activation silu, got {format_value(mlp.activation)}"

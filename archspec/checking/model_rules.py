@@ -17,6 +17,7 @@ from archc.archspec.vocabulary import (
     Embedding,
     Layer,
     Learned,
+    LmHead,
     MlmHead,
     NoHead,
     NoPooler,
@@ -41,6 +42,8 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _mlm_faults(model["head"], model["embedding"])
     if isinstance(model["head"], ClassesHead):
         yield from _classes_faults(model["head"])
+    if isinstance(model["head"], LmHead):
+        yield from _rows_faults(model["head"], model["embedding"].vocab)
     yield from _encoder_faults(model)
     yield from _topology_faults(model)
     yield from _value_residual_faults(model["layers"])
@@ -97,6 +100,14 @@ def _mlm_faults(head: MlmHead, embedding: Embedding) -> Iterator[Fault]:
     if head.tie and head.width not in (None, width):
         message = f"the token table, which the head shares, has the width {width}, got {head.width}"
         yield "head.width", message, "remove the key, or set `head.tie: false`"
+
+
+def _rows_faults(head: LmHead, tokens: int) -> Iterator[Fault]:
+    """Yield the faults of a head with a number of rows of its own."""
+    if head.vocab is not None and head.vocab > tokens:
+        yield "head.vocab", f"expected at most the {tokens} tokens of the embedding, got {head.vocab}", "use fewer"
+    if head.tie and head.vocab not in (None, tokens):
+        yield "head.vocab", "a tied head has the rows of the token table", "set `tie: false`, or remove the key"
 
 
 def _classes_faults(head: ClassesHead) -> Iterator[Fault]:

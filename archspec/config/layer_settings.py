@@ -1,7 +1,8 @@
 """Settings of single layers in config.json, completed with those of all layers.
 
-transformers writes `per_layer_config`: a mapping from the index of a layer, as text, to the keys that differ in it.
-Specs read a list with one mapping per layer, in which each key that differs in any layer has its value.
+transformers writes `per_layer_config`: a mapping from the index of a layer, as text that may begin with zeros, to the
+keys that differ in it. Specs read a list with one mapping per layer, in which each key that differs in any layer has
+its value, unless the config has none for all layers.
 """
 
 from __future__ import annotations
@@ -31,5 +32,6 @@ def with_layer_settings(config: dict[str, Any], file: str) -> dict[str, Any]:
     ]
     if problems:
         raise ConfigError(problems)
-    common = {key: config.get(key) for changes in settings.values() for key in changes}
-    return config | {KEY: [{**common, **settings.get(str(layer), {})} for layer in range(count)]}
+    common = {key: config[key] for changes in settings.values() for key in changes if key in config}
+    numbered = {int(layer): changes for layer, changes in settings.items()}
+    return config | {KEY: [{**common, **numbered.get(layer, {})} for layer in range(count)]}

@@ -44,8 +44,13 @@ class ConfigName:
     default: Expression | Any = None  # an Expression or a plain value
     default_mark: Mark | None = None
     allowed: tuple[Any, ...] = ()
-    absent: Any = None  # value for a config without any of the keys, if null has another meaning
+    absent: Expression | Any = None  # default of a config without any of the keys, if null has another meaning
     sizes: tuple[TensorSize, ...] = ()  # sizes of tensors that a config without the keys may be completed from
+
+    @property
+    def dependencies(self) -> frozenset[str]:
+        """Return the names that the defaults read."""
+        return frozenset().union(*(item.names for item in (self.default, self.absent) if isinstance(item, Expression)))
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,8 @@ class Names:
             if name in closure:
                 continue
             closure.add(name)
-            default = self.config[name].default if name in self.config else None
-            if isinstance(default, Expression):
-                pending += default.names
+            if name in self.config:
+                pending += self.config[name].dependencies
             if name in self.derived:
                 pending += self.derived[name].expression.names
         return frozenset(closure)
@@ -149,7 +153,7 @@ def _config_name(name: str, node: Node, mark: Mark, known: Collection[str], prob
     allowed = tuple(_list(node.get("allowed"), join_path(path, "allowed"), object, problems))
     sizes = _tensor_sizes(node.get("shape"), join_path(path, "shape"), problems)
     default, absent = node.get("default"), node.get("absent")
-    absent_value = to_python(absent) if absent is not None else None
+    absent_value = _default_value(absent, known, join_path(path, "absent"), problems) if absent is not None else None
     if absent is not None and (default is None or absent_value is None):
         message = "`absent` requires a `default`, and a value other than null"
         hint = "`default` is the value of null, `absent` the value without the key"
@@ -159,7 +163,7 @@ def _config_name(name: str, node: Node, mark: Mark, known: Collection[str], prob
     value = _default_value(default, known, join_path(path, "default"), problems)
     if not isinstance(value, Expression):
         _check_allowed(value, allowed, default.mark, join_path(path, "default"), problems)
-    if absent_value is not None:
+    if absent_value is not None and not isinstance(absent_value, Expression):
         _check_allowed(absent_value, allowed, node.key_marks["absent"], join_path(path, "absent"), problems)
     return ConfigName(name, mark, keys, False, value, default.mark, allowed, absent_value, sizes)
 
@@ -234,8 +238,7 @@ def _cycles(name: str, names: Mapping[str, ConfigName], trail: list[str], visite
     if name in visited or name not in names:
         return
     trail.append(name)
-    default = names[name].default
-    for dependency in sorted(default.names) if isinstance(default, Expression) else ():
+    for dependency in sorted(names[name].dependencies):
         yield from _cycles(dependency, names, trail, visited)
     trail.pop()
     visited.add(name)

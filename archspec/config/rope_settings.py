@@ -30,9 +30,9 @@ from archc.archspec.vocabulary.schema import SectionSchema, keys_of
 
 MAX_DEPTH = 32
 
-# mrope has an axis of positions each for time, height and width; they are equal for text.
-_KIND_ALIASES = {"default": "none", "su": "longrope", "mrope": "none"}
-_OF_PICTURES = ("mrope_section", "mrope_interleaved")
+# mrope and xdrope have an axis of positions each for time, height and width; they are equal for text.
+_KIND_ALIASES = {"default": "none", "su": "longrope", "mrope": "none", "xdrope": "dynamic"}
+_OF_PICTURES = ("mrope_section", "mrope_interleaved", "xdrope_section")
 _MOVED_KEYS = ("rope_theta", "partial_rotary_factor")  # inside rope_parameters, next to rope_scaling
 # Of the factor on queries that grows with their position (Mistral 3), and the length of the extended context.
 _OF_QUERIES = "llama_4_scaling_beta"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from archc.archspec.checking.expressions import Expression, ExpressionError
@@ -39,10 +39,11 @@ def evaluate_names(
         result.origins[name] = origin
     if result.values["architectures"] is None:
         result.values["architectures"] = []
-    for entry in names.config.values():
+    entries = {name: _without_keys(entry, config) for name, entry in names.config.items()}
+    for entry in entries.values():
         _read_value(entry, config, origin, overrides, result, problems)
-    for entry in names.config.values():
-        _apply_default(entry, names, result, problems)
+    for entry in entries.values():
+        _apply_default(entry, entries, result, problems)
     for derived in names.derived.values():
         if _is_computable(derived.expression, result):
             path = join_path("derive", derived.name)
@@ -59,6 +60,13 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
     for part in [key] if key in config else key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _without_keys(entry: ConfigName, config: Mapping[str, Any]) -> ConfigName:
+    """Return the entry with its default for a config without the keys, if this config has none of them."""
+    if entry.absent is None or any(_contains(config, key) for key in entry.keys):
+        return entry
+    return replace(entry, default=entry.absent)
 
 
 def _contains(config: Mapping[str, Any], key: str) -> bool:
@@ -96,7 +104,7 @@ def _read_value(
     result: Values,
     problems: list[Problem],
 ) -> None:
-    """Set the value of a name from an override, a key of the config, or `absent`."""
+    """Set the value of a name from an override or a key of the config."""
     by_key = {key: value for key in entry.keys if (value := value_at(config, key)) is not None}
     first = next(iter(by_key.values()), None)
     if entry.name in overrides:
@@ -111,9 +119,6 @@ def _read_value(
     elif by_key:
         result.values[entry.name] = first
         result.origins[entry.name] = origin
-    elif entry.absent is not None and not any(_contains(config, key) for key in entry.keys):
-        result.values[entry.name] = entry.absent
-        result.origins[entry.name] = _DEFAULT
     else:
         return
     value = result.values[entry.name]
@@ -130,7 +135,9 @@ def _read_value(
         result.invalid.add(entry.name)
 
 
-def _apply_default(entry: ConfigName, names: Names, result: Values, problems: list[Problem]) -> None:
+def _apply_default(
+    entry: ConfigName, entries: Mapping[str, ConfigName], result: Values, problems: list[Problem]
+) -> None:
     if entry.name in result.values or entry.name in result.invalid or entry.name in result.missing:
         return
     if entry.required:
@@ -141,8 +148,8 @@ def _apply_default(entry: ConfigName, names: Names, result: Values, problems: li
         result.values[entry.name] = entry.default
         return
     for dependency in sorted(entry.default.names):
-        if dependency in names.config:
-            _apply_default(names.config[dependency], names, result, problems)
+        if dependency in entries:
+            _apply_default(entries[dependency], entries, result, problems)
     if not _is_computable(entry.default, result):
         _propagate(entry.name, entry.default, result)
         return

@@ -173,7 +173,7 @@ def _meta() -> dict[str, JsonSchema]:
                 "type": ["object", "null"],
                 "properties": {
                     "default": {"description": "A value, or an expression over other config names."},
-                    "absent": {"description": "A value for a file without the key; null has the default."},
+                    "absent": {"description": "The default of a file without the key; null has `default`."},
                     "keys": {
                         "type": "array",
                         "items": {"type": "string"},

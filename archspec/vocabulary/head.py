@@ -19,6 +19,11 @@ class LmHead(Section):
     bias: bool = Field(False, description="Add a bias to the projection.")
     scale: PositiveFloat | None = Field(None, description="Factor on the logits (Command R).")
     softcap: PositiveFloat | None = Field(None, description="Logit softcapping: cap · tanh(logit / cap) (Gemma 2).")
+    vocab: Size | None = Field(
+        None,
+        description="Rows of the projection: the first tokens of the vocabulary. The others are inputs alone and have "
+        "a logit of −8192, a probability of zero (Llama 3.2 Vision). Default: the rows of the token table.",
+    )
 
 
 class MlmHead(Section):

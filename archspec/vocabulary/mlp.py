@@ -67,6 +67,9 @@ class GatedMlp(Section):
     limit: PositiveFloat | None = Field(
         None, description="Clamp gate(x) from above to the limit, and up(x) to ±limit (gpt-oss)."
     )
+    activation_limit: PositiveFloat | None = Field(
+        None, description="Clamp act(gate(x)) from above to the limit, and up(x) to ±limit (Step 3.5)."
+    )
     up_offset: PositiveFloat | None = Field(None, description="Added to up(x) before the product (gpt-oss).")
     sparsity: float | None = Field(
         None,

@@ -50,6 +50,9 @@ class Placement(Section):
     branches: Literal["both", "mixer", "mlp"] = Field(
         "both", description="Branches with a norm; the mixer of ModernBERT's first layer has none."
     )
+    output_eps: PositiveFloat | None = Field(
+        None, description="Eps of the norm on a branch's output with `sandwich`. Default: `eps`."
+    )
     shared: bool = Field(False, description="One norm feeds both branches; requires `layer.residual: parallel`.")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,10 @@ _MAX_NUMBERS = 1000
 
 @dataclass(frozen=True)
 class IgnoredNames:
-    """One pattern; `{start}` in it stands for a number, `{start:stop}` for each number from start to before stop."""
+    """One pattern with numbers of the config.
+
+    `{start}` in it stands for a number or for each of a list, `{start:stop}` for each number from start to before stop.
+    """
 
     text: str
     start: Expression | None = None
@@ -35,10 +38,12 @@ class IgnoredNames:
             return
         if not self.names <= values.keys():
             return  # a missing value is reported where it is missing
-        start = _whole(self.start.evaluate(values))
-        stop = start + 1 if self.stop is None else _whole(self.stop.evaluate(values))
-        for number in range(start, min(stop, start + _MAX_NUMBERS)):
-            yield _FIELD.sub(str(number), self.text)
+        first = self.start.evaluate(values)
+        numbers: Sequence[object] = first if isinstance(first, list | tuple) and self.stop is None else [first]
+        if self.stop is not None:
+            numbers = range(_whole(first), _whole(self.stop.evaluate(values)))
+        for number in numbers[:_MAX_NUMBERS]:
+            yield _FIELD.sub(str(_whole(number)), self.text)
 
 
 def check_ignored(text: str, mark: Mark, checker: Checker) -> IgnoredNames:

@@ -40,11 +40,18 @@ def gated_nodes(
     limit: float,
     up_offset: float,
     dtype: ir.DataType,
+    activation_limit: float = 0.0,
 ) -> ir.Value:
     """Return `archc.compiler.ops.activations.gated` as nodes."""
+
+    def clip(x: ir.Value, bound: float) -> ir.Value:
+        clipped: ir.Value = op.Clip(x, op.scalar(-bound, dtype), op.scalar(bound, dtype))
+        return clipped
+
     if limit:
-        gate = op.Min(gate, op.scalar(limit, dtype))
-        up = op.Clip(up, op.scalar(-limit, dtype), op.scalar(limit, dtype))
+        gate, up = op.Min(gate, op.scalar(limit, dtype)), clip(up, limit)
     product = activation_nodes(op, gate, name, dtype, beta)
+    if activation_limit:
+        product, up = op.Min(product, op.scalar(activation_limit, dtype)), clip(up, activation_limit)
     value: ir.Value = op.Mul(product, op.Add(up, op.scalar(up_offset, dtype)) if up_offset else up)
     return value

@@ -48,8 +48,12 @@ class Layer(nn.Module):
         branches = getattr(word.norm, "branches", "both")
         self.shared = getattr(word.norm, "shared", False)
 
-        def norm(is_present: bool) -> nn.Module:
-            return make_norm(word.norm if is_present else words.NoNorm(), width, dtype)
+        def norm(is_present: bool, eps: float | None = None) -> nn.Module:
+            norm_word = word.norm if eps is None else word.norm.model_copy(update={"eps": eps})
+            return make_norm(norm_word if is_present else words.NoNorm(), width, dtype)
+
+        output_eps = getattr(word.norm, "output_eps", None)
+        is_output = placement in ("sandwich", "output")
 
         self.word = word
         self.after_sum = placement == "post"
@@ -68,9 +72,9 @@ class Layer(nn.Module):
         self.mixer_norm = norm(placement != "output" and branches != "mlp")
         self.mlp_norm = norm(mlp_placement != "output" and branches != "mixer" and not self.shared)
         self.cross_norm = norm(cross is not None and placement != "output" and branches == "both")
-        self.cross_output_norm = norm(cross is not None and placement in ("sandwich", "output") and branches == "both")
-        self.mixer_output_norm = norm(placement in ("sandwich", "output") and branches != "mlp")
-        self.mlp_output_norm = norm(mlp_placement in ("sandwich", "output") and branches != "mixer")
+        self.cross_output_norm = norm(cross is not None and is_output and branches == "both", output_eps)
+        self.mixer_output_norm = norm(is_output and branches != "mlp", output_eps)
+        self.mlp_output_norm = norm(mlp_placement in ("sandwich", "output") and branches != "mixer", output_eps)
         branch = word.embedding_branch
         self.embedding_branch = EmbeddingBranch(branch, vector_width, width, dtype) if branch is not None else None
         convolution = word.convolution

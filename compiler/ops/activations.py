@@ -43,12 +43,16 @@ def activation(name: str, beta: float = 0.0) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[name].torch
 
 
-def gated(gate: Tensor, up: Tensor, name: str, beta: float, limit: float, up_offset: float) -> Tensor:
+def gated(
+    gate: Tensor, up: Tensor, name: str, beta: float, limit: float, up_offset: float, activation_limit: float = 0.0
+) -> Tensor:
     """Return act(gate) · (up + offset), both clamped by the limit first (Shazeer 2020; gpt-oss); 0 disables an option.
 
-    gate and up: [..., width] → [..., width].
+    `activation_limit` clamps act(gate) instead of gate (Step 3.5). gate and up: [..., width] → [..., width].
     """
     if limit:
         gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
     product = activation(name, beta)(gate)
+    if activation_limit:
+        product, up = product.clamp(max=activation_limit), up.clamp(-activation_limit, activation_limit)
     return product * (up + up_offset if up_offset else up)

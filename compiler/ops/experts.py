@@ -38,11 +38,12 @@ def experts(
     beta: float,
     limit: float,
     up_offset: float,
+    activation_limit: float = 0.0,
 ) -> Tensor:
     """Σ weight · down(act(gate(x)) · up(x)) over the experts that each token has chosen → [B, S, N].
 
-    Without a gate an expert is down(act(up(x))). `function`, `beta`, `limit` and `up_offset` are those of
-    `archc.compiler.ops.activations`. Only the rows that chose an expert pass through it.
+    Without a gate an expert is down(act(up(x))). `function`, `beta`, `limit`, `up_offset` and `activation_limit` are
+    those of `archc.compiler.ops.activations`. Only the rows that chose an expert pass through it.
     """
     y_BSN = torch.zeros_like(x_BSN)
     for expert in chosen_BSA.unique().tolist():
@@ -53,7 +54,7 @@ def experts(
             inner = activation(function)(inner)
         else:
             gate = _projected(rows, gate_EMN, gate_bias_EM, expert)
-            inner = gated(gate, inner, function, beta, limit, up_offset)
+            inner = gated(gate, inner, function, beta, limit, up_offset, activation_limit)
         outer = _projected(inner, down_ENM, down_bias_EN, expert) * weights_BSA[places][:, None]
         y_BSN.index_put_(places[:2], outer, accumulate=True)
     return y_BSN
@@ -83,9 +84,11 @@ def _experts(
     beta: float = 0.0,
     limit: float = 0.0,
     up_offset: float = 0.0,
+    activation_limit: float = 0.0,
 ) -> Any:
     inputs = (x, chosen, weights, up, down, gate, up_bias, down_bias, gate_bias)
-    return op.Experts(*inputs, function=function, beta=beta, limit=limit, up_offset=up_offset, domain=ARCHC)
+    options = {"beta": beta, "limit": limit, "up_offset": up_offset, "activation_limit": activation_limit}
+    return op.Experts(*inputs, function=function, **options, domain=ARCHC)
 
 
 def inputs_of(node: ir.Node) -> dict[str, ir.Value]:

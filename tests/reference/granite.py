@@ -9,6 +9,7 @@ from transformers import GraniteConfig
 
 from archc.proof.case import Case
 from archc.proof.from_transformers import FromTransformers, Respell, make
+from tests.reference.multimodal import make_multimodal
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
@@ -33,7 +34,14 @@ def granite(seed: int, respell: Respell | None = None, **changes: Any) -> FromTr
     return make("GraniteForCausalLM", GraniteConfig(**SIZES | changes), seed, respell=respell)
 
 
+def granite4_vision(seed: int) -> FromTransformers:
+    """The text model of a tiny Granite 4 Vision."""
+    more = {"deepstack_layer_map": [[0, 0]], "spatial_target_layers": [1], "downsample_rate": "1/2"}
+    return make_multimodal("Granite4Vision", SIZES, seed, "clip_vision_model", "granite4_vision_text", more)
+
+
 CASES = (
+    Case("pictures", partial(granite4_vision, 5)),
     Case("multiplied", partial(granite, 1)),
     Case("tied-older-file", partial(granite, 2, older_rope, tie_word_embeddings=True)),
     Case("unmultiplied", partial(granite, 3, embedding_multiplier=1.0, residual_multiplier=1.0, logits_scaling=1.0)),

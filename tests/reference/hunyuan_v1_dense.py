@@ -1,4 +1,4 @@
-"""Hunyuan V1: transformers' HunYuanDenseV1ForCausalLM."""
+"""Hunyuan V1: transformers' HunYuanDenseV1ForCausalLM, and the text model of HunYuanVLForConditionalGeneration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from transformers import HunYuanDenseV1Config
 
 from archc.proof.case import Case
 from archc.proof.from_transformers import FromTransformers, Respell, make
+from tests.reference.multimodal import make_multimodal
 from tests.reference.spelling import older_rope
 
 SIZES: dict[str, Any] = {
@@ -37,7 +38,24 @@ def hunyuan_v1_dense(seed: int, respell: Respell | None = None, **changes: Any) 
     return make("HunYuanDenseV1ForCausalLM", HunYuanDenseV1Config(**SIZES | changes), seed, respell=respell)
 
 
+def without_nesting(config: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the text model next to those of the file, and the older name of the rotary axes."""
+    text = older_rope(config.pop("text_config"))
+    text["rope_scaling"]["type"] = "xdrope"
+    text["rope_scaling"]["xdrope_section"] = text["rope_scaling"].pop("mrope_section")
+    return text | config
+
+
+def hunyuan_vl(seed: int, respell: Respell | None = None) -> FromTransformers:
+    """The text model of a tiny HunyuanOCR, whose rotary positions have three axes."""
+    sizes = SIZES | {"rope_parameters": SIZES["rope_parameters"] | {"mrope_section": [2, 2, 1]}}
+    tied = sizes | {"tie_word_embeddings": True}
+    return make_multimodal("HunYuanVL", tied, seed, "hunyuan_vl_vision", "hunyuan_vl_text", respell=respell)
+
+
 CASES = (
+    Case("pictures", partial(hunyuan_vl, 3)),
+    Case("pictures-older-file", partial(hunyuan_vl, 4, without_nesting)),
     Case("alpha", partial(hunyuan_v1_dense, 1, published, tie_word_embeddings=True)),
     Case(
         "linear",

@@ -22,10 +22,11 @@ def expert_nodes(
     """Build down(act(gate(x)) · up(x)), or down(act(up(x))), with the attributes of an Experts node."""
     function = node.attributes["function"].as_string()
     beta, limit, up_offset = (node.attributes[name].as_float() for name in ("beta", "limit", "up_offset"))
+    activation_limit = node.attributes.get_float("activation_limit", 0.0)
     inner = project(x, "up")
     dtype = dtype_of(parts["up"])
     if "gate" in parts:
-        inner = gated_nodes(op, project(x, "gate"), inner, function, beta, limit, up_offset, dtype)
+        inner = gated_nodes(op, project(x, "gate"), inner, function, beta, limit, up_offset, dtype, activation_limit)
     else:
         inner = activation_nodes(op, inner, function, dtype)
     return project(inner, "down")

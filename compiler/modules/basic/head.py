@@ -26,13 +26,21 @@ class Projection(nn.Module):
         return ops.linear(x_BPN, self.weight, self.bias)
 
 
+NEVER = -8192.0
+"""A logit whose exponential is zero; a power of two is exact in every dtype, and finite in differences of logits."""
+
+
 class LmHead(Projection):
-    """Next-token logits: softcap · tanh(scale · projection / softcap), scale and softcap only if the word has them."""
+    """Next-token logits: softcap · tanh(scale · projection / softcap), scale and softcap only if the word has them.
+
+    Tokens without a row of the projection have a logit of −8192.
+    """
 
     def __init__(self, word: words.LmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype) -> None:
         width = embedding.table_width or embedding.width
-        super().__init__(embedding.vocab, width, table if word.tie else None, word.bias, dtype)
-        self.scale, self.softcap = word.scale, word.softcap
+        rows = word.vocab or embedding.vocab
+        super().__init__(rows, width, table if word.tie else None, word.bias, dtype)
+        self.scale, self.softcap, self.inputs_alone = word.scale, word.softcap, embedding.vocab - rows
         self.projection = Linear(embedding.width, width, False, dtype) if embedding.table_width else nn.Identity()
 
     def forward(self, x_BPN: Tensor) -> Tensor:
@@ -40,7 +48,12 @@ class LmHead(Projection):
         logits = super().forward(self.projection(x_BPN))
         if self.scale is not None:
             logits = logits * self.scale
-        return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
+        if self.softcap is not None:
+            logits = (logits / self.softcap).tanh() * self.softcap
+        if not self.inputs_alone:
+            return logits
+        never = torch.tensor([NEVER]).to(logits).expand(*logits.shape[:-1], self.inputs_alone)
+        return torch.cat((logits, never), dim=-1)
 
 
 class MlmHead(Projection):

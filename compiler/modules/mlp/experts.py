@@ -117,7 +117,8 @@ class Experts(nn.Module):
     def forward(self, x_BSN: Tensor, chosen_BSA: Tensor, weights_BSA: Tensor) -> Tensor:
         """[B, S, N], a token's experts and their weights [B, S, A] → the weighted sum [B, S, N]."""
         word, gate = self.word, self.gate
-        beta, limit, up_offset = (getattr(word, name, None) or 0.0 for name in ("beta", "limit", "up_offset"))
+        names = ("beta", "limit", "up_offset", "activation_limit")
+        beta, limit, up_offset, activation_limit = (getattr(word, name, None) or 0.0 for name in names)
         y_BSN: Tensor = experts.experts(
             x_BSN,
             chosen_BSA,
@@ -132,6 +133,7 @@ class Experts(nn.Module):
             beta,
             limit,
             up_offset,
+            activation_limit,
         )
         return y_BSN
 

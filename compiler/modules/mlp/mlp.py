@@ -56,7 +56,7 @@ class GatedMlp(nn.Module):
             gate = gaussian_top_k(gate, word.sparsity)
         if self.learned is not None:
             return self.down(self.inner_norm(self.learned(gate) * self.up(x)))
-        options = (word.beta or 0.0, word.limit or 0.0, word.up_offset or 0.0)
+        options = [value or 0.0 for value in (word.beta, word.limit, word.up_offset, word.activation_limit)]
         return self.down(self.inner_norm(gated(gate, self.up(x), word.activation, *options)))
 
 

@@ -57,6 +57,14 @@ FAULTS = {
         "attention: {qk_norm: {kind: layernorm, eps: 1e-6, weights: per-head}}\n",
         "attention.qk_norm.weights: a norm with a weight per head requires that weight and no bias",
     ),
+    "eps of an output without a norm": (
+        "layer: {norm: {output_eps: 1e-3}}\n",
+        "layer.norm.output_eps: the norms of a branch differ with `placement: sandwich` only",
+    ),
+    "two clamps": (
+        "mlp: {limit: 2.0, activation_limit: 3.0}\n",
+        "mlp.activation_limit: limit and activation_limit both set; remove one of them",
+    ),
     "skip from a norm": (
         "layer: {norm: {placement: post}, skip: {source: norm}}\n",
         "layer.skip.source: `norm` requires a norm on the input of each branch; use input",
@@ -90,6 +98,11 @@ FAULTS = {
     "spans of three labels": (
         "topology: encoder\nhead: {kind: classes, labels: 3, per: span}\n",
         "head.labels: a span has 2 scores of each token",
+    ),
+    "more logits than tokens": ("head: {vocab: 101}\n", "head.vocab: expected at most the 100 tokens of the embedding"),
+    "fewer rows of a tied head": (
+        "head: {tie: true, vocab: 90}\n",
+        "head.vocab: a tied head has the rows of the",
     ),
     "causal buckets without a cache": (
         "topology: encoder\nposition: {kind: relative-buckets, buckets: 8, max_distance: 16}\ndirection: past\n",

@@ -24,6 +24,12 @@ def test_keys_that_differ_in_one_layer_have_a_value_in_all() -> None:
     assert with_layer_settings(result, "config.json") == result
 
 
+def test_a_key_that_the_config_lacks_is_absent_in_layers_without_it() -> None:
+    config = {"num_hidden_layers": 11, "per_layer_config": {"00": {"head_dim": 16}, "10": {"head_dim": 32}}}
+    result = with_layer_settings(config, "config.json")
+    assert result["per_layer_config"] == [{"head_dim": 16}, *[{}] * 9, {"head_dim": 32}]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

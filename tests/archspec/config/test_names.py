@@ -42,6 +42,13 @@ def test_an_absent_key_may_differ_from_null(load: Load) -> None:
     assert window({"attn": {}}) == 16
 
 
+def test_the_value_of_an_absent_key_may_depend_on_the_model_type(load: Load) -> None:
+    window = "window: {default: none, absent: 16 if model_type == 'short' else 2 * span}"
+    spec = load(f"config:\n  {window}\n  span: {{default: 9}}\nattention: {{window: window}}\n")
+    configs: list[dict[str, object]] = [{"model_type": "short"}, {}, {"span": 3}, {"window": None}]
+    assert [spec.bind(config).layers[0].attention.window for config in configs] == [16, 18, 6, None]
+
+
 def test_keys_within_a_mapping(load: Load) -> None:
     spec = load(
         "config:\n  clip: {keys: [attn_config.clip_qkv], default: none}\nattention: {clip: clip}\n"

@@ -21,6 +21,12 @@ def test_one_number(load: Load) -> None:
     assert load("weights: {ignore: ['h.{2 * hidden_size}.x']}\n").bind().weights.ignore == ("h.128.x",)
 
 
+def test_the_numbers_of_a_list(load: Load) -> None:
+    spec = load("config: {removed: {default: '[1, 3]'}}\nweights: {ignore: ['h.{removed}.x']}\n")
+    assert spec.bind().weights.ignore == ("h.1.x", "h.3.x")
+    assert spec.bind({"removed": []}).weights.ignore == ()
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [

@@ -92,6 +92,7 @@ GATED: dict[str, dict[str, Any]] = {
     "gelu": {"name": "gelu"},
     "beta": {"name": "silu", "beta": 1.702},
     "limit": {"name": "silu", "limit": 2.5},
+    "activation limit": {"name": "silu", "activation_limit": 0.5},
     "offset": {"name": "silu", "up_offset": 1.0},
     "beta, limit and offset": {"name": "silu", "beta": 1.702, "limit": 2.5, "up_offset": 1.0},
     "relu2, limit": {"name": "relu2", "limit": 2.5},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Options:
     beta: float = 0.0
     limit: float = 0.0
     up_offset: float = 0.0
+    activation_limit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Problem:
             tensor = StackedWeight(name, slots_of(name, self.experts), numbers.shape, self.dtype)
             weights[name] = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(self.dtype), const_value=tensor)
         operands = [*inputs, *(weights.get(name) for name in INPUTS[3:])]
-        attributes = dict(zip(("function", "beta", "limit", "up_offset"), astuple(self.options), strict=True))
+        attributes = asdict(self.options)
         node = semantic("Experts", operands, "y", ["batch", "seq", WIDTH], self.dtype, **attributes)
         return model(inputs, [node], node.outputs, list(weights.values()))
 
@@ -140,6 +141,7 @@ OPTIONS = {
     "clamped": (True, True, Options("silu", 1.7, 0.8, 1.0)),
     "beta": (True, False, Options("silu", beta=1.7)),
     "limit": (True, True, Options("silu", limit=0.8)),
+    "activation-limit": (True, False, Options("silu", activation_limit=0.2)),
     "up-offset": (True, False, Options("silu", up_offset=1.0)),
     "geglu": (True, True, Options("gelu")),
     "plain": (False, True, Options("relu2")),

@@ -54,3 +54,12 @@ def test_logits_are_scaled_before_they_are_capped() -> None:
     # 0.5 · 4 / 2 = 1, and 0.5 · (−8) / 2 = −2.
     expected = [2 * tanh(1.0), 2 * tanh(-2.0)]
     assert head(torch.tensor([[[1.0]]]))[0, 0].tolist() == pytest.approx(expected)
+
+
+def test_tokens_without_a_row_of_the_projection_are_never_predicted() -> None:
+    word, table = words.LmHead(vocab=2, scale=0.5, softcap=2.0), torch.nn.Parameter(torch.ones(5, 1))
+    head = LmHead(word, words.Embedding(vocab=5, width=1), table, torch.float32)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[4.0], [-8.0]]))
+    expected = [2 * tanh(1.0), 2 * tanh(-2.0), -8192, -8192, -8192]
+    assert head(torch.ones(2, 3, 1))[1, 2].tolist() == pytest.approx(expected)

@@ -217,6 +217,15 @@ def test_the_clamped_gate_by_hand() -> None:
     assert module(-torch.ones(1, 1)).item() == pytest.approx(-20 / (1 + math.exp(10)))
 
 
+def test_the_clamp_after_the_activation_by_hand() -> None:
+    word = words.GatedMlp(width=1, activation="relu2", activation_limit=3.0)
+    module = GatedMlp(word, 1, torch.float32)
+    for name, value in {"gate": 2.0, "up": -4.0, "down": 1.0}.items():
+        getattr(module, name).weight.data.fill_(value)
+    # 2² is cut to 3, and −4 to −3.
+    assert module(torch.ones(1, 1)).item() == pytest.approx(-9)
+
+
 def test_experts_are_slots_of_their_own() -> None:
     module, _ = mixture()
     shapes = slot_shapes(torch.nn.ModuleDict({"mlp": module}))
