@@ -27,20 +27,18 @@ class Projection(nn.Module):
 
 
 NEVER = -8192.0
-"""A logit whose exponential is zero; a power of two is exact in every dtype, and finite in differences of logits."""
+"""The logit of a token that is never predicted: its exponential is zero; a power of two is exact in every dtype, and finite in differences of logits."""
 
 
 class LmHead(Projection):
-    """Next-token logits: softcap · tanh(scale · projection / softcap), scale and softcap only if the word has them.
-
-    Tokens without a row of the projection have a logit of −8192.
-    """
+    """Next-token logits: softcap · tanh(scale · projection / softcap), scale and softcap only if the word has them."""
 
     def __init__(self, word: words.LmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype) -> None:
         width = embedding.table_width or embedding.width
         rows = word.vocab or embedding.vocab
         super().__init__(rows, width, table if word.tie else None, word.bias, dtype)
-        self.scale, self.softcap, self.inputs_alone = word.scale, word.softcap, embedding.vocab - rows
+        self.scale, self.softcap = word.scale, word.softcap
+        self.inputs_alone = embedding.vocab - rows  # tokens without a row of the projection
         self.projection = Linear(embedding.width, width, False, dtype) if embedding.table_width else nn.Identity()
 
     def forward(self, x_BPN: Tensor) -> Tensor:
