@@ -27,7 +27,7 @@ class Projection(nn.Module):
 
 
 NEVER = -8192.0
-"""The logit of a token that is never predicted: its exponential is zero; a power of two is exact in every dtype, and finite in differences of logits."""
+"""The logit of tokens that are never predicted: its exponential is zero, and as a power of two it is exact."""
 
 
 class LmHead(Projection):
