@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from archc.archspec.checking.encoder_rules import (
+    convolution_faults,
+    disentangled_faults,
+    group_faults,
+    kernel_faults,
+)
 from archc.archspec.checking.indexer_rules import indexer_faults
 from archc.archspec.checking.mlp_rules import mlp_faults
 from archc.archspec.checking.norm_rules import norm_faults
@@ -20,7 +26,6 @@ from archc.archspec.vocabulary import (
     GroupedQueryAttention,
     LatentAttention,
     Layer,
-    LayerConvolution,
     LayerNorm,
     Learned,
     Llama3Scaling,
@@ -28,6 +33,7 @@ from archc.archspec.vocabulary import (
     MatrixState,
     NoNorm,
     NoPosition,
+    PlainMlp,
     Position,
     PromptNtkScaling,
     ProportionalScaling,
@@ -57,22 +63,17 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if layer.embedding_branch is not None:
         yield from norm_faults(layer.embedding_branch.norm, "layer.embedding_branch.norm")
     if layer.convolution is not None:
-        yield from _convolution_faults(layer.convolution, model)
+        yield from convolution_faults(layer.convolution, model)
     yield from _stream_faults(layer)
     yield from mlp_faults(layer.mlp, "mlp")
+    if isinstance(layer.mlp, PlainMlp):
+        for name, count in (("up", layer.mlp.groups.up), ("down", layer.mlp.groups.down)):
+            if model["embedding"].width % count or layer.mlp.width % count:
+                message = f"{model['embedding'].width} and {layer.mlp.width} channels in {count} groups"
+                yield f"mlp.groups.{name}", message, "use a divisor of both"
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
         message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
         yield "position.size", message, "use at least `context`, or remove the key"
-
-
-def _convolution_faults(convolution: LayerConvolution, model: Mapping[str, Any]) -> Iterator[Fault]:
-    yield from norm_faults(convolution.norm, "layer.convolution.norm")
-    if convolution.kernel % 2 == 0:
-        message = f"a kernel of {convolution.kernel} has no middle"
-        yield "layer.convolution.kernel", message, "use an odd number"
-    if model["topology"] != "encoder" or model["direction"] == "past":
-        message = "a convolution over tokens on both sides is not supported with causal attention"
-        yield "layer.convolution", message, "use `topology: encoder`"
 
 
 def _layout_faults(layer: Layer) -> Iterator[Fault]:
@@ -139,6 +140,14 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
         yield from _latent_faults(attention, layer.position)
     else:
         yield from _grouped_faults(attention, layer.position)
+        width, heads = model["embedding"].width, attention.kv_heads * attention.head_dim
+        yield from group_faults(attention.groups, width, heads, "attention.groups")
+        for key in ("convolution", "span_convolution"):
+            if (word := getattr(attention, key)) is not None:
+                yield from kernel_faults(word.kernel, f"attention.{key}", model)
+        if attention.span_convolution is not None and attention.value_width != attention.head_dim:
+            message = f"heads of a convolution have {attention.head_dim} channels, and values {attention.value_width}"
+            yield "attention.span_convolution", message, "use values of the width of the head"
     yield from indexer_faults(attention, layer.position)
     if attention.gate is not None and attention.gate.head_bias and attention.gate.over == "heads":
         yield "attention.gate.head_bias", "each head has one gate", "use `bias`"
@@ -152,7 +161,7 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
             yield "direction", message, "remove the key"
         yield from _bucket_faults(layer.position, is_encoder)
     if isinstance(layer.position, Disentangled):
-        yield from _disentangled_faults(layer.position, attention, is_encoder and direction != "past")
+        yield from disentangled_faults(layer.position, attention, is_encoder and direction != "past")
     if isinstance(layer.position, Rope):
         width = "rope_dim" if isinstance(attention, LatentAttention) else "head_dim"
         yield from _rope_faults(layer.position, attention.rotating_dim, f"attention.{width}")
@@ -283,24 +292,6 @@ def _bucket_faults(position: RelativeBuckets, is_encoder: bool) -> Iterator[Faul
     if position.max_distance <= exact:
         message = f"max_distance {position.max_distance} for {exact} distances with a bucket each"
         yield "position.max_distance", message, f"use more than {exact}, or fewer buckets"
-
-
-def _disentangled_faults(position: Disentangled, attention: Attention, both_sides: bool) -> Iterator[Fault]:
-    """Yield the faults of disentangled attention, which has a key of its own for every query."""
-    yield from norm_faults(position.norm, "position.norm")
-    if not both_sides:
-        yield "position", "disentangled attention requires keys of both sides", "use `topology: encoder`"
-    if isinstance(attention, GroupedQueryAttention) and attention.kv_heads != attention.heads:
-        message = f"disentangled attention with {attention.kv_heads} kv_heads for {attention.heads} heads"
-        yield "attention.kv_heads", message, "use as many as `heads`"
-    if not position.keys and not position.queries:
-        yield "position", "disentangled attention without a term of positions", "set `keys` or `queries`"
-    for key in ("keys", "queries"):
-        if getattr(position.bias, key) and (position.projections == "shared" or not getattr(position, key)):
-            yield f"position.bias.{key}", "the table has no such projection of its own", "remove the key"
-    if position.max_distance is not None and (position.span < 4 or position.max_distance <= position.span // 2 + 1):
-        message = f"max_distance {position.max_distance} for {position.span // 2} distances with a bucket each"
-        yield "position.max_distance", message, "use more, or a span of 4 or more"
 
 
 def _rope_faults(rope: Rope, head_dim: int, head_path: str) -> Iterator[Fault]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.errors import format_value
-from archc.archspec.vocabulary import GatedMlp, MoeMlp, NoNorm
+from archc.archspec.vocabulary import GatedMlp, MlpGroups, MoeMlp, NoNorm, PlainMlp
 
 
 def mlp_faults(mlp: object, path: str) -> Iterator[tuple[str, str, str]]:
@@ -22,6 +22,8 @@ def mlp_faults(mlp: object, path: str) -> Iterator[tuple[str, str, str]]:
         message = f"beta requires the activation silu, got {format_value(mlp.activation)}"
         yield f"{path}.beta", message, "remove the key"
     if isinstance(mlp, MoeMlp):
+        if isinstance(mlp.expert, PlainMlp) and mlp.expert.groups != MlpGroups():
+            yield f"{path}.expert.groups", "grouped projections are not supported in experts", "remove the key"
         if mlp.expert.activation == "xielu":
             message = "xielu has learned parameters and is not supported in experts"
             yield f"{path}.expert.activation", message, "use another activation"

@@ -178,6 +178,11 @@ def _encoder_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "encoder.embedding.token_dropout", message, "remove the key"
     for path, present in (
         ("layer.convolution", any(layer.convolution is not None for layer in encoder["layers"])),
+        ("attention.convolution", any(getattr(layer.attention, "convolution", None) for layer in encoder["layers"])),
+        (
+            "attention.span_convolution",
+            any(getattr(layer.attention, "span_convolution", None) for layer in encoder["layers"]),
+        ),
         ("mixing", any(layer.mixing is not None for layer in encoder["layers"])),
     ):
         if present:

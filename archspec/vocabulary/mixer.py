@@ -24,6 +24,17 @@ class ProjectionBias(Section):
         return self.qkv if self.keys is None else self.keys
 
 
+class ProjectionGroups(Section):
+    """Grouped projections, as convolutions with groups: equal groups of outputs read equal groups of inputs (Iandola et
+    al. 2020, SqueezeBERT, section 3).
+    """
+
+    q: Size = Field(default=1, description="Groups of the query projection.")
+    k: Size = Field(default=1, description="Groups of the key projection.")
+    v: Size = Field(default=1, description="Groups of the value projection.")
+    o: Size = Field(default=1, description="Groups of the output projection.")
+
+
 class LocalizedFilter(Section):
     """norm(x + conv(conv(x))) with two causal convolutions of kernel size 2, as the input of the query and key
     projections; values are projected from x (Wu et al. 2023, Yuan 2.0, section 2.1).
@@ -76,6 +87,22 @@ class PowerScale(Section):
 QueryScale = Annotated[LogScale | SteppedLogScale | PowerScale, Field(discriminator="kind")]
 
 
+class SpanConvolution(Section):
+    """As many heads of a convolution as of attention, side by side before the output projection: its kernels are
+    softmax(W (separable convolution(x) ⊙ q(x))), one for each token and head (Jiang et al. 2020, ConvBERT, section 3).
+    """
+
+    kernel: int = Field(ge=1, le=2**10, description="Kernel size, an odd number: the token and those around it.")
+
+
+class ValueConvolution(Section):
+    """A depthwise convolution of the values over the tokens on both sides, one kernel for each head, which is added to
+    the output of the heads (Xiong et al. 2021, Nyströmformer, section 3.3).
+    """
+
+    kernel: int = Field(ge=1, le=2**10, description="Kernel size, an odd number: the token and those around it.")
+
+
 class GroupedQueries(Section):
     """Scaled dot-product attention with shared key/value heads (Vaswani et al. 2017; Ainslie et al. 2023)."""
 
@@ -95,6 +122,7 @@ class GroupedQueryAttention(GroupedQueries):
     """Softmax attention with grouped queries (Ainslie et al. 2023); kv_heads = heads is MHA, kv_heads = 1 is MQA."""
 
     kind: Literal["grouped-query"] = "grouped-query"
+    groups: ProjectionGroups = Field(default_factory=ProjectionGroups)
     gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
     indexer: Indexer | None = Field(None, description="Scorer that selects the keys of each query. none: all keys.")
@@ -123,6 +151,8 @@ class GroupedQueryAttention(GroupedQueries):
         "sizes of the heads; the layer has no key and value projections and no cache (Brandon et al. 2024, "
         "cross-layer attention; Gemma 3n).",
     )
+    convolution: ValueConvolution | None = Field(None, description="Convolution of the values.")
+    span_convolution: SpanConvolution | None = Field(None, description="Further heads, of a convolution.")
     window: Size | None = Field(
         None,
         description="Sliding window: number of keys that a query attends to, its own position included; in both "

@@ -37,10 +37,18 @@ Activation = Annotated[
 _DOWN_BIAS = "Add a bias to the projection from the hidden width (GTE). Default: `bias`."
 
 
+class MlpGroups(Section):
+    """Grouped projections: equal groups of outputs read equal groups of inputs (Iandola et al. 2020, SqueezeBERT)."""
+
+    up: Size = Field(default=1, description="Groups of the projection to the hidden width.")
+    down: Size = Field(default=1, description="Groups of the projection from the hidden width.")
+
+
 class PlainMlp(Section):
     """down(act(up(x)))."""
 
     kind: Literal["plain"] = "plain"
+    groups: MlpGroups = Field(default_factory=MlpGroups)
     width: Size = Field(description="Hidden width.")
     activation: Activation
     bias: bool = Field(False, description="Add a bias to the projections.")

@@ -9,7 +9,13 @@ from onnx_ir.tensor_adapters import from_torch_dtype
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.dtypes import dtype_name, torch_dtype
-from archc.compiler.contract.shared_inputs import SOURCE_MASK, SOURCE_MASK_TYPE, SharedInputs, mask_type
+from archc.compiler.contract.shared_inputs import (
+    SOURCE_MASK,
+    SOURCE_MASK_TYPE,
+    SharedInputs,
+    mask_type,
+    reads_neighbors,
+)
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, StateType, layer_state
 from archc.compiler.contract.types import TensorType
 from archc.plan import records
@@ -80,7 +86,7 @@ def learned_positions(spec: BoundSpec) -> words.Learned | words.AddedPositions |
 
 def reads_padding(spec: BoundSpec) -> bool:
     """Return whether an encoder computes with the lengths of rows elsewhere than in its masks."""
-    mixed = any(layer.convolution is not None or layer.mixing is not None for layer in spec.layers)
+    mixed = any(layer.mixing is not None or reads_neighbors(layer) for layer in spec.layers)
     return spec.topology == "encoder" and (mixed or spec.embedding.token_dropout is not None)
 
 

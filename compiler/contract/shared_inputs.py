@@ -200,6 +200,12 @@ def rotary_dim(word: words.Rope, head_dim: int) -> int:
     return word.dim if word.dim is not None else int(head_dim * word.fraction)
 
 
+def reads_neighbors(layer: words.Layer) -> bool:
+    """Return whether a layer reads the tokens around each one, among which padding must count as zeros."""
+    of_attention = (getattr(layer.attention, name, None) for name in ("convolution", "span_convolution"))
+    return layer.convolution is not None or any(of_attention)
+
+
 def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
     """Return the distinct masks, rotary tables and biases of a spec's layers."""
     shared = SharedInputs()
@@ -215,7 +221,7 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
         is_cached, chunked = spec.topology != "encoder", getattr(attention, "chunked", False)
         mask = Mask(is_causal(spec), window, spec.prefix is not None, is_cached, chunked)
         shared.masks[mask.name] = mask
-        real = "real_tokens" if layer.convolution is not None else real
+        real = "real_tokens" if reads_neighbors(layer) else real
         rope = alibi = buckets = relative_bias = relative_table = None
         if isinstance(layer.position, words.Rope | words.BlockRope):
             rope = _name_of(shared.ropes, "rope", (layer.position, attention.rotating_dim))

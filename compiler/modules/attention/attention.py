@@ -18,7 +18,9 @@ from archc.compiler.modules.attention.indexer import make_indexer, select
 from archc.compiler.modules.attention.localized_filter import LocalizedFilter
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.attention.relative_table import DisentangledBias
-from archc.compiler.modules.basic.linear import Linear, scaled
+from archc.compiler.modules.attention.span_convolution import SpanConvolution
+from archc.compiler.modules.attention.value_convolution import ValueConvolution
+from archc.compiler.modules.basic.linear import make_linear, scaled
 from archc.compiler.modules.basic.norm import make_norm, make_qk_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops import operators as ops
@@ -34,12 +36,14 @@ class Attention(nn.Module):
         self.word, self.position = word, position
         self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(word.head_dim)
         keys, values = word.kv_heads * word.head_dim, word.kv_heads * word.value_width
-        self.q = Linear(width, word.heads * word.head_dim, word.bias.qkv, dtype)
-        self.own = word.keys_values == "own"
-        self.k = Linear(width, keys, word.bias.on_keys, dtype) if self.own else None
-        self.v = Linear(width, values, word.bias.qkv, dtype) if self.own and word.values == "projection" else None
-        self.o = Linear(word.heads * word.value_width, width, word.bias.out, dtype)
-        self.output_norm = make_norm(word.output_norm, word.heads * word.value_width, dtype)
+        groups, self.own = word.groups, word.keys_values == "own"
+        self.q = make_linear(width, word.heads * word.head_dim, word.bias.qkv, groups.q, dtype)
+        self.k = make_linear(width, keys, word.bias.on_keys, groups.k, dtype) if self.own else None
+        has_values = self.own and word.values == "projection"
+        self.v = make_linear(width, values, word.bias.qkv, groups.v, dtype) if has_values else None
+        outputs = word.heads * word.value_width * (1 if word.span_convolution is None else 2)
+        self.o = make_linear(outputs, width, word.bias.out, groups.o, dtype)
+        self.output_norm = make_norm(word.output_norm, outputs, dtype)
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
@@ -53,6 +57,12 @@ class Attention(nn.Module):
         self.v_norm = make_norm(word.value_norm, word.value_width, dtype)
         self.norms_after_rotation = getattr(word.qk_norm, "order", "before") == "after"
         self.gate = Gate(word.gate, word.heads, word.value_width, width, dtype) if word.gate is not None else None
+        spans = word.span_convolution
+        self.span_convolution = (
+            SpanConvolution(spans.kernel, word.heads, word.head_dim, width, dtype) if spans is not None else None
+        )
+        convolution = word.convolution
+        self.convolution = ValueConvolution(convolution.kernel, word.heads, dtype) if convolution is not None else None
         self.indexer = make_indexer(word.indexer, width, width, dtype)
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
 
@@ -64,7 +74,8 @@ class Attention(nn.Module):
         if self.filter is not None:
             source_BSN, filter_state = self.filter(x_BSN, state, inputs.lengths_B)
             present |= filter_state
-        q = self.query(source_BSN, inputs)
+        query_BSM = self.q(source_BSN)
+        q = self.normed_heads(query_BSM, self.q_norm, self.word.heads, inputs)
         if self.own:
             present |= self.keys_values(source_BSN, x_BSN, inputs, state)
         source = present if self.own else inputs.cross_layer
@@ -73,13 +84,13 @@ class Attention(nn.Module):
             q = q * inputs.query_scale_B1S1
         bias, softcap, is_cached = self.score_bias(inputs, q, k), self.word.softcap, inputs.write_indices_B is not None
         y_BHSD = ops.attention(q, k, v, mask, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
+        if self.convolution is not None:
+            y_BHSD = y_BHSD + self.convolution(v, inputs.real_BS1)
         if self.gate is not None:
             y_BHSD = self.gate(x_BSN, y_BHSD)
+        if self.span_convolution is not None:
+            y_BHSD = torch.cat((y_BHSD, self.span_convolution(x_BSN, query_BSM, inputs.real_BS1)), dim=1)
         return scaled(self.o(self.output_norm(ops.merge_heads(y_BHSD))), self.word.output_scale), present
-
-    def query(self, source_BSN: Tensor, inputs: LayerInputs) -> Tensor:
-        """[B, S, N] → queries [B, H, S, D], clipped, normed and rotated."""
-        return self.normed_heads(self.q(source_BSN), self.q_norm, self.word.heads, inputs)
 
     def keys_values(self, source_BSN: Tensor, x_BSN: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
         """Return keys of the source and values of x, [B, K, S, D]; with a state, the caches they are in."""

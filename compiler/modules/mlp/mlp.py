@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.activations import LEARNED, make_activation
-from archc.compiler.modules.basic.linear import Linear, scaled
+from archc.compiler.modules.basic.linear import Linear, make_linear, scaled
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.mlp.experts import Experts, Router
 from archc.compiler.ops.activations import gated
@@ -20,8 +20,8 @@ class PlainMlp(nn.Module):
 
     def __init__(self, word: words.PlainMlp, width: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.up = Linear(width, word.width, word.bias, dtype)
-        self.down = Linear(word.width, width, word.has_down_bias, dtype)
+        self.up = make_linear(width, word.width, word.bias, word.groups.up, dtype)
+        self.down = make_linear(word.width, width, word.has_down_bias, word.groups.down, dtype)
         self.activation = make_activation(word.activation, dtype)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -351,6 +351,23 @@ FAULTS = {
         "layer: {convolution: {kernel: 3, norm: none}}\n",
         "layer.convolution: a convolution over tokens on both sides is not supported with causal attention",
     ),
+    "a convolution of values with a cache": (
+        "attention: {convolution: {kernel: 3}}\n",
+        "attention.convolution: a convolution over tokens on both sides is not supported with causal attention",
+    ),
+    "uneven groups of attention": (
+        "attention: {groups: {k: 3}}\n",
+        "attention.groups.k: 64 and 64 channels in 3 groups; use a divisor of both",
+    ),
+    "uneven groups of an MLP": (
+        "mlp: {kind: plain, width: 8, activation: relu, groups: {down: 16}}\n",
+        "mlp.groups.down: 64 and 8 channels in 16 groups; use a divisor of both",
+    ),
+    "groups in experts": (
+        "mlp: {kind: moe, experts: 2, per_token: 1, expert: {kind: plain, width: 4, activation: relu, "
+        "groups: {up: 2}}}\n",
+        "mlp.expert.groups: grouped projections are not supported in experts",
+    ),
     "mixing next to attention": (
         "topology: encoder\nposition: none\nmixing: fourier\n",
         "mixing: the layer has both attention and mixing; set `attention: none`",
