@@ -16,6 +16,7 @@ from archc.archspec.vocabulary import (
 
 
 def convolution_faults(convolution: LayerConvolution, model: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the faults of a convolution next to a layer."""
     yield from norm_faults(convolution.norm, "layer.convolution.norm")
     yield from kernel_faults(convolution.kernel, "layer.convolution", model)
 
