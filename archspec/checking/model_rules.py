@@ -117,6 +117,8 @@ def _classes_faults(head: ClassesHead) -> Iterator[Fault]:
         yield "head.pool", "scores of a sequence require a pooling", "use cls, last, mean, max, weighted or eos"
     if head.per != "sequence" and head.pool is not None:
         yield "head.pool", f"scores of each {head.per} have no pooling", "remove the key"
+    if head.order == "after" and (head.pool is None or head.dense is None):
+        yield "head.order", "a pooling has an order if there is a dense layer", "add both, or remove the key"
     if (head.pool == "eos") != (head.end_token is not None):
         yield "head.end_token", "expected the id of a token with `pool: eos`, and no other pooling", "set both or none"
     if head.per == "span" and head.labels != 2:

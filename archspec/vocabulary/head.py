@@ -70,6 +70,9 @@ class ClassesHead(Section):
     pool: Literal["cls", "last", "mean", "max", "weighted", "eos"] | None = Field(
         None, description="Pooling of a sequence, as the kinds of `pooler`; required for `per: sequence`."
     )
+    order: Literal["before", "after"] = Field(
+        "before", description="Pooling before the dense layer, or after it and the norm (EuroBERT, late pooling)."
+    )
     end_token: int | None = Field(None, ge=0, le=10**8, description="Id of the token of `pool: eos`.")
     dense: DenseLayer | None = Field(None, description="Dense layer before the projection.")
     norm: Norm = Field(default_factory=NoNorm, description="Norm after the dense layer.")

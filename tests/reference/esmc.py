@@ -41,4 +41,6 @@ BIASED = {key: value for key, value in EVERY_BIAS.items() if key != "head_dim"}
 CASES = (
     Encoder("masked-lm", partial(esmc, "EsmcForMaskedLM", 1)),
     Encoder("model", partial(esmc, "EsmcModel", 2, **BIASED)),
+    Encoder("classes", partial(esmc, "EsmcForSequenceClassification", 3, num_labels=3)),
+    Encoder("tokens", partial(esmc, "EsmcForTokenClassification", 4, num_labels=5)),
 )

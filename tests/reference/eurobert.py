@@ -30,7 +30,7 @@ EVERY_BIAS: dict[str, Any] = {"attention_bias": True, "mlp_bias": True, "head_di
 
 def eurobert(class_name: str, seed: int, **changes: Any) -> FromTransformers:
     """A tiny EuroBERT of one of the classes."""
-    return make(class_name, EuroBertConfig(**SIZES | changes), seed)
+    return make(class_name, EuroBertConfig(**SIZES | changes), seed, gains={"classifier.weight": 5.0})
 
 
 Encoder = partial(Case, topology="encoder")
@@ -38,4 +38,7 @@ CASES = (
     Encoder("masked-lm", partial(eurobert, "EuroBertForMaskedLM", 1)),
     Encoder("masked-lm-biased", partial(eurobert, "EuroBertForMaskedLM", 2, tie_word_embeddings=True, **EVERY_BIAS)),
     Encoder("model", partial(eurobert, "EuroBertModel", 3)),
+    Encoder("classes-late", partial(eurobert, "EuroBertForSequenceClassification", 4, num_labels=3)),
+    Encoder("classes-bos", partial(eurobert, "EuroBertForSequenceClassification", 5, classifier_pooling="bos")),
+    Encoder("tokens", partial(eurobert, "EuroBertForTokenClassification", 6, num_labels=5)),
 )

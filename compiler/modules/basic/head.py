@@ -83,10 +83,16 @@ class ClassesHead(Projection):
 
     def forward(self, x_BSN: Tensor, rows: Rows | None = None) -> Tensor:
         """[B, S, width] → [B, labels], or [B, S, labels] for each token; pooling reads `rows`."""
-        if self.word.pool is not None:
-            assert rows is not None
-            x_BSN = pool_tokens(self.word.pool, self.word.end_token, x_BSN, rows)
-        return super().forward(self.norm(self.dense(x_BSN)))
+        if self.word.order == "after":
+            return super().forward(self.pooled(self.norm(self.dense(x_BSN)), rows))
+        return super().forward(self.norm(self.dense(self.pooled(x_BSN, rows))))
+
+    def pooled(self, x_BSN: Tensor, rows: Rows | None) -> Tensor:
+        """[B, S, width] → [B, width], or the input without a pooling."""
+        if self.word.pool is None:
+            return x_BSN
+        assert rows is not None
+        return pool_tokens(self.word.pool, self.word.end_token, x_BSN, rows)
 
 
 def make_head(

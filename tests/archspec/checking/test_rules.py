@@ -368,6 +368,10 @@ FAULTS = {
         "groups: {up: 2}}}\n",
         "mlp.expert.groups: grouped projections are not supported in experts",
     ),
+    "a pooling after no dense layer": (
+        "topology: encoder\nhead: {kind: classes, labels: 2, pool: mean, order: after}\n",
+        "head.order: a pooling has an order if there is a dense layer; add both, or remove the key",
+    ),
     "mixing next to attention": (
         "topology: encoder\nposition: none\nmixing: fourier\n",
         "mixing: the layer has both attention and mixing; set `attention: none`",

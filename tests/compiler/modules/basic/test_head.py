@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from math import tanh
+from typing import Literal
 
 import pytest
 import torch
 
 from archc.archspec import vocabulary as words
-from archc.compiler.modules.basic.head import LmHead, MlmHead
+from archc.compiler.modules.basic.head import ClassesHead, LmHead, MlmHead
+from archc.compiler.modules.basic.pooling import Rows
+from tests.compiler.modules.values import filled
 
 EMBEDDING = words.Embedding(vocab=3, width=2)
 
@@ -63,3 +66,13 @@ def test_tokens_without_a_row_of_the_projection_are_never_predicted() -> None:
         head.weight.copy_(torch.tensor([[4.0], [-8.0]]))
     expected = [2 * tanh(1.0), 2 * tanh(-2.0), -8192, -8192, -8192]
     assert head(torch.ones(2, 3, 1))[1, 2].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("order", "expected"), [("before", 0.0), ("after", 1.5)])
+def test_classes_are_pooled_before_or_after_the_dense_layer(order: Literal["before", "after"], expected: float) -> None:
+    dense = words.DenseLayer(width=1, activation="relu", bias=False)
+    made = ClassesHead(words.ClassesHead(labels=1, pool="mean", order=order, dense=dense, bias=False), 1, torch.float32)
+    filled(made, {"dense.weight": [[1.0]], "weight": [[1.0]]})
+    # relu of the mean of 3 and −5, or the mean of 3 and 0; the third token is padding.
+    scores = made(torch.tensor([[[3.0], [-5.0], [7.0]]]), Rows(lengths_B=torch.tensor([2])))
+    assert scores.tolist() == [[expected]]
