@@ -94,7 +94,7 @@ IDS = {
     "booleans": ([True, False], "expected integers"),
     "over 63 bits": ([2**63], "expected integers below 2"),
     "over 64 bits": ([2**70], "integers"),
-    "text": ("text", "expected token ids, got text"),
+    "text": ("text", "expected token ids, got text|the plan has no tokenizer"),
     "text in a row": ([["a"]], "expected integers"),
     "three axes": ([[[1]]], "expected integers"),
     "a number": (7, "expected rows of integers"),
