@@ -18,10 +18,19 @@ from archc.compiler.lower import lower
 from archc.compiler.modules.model import Model, meta_model
 from archc.compiler.options import BuildOptions, choose_options
 from archc.compiler.output.manifest import describe
+from archc.compiler.output.runtime_files import runtime_files
 from archc.compiler.output.tensorrt.plan import write_engine_plan
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder, refuse_options
 from archc.compiler.output.weights_file import Listener, Progress, assign_offsets
-from archc.compiler.output.writing import Content, check_destination, check_space, serialize, write_folder, write_plan
+from archc.compiler.output.writing import (
+    Content,
+    check_destination,
+    check_space,
+    serialize,
+    write_folder,
+    write_foreign_folder,
+    write_plan,
+)
 from archc.compiler.text.family import chat_format, chat_stop, check_prefix, text_files
 from archc.compiler.text.files import read_object
 from archc.compiler.weights.checkpoint.adapter_tokenizer import choose_tokenizer
@@ -132,6 +141,9 @@ def build(
     for text in tokens.warnings:
         warn(text)
     tokens = tokens.with_stop(stop, bound.embedding.vocab, chat_stop(texts, bound.text_settings))
+    if options.target.output == "optimum":
+        files = {**texts, **runtime_files(checkpoint, bound, length, tokens)}
+        return write_foreign_folder(path, graphs, stored, slots, files, Listener(progress, warn))
     answers = chat_format(texts, bound.text_settings)
     classes = describe_classes(bound.head, config, warn)
     tensors = [item.tensor for item in stored]

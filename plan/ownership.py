@@ -11,11 +11,14 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from archc.plan.archive import read_directory
 from archc.plan.errors import PlanError
 from archc.plan.manifest import Manifest, parse_manifest
 
-MANIFEST = "manifest.json"
+MANIFEST, LISTING = "manifest.json", "archc.json"
+"""The list of a folder's files: in the manifest of a plan's graph, or alone, next to a graph for other runtimes."""
 _MANIFEST_LIMIT = 64 << 20
 # Of folders whose manifest lists no entries, as exports did before they had any.
 _UNLISTED = ("model.onnx", "weights.bin")
@@ -107,12 +110,30 @@ def list_files(folder: Path) -> set[str]:
 
 
 def _owned_names(folder: Path) -> set[str] | None:
-    """Return the regular files that a folder's manifest lists, and the manifest; None without a manifest of a plan."""
+    """Return the regular files that a folder lists, and the list itself; None for a folder without one."""
     manifest = _read_manifest(folder)
     if manifest is None:
-        return None
+        files = _read_listing(folder)
+        return None if files is None else {name for name in (LISTING, *files) if _is_regular(folder / name)}
     listed = manifest.entries or [*_UNLISTED, *(["encoder.onnx"] if manifest.encoder is not None else [])]
     return {name for name in (MANIFEST, *listed) if _is_regular(folder / name)}
+
+
+class Listing(msgspec.Struct):
+    """The files of a folder, and the version of archc that wrote it."""
+
+    archc: str
+    files: list[str]
+
+
+def _read_listing(folder: Path) -> list[str] | None:
+    path = folder / LISTING
+    if not _is_regular(path) or path.stat().st_size > _MANIFEST_LIMIT:
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Listing).files
+    except (msgspec.MsgspecError, OSError):
+        return None
 
 
 def _read_manifest(folder: Path) -> Manifest | None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from msgspec.structs import replace
 
 from archc.compiler.errors import BuildError
 from archc.plan import Entry, EntryStream, Manifest
 from archc.plan.manifest import encode_manifest
+from archc.plan.ownership import LISTING, MANIFEST, Listing
 from archc.plan.replacing import new_folder
-
-MANIFEST = "manifest.json"
 
 
 class FolderWriter:
@@ -58,6 +59,12 @@ class FolderWriter:
     def finish(self, manifest: Manifest) -> Path:
         """Write the manifest with the entries' sizes and hashes; return the folder's path."""
         (self._folder / MANIFEST).write_bytes(encode_manifest(replace(manifest, entries=self._entries)))
+        return self.path
+
+    def finish_listing(self) -> Path:
+        """Write the list of files alone; return the folder's path."""
+        listing = Listing(version("archc-compiler"), sorted(self._entries))
+        (self._folder / LISTING).write_bytes(msgspec.json.encode(listing))
         return self.path
 
     @contextmanager

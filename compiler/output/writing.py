@@ -86,6 +86,23 @@ def _write(writer: PlanWriter | FolderWriter, content: Content, listener: Listen
     return writer.finish(content.manifest)
 
 
+def write_foreign_folder(
+    path: Path,
+    graphs: Mapping[str, bytes],
+    stored: list[Stored],
+    slots: Slots,
+    files: Mapping[str, bytes],
+    listener: Listener,
+) -> Path:
+    """Write a folder for other runtimes, without a manifest; after any error an older folder is unchanged."""
+    with FolderWriter(path) as writer:
+        for name, data in (*graphs.items(), *files.items()):
+            writer.add(name, data)
+        with writer.stream(WEIGHTS) as sink:
+            stream_weights(stored, slots, sink, listener)
+        return writer.finish_listing()
+
+
 def fill_folder(folder: Path, content: Content, listener: Listener) -> None:
     """Write graphs and weights into a folder, for an engine builder to read."""
     for name, graph in content.graphs.items():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from archc.compiler.targets import onnx_folder, ort_cpu, ort_cuda, tensorrt
+from archc.compiler.targets import onnx_folder, onnx_hf, ort_cpu, ort_cuda, tensorrt
 from archc.compiler.targets.target import Choices, Target
 
 TARGETS: Mapping[str, Target] = {
-    target.name: target for target in (ort_cpu.TARGET, ort_cuda.TARGET, onnx_folder.TARGET, *tensorrt.TARGETS)
+    target.name: target
+    for target in (ort_cpu.TARGET, ort_cuda.TARGET, onnx_folder.TARGET, onnx_hf.TARGET, *tensorrt.TARGETS)
 }
 
 __all__ = ["TARGETS", "Choices", "Target"]

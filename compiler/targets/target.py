@@ -42,8 +42,8 @@ class Target:
     passes: Callable[[Choices], Sequence[ir.passes.PassBase]]
     #: Compute dtypes; the first is the default.
     dtypes: tuple[str, ...]
-    #: A plan that holds graphs, a folder of ONNX files, or a plan that holds a serialized engine.
-    output: Literal["plan", "folder", "engine"] = "plan"
+    #: A plan with graphs, a folder of ONNX files, one in the layout of Optimum, or a plan with a serialized engine.
+    output: Literal["plan", "folder", "optimum", "engine"] = "plan"
     #: Forms of weight quantization.
     quantizations: tuple[str, ...] = ()
     #: Compute dtypes that quantized weights can be combined with.
@@ -56,7 +56,7 @@ class Target:
     @property
     def folder(self) -> bool:
         """True if a build writes a folder."""
-        return self.output == "folder"
+        return self.output in ("folder", "optimum")
 
     @property
     def engine(self) -> bool:

@@ -24,7 +24,7 @@ def test_all_options_of_the_cpu_together() -> None:
 UNSUPPORTED = {
     "target": (
         ("abacus", None, None, None),
-        "target 'abacus' is unknown; choose ort-cpu, ort-cuda, onnx, tensorrt or tensorrt-rtx",
+        "target 'abacus' is unknown; choose ort-cpu, ort-cuda, onnx, onnx-hf, tensorrt or tensorrt-rtx",
     ),
     "dtype": (
         ("ort-cpu", "bfloat16", None, None),

@@ -15,6 +15,7 @@ from archc.proof.graph_rules import check_graph
 from tests.families.collection import REFERENCES, all_cases, cases_of, module_name
 from tests.families.golden import check_golden, recorded_cases
 from tests.families.many_sequences import largest_difference
+from tests.families.optimum import check_optimum
 from tests.families.speculation import differing_tokens
 
 Pair = tuple[str, Case]
@@ -83,6 +84,11 @@ def test_torch_module(built: Built) -> None:
 @first_case
 def test_portable_graph(built: Built) -> None:
     assert checks.check_portable(built) < TOLERANCE
+
+
+@first_case
+def test_layout_of_optimum(built: Built) -> None:
+    assert check_optimum(built) < TOLERANCE
 
 
 @first_decoder

@@ -47,7 +47,9 @@ def build_command(
     target: Annotated[
         str,
         typer.Option(
-            "--target", metavar="ort-cpu|ort-cuda|tensorrt|tensorrt-rtx|onnx", help="See `archc list --targets`."
+            "--target",
+            metavar="ort-cpu|ort-cuda|tensorrt|tensorrt-rtx|onnx|onnx-hf",
+            help="See `archc list --targets`.",
         ),
     ] = "ort-cpu",
     dtype: Annotated[
@@ -184,11 +186,18 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _report(path: Path, begin: float) -> None:
+    if path.is_dir() and not (path / MANIFEST).is_file():
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        print(f"{path}: {size:,} bytes, for other runtimes, {time.perf_counter() - begin:.1f} s")
+        return
     manifest, size = _measure(path)
     print(
         f"{path}: {size:,} bytes, {manifest.target}, {manifest.dtype}, {manifest.parameters:,} parameters, "
         f"{time.perf_counter() - begin:.1f} s"
     )
+
+
+MANIFEST = "manifest.json"
 
 
 def _measure(path: Path) -> tuple[Manifest, int]:
@@ -197,7 +206,7 @@ def _measure(path: Path) -> tuple[Manifest, int]:
     from archc.plan.manifest import parse_manifest
 
     if path.is_dir():
-        manifest = parse_manifest((path / "manifest.json").read_bytes(), str(path))
+        manifest = parse_manifest((path / MANIFEST).read_bytes(), str(path))
         return manifest, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     with Plan(path) as plan:
         return plan.manifest, path.stat().st_size

@@ -1,0 +1,156 @@
+"""The contract of Optimum's exports: an attention mask over all tokens, caches that grow, logits of every token.
+
+Runtimes that know no plan feed `attention_mask`, 1 for a token and 0 for padding on either side, and keep the outputs
+`present.*` as the next call's `past_key_values.*`. Masks, write indices and lengths are computed from it in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir as ir
+
+from archc.compiler.contract.ports import port, state_kind
+from archc.compiler.errors import BuildError
+from archc.compiler.graph.builder import GraphBuilder
+from archc.compiler.graph.domains import ARCHC
+from archc.compiler.graph.values import replace_value, required, shape_of
+from archc.compiler.lowerings.attention.caches import SLOTS
+
+PAST, TOTAL = "past_sequence_length", "total_sequence_length"
+ATTENTION_MASK = "attention_mask"
+_AXES = {"batch": "batch_size", "seq": "sequence_length"}
+_OUTPUTS = {"hidden_states": "last_hidden_state", "pooled": "pooler_output", "classes": "logits"}
+
+
+class GrowingCaches(ir.passes.InPlacePass):
+    """Replaces the inputs that a plan's runtime computes, and the slots of caches.
+
+    Raises BuildError for a graph whose state does not grow with the sequence, or whose inputs have no such form.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rebuild the inputs and outputs of a graph."""
+        _Contract(model.graph).run()
+        return ir.passes.PassResult(model, modified=True)
+
+
+class _Contract:
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph, self.op = graph, GraphBuilder(graph, ATTENTION_MASK)
+        self.ids = next(value for value in graph.inputs if port(value).get("role") == "token_ids")
+        self.has_cache = any(state_kind(value) for value in graph.inputs)
+        total = TOTAL if self.has_cache else str(shape_of(self.ids)[1])
+        self.mask = ir.Value(
+            name=ATTENTION_MASK, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["batch", total])
+        )
+
+    def run(self) -> None:
+        for value in self.graph.inputs:
+            if state_kind(value) not in (None, "kv"):
+                raise BuildError(
+                    f"target onnx-hf: state of kind '{state_kind(value)}' ({value.name}) does not grow with the "
+                    "sequence; choose the target onnx"
+                )
+        computed: dict[str, Callable[[ir.Value], ir.Value]] = {
+            "mask": self._seen,
+            "lengths": lambda value: self._new_tokens(),
+            **({} if self.has_cache else {"positions": lambda value: self._positions()}),
+        }
+        self._grow()
+        self._take_all()
+        for value in list(self.graph.inputs):
+            role = port(value).get("role")
+            if role in computed:
+                replace_all(value, computed[role](value))
+            elif role == "block_positions":
+                raise BuildError("target onnx-hf: positions in blocks are not supported; choose the target onnx")
+            if role in computed or (role in ("write_indices", "logit_positions") and not value.uses()):
+                self.graph.inputs.remove(value)
+        self.graph.inputs.insert(1, self.mask)
+        self.graph.insert_before(self.graph[0], self.op.nodes)
+        self._name_axes()
+        names = {port(value).get("role") for value in self.graph.outputs}
+        for value in self.graph.outputs:
+            role = port(value).get("role", "")
+            if role in _OUTPUTS and not (role == "classes" and "logits" in names):
+                value.name = _OUTPUTS[role]
+
+    def _grow(self) -> None:
+        """Append the entries of a call to the caches."""
+        for node in list(self.graph):
+            if (node.domain, node.op_type) != (ARCHC, "UpdateCache"):
+                continue
+            cache, new = map(required, node.inputs[:2])
+            op = GraphBuilder(self.graph, node.name or "cache")
+            grown = op.Concat(cache, new, axis=SLOTS)
+            self.graph.insert_before(node, op.nodes)
+            replace_value(node.outputs[0], grown)
+            self.graph.remove(node, safe=True)
+            for value, slots in ((cache, PAST), (grown, TOTAL)):
+                sizes = list(shape_of(value))
+                value.shape = ir.Shape([*sizes[:SLOTS], slots, *sizes[SLOTS + 1 :]])
+
+    def _take_all(self) -> None:
+        """Compute the logits of every token."""
+        for node in list(self.graph):
+            if (node.domain, node.op_type) != (ARCHC, "TakePositions"):
+                continue
+            rows, taken = required(node.inputs[0]), node.outputs[0]
+            ir.convenience.replace_all_uses_with(taken, rows, replace_graph_outputs=True)
+            self.graph.remove(node, safe=True)
+        sequence = shape_of(self.ids)[1]
+        for value in [*self.graph.outputs, *(output for node in self.graph for output in node.outputs)]:
+            if value.shape is not None and "asked" in map(str, value.shape):
+                value.shape = ir.Shape([sequence if str(size) == "asked" else size for size in value.shape])
+
+    def _name_axes(self) -> None:
+        """Name the axes as Optimum does."""
+        for value in (*self.graph.inputs, *self.graph.outputs):
+            sizes = (size if isinstance(size, int) else _AXES.get(str(size), str(size)) for size in shape_of(value))
+            value.shape = ir.Shape(list(sizes))
+
+    def _seen(self, value: ir.Value) -> ir.Value:
+        """Build bool [batch, 1, seq, total]; padding sees itself, because a softmax over nothing is not a number."""
+        facts, op = port(value)["mask"], self.op
+        if facts["kind"] not in ("causal", "bidirectional"):
+            raise BuildError(f"target onnx-hf: {facts['kind']} masks are not supported; choose the target onnx")
+        total = op.Shape(self.mask, start=1, end=2)
+        begin = op.Sub(total, op.Shape(self.ids, start=1, end=2))
+        zero, one = op.scalar(0), op.scalar(1)
+        ends = [op.Squeeze(size) for size in (begin, total)]
+        queries = op.Unsqueeze(op.Range(*ends, one), op.ints(1))
+        keys = op.Unsqueeze(op.Range(zero, ends[1], one), op.ints(0))
+        seen: Any = op.Cast(op.Unsqueeze(self.mask, op.ints(1, 2)), to=ir.DataType.BOOL)
+        window = facts.get("window")
+        if facts["kind"] == "causal":
+            seen = op.And(seen, op.LessOrEqual(keys, queries))
+        if window is not None:
+            near = op.Sub(queries, keys) if facts["kind"] == "causal" else op.Abs(op.Sub(queries, keys))
+            inside = op.Less(near, op.scalar(window)) if facts["kind"] == "causal" else None
+            seen = op.And(seen, inside if inside is not None else op.LessOrEqual(near, op.scalar(window)))
+        built: ir.Value = op.Or(seen, op.Equal(keys, queries))
+        built.shape = ir.Shape(["batch", 1, shape_of(self.ids)[1], shape_of(self.mask)[1]])
+        return built
+
+    def _new_tokens(self) -> ir.Value:
+        """Build the numbers of tokens of the call without padding, int64 [batch]."""
+        op = self.op
+        begin = op.Sub(op.Shape(self.mask, start=1, end=2), op.Shape(self.ids, start=1, end=2))
+        own = op.Slice(self.mask, begin, op.Shape(self.mask, start=1, end=2), op.ints(1))
+        counted: ir.Value = op.ReduceSum(own, op.ints(1), keepdims=0)
+        return counted
+
+    def _positions(self) -> ir.Value:
+        """Build the positions of an encoder's tokens, int64 [batch, seq]."""
+        op = self.op
+        ordinals = op.Sub(op.CumSum(self.mask, op.scalar(1)), op.scalar(1))
+        positions: ir.Value = op.Max(ordinals, op.scalar(0))
+        return positions
+
+
+def replace_all(old: ir.Value, new: ir.Value) -> None:
+    """Let the readers of an input read a computed value of the same type."""
+    new.type, new.shape = old.type, new.shape or old.shape
+    ir.convenience.replace_all_uses_with(old, new)

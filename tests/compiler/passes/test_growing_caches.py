@@ -1,0 +1,63 @@
+"""The contract of Optimum's exports, and what has none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+import torch
+
+from archc.archspec import load_spec
+from archc.compiler.build import build
+from archc.compiler.errors import BuildError
+from archc.compiler.modules.model import meta_model
+from archc.compiler.passes.growing_caches import GrowingCaches
+from archc.compiler.tracing.stitch import assemble
+
+TINY = Path(__file__).parents[3] / "examples" / "tiny-qwen2"
+
+
+def packed(family: str, size: str) -> ir.Graph:
+    """Return the graph of a family after the pass."""
+    model = assemble(meta_model(load_spec(family).bind(None, size), torch.float32))["model"]
+    GrowingCaches()(model)
+    return model.graph
+
+
+def test_inputs_and_outputs_have_the_names_of_optimum() -> None:
+    graph = packed("qwen2", "0.5b")
+    names = [value.name for value in graph.inputs]
+    assert names[:4] == ["input_ids", "attention_mask", "position_ids", "past_key_values.0.key"]
+    assert len(names) == 3 + 2 * 24
+    shapes = {value.name: [str(size) for size in value.shape or ()] for value in (*graph.inputs, *graph.outputs)}
+    assert shapes["attention_mask"] == ["batch_size", "total_sequence_length"]
+    assert shapes["past_key_values.0.key"] == ["batch_size", "2", "past_sequence_length", "64"]
+    assert shapes["present.0.key"] == ["batch_size", "2", "total_sequence_length", "64"]
+    assert shapes["logits"] == ["batch_size", "sequence_length", "151936"]
+    assert not any(node.op_type in ("UpdateCache", "TakePositions") for node in graph)
+
+
+@pytest.mark.parametrize(("family", "size"), [("mamba", "130m"), ("t5", "small")])
+def test_state_that_does_not_grow_is_refused(family: str, size: str) -> None:
+    with pytest.raises(BuildError, match=r"onnx-hf: state of kind '.*' .* does not grow .*; choose the target onnx"):
+        packed(family, size)
+
+
+def test_a_folder_has_the_files_of_the_checkpoint_and_is_replaced(tmp_path: Path) -> None:
+    folder = build(TINY, out=tmp_path / "hf", target="onnx-hf")
+    files = {path.name for path in folder.iterdir()}
+    assert files > {"config.json", "tokenizer.json", "genai_config.json", "model.onnx", "weights.bin"}
+    assert set(json.loads((folder / "archc.json").read_bytes())["files"]) == files - {"archc.json"}
+    model = json.loads((folder / "genai_config.json").read_bytes())["model"]
+    assert (model["decoder"]["num_key_value_heads"], model["decoder"]["head_size"]) == (2, 32)
+    assert model["eos_token_id"] == [1020, 1023]
+    build(TINY, out=folder, target="onnx-hf")
+    (folder / "mine.txt").write_text("")
+    with pytest.raises(BuildError, match="contains files that archc did not write"):
+        build(TINY, out=folder, target="onnx-hf")
+    (folder / "mine.txt").unlink()
+    (folder / "archc.json").write_text("{}")
+    with pytest.raises(BuildError, match="was not written by archc"):
+        build(TINY, out=folder, target="onnx-hf")

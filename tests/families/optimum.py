@@ -1,0 +1,107 @@
+"""The layout of Optimum's exports in plain ONNX Runtime: calls with growing caches, and rows with padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+
+from archc.compiler.errors import BuildError
+from archc.compiler.passes.growing_caches import ATTENTION_MASK
+from archc.proof.built import Built, open_session
+from archc.proof.checks import Array
+
+PAD = 3  # tokens
+_NAMES = {"hidden_states": "last_hidden_state", "pooled": "pooler_output", "classes": "logits", "logits": "logits"}
+
+
+def check_optimum(built: Built) -> float:
+    """Return the largest difference from the reference; a graph without this layout must be refused by name."""
+    if not has_layout(built):
+        with pytest.raises(BuildError, match=r"target onnx-hf: .*choose the target onnx"):
+            built.build_from(built.graphs, "optimum", "onnx-hf", "float32")
+        return 0.0
+    folder = built.build_from(built.graphs, "optimum", "onnx-hf", "float32")
+    session = open_session(folder / "model.onnx")
+    return _decoder(built, session) if built.is_decoder else _encoder(built, session)
+
+
+def has_layout(built: Built) -> bool:
+    """Return whether all state of a model grows, and its masks depend on the positions of tokens alone."""
+    manifest = built.manifest
+    masks = {entry["mask"]["kind"] for entry in manifest["inputs"] if entry["role"] == "mask"}
+    in_blocks = any(entry["role"] == "block_positions" for entry in manifest["inputs"])
+    kinds = {state["kind"] for state in manifest["state"]}
+    return kinds <= {"kv"} and masks <= {"causal", "bidirectional"} and not in_blocks
+
+
+def _decoder(built: Built, session: InferenceSession) -> float:
+    """Compare a prompt in one call and two more tokens, with padding on the left of the second row."""
+    length, pad = built.case.length, 0 if built.case.depends_on_calls or built.case.lead else PAD
+    ids = built.ids(2, length)
+    sizes = [length - 2, 1, 1]
+    expected = [_logits(built, ids[0], sizes), _logits(built, ids[1][: length - pad], sizes)]
+    rows = np.array([ids[0], [0] * pad + ids[1][: length - pad]])
+    mask = (np.arange(length) >= np.array([[0], [pad]])).astype(np.int64)
+    logits = np.concatenate(_calls(session, rows, mask, sizes), axis=1)
+    found = [logits[0], logits[1, pad:]]
+    return max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
+
+
+def _logits(built: Built, ids: Sequence[int], sizes: Sequence[int]) -> Array:
+    if built.case.depends_on_calls:
+        return built.reference.in_steps(ids, sizes)
+    return built.reference.outputs([list(ids)])["logits"][0]
+
+
+def _calls(
+    session: InferenceSession, rows: NDArray[np.int64], mask: NDArray[np.int64], sizes: Sequence[int]
+) -> list[Array]:
+    """Return the logits of calls of these sizes."""
+    inputs = {item.name: item for item in session.get_inputs()}
+    names = [item.name for item in session.get_outputs()]
+    past = {
+        name: np.zeros([len(rows), *(size if isinstance(size, int) else 0 for size in item.shape[1:])], np.float32)
+        for name, item in inputs.items()
+        if name.startswith("past_key_values.")
+    }
+    results, end = [], 0
+    for size in sizes:
+        begin, end = end, end + size
+        positions = np.maximum(mask.cumsum(1) - 1, 0)[:, begin:end]
+        feeds = {"input_ids": rows[:, begin:end], ATTENTION_MASK: mask[:, :end], "position_ids": positions}
+        outputs = dict(zip(names, session.run(None, {**_fed(inputs, feeds), **past}), strict=True))
+        past = {name: outputs[name.replace("past_key_values", "present")] for name in past}
+        results.append(outputs["logits"])
+    return results
+
+
+def _encoder(built: Built, session: InferenceSession) -> float:
+    """Compare a whole row, and one with padding on the right."""
+    length = built.case.length
+    ids, types = built.ids(2, length), built.token_types(2, length)
+    lengths = [length, length - PAD]
+    mask = (np.arange(length) < np.array(lengths)[:, None]).astype(np.int64)
+    feeds = {"input_ids": np.array(ids) * mask, ATTENTION_MASK: mask}
+    if types is not None:
+        feeds["token_type_ids"] = np.array(types)
+    inputs = {item.name: item for item in session.get_inputs()}
+    names = [item.name for item in session.get_outputs()]
+    outputs = dict(zip(names, session.run(None, _fed(inputs, feeds)), strict=True))
+    worst = 0.0
+    for row, count in enumerate(lengths):
+        own = [types[row][:count]] if types is not None else None
+        for role, expected in built.reference.outputs([ids[row][:count]], own).items():
+            if role in built.roles():
+                found = outputs[_NAMES[role]][row]
+                found = found[:count] if expected[0].ndim == found.ndim == 2 else found
+                worst = max(worst, float(np.abs(found - expected[0]).max()))
+    return worst
+
+
+def _fed(inputs: dict[str, object], feeds: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    """Return the values of the inputs that a graph has."""
+    return {name: value for name, value in feeds.items() if name in inputs}
