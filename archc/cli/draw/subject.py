@@ -68,7 +68,8 @@ def _spec(name: str, size: str | None, overrides: list[str], ignore_config: list
     states = graph_state(bound, find_shared_inputs(bound), DTYPES["float16"])
     counts = [(row.name, row.count) for row in listing.rows]
     figures = _figures(bound, listing, counts, states, "float16", bound.context)
-    stem = Path(name).stem if Path(name).suffix in _SPEC_SUFFIXES else Path(name).name or bound.family
+    path = Path(name)
+    stem = path.stem if path.is_file() else path.name or bound.family
     return Subject(bound, figures, f"{stem}-{bound.size}" if size is not None else stem)
 
 
