@@ -131,7 +131,7 @@ class LayerKind:
     @property
     def name(self) -> str:
         """The titles of the branches."""
-        return " + ".join(branch.body.title for branch in self.branches)
+        return " + ".join(branch.body.title for branch in self.branches) or "Identity"
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ def _extras(layer: words.Layer) -> tuple[Block, ...]:
             Block("convolution", "mixing", "+ convolution", "", (row,)),
             _norm_block("convolution", convolution.norm),
         ]
+    if not (layer.attention or layer.recurrence or layer.mixing or layer.cross_attention or layer.mlp):
+        blocks.append(Block("identity", "norm", "Identity", "no branch"))
     further = further_tags(layer, _KNOWN)
     if further:
         blocks.append(Block("further", "norm", "Further", "", tags=tuple(further)))
@@ -115,7 +117,8 @@ def _extras(layer: words.Layer) -> tuple[Block, ...]:
 def _norm_block(name: str, norm: words.Norm | words.PlacedNorm) -> Block | None:
     if isinstance(norm, words.NoNorm):
         return None
-    return Block(f"{name}_norm", "norm", norm_name(norm), f"ε {real(norm.eps)}")
+    own = getattr(norm, "output_eps", None) if name.endswith("_output") else None
+    return Block(f"{name}_norm", "norm", norm_name(norm), f"ε {real(own or norm.eps)}")
 
 
 def _shape(kind: LayerKind) -> object:

@@ -65,7 +65,9 @@ def _grouped(attention: words.GroupedQueryAttention, width: int, tags: list[str]
     rows.append(Heads(heads, kv))
     if not isinstance(attention.output_norm, words.NoNorm):
         rows.append(Formula(f"{norm_name(attention.output_norm)} on the output of all heads"))
-    rows.append(Step(f"out {whole(heads * value)} → {whole(width)}"))
+    # Heads of a convolution stand next to those of attention.
+    outputs = heads * value * (2 if attention.span_convolution is not None else 1)
+    rows.append(Step(f"out {whole(outputs)} → {whole(width)}"))
     return Block("attention", "attention", "Attention", _heads_note(heads, kv, dim), tuple(rows), tuple(tags))
 
 

@@ -126,7 +126,7 @@ def _ends(bound: BoundSpec) -> list[End]:
 
 def _head(bound: BoundSpec) -> End:
     head, embedding = bound.head, bound.embedding
-    width, vocab = whole(embedding.width), whole(embedding.vocab)
+    width, vocab = whole(embedding.width), whole(getattr(head, "vocab", None) or embedding.vocab)
     sizes, logits = f"{width} → {vocab}", f"logits, {vocab}"
     tags = ["tied to embedding"] if getattr(head, "tie", False) else []
     match head:

@@ -110,7 +110,8 @@ def further_tags(word: words.Section, known: str) -> list[str]:
             case int() | float():
                 tags.append(f"{title} {real(value)}")
             case words.Section():
-                tags.append(" ".join([title, getattr(value, "kind", "")]).strip())
+                inner = [*([value.kind] if hasattr(value, "kind") else []), *further_tags(value, "")]
+                tags.append(f"{title}: {', '.join(inner)}" if inner else title)
             case _:
                 tags.append(f"{title} {value}")
     return tags

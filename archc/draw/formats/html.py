@@ -90,6 +90,8 @@ def layer_rows(model: Model) -> list[tuple[str, str, str, str]]:
 
 def _norms(kind: LayerKind) -> str:
     """Return where the norms of a kind stand."""
+    if not kind.branches:
+        return "no norm"
     first = kind.branches[0]
     if kind.shared_norm is not None:
         place = f"{kind.shared_norm.title}, one for both branches"

@@ -46,7 +46,7 @@ def draw_cell(cell: Cell, x: float, y: float, width: float = _CELL) -> list[Rect
     """Return the boxes of a layer: the mixer above the MLP, or one of them with the height of both."""
     parts = [(cell.mixer, _MIXER, y), (cell.mlp, _MLP, y + _MIXER + 1)]
     if cell.mixer is None or cell.mlp is None:
-        parts = [(cell.mixer or cell.mlp, _MIXER + _MLP + 1, y)]
+        parts = [(cell.mixer or cell.mlp or "norm", _MIXER + _MLP + 1, y)]
     return [
         Rect(
             x,

@@ -232,3 +232,20 @@ def test_many_layers_of_a_path_are_a_few_numbers() -> None:
     paths = {row.path for row in differences(bound("jamba"), bound("qwen3-next"))}
     assert "layers[1, 3, … 31].mlp.experts" in paths
     assert "layers[4, 12, 20, 28].recurrence" in paths
+
+
+def test_a_layer_without_branches_is_the_identity() -> None:
+    kinds = {kind.name: kind for kind in model("mllama-text").stacks[0].kinds}
+    assert [block.title for block in kinds["Identity"].blocks] == ["Identity"]
+
+
+def test_heads_of_a_convolution_widen_the_output_projection() -> None:
+    found = blocks("convbert")["attention"]
+    assert found.rows[-1] == Step("out 768 → 768")
+    assert "span convolution: kernel 9" in found.tags
+
+
+def test_a_norm_after_a_branch_may_have_an_eps_of_its_own() -> None:
+    norm = ("layer={norm: {placement: sandwich, output_eps: 0.25}}",)
+    found = blocks("llama", "llama-2-7b", overrides=norm)
+    assert (found["mlp_norm"].note, found["mlp_output_norm"].note) == ("ε 1e-6", "ε 0.25")
