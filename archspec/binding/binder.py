@@ -35,7 +35,7 @@ from archc.archspec.errors import (
 from archc.archspec.source.encoder_defaults import drop_inherited_problems
 from archc.archspec.vocabulary import LmHead, MlmHead, NoHead, NoPooler, Text, weight_sets
 from archc.archspec.vocabulary.verbs import Step
-from archc.archspec.weights.entries import ENCODER_KEY, Entry
+from archc.archspec.weights.entries import ENCODER_KEY, Entry, entry_path
 from archc.archspec.weights.resolve import BoundEntry, BoundWeights
 from archc.archspec.weights.table import WeightTable
 
@@ -254,7 +254,21 @@ def _bind_entry(entry: Entry, evaluator: Evaluator) -> BoundEntry:
     for layer in layers:
         values = [evaluator.try_evaluate(verb, layer) for verb in entry.verbs]
         steps.append(tuple(step for step in values if step is not FAILED))
-    return BoundEntry(entry.key, entry.names, entry.reads_all, tuple(steps), entry.mark)
+    names = tuple(_with_values(name, entry, evaluator) for name in entry.names)
+    return BoundEntry(entry.key, names, entry.reads_all, tuple(steps), entry.mark)
+
+
+def _with_values(name: str, entry: Entry, evaluator: Evaluator) -> str:
+    """Return a checkpoint name with the values of the config in place of their names in braces."""
+    for field in sorted(entry.fields):
+        value = evaluator.values.values.get(field)
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            name = name.replace(f"{{{field}}}", str(value))
+        elif field not in evaluator.values.missing:
+            message = f"{field} = {format_value(value)} is no part of a name of a tensor"
+            path = entry_path(entry.key)
+            evaluator.problems.append(entry.mark.problem(path, message, "use text or an integer"))
+    return name
 
 
 def _shared_sets(stack: Mapping[str, Any] | None) -> tuple[int, ...]:

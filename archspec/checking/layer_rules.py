@@ -62,6 +62,9 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from norm_faults(layer.norm, "layer.norm")
     if layer.embedding_branch is not None:
         yield from norm_faults(layer.embedding_branch.norm, "layer.embedding_branch.norm")
+    if layer.adapter is not None and (layer.mlp is None or getattr(layer.norm, "placement", "pre") != "post"):
+        message = "an adapter reads the norm after the MLP"
+        yield "layer.adapter", message, "set `layer.norm.placement: post`, or remove the key"
     if layer.convolution is not None:
         yield from convolution_faults(layer.convolution, model)
     yield from _stream_faults(layer)

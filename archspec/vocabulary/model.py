@@ -12,7 +12,7 @@ from archc.archspec.vocabulary.embedding import Embedding
 from archc.archspec.vocabulary.head import DenseActivation, Head, NoPooler, Pooler
 from archc.archspec.vocabulary.indexer import EarlierIndexer
 from archc.archspec.vocabulary.mixer import Attention, CrossAttention, GroupedQueryAttention
-from archc.archspec.vocabulary.mlp import Activation, Mlp
+from archc.archspec.vocabulary.mlp import Activation, Mlp, PlainMlp
 from archc.archspec.vocabulary.norm import Norm, PlacedNorm
 from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
@@ -112,6 +112,11 @@ class LayerLayout(Section):
     embedding_branch: EmbeddingBranch | None = Field(None, description="Branch that reads `embedding.per_layer`.")
     output_scale: bool = Field(False, description="Multiply the layer's output by a learned number (Gemma 4).")
     convolution: LayerConvolution | None = Field(None, description="Convolution next to the layer.")
+    adapter: PlainMlp | None = Field(
+        None,
+        description="A bottleneck after the MLP of a post-norm layer: norm(h + adapter(h)), h = norm(x + mlp(x)), with "
+        "one norm (Pfeiffer et al. 2022, X-MOD, section 3).",
+    )
     laurel: Laurel | None = Field(None, description="Learned augmented residual of the mixer.")
     streams: Streams | None = Field(None, description="Several residual streams; all layers have the same.")
 
@@ -132,6 +137,7 @@ class Layer(Section):
     embedding_branch: EmbeddingBranch | None = None
     output_scale: bool = False
     convolution: LayerConvolution | None = None
+    adapter: PlainMlp | None = None
     laurel: Laurel | None = None
     streams: Streams | None = None
     position: Position
@@ -261,6 +267,7 @@ PER_LAYER = (
     "layer.embedding_branch",
     "layer.output_scale",
     "layer.convolution",
+    "layer.adapter",
     "layer.laurel",
     "layer.streams",
     "position",

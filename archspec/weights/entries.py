@@ -51,6 +51,12 @@ class Entry:
     others: tuple[Entry, ...] = ()
 
     @property
+    def fields(self) -> frozenset[str]:
+        """Return the names in braces in the checkpoint names, except the numbers of layers, experts and tensors."""
+        found = {field[1:-1] for name in self.names for field in _FIELD.findall(name)}
+        return frozenset(found - {field[1:-1] for field in (LAYER_FIELD, EXPERT_FIELD, INDEX_FIELD)})
+
+    @property
     def alternatives(self) -> tuple[Entry, ...]:
         """Return the entry and its alternatives with verbs of their own."""
         return (self, *self.others)
@@ -147,8 +153,10 @@ class _Line:
         for field in _FIELD.findall(expand_name(name)[0]):
             if (field == INDEX_FIELD and is_stack) or field == EXPERT_FIELD:
                 continue
+            if field[1:-1] in (self.checker.names or ()):
+                continue  # a value of the config, such as the name of a language
             if field != LAYER_FIELD:
-                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}"
+                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}, and names of `config:` and `derive:`"
                 message = f"unknown placeholder {format_value(field)} in {format_value(name)}"
                 self.report(node.mark, message, hint)
             elif not belongs_to_layer(self.key):

@@ -29,7 +29,8 @@ class WeightTable:
     def names(self) -> frozenset[str]:
         """Return the config names that sizes and ignored numbers in the table read."""
         verbs = (verb for entry in self.entries.values() for each in entry.alternatives for verb in each.verbs)
-        return frozenset().union(*map(names_in, verbs), *(pattern.names for pattern in self.ignore))
+        fields = (each.fields for entry in self.entries.values() for each in entry.alternatives)
+        return frozenset().union(*map(names_in, verbs), *fields, *(pattern.names for pattern in self.ignore))
 
 
 def check_weights(node: Node | None, names: Collection[str], problems: list[Problem]) -> WeightTable:

@@ -77,6 +77,7 @@ class Layer(nn.Module):
         self.mlp_output_norm = norm(mlp_placement in ("sandwich", "output") and branches != "mixer", output_eps)
         branch = word.embedding_branch
         self.embedding_branch = EmbeddingBranch(branch, vector_width, width, dtype) if branch is not None else None
+        self.adapter = make_mlp(word.adapter, width, dtype) if word.adapter is not None else None
         convolution = word.convolution
         self.convolution = ConvolutionBranch(convolution, width, dtype) if convolution is not None else None
         self.laurel = Laurel(word.laurel, width, dtype) if word.laurel is not None else None
@@ -144,7 +145,8 @@ class Layer(nn.Module):
             return x_BSN, present
         y = self.mlp_branch(x_BSN, x_BSN, inputs, state, present)
         y = self.scale_branch(y, is_mlp=True)
-        return self.mlp_norm(self.skip(x_BSN, x_BSN, is_mlp=True) + y), present
+        x_BSN = self.mlp_norm(self.skip(x_BSN, x_BSN, is_mlp=True) + y)
+        return x_BSN if self.adapter is None else self.mlp_norm(x_BSN + self.adapter(x_BSN)), present
 
     def parallel(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """x + mixer(norm(x)) + mlp(norm(x)) (Wang & Komatsuzaki 2021): [B, S, N] → [B, S, N], and the new state."""

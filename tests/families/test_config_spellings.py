@@ -48,6 +48,7 @@ REPLACED_DEFAULTS = {
     "esm": {"vocab_size": 33, "pad_token_id": 1},
     "glm4_moe": {"hidden_size": 12288},
     "glm4v_moe_text": {"hidden_size": 12288},
+    "xmod": {"default_language": "en_XX"},
     "qwen3_omni_moe_text": {"num_attention_heads": 32},
 }
 CLASSES = [(family, kind) for family in shipped() for kind in load_spec(family).model_types if kind in CONFIG_MAPPING]

@@ -372,6 +372,10 @@ FAULTS = {
         "topology: encoder\nhead: {kind: classes, labels: 2, pool: mean, order: after}\n",
         "head.order: a pooling has an order if there is a dense layer; add both, or remove the key",
     ),
+    "an adapter without a norm after the MLP": (
+        "layer: {adapter: {kind: plain, width: 4, activation: relu}}\n",
+        "layer.adapter: an adapter reads the norm after the MLP; set `layer.norm.placement: post`",
+    ),
     "mixing next to attention": (
         "topology: encoder\nposition: none\nmixing: fourier\n",
         "mixing: the layer has both attention and mixing; set `attention: none`",

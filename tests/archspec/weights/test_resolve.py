@@ -7,6 +7,7 @@ from archc.archspec import (
     Concat,
     Normalize,
     Select,
+    SpecError,
     Split,
     Stack,
     TensorRef,
@@ -238,3 +239,15 @@ def test_a_child_replaces_part_of_a_split(load: Load) -> None:
     names = [f"layers.0.attention.{name}" for name in "qkvo"]
     message = refused(weights, slots(*names), ["qkv.0", "v.0", "layers.0.o"])
     assert message == "checkpoint: part 2 of the tensor 'qkv.0' fills no slot"
+
+
+def test_a_config_name_in_braces_stands_for_its_value(load: Load) -> None:
+    weights = bound(load, "layer.{a,b}: h.{layer}.of_{hidden_size}.{c,d}")
+    found = weights.resolve(slots("layers.3.b.weight"), ["h.3.of_64.d.weight"])
+    assert found.sources == {"layers.3.b.weight": TensorRef(("h.3.of_64.d.weight",))}
+
+
+def test_a_value_that_is_no_part_of_a_name(load: Load) -> None:
+    spec = load("derive: {language: none}\nweights: {tensors: {a: 'x.{language}'}}\n")
+    with pytest.raises(SpecError, match="language = null is no part of a name of a tensor; use text or an integer"):
+        spec.bind()
