@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 FONTS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif'
+
+_CLASS = re.compile(r"\.([A-Za-z][\w-]*)")
 
 # Of each kind: fill of a block, outline, and solid color of cells and bars; light, then dark.
 _KINDS = {
@@ -24,13 +29,20 @@ _BASE = (
 )
 
 
-def style_sheet() -> str:
-    """Return the rules for light, and those for dark behind `prefers-color-scheme`."""
+def style_sheet(used: Collection[str] | None = None) -> str:
+    """Return the rules for light, and those for dark behind `prefers-color-scheme`; of `used` classes alone."""
     text = f"text {{ font-family: {FONTS}; }}\n.bold {{ font-weight: 600; }}\n"
-    return f"{text}{_rules(0)}@media (prefers-color-scheme: dark) {{\n{_rules(1)}}}\n"
+    light, dark = ("".join(f"{rule}\n" for rule in _rules(scheme) if _applies(rule, used)) for scheme in (0, 1))
+    return f"{text}{light}@media (prefers-color-scheme: dark) {{\n{dark}}}\n"
 
 
-def _rules(scheme: int) -> str:
+def _applies(rule: str, used: Collection[str] | None) -> bool:
+    """Return whether a selector of a rule has no class but `used` ones."""
+    selectors = rule.partition("{")[0].split(",")
+    return used is None or any(all(name in used for name in _CLASS.findall(selector)) for selector in selectors)
+
+
+def _rules(scheme: int) -> list[str]:
     page, card, frame, ink, muted, flow, outline, changed, on_key = _BASE[scheme]
     rules = [
         f".page {{ fill: {page}; }}",
@@ -63,4 +75,4 @@ def _rules(scheme: int) -> str:
         f"text.changed {{ fill: {changed}; }}",
         f"rect.changed {{ stroke: {changed}; stroke-width: 2; }}",
     ]
-    return "".join(f"{rule}\n" for rule in rules)
+    return rules

@@ -11,6 +11,7 @@ from archc.draw.scene import Boxes, Drawing, Group, Item, Label, Line, Rect, Sig
 
 _CORNER = 6.0
 _ARROW = 5.0
+_CLASSES = re.compile(r'class="([^"]*)"')
 # Characters that XML 1.0 does not contain in any form.
 _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -23,10 +24,11 @@ def write_svg(sheet: Drawing, title: str, style: bool = True) -> str:
         f'role="img" aria-label={_attribute(title)}>',
         f"<title>{clean(title)}</title>",
     ]
-    lines += [f"<style>\n{style_sheet()}</style>"] if style else []
-    lines.append(f'<rect class="page" width="{width}" height="{height}"/>')
-    lines += _items(sheet.items)
-    return "\n".join([*lines, "</svg>"]) + "\n"
+    body = [f'<rect class="page" width="{width}" height="{height}"/>', *_items(sheet.items), "</svg>"]
+    if style:
+        used = {name for line in body for names in _CLASSES.findall(line) for name in names.split()}
+        lines.append(f"<style>\n{style_sheet(used)}</style>")
+    return "\n".join([*lines, *body]) + "\n"
 
 
 def clean(text: str) -> str:
