@@ -120,8 +120,8 @@ def contrast(a: str, b: str) -> float:
 
 
 def test_text_has_contrast_in_both_schemes() -> None:
-    svg = figure(model("jamba")).render(".svg")
-    for rules in svg.partition("<style>")[2].partition("</style>")[0].split("@media"):
+    page = figure(model("jamba")).render(".html")  # with the rules of all kinds
+    for rules in page.partition("<style>")[2].partition("</style>")[0].split("@media"):
         fills = dict(re.findall(r"^(\S[^{]*) \{ fill: (#[0-9a-f]{6})", rules, re.M))
         backgrounds = [fill for name, fill in fills.items() if name in (".page", ".frame", ".card") or ".block" in name]
         assert len(backgrounds) >= 9
