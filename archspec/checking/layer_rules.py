@@ -74,6 +74,10 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
             if model["embedding"].width % count or layer.mlp.width % count:
                 message = f"{model['embedding'].width} and {layer.mlp.width} channels in {count} groups"
                 yield f"mlp.groups.{name}", message, "use a divisor of both"
+    yield from mlp_faults(layer.shortcut, "shortcut")
+    is_sequential = layer.residual == "sequential" and getattr(layer.norm, "placement", "pre") != "post"
+    if (layer.shortcut is not None or layer.adds_shortcut) and (layer.mlp is None or not is_sequential):
+        yield "shortcut", "a shortcut requires an MLP in sequence, without a norm on the sum", "remove the section"
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
         message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
         yield "position.size", message, "use at least `context`, or remove the key"

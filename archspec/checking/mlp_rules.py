@@ -45,8 +45,12 @@ def mlp_faults(mlp: object, path: str) -> Iterator[tuple[str, str, str]]:
 
 def _router_faults(mlp: MoeMlp, path: str) -> Iterator[tuple[str, str, str]]:
     router, groups = mlp.router, mlp.router.groups
-    if mlp.per_token > mlp.experts:
-        yield f"{path}.per_token", f"{mlp.per_token} experts per token of {mlp.experts} experts", "use fewer"
+    count = mlp.experts + mlp.identity_experts
+    if mlp.per_token > count:
+        yield f"{path}.per_token", f"{mlp.per_token} experts per token of {count} experts", "use fewer"
+    if mlp.identity_experts and (groups is not None or router.weighs == "input"):
+        message = "identity experts are not supported with groups or weights on the input"
+        yield f"{path}.identity_experts", message, "remove the key"
     if router.score == "sparsemixer":
         is_set = {"over": router.over != "all", "selection_bias": router.selection_bias, "groups": groups is not None}
         for key in (key for key, present in is_set.items() if present):

@@ -51,6 +51,12 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from earlier_indexer_faults(model["layers"])
     yield from _per_layer_faults(model["embedding"], model["layers"])
     yield from _position_faults(model)
+    before = [False, *(layer.shortcut is not None for layer in model["layers"])]
+    after = [*(layer.adds_shortcut for layer in model["layers"]), False]
+    if before != after:
+        message = f"layer {next(index for index, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)}"
+        hint = "set `layer.adds_shortcut` in the layer after each one with a `shortcut`, and in no other"
+        yield "shortcut", f"{message} does not agree with the layer before", hint
     if len({layer.streams for layer in model["layers"]}) > 1:
         yield "layer.streams", "layers have different streams", "use the same section in all layers"
 

@@ -198,6 +198,9 @@ class LatentAttention(Section):
     rope_dim: Size = Field(description="Width of the part of a query or key that rotates under a rotary embedding.")
     value_dim: Size = Field(description="Width of the values of one head.")
     norm: Norm = Field(description="Norm on each latent.")
+    latent_scale: PositiveFloat | None = Field(
+        None, description="Factor on the normalized key/value latent (LongCat-Flash)."
+    )
     bias: LatentBias = Field(default_factory=LatentBias)
     scale: PositiveFloat | None = Field(
         None, description="Factor on the scores. Default: 1 / sqrt(nope_dim + rope_dim)."

@@ -183,6 +183,11 @@ class MoeMlp(Section):
     kind: Literal["moe"] = "moe"
     experts: Annotated[int, Field(gt=0, le=4096)] = Field(description="Number of routed experts.")
     per_token: Size = Field(description="Number of experts per token.")
+    identity_experts: Annotated[int, Field(ge=0, le=4096)] = Field(
+        0,
+        description="Number of further experts that the router may select, whose output is their input (Jin et al. "
+        "2024, MoE++).",
+    )
     router: Router = Field(default_factory=Router)
     expert: DenseMlp = Field(description="One routed expert.")
     shared: DenseMlp | None = Field(

@@ -12,7 +12,11 @@ from archc.archspec.vocabulary.embedding import Embedding
 from archc.archspec.vocabulary.head import DenseActivation, Head, NoPooler, Pooler
 from archc.archspec.vocabulary.indexer import EarlierIndexer
 from archc.archspec.vocabulary.mixer import Attention, CrossAttention, GroupedQueryAttention
+<<<<<<< HEAD
 from archc.archspec.vocabulary.mlp import Activation, Mlp, PlainMlp
+=======
+from archc.archspec.vocabulary.mlp import Activation, Mlp, MoeMlp
+>>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
 from archc.archspec.vocabulary.norm import Norm, PlacedNorm
 from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
@@ -112,10 +116,15 @@ class LayerLayout(Section):
     embedding_branch: EmbeddingBranch | None = Field(None, description="Branch that reads `embedding.per_layer`.")
     output_scale: bool = Field(False, description="Multiply the layer's output by a learned number (Gemma 4).")
     convolution: LayerConvolution | None = Field(None, description="Convolution next to the layer.")
+<<<<<<< HEAD
     adapter: PlainMlp | None = Field(
         None,
         description="A bottleneck after the MLP of a post-norm layer: norm(h + adapter(h)), h = norm(x + mlp(x)), with "
         "one norm (Pfeiffer et al. 2022, X-MOD, section 3).",
+=======
+    adds_shortcut: bool = Field(
+        False, description="Add the output of the `shortcut` of the layer before to the layer's output."
+>>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
     )
     laurel: Laurel | None = Field(None, description="Learned augmented residual of the mixer.")
     streams: Streams | None = Field(None, description="Several residual streams; all layers have the same.")
@@ -137,7 +146,11 @@ class Layer(Section):
     embedding_branch: EmbeddingBranch | None = None
     output_scale: bool = False
     convolution: LayerConvolution | None = None
+<<<<<<< HEAD
     adapter: PlainMlp | None = None
+=======
+    adds_shortcut: bool = False
+>>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
     laurel: Laurel | None = None
     streams: Streams | None = None
     position: Position
@@ -146,6 +159,7 @@ class Layer(Section):
     mixing: FourierMixing | None = None
     cross_attention: CrossAttention | None = None
     mlp: Mlp | None = None
+    shortcut: MoeMlp | None = None
 
     @property
     def computation(self) -> Layer:
@@ -247,6 +261,11 @@ class Model(Section):
         None, description="Attention to the encoder's output, between the mixer and the MLP of a decoder layer."
     )
     mlp: Mlp | None = Field(description=_MLP_DESCRIPTION)
+    shortcut: MoeMlp | None = Field(
+        None,
+        description="Shortcut-connected experts: they have the input of the MLP, and their output is added to that of "
+        "the next layer, which has `layer.adds_shortcut` (Cai et al. 2024; LongCat-Flash).",
+    )
     final_norm: Norm
     encoder: Encoder | None = Field(None, description="The encoder stack.")
     head: Head
@@ -267,7 +286,11 @@ PER_LAYER = (
     "layer.embedding_branch",
     "layer.output_scale",
     "layer.convolution",
+<<<<<<< HEAD
     "layer.adapter",
+=======
+    "layer.adds_shortcut",
+>>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
     "layer.laurel",
     "layer.streams",
     "position",
@@ -276,6 +299,7 @@ PER_LAYER = (
     "mixing",
     "cross_attention",
     "mlp",
+    "shortcut",
 )
 
 

@@ -27,6 +27,8 @@ LAYER_KEY = "layer."
 ENCODER_KEY = "encoder."
 EXPERT_PART = "expert"  # of a key: every expert
 LAYER_FIELD = "{layer}"
+LAYER_FIELDS = re.compile(r"\{layer(?: (//|%) ([1-9]\d{0,3}))?\}")
+"""The index of a layer in a name, or its quotient or remainder: `{layer}`, `{layer // 2}`, `{layer % 2}`."""
 INDEX_FIELD = "{index}"
 EXPERT_FIELD = "{expert}"
 
@@ -153,10 +155,15 @@ class _Line:
         for field in _FIELD.findall(expand_name(name)[0]):
             if (field == INDEX_FIELD and is_stack) or field == EXPERT_FIELD:
                 continue
+<<<<<<< HEAD
             if field[1:-1] in (self.checker.names or ()):
                 continue  # a value of the config, such as the name of a language
             if field != LAYER_FIELD:
                 hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}, and names of `config:` and `derive:`"
+=======
+            if not LAYER_FIELDS.fullmatch(field):
+                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}"
+>>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
                 message = f"unknown placeholder {format_value(field)} in {format_value(name)}"
                 self.report(node.mark, message, hint)
             elif not belongs_to_layer(self.key):

@@ -13,7 +13,7 @@ from typing import Literal
 from archc.archspec.errors import Problem, WeightsError, clip, did_you_mean, format_list, join_hints
 from archc.archspec.source.nodes import Mark
 from archc.archspec.vocabulary.verbs import Split, Stack, Step
-from archc.archspec.weights.entries import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELD, LAYER_KEY
+from archc.archspec.weights.entries import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELDS, LAYER_KEY
 from archc.archspec.weights.names import spell_names, spell_part
 from archc.archspec.weights.slot_steps import bind_unstack, for_rank
 
@@ -312,8 +312,16 @@ def generic_key(slot: str) -> str:
 
 def _slot_names(entry: BoundEntry, rest: str, weight_set: int | None, expert: int | None) -> list[str]:
     """Return the checkpoint names of a slot; `rest` is its part after the key of the entry."""
-    names = [name.replace(LAYER_FIELD, str(weight_set)) + rest for name in entry.names]
+    names = [LAYER_FIELDS.sub(lambda field: _index(field, weight_set), name) + rest for name in entry.names]
     return [name.replace(EXPERT_FIELD, str(expert)) for name in names]
+
+
+def _index(field: re.Match[str], weight_set: int | None) -> str:
+    """Return the number that a placeholder of the layer's index stands for."""
+    if field[1] is None:
+        return str(weight_set)
+    assert weight_set is not None
+    return str(weight_set // int(field[2]) if field[1] == "//" else weight_set % int(field[2]))
 
 
 def _choices(match: Match) -> list[list[str]]:

@@ -12,6 +12,9 @@ from archc.compiler.contract.types import TensorType
 VALUES = "values"
 """The values of a delta rule, which later layers mix into their own (Peng et al. 2025, section 4.1)."""
 
+SHORTCUT = "shortcut"
+"""The output of shortcut-connected experts, which the next layer adds (Cai et al. 2024)."""
+
 EMBEDDING = "embedding"
 """The vector of a layer that the embedding computes."""
 
@@ -50,6 +53,8 @@ def cross_layer_outputs(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict
             return {VALUES: TensorType(dtype, ("batch", "seq", heads * width))}
     attention = layer.attention
     outputs: dict[str, TensorType] = {}
+    if layer.shortcut is not None:
+        outputs[SHORTCUT] = TensorType(dtype, ("batch", "seq", spec.embedding.width))
     if index in words.indexer_sources(spec.layers).values():
         outputs[SELECTED] = TensorType(torch.bool, ("batch", 1, "seq", "total" if has_cache(spec) else "seq"))
     if has_cache(spec) or index not in words.kv_sources(spec.layers).values():
@@ -67,6 +72,8 @@ def cross_layer_inputs(spec: BoundSpec, index: int) -> dict[str, str]:
     layer = spec.layers[index]
     if layer.embedding_branch is not None:
         inputs[EMBEDDING] = embedding_output(index)
+    if layer.adds_shortcut:
+        inputs[SHORTCUT] = layer_output(index - 1, SHORTCUT)
     match layer.recurrence:
         case words.DeltaRule(value_residual=words.ValueMix()):
             inputs[VALUES] = layer_output(_latest_values(spec, index), VALUES)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.cross_layer import EMBEDDING
+from archc.compiler.contract.cross_layer import EMBEDDING, SHORTCUT
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.attention import Attention
 from archc.compiler.modules.attention.cross_attention import CrossAttention
@@ -68,6 +68,7 @@ class Layer(nn.Module):
             self.mlp: nn.Module = ChannelMixing(word.mlp, width, dtype)
         elif word.mlp is not None:
             self.mlp = make_mlp(word.mlp, width, dtype)
+        self.shortcut = MoeMlp(word.shortcut, width, dtype) if word.shortcut is not None else None
         # `mixer_norm`, `cross_norm` and `mlp_norm` are before the branch, in post-norm layers after the sum.
         self.mixer_norm = norm(placement != "output" and branches != "mlp")
         self.mlp_norm = norm(mlp_placement != "output" and branches != "mixer" and not self.shared)
@@ -130,7 +131,10 @@ class Layer(nn.Module):
             return x_BSN, present
         normed = self.mlp_norm(x_BSN)
         y = self.mlp_output_norm(self.mlp_branch(normed, x_BSN, inputs, state, present))
-        return self.skip(x_BSN, normed, is_mlp=True) + self.scale_branch(y, is_mlp=True), present
+        if self.shortcut is not None:
+            present[SHORTCUT] = self.shortcut(normed, x_BSN)
+        x_BSN = self.skip(x_BSN, normed, is_mlp=True) + self.scale_branch(y, is_mlp=True)
+        return x_BSN + inputs.cross_layer[SHORTCUT] if self.word.adds_shortcut else x_BSN, present
 
     def post_norm(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """norm(x + branch(x)) for each branch (Vaswani et al. 2017): [B, S, N] → [B, S, N], and the new state."""

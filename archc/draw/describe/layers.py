@@ -16,7 +16,7 @@ from archc.draw.describe.words import activation_name, factor, further_tags, nor
 # The keys of a layer that are drawn.
 _KNOWN = (
     "weights norm residual skip branch_scale mlp_branch_scale embedding_branch output_scale convolution position "
-    "attention recurrence mixing mixers cross_attention mlp laurel streams"
+    "attention recurrence mixing mixers cross_attention mlp laurel streams adds_shortcut"
 )
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -32,7 +32,8 @@ def routed_experts(node: ir.Node, op: GraphBuilder) -> ir.Value:
     x_TN = op.Reshape(x, op.ints(-1, width))
     chosen_TA = op.Reshape(chosen, op.ints(-1, used))
     hits = op.Equal(op.Unsqueeze(chosen_TA, op.ints(-1)), op.ints(*range(len(experts))))
-    chosen_TE = op.ReduceSum(op.Cast(hits, to=ir.DataType.INT64), op.ints(1), keepdims=0)
+    # A token has one row of an expert that it names twice, as placeholders of experts without weights do.
+    chosen_TE = op.ReduceMax(op.Cast(hits, to=ir.DataType.INT64), op.ints(1), keepdims=0)
     counts_E = op.ReduceSum(chosen_TE, op.ints(0), keepdims=0)
     places_TA = _places(op, chosen_TE, chosen_TA, counts_E)
 

@@ -14,7 +14,7 @@ from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
 from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.attention.indexer import make_indexer, select
-from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.linear import Linear, scaled
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops import operators as ops
@@ -56,7 +56,7 @@ class LatentAttention(nn.Module):
         q_BHSN, q_BHSR = ops.split_heads(queries, word.heads).split([word.nope_dim, word.rope_dim], dim=-1)
         latent_BSL, k_BSR = self.kv_down(x_BSN).split([word.latent, word.rope_dim], dim=-1)
         k_B1SR = self.rotate(k_BSR.unsqueeze(1), inputs)
-        stored_B1TX = torch.cat((self.kv_norm(latent_BSL).unsqueeze(1), k_B1SR), dim=-1)
+        stored_B1TX = torch.cat((scaled(self.kv_norm(latent_BSL), word.latent_scale).unsqueeze(1), k_B1SR), dim=-1)
         if state:
             present["latent"] = ops.update_cache(state["latent"], stored_B1TX, inputs.write_indices_B)
             stored_B1TX = present["latent"]

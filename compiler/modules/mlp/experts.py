@@ -22,14 +22,15 @@ class Router(nn.Module):
 
     def __init__(self, word: words.MoeMlp, width: int) -> None:
         super().__init__()
-        self.word, self.experts, self.per_token = word.router, word.experts, word.per_token
+        self.word, self.per_token = word.router, word.per_token
+        self.experts = word.experts + word.identity_experts
         # A rounded score can choose another expert, so the router's few weights are float32 in a model of any dtype
         # (Fedus et al. 2022, section 2.4).
-        self.projection = Linear(width, word.experts, word.router.bias, torch.float32)
-        bias = torch.empty(word.experts, dtype=torch.float32) if word.router.selection_bias else None
+        self.projection = Linear(width, self.experts, word.router.bias, torch.float32)
+        bias = torch.empty(self.experts, dtype=torch.float32) if word.router.selection_bias else None
         self.selection_bias = nn.Parameter(bias) if bias is not None else None
         self.norm = make_norm(word.router.norm, width, torch.float32)
-        scale = torch.empty(word.experts, dtype=torch.float32) if word.router.expert_scale else None
+        scale = torch.empty(self.experts, dtype=torch.float32) if word.router.expert_scale else None
         self.expert_scale = nn.Parameter(scale) if scale is not None else None
 
     def forward(self, x_BSN: Tensor) -> tuple[Tensor, Tensor]:

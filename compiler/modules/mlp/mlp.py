@@ -74,6 +74,7 @@ class MoeMlp(nn.Module):
         self.shared_scale, self.weighs = word.shared_scale, word.router.weighs
         self.shared_gate = Linear(width, 1, False, dtype) if word.shared_gate else None
         norm = word.branch.norm if word.branch is not None else words.NoNorm()
+        self.has_identity = word.identity_experts > 0
         self.reads_stream = word.branch is not None
         self.norm, self.output_norm, self.shared_norm = (make_norm(norm, width, dtype) for _ in range(3))
 
@@ -83,7 +84,14 @@ class MoeMlp(nn.Module):
         chosen, weights = self.router(source)
         source = self.norm(source)
         run = self.experts if self.weighs == "output" else self.experts.scaled
-        y: Tensor = self.output_norm(run(source, chosen, weights))
+        if not self.has_identity:
+            y: Tensor = run(source, chosen, weights)
+        else:
+            is_identity = chosen >= self.experts.count
+            kept = torch.where(is_identity, weights, 0.0).sum(dim=-1, keepdim=True)
+            chosen, weights = chosen.clamp(max=self.experts.count - 1), torch.where(is_identity, 0.0, weights)
+            y = run(source, chosen, weights) + source * kept
+        y = self.output_norm(y)
         if self.shared is None:
             return y
         shared = self.shared_norm(self.shared(x))

@@ -53,6 +53,10 @@ FAULTS = {
         ["mlp.router.jitter=0.1"],
         "mlp.router.jitter: only sparsemixer has a band; remove the key, or use `score: sparsemixer`",
     ),
+    "identity experts in groups": (
+        ["mlp.identity_experts=2", GROUPS % (2, 1, "max")],
+        "mlp.identity_experts: identity experts are not supported with groups or weights on the input; remove the key",
+    ),
     "sparsity of an expert": (["mlp.expert.sparsity=0.5"], "mlp.expert.sparsity: sparsity is not supported in experts"),
     "many experts": (["mlp.experts=5000"], "mlp.experts: 5000 must be at most 4,096"),
 }

@@ -186,6 +186,14 @@ FAULTS = {
         "recurrence: {kind: rg-lru, width: 8, blocks: 3, convolution: {kernel: 4}, activation: gelu}\n",
         "recurrence.blocks: 8 channels are not a multiple of 3 blocks; use a divisor of `width`",
     ),
+    "shortcut without a reader": (
+        "shortcut: {kind: moe, experts: 2, per_token: 1, expert: {kind: plain, width: 8, activation: relu}}\n",
+        "shortcut: layer 1 does not agree with the layer before; set `layer.adds_shortcut` in the layer after each",
+    ),
+    "shortcut of parallel branches": (
+        "layer: {adds_shortcut: true, residual: parallel}\n",
+        "shortcut: a shortcut requires an MLP in sequence, without a norm on the sum; remove the section",
+    ),
     "placement at the MLP": (
         "layer: {norm: {placement: post, mlp_placement: pre}}\n",
         "layer.norm.mlp_placement: another placement at the MLP requires sequential branches without norms on the sums",

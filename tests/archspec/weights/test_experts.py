@@ -39,6 +39,13 @@ def test_each_expert_has_its_name(tmp_path: Path) -> None:
     ]
 
 
+def test_a_name_has_the_quotient_and_the_remainder_of_the_layer(tmp_path: Path) -> None:
+    weights = table(tmp_path, "layer.mlp.expert.up: h.{layer // 4}.{layer % 4}.e.{expert}.w3")
+    slots = {f"layers.{layer}.mlp.experts.0.up.weight": (4, 8) for layer in (3, 11)}
+    names = ["h.0.3.e.0.w3.weight", "h.2.3.e.0.w3.weight"]
+    assert [source.names for source in weights.resolve(slots, names).sources.values()] == [(name,) for name in names]
+
+
 def test_unstack_selects_the_part_of_an_expert_first(tmp_path: Path) -> None:
     weights = table(
         tmp_path,

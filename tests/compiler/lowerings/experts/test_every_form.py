@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
@@ -11,7 +12,7 @@ from archc.compiler.lowerings.experts.batched import batched_experts
 from archc.compiler.lowerings.experts.routed import routed_experts
 from archc.compiler.lowerings.experts.scanned import scanned_experts
 from archc.compiler.lowerings.linear import portable, stored_rows
-from tests.compiler.graphs import operators
+from tests.compiler.graphs import filled, operators, run
 from tests.compiler.lowerings.experts.cases import (
     EVERY_ACTIVATION,
     EVERY_OPTION,
@@ -21,6 +22,7 @@ from tests.compiler.lowerings.experts.cases import (
     Problem,
     check_equal,
     lowered,
+    slots,
 )
 
 Form = Callable[[Problem], ir.Model]
@@ -43,6 +45,15 @@ def test_experts_are_the_torch_operator(
     assert "Experts" not in operators(graph)
     assert list(graph.graph.opset_imports) == [""]
     check_equal(problem, graph)
+
+
+@EVERY_FORM
+def test_a_token_may_name_an_expert_twice(form: Form) -> None:
+    problem = Problem(5, 3)
+    graph, feeds = form(problem), problem.feeds(2, 7)
+    feeds["chosen"][..., 2] = feeds["chosen"][..., 0]
+    filled(graph, slots(problem.stacks()))
+    np.testing.assert_allclose(run(graph, feeds)[0], problem.expected(feeds), rtol=1e-4, atol=1e-4)
 
 
 @EVERY_FORM

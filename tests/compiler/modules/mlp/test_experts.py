@@ -53,6 +53,17 @@ def test_a_band_of_negative_logits_depends_on_their_size() -> None:
     assert weights == pytest.approx({1: 1 / (1 + math.exp(-0.5))})
 
 
+def test_an_identity_expert_returns_its_input() -> None:
+    # Logits 1 and 3 of the expert and the identity: the expert's output is relu(2 · x) · 5.
+    expert = words.PlainMlp(width=1, activation="relu")
+    word = words.MoeMlp(experts=1, identity_experts=1, per_token=2, expert=expert)
+    values: dict[str, Any] = {"router.projection.weight": [[1.0], [3.0]]}
+    values |= {"experts.up.weight": [[[2.0]]], "experts.down.weight": [[[5.0]]]}
+    mixture = filled(MoeMlp(word, 1, torch.float32), values)
+    x, share = torch.ones(1, 1, 1), 1 / (1 + math.exp(-2))
+    assert mixture(x, x).item() == pytest.approx(10 * (1 - share) + share)
+
+
 SOFTMAX = logs(1, 4, 2, 3)  # 0.1, 0.4, 0.2, 0.3
 
 
