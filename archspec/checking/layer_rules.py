@@ -77,7 +77,8 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from mlp_faults(layer.shortcut, "shortcut")
     is_sequential = layer.residual == "sequential" and getattr(layer.norm, "placement", "pre") != "post"
     if (layer.shortcut is not None or layer.adds_shortcut) and (layer.mlp is None or not is_sequential):
-        yield "shortcut", "a shortcut requires an MLP in sequence, without a norm on the sum", "remove the section"
+        path = "shortcut" if layer.shortcut is not None else "layer.adds_shortcut"
+        yield path, "a shortcut requires an MLP in sequence, without a norm on the sum", "remove the key"
     if isinstance(layer.position, Learned) and (layer.position.size or 0) < model["context"]:
         message = f"a table of {layer.position.size} positions for a context of {model['context']} tokens"
         yield "position.size", message, "use at least `context`, or remove the key"

@@ -56,7 +56,8 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     if before != after:
         message = f"layer {next(index for index, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)}"
         hint = "set `layer.adds_shortcut` in the layer after each one with a `shortcut`, and in no other"
-        yield "shortcut", f"{message} does not agree with the layer before", hint
+        path = "shortcut" if any(before) else "layer.adds_shortcut"
+        yield path, f"{message} does not agree with the layer before", hint
     if len({layer.streams for layer in model["layers"]}) > 1:
         yield "layer.streams", "layers have different streams", "use the same section in all layers"
 

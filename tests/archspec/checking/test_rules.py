@@ -192,7 +192,7 @@ FAULTS = {
     ),
     "shortcut of parallel branches": (
         "layer: {adds_shortcut: true, residual: parallel}\n",
-        "shortcut: a shortcut requires an MLP in sequence, without a norm on the sum; remove the section",
+        "layer.adds_shortcut: a shortcut requires an MLP in sequence, without a norm on the sum; remove the key",
     ),
     "placement at the MLP": (
         "layer: {norm: {placement: post, mlp_placement: pre}}\n",
