@@ -12,11 +12,7 @@ from archc.archspec.vocabulary.embedding import Embedding
 from archc.archspec.vocabulary.head import DenseActivation, Head, NoPooler, Pooler
 from archc.archspec.vocabulary.indexer import EarlierIndexer
 from archc.archspec.vocabulary.mixer import Attention, CrossAttention, GroupedQueryAttention
-<<<<<<< HEAD
-from archc.archspec.vocabulary.mlp import Activation, Mlp, PlainMlp
-=======
-from archc.archspec.vocabulary.mlp import Activation, Mlp, MoeMlp
->>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
+from archc.archspec.vocabulary.mlp import Activation, Mlp, MoeMlp, PlainMlp
 from archc.archspec.vocabulary.norm import Norm, PlacedNorm
 from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
@@ -116,15 +112,13 @@ class LayerLayout(Section):
     embedding_branch: EmbeddingBranch | None = Field(None, description="Branch that reads `embedding.per_layer`.")
     output_scale: bool = Field(False, description="Multiply the layer's output by a learned number (Gemma 4).")
     convolution: LayerConvolution | None = Field(None, description="Convolution next to the layer.")
-<<<<<<< HEAD
     adapter: PlainMlp | None = Field(
         None,
         description="A bottleneck after the MLP of a post-norm layer: norm(h + adapter(h)), h = norm(x + mlp(x)), with "
         "one norm (Pfeiffer et al. 2022, X-MOD, section 3).",
-=======
+    )
     adds_shortcut: bool = Field(
         False, description="Add the output of the `shortcut` of the layer before to the layer's output."
->>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
     )
     laurel: Laurel | None = Field(None, description="Learned augmented residual of the mixer.")
     streams: Streams | None = Field(None, description="Several residual streams; all layers have the same.")
@@ -146,11 +140,8 @@ class Layer(Section):
     embedding_branch: EmbeddingBranch | None = None
     output_scale: bool = False
     convolution: LayerConvolution | None = None
-<<<<<<< HEAD
     adapter: PlainMlp | None = None
-=======
     adds_shortcut: bool = False
->>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
     laurel: Laurel | None = None
     streams: Streams | None = None
     position: Position
@@ -286,11 +277,8 @@ PER_LAYER = (
     "layer.embedding_branch",
     "layer.output_scale",
     "layer.convolution",
-<<<<<<< HEAD
     "layer.adapter",
-=======
     "layer.adds_shortcut",
->>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
     "layer.laurel",
     "layer.streams",
     "position",

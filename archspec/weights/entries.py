@@ -55,8 +55,8 @@ class Entry:
     @property
     def fields(self) -> frozenset[str]:
         """Return the names in braces in the checkpoint names, except the numbers of layers, experts and tensors."""
-        found = {field[1:-1] for name in self.names for field in _FIELD.findall(name)}
-        return frozenset(found - {field[1:-1] for field in (LAYER_FIELD, EXPERT_FIELD, INDEX_FIELD)})
+        found = {field for name in self.names for field in _FIELD.findall(name) if not LAYER_FIELDS.fullmatch(field)}
+        return frozenset(field[1:-1] for field in found - {EXPERT_FIELD, INDEX_FIELD})
 
     @property
     def alternatives(self) -> tuple[Entry, ...]:
@@ -155,15 +155,10 @@ class _Line:
         for field in _FIELD.findall(expand_name(name)[0]):
             if (field == INDEX_FIELD and is_stack) or field == EXPERT_FIELD:
                 continue
-<<<<<<< HEAD
             if field[1:-1] in (self.checker.names or ()):
                 continue  # a value of the config, such as the name of a language
-            if field != LAYER_FIELD:
-                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}, and names of `config:` and `derive:`"
-=======
             if not LAYER_FIELDS.fullmatch(field):
-                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}"
->>>>>>> 67c51f1 (Shortcut-connected and identity experts, quotient and remainder of a layer in names; LongCat-Flash, and rows of targets)
+                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}, and names of `config:` and `derive:`"
                 message = f"unknown placeholder {format_value(field)} in {format_value(name)}"
                 self.report(node.mark, message, hint)
             elif not belongs_to_layer(self.key):
