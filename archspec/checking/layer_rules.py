@@ -99,6 +99,9 @@ def _layout_faults(layer: Layer) -> Iterator[Fault]:
             yield "layer.norm.mlp_placement", message, "remove the key"
         if norm.mlp_placement is not None and (norm.branches != "both" or norm.mlp_placement == norm.placement):
             yield "layer.norm.mlp_placement", "the branches have one placement", "remove the key"
+        if norm.gate is not None and (norm.placement != "pre" or norm.mlp_placement is not None):
+            message = f"a gate is not supported with placement {format_value(norm.mlp_placement or norm.placement)}"
+            yield "layer.norm.gate", message, "use pre, or remove the key"
         if norm.shared and norm.branches != "both":
             yield "layer.norm.branches", "a shared norm applies to both branches", "remove the key"
     if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
@@ -159,6 +162,9 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
     yield from indexer_faults(attention, layer.position)
     if attention.gate is not None and attention.gate.head_bias and attention.gate.over == "heads":
         yield "attention.gate.head_bias", "each head has one gate", "use `bias`"
+    gate = attention.gate
+    if gate is not None and gate.source == "queries" and getattr(attention, "query_latent", None) is None:
+        yield "attention.gate.source", "queries are projected from the input of the layer", "use layer"
     is_encoder, direction = model["topology"] == "encoder", model["direction"]
     if is_encoder and direction != "past" and isinstance(layer.position, Alibi):
         message = "alibi requires a causal mask and is not supported in an encoder"
@@ -206,6 +212,8 @@ def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Ite
 
 def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fault]:
     yield from norm_faults(attention.norm, "attention.norm")
+    if attention.query_latent is None and attention.queries == "both":
+        yield "attention.queries", "queries are projected from the residual stream", "set `query_latent`"
     if isinstance(position, Alibi | BlockRope | RelativeBuckets | Disentangled):
         message = f"{position.kind} is not supported with latent attention"
         yield "position", message, "use rope, learned or none"

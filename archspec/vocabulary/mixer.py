@@ -46,13 +46,16 @@ class LocalizedFilter(Section):
 
 class AttentionGate(Section):
     """A gate on the output of the heads, before the output projection: y ⊙ activation(W x), x being the input of the
-    query projection (Qiu et al. 2025, Gated Attention for LLMs, section 2.2).
+    layer (Qiu et al. 2025, Gated Attention for LLMs, section 2.2) or of its query projection.
     """
 
     over: Literal["channels", "heads"] = Field("channels", description="One gate for each channel, or for each head.")
     activation: Literal["sigmoid", "softplus"] = Field("sigmoid", description="Range of the gate: (0, 1), or above 0.")
     bias: bool = Field(False, description="Add a bias to W x.")
     head_bias: bool = Field(False, description="Add one number per head to W x; requires `over: channels` (Beam).")
+    source: Literal["layer", "queries"] = Field(
+        "layer", description="The input x. queries: that of the projection from the query latent (A.X K2)."
+    )
 
 
 class LogScale(Section):
@@ -193,6 +196,11 @@ class LatentAttention(Section):
     latent: Size = Field(description="Width of the key/value latent.")
     query_latent: Size | None = Field(
         None, description="Width of the query latent. none: queries are projected from the residual stream."
+    )
+    queries: Literal["normed", "both"] = Field(
+        "normed",
+        description="Input of the projection from the query latent. normed: the latent after its norm. both: that, and "
+        "next to it the latent before its norm (A.X K2).",
     )
     nope_dim: Size = Field(description="Width of the part of a query or key that does not rotate.")
     rope_dim: Size = Field(description="Width of the part of a query or key that rotates under a rotary embedding.")

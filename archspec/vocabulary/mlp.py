@@ -126,6 +126,11 @@ class ExpertGroups(Section):
         description="Score of a group. max: the best expert's score (DeepSeek-V2). top-2: the sum of the best two "
         "(DeepSeek-V3).",
     )
+    others: Literal["excluded", "zero"] = Field(
+        "excluded",
+        description="Experts of the other groups. zero: they are selected with a score of 0, which leads negative ones "
+        "(A.X K2).",
+    )
 
 
 class Router(Section):

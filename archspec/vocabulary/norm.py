@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from archc.archspec.vocabulary.base import Section
+from archc.archspec.vocabulary.base import Section, Size
 
 
 class RmsNorm(Section):
@@ -36,6 +36,13 @@ class NoNorm(Section):
     kind: Literal["none"] = "none"
 
 
+class NormGate(Section):
+    """A low-rank gate on the output y of a norm: y ⊙ sigmoid(B · silu(A y)) (SK Telecom 2026, A.X K2)."""
+
+    rank: Size = Field(description="Rows of A, and columns of B.")
+    branches: Literal["both", "mixer"] = Field("both", description="Branches whose norm has a gate.")
+
+
 class Placement(Section):
     """Positions of a layer's norms around its two branches (mixer and MLP)."""
 
@@ -54,6 +61,7 @@ class Placement(Section):
         None, description="Eps of the norm on a branch's output with `sandwich`. Default: `eps`."
     )
     shared: bool = Field(False, description="One norm feeds both branches; requires `layer.residual: parallel`.")
+    gate: NormGate | None = Field(None, description="Gate on the output of a norm; requires `placement: pre`.")
 
 
 class NormScope(Section):

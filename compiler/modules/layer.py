@@ -14,7 +14,7 @@ from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.basic.convolution import ConvolutionBranch
 from archc.compiler.modules.basic.fourier import FourierMixing
 from archc.compiler.modules.basic.laurel import Laurel
-from archc.compiler.modules.basic.norm import make_norm
+from archc.compiler.modules.basic.norm import GatedNorm, make_norm
 from archc.compiler.modules.basic.per_layer import EmbeddingBranch
 from archc.compiler.modules.basic.streams import AlternatingUpdates
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -70,8 +70,14 @@ class Layer(nn.Module):
             self.mlp = make_mlp(word.mlp, width, dtype)
         self.shortcut = MoeMlp(word.shortcut, width, dtype) if word.shortcut is not None else None
         # `mixer_norm`, `cross_norm` and `mlp_norm` are before the branch, in post-norm layers after the sum.
-        self.mixer_norm = norm(placement != "output" and branches != "mlp")
-        self.mlp_norm = norm(mlp_placement != "output" and branches != "mixer" and not self.shared)
+        gate = getattr(word.norm, "gate", None)
+
+        def gated(norm: nn.Module, is_gated: bool) -> nn.Module:
+            return GatedNorm(norm, gate, width, dtype) if gate is not None and is_gated else norm
+
+        self.mixer_norm = gated(norm(placement != "output" and branches != "mlp"), branches != "mlp")
+        has_mlp_norm = mlp_placement != "output" and branches != "mixer" and not self.shared
+        self.mlp_norm = gated(norm(has_mlp_norm), has_mlp_norm and gate is not None and gate.branches == "both")
         self.cross_norm = norm(cross is not None and placement != "output" and branches == "both")
         self.cross_output_norm = norm(cross is not None and is_output and branches == "both", output_eps)
         self.mixer_output_norm = norm(is_output and branches != "mlp", output_eps)

@@ -32,26 +32,34 @@ class LatentAttention(nn.Module):
         self.word, self.position = word, position
         key_dim = word.nope_dim + word.rope_dim
         self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(key_dim)
+        queries = (word.query_latent or width) * (2 if word.queries == "both" else 1)
         if word.query_latent is None:
             self.q = Linear(width, word.heads * key_dim, False, dtype)
         else:
             self.q_down = Linear(width, word.query_latent, word.bias.down, dtype)
             self.q_norm = make_norm(word.norm, word.query_latent, dtype)
-            self.q_up = Linear(word.query_latent, word.heads * key_dim, False, dtype)
+            self.q_up = Linear(queries, word.heads * key_dim, False, dtype)
         # One projection for the latent and the shared rotary key.
         self.kv_down = Linear(width, word.latent + word.rope_dim, word.bias.down, dtype)
         self.kv_norm = make_norm(word.norm, word.latent, dtype)
         self.k_up = Linear(word.latent, word.heads * word.nope_dim, False, dtype)
         self.v_up = Linear(word.latent, word.heads * word.value_dim, False, dtype)
-        self.gate = Gate(word.gate, word.heads, word.value_dim, width, dtype) if word.gate is not None else None
+        gate = word.gate
+        gated = queries if gate is not None and gate.source == "queries" else width
+        self.gate = Gate(gate, word.heads, word.value_dim, gated, dtype) if gate is not None else None
         self.indexer = make_indexer(word.indexer, width, word.query_latent or width, dtype)
         self.o = Linear(word.heads * word.value_dim, width, word.bias.out, dtype)
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, width] → [B, S, width], and the new state; it is empty if `state` is."""
         word = self.word
-        source = x_BSN if word.query_latent is None else self.q_norm(self.q_down(x_BSN))
-        queries = self.q(x_BSN) if word.query_latent is None else self.q_up(source)
+        source, queries_input = x_BSN, x_BSN
+        if word.query_latent is not None:
+            latent = self.q_down(x_BSN)
+            source = queries_input = self.q_norm(latent)
+            if word.queries == "both":
+                queries_input = torch.cat((source, latent), dim=-1)
+        queries = self.q(x_BSN) if word.query_latent is None else self.q_up(queries_input)
         mask, present = select(self.indexer, x_BSN, source, inputs, state)
         q_BHSN, q_BHSR = ops.split_heads(queries, word.heads).split([word.nope_dim, word.rope_dim], dim=-1)
         latent_BSL, k_BSR = self.kv_down(x_BSN).split([word.latent, word.rope_dim], dim=-1)
@@ -66,7 +74,7 @@ class LatentAttention(nn.Module):
         k_up, v_up = self.k_up.weight, self.v_up.weight
         y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, mask, self.scale, bool(state))
         if self.gate is not None:
-            y_BHSV = self.gate(x_BSN, y_BHSV)
+            y_BHSV = self.gate(queries_input if self.gate.word.source == "queries" else x_BSN, y_BHSV)
         return self.o(ops.merge_heads(y_BHSV)), present
 
     def rotate(self, x_BHSR: Tensor, inputs: LayerInputs) -> Tensor:

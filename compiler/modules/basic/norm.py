@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.ops import operators as ops
 
 
@@ -57,6 +58,22 @@ class PerHead(nn.Module):
             normed = ops.layer_norm(x_BHSD, None, None, self.word.eps)
         weight_HD = self.weight + 1.0 if self.word.unit_offset else self.weight
         return normed * weight_HD[:, None, :]
+
+
+class GatedNorm(nn.Module):
+    """y ⊙ sigmoid(up(silu(down(y)))) for the output y of a norm (A.X K2); the gate is computed in float32."""
+
+    def __init__(self, norm: nn.Module, word: words.NormGate, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.norm = norm
+        self.down = Linear(width, word.rank, False, dtype)
+        self.up = Linear(word.rank, width, False, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] → [..., width]."""
+        y: Tensor = self.norm(x)
+        gate: Tensor = self.up(nn.functional.silu(self.down(y)))
+        return y * gate.float().sigmoid().to(y.dtype)
 
 
 def make_norm(word: words.Norm | words.PlacedNorm | words.QkNorm, width: int, dtype: torch.dtype) -> nn.Module:

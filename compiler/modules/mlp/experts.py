@@ -77,7 +77,7 @@ class Router(nn.Module):
         return logits.softmax(dim=-1) if self.word.score == "softmax" else logits.sigmoid()
 
     def selection_scores(self, scores_BSE: Tensor) -> Tensor:
-        """Return the scores that select experts, [B, S, E]: biased, and lowest outside the best groups.
+        """Return the scores that select experts, [B, S, E]: biased, and lowest or 0 outside the best groups.
 
         Groups are ranked by their best expert or the sum of their best two (DeepSeek-V3 2024, section 2.1.2).
         """
@@ -91,7 +91,8 @@ class Router(nn.Module):
         chosen_BSA = best_BSG.topk(groups.chosen, dim=-1).indices
         numbers_G = torch.arange(groups.count, device=scores_BSE.device)
         is_chosen_BSG = (chosen_BSA[..., None] == numbers_G).any(dim=-2)
-        return torch.where(is_chosen_BSG[..., None], grouped_BSGE, torch.finfo(torch.float32).min).flatten(-2)
+        others = 0.0 if groups.others == "zero" else torch.finfo(torch.float32).min
+        return torch.where(is_chosen_BSG[..., None], grouped_BSGE, others).flatten(-2)
 
 
 class StackedLinear(nn.Module):
