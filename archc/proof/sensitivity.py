@@ -28,6 +28,9 @@ LENGTHS = {
     "max_distance": 3,
     "first": 1,
     "keys": 1,
+    "block": 1,
+    "blocks": 1,
+    "last": 1,
 }
 # Factors for numbers that are rounded, or whose likely mistake is another default: a small change would not show.
 FACTORS = {"eps": 0.01, "beta_fast": 3.0, "beta_slow": 3.0}

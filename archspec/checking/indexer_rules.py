@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
     Attention,
+    BlockIndexer,
     KeyIndexer,
+    LatentAttention,
     Layer,
     Position,
     ProportionalScaling,
@@ -30,16 +32,30 @@ def indexer_faults(attention: Attention, position: Position) -> Iterator[Fault]:
     if position.kind not in ("rope", "learned", "sinusoidal", "none"):
         message = f"{position.kind} is not supported with an indexer"
         yield "position", message, "use rope, learned, sinusoidal or none"
-    if not isinstance(indexer, KeyIndexer):
+    if not isinstance(indexer, KeyIndexer | BlockIndexer):
         return
     yield from norm_faults(indexer.norm, f"{_PATH}.norm")
-    yield from norm_faults(indexer.query_norm, f"{_PATH}.query_norm")
+    if isinstance(indexer, KeyIndexer):
+        yield from norm_faults(indexer.query_norm, f"{_PATH}.query_norm")
+    else:
+        yield from _block_faults(indexer, attention)
     if isinstance(position, Rope):
         fraction = 1.0 if isinstance(position.scaling, ProportionalScaling) else position.fraction
         rotary = position.dim if position.dim is not None else int(attention.rotating_dim * fraction)
         if rotary > indexer.head_dim:
             message = f"{rotary} rotating dimensions in a head of {indexer.head_dim}"
             yield f"{_PATH}.head_dim", message, "use a wider head"
+
+
+def _block_faults(indexer: BlockIndexer, attention: Attention) -> Iterator[Fault]:
+    if isinstance(attention, LatentAttention):
+        message = "a selection for each group of heads is not supported with latent attention"
+        yield f"{_PATH}.kind", message, "use `kind: keys`"
+    if attention.heads % indexer.heads:
+        message = f"{attention.heads} heads of attention are not a multiple of {indexer.heads}"
+        yield f"{_PATH}.heads", message, "use a divisor of `attention.heads`"
+    if indexer.last > indexer.blocks:
+        yield f"{_PATH}.last", f"{indexer.last} of {indexer.blocks} blocks", "use fewer"
 
 
 def earlier_indexer_faults(layers: Sequence[Layer]) -> Iterator[Fault]:

@@ -28,7 +28,7 @@ from archc.archspec.vocabulary.head import (
     Pooling,
     WeightedPooler,
 )
-from archc.archspec.vocabulary.indexer import EarlierIndexer, Indexer, KeyIndexer
+from archc.archspec.vocabulary.indexer import BlockIndexer, EarlierIndexer, Indexer, KeyIndexer
 from archc.archspec.vocabulary.matrix_state import (
     BoundedDecay,
     Convolution,
@@ -148,6 +148,7 @@ __all__ = [
     "Alibi",
     "Attention",
     "AttentionGate",
+    "BlockIndexer",
     "BlockRope",
     "BoundedDecay",
     "ChannelMixing",

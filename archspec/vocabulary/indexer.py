@@ -27,10 +27,27 @@ class KeyIndexer(Section):
     pairing: Pairing = Field("half", description="half: dim i rotates with dim i + r/2. interleaved: 2i with 2i + 1.")
 
 
+class BlockIndexer(Section):
+    """Each query of a group of heads attends to the `blocks` blocks of keys with the highest scores max q · k, the
+    last ones up to its own first (MiniMax M3). Queries and keys are projections of x; a cache has the keys.
+    """
+
+    kind: Literal["blocks"] = "blocks"
+    heads: Size = Field(
+        description="Number of query heads, each for an equal group of the attention's; all read one key."
+    )
+    head_dim: Size = Field(description="Width of one head. Its first dims rotate, as many as in the attention.")
+    block: Size = Field(description="Number of keys in a block.")
+    blocks: Size = Field(description="Number of blocks that a query attends to, the last ones included.")
+    last: int = Field(1, ge=0, description="Number of blocks up to that of the query which are selected first.")
+    norm: Norm = Field(description="Norm on each head of the queries and on the keys.")
+    pairing: Pairing = Field("half", description="half: dim i rotates with dim i + r/2. interleaved: 2i with 2i + 1.")
+
+
 class EarlierIndexer(Section):
     """Each query attends to the keys that the nearest earlier layer with an indexer of its own selected (GLM-5.2)."""
 
     kind: Literal["earlier"] = "earlier"
 
 
-Indexer = Annotated[KeyIndexer | EarlierIndexer, Field(discriminator="kind")]
+Indexer = Annotated[KeyIndexer | BlockIndexer | EarlierIndexer, Field(discriminator="kind")]

@@ -56,7 +56,9 @@ def cross_layer_outputs(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict
     if layer.shortcut is not None:
         outputs[SHORTCUT] = TensorType(dtype, ("batch", "seq", spec.embedding.width))
     if index in words.indexer_sources(spec.layers).values():
-        outputs[SELECTED] = TensorType(torch.bool, ("batch", 1, "seq", "total" if has_cache(spec) else "seq"))
+        assert attention is not None
+        heads = attention.heads if isinstance(attention.indexer, words.BlockIndexer) else 1
+        outputs[SELECTED] = TensorType(torch.bool, ("batch", heads, "seq", "total" if has_cache(spec) else "seq"))
     if has_cache(spec) or index not in words.kv_sources(spec.layers).values():
         return outputs
     assert isinstance(attention, words.GroupedQueryAttention)

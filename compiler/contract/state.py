@@ -58,7 +58,7 @@ def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) 
     Attention over the keys and values of an earlier layer has none of its own.
     """
     states: dict[str, StateType] = {}
-    if isinstance(attention.indexer, words.KeyIndexer):
+    if isinstance(attention.indexer, words.KeyIndexer | words.BlockIndexer):
         keys = TensorType(dtype, ("batch", 1, "capacity", attention.indexer.head_dim))
         states[INDEXER_KEY] = StateType("kv", keys)
     if isinstance(attention, words.LatentAttention):

@@ -48,3 +48,64 @@ def _(
 @translates(torch.ops.archc.select_keys.default)
 def _select_keys(q: Any, k: Any, weights: Any, mask: Any, keys: int, cached: bool = False) -> Any:
     return op.SelectKeys(q, k, weights, mask, keys=keys, cached=int(cached), domain=ARCHC)
+
+
+def block_scores(q_BWSI: Tensor, k_B1CI: Tensor, mask_B1ST: Tensor, block: int, last: int) -> Tensor:
+    """Return the scores of N blocks of keys in float32, [B, W, S, N]: ∞ for the last ones, lowest for masked ones."""
+    live = mask_B1ST.shape[-1]
+    count = -(-live // block)
+    scores_BWST = (q_BWSI @ k_B1CI[:, :, :live].transpose(-1, -2)).float()
+    scores_BWST = scores_BWST.masked_fill(~mask_B1ST, torch.finfo(torch.float32).min)
+    padded = torch.nn.functional.pad(scores_BWST, (0, count * block - live), value=torch.finfo(torch.float32).min)
+    best_BWSN = padded.unflatten(-1, (count, block)).amax(-1)
+    own_B1S1 = (mask_B1ST * torch.arange(live)).amax(-1, keepdim=True) // block
+    behind = own_B1S1 - torch.arange(count)
+    return best_BWSN.masked_fill((behind >= 0) & (behind < last), torch.inf)
+
+
+@custom_op("archc::select_blocks", mutates_args=())
+def select_blocks(
+    q_BWSI: Tensor,
+    k_B1CI: Tensor,
+    mask_B1ST: Tensor,
+    heads: int,
+    block: int,
+    blocks: int,
+    last: int,
+    cached: bool = False,
+) -> Tensor:
+    """Return the mask of each of `heads` heads without all but the `blocks` best blocks of keys, [B, H, S, T].
+
+    The score of a block is the largest q · k of its attended keys, in float32; the `last` blocks up to that of the last
+    attended key come first. Head h of the attention reads the selection of head h // (H / W); of equal scores the first
+    blocks are selected. Cached keys are as in `select_keys`.
+    """
+    best_BWSN = block_scores(q_BWSI, k_B1CI, mask_B1ST, block, last)
+    live, count = mask_B1ST.shape[-1], best_BWSN.shape[-1]
+    order = best_BWSN.sort(dim=-1, descending=True, stable=True).indices[..., : min(blocks, count)]
+    chosen_BWSN = torch.zeros_like(best_BWSN, dtype=torch.bool).scatter(-1, order, True)
+    chosen_BWST = chosen_BWSN.repeat_interleave(block, dim=-1)[..., :live] & mask_B1ST
+    return chosen_BWST.repeat_interleave(heads // q_BWSI.shape[1], dim=1)
+
+
+@select_blocks.register_fake
+def _(
+    q_BWSI: Tensor,
+    k_B1CI: Tensor,
+    mask_B1ST: Tensor,
+    heads: int,
+    block: int,
+    blocks: int,
+    last: int,
+    cached: bool = False,
+) -> Tensor:
+    batch, _, seq, total = mask_B1ST.shape
+    return mask_B1ST.new_empty(batch, heads, seq, total)
+
+
+@translates(torch.ops.archc.select_blocks.default)
+def _select_blocks(
+    q: Any, k: Any, mask: Any, heads: int, block: int, blocks: int, last: int, cached: bool = False
+) -> Any:
+    options = {"heads": heads, "block": block, "blocks": blocks, "last": last, "cached": int(cached)}
+    return op.SelectBlocks(q, k, mask, **options, domain=ARCHC)

@@ -13,7 +13,7 @@ from archc.compiler.lowerings.attention.grouped import GroupedAttention
 from archc.compiler.lowerings.attention.int8_caches import Int8Caches
 from archc.compiler.lowerings.attention.latent import GroupedLatentAttention
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
-from archc.compiler.lowerings.attention.selection import select_keys
+from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.routed import routed_experts
 from archc.compiler.lowerings.heads import split_heads, take_positions
@@ -42,6 +42,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         "LatentAttention": GroupedLatentAttention(caches, blocks, masks),
         "Linear": stored_rows.linear,
         "Norm": standard_norm,
+        "SelectBlocks": select_blocks,
         "SelectKeys": select_keys,
         "SplitHeads": split_heads,
         "TakePositions": take_positions,

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from archc.compiler.lowerings.activations import swish
 from archc.compiler.lowerings.attention.portable import CACHES
-from archc.compiler.lowerings.attention.selection import select_keys
+from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
 from archc.compiler.lowerings.attention.tensorrt import TensorRtAttention, rotary
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.batched import batched_experts
@@ -44,6 +44,7 @@ def lowering(choices: Choices) -> Sequence[ir.passes.PassBase]:
         "LatentAttention": attention.latent,
         "Linear": portable.linear,
         "Norm": standard_norm,
+        "SelectBlocks": select_blocks,
         "SelectKeys": select_keys,
         "SplitHeads": split_heads,
         "TakePositions": take_positions,

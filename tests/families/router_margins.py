@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from archc.compiler.modules.attention.indexer import KeyIndexer
+from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.experts import Router
-from archc.compiler.ops.key_selection import key_scores
+from archc.compiler.ops.key_selection import block_scores, key_scores
 from archc.proof.built import Built
 from archc.proof.case import Ids
 from archc.proof.checks import torch_outputs
@@ -29,7 +29,7 @@ _DRAWN = 1024
 
 def rows_with_clear_routing(built: Built, rows: Ids) -> tuple[Ids, int]:
     """Return as many of the first random rows as `rows` that are far from a tie, and the number of rejected ones."""
-    if not any(isinstance(module, Router | KeyIndexer) for module in built.module.modules()):
+    if not any(isinstance(module, Router | KeyIndexer | BlockIndexer) for module in built.module.modules()):
         return rows, 0
     drawn = built.ids(_DRAWN, len(rows[0]))
     assert list(map(list, rows)) == drawn[: len(rows)]
@@ -46,7 +46,7 @@ def routing_margins(built: Built, rows: Ids) -> NDArray[np.float64]:
         margin = smallest_margin(module, args[0]) if isinstance(module, Router) else key_margin(module, *args[:3])
         np.minimum(smallest, margin.numpy(), out=smallest)
 
-    choosing = [module for module in built.module.modules() if isinstance(module, Router | KeyIndexer)]
+    choosing = [module for module in built.module.modules() if isinstance(module, Router | KeyIndexer | BlockIndexer)]
     hooks = [module.register_forward_hook(record) for module in choosing]
     try:
         torch_outputs(built.module, rows, None)
@@ -73,20 +73,25 @@ def smallest_margin(router: Router, x_BSN: Tensor) -> Tensor:
 
 
 def key_margin(indexer: nn.Module, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs) -> Tensor:
-    """Return the margin of each row's closest choice of a key [B]."""
-    assert isinstance(indexer, KeyIndexer)
-    mask, keys = inputs.mask_B1ST, indexer.word.keys
+    """Return the margin of each row's closest choice of a key or of a block of keys [B]."""
+    mask = inputs.mask_B1ST
     assert mask is not None
-    margins = _margin(key_scores(*indexer.operands(x_BSN, source_BSQ, inputs), mask), keys)
-    return margins.masked_fill(mask.sum(-1) <= keys, torch.inf).amin(dim=(1, 2))
+    if isinstance(indexer, BlockIndexer):
+        word = indexer.word
+        scores = block_scores(*indexer.operands(x_BSN, inputs), mask, word.block, word.last)
+        return _margin(scores, word.blocks).amin(dim=(1, 2))
+    assert isinstance(indexer, KeyIndexer)
+    return _margin(key_scores(*indexer.operands(x_BSN, source_BSQ, inputs), mask), indexer.word.keys).amin(dim=(1, 2))
 
 
 def _margin(scores: Tensor, count: int) -> Tensor:
-    """Return the lead [B, S] of the last chosen score over the first rejected one, relative to the largest score."""
+    """Return the lead [B, S] of the last chosen score over the first rejected one, relative to the largest score.
+
+    Experts of a rejected group and masked keys have the least number, blocks that are chosen anyway infinity.
+    """
     if count >= scores.shape[-1]:
         return torch.full(scores.shape[:-1], torch.inf)
-    best = scores.topk(count + 1, dim=-1).values
-    in_play = (
-        scores > torch.finfo(scores.dtype).min
-    )  # experts of a rejected group and masked keys have the least number
-    return (best[..., -2] - best[..., -1]) / (scores.abs() * in_play).amax(-1)
+    best, in_play = scores.topk(count + 1, dim=-1).values, scores > torch.finfo(scores.dtype).min
+    largest = scores.abs().masked_fill(~in_play | scores.isinf(), 0.0).amax(-1)
+    lead = (best[..., -2] - best[..., -1]) / largest
+    return lead.masked_fill(in_play.sum(-1) <= count, torch.inf)

@@ -24,6 +24,7 @@ SPARSE = {
     "num_local_experts": 5,
     "num_experts_per_tok": 2,
     "routed_scaling_factor": 1.7,
+    "swiglu_limit": 0.7,
     "index_n_heads": 2,
     "index_block_size": 3,
     "index_topk_blocks": 3,

@@ -56,6 +56,10 @@ def live_slots(op: GraphBuilder, node: ir.Node, cache: ir.Value, axis: int, slot
     return part
 
 
+_MASKS = {"LatentAttention": 5, "SelectBlocks": 2}
+"""The index of the mask among the inputs of nodes where it is not 3."""
+
+
 def mask_of(node: ir.Node) -> ir.Value:
-    """Return the mask [B, 1, S, T] of an Attention or LatentAttention node."""
-    return required(node.inputs[5 if node.op_type == "LatentAttention" else 3])
+    """Return the mask [B, 1, S, T] of a node of attention or of an indexer."""
+    return required(node.inputs[_MASKS.get(node.op_type, 3)])

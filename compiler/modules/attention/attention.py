@@ -63,7 +63,7 @@ class Attention(nn.Module):
         )
         convolution = word.convolution
         self.convolution = ValueConvolution(convolution.kernel, word.heads, dtype) if convolution is not None else None
-        self.indexer = make_indexer(word.indexer, width, width, dtype)
+        self.indexer = make_indexer(word.indexer, word.heads, width, width, dtype)
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:

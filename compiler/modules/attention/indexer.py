@@ -15,7 +15,7 @@ from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops import operators as ops
-from archc.compiler.ops.key_selection import select_keys
+from archc.compiler.ops.key_selection import select_blocks, select_keys
 
 
 class KeyIndexer(nn.Module):
@@ -50,20 +50,62 @@ class KeyIndexer(nn.Module):
 
     def operands(self, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries [B, W, S, I], keys [B, 1, S, I] and weights of heads [B, S, W]."""
-        q_BWSI = self.rotate(ops.split_heads(self.q(self.q_input_norm(source_BSQ)), self.word.heads), inputs)
-        return q_BWSI, self.rotate(self.k_norm(self.k(x_BSN)).unsqueeze(1), inputs), self.weights(x_BSN)
-
-    def rotate(self, x_BHSI: Tensor, inputs: LayerInputs) -> Tensor:
-        """Return queries or keys whose first dims are rotated by the angles of the attention."""
-        cos, sin = inputs.cos_BSR, inputs.sin_BSR
-        if cos is None or sin is None:
-            return x_BHSI
-        return ops.rotary(x_BHSI, cos, sin, self.word.pairing == "interleaved")
+        q_BWSI = rotate(
+            ops.split_heads(self.q(self.q_input_norm(source_BSQ)), self.word.heads), self.word.pairing, inputs
+        )
+        k_B1SI = rotate(self.k_norm(self.k(x_BSN)).unsqueeze(1), self.word.pairing, inputs)
+        return q_BWSI, k_B1SI, self.weights(x_BSN)
 
 
-def make_indexer(word: words.Indexer | None, width: int, query_width: int, dtype: torch.dtype) -> nn.Module | None:
-    """Return the module of an indexer with weights of its own, or None."""
-    return KeyIndexer(word, width, query_width, dtype) if isinstance(word, words.KeyIndexer) else None
+class BlockIndexer(nn.Module):
+    """The blocks of keys with the highest max q_w · k, for each group of heads of the attention (MiniMax M3)."""
+
+    def __init__(self, word: words.BlockIndexer, heads: int, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word, self.heads = word, heads
+        self.q = Linear(width, word.heads * word.head_dim, False, dtype)
+        self.k = Linear(width, word.head_dim, False, dtype)
+        self.q_norm, self.k_norm = (make_norm(word.norm, word.head_dim, dtype) for _ in range(2))
+
+    def forward(self, x_BSN: Tensor, _: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
+        """Return the mask of the selected keys, bool [B, H, S, T]; with a state, also the cache of the keys."""
+        word, mask = self.word, inputs.mask_B1ST
+        assert mask is not None
+        present = dict[str, Tensor]()
+        q_BWSI, k_B1TI = self.operands(x_BSN, inputs)
+        if INDEXER_KEY in state:
+            k_B1TI = ops.update_cache(state[INDEXER_KEY], k_B1TI, inputs.write_indices_B)
+            present[INDEXER_KEY] = k_B1TI
+        present[SELECTED] = select_blocks(
+            q_BWSI, k_B1TI, mask, self.heads, word.block, word.blocks, word.last, INDEXER_KEY in state
+        )
+        return present
+
+    def operands(self, x_BSN: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor]:
+        """Return queries [B, W, S, I] and keys [B, 1, S, I]."""
+        q_BWSI = self.q_norm(ops.split_heads(self.q(x_BSN), self.word.heads))
+        k_B1SI = self.k_norm(self.k(x_BSN)).unsqueeze(1)
+        return rotate(q_BWSI, self.word.pairing, inputs), rotate(k_B1SI, self.word.pairing, inputs)
+
+
+def rotate(x_BHSI: Tensor, pairing: str, inputs: LayerInputs) -> Tensor:
+    """Return queries or keys whose first dims are rotated by the angles of the attention."""
+    cos, sin = inputs.cos_BSR, inputs.sin_BSR
+    if cos is None or sin is None:
+        return x_BHSI
+    return ops.rotary(x_BHSI, cos, sin, pairing == "interleaved")
+
+
+def make_indexer(
+    word: words.Indexer | None, heads: int, width: int, query_width: int, dtype: torch.dtype
+) -> nn.Module | None:
+    """Return the module of an indexer with weights of its own for attention of so many heads, or None."""
+    match word:
+        case words.KeyIndexer():
+            return KeyIndexer(word, width, query_width, dtype)
+        case words.BlockIndexer():
+            return BlockIndexer(word, heads, width, dtype)
+    return None
 
 
 def select(

@@ -47,7 +47,7 @@ class LatentAttention(nn.Module):
         gate = word.gate
         gated = queries if gate is not None and gate.source == "queries" else width
         self.gate = Gate(gate, word.heads, word.value_dim, gated, dtype) if gate is not None else None
-        self.indexer = make_indexer(word.indexer, width, word.query_latent or width, dtype)
+        self.indexer = make_indexer(word.indexer, word.heads, width, word.query_latent or width, dtype)
         self.o = Linear(word.heads * word.value_dim, width, word.bias.out, dtype)
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:

@@ -18,6 +18,7 @@ READS_VALUES = f"attention: none\nposition: none\nrecurrence: {{{DELTA}, value_r
 STATE = "attention: none\nposition: none\nrecurrence: {kind: matrix-state, key_dim: 3, value_dim: 2, "
 
 INDEXER = "{kind: keys, heads: 2, head_dim: 8, keys: 3, norm: none}"
+BLOCKS = "{kind: blocks, heads: 2, head_dim: 8, block: 4, blocks: 2, norm: none}"
 
 FAULTS = {
     "two rotating dimensions": (
@@ -267,6 +268,31 @@ FAULTS = {
     "an indexer narrower than the rotation": (
         f"attention: {{indexer: {INDEXER}}}\n",
         "attention.indexer.head_dim: 16 rotating dimensions in a head of 8; use a wider head",
+    ),
+    "blocks for an odd group of heads": (
+        f"position: none\nattention: {{indexer: {BLOCKS.replace('heads: 2', 'heads: 3')}}}\n",
+        "attention.indexer.heads: 4 heads of attention are not a multiple of 3; use a divisor of `attention.heads`",
+    ),
+    "more last blocks than blocks": (
+        f"position: none\nattention: {{indexer: {BLOCKS.replace('blocks: 2', 'blocks: 2, last: 3')}}}\n",
+        "attention.indexer.last: 3 of 2 blocks; use fewer",
+    ),
+    "blocks for latent attention": (
+        "position: none\nattention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none, "
+        f"indexer: {BLOCKS}}}\n",
+        "attention.indexer.kind: a selection for each group of heads is not supported with latent attention",
+    ),
+    "a gate on a norm after the sum": (
+        "layer: {norm: {placement: post, gate: {rank: 2}}}\n",
+        "layer.norm.gate: a gate is not supported with placement 'post'; use pre, or remove the key",
+    ),
+    "a gate of queries without a latent": (
+        "attention: {gate: {source: queries}}\n",
+        "attention.gate.source: queries are projected from the input of the layer; use layer",
+    ),
+    "both latents of queries without one": (
+        "attention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none, queries: both}\n",
+        "attention.queries: queries are projected from the residual stream; set `query_latent`",
     ),
     "a selection that no layer makes": (
         "attention: {indexer: earlier}\n",

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from archc.compiler.graph.domains import ARCHC
-from archc.compiler.lowerings.attention.selection import select_keys
+from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
 from archc.compiler.ops import key_selection
 from tests.compiler.graphs import build, run, typed, value
 from tests.compiler.lowerings.attention.problems import BATCH, BOOL, FLOAT, FLOAT16, MaskKind, lower, mask_of
@@ -63,3 +63,37 @@ def test_of_equal_scores_the_first_keys_are_selected() -> None:
     np.testing.assert_array_equal(result, expected.numpy())
     assert result[:, :, :, 0].all()
     assert not result[..., 8].any()
+
+
+BLOCKS = {"heads": 10, "block": 3, "blocks": 2, "last": 1}
+
+
+def block_graph(slots: str, options: dict[str, int]) -> ir.Model:
+    inputs = [
+        value("q", FLOAT, "batch", HEADS, "seq", WIDTH),
+        value("k", FLOAT, "batch", 1, slots, WIDTH),
+        value("mask", BOOL, "batch", 1, "seq", "total"),
+    ]
+
+    def make(op: Any) -> list[ir.Value]:
+        y = op.SelectBlocks(*inputs, **options, cached=int(slots == "capacity"), domain=ARCHC)
+        return [typed(y, "y", BOOL, "batch", options["heads"], "seq", "total")]
+
+    return lower(build(inputs, make), SelectBlocks=select_blocks)
+
+
+@pytest.mark.parametrize("slots", ["total", "capacity"])
+@pytest.mark.parametrize("kind", ["causal", "nothing"])
+@pytest.mark.parametrize("changes", [{}, {"last": 2}, {"last": 0}, {"block": 1}, {"blocks": 9}], ids=str)
+@pytest.mark.parametrize(("seq", "total"), [(3, 11), (1, 12), (4, 4), (1, 2), (0, 4)])
+def test_blocks_equal_the_torch_operator(
+    seq: int, total: int, changes: dict[str, int], kind: MaskKind, slots: str
+) -> None:
+    cached, options = slots == "capacity", BLOCKS | changes
+    feeds = feeds_of(seq, total, total + 3 if cached else total, kind, FLOAT)
+    del feeds["weights"]
+    expected = key_selection.select_blocks(*map(torch.from_numpy, feeds.values()), *options.values(), cached)
+    (result,) = run(block_graph(slots, options), feeds)
+    np.testing.assert_array_equal(result, expected.numpy())
+    most = options["block"] * options["blocks"]
+    assert result.sum(-1).max(initial=0) <= (0 if kind == "nothing" else min(most, total))

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import layer_state
 from archc.compiler.modules.attention.attention import Attention
-from archc.compiler.modules.attention.indexer import KeyIndexer
+from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.layer_inputs import LayerInputs
-from archc.compiler.ops.key_selection import select_keys
+from archc.compiler.ops.key_selection import select_blocks, select_keys
 from tests.compiler.modules.values import filled, random_parameters
 
 SMALL: dict[str, Any] = {"heads": 2, "head_dim": 1, "keys": 2, "norm": words.NoNorm()}
@@ -131,3 +131,27 @@ def test_the_source_of_a_selection_is_the_nearest_layer_with_an_indexer() -> Non
         for indexer in (words.EarlierIndexer(), own, words.EarlierIndexer(), None, words.EarlierIndexer(), own)
     ]
     assert words.indexer_sources(layers) == {0: None, 2: 1, 4: 1}
+
+
+def test_groups_of_heads_read_the_best_blocks_and_the_last() -> None:
+    keys = torch.tensor([3.0, -9.0, 1.0, 2.0, -4.0, 0.0, 1.0]).reshape(1, 1, 7, 1)
+    q = torch.tensor([1.0, -1.0]).reshape(1, 2, 1, 1)
+    mask = torch.tensor([True] * 6 + [False]).reshape(1, 1, 1, 7)
+    # Blocks of two keys up to the sixth: largest products 3, 2, 0, and 9, −1, 4 of the other head.
+    for last, first_head, second_head in ((0, [0, 1, 2, 3], [0, 1, 4, 5]), (1, [0, 1, 4, 5], [0, 1, 4, 5])):
+        selection = select_blocks(q, keys, mask, 4, 2, 2, last)
+        assert [head[0].nonzero().flatten().tolist() for head in selection[0]] == [first_head] * 2 + [second_head] * 2
+
+
+def test_a_block_indexer_norms_its_heads_and_writes_its_cache() -> None:
+    word = words.BlockIndexer(heads=2, head_dim=4, block=2, blocks=1, norm=words.RmsNorm(eps=1.0, unit_offset=True))
+    indexer = random_parameters(BlockIndexer(word, 4, 5, torch.float32))
+    x = torch.randn(1, 4, 5, generator=torch.Generator().manual_seed(1))
+    whole = indexer(x, x, LayerInputs(causal(4)), {})
+    # One block is that of the query.
+    assert [row.nonzero().flatten().tolist() for row in whole["selected"][0, 3]] == [[0], [0, 1], [2], [2, 3]]
+    inputs = LayerInputs(causal(4), torch.tensor([1]))
+    present = indexer(x, x, inputs, {"indexer.key": torch.zeros(1, 1, 5, 4)})
+    k = x @ indexer.k.weight.T
+    normed = k / (k.square().mean(-1, keepdim=True) + 1).sqrt() * (1 + indexer.k_norm.weight)
+    torch.testing.assert_close(present["indexer.key"][0, 0, 1:], normed[0])

@@ -12,6 +12,7 @@ from archc.archspec import vocabulary as words
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops.latent_attention import latent_attention
+from tests.compiler.modules.values import random_parameters
 
 SMALL = {"heads": 1, "latent": 1, "nope_dim": 1, "rope_dim": 2, "value_dim": 1, "norm": words.NoNorm()}
 
@@ -100,6 +101,20 @@ def test_a_latent_of_queries_is_normed_and_biases_are_where_they_are_asked_for()
         "o.bias": [5],
     }
     assert module.scale == pytest.approx(1 / math.sqrt(3))
+
+
+def test_queries_and_gates_of_both_latents() -> None:
+    changes = {"query_latent": 3, "norm": words.RmsNorm(eps=1.0), "queries": "both"}
+    word = words.LatentAttention.model_validate(SMALL | changes | {"gate": {"source": "queries"}})
+    module = random_parameters(LatentAttention(word, words.NoPosition(), 5, torch.float32))
+    x = torch.randn(1, 1, 5)
+    latent = x @ module.q_down.weight.T
+    both = torch.cat((module.q_norm(latent), latent), dim=-1)
+    normed = module.kv_norm(module.kv_down(x)[..., :1])
+    # One token, whose value the gate of both latents scales.
+    expected = (normed @ module.v_up.weight.T * (both @ module.gate.projection.weight.T).sigmoid()) @ module.o.weight.T
+    torch.testing.assert_close(module(x, LayerInputs(causal(1)), {})[0], expected)
+    assert list(module.q_up.weight.shape) == [3, 6]
 
 
 def test_the_operator_head_by_head() -> None:

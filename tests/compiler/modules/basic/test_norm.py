@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from archc.archspec import vocabulary as words
-from archc.compiler.modules.basic.norm import make_qk_norm
+from archc.compiler.modules.basic.norm import GatedNorm, make_qk_norm
 
 
 def test_a_weight_for_each_head() -> None:
@@ -40,3 +42,12 @@ def test_weights_for_each_head_that_are_differences_from_one() -> None:
     one = 1 / 13.5**0.5
     expected = [2 * one, 15 * one, 4 * one, 25 * one]
     assert norm(torch.tensor([1.0, 5.0]).expand(1, 2, 1, 2)).flatten().tolist() == pytest.approx(expected)
+
+
+def test_a_gate_reads_the_output_of_its_norm() -> None:
+    norm = GatedNorm(torch.nn.Identity(), words.NormGate(rank=1), 2, torch.float32)
+    norm.load_state_dict({"down.weight": torch.tensor([[1.0, -1.0]]), "up.weight": torch.tensor([[1.0], [-2.0]])})
+    # 5 − 3 = 2, silu(2) = 2 · sigmoid(2).
+    inner = 2 / (1 + math.exp(-2))
+    expected = [5 / (1 + math.exp(-inner)), 3 / (1 + math.exp(2 * inner))]
+    assert norm(torch.tensor([5.0, 3.0])).tolist() == pytest.approx(expected)

@@ -125,6 +125,15 @@ def test_negative_scores_of_chosen_groups_win_over_those_left_out() -> None:
     assert set(route(scores, 2, negative, score="sigmoid", selection_bias=True, groups=groups)) == {0, 1}
 
 
+def test_experts_of_other_groups_lead_negative_scores_where_they_have_a_score_of_zero() -> None:
+    scores, bias = odds(0.9, 0.2, 0.3, 0.1), [0.0, -1.0, 0.0, 0.0]
+    for others, second in (("excluded", {1}), ("zero", {2, 3})):
+        groups = words.ExpertGroups(count=2, chosen=1, by="max", others=others)
+        chosen = set(route(scores, 2, bias, score="sigmoid", selection_bias=True, groups=groups))
+        assert chosen - {0} <= second
+        assert len(chosen) == 2
+
+
 def test_a_norm_and_a_scale_on_the_routers_input_and_a_scale_for_each_expert() -> None:
     norm = words.RmsNorm(eps=1e-9)
     router = words.Router(norm=norm, logit_scale=0.5, renormalize=True, expert_scale=True)
