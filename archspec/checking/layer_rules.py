@@ -12,6 +12,7 @@ from archc.archspec.checking.encoder_rules import (
     kernel_faults,
 )
 from archc.archspec.checking.indexer_rules import indexer_faults
+from archc.archspec.checking.latent_rules import gate_faults, latent_faults
 from archc.archspec.checking.mlp_rules import mlp_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.checking.recurrence_rules import matrix_state_faults
@@ -148,7 +149,7 @@ def _cross_attention_faults(cross: CrossAttention, layer: Layer) -> Iterator[Fau
 
 def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(attention, LatentAttention):
-        yield from _latent_faults(attention, layer.position)
+        yield from latent_faults(attention, layer.position)
     else:
         yield from _grouped_faults(attention, layer.position)
         width, heads = model["embedding"].width, attention.kv_heads * attention.head_dim
@@ -162,9 +163,7 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
     yield from indexer_faults(attention, layer.position)
     if attention.gate is not None and attention.gate.head_bias and attention.gate.over == "heads":
         yield "attention.gate.head_bias", "each head has one gate", "use `bias`"
-    gate = attention.gate
-    if gate is not None and gate.source == "queries" and getattr(attention, "query_latent", None) is None:
-        yield "attention.gate.source", "queries are projected from the input of the layer", "use layer"
+    yield from gate_faults(attention)
     is_encoder, direction = model["topology"] == "encoder", model["direction"]
     if is_encoder and direction != "past" and isinstance(layer.position, Alibi):
         message = "alibi requires a causal mask and is not supported in an encoder"
@@ -208,15 +207,6 @@ def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Ite
         }
         for key in (key for key, present in is_set.items() if present):
             yield f"attention.{key}", "the layer reads the keys and values of an earlier layer", "remove the key"
-
-
-def _latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fault]:
-    yield from norm_faults(attention.norm, "attention.norm")
-    if attention.query_latent is None and attention.queries == "both":
-        yield "attention.queries", "queries are projected from the residual stream", "set `query_latent`"
-    if isinstance(position, Alibi | BlockRope | RelativeBuckets | Disentangled):
-        message = f"{position.kind} is not supported with latent attention"
-        yield "position", message, "use rope, learned or none"
 
 
 def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:

@@ -17,6 +17,7 @@ from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.rows import has_rows, without_rows, works_by_row
 from archc.compiler.graph.subgraph import copy_node
 from archc.compiler.graph.values import axis_name, fixed_size, required, shape_of
+from archc.compiler.lowerings.attention.caches import SELECTIONS, mask_of
 from archc.plan.axes import CAPACITY, SOURCE
 
 TOKENS = "tokens"
@@ -92,6 +93,9 @@ class _Packing:
         for old, new in zip(node.outputs, copy.outputs, strict=True):
             _describe_copy(new, old)
             self.piece[old] = new
+        if node.domain == ARCHC and node.op_type in SELECTIONS:
+            selected = copy.outputs[0]
+            selected.shape = ir.Shape([*shape_of(selected)[:_KEYS], shape_of(mask_of(copy))[_KEYS]])
         self.graph.insert_after(node, copy)
         for value in rows:
             steps = self._steps(value)

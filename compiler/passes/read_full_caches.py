@@ -13,10 +13,9 @@ import onnx_ir as ir
 from archc.compiler.contract.ports import is_mask, state_kind
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.values import axis_name, required, shape_of
-from archc.compiler.lowerings.attention.caches import SLOTS, mask_of
+from archc.compiler.lowerings.attention.caches import SELECTIONS, SLOTS, mask_of
 
 _KINDS = ("kv", "ring")
-_SELECTIONS = ("SelectKeys", "SelectBlocks")
 
 
 class ReadFullCaches(ir.passes.InPlacePass):
@@ -44,7 +43,7 @@ def _selections(mask: ir.Value) -> Iterator[ir.Value]:
     """Yield a mask and the masks of the keys that indexers select of it."""
     yield mask
     for node in _readers(mask):
-        if node.op_type in _SELECTIONS:
+        if node.op_type in SELECTIONS:
             yield from _selections(node.outputs[0])
 
 
@@ -55,12 +54,12 @@ def _readers(mask: ir.Value) -> list[ir.Node]:
 
 
 def _reads_caches(node: ir.Node) -> bool:
-    return node.domain == ARCHC and (node.op_type.endswith("Attention") or node.op_type in _SELECTIONS)
+    return node.domain == ARCHC and (node.op_type.endswith("Attention") or node.op_type in SELECTIONS)
 
 
 def _slots(node: ir.Node) -> str | None:
     """Return the name of the slots of the caches that a node reads; None if they differ or are read elsewhere."""
-    indices = {"LatentAttention": (2,), **dict.fromkeys(_SELECTIONS, (1,))}.get(node.op_type, (1, 2))
+    indices = {"LatentAttention": (2,), **dict.fromkeys(SELECTIONS, (1,))}.get(node.op_type, (1, 2))
     caches = [required(node.inputs[index]) for index in indices]
     names = {axis_name(cache, SLOTS) for cache in caches}
     alone = all(_is_updated_cache(cache) for cache in caches)

@@ -56,6 +56,8 @@ def live_slots(op: GraphBuilder, node: ir.Node, cache: ir.Value, axis: int, slot
     return part
 
 
+SELECTIONS = ("SelectKeys", "SelectBlocks")
+"""The nodes whose result is a mask of the keys that an indexer selects."""
 _MASKS = {"LatentAttention": 5, "SelectBlocks": 2}
 """The index of the mask among the inputs of nodes where it is not 3."""
 

@@ -1,0 +1,35 @@
+"""Rules for latent attention, and for gates that read its queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archc.archspec.checking.norm_rules import norm_faults
+from archc.archspec.vocabulary import (
+    Alibi,
+    Attention,
+    BlockRope,
+    Disentangled,
+    LatentAttention,
+    Position,
+    RelativeBuckets,
+)
+
+Fault = tuple[str, str, str]  # path of the key, message, hint
+
+
+def latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fault]:
+    """Yield the faults of latent attention."""
+    yield from norm_faults(attention.norm, "attention.norm")
+    if attention.query_latent is None and attention.queries == "both":
+        yield "attention.queries", "queries are projected from the residual stream", "set `query_latent`"
+    if isinstance(position, Alibi | BlockRope | RelativeBuckets | Disentangled):
+        message = f"{position.kind} is not supported with latent attention"
+        yield "position", message, "use rope, learned or none"
+
+
+def gate_faults(attention: Attention) -> Iterator[Fault]:
+    """Yield the fault of a gate on the queries' latent of attention without one."""
+    gate = attention.gate
+    if gate is not None and gate.source == "queries" and getattr(attention, "query_latent", None) is None:
+        yield "attention.gate.source", "queries are projected from the input of the layer", "use layer"
