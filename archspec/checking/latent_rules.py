@@ -23,6 +23,9 @@ def latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fa
     yield from norm_faults(attention.norm, "attention.norm")
     if attention.query_latent is None and attention.queries == "both":
         yield "attention.queries", "queries are projected from the residual stream", "set `query_latent`"
+    if attention.query_latent is None and attention.query_latent_scale is not None:
+        yield "attention.query_latent_scale", "there is no latent of queries", "set `query_latent`"
+    yield from norm_faults(attention.rope_norm, "attention.rope_norm")
     if isinstance(position, Alibi | BlockRope | RelativeBuckets | Disentangled):
         message = f"{position.kind} is not supported with latent attention"
         yield "position", message, "use rope, learned or none"

@@ -206,8 +206,10 @@ class LatentAttention(Section):
     rope_dim: Size = Field(description="Width of the part of a query or key that rotates under a rotary embedding.")
     value_dim: Size = Field(description="Width of the values of one head.")
     norm: Norm = Field(description="Norm on each latent.")
-    latent_scale: PositiveFloat | None = Field(
-        None, description="Factor on the normalized key/value latent (LongCat-Flash)."
+    latent_scale: PositiveFloat | None = Field(None, description="Factor on the key/value latent after its norm.")
+    query_latent_scale: PositiveFloat | None = Field(None, description="Factor on the query latent after its norm.")
+    rope_norm: Norm = Field(
+        default_factory=NoNorm, description="Norm on the rotating part of the key, before its rotation (dots 3)."
     )
     bias: LatentBias = Field(default_factory=LatentBias)
     scale: PositiveFloat | None = Field(
@@ -216,6 +218,11 @@ class LatentAttention(Section):
     gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
     indexer: Indexer | None = Field(None, description="Scorer that selects the keys of each query. none: all keys.")
+    window: Size | None = Field(
+        None,
+        description="Sliding window: number of keys that a query attends to, its own position included; in both "
+        "directions, the number on each side. none: all keys.",
+    )
 
     @property
     def rotating_dim(self) -> int:

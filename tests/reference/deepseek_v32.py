@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -32,9 +33,15 @@ def published(config: dict[str, Any]) -> dict[str, Any]:
     return as_first_files({key: value for key, value in config.items() if not key.endswith("layer_types")})
 
 
-def indexed(class_name: str, config: PreTrainedConfig, seed: int, respell: Respell | None = None) -> FromTransformers:
+def indexed(
+    class_name: str,
+    config: PreTrainedConfig,
+    seed: int,
+    respell: Respell | None = None,
+    gains: Mapping[str, float] = GAINS,
+) -> FromTransformers:
     """A tiny model of a class with indexers."""
-    reference = make(class_name, config, seed, gains=GAINS | KEYS, respell=respell, kind=Indexed)
+    reference = make(class_name, config, seed, gains={**gains, **KEYS}, respell=respell, kind=Indexed)
     return with_selection_biases(reference, seed)
 
 

@@ -42,6 +42,7 @@ class LatentAttention(nn.Module):
         # One projection for the latent and the shared rotary key.
         self.kv_down = Linear(width, word.latent + word.rope_dim, word.bias.down, dtype)
         self.kv_norm = make_norm(word.norm, word.latent, dtype)
+        self.k_rope_norm = make_norm(word.rope_norm, word.rope_dim, dtype)
         self.k_up = Linear(word.latent, word.heads * word.nope_dim, False, dtype)
         self.v_up = Linear(word.latent, word.heads * word.value_dim, False, dtype)
         gate = word.gate
@@ -56,14 +57,14 @@ class LatentAttention(nn.Module):
         source, queries_input = x_BSN, x_BSN
         if word.query_latent is not None:
             latent = self.q_down(x_BSN)
-            source = queries_input = self.q_norm(latent)
+            source = queries_input = scaled(self.q_norm(latent), word.query_latent_scale)
             if word.queries == "both":
                 queries_input = torch.cat((source, latent), dim=-1)
         queries = self.q(x_BSN) if word.query_latent is None else self.q_up(queries_input)
         mask, present = select(self.indexer, x_BSN, source, inputs, state)
         q_BHSN, q_BHSR = ops.split_heads(queries, word.heads).split([word.nope_dim, word.rope_dim], dim=-1)
         latent_BSL, k_BSR = self.kv_down(x_BSN).split([word.latent, word.rope_dim], dim=-1)
-        k_B1SR = self.rotate(k_BSR.unsqueeze(1), inputs)
+        k_B1SR = self.rotate(self.k_rope_norm(k_BSR).unsqueeze(1), inputs)
         stored_B1TX = torch.cat((scaled(self.kv_norm(latent_BSL), word.latent_scale).unsqueeze(1), k_B1SR), dim=-1)
         if state:
             present["latent"] = ops.update_cache(state["latent"], stored_B1TX, inputs.write_indices_B)
@@ -84,3 +85,8 @@ class LatentAttention(nn.Module):
             return x_BHSR
         interleaved = isinstance(self.position, words.Rope) and self.position.pairing == "interleaved"
         return ops.rotary(x_BHSR, cos, sin, interleaved)
+
+
+def scaled(x: Tensor, factor: float | None) -> Tensor:
+    """Return x times a factor, or x without one."""
+    return x if factor is None else x * factor

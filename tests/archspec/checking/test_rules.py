@@ -294,6 +294,11 @@ FAULTS = {
         "attention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none, queries: both}\n",
         "attention.queries: queries are projected from the residual stream; set `query_latent`",
     ),
+    "a factor on no latent of queries": (
+        "attention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none, "
+        "query_latent_scale: 2.0}\n",
+        "attention.query_latent_scale: there is no latent of queries; set `query_latent`",
+    ),
     "a selection that no layer makes": (
         "attention: {indexer: earlier}\n",
         "attention.indexer.kind: no layer before layer 0 has an indexer of its own; use `kind: keys`",

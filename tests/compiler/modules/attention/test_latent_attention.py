@@ -117,6 +117,24 @@ def test_queries_and_gates_of_both_latents() -> None:
     assert list(module.q_up.weight.shape) == [3, 6]
 
 
+def test_latents_are_scaled_after_their_norms_and_the_rotating_key_has_one() -> None:
+    norm = words.RmsNorm(eps=1.0)
+    changes = {"query_latent": 3, "norm": norm, "latent_scale": 2.0, "query_latent_scale": 3.0, "rope_norm": norm}
+    word = words.LatentAttention.model_validate(SMALL | changes)
+    module = random_parameters(LatentAttention(word, words.NoPosition(), 5, torch.float32))
+    plain = random_parameters(LatentAttention(word, words.NoPosition(), 5, torch.float32))
+    x, cache = torch.randn(1, 2, 5), {"latent": torch.zeros(1, 1, 2, 3)}
+    _, present = module(x, LayerInputs(causal(2), torch.tensor([0])), cache)
+    latent, key = module.kv_down(x).split([1, 2], dim=-1)
+    normed = [x / (x.square().mean(-1, keepdim=True) + 1).sqrt() for x in (latent, key)]
+    expected = torch.cat((2 * module.kv_norm.weight * normed[0], module.k_rope_norm.weight * normed[1]), dim=-1)
+    torch.testing.assert_close(present["latent"][:, 0], expected)
+    # The factor on the latent of queries is one on their projection.
+    plain.word = word.model_copy(update={"query_latent_scale": None})
+    plain.q_up.weight.data *= 3
+    torch.testing.assert_close(module(x, LayerInputs(causal(2)), {})[0], plain(x, LayerInputs(causal(2)), {})[0])
+
+
 def test_the_operator_head_by_head() -> None:
     heads, nope, rope, value, latent, seq, total = 3, 4, 2, 5, 6, 2, 4
     q, rotated = torch.randn(1, heads, seq, nope), torch.randn(1, heads, seq, rope)
