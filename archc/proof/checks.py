@@ -115,7 +115,8 @@ def check_portable(built: Built) -> float:
     outputs = run_portable(built.session, built.manifest, ids, types, first, encoded)
     if built.case.depends_on_calls:
         sizes = [first, *[1] * (built.case.length - first)]
-        logits = np.stack([built.reference.in_steps(row, sizes) for row in ids])
+        rows = [reference_in_steps(built, row, sizes, source[i] if source else None) for i, row in enumerate(ids)]
+        logits = np.stack(rows)
         return largest_difference(outputs, {"logits": logits})
     return largest_difference(outputs, reference_outputs(built, ids, types, source))
 

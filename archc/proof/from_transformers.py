@@ -97,7 +97,9 @@ class FromTransformers:
         if getattr(inner, "pooler_output", None) is not None:
             outputs["pooled"] = inner.pooler_output
         name = type(model).__name__
-        if "Classification" in name:
+        if "WithProjection" in name:
+            outputs["pooled"] = model(tokens, **more).text_embeds
+        elif "Classification" in name:
             # Some classes refuse several rows without a padding token, and take that token for padding.
             rows = [
                 model(row[None], **{key: value[i : i + 1] for key, value in more.items()})

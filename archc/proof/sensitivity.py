@@ -45,7 +45,10 @@ CHOICES: dict[str, list[Any]] = {
     "layout": ["interleaved", "halves"],
     "spacing": ["half-open", "closed"],
     "weighs": ["input", "output"],
+    "norm_of": ["sum", "tokens"],
+    "occurrence": ["last", "first"],
 }
+ALONE = {"quick_gelu"}  # replaced by others, and too near to gelu to replace one
 LEARNED = {"xielu"}  # has weights, which no other activation reads
 
 
@@ -62,7 +65,7 @@ def changed(name: str, value: Any) -> list[Any]:
             return [value + LENGTHS[name]] if name in LENGTHS else []
         case float():
             return [] if name in SHAPES or value == 0 else [value * FACTORS.get(name, 1.3)]
-        case str() if value in CHOICES.get(name, ()) and value not in LEARNED:
+        case str() if value in (*CHOICES.get(name, ()), *ALONE) and value not in LEARNED:
             return [choice for choice in CHOICES[name] if choice != value]
     return []
 
@@ -100,6 +103,8 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue
         if name == "chunked" and word.window is None:
             continue
+        if name == "norm_of" and value == "sum":
+            continue  # without a norm, or with tokens alone, the two are equal
         if name == "rate_scale" and word.update == "add":
             continue  # only the delta rule has a rate
         if name == "order" and not isinstance(word, OutputGate):
@@ -122,7 +127,7 @@ def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
     if spec.encoder is not None:
         for where, encoder in wrong_specs(spec.encoder):
             yield f"encoder.{where}", replace(spec, encoder=encoder)
-    for section in ("embedding", "final_norm", "head"):
+    for section in ("embedding", "final_norm", "head", "pooler"):
         for where, word in variations(getattr(spec, section), section):
             yield where, replace(spec, **{section: word})
     for layer in dict.fromkeys(spec.layers):

@@ -7,13 +7,19 @@ from typing import Any
 
 from archc.archspec.checking.layer_rules import Fault
 from archc.archspec.checking.norm_rules import norm_faults
-from archc.archspec.vocabulary import Embedding, EmbeddingProjection, FurtherTables, Learned, Sinusoidal
+from archc.archspec.vocabulary import Embedding, EmbeddingProjection, FurtherTables, Learned, NoNorm, Sinusoidal
 
 
 def embedding_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield the faults of the embedding of a bound model or encoder."""
     embedding: Embedding = model["embedding"]
     yield from norm_faults(embedding.norm, "embedding.norm")
+    if embedding.norm_of == "tokens" and isinstance(embedding.norm, NoNorm):
+        yield "embedding.norm_of", "the embedding has no norm", "add `embedding.norm`, or remove the key"
+    added = (embedding.token_types, embedding.positions, embedding.tables)
+    adds_positions = isinstance(model["layers"][0].position, Learned | Sinusoidal)
+    if embedding.norm_of == "tokens" and not adds_positions and not any(part is not None for part in added):
+        yield "embedding.norm_of", "nothing is added to the token embedding", "remove the key"
     joins = embedding.tables is not None and embedding.tables.widths is not None
     if embedding.table_width is None and not joins and embedding.projection != EmbeddingProjection():
         message = "a token table of the residual stream's width has no projection"

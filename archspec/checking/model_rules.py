@@ -25,6 +25,7 @@ from archc.archspec.vocabulary import (
     Sinusoidal,
     ValueMix,
     ValueSource,
+    VectorHead,
     kv_sources,
     weight_sets,
 )
@@ -84,11 +85,11 @@ def _topology_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
     if not is_encoder and model["direction"] == "both":
         message = "attention in both directions is not supported with a cache, whose keys are past ones"
         yield "direction", message, "use `topology: encoder`"
-    if not is_encoder and isinstance(model["head"], MlmHead):
-        message = "a masked-language-model head is not supported in a decoder"
-        yield "head", message, "use `topology: encoder`, or `kind: lm`"
     if not is_encoder and isinstance(model["head"], ClassesHead):
         message = "classes are not supported with a cache, whose calls read parts of a text"
+        yield "head", message, "use `topology: encoder`, and `direction: past` for causal masks"
+    if not is_encoder and isinstance(model["head"], VectorHead):
+        message = "vectors of tokens are not supported in a decoder, whose logits choose the next token"
         yield "head", message, "use `topology: encoder`, and `direction: past` for causal masks"
     if not is_encoder and isinstance(model["head"], NoHead):
         yield "head", "a decoder requires a head, whose logits choose the next token", "use `kind: lm`"

@@ -10,6 +10,8 @@ _PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 
 # Settings of the whole file that concern its text model, which may lack them.
 _OF_THE_FILE = ("tie_word_embeddings", "quantization_config", "compression_config", "bos_token_id", "eos_token_id")
+# A key of models that compare texts with pictures, whose projections belong to the whole file.
+_CONTRASTIVE, _PROJECTION = "logit_scale_init_value", "projection_dim"
 _OTHER_PARTS = ("vision_config", "audio_config")  # next to the keys of the text model, in files without nesting
 _MAX_DEPTH = 4
 
@@ -43,5 +45,7 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in _OF_THE_FILE:
             if config.get(name) is not None and (name == "tie_word_embeddings" or inner.get(name) is None):
                 inner[name] = config[name]
+        if _CONTRASTIVE in config and config.get(_PROJECTION) is not None:
+            inner[_PROJECTION] = config[_PROJECTION]
         config = {"model_type": config.get("model_type"), **inner}
     return {key: value for key, value in config.items() if key not in _OTHER_PARTS}

@@ -17,6 +17,7 @@ from archc.archspec.vocabulary.head import (
     EosPooler,
     FirstTokenPooler,
     Head,
+    HighestPooler,
     LastPooler,
     LmHead,
     MaxPooler,
@@ -26,6 +27,7 @@ from archc.archspec.vocabulary.head import (
     NoPooler,
     Pooler,
     Pooling,
+    VectorHead,
     WeightedPooler,
 )
 from archc.archspec.vocabulary.indexer import BlockIndexer, EarlierIndexer, Indexer, KeyIndexer
@@ -181,6 +183,7 @@ __all__ = [
     "GroupedQueryAttention",
     "Head",
     "HeadNorm",
+    "HighestPooler",
     "Indexer",
     "KeyIndexer",
     "L2Norm",
@@ -263,6 +266,7 @@ __all__ = [
     "ValueConvolution",
     "ValueMix",
     "ValueSource",
+    "VectorHead",
     "WeightedPooler",
     "Whitespace",
     "YarnScaling",

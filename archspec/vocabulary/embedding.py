@@ -81,7 +81,12 @@ class Embedding(Section):
     projection: EmbeddingProjection = Field(default_factory=EmbeddingProjection)
     scale: PositiveFloat | None = Field(None, description="Factor on the token embedding.")
     token_types: Size | None = Field(None, description="Rows of a token-type table, which is added.")
-    norm: Norm = Field(default_factory=NoNorm, description="Norm on the sum of the embeddings.")
+    norm: Norm = Field(default_factory=NoNorm, description="Norm on the sum of the embeddings, or on a part of it.")
+    norm_of: Literal["sum", "tokens"] = Field(
+        "sum",
+        description="sum: all embeddings. tokens: the token embedding alone, to which the others are added afterwards "
+        "(Blenderbot Small).",
+    )
     positions: AddedPositions | None = Field(
         None, description="Learned absolute positions in addition to `position`, which acts in attention."
     )

@@ -27,7 +27,9 @@ class LmHead(Section):
 
 
 class MlmHead(Section):
-    """Masked-language-model logits: dense layer, activation, norm, projection (Devlin et al. 2018)."""
+    """Masked-language-model logits: dense layer, activation, norm, projection (Devlin et al. 2018); of the next token
+    in a decoder.
+    """
 
     kind: Literal["mlm"] = "mlm"
     activation: Activation
@@ -38,6 +40,9 @@ class MlmHead(Section):
     tie: bool = Field(True, description="Use the token embedding as the projection weight.")
     bias: bool = Field(True, description="Add a bias to the projection.")
     dense_bias: bool = Field(True, description="Add a bias to the dense layer.")
+    inner_width: Size | None = Field(
+        None, description="Width of a further dense layer with the activation, in front of the other (UltraBERT)."
+    )
 
 
 DenseActivation = Annotated[
@@ -79,13 +84,23 @@ class ClassesHead(Section):
     bias: bool = Field(True, description="Add a bias to the projection.")
 
 
+class VectorHead(Section):
+    """Vectors of tokens: a projection of the hidden states, which it replaces as output and as what a pooler reads
+    (Khattab & Zaharia 2020, ColBERT, section 3.2).
+    """
+
+    kind: Literal["vectors"] = "vectors"
+    width: Size = Field(description="Width of the vectors.")
+    bias: bool = Field(False, description="Add a bias to the projection.")
+
+
 class NoHead(Section):
     """No head: the outputs are the hidden states."""
 
     kind: Literal["none"] = "none"
 
 
-Head = Annotated[LmHead | MlmHead | ClassesHead | NoHead, Field(discriminator="kind")]
+Head = Annotated[LmHead | MlmHead | ClassesHead | VectorHead | NoHead, Field(discriminator="kind")]
 
 
 class FirstTokenPooler(Section):
@@ -141,12 +156,21 @@ class WeightedPooler(Pooling):
 
 
 class EosPooler(Pooling):
-    """The hidden state of the last occurrence of a token; of the last token if it does not occur (Lewis et al. 2019,
-    BART, section 3.1).
-    """
+    """The hidden state of the last or first occurrence of a token (Lewis et al. 2019, BART, section 3.1)."""
 
     kind: Literal["eos"] = "eos"
     end_token: int = Field(ge=0, le=10**8, description="Id of the token.")
+    occurrence: Literal["last", "first"] = Field(
+        "last", description="If the token does not occur, this is the last or the first token of the row."
+    )
+
+
+class HighestPooler(Pooling):
+    """The hidden state of the token with the highest id, the first one of several: the end token of a vocabulary whose
+    last entry it is (Radford et al. 2021, CLIP, section 2.4).
+    """
+
+    kind: Literal["highest"] = "highest"
 
 
 class NoPooler(Section):
@@ -156,6 +180,14 @@ class NoPooler(Section):
 
 
 Pooler = Annotated[
-    FirstTokenPooler | MeanPooler | MaxPooler | ClsPooler | LastPooler | WeightedPooler | EosPooler | NoPooler,
+    FirstTokenPooler
+    | MeanPooler
+    | MaxPooler
+    | ClsPooler
+    | LastPooler
+    | WeightedPooler
+    | EosPooler
+    | HighestPooler
+    | NoPooler,
     Field(discriminator="kind"),
 ]

@@ -25,12 +25,12 @@ def canonical_activation(value: object) -> object:
 
 
 Activation = Annotated[
-    Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"],
+    Literal["silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "xielu"],
     BeforeValidator(canonical_activation),
     Field(
-        description="gelu: exact (erf). gelu_tanh: its tanh approximation (Hendrycks & Gimpel 2016). relu2: squared "
-        "relu (So et al. 2021). xielu: p·x² + x/2 for x > 0, n·(e^x − 1 − x) + x/2 otherwise, with learned "
-        "p = softplus(.) and n = 1/2 + softplus(.) (Huang & Schlag 2024)."
+        description="gelu: exact (erf). gelu_tanh: its tanh approximation (Hendrycks & Gimpel 2016). quick_gelu: "
+        "x · sigmoid(1.702 x) (ibid., section 2). relu2: squared relu (So et al. 2021). xielu: p·x² + x/2 for x > 0, "
+        "n·(e^x − 1 − x) + x/2 otherwise, with learned p = softplus(.) and n = 1/2 + softplus(.) (Huang & Schlag 2024)."
     ),
 ]
 
@@ -202,6 +202,11 @@ class MoeMlp(Section):
     shared_gate: bool = Field(
         False,
         description="Multiply the shared expert's output by sigmoid(gate(x)), one number per token (Qwen2-MoE).",
+    )
+    capacity: Size | None = Field(
+        None,
+        description="Number of tokens of a row and call that an expert computes; it leaves out those after them (Fedus "
+        "et al. 2021, Switch Transformers, section 2.2).",
     )
     branch: ExpertBranch | None = Field(
         None, description="Experts in a branch of their own, next to the shared expert."

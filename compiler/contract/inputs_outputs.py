@@ -97,7 +97,7 @@ def pools_tokens(spec: BoundSpec) -> bool:
 
 def pools_by_ids(spec: BoundSpec) -> bool:
     """Return whether an output depends on where a token is in its row."""
-    return "eos" in _poolings(spec)
+    return not {"eos", "highest"}.isdisjoint(_poolings(spec))
 
 
 def _poolings(spec: BoundSpec) -> list[str | None]:
@@ -163,17 +163,22 @@ def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:
         axes = ("batch",) if spec.head.per == "sequence" else ("batch", "seq")
         outputs.append(entry("classes", *axes, spec.head.labels))
     if spec.topology == "encoder":
-        outputs.append(entry("hidden_states", "batch", "seq", spec.embedding.width))
+        outputs.append(entry("hidden_states", "batch", "seq", hidden_width(spec)))
     if not isinstance(spec.pooler, words.NoPooler):
         outputs.append(entry("pooled", "batch", pooled_width(spec)))
     return outputs
+
+
+def hidden_width(spec: BoundSpec) -> int:
+    """Return the width of the hidden states of tokens, or of the vectors in place of them."""
+    return spec.head.width if isinstance(spec.head, words.VectorHead) else spec.embedding.width
 
 
 def pooled_width(spec: BoundSpec) -> int:
     """Return the width of the pooled output: that of its dense projection, or else of the hidden states."""
     dense = spec.pooler.dense if isinstance(spec.pooler, words.Pooling) else None
     if dense is None:
-        return spec.embedding.width
+        return hidden_width(spec)
     return dense.then.width if dense.then is not None else dense.width
 
 

@@ -19,13 +19,13 @@ from archc.compiler.contract.cross_layer import (
     embedding_output,
     layer_output,
 )
-from archc.compiler.contract.inputs_outputs import has_cache, learned_positions, present_name
+from archc.compiler.contract.inputs_outputs import has_cache, hidden_width, learned_positions, present_name
 from archc.compiler.contract.shared_inputs import FOURIER, SOURCE_MASK, LayerReads, find_shared_inputs
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.attention.relative_table import RelativeTable
 from archc.compiler.modules.basic.embedding import Embedding
-from archc.compiler.modules.basic.head import ClassesHead, make_head
+from archc.compiler.modules.basic.head import ClassesHead, LmHead, MlmHead, VectorHead, make_head
 from archc.compiler.modules.basic.norm import LayerNorm, PerHead, RmsNorm, make_norm
 from archc.compiler.modules.basic.pooling import Rows, make_pooler
 from archc.compiler.modules.basic.streams import JoinedStreams
@@ -103,7 +103,7 @@ class Model(nn.Module):
         self.final_streams = JoinedStreams(streams, width, dtype) if streams > 1 else nn.Identity()
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
-        self.pooler = make_pooler(spec.pooler, width, dtype)
+        self.pooler = make_pooler(spec.pooler, hidden_width(spec), dtype)
 
     @property
     def cached(self) -> bool:
@@ -153,10 +153,12 @@ class Model(nn.Module):
         Pooling reads `rows`.
         """
         hidden = self.final_norm(self.final_streams(x_BSN))
+        if isinstance(self.head, VectorHead):
+            hidden = self.head(hidden)
         outputs = Outputs(hidden)
         if isinstance(self.head, ClassesHead):
             outputs.classes = self.head(hidden, rows)
-        elif self.head is not None and logit_positions_BP is not None:
+        elif isinstance(self.head, LmHead | MlmHead) and logit_positions_BP is not None:
             outputs.logits = self.head(ops.take_positions(hidden, logit_positions_BP))
         if self.pooler is not None:
             outputs.pooled = self.pooler(hidden, rows or Rows())

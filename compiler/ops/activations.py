@@ -18,6 +18,9 @@ class Activation(NamedTuple):
     nodes: Callable[[Builder, Any], Any]
 
 
+_QUICK_GELU = 1.702
+
+
 def _relu2_nodes(op: Builder, x: Any) -> Any:
     positive = op.Relu(x)
     return op.Mul(positive, positive)
@@ -25,6 +28,7 @@ def _relu2_nodes(op: Builder, x: Any) -> Any:
 
 ACTIVATIONS: dict[str, Activation] = {
     "silu": Activation(nn.functional.silu, lambda op, x: op.Swish(x, alpha=1.0)),
+    "quick_gelu": Activation(lambda x: swish(x, _QUICK_GELU), lambda op, x: op.Swish(x, alpha=_QUICK_GELU)),
     "relu": Activation(nn.functional.relu, lambda op, x: op.Relu(x)),
     "relu2": Activation(lambda x: nn.functional.relu(x).square(), _relu2_nodes),
     "gelu": Activation(nn.functional.gelu, lambda op, x: op.Gelu(x, approximate="none")),

@@ -71,10 +71,13 @@ def _clear_choices(built: Built, prompt: list[int]) -> list[int]:
     ids = list(built.case.lead if built.is_encoder_decoder else prompt)
     begin = len(ids)
     while len(ids) < begin + built.case.tokens:
-        if built.is_encoder_decoder:
+        sizes = [begin, *[1] * (len(ids) - begin)]
+        if built.is_encoder_decoder and built.case.depends_on_calls:
+            logits = built.reference.in_steps(ids, sizes, prompt)[-1]
+        elif built.is_encoder_decoder:
             logits = built.reference.outputs([ids], source=[prompt])["logits"][0, -1]
         elif built.case.depends_on_calls and built.engine.manifest.limits.reread_past is None:
-            logits = built.reference.in_steps(ids, [begin, *[1] * (len(ids) - begin)])[-1]
+            logits = built.reference.in_steps(ids, sizes)[-1]
         else:
             logits = built.reference.outputs([ids])["logits"][0, -1]
         second, first = np.sort(logits)[-2:]

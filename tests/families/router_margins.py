@@ -27,18 +27,27 @@ MARGIN = 1e-2
 _DRAWN = 1024
 
 
-def rows_with_clear_routing(built: Built, rows: Ids) -> tuple[Ids, int]:
-    """Return as many of the first random rows as `rows` that are far from a tie, and the number of rejected ones."""
+def rows_with_clear_routing(built: Built, rows: Ids, sources: Ids | None = None) -> tuple[Ids, Ids | None, int]:
+    """Return as many of the first random rows as `rows` that are far from a tie, and the number of rejected ones.
+
+    Rows of an encoder-decoder have sources.
+    """
     if not any(isinstance(module, Router | KeyIndexer | BlockIndexer) for module in built.module.modules()):
-        return rows, 0
+        return rows, sources, 0
     drawn = built.ids(_DRAWN, len(rows[0]))
+    drawn_sources = None if sources is None else built.sources(_DRAWN, len(sources[0]))
     assert list(map(list, rows)) == drawn[: len(rows)]
-    clear = np.flatnonzero(routing_margins(built, drawn) > MARGIN)[: len(rows)]
+    # A row with several of the lead tokens is shorter.
+    whole = [index for index, row in enumerate(drawn) if len(row) == len(rows[0])]
+    drawn = [drawn[index] for index in whole]
+    drawn_sources = None if drawn_sources is None else [drawn_sources[index] for index in whole]
+    clear = np.flatnonzero(routing_margins(built, drawn, drawn_sources) > MARGIN)[: len(rows)]
     assert len(clear) == len(rows), f"{built.family}: only {len(clear)} of {_DRAWN} prompts have clear routing"
-    return [drawn[index] for index in clear], int(clear[-1]) + 1 - len(rows)
+    clear_sources = None if drawn_sources is None else [drawn_sources[index] for index in clear]
+    return [drawn[index] for index in clear], clear_sources, int(clear[-1]) + 1 - len(rows)
 
 
-def routing_margins(built: Built, rows: Ids) -> NDArray[np.float64]:
+def routing_margins(built: Built, rows: Ids, sources: Ids | None = None) -> NDArray[np.float64]:
     """Return the smallest margin [rows] of any router or indexer of the torch module, in float32."""
     smallest = np.full(len(rows), np.inf)
 
@@ -49,7 +58,7 @@ def routing_margins(built: Built, rows: Ids) -> NDArray[np.float64]:
     choosing = [module for module in built.module.modules() if isinstance(module, Router | KeyIndexer | BlockIndexer)]
     hooks = [module.register_forward_hook(record) for module in choosing]
     try:
-        torch_outputs(built.module, rows, None)
+        torch_outputs(built.module, rows, None, sources)
     finally:
         for hook in hooks:
             hook.remove()

@@ -118,7 +118,7 @@ def check_float16(built: Built) -> Float16Error:
     folder = float16_folder(built)
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     ids, types, source = inputs_of(built)
-    ids, undecided = rows_with_clear_routing(built, ids)
+    ids, source, undecided = rows_with_clear_routing(built, ids, source)
     first = built.case.length - 4
     encoded = run_encoder(open_session(folder / "encoder.onnx"), manifest, source) if source is not None else None
     outputs = run_portable(open_session(folder / "model.onnx"), manifest, ids, types, first, encoded)

@@ -70,7 +70,7 @@ def prepare(family: str, targets: Sequence[str], dtypes: Sequence[str], folder: 
         case = cases_of(family)[0]
         built = Built(family, case, folder)
         ids, types, source = inputs_of(built)
-        ids, _ = rows_with_clear_routing(built, ids)
+        ids, source, _ = rows_with_clear_routing(built, ids, source)
         outputs = reference_outputs(built, ids, types, source)
         prepared = Prepared(
             family, None, ids, types, source, {role: np.asarray(value) for role, value in outputs.items()}

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils.generic import ModelOutput
 
 from archc.proof.case import Ids, Outputs
 from archc.proof.from_transformers import FromTransformers
@@ -17,6 +18,8 @@ from archc.proof.random_weights import normal
 
 class Answering(FromTransformers):
     """A conditional generation class of transformers, on random weights."""
+
+    encoded: type[ModelOutput] = BaseModelOutput
 
     @property
     def parameters(self) -> int:
@@ -42,7 +45,7 @@ class Answering(FromTransformers):
             hidden = self.model.get_encoder()(torch.tensor([list(source)])).last_hidden_state
             logits = [
                 self.model(
-                    encoder_outputs=BaseModelOutput(hidden),
+                    encoder_outputs=self.encoded(last_hidden_state=hidden),
                     decoder_input_ids=part,
                     past_key_values=cache,
                     use_cache=True,

@@ -29,7 +29,14 @@ SIZES: dict[str, Any] = {
 START = (3,)
 
 
-def answering(class_name: str, config: PreTrainedConfig, seed: int, tie: bool, **options: Any) -> FromTransformers:
+def answering(
+    class_name: str,
+    config: PreTrainedConfig,
+    seed: int,
+    tie: bool,
+    kind: type[FromTransformers] = Answering,
+    **options: Any,
+) -> FromTransformers:
     """A tiny model of a T5 class."""
     gains = {
         "relative_attention_bias.weight": 5.0,
@@ -42,7 +49,7 @@ def answering(class_name: str, config: PreTrainedConfig, seed: int, tie: bool, *
         class_name,
         config,
         seed,
-        kind=Answering,
+        kind=kind,
         attention="eager",
         gains=gains,
         prepare=(lambda model: None) if tie else untie,

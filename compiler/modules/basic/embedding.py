@@ -17,6 +17,8 @@ from archc.compiler.modules.basic.table import Table
 class Embedding(nn.Module):
     """norm(scale · projection(tokens) + positions + token types + tables + sinusoids), the terms that the spec has.
 
+    With `norm_of: tokens`, the other terms are added to norm(scale · projection(tokens)).
+
     If the projection is after the norm, all terms and the norm have the width of the token table (Lan et al. 2020).
     `tokens` is the table of an encoder or decoder that this one shares. `layers` is the number of layers that
     `per_layer` computes a vector for, `streams` that of residual streams, which `streams` begins.
@@ -51,7 +53,7 @@ class Embedding(nn.Module):
         rows = (positions.size or 0) + positions.offset if positions else 0
         self.positions = Table(rows, width, dtype) if positions else None
         self.token_types = Table(word.token_types, width, dtype) if word.token_types else None
-        self.norm = make_norm(word.norm, width, dtype)
+        self.norm, self.norm_of = make_norm(word.norm, width, dtype), word.norm_of
         self.streams = FirstStreams(streams, word.width, dtype) if streams > 1 else nn.Identity()
         per_layer = word.per_layer
         self.per_layer = PerLayerEmbedding(per_layer, layers, word, dtype) if per_layer is not None else None
@@ -79,6 +81,8 @@ class Embedding(nn.Module):
             x = self.projection(x)
         if self.scale is not None:
             x = x * self.scale
+        if self.norm_of == "tokens":
+            x = self.norm(x)
         if self.token_types is not None:
             x = x + self.token_types(token_type_ids)
         if self.positions is not None:
@@ -87,5 +91,6 @@ class Embedding(nn.Module):
             x = x + self.tables()
         if sinusoids is not None:
             x = x + sinusoids
-        x = self.norm(x)
+        if self.norm_of == "sum":
+            x = self.norm(x)
         return self.projection(x) if self.projected_last else x

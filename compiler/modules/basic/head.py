@@ -55,19 +55,25 @@ class LmHead(Projection):
 
 
 class MlmHead(Projection):
-    """Masked-language-model logits: projection(norm(act(dense(x)))) (Devlin et al. 2018)."""
+    """Masked-language-model logits: projection(norm(act(dense(x)))) (Devlin et al. 2018); with an inner layer,
+    projection(norm(act(dense(act(inner(x)))))).
+    """
 
     def __init__(
         self, word: words.MlmHead, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype
     ) -> None:
         width = word.width or embedding.table_width or embedding.width
         super().__init__(embedding.vocab, width, table if word.tie else None, word.bias, dtype)
-        self.dense = Linear(embedding.width, width, word.dense_bias, dtype)
+        inner = word.inner_width
+        self.inner = Linear(embedding.width, inner, word.dense_bias, dtype) if inner is not None else None
+        self.dense = Linear(inner or embedding.width, width, word.dense_bias, dtype)
         self.activation = make_activation(word.activation, dtype)
         self.norm = make_norm(word.norm, width, dtype)
 
     def forward(self, x_BPN: Tensor) -> Tensor:
         """[B, P, width] → [B, P, vocab]."""
+        if self.inner is not None:
+            x_BPN = self.activation(self.inner(x_BPN))
         return super().forward(self.norm(self.activation(self.dense(x_BPN))))
 
 
@@ -95,9 +101,16 @@ class ClassesHead(Projection):
         return pool_tokens(self.word.pool, self.word.end_token, x_BSN, rows)
 
 
+class VectorHead(Linear):
+    """Vectors of tokens: a projection of their hidden states (Khattab & Zaharia 2020), [..., N] → [..., width]."""
+
+    def __init__(self, word: words.VectorHead, width: int, dtype: torch.dtype) -> None:
+        super().__init__(width, word.width, word.bias, dtype)
+
+
 def make_head(
     word: words.Head, embedding: words.Embedding, table: nn.Parameter, dtype: torch.dtype
-) -> LmHead | MlmHead | ClassesHead | None:
+) -> LmHead | MlmHead | ClassesHead | VectorHead | None:
     """Return the module of a head word; `table` is the token embedding [vocab, width], which a tied head reads."""
     match word:
         case words.LmHead():
@@ -106,5 +119,7 @@ def make_head(
             return MlmHead(word, embedding, table, dtype)
         case words.ClassesHead():
             return ClassesHead(word, embedding.width, dtype)
+        case words.VectorHead():
+            return VectorHead(word, embedding.width, dtype)
         case words.NoHead():
             return None

@@ -17,6 +17,7 @@ from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.ops import operators as ops
 
 _LARGE, _SMALL = 1e38, 1e-24  # above any hidden state, and below the square of any norm
+_MOST = 2.0**23  # above any position, and exact in float32 as are the differences from it
 
 
 class Rows(NamedTuple):
@@ -26,10 +27,11 @@ class Rows(NamedTuple):
     input_ids_BS: Tensor | None = None
 
 
-def pool_tokens(kind: str, end_token: int | None, x_BSN: Tensor, rows: Rows) -> Tensor:
+def pool_tokens(kind: str, end_token: int | None, x_BSN: Tensor, rows: Rows, first: bool = False) -> Tensor:
     """Pool hidden states [B, S, N] to [B, N]; means are computed in float32.
 
-    `weighted` is Σ i · h(i) / Σ i over the tokens of a row, i = 1, 2, … (Muennighoff 2022, SGPT).
+    `first` selects the first occurrence of the end token. `weighted` is Σ i · h(i) / Σ i over the tokens of a row,
+    i = 1, 2, … (Muennighoff 2022, SGPT).
     """
     if kind == "cls":
         return x_BSN[:, 0]
@@ -40,12 +42,16 @@ def pool_tokens(kind: str, end_token: int | None, x_BSN: Tensor, rows: Rows) -> 
     positions_S = torch.arange(x_BSN.shape[1], device=x_BSN.device)
     real_BS = (lengths_B[:, None] > positions_S).float()
     numbers_S = positions_S.float() + 1
-    if kind == "eos":
+    if kind in ("eos", "highest"):
         assert rows.input_ids_BS is not None
-        assert end_token is not None
-        ends_BS = rows.input_ids_BS.eq(end_token).float() * real_BS * numbers_S
-        last_B = ends_BS.amax(1)
-        return _take(x_BSN, (last_B + last_B.eq(0).float() * lengths_B.float()).to(torch.int64) - 1)
+        ends_BS = real_BS * _ends(kind, end_token, rows.input_ids_BS, real_BS)
+        if first or kind == "highest":
+            found_B = (ends_BS * (_MOST - numbers_S)).amax(1)
+            number_B = _MOST - found_B - found_B.eq(0).float() * (_MOST - 1)
+        else:
+            found_B = (ends_BS * numbers_S).amax(1)
+            number_B = found_B + found_B.eq(0).float() * lengths_B.float()
+        return _take(x_BSN, number_B.to(torch.int64) - 1)
     wide_BSN, real_BS1 = x_BSN.float(), real_BS[:, :, None]
     if kind == "max":
         pooled_BN = (wide_BSN * real_BS1 + (real_BS1 - 1) * _LARGE).amax(1)
@@ -53,6 +59,15 @@ def pool_tokens(kind: str, end_token: int | None, x_BSN: Tensor, rows: Rows) -> 
         weights_BS1 = real_BS1 * numbers_S[:, None] if kind == "weighted" else real_BS1
         pooled_BN = (wide_BSN * weights_BS1).sum(1) / weights_BS1.sum(1)
     return pooled_BN.to(x_BSN.dtype)
+
+
+def _ends(kind: str, end_token: int | None, input_ids_BS: Tensor, real_BS: Tensor) -> Tensor:
+    """Return 1 at the tokens that pooling may select, the end token or that with the highest id, float32 [B, S]."""
+    if kind == "eos":
+        assert end_token is not None
+        return input_ids_BS.eq(end_token).float()
+    numbers_BS = (input_ids_BS.float() + 1) * real_BS
+    return numbers_BS.eq(numbers_BS.amax(1, keepdim=True)).float()
 
 
 def _take(x_BSN: Tensor, positions_B: Tensor) -> Tensor:
@@ -97,7 +112,8 @@ class Pooling(nn.Module):
 
     def forward(self, x_BSN: Tensor, rows: Rows) -> Tensor:
         """[B, S, width] → [B, width], or [B, width of the dense projection]."""
-        pooled_BN = pool_tokens(self.word.kind, getattr(self.word, "end_token", None), x_BSN, rows)
+        first = getattr(self.word, "occurrence", "last") == "first"
+        pooled_BN = pool_tokens(self.word.kind, getattr(self.word, "end_token", None), x_BSN, rows, first)
         if self.dense is not None:
             pooled_BN = self.dense(pooled_BN)
         if self.word.normalize:

@@ -22,7 +22,7 @@ class Router(nn.Module):
 
     def __init__(self, word: words.MoeMlp, width: int) -> None:
         super().__init__()
-        self.word, self.per_token = word.router, word.per_token
+        self.word, self.per_token, self.capacity = word.router, word.per_token, word.capacity
         self.experts = word.experts + word.identity_experts
         # A rounded score can choose another expert, so the router's few weights are float32 in a model of any dtype
         # (Fedus et al. 2022, section 2.4).
@@ -55,6 +55,8 @@ class Router(nn.Module):
             weights_BSA = weights_BSA * self.word.scale
         if self.expert_scale is not None:
             weights_BSA = weights_BSA * nn.functional.embedding(chosen_BSA, self.expert_scale[:, None])[..., 0]
+        if self.capacity is not None:
+            weights_BSA = weights_BSA * within_capacity(chosen_BSA, self.capacity)
         return chosen_BSA, weights_BSA.to(x_BSN.dtype)
 
     def sparse_mixer(self, logits_BSE: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,6 +95,16 @@ class Router(nn.Module):
         is_chosen_BSG = (chosen_BSA[..., None] == numbers_G).any(dim=-2)
         others = 0.0 if groups.others == "zero" else torch.finfo(torch.float32).min
         return torch.where(is_chosen_BSG[..., None], grouped_BSGE, others).flatten(-2)
+
+
+def within_capacity(chosen_BS1: Tensor, capacity: int) -> Tensor:
+    """Return 1 for the first `capacity` tokens of a row that chose an expert, 0 for those after them, [B, S, 1]."""
+    chosen_BS = chosen_BS1[..., 0]
+    numbers_S = torch.arange(chosen_BS.shape[1], device=chosen_BS.device)
+    is_same_BSS = chosen_BS[:, :, None].eq(chosen_BS[:, None, :]).float()
+    is_earlier_SS = (numbers_S[:, None] + 1 > numbers_S).float()
+    count_BS = (is_same_BSS * is_earlier_SS).sum(dim=-1)
+    return (capacity - count_BS).ge(0).float()[..., None]
 
 
 class StackedLinear(nn.Module):

@@ -132,7 +132,7 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     """
     slots = slot_shapes(model)
     own = module_sources(spec, where, weights.names())
-    names = [name for name in without_replaced(spec, weights.names()) if name not in own.values()]
+    names = [name for name in without_replaced(spec, weights.names(), bool(own)) if name not in own.values()]
     listed = {name: shape for name, shape in slots.items() if name not in own}
     resolution = spec.weights.resolve(listed, names, ties=tied_slots(model), checkpoint=str(where))
     sources = {**resolution.sources, **{slot: TensorRef((name,)) for slot, name in own.items()}}
@@ -149,11 +149,12 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     return reader
 
 
-def without_replaced(spec: BoundSpec, names: Collection[str]) -> Collection[str]:
-    """Return the names without the weights of the family's pooler, if a pooling without weights replaces it, and
-    without those of its head, if the spec has none.
+def without_replaced(spec: BoundSpec, names: Collection[str], has_modules: bool) -> Collection[str]:
+    """Return the names without the weights of the family's pooler, if a pooling without weights replaces it, or one
+    with those of modules of its own, and without those of its head, if the spec has none.
     """
-    replaced = {"pooler": isinstance(spec.pooler, Pooling), "head": isinstance(spec.head, NoHead)}
+    pools = isinstance(spec.pooler, Pooling) and (has_modules or spec.pooler.dense is None)
+    replaced = {"pooler": pools, "head": isinstance(spec.head, NoHead)}
     modules = [
         f"{prefix}{name}"
         for key, entry in spec.weights.entries.items()

@@ -20,7 +20,7 @@ def survey_checkpoint(spec: BoundSpec, model: Model, folder: Path) -> Survey:
     """
     weights = open_checkpoint(spec, folder)
     own = module_sources(spec, folder, weights.names())
-    names = [name for name in without_replaced(spec, weights.names()) if name not in own.values()]
+    names = [name for name in without_replaced(spec, weights.names(), bool(own)) if name not in own.values()]
     slots = {name: shape for name, shape in slot_shapes(model).items() if name not in own}
     survey = spec.weights.survey(slots, names, tied_slots(model))
     uses: dict[str, Use] = {**dict.fromkeys(weights.names(), "ignored"), **survey.uses}

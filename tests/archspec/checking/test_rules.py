@@ -109,9 +109,21 @@ FAULTS = {
         "topology: encoder\nposition: {kind: relative-buckets, buckets: 8, max_distance: 16}\ndirection: past\n",
         "direction: relative-buckets are not supported with causal attention in an encoder",
     ),
-    "MLM head in a decoder": (
-        "head: {kind: mlm, activation: gelu, norm: {kind: none}}\n",
-        "head: a masked-language-model head is not supported in a decoder",
+    "a capacity of several experts": (
+        "mlp: {kind: moe, experts: 4, per_token: 2, capacity: 3, expert: {kind: plain, width: 8, activation: relu}}\n",
+        "mlp.capacity: a capacity is not supported with 2 experts per token",
+    ),
+    "vectors of a decoder": (
+        "head: {kind: vectors, width: 8}\n",
+        "head: vectors of tokens are not supported in a decoder",
+    ),
+    "a norm of tokens that is absent": (
+        "embedding: {norm_of: tokens}\n",
+        "embedding.norm_of: the embedding has no norm",
+    ),
+    "a norm of tokens that are the sum": (
+        "embedding: {norm: {kind: layernorm, eps: 1e-5}, norm_of: tokens}\n",
+        "embedding.norm_of: nothing is added to the token embedding; remove the key",
     ),
     "learned positions in some layers": (
         "position: [{kind: learned}, none]\n",

@@ -45,3 +45,14 @@ def test_detection_by_the_text_model() -> None:
     config["text_config"] = {"model_type": "qwen33"}
     with pytest.raises(ConfigError, match=r"^config.json: text_config.model_type: no spec matches model_type 'qwen33'"):
         detect_spec(config)
+
+
+def test_the_projection_of_contrastive_models_is_the_files() -> None:
+    config = {
+        "logit_scale_init_value": 2.6,
+        "projection_dim": 5,
+        "text_config": {"model_type": "clip_text_model", "projection_dim": 3},
+    }
+    assert text_part(config) == {"model_type": "clip_text_model", "projection_dim": 5}
+    del config["logit_scale_init_value"]
+    assert text_part(config)["projection_dim"] == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -49,3 +51,22 @@ def test_a_projection_before_and_after_the_norm(
     made = embedding(projection, eps)
     got = made(torch.tensor([[1]]), torch.tensor([[0]]), None)
     assert got[0, 0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("norm_of", "expected"),
+    [
+        # (4, 2) is the sum of (3, 1) and the position's (1, 1); the tokens alone have the same norm, and then (1, 1).
+        pytest.param("sum", [HALF, -HALF], id="sum"),
+        pytest.param("tokens", [HALF + 1, -HALF + 1], id="tokens"),
+    ],
+)
+def test_a_norm_of_the_sum_and_of_the_tokens(norm_of: Any, expected: list[float]) -> None:
+    word = words.Embedding(vocab=2, width=2, norm=words.LayerNorm(eps=1.0, bias=False), norm_of=norm_of)
+    made = Embedding(word, words.Learned(size=1), torch.float32)
+    values = {"tokens.weight": [[0.0, 0], [3, 1]], "positions.weight": [[1.0, 1]], "norm.weight": [1.0, 1]}
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            parameter.copy_(torch.tensor(values[name]))
+    got = made(torch.tensor([[1]]), torch.tensor([[0]]), None)
+    assert got[0, 0].tolist() == pytest.approx(expected)

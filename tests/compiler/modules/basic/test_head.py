@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from archc.archspec import vocabulary as words
-from archc.compiler.modules.basic.head import ClassesHead, LmHead, MlmHead
+from archc.compiler.modules.basic.head import ClassesHead, LmHead, MlmHead, VectorHead
 from archc.compiler.modules.basic.pooling import Rows
 from tests.compiler.modules.values import filled
 
@@ -76,3 +76,25 @@ def test_classes_are_pooled_before_or_after_the_dense_layer(order: Literal["befo
     # relu of the mean of 3 and −5, or the mean of 3 and 0; the third token is padding.
     scores = made(torch.tensor([[[3.0], [-5.0], [7.0]]]), Rows(lengths_B=torch.tensor([2])))
     assert scores.tolist() == [[expected]]
+
+
+def test_an_inner_dense_layer_has_the_activation_too() -> None:
+    word = words.MlmHead(activation="relu", norm=words.NoNorm(), bias=False, dense_bias=False, inner_width=1)
+    table = torch.nn.Parameter(torch.tensor([[1.0, 0], [0, 1], [1, 1]]))
+    made = MlmHead(word, EMBEDDING, table, torch.float32)
+    assert made.inner is not None
+    with torch.no_grad():
+        made.inner.weight.copy_(torch.tensor([[1.0, -1.0]]))
+        made.dense.weight.copy_(torch.tensor([[2.0], [-1.0]]))
+    # relu(1 + 2) = 3, then relu(6, −3); relu(−2 − 1) = 0.
+    logits = made(torch.tensor([[[1.0, -2.0], [-2.0, 1.0]]]))
+    assert logits[0].tolist() == [[6.0, 0.0, 6.0], [0.0, 0.0, 0.0]]
+
+
+def test_vectors_of_tokens_are_projections() -> None:
+    made = VectorHead(words.VectorHead(width=1, bias=True), 2, torch.float32)
+    assert made.bias is not None
+    with torch.no_grad():
+        made.weight.copy_(torch.tensor([[2.0, 3.0]]))
+        made.bias.fill_(0.5)
+    assert made(torch.tensor([[[1.0, -1.0], [0.0, 1.0]]]))[0, :, 0].tolist() == [-0.5, 3.5]

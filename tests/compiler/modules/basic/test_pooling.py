@@ -38,6 +38,22 @@ def test_pooling_by_the_end_token(token: int, expected: list[float]) -> None:
     assert pool_tokens("eos", token, HIDDEN, ROWS)[:, 0].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        pytest.param(9, [-4.0, 1.0], id="first occurrence"),
+        pytest.param(5, [2.0, 3.0], id="a row without the token has its first token"),
+    ],
+)
+def test_pooling_by_the_first_end_token(token: int, expected: list[float]) -> None:
+    assert pool_tokens("eos", token, HIDDEN, ROWS, first=True)[:, 0].tolist() == expected
+
+
+def test_pooling_by_the_highest_id() -> None:
+    ids = torch.tensor([[0, 0, 9, 9], [5, 8, 7, 8]])
+    assert pool_tokens("highest", None, HIDDEN, ROWS._replace(input_ids_BS=ids))[:, 0].tolist() == [2.0, 3.0]
+
+
 def test_two_projections_and_a_normalization() -> None:
     dense = words.DenseProjection(
         width=1, activation="relu", bias=False, then=words.DenseLayer(width=2, bias=True, activation="none")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.cost import flops_per_token, parameter_count
-from archc.compiler.modules.mlp.experts import Router
+from archc.compiler.modules.mlp.experts import Router, within_capacity
 from archc.compiler.modules.mlp.mlp import GatedMlp, MoeMlp
 from archc.compiler.weights.slots import slot_shapes
 from tests.compiler.modules.values import filled
@@ -259,3 +259,9 @@ def test_a_token_costs_the_experts_that_it_uses() -> None:
     module, _ = mixture()
     assert flops_per_token(module) == 2 * (5 * 4 + 2 * 3 * (3 * 4))
     assert parameter_count(module) == 5 * 4 + 5 * (3 * 12 + 3 + 3 + 4)
+
+
+def test_an_expert_computes_the_first_tokens_of_each_row() -> None:
+    chosen = torch.tensor([[2, 0, 2, 2, 0], [1, 1, 1, 0, 1]])[..., None]
+    expected = [[1, 1, 1, 0, 1], [1, 1, 0, 1, 0]]
+    assert within_capacity(chosen, 2)[..., 0].tolist() == expected
