@@ -13,6 +13,7 @@ from archc.archspec import list_specs
 from archc.draw.describe.blocks import Block, Model
 from archc.draw.describe.words import byte_count, real, short, whole
 from archc.draw.figure import Figure, Panel
+from archc.draw.formats.colors import style_sheet
 from archc.draw.formats.svg import clean
 from tests.archc.draw.models import FIGURES, bound, figure, model
 
@@ -120,8 +121,7 @@ def contrast(a: str, b: str) -> float:
 
 
 def test_text_has_contrast_in_both_schemes() -> None:
-    page = figure(model("jamba")).render(".html")  # with the rules of all kinds
-    for rules in page.partition("<style>")[2].partition("</style>")[0].split("@media"):
+    for rules in style_sheet().split("@media"):
         fills = dict(re.findall(r"^(\S[^{]*) \{ fill: (#[0-9a-f]{6})", rules, re.M))
         backgrounds = [fill for name, fill in fills.items() if name in (".page", ".frame", ".card") or ".block" in name]
         assert len(backgrounds) >= 9
