@@ -85,8 +85,3 @@ class LatentAttention(nn.Module):
             return x_BHSR
         interleaved = isinstance(self.position, words.Rope) and self.position.pairing == "interleaved"
         return ops.rotary(x_BHSR, cos, sin, interleaved)
-
-
-def scaled(x: Tensor, factor: float | None) -> Tensor:
-    """Return x times a factor, or x without one."""
-    return x if factor is None else x * factor
