@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import Disentangled, Layer, NoNorm, OutputGate, Router, kv_sources
+from archc.archspec.vocabulary import Disentangled, Layer, NoNorm, OutputGate, RgLru, Router, kv_sources
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from archc.proof.built import Built
@@ -99,6 +99,8 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue
         if name == "activation" and getattr(word, "beta", None):
             continue  # beta is a parameter of silu
+        if name == "blocks" and isinstance(word, RgLru):
+            continue  # shapes of weights
         if name == "jitter" and word.score != "sparsemixer":
             continue
         if name == "chunked" and word.window is None:

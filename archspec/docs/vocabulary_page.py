@@ -9,6 +9,9 @@ from archc.archspec.vocabulary import Model, Section, differs_by_layer
 from archc.archspec.vocabulary.schema import KeySchema, SectionSchema, keys_of
 from archc.archspec.vocabulary.verbs import VERBS
 
+Described = dict[tuple[type[Section], ...], str]
+"""The path where each set of kinds has its chapter."""
+
 _HEAD = """\
 # Vocabulary
 
@@ -21,9 +24,10 @@ an expression over `config:` names. Sections marked ◇ may differ from layer to
 def vocabulary_page() -> str:
     """Return the page as Markdown."""
     parts = [_HEAD, "\n## The model\n\n", *_table(Model, "")]
+    described: Described = {}
     for key in keys_of(Model).values():
         if isinstance(key.schema, SectionSchema):
-            parts += _chapter(key.name, key.schema, 2)
+            parts += _chapter(key.name, key.schema, 2, described)
     parts.append("\n## Verbs of the weight table\n")
     for name, verb in VERBS.items():
         parts.append(f"\n### `{name}`\n\n{_doc(verb)}\n" + ("\n" if keys_of(verb) else ""))
@@ -31,12 +35,19 @@ def vocabulary_page() -> str:
     return "".join(parts)
 
 
-def _chapter(path: str, schema: SectionSchema, depth: int, owner: str = "") -> Iterator[str]:
-    """Yield the chapter of a section; `owner` is the kind that it belongs to, if another kind has one as well."""
+def _chapter(path: str, schema: SectionSchema, depth: int, described: Described, owner: str = "") -> Iterator[str]:
+    """Yield the chapter of a section; `owner` is the kind that it belongs to, if another kind has one as well.
+
+    The same kinds are described once, at the first path.
+    """
     yield f"\n{'#' * depth} `{path}`{owner}{_layer_sign(path)}\n"
     if schema.kinds:
         default = f". Default: `{schema.default_kind}`" if schema.default_kind is not None else ""
         yield f"\nKinds: {format_list(f'`{kind}`' for kind in schema.kinds)}{default}.\n"
+    first = described.setdefault(tuple(schema.classes.values()), path)
+    if first != path:
+        yield f"\nKeys: those of `{first}`.\n"
+        return
     for kind, section in schema.classes.items():
         title = f"\n**`kind: {kind}`**: " if kind is not None else "\n"
         yield f"{title}{_doc(section)}\n"
@@ -53,7 +64,7 @@ def _chapter(path: str, schema: SectionSchema, depth: int, owner: str = "") -> I
             if key.schema.classes not in chapters:
                 owner = f" of `{kind}`" if chapters else ""
                 chapters.append(key.schema.classes)
-                yield from _chapter(f"{path}.{name}", key.schema, min(depth + 1, 5), owner)
+                yield from _chapter(f"{path}.{name}", key.schema, min(depth + 1, 5), described, owner)
 
 
 def _table(section: type[Section], parent: str) -> Iterator[str]:

@@ -56,17 +56,18 @@ class _Contract:
         computed: dict[str, Callable[[ir.Value], ir.Value]] = {
             "mask": self._seen,
             "lengths": lambda value: self._new_tokens(),
+            "logit_positions": lambda value: self._places(),
             **({} if self.has_cache else {"positions": lambda value: self._positions()}),
         }
         self._grow()
         self._take_all()
         for value in list(self.graph.inputs):
             role = port(value).get("role")
-            if role in computed:
+            if role in computed and value.uses():
                 replace_all(value, computed[role](value))
             elif role == "block_positions":
                 raise BuildError("target onnx-hf: positions in blocks are not supported; choose the target onnx")
-            if role in computed or (role in ("write_indices", "logit_positions") and not value.uses()):
+            if role in computed or (role == "write_indices" and not value.uses()):
                 self.graph.inputs.remove(value)
         self.graph.inputs.insert(1, self.mask)
         self.graph.insert_before(self.graph[0], self.op.nodes)
@@ -123,16 +124,26 @@ class _Contract:
         queries = op.Unsqueeze(op.Range(*ends, one), op.ints(1))
         keys = op.Unsqueeze(op.Range(zero, ends[1], one), op.ints(0))
         seen: Any = op.Cast(op.Unsqueeze(self.mask, op.ints(1, 2)), to=ir.DataType.BOOL)
-        window = facts.get("window")
-        if facts["kind"] == "causal":
+        causal, window = facts["kind"] == "causal", facts.get("window")
+        if causal:
             seen = op.And(seen, op.LessOrEqual(keys, queries))
-        if window is not None:
-            near = op.Sub(queries, keys) if facts["kind"] == "causal" else op.Abs(op.Sub(queries, keys))
-            inside = op.Less(near, op.scalar(window)) if facts["kind"] == "causal" else None
-            seen = op.And(seen, inside if inside is not None else op.LessOrEqual(near, op.scalar(window)))
+        if window is not None and facts.get("chunked"):
+            seen = op.And(seen, self._same_chunk(window, begin, total))
+        elif window is not None:
+            # A window of the past has the query itself, one of both sides does not count it.
+            distance = op.Sub(queries, keys) if causal else op.Abs(op.Sub(queries, keys))
+            seen = op.And(seen, op.LessOrEqual(distance, op.scalar(window - 1 if causal else window)))
         built: ir.Value = op.Or(seen, op.Equal(keys, queries))
         built.shape = ir.Shape(["batch", 1, shape_of(self.ids)[1], shape_of(self.mask)[1]])
         return built
+
+    def _same_chunk(self, size: int, begin: ir.Value, total: ir.Value) -> ir.Value:
+        """Build bool [batch, 1, seq, total]: whether keys are in the query's chunk of positions."""
+        op = self.op
+        chunks = op.Div(self._positions(), op.scalar(size))
+        own = op.Slice(chunks, begin, total, op.ints(1))
+        same: ir.Value = op.Equal(op.Unsqueeze(chunks, op.ints(1, 2)), op.Unsqueeze(own, op.ints(1, 3)))
+        return same
 
     def _new_tokens(self) -> ir.Value:
         """Build the numbers of tokens of the call without padding, int64 [batch]."""
@@ -142,8 +153,15 @@ class _Contract:
         counted: ir.Value = op.ReduceSum(own, op.ints(1), keepdims=0)
         return counted
 
+    def _places(self) -> ir.Value:
+        """Build the places of the call's tokens in their rows, int64 [batch, seq]."""
+        op = self.op
+        count = op.Squeeze(op.Shape(self.ids, start=1, end=2))
+        places: ir.Value = op.Add(op.Sub(self.ids, self.ids), op.Range(op.scalar(0), count, op.scalar(1)))
+        return places
+
     def _positions(self) -> ir.Value:
-        """Build the positions of an encoder's tokens, int64 [batch, seq]."""
+        """Build the positions of all tokens without padding, int64 [batch, total]."""
         op = self.op
         ordinals = op.Sub(op.CumSum(self.mask, op.scalar(1)), op.scalar(1))
         positions: ir.Value = op.Max(ordinals, op.scalar(0))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from archc.compiler.lowerings.activations import swish
-from archc.compiler.lowerings.attention.selection import select_keys
+from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.scanned import scanned_experts
 from archc.compiler.lowerings.heads import split_heads
@@ -28,6 +28,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         "LatentAttention": attention.latent,
         "Linear": portable.linear,
         "Norm": standard_norm,
+        "SelectBlocks": select_blocks,
         "SelectKeys": select_keys,
         "SplitHeads": split_heads,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -37,7 +38,7 @@ _SMALL: dict[str, int] = (
 
 @cache
 def _published() -> Mapping[str, Config]:
-    lines = (DATA / "published_configs.jsonl").read_text("utf-8").splitlines()
+    lines = gzip.decompress((DATA / "published_configs.jsonl.gz").read_bytes()).splitlines()
     return {row["source"]: row["config"] for row in map(json.loads, lines)}
 
 

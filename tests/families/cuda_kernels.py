@@ -1,11 +1,12 @@
 """The kernels of ONNX Runtime's CUDA provider, and a check that it has one for each node of a graph.
 
-The table data/cuda_kernels.json comes from ONNX Runtime's own list of kernels:
+The table data/cuda_kernels.json.gz comes from ONNX Runtime's own list of kernels:
 `python -m tests.families.cuda_kernels KERNELS.json` trims such a list to the operators that archc's graphs may have.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 
 from archc.proof.graph_rules import ALLOWED, OPSET
 
-DATA = Path(__file__).parent / "data" / "cuda_kernels.json"
+DATA = Path(__file__).parent / "data" / "cuda_kernels.json.gz"
 CONTRIBUTED = (
     "SkipSimplifiedLayerNormalization",
     "SkipLayerNormalization",
@@ -45,7 +46,7 @@ Kernels = dict[str, list[tuple[tuple[int, int], dict[str, list[str]]]]]
 @cache
 def kernels() -> Kernels:
     """Return versions and types of every kernel, by domain:operator."""
-    table: Kernels = json.loads(DATA.read_text("utf-8"))
+    table: Kernels = json.loads(gzip.decompress(DATA.read_bytes()))
     return table
 
 
@@ -116,7 +117,7 @@ def main(arguments: list[str]) -> None:
         if name in every
     }
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(versions)}" for name, versions in trimmed.items())
-    DATA.write_text(f"{{\n{lines}\n}}\n", "utf-8")
+    DATA.write_bytes(gzip.compress(f"{{\n{lines}\n}}\n".encode(), 9, mtime=0))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ SIZES: dict[str, Any] = {
     "num_attention_heads": 6,
     "num_key_value_heads": 2,
     "head_dim": 12,
-    "max_position_embeddings": 64,
+    "max_position_embeddings": 80,
     "rms_norm_eps": 0.1,
     "moe_intermediate_size": 20,
     "num_experts": 8,
