@@ -98,6 +98,8 @@ class _Contract:
         for node in list(self.graph):
             if (node.domain, node.op_type) != (ARCHC, "TakePositions"):
                 continue
+            if port(required(node.inputs[1])).get("role") != "logit_positions":
+                continue  # a pooler's
             rows, taken = required(node.inputs[0]), node.outputs[0]
             ir.convenience.replace_all_uses_with(taken, rows, replace_graph_outputs=True)
             self.graph.remove(node, safe=True)

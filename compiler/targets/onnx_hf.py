@@ -10,7 +10,7 @@ from archc.compiler.lowerings.activations import swish
 from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.scanned import scanned_experts
-from archc.compiler.lowerings.heads import split_heads
+from archc.compiler.lowerings.heads import split_heads, take_positions
 from archc.compiler.lowerings.linear import portable
 from archc.compiler.lowerings.norm import standard_norm
 from archc.compiler.lowerings.older import OlderOpset, WrittenOutAttention, rms_norm, rotary
@@ -31,6 +31,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         "SelectBlocks": select_blocks,
         "SelectKeys": select_keys,
         "SplitHeads": split_heads,
+        "TakePositions": take_positions,
     }
     standard: dict[str, Lowering] = {"RMSNormalization": rms_norm, "RotaryEmbedding": rotary, "Swish": swish}
     return (GrowingCaches(), Lower(lowerings, standard), Clean(), OlderOpset(), DropInnerAxisNames())

@@ -40,7 +40,8 @@ _COUNT = re.compile(
 class QuantCase(NamedTuple):
     """One way to quantize a build, and its largest allowed error relative to the RMS of the float32 outputs.
 
-    Rounding random weights to 4 bits changes every product by about 12 %; a wrong layout changes all of it.
+    Rounding random weights to 4 bits changes every product by about 12 %, which norms without weights and branches of
+    branches amplify; outputs of a wrong layout have nothing to do with the right ones, an error of 1.4.
     """
 
     quantize: str | None
@@ -53,7 +54,7 @@ class QuantCase(NamedTuple):
         return self.quantize or f"kv {self.kv}"
 
 
-QUANT_CASES = (QuantCase("int8", None, 0.2), QuantCase("int4", None, 0.75), QuantCase(None, "int8", 0.1))
+QUANT_CASES = (QuantCase("int8", None, 0.2), QuantCase("int4", None, 0.9), QuantCase(None, "int8", 0.1))
 _FLOAT32 = QuantCase(None, None, 0.0)
 
 
