@@ -142,6 +142,10 @@ def _head(bound: BoundSpec) -> End:
             rows += [] if isinstance(head.norm, words.NoNorm) else [Step(norm_name(head.norm))]
             rows.append(Step(f"out → {vocab}"))
             return End(Block("head", "table", "Masked-LM head", sizes, tuple(rows), tuple(tags)), logits)
+        case words.VectorHead():
+            tags += ["bias"] if head.bias else []
+            block = Block("head", "table", "Vectors", f"{width} → {whole(head.width)}", tags=tuple(tags))
+            return End(block, f"vectors, {whole(head.width)}")
         case _:
             assert isinstance(head, words.ClassesHead)
             rows = [Step(f"pool: {head.pool}")] if head.pool is not None else []
