@@ -70,4 +70,4 @@ def test_every_target_is_listed(archc: Archc) -> None:
     for target in archc("list", "--targets", "--json").json["targets"]:
         row = next(line for line in README.splitlines() if line.startswith(f"| `{target['name']}`"))
         assert row.endswith(f"| {', '.join(target['dtypes'])} |")
-        assert ("experimental" in row) == (target["name"] not in ("ort-cpu", "onnx"))
+        assert ("experimental" in row) == (target["name"] not in ("ort-cpu", "onnx", "onnx-hf"))
