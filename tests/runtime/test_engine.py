@@ -94,7 +94,6 @@ IDS = {
     "booleans": ([True, False], "expected integers"),
     "over 63 bits": ([2**63], "expected integers below 2"),
     "over 64 bits": ([2**70], "integers"),
-    "text": ("text", "expected token ids, got text|the plan has no tokenizer"),
     "text in a row": ([["a"]], "expected integers"),
     "three axes": ([[[1]]], "expected integers"),
     "a number": (7, "expected rows of integers"),
@@ -102,6 +101,11 @@ IDS = {
     "ids and rows": ([1, [2]], "integers"),
     "over the limit": ([0] * 65, "expected at most 64 tokens, got 65"),
 }
+
+
+def test_only_generation_takes_text(decoder):
+    with pytest.raises(PromptError, match="expected token ids, got text"):
+        decoder.logits("text")
 
 
 @pytest.mark.parametrize(("ids", "message"), IDS.values(), ids=IDS)
