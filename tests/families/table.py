@@ -20,9 +20,9 @@ from tests.families.golden import check_golden
 OUT = Path(__file__).parent.parent.parent / "docs" / "families.md"
 HEAD = """# Families
 
-The checks of the first case of every spec in `specs/`; the tests run them on all cases. On tiny random checkpoints with nonzero biases and non-trivial norm weights,
-archc's float32 outputs are compared with an independent reference. The numbers are the largest absolute differences;
-a test fails at {tolerance:g}.
+The checks of the first case of every spec in `specs/`; the tests have further cases. On tiny random checkpoints with
+nonzero biases and non-trivial norm weights, archc's float32 outputs are compared with an independent reference. The
+numbers are the largest absolute differences; a test fails at {tolerance:g}.
 
 - **plan**: the plan for ONNX Runtime on the CPU, whole sequences. **torch**: the same model in torch.
   **portable**: the portable ONNX graph in plain ONNX Runtime, a prefill and then single tokens.
