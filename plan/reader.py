@@ -39,6 +39,10 @@ class Plan:
         try:
             self.path = Path(os.path.realpath(path))  # the weights are next to the target of a link
             self._file = self.path.open("rb")
+        except IsADirectoryError:
+            raise PlanError(
+                f"{os.fspath(path)}: expected a plan file, got a folder; build a plan with --target ort-cpu"
+            ) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise PlanError(

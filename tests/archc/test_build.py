@@ -104,6 +104,14 @@ def test_a_failed_build_leaves_the_old_plan(archc: Archc, hot: Path, small: Path
     assert plan.read_bytes() == small.read_bytes()
 
 
+def test_a_folder_for_other_runtimes_is_no_plan(archc: Archc, tmp_path: Path) -> None:
+    assert archc("build", TINY, "--target", "onnx-hf", "-o", tmp_path / "hf").code == 0
+    for command in ("run", "inspect"):
+        result = archc(command, tmp_path / "hf", *(["--prompt", "a"] if command == "run" else []))
+        assert result.code == 2
+        assert "folder" in result.errors[0]
+
+
 def test_help_names_every_target(archc: Archc) -> None:
     from archc.compiler.contract.inputs_outputs import DTYPES
     from archc.compiler.targets import TARGETS
