@@ -28,7 +28,6 @@ from archc.compiler.output.writing import (
     check_space,
     serialize,
     write_folder,
-    write_foreign_folder,
     write_plan,
 )
 from archc.compiler.text.family import chat_format, chat_stop, check_prefix, text_files
@@ -141,21 +140,22 @@ def build(
     for text in tokens.warnings:
         warn(text)
     tokens = tokens.with_stop(stop, bound.embedding.vocab, chat_stop(texts, bound.text_settings))
+    listener = Listener(progress, warn)
     if options.target.output == "optimum":
-        files = {**texts, **runtime_files(checkpoint, bound, length, tokens)}
-        return write_foreign_folder(path, graphs, stored, slots, files, Listener(progress, warn))
+        content = Content(graphs, stored, slots, {**texts, **runtime_files(checkpoint, bound, length, tokens)})
+        check_space(path, content.bytes)
+        return write_folder(path, content, None, listener)
     answers = chat_format(texts, bound.text_settings)
     classes = describe_classes(bound.head, config, warn)
     tensors = [item.tensor for item in stored]
     manifest = describe(model, options, lowered, tensors, tokens, builder, answers, classes)
     manifest.builder.update(describe_adapters(merged))
 
-    content = Content(graphs, stored, slots, texts, manifest)
+    content = Content(graphs, stored, slots, texts)
     check_space(path, content.bytes)
-    listener = Listener(progress, warn)
     if builder is not None:
-        return write_engine_plan(builder, path, content, listener)
-    return (write_folder if options.target.folder else write_plan)(path, content, listener)
+        return write_engine_plan(builder, path, content, manifest, listener)
+    return (write_folder if options.target.folder else write_plan)(path, content, manifest, listener)
 
 
 def open_engine_builder(options: BuildOptions, engine: EngineOptions) -> EngineBuilder | None:

@@ -119,6 +119,11 @@ def _owned_names(folder: Path) -> set[str] | None:
     return {name for name in (MANIFEST, *listed) if _is_regular(folder / name)}
 
 
+def folder_manifest(folder: Path) -> Manifest:
+    """Return the manifest of an ONNX folder. Raises OSError, or PlanError if it is damaged."""
+    return parse_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+
+
 class Listing(msgspec.Struct):
     """The files of a folder, and the version of archc that wrote it."""
 
@@ -141,7 +146,7 @@ def _read_manifest(folder: Path) -> Manifest | None:
     if not _is_regular(path) or path.stat().st_size > _MANIFEST_LIMIT:
         return None
     try:
-        return parse_manifest(path.read_bytes(), str(path))
+        return folder_manifest(folder)
     except (PlanError, OSError):
         return None
 

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from archc.error import Error
@@ -68,6 +69,11 @@ def progress_bar(of_bytes: bool = False) -> Iterator[Progress]:
             bar.update(task, description=name, completed=done, total=total)
 
         yield update
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def columns(header: Sequence[str] | None, rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

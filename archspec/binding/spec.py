@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from archc.archspec.assembly.checked_spec import CheckedSpec
+from archc.archspec.assembly.checked_spec import Assembled, CheckedSpec
 from archc.archspec.assembly.unused import check_sizes, unused_names
 from archc.archspec.assembly.variants import check_variants
 from archc.archspec.binding.binder import bind
@@ -49,14 +49,11 @@ def build_spec(raw: RawSpec, override_texts: Sequence[str], problems: list[Probl
     combinations = [[], *([index] for index in range(len(variants)) if index not in always)]
     assembled = [spec.assemble(active, overridden=False) for active in combinations]
     problems += [problem for each in assembled for problem in each.problems]
-    # A change that always holds may fit one variant alone, say the key of one kind of head, and not the others.
-    # Binding checks it with the variants that hold; here it is wrong only if it fits none of them.
     combinations = [sorted([*active, *always]) for active in combinations]
-    for overridden in [False] * bool(always) + [True] * bool(overrides.sections.entries):
-        changed = [spec.assemble(active, overridden) for active in combinations]
-        if all(each.problems for each in changed):
-            problems += [problem for each in changed for problem in each.problems]
-        assembled += [] if overridden else changed
+    if always:
+        assembled += _assemble_any(spec, combinations, False, problems)
+    if overrides.sections.entries:
+        _assemble_any(spec, combinations, True, problems)
     read = frozenset().union(*(each.names for each in assembled), *(variant.when.names for variant in variants))
     # A name with allowed values is read in any case, because other values are errors.
     read |= {name for name, entry in names.config.items() if entry.allowed}
@@ -67,3 +64,17 @@ def build_spec(raw: RawSpec, override_texts: Sequence[str], problems: list[Probl
     if problems:
         raise SpecError(problems)
     return replace(spec, sizes=sizes)
+
+
+def _assemble_any(
+    spec: Spec, combinations: Sequence[Sequence[int]], overridden: bool, problems: list[Problem]
+) -> list[Assembled]:
+    """Return the spec assembled with each set of variants, a change that always holds among them.
+
+    Such a change may fit one variant alone, say the key of one kind of head. Binding checks it with the variants that
+    hold; here it is wrong, and its problems are appended, only if it fits none of them.
+    """
+    assembled = [spec.assemble(active, overridden) for active in combinations]
+    if all(each.problems for each in assembled):
+        problems += [problem for each in assembled for problem in each.problems]
+    return assembled

@@ -6,22 +6,8 @@ import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import cast, dtype_of, fixed_size, required
-from archc.compiler.lowerings.attention.caches import mask_of
-from archc.compiler.lowerings.attention.portable import StandardAttention, written_out
 
 OPSET, IR_VERSION = 20, 9
-
-
-class WrittenOutAttention(StandardAttention):
-    """Attention as MatMul → Softmax → MatMul."""
-
-    def standard(
-        self, op: GraphBuilder, node: ir.Node, q: ir.Value, k: ir.Value, v: ir.Value, mask: ir.Value, scale: float
-    ) -> ir.Value:
-        """Build the parts of one Attention over a bool mask, or over an additive one."""
-        if mask.dtype == ir.DataType.BOOL:
-            return written_out(op, q, k, v, mask, None, scale, 0.0, None)
-        return written_out(op, q, k, v, mask_of(node), required(node.inputs[4]), scale, 0.0, None)
 
 
 def rms_norm(node: ir.Node, op: GraphBuilder) -> ir.Value | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from archc.compiler.ops import operators as ops
+
 
 @dataclass(frozen=True)
 class LayerInputs:
@@ -29,6 +31,12 @@ class LayerInputs:
     fourier_sin_BSS: Tensor | None = None
     source_mask_B1ST: Tensor | None = None
     cross_layer: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def rotate(self, x_BHSD: Tensor, interleaved: bool) -> Tensor:
+        """Return queries or keys whose first dims are rotated by their positions, if the layer reads angles."""
+        if self.cos_BSR is None or self.sin_BSR is None:
+            return x_BHSD
+        return ops.rotary(x_BHSD, self.cos_BSR, self.sin_BSR, interleaved)
 
     def mask_padding(self, x_BSM: Tensor) -> Tensor:
         """Return float32 x with zeros at the padding of ragged rows."""

@@ -56,15 +56,13 @@ class FolderWriter:
             yield stream
             self._entries[name] = Entry(bytes=stream.tell(), sha256=stream.finish()[1])
 
-    def finish(self, manifest: Manifest) -> Path:
-        """Write the manifest with the entries' sizes and hashes; return the folder's path."""
-        (self._folder / MANIFEST).write_bytes(encode_manifest(replace(manifest, entries=self._entries)))
-        return self.path
-
-    def finish_listing(self) -> Path:
-        """Write the list of files alone; return the folder's path."""
-        listing = Listing(version("archc-compiler"), sorted(self._entries))
-        (self._folder / LISTING).write_bytes(msgspec.json.encode(listing))
+    def finish(self, manifest: Manifest | None) -> Path:
+        """Write the manifest with the entries' sizes and hashes, or the list of files alone; return the path."""
+        if manifest is None:
+            listing = Listing(version("archc-compiler"), sorted(self._entries))
+            (self._folder / LISTING).write_bytes(msgspec.json.encode(listing))
+        else:
+            (self._folder / MANIFEST).write_bytes(encode_manifest(replace(manifest, entries=self._entries)))
         return self.path
 
     @contextmanager

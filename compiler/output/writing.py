@@ -22,13 +22,12 @@ _MANIFEST_ROOM = 2**20
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a plan: serialized graphs, weights and their source, tokenizer files, manifest."""
+    """The content of a plan or folder next to its manifest: serialized graphs, weights and their source, files."""
 
     graphs: Mapping[str, bytes]
     stored: list[Stored]
     slots: Slots
     files: Mapping[str, bytes]
-    manifest: Manifest
 
     @property
     def bytes(self) -> int:
@@ -63,44 +62,28 @@ def check_space(path: Path, needed: int) -> None:
         )
 
 
-def write_plan(path: Path, content: Content, listener: Listener) -> Path:
+def write_plan(path: Path, content: Content, manifest: Manifest, listener: Listener) -> Path:
     """Write an engine.plan; after any error an older plan is unchanged."""
     with PlanWriter(path) as writer:
-        return _write(writer, content, listener, "tokenizer/")
+        _write(writer, content, listener, "tokenizer/")
+        return writer.finish(manifest)
 
 
-def write_folder(path: Path, content: Content, listener: Listener) -> Path:
-    """Write an ONNX folder; after any error an older folder is unchanged."""
+def write_folder(path: Path, content: Content, manifest: Manifest | None, listener: Listener) -> Path:
+    """Write an ONNX folder; one for other runtimes has no manifest. After any error an older folder is unchanged."""
     with FolderWriter(path) as writer:
-        return _write(writer, content, listener, "")
+        _write(writer, content, listener, "")
+        return writer.finish(manifest)
 
 
-def _write(writer: PlanWriter | FolderWriter, content: Content, listener: Listener, tokenizer: str) -> Path:
-    """Write graphs, weights, tokenizer files (their names prefixed with `tokenizer`) and the manifest."""
+def _write(writer: PlanWriter | FolderWriter, content: Content, listener: Listener, tokenizer: str) -> None:
+    """Write graphs, weights and files, their names prefixed with `tokenizer`."""
     for name, graph in content.graphs.items():
         writer.add(name, graph)
     with writer.stream(WEIGHTS) as sink:
         stream_weights(content.stored, content.slots, sink, listener)
     for name, data in content.files.items():
         writer.add(f"{tokenizer}{name}", data)
-    return writer.finish(content.manifest)
-
-
-def write_foreign_folder(
-    path: Path,
-    graphs: Mapping[str, bytes],
-    stored: list[Stored],
-    slots: Slots,
-    files: Mapping[str, bytes],
-    listener: Listener,
-) -> Path:
-    """Write a folder for other runtimes, without a manifest; after any error an older folder is unchanged."""
-    with FolderWriter(path) as writer:
-        for name, data in (*graphs.items(), *files.items()):
-            writer.add(name, data)
-        with writer.stream(WEIGHTS) as sink:
-            stream_weights(stored, slots, sink, listener)
-        return writer.finish_listing()
 
 
 def fill_folder(folder: Path, content: Content, listener: Listener) -> None:

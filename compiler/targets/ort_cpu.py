@@ -13,14 +13,11 @@ from archc.compiler.lowerings.attention.grouped import GroupedAttention
 from archc.compiler.lowerings.attention.int8_caches import Int8Caches
 from archc.compiler.lowerings.attention.latent import GroupedLatentAttention
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
-from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.routed import routed_experts
-from archc.compiler.lowerings.heads import split_heads, take_positions
 from archc.compiler.lowerings.linear import stored_rows
 from archc.compiler.lowerings.linear.quantized import CPU, QuantizedWeights
 from archc.compiler.lowerings.linear.two_forms import Int4Products
-from archc.compiler.lowerings.norm import standard_norm
 from archc.compiler.passes.clean import Clean, DropInnerAxisNames
 from archc.compiler.passes.fuse_norms import FuseNorms
 from archc.compiler.passes.gather_positions_early import GatherPositionsEarly
@@ -29,6 +26,7 @@ from archc.compiler.passes.merge_ifs import MergeIfs
 from archc.compiler.passes.pack_groups import PackGroups
 from archc.compiler.passes.read_full_caches import ReadFullCaches
 from archc.compiler.passes.use_rings import UseRings
+from archc.compiler.targets.common import COMMON
 from archc.compiler.targets.target import Choices, Target
 
 
@@ -37,15 +35,11 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
     caches = Int8Caches() if choices.cache == "int8" else FloatCaches()
     blocks, masks = QueryBlocks(), AdditiveMasks()
     lowerings: dict[str, Lowering] = {
+        **COMMON,
         "Attention": GroupedAttention(caches, blocks, masks),
         "Experts": routed_experts,
         "LatentAttention": GroupedLatentAttention(caches, blocks, masks),
         "Linear": stored_rows.linear,
-        "Norm": standard_norm,
-        "SelectBlocks": select_blocks,
-        "SelectKeys": select_keys,
-        "SplitHeads": split_heads,
-        "TakePositions": take_positions,
         "UpdateCache": caches.update,
     }
     standard: dict[str, Lowering] = {"Swish": quick_gelu}

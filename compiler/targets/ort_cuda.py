@@ -8,16 +8,14 @@ import onnx_ir as ir
 
 from archc.compiler.lowerings.activations import swish
 from archc.compiler.lowerings.attention.portable import CACHES, StandardAttention
-from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.scanned import scanned_experts
-from archc.compiler.lowerings.heads import split_heads, take_positions
 from archc.compiler.lowerings.linear import portable
 from archc.compiler.lowerings.linear.quantized import CUDA, QuantizedWeights
-from archc.compiler.lowerings.norm import standard_norm
 from archc.compiler.passes.clean import Clean, DropInnerAxisNames
 from archc.compiler.passes.fuse_norms import FuseNorms
 from archc.compiler.passes.greedy_output import GreedyOutput
+from archc.compiler.targets.common import COMMON
 from archc.compiler.targets.target import Choices, Target
 from archc.compiler.weights.formats.format import Bits
 
@@ -26,15 +24,11 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
     """Return the passes of a build."""
     attention = StandardAttention()
     lowerings: dict[str, Lowering] = {
+        **COMMON,
         "Attention": attention.attention,
         "Experts": scanned_experts,
         "LatentAttention": attention.latent,
         "Linear": portable.linear,
-        "Norm": standard_norm,
-        "SelectBlocks": select_blocks,
-        "SelectKeys": select_keys,
-        "SplitHeads": split_heads,
-        "TakePositions": take_positions,
         "UpdateCache": CACHES.update,
     }
     standard: dict[str, Lowering] = {"Swish": swish}

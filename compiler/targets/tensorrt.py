@@ -9,18 +9,16 @@ import onnx_ir as ir
 
 from archc.compiler.lowerings.activations import swish
 from archc.compiler.lowerings.attention.portable import CACHES
-from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
 from archc.compiler.lowerings.attention.tensorrt import TensorRtAttention, rotary
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.batched import batched_experts
-from archc.compiler.lowerings.heads import split_heads, take_positions
 from archc.compiler.lowerings.linear import portable
 from archc.compiler.lowerings.linear.dequantized import DequantizedWeights
-from archc.compiler.lowerings.norm import standard_norm
 from archc.compiler.passes.clean import Clean, DropInnerAxisNames
 from archc.compiler.passes.fixed_capacity import FixedCapacity
 from archc.compiler.passes.greedy_output import GreedyOutput
 from archc.compiler.passes.separate_products import SeparateProducts
+from archc.compiler.targets.common import COMMON
 from archc.compiler.targets.target import Choices, Target
 from archc.compiler.weights.formats.symmetric import NumberFormat
 
@@ -39,15 +37,11 @@ def lowering(choices: Choices) -> Sequence[ir.passes.PassBase]:
     """Return the passes that leave inputs and outputs as they are."""
     attention = TensorRtAttention()
     lowerings: dict[str, Lowering] = {
+        **COMMON,
         "Attention": attention.attention,
         "Experts": batched_experts,
         "LatentAttention": attention.latent,
         "Linear": portable.linear,
-        "Norm": standard_norm,
-        "SelectBlocks": select_blocks,
-        "SelectKeys": select_keys,
-        "SplitHeads": split_heads,
-        "TakePositions": take_positions,
         "UpdateCache": CACHES.update,
     }
     standard: dict[str, Lowering] = {"RotaryEmbedding": rotary, "Swish": swish}

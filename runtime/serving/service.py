@@ -81,6 +81,7 @@ class Service:
         except BaseException:
             self._close_plans()
             raise
+        use_huge_pages()
 
     def _open(self) -> None:
         plan, options = self.plan, self.options
@@ -100,7 +101,6 @@ class Service:
                 )
             self.engine = Engine(plan, open_backend(plan, options.threads, options.prepack))
             self.scheduler: Scheduler | None = None
-            use_huge_pages()
             return
         if manifest.packed is None:
             raise EngineError(
@@ -117,7 +117,6 @@ class Service:
         slots = Slots(manifest, packed, options.slots, options.cache_bytes)
         if options.draft is not None:
             self._open_draft(options.draft, slots, budget.alone)
-        use_huge_pages()
         self.scheduler = Scheduler(slots, options.queue, budget)
 
     def _open_draft(self, path: Path, slots: Slots, piece: int) -> None:

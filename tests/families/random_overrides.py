@@ -47,7 +47,9 @@ def _places(spec: BoundSpec) -> Iterator[tuple[str, Schema]]:
     """Yield the path and schema of every key of a spec, of sections and of single values."""
     keys, layer = keys_of(Model), spec.layers[0]
     for name in PER_LAYER:
-        yield from _below(name, keys[name].schema, getattr(layer, name))
+        # A section of some layers alone has no keys to change: there is none for all layers.
+        in_all = all(getattr(each, name) is not None for each in spec.layers)
+        yield from _below(name, keys[name].schema, getattr(layer, name) if in_all else None)
     for name in OF_A_STACK:
         yield from _below(name, keys[name].schema, getattr(spec, name))
     for name, key in keys_of(LayerLayout).items():

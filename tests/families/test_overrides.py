@@ -75,11 +75,11 @@ def refusal(family: str, config: dict[str, Any], seed: int) -> str | None:
 
 
 def check(family: str, folder: Path, seeds: range) -> None:
-    """Check the outcome of each seed; some must be graphs, because a fuzz that meets refusals alone tests nothing."""
+    """Check the outcome of each seed; many must be graphs, because a fuzz that meets refusals alone tests nothing."""
     config = config_of(family, folder)
     messages = [refusal(family, config, seed) for seed in seeds]
     refusals = [message for message in messages if message is not None]
-    assert len(refusals) <= len(seeds) * 9 // 10
+    assert len(refusals) <= len(seeds) * 4 // 5
     assert all(": " in line for message in refusals for line in message.splitlines()), "a place and a fault"
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archc.cli.commands.options import Adapters, IgnoreConfig, Set, Size, Spec
-from archc.cli.console import UsageError, note, progress_bar, warn
+from archc.cli.console import UsageError, folder_bytes, note, progress_bar, warn
 
 if TYPE_CHECKING:
     from archc.plan import Manifest
@@ -186,8 +186,10 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _report(path: Path, begin: float) -> None:
+    from archc.plan.ownership import MANIFEST
+
     if path.is_dir() and not (path / MANIFEST).is_file():
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        size = folder_bytes(path)
         print(f"{path}: {size:,} bytes, for other runtimes, {time.perf_counter() - begin:.1f} s")
         return
     manifest, size = _measure(path)
@@ -197,16 +199,12 @@ def _report(path: Path, begin: float) -> None:
     )
 
 
-MANIFEST = "manifest.json"
-
-
 def _measure(path: Path) -> tuple[Manifest, int]:
     """Return the manifest of a plan or an ONNX folder, and its size in bytes."""
     from archc.plan import Plan
-    from archc.plan.manifest import parse_manifest
+    from archc.plan.ownership import folder_manifest
 
     if path.is_dir():
-        manifest = parse_manifest((path / MANIFEST).read_bytes(), str(path))
-        return manifest, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return folder_manifest(path), folder_bytes(path)
     with Plan(path) as plan:
         return plan.manifest, path.stat().st_size

@@ -9,7 +9,7 @@ import typer
 from msgspec import to_builtins
 
 from archc.cli.commands.options import IgnoreConfig, Json, Set, Size
-from archc.cli.console import UsageError, note, warn, write_error, write_json
+from archc.cli.console import UsageError, folder_bytes, note, warn, write_error, write_json
 
 if TYPE_CHECKING:
     from archc.cli.inspect.listing import Listing
@@ -51,7 +51,7 @@ def inspect_command(
     the stored tensors instead, also if the spec does not fit them.
     """
     from archc.compiler.weights.checkpoint.folder import is_checkpoint
-    from archc.plan.ownership import LISTING
+    from archc.plan.ownership import LISTING, MANIFEST
 
     path = Path(model)
     if tensors and (weights is not None or is_checkpoint(path)):
@@ -61,7 +61,7 @@ def inspect_command(
         return
     if (path / LISTING).is_file():
         raise UsageError(f"{model}: a folder for other runtimes has no plan; inspect the checkpoint it was built from")
-    is_folder = path.is_dir() and (path / "manifest.json").is_file() and (path / "model.onnx").is_file()
+    is_folder = path.is_dir() and (path / MANIFEST).is_file() and (path / "model.onnx").is_file()
     if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES and not is_checkpoint(path)):
         for option, value in (
             ("--size", size),
@@ -171,11 +171,9 @@ def _inspect_plan(path: Path, check: bool) -> tuple[Listing, str | None]:
 
 
 def _inspect_folder(path: Path) -> Listing:
-    from archc.plan.manifest import parse_manifest
+    from archc.plan.ownership import folder_manifest
 
-    manifest = parse_manifest((path / "manifest.json").read_bytes(), str(path))
-    written = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return _list_manifest(manifest, path, {"file_bytes": written})
+    return _list_manifest(folder_manifest(path), path, {"file_bytes": folder_bytes(path)})
 
 
 def _list_manifest(manifest: Manifest, path: Path, more: dict[str, Any]) -> Listing:

@@ -36,9 +36,10 @@ def read_subject(name: str, size: str | None, overrides: Sequence[str], ignore_c
     is damaged.
     """
     from archc.compiler.weights.checkpoint.folder import is_checkpoint
+    from archc.plan.ownership import MANIFEST
 
     path = Path(name)
-    is_folder = path.is_dir() and (path / "manifest.json").is_file()
+    is_folder = path.is_dir() and (path / MANIFEST).is_file()
     if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES and not is_checkpoint(path)):
         for option, value in (("--size", size), ("--set", overrides), ("--ignore-config", ignore_config)):
             if value:
@@ -86,11 +87,11 @@ def _checkpoint(name: str, size: str | None, overrides: list[str], ignore_config
 def _plan(path: Path, is_folder: bool) -> Subject:
     from archc.cli.inspect.collect import list_plan
     from archc.plan import Plan
-    from archc.plan.manifest import parse_manifest
+    from archc.plan.ownership import folder_manifest
     from archc.verify.plan_spec import bind_plan
 
     if is_folder:
-        manifest = parse_manifest((path / "manifest.json").read_bytes(), str(path))
+        manifest = folder_manifest(path)
     else:
         with Plan(path) as plan:
             manifest = plan.manifest

@@ -19,10 +19,10 @@ CACHES = FloatCaches()
 
 
 class StandardAttention:
-    """Lowers `archc.Attention` and `archc.LatentAttention` to the standard operator."""
+    """Lowers `archc.Attention` and `archc.LatentAttention` to the standard operator; unless `fused`, to its parts."""
 
-    def __init__(self) -> None:
-        self.masks = AdditiveMasks()
+    def __init__(self, fused: bool = True) -> None:
+        self.masks, self.fused = AdditiveMasks(), fused
 
     def attention(self, node: ir.Node, op: GraphBuilder) -> ir.Value:
         """Build attention over a cache or over the call's own keys."""
@@ -32,7 +32,7 @@ class StandardAttention:
         keys, values = CACHES.live(op, node, k), CACHES.live(op, node, v)
         for live, cache in ((keys, k), (values, v)):
             _describe_live(live, cache)
-        if softcap or sinks is not None:
+        if softcap or sinks is not None or not self.fused:
             return written_out(op, q, keys, values, mask_of(node), bias, scale, softcap, sinks)
         mask = mask_of(node) if bias is None else self.masks.additive(op, mask_of(node), bias, dtype_of(bias))
         return self.standard(op, node, q, keys, values, mask, scale)
@@ -59,6 +59,8 @@ class StandardAttention:
         scale: float,
     ) -> ir.Value:
         """Build one Attention; its softmax is in float32."""
+        if not self.fused:
+            return written_out(op, q, k, v, mask, None, scale, 0.0, None)
         value: ir.Value = op.node("Attention", q, k, v, mask, scale=scale, is_causal=0, softmax_precision=1)
         return value
 

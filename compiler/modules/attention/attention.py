@@ -126,14 +126,11 @@ class Attention(nn.Module):
     def rotate(self, x_BHSD: Tensor, inputs: LayerInputs) -> Tensor:
         """Return queries or keys rotated by their positions, if positions are rotary (Su et al. 2021, eq. 34)."""
         cos, sin = inputs.cos_BSR, inputs.sin_BSR
-        if cos is None or sin is None:
-            return x_BHSD
-        if isinstance(self.position, words.BlockRope):
+        if isinstance(self.position, words.BlockRope) and cos is not None and sin is not None:
             halves = x_BHSD.chunk(2, dim=-1)
             rotated = [ops.rotary(half, cos[:, axis], sin[:, axis], False) for axis, half in enumerate(halves)]
             return torch.cat(rotated, dim=-1)
-        interleaved = isinstance(self.position, words.Rope) and self.position.pairing == "interleaved"
-        return ops.rotary(x_BHSD, cos, sin, interleaved)
+        return inputs.rotate(x_BHSD, isinstance(self.position, words.Rope) and self.position.pairing == "interleaved")
 
     def score_bias(self, inputs: LayerInputs, q_BHSD: Tensor, k_BHTD: Tensor) -> Tensor | None:
         """Return the additive bias on scaled scores, [B, H, S, T], with size 1 on axes that it is constant on."""

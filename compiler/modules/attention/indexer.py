@@ -39,22 +39,17 @@ class KeyIndexer(nn.Module):
         The queries are projected from `source`.
         """
         assert inputs.mask_B1ST is not None
-        present = dict[str, Tensor]()
-        q_BWSI, k_B1TI, weights_BSW = self.operands(x_BSN, source_BSQ, inputs)
-        if INDEXER_KEY in state:
-            k_B1TI = ops.update_cache(state[INDEXER_KEY], k_B1TI, inputs.write_indices_B)
-            present[INDEXER_KEY] = k_B1TI
-        cached, mask = INDEXER_KEY in state, inputs.mask_B1ST
-        present[SELECTED] = select_keys(q_BWSI, k_B1TI, weights_BSW, mask, self.word.keys, cached)
-        return present
+        q_BWSI, k_B1SI, weights_BSW = self.operands(x_BSN, source_BSQ, inputs)
+        k_B1TI, present = with_cached(k_B1SI, inputs, state)
+        mask = select_keys(q_BWSI, k_B1TI, weights_BSW, inputs.mask_B1ST, self.word.keys, bool(present))
+        return {**present, SELECTED: mask}
 
     def operands(self, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries [B, W, S, I], keys [B, 1, S, I] and weights of heads [B, S, W]."""
-        q_BWSI = rotate(
-            ops.split_heads(self.q(self.q_input_norm(source_BSQ)), self.word.heads), self.word.pairing, inputs
-        )
-        k_B1SI = rotate(self.k_norm(self.k(x_BSN)).unsqueeze(1), self.word.pairing, inputs)
-        return q_BWSI, k_B1SI, self.weights(x_BSN)
+        q_BWSI = ops.split_heads(self.q(self.q_input_norm(source_BSQ)), self.word.heads)
+        k_B1SI = self.k_norm(self.k(x_BSN)).unsqueeze(1)
+        rotated = (inputs.rotate(x, self.word.pairing == "interleaved") for x in (q_BWSI, k_B1SI))
+        return *rotated, self.weights(x_BSN)
 
 
 class BlockIndexer(nn.Module):
@@ -71,29 +66,25 @@ class BlockIndexer(nn.Module):
         """Return the mask of the selected keys, bool [B, H, S, T]; with a state, also the cache of the keys."""
         word, mask = self.word, inputs.mask_B1ST
         assert mask is not None
-        present = dict[str, Tensor]()
-        q_BWSI, k_B1TI = self.operands(x_BSN, inputs)
-        if INDEXER_KEY in state:
-            k_B1TI = ops.update_cache(state[INDEXER_KEY], k_B1TI, inputs.write_indices_B)
-            present[INDEXER_KEY] = k_B1TI
-        present[SELECTED] = select_blocks(
-            q_BWSI, k_B1TI, mask, self.heads, word.block, word.blocks, word.last, INDEXER_KEY in state
-        )
-        return present
+        q_BWSI, k_B1SI = self.operands(x_BSN, inputs)
+        k_B1TI, present = with_cached(k_B1SI, inputs, state)
+        options = word.block, word.blocks, word.last, bool(present)
+        return {**present, SELECTED: select_blocks(q_BWSI, k_B1TI, mask, self.heads, *options)}
 
     def operands(self, x_BSN: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor]:
         """Return queries [B, W, S, I] and keys [B, 1, S, I]."""
         q_BWSI = self.q_norm(ops.split_heads(self.q(x_BSN), self.word.heads))
         k_B1SI = self.k_norm(self.k(x_BSN)).unsqueeze(1)
-        return rotate(q_BWSI, self.word.pairing, inputs), rotate(k_B1SI, self.word.pairing, inputs)
+        interleaved = self.word.pairing == "interleaved"
+        return inputs.rotate(q_BWSI, interleaved), inputs.rotate(k_B1SI, interleaved)
 
 
-def rotate(x_BHSI: Tensor, pairing: str, inputs: LayerInputs) -> Tensor:
-    """Return queries or keys whose first dims are rotated by the angles of the attention."""
-    cos, sin = inputs.cos_BSR, inputs.sin_BSR
-    if cos is None or sin is None:
-        return x_BHSI
-    return ops.rotary(x_BHSI, cos, sin, pairing == "interleaved")
+def with_cached(k_B1SI: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the keys of a call with those of earlier calls, [B, 1, T, I], and their new cache if there is one."""
+    if INDEXER_KEY not in state:
+        return k_B1SI, {}
+    cache = ops.update_cache(state[INDEXER_KEY], k_B1SI, inputs.write_indices_B)
+    return cache, {INDEXER_KEY: cache}
 
 
 def make_indexer(

@@ -80,8 +80,4 @@ class LatentAttention(nn.Module):
 
     def rotate(self, x_BHSR: Tensor, inputs: LayerInputs) -> Tensor:
         """Return queries or keys rotated by their positions, if positions are rotary (Su et al. 2021, eq. 34)."""
-        cos, sin = inputs.cos_BSR, inputs.sin_BSR
-        if cos is None or sin is None:
-            return x_BHSR
-        interleaved = isinstance(self.position, words.Rope) and self.position.pairing == "interleaved"
-        return ops.rotary(x_BHSR, cos, sin, interleaved)
+        return inputs.rotate(x_BHSR, isinstance(self.position, words.Rope) and self.position.pairing == "interleaved")

@@ -5,6 +5,8 @@ Shape suffixes as in `archc.compiler.ops.operators`, and: K kernel size, M chann
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
@@ -31,14 +33,7 @@ class SpanConvolution(nn.Module):
             real = real_BS1.to(x_BSN.dtype)
             x_BSN, values_BSM = x_BSN * real, values_BSM * real
         spans = [x * self.depthwise[:, offset] for offset, x in enumerate(around(x_BSN, self.size))]
-        kernels_BSX = self.kernel(self.pointwise(_sum(spans)) * query_BSM)
+        kernels_BSX = self.kernel(self.pointwise(reduce(torch.add, spans)) * query_BSM)
         kernels_BHSK = ops.split_heads(kernels_BSX, self.heads).softmax(dim=-1)
         windows = [ops.split_heads(value, self.heads) for value in around(values_BSM, self.size)]
-        return _sum([kernels_BHSK[..., k : k + 1] * window for k, window in enumerate(windows)])
-
-
-def _sum(terms: list[Tensor]) -> Tensor:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
+        return reduce(torch.add, [kernels_BHSK[..., k : k + 1] * window for k, window in enumerate(windows)])

@@ -5,6 +5,8 @@ Shape suffixes as in `archc.compiler.ops.operators`.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
@@ -27,10 +29,7 @@ class FurtherTables(nn.ModuleList):
             return torch.cat(rows)
         times = self.word.times or (1,) * len(rows)
         scaled = [row if count == 1 else row * count for row, count in zip(rows, times, strict=True)]
-        total = scaled[0]
-        for row in scaled[1:]:
-            total = total + row
-        return total
+        return reduce(torch.add, scaled)
 
 
 class TokenDropout(nn.Module):

@@ -40,44 +40,42 @@ def rows_of_distances(span: int, max_distance: int | None) -> Tensor:
     return rows[: int((rows < span).sum()) + 1].clamp(max=span)
 
 
-class DistanceRows(nn.Module):
-    """The row of a table of relative positions for every query and key (He et al. 2021, DeBERTa, eq. 3)."""
+class DistanceTable(nn.Module):
+    """An entry for every query and key: `table[key − query + reach]`, for distances up to `reach` to either side."""
 
-    def __init__(self, word: words.Disentangled) -> None:
+    def __init__(self, table: Tensor, both_sides: bool) -> None:
         super().__init__()
-        side = rows_of_distances(word.span, word.max_distance)
-        self.both_sides, self.farthest = True, len(side) - 1
-        # Indexed by query − key + farthest. Keys ahead have the rows below span.
-        rows = torch.cat((-side.flip(0), side[1:])) + word.span
-        self.table: list[int] = rows.clamp(0, 2 * word.span - 1).tolist()
+        self.reach, self.both_sides = len(table) // 2, both_sides
+        self.table: list[int] = table.tolist()
 
     def forward(self, query_BS: Tensor, keys: int) -> Tensor:
-        """Positions of the queries, int64 [B, S], and the number of keys T, at 0 … T − 1 → rows, int64 [B, S, T]."""
-        device = query_BS.device
-        distance_BST = query_BS[:, :, None] - torch.arange(keys, device=device)
-        table = torch.tensor(self.table).to(device)
-        return table[distance_BST.clamp(-self.farthest, self.farthest) + self.farthest]
-
-
-class RelativeBuckets(nn.Module):
-    """The bucket of every query and key, by the distance from the query to the key."""
-
-    def __init__(self, word: words.RelativeBuckets, both_sides: bool) -> None:
-        super().__init__()
-        self.max_distance, self.both_sides = word.max_distance, both_sides
-        side = buckets_of_distances(word.buckets // (2 if both_sides else 1), self.max_distance)
-        # Indexed by key − query + max_distance. Keys ahead are in the other half, or all in the first bucket.
-        ahead = side + word.buckets // 2 if both_sides else torch.zeros_like(side)
-        self.table: list[int] = torch.cat((side.flip(0), ahead[1:])).tolist()
-
-    def forward(self, query_BS: Tensor, keys: int) -> Tensor:
-        """Positions of the queries, int64 [B, S], and the number of keys T, at 0 … T − 1 → buckets, int64 [B, S, T]."""
+        """Positions of the queries, int64 [B, S], and the number of keys T, at 0 … T − 1 → entries, int64 [B, S, T]."""
         device = query_BS.device
         distance_BST = torch.arange(keys, device=device) - query_BS[:, :, None]
         table = torch.tensor(self.table).to(device)
-        return table[distance_BST.clamp(-self.max_distance, self.max_distance) + self.max_distance]
+        return table[distance_BST.clamp(-self.reach, self.reach) + self.reach]
 
 
-def make_buckets(word: words.RelativeBuckets | words.Disentangled, both_sides: bool) -> RelativeBuckets | DistanceRows:
+class DistanceRows(DistanceTable):
+    """The row of a table of relative positions for every query and key (He et al. 2021, DeBERTa, eq. 3)."""
+
+    def __init__(self, word: words.Disentangled) -> None:
+        side = rows_of_distances(word.span, word.max_distance)
+        # Keys ahead have the rows below span.
+        rows = torch.cat((side.flip(0), -side[1:])) + word.span
+        super().__init__(rows.clamp(0, 2 * word.span - 1), both_sides=True)
+
+
+class RelativeBuckets(DistanceTable):
+    """The bucket of every query and key, by the distance from the query to the key."""
+
+    def __init__(self, word: words.RelativeBuckets, both_sides: bool) -> None:
+        side = buckets_of_distances(word.buckets // (2 if both_sides else 1), word.max_distance)
+        # Keys ahead are in the other half, or all in the first bucket.
+        ahead = side + word.buckets // 2 if both_sides else torch.zeros_like(side)
+        super().__init__(torch.cat((side.flip(0), ahead[1:])), both_sides)
+
+
+def make_buckets(word: words.RelativeBuckets | words.Disentangled, both_sides: bool) -> DistanceTable:
     """Return the module of a position word that looks up distances."""
     return DistanceRows(word) if isinstance(word, words.Disentangled) else RelativeBuckets(word, both_sides)

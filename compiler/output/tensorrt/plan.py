@@ -27,7 +27,9 @@ _MAGIC = b"PK\x03\x04"
 Shape = tuple[int | str, ...]
 
 
-def write_engine_plan(builder: EngineBuilder, path: Path, content: Content, listener: Listener) -> Path:
+def write_engine_plan(
+    builder: EngineBuilder, path: Path, content: Content, manifest: Manifest, listener: Listener
+) -> Path:
     """Build the engines of the graphs and write the plan; if anything fails, an older plan stays as it was."""
     check_space(path, _COPIES * content.bytes)
     with _work_folder(path) as folder:
@@ -35,7 +37,7 @@ def write_engine_plan(builder: EngineBuilder, path: Path, content: Content, list
             fill_folder(folder, content, listener)
         except OSError as error:
             raise BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
-        return _compile(builder, folder, path, content.files, content.manifest, listener.progress)
+        return _compile(builder, folder, path, content.files, manifest, listener.progress)
 
 
 def is_plan(path: str | Path) -> bool:

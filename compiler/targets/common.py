@@ -1,0 +1,19 @@
+"""The lowerings that all targets have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
+from archc.compiler.lowerings.driver import Lowering
+from archc.compiler.lowerings.heads import split_heads, take_positions
+from archc.compiler.lowerings.norm import standard_norm
+
+COMMON: Mapping[str, Lowering] = {
+    "Norm": standard_norm,
+    "SelectBlocks": select_blocks,
+    "SelectKeys": select_keys,
+    "SplitHeads": split_heads,
+    "TakePositions": take_positions,
+}
+"""Lowerings of the domain `archc` by operator type; a target adds those that depend on its runtime."""
