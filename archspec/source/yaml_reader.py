@@ -1,14 +1,17 @@
 """YAML reader: text to a tree of nodes, within limits that make any input safe.
 
-PyYAML's safe loader scans and composes. Plain scalars are resolved here by the core schema of YAML 1.2, because YAML
-1.1 reads `1e-6` as a string and `no` as a boolean. Tags, nested aliases, deep nesting and large files are rejected
-before they use memory.
+PyYAML scans the text to events: by libyaml, which is 20 times as fast, and by its own scanner where libyaml is not
+installed or finds a fault, so that messages are the same everywhere. Plain scalars are resolved here by the core schema
+of YAML 1.2, because YAML 1.1 reads `1e-6` as a string and `no` as a boolean. Tags, nested aliases, deep nesting and
+large files are rejected before they use memory.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,10 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 20_000
 MAX_INTEGER = 2**63
+
+_FAST_LOADER = getattr(yaml, "CSafeLoader", None)
+# Characters that libyaml and the scanner of PyYAML read differently: tabs, `?` in flow style, breaks of YAML 1.1.
+_READ_APART = re.compile("[\t\r?\x85\u2028\u2029\ufeff]")
 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -58,9 +65,13 @@ def parse_tree(text: str, file: str) -> Node:
     if len(text) > MAX_BYTES:
         message = f"the text is longer than {MAX_BYTES} characters, the limit for a spec"
         raise SpecError([Problem(file, 0, 0, "", message)])
+    if _FAST_LOADER is not None and _READ_APART.search(text) is None:
+        try:
+            return _build(text, file, _FAST_LOADER)
+        except yaml.YAMLError:
+            pass  # the same fault, in the words of the other scanner
     try:
-        composer = _Composer(text)
-        node = composer.get_single_node()
+        return _build(text, file, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         raise SpecError([_syntax_problem(error, file)]) from None
     except yaml.reader.ReaderError as error:
@@ -69,10 +80,12 @@ def parse_tree(text: str, file: str) -> Node:
         raise SpecError([Problem(file, line, column, "", "the character is not allowed in YAML")]) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError([Problem(file, 0, 0, "", f"invalid YAML: {clip(str(error))}")]) from None
-    if node is None:
-        raise SpecError([Problem(file, 1, 1, "", "the file is empty; expected a mapping")])
-    builder = _Builder(file)
-    tree = builder.build(node, "", 0)
+
+
+def _build(text: str, file: str, loader: type[Any]) -> Node:
+    """Return the tree of the events of one loader. Raises YAMLError for a fault of syntax, SpecError for any other."""
+    builder = _Builder(file, yaml.parse(text, loader))
+    tree = builder.document()
     if builder.problems:
         raise SpecError(builder.problems)
     return tree
@@ -106,82 +119,123 @@ def resolve_plain(text: str) -> bool | int | float | str | None:
     return text
 
 
-class _Composer(yaml.SafeLoader):
-    """PyYAML's composer without implicit types; fails early at a tag, a deep nesting or too many nodes."""
+@dataclass(frozen=True)
+class _Anchored:
+    """A node with an anchor, and the numbers of values and levels that each alias of it adds."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own convention)
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = 0
-        self._nodes = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        self._nodes += 1
-        if self._depth >= MAX_DEPTH:
-            raise yaml.MarkedYAMLError(None, None, f"more than {MAX_DEPTH} levels of nesting", event.start_mark)
-        if self._nodes > MAX_NODES:
-            raise yaml.MarkedYAMLError(None, None, f"more than {MAX_NODES} values in one file", event.start_mark)
-        if getattr(event, "tag", None) is not None:
-            message = f"the tag {clip(event.tag)} is not supported; remove it"
-            raise yaml.MarkedYAMLError(None, None, message, event.start_mark)
-        self._depth += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self._depth -= 1
+    node: Node
+    values: int
+    levels: int
 
 
 class _Builder:
-    """Converter of PyYAML's nodes. Aliases are expanded, so the number of nodes is limited here once more."""
+    """Converter of events to nodes; counts values and levels, those of expanded aliases included."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, events: Iterator[Any]) -> None:
         self.file = file
         self.problems: list[Problem] = []
-        self.node_count = 0
+        self._events = events
+        self._anchored: dict[str, _Anchored | None] = {}  # None for a node that is being built
+        self._values = 0
+        self._deepest = 0
 
-    def mark(self, node: yaml.Node) -> Mark:
-        return Mark(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+    def document(self) -> Node:
+        """Return the only document. Raises SpecError if there is none, or one more."""
+        first, event = next(self._events), next(self._events)
+        assert isinstance(first, yaml.StreamStartEvent)
+        if isinstance(event, yaml.StreamEndEvent):
+            raise SpecError([Problem(self.file, 1, 1, "", "the file is empty; expected a mapping")])
+        start = event.start_mark
+        tree = self._node(next(self._events), "", 1)
+        next(self._events)  # the end of the document
+        event = next(self._events)
+        if not isinstance(event, yaml.StreamEndEvent):
+            message = "expected a single document in the stream but found another document"
+            line = f" that began on line {start.line + 1}" if start.line != event.start_mark.line else ""
+            raise SpecError([self._mark(event).problem("", f"{message}{line}")])
+        return tree
 
-    def build(self, node: yaml.Node, path: str, depth: int) -> Node:
-        mark = self.mark(node)
-        self.node_count += 1
-        if self.node_count > MAX_NODES or depth > MAX_DEPTH:
+    def _mark(self, event: Any) -> Mark:
+        return Mark(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _node(self, event: Any, path: str, depth: int) -> Node:
+        mark = self._mark(event)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event.anchor, mark, path, depth)
+        self._count(mark, depth)
+        if event.tag is not None:
+            message = f"the tag {clip(event.tag)} is not supported; remove it"
+            raise yaml.MarkedYAMLError(None, None, message, event.start_mark)
+        if event.anchor is None:
+            return self._content(event, mark, path, depth)
+        if event.anchor in self._anchored:
+            raise SpecError([mark.problem(path, f"the anchor &{clip(event.anchor)} is defined twice; rename one")])
+        self._anchored[event.anchor] = None
+        values, deepest, self._deepest = self._values, self._deepest, depth
+        node = self._content(event, mark, path, depth)
+        self._anchored[event.anchor] = _Anchored(node, self._values - values + 1, self._deepest - depth + 1)
+        self._deepest = max(self._deepest, deepest)
+        return node
+
+    def _count(self, mark: Mark, depth: int) -> None:
+        self._values += 1
+        self._deepest = max(self._deepest, depth)
+        if depth > MAX_DEPTH:
+            raise SpecError([mark.problem("", f"more than {MAX_DEPTH} levels of nesting")])
+        if self._values > MAX_NODES:
+            raise SpecError([mark.problem("", f"more than {MAX_NODES} values in one file")])
+
+    def _alias(self, name: str, mark: Mark, path: str, depth: int) -> Node:
+        if name not in self._anchored:
+            raise SpecError([mark.problem(path, f"undefined alias '{clip(name)}'")])
+        anchored = self._anchored[name]
+        if anchored is not None:
+            self._values += anchored.values
+            self._deepest = max(self._deepest, depth + anchored.levels - 1)
+        if anchored is None or self._values > MAX_NODES or depth + anchored.levels - 1 > MAX_DEPTH:
             message = f"aliases (*name) expand to more than {MAX_NODES} values or {MAX_DEPTH} levels"
             raise SpecError([mark.problem(path, message, "write the values out")])
-        if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node, path, mark)
-        if isinstance(node, yaml.SequenceNode):
-            items = (self.build(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(node.value))
+        return anchored.node
+
+    def _content(self, event: Any, mark: Mark, path: str, depth: int) -> Node:
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event, path, mark)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Node] = []
+            while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
+                items.append(self._node(item, f"{path}[{len(items)}]", depth + 1))
             return ListNode(tuple(items), mark)
+        return self._mapping(mark, path, depth)
+
+    def _mapping(self, mark: Mark, path: str, depth: int) -> MappingNode:
         entries: dict[str, Node] = {}
         key_marks: dict[str, Mark] = {}
-        for key_node, value_node in node.value:
-            key_mark = self.mark(key_node)
-            key = key_node.value
-            if not isinstance(key_node, yaml.ScalarNode):
+        while not isinstance(key_event := next(self._events), yaml.MappingEndEvent):
+            key_mark = self._mark(key_event)
+            self._node(key_event, path, depth + 1)
+            key = key_event.value if isinstance(key_event, yaml.ScalarEvent) else None
+            value_path = join_path(path, key) if key is not None else path
+            value = self._node(next(self._events), value_path, depth + 1)
+            if key is None:
                 self.problems.append(key_mark.problem(path, "expected text as a key, got a list or a mapping"))
-                continue
-            if key == "<<":
+            elif key == "<<":
                 hint = "use `extends:` or write the keys out"
                 self.problems.append(key_mark.problem(path, "the merge key '<<' is not supported", hint))
-                continue
-            if key in entries:
+            elif key in entries:
                 hint = f"remove one; the first is on line {key_marks[key].line}"
-                self.problems.append(key_mark.problem(join_path(path, key), f"duplicate key {format_value(key)}", hint))
-                continue
-            key_marks[key] = key_mark
-            entries[key] = self.build(value_node, join_path(path, key), depth + 1)
+                self.problems.append(key_mark.problem(value_path, f"duplicate key {format_value(key)}", hint))
+            else:
+                key_marks[key] = key_mark
+                entries[key] = value
         return MappingNode(entries, key_marks, mark)
 
-    def scalar(self, node: yaml.ScalarNode, path: str, mark: Mark) -> ScalarNode:
-        if node.style is not None:
-            return ScalarNode(node.value, mark, quoted=True)
+    def _scalar(self, event: Any, path: str, mark: Mark) -> ScalarNode:
+        if event.style:
+            return ScalarNode(event.value, mark, quoted=True)
         try:
-            return ScalarNode(resolve_plain(node.value), mark)
+            return ScalarNode(resolve_plain(event.value), mark)
         except ValueError as error:
-            self.problems.append(mark.problem(path, f"{clip(node.value)} {error}"))
+            self.problems.append(mark.problem(path, f"{clip(event.value)} {error}"))
             return ScalarNode(None, mark)
 
 

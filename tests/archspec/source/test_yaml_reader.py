@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from archc.archspec import SpecError
+from archc.archspec.source import yaml_reader
 from archc.archspec.source.nodes import MappingNode, ScalarNode, to_python
 from archc.archspec.source.yaml_reader import MAX_BYTES, parse_tree, read_tree
 
@@ -75,6 +76,44 @@ def test_invalid_text_is_rejected_quickly(text: str, message: str) -> None:
         parse_tree(text, "x")
     assert message in str(raised.value)
     assert time.monotonic() - started < 5
+
+
+READ_BY_BOTH = {
+    "nested": "a: &x [1, {b: 2}]\nc:\n- *x\n- *x\n- 'q'\n- |\n  text\n",
+    "tab in flow style": "a: [b,\tc]\n",
+    "tab between key and value": "a:\t1\n",
+    "question mark in flow style": "a: [b?, c]\n",
+    "next line": "a: b\x85c: d\n",
+    "line separator": "a: b\u2028c: d\n",
+    "tag": "a: !b,\n",
+    "fault of syntax": "a: [1\nb: 2\n",
+    "fault of a value": "a: 1e999\nb: .inf\n",
+}
+
+
+@pytest.mark.parametrize("text", READ_BY_BOTH.values(), ids=READ_BY_BOTH)
+def test_libyaml_and_the_scanner_in_python_agree(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> object:
+        try:
+            return parse_tree(text, "x")
+        except SpecError as error:
+            return str(error)
+
+    assert yaml_reader._FAST_LOADER is not None
+    fast = read()
+    monkeypatch.setattr(yaml_reader, "_FAST_LOADER", None)
+    assert fast == read()
+
+
+def test_aliases_count_as_the_values_they_expand_to() -> None:
+    levels = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))
+    with pytest.raises(SpecError, match=r"x:5:45: a4\[7\]: aliases .* expand to more than 20000 values"):
+        parse_tree(f"a0: &a0 [1, 2]\n{levels}", "x")
+    deep = "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 40))
+    with pytest.raises(SpecError, match="or 32 levels"):
+        parse_tree(f"a0: &a0 1\n{deep}", "x")
+    with pytest.raises(SpecError, match="the anchor &x is defined twice; rename one"):
+        parse_tree("a: &x 1\nb: &x 2\n", "x")
 
 
 def test_every_duplicate_is_reported() -> None:
