@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -27,7 +28,6 @@ app = typer.Typer(
     name="archc",
     help="Compile model-family specs to engine.plan files, and run them.",
     epilog="Exit codes: 0 ok, 1 a check failed, 2 bad usage or input, 3 a fault of archc, 130 interrupted.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,6 +55,9 @@ for _name, _command in (
     app.command(_name)(_command)
 
 
+_COMPLETION = "_ARCHC_COMPLETE"
+
+
 def _print_version(requested: bool) -> None:
     if requested:
         import archc
@@ -75,6 +78,8 @@ def _archc(
 def parse_and_run(arguments: list[str]) -> int:
     """Run one command line; return its exit code. Raises the parser's and the command's errors."""
     command = typer.main.get_command(app)
+    if _COMPLETION in os.environ:  # set by the function that --install-completion adds to a shell
+        command.main(prog_name="archc")
     try:
         # A copy, because the parser empties its list.
         with command.make_context("archc", list(arguments)) as context:

@@ -57,6 +57,39 @@ def test_commands_that_import_no_torch(small: Path, arguments: list[str]) -> Non
     assert out.endswith("\n[]\n")
 
 
+COMPLETED = {
+    "command": (["archc", "dr"], ["draw"]),
+    "spec": (["archc", "build", "qwen3-n"], ["qwen3-next"]),
+    "spec of a figure": (["archc", "draw", "gpt2", "mamba2"], ["mamba2"]),
+    "size": (["archc", "build", "qwen2", "--target", "onnx", "--size", ""], ["0.5b", "7b"]),
+    "beginning of a size": (["archc", "inspect", "qwen2", "--size", "0"], ["0.5b"]),
+    "target": (["archc", "build", "qwen2", "--target", "onnx-"], ["onnx-hf"]),
+    "sizes of no spec": (["archc", "build", "--size", ""], []),
+}
+
+
+@pytest.mark.parametrize(("words", "expected"), COMPLETED.values(), ids=COMPLETED)
+def test_completion_in_a_shell(
+    words: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_ARCHC_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    monkeypatch.setattr(sys, "argv", ["archc"])
+    with pytest.raises(SystemExit):
+        app.main()
+    assert capfd.readouterr().out.split() == expected
+
+
+def test_choices_of_build_are_those_of_the_targets() -> None:
+    from archc.cli.commands import build
+    from archc.compiler.targets import TARGETS
+
+    assert set(build._TARGETS) == set(TARGETS)
+    assert set(build._DTYPES) == {dtype for target in TARGETS.values() for dtype in target.dtypes}
+    assert set(build._QUANTIZATIONS) == {name for target in TARGETS.values() for name in target.quantizations}
+
+
 def test_the_api_imports_no_torch(small: Path) -> None:
     out = python(
         "import sys, archc; bare = set(sys.modules)\n"

@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archc.cli.commands.options import Adapters, IgnoreConfig, Set, Size, Spec
+from archc.cli.completion import choices
 from archc.cli.console import UsageError, folder_bytes, note, progress_bar, warn
 
 if TYPE_CHECKING:
     from archc.plan import Manifest
+
+
+# Those of `archc.compiler.targets`, which help and completion do not import.
+_TARGETS = ("ort-cpu", "ort-cuda", "tensorrt", "tensorrt-rtx", "onnx", "onnx-hf")
+_DTYPES = ("float32", "float16", "bfloat16")
+_QUANTIZATIONS = ("int8", "int4", "fp8")
 
 
 def build_command(
@@ -48,7 +55,8 @@ def build_command(
         str,
         typer.Option(
             "--target",
-            metavar="ort-cpu|ort-cuda|tensorrt|tensorrt-rtx|onnx|onnx-hf",
+            metavar="|".join(_TARGETS),
+            autocompletion=choices(*_TARGETS),
             help="See `archc list --targets`.",
         ),
     ] = "ort-cpu",
@@ -56,7 +64,8 @@ def build_command(
         str | None,
         typer.Option(
             "--dtype",
-            metavar="float32|float16|bfloat16",
+            metavar="|".join(_DTYPES),
+            autocompletion=choices(*_DTYPES),
             help="Compute dtype. Default: float32 (ort-cpu, onnx), float16 (GPU targets).",
             show_default=False,
         ),
@@ -65,7 +74,8 @@ def build_command(
         str | None,
         typer.Option(
             "--quantize",
-            metavar="int8|int4|fp8",
+            metavar="|".join(_QUANTIZATIONS),
+            autocompletion=choices(*_QUANTIZATIONS),
             help="Weight quantization: int8, int4, or fp8 (TensorRT only).",
         ),
     ] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archc.cli.commands.options import IgnoreConfig, Set
+from archc.cli.completion import spec_names
 from archc.cli.console import UsageError, write_error
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def check_command(
             metavar="SPEC|DIR...",
             help="Names of shipped specs, YAML files, or checkpoint folders.",
             show_default=False,
+            autocompletion=spec_names,
         ),
     ],
     overrides: Set = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archc.cli.commands.options import Json
+from archc.cli.completion import spec_names
 from archc.cli.console import write_json
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ _TITLES = {
 
 
 def diff_command(
-    a: Annotated[str, typer.Argument(metavar="A", help=_SIDE, show_default=False)],
-    b: Annotated[str, typer.Argument(metavar="B", help=_SIDE, show_default=False)],
+    a: Annotated[str, typer.Argument(metavar="A", help=_SIDE, show_default=False, autocompletion=spec_names)],
+    b: Annotated[str, typer.Argument(metavar="B", help=_SIDE, show_default=False, autocompletion=spec_names)],
     as_json: Json = False,
 ) -> None:
     """Compare two specs, or a spec and a checkpoint.

@@ -8,15 +8,22 @@ from typing import Annotated
 import typer
 
 from archc.cli.commands.options import IgnoreConfig, Set
+from archc.cli.completion import size_names, spec_names
 from archc.cli.console import UsageError, note
 
 _MODEL = "Spec, plan, checkpoint folder or ONNX folder."
 
 
 def draw_command(
-    model: Annotated[str, typer.Argument(metavar="SPEC|PLAN|DIR", help=_MODEL, show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="SPEC|PLAN|DIR", help=_MODEL, show_default=False, autocompletion=spec_names),
+    ],
     other: Annotated[
-        str | None, typer.Argument(metavar="[B]", help="Second model, which is drawn next to the first.")
+        str | None,
+        typer.Argument(
+            metavar="[B]", help="Second model, which is drawn next to the first.", autocompletion=spec_names
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -29,7 +36,12 @@ def draw_command(
     ] = None,
     sizes: Annotated[
         list[str] | None,
-        typer.Option("--size", metavar="NAME", help="Named size of the spec; with two models, of both or of each."),
+        typer.Option(
+            "--size",
+            metavar="NAME",
+            help="Named size of the spec; with two models, of both or of each.",
+            autocompletion=size_names,
+        ),
     ] = None,
     overrides: Set = None,
     ignore_config: IgnoreConfig = None,

@@ -9,6 +9,7 @@ import typer
 from msgspec import to_builtins
 
 from archc.cli.commands.options import IgnoreConfig, Json, Set, Size
+from archc.cli.completion import spec_names
 from archc.cli.console import UsageError, folder_bytes, note, warn, write_error, write_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ def inspect_command(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="SPEC|PLAN|DIR", help="Spec, plan, checkpoint folder or ONNX folder.", show_default=False
+            metavar="SPEC|PLAN|DIR",
+            help="Spec, plan, checkpoint folder or ONNX folder.",
+            show_default=False,
+            autocompletion=spec_names,
         ),
     ],
     size: Size = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from archc.cli.completion import spec_names
 from archc.cli.console import UsageError, note, write_text
 
 
@@ -19,7 +20,13 @@ def new_command(
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="YAML file to write. Default: stdout.")
     ] = None,
     extends: Annotated[
-        str | None, typer.Option("--extends", metavar="SPEC", help="Shipped spec to extend. Default: the nearest one.")
+        str | None,
+        typer.Option(
+            "--extends",
+            metavar="SPEC",
+            help="Shipped spec to extend. Default: the nearest one.",
+            autocompletion=spec_names,
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from archc.cli.completion import size_names, spec_names
 from archc.cli.console import UsageError
 
 DRAFT_TOKENS, MOST_DRAFT = 7, 64  # those of the runtime, which help does not import
@@ -21,6 +22,7 @@ Spec = Annotated[
         metavar="SPEC|DIR|FILE",
         help="Name of a shipped spec (see `archc list`), YAML file, or checkpoint.",
         show_default=False,
+        autocompletion=spec_names,
     ),
 ]
 Set = Annotated[
@@ -41,7 +43,9 @@ Adapters = Annotated[
         "--adapter", metavar="DIR[=WEIGHT]", help="LoRA adapter to merge into the weights: DIR or DIR=0.5. Repeatable."
     ),
 ]
-Size = Annotated[str | None, typer.Option("--size", metavar="NAME", help="Named size of the spec.")]
+Size = Annotated[
+    str | None, typer.Option("--size", metavar="NAME", help="Named size of the spec.", autocompletion=size_names)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, metavar="N", help="CPU threads. Default: the physical cores.")

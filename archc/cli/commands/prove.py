@@ -9,12 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from archc.cli.commands.options import Json
+from archc.cli.completion import spec_names
 from archc.cli.console import UsageError, write_json
 
 
 def prove_command(
     spec: Annotated[
-        str, typer.Argument(metavar="SPEC", help="YAML file, or name of a shipped spec.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            help="YAML file, or name of a shipped spec.",
+            show_default=False,
+            autocompletion=spec_names,
+        ),
     ],
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="DIR", help="Checkpoint that the weight table must fit, too.")
