@@ -161,7 +161,7 @@ class _Builder:
     def _node(self, event: Any, path: str, depth: int) -> Node:
         mark = self._mark(event)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, mark, path, depth)
+            return self._alias(str(event.anchor), mark, path, depth)
         self._count(mark, depth)
         if event.tag is not None:
             message = f"the tag {clip(event.tag)} is not supported; remove it"
