@@ -11,11 +11,13 @@ from archc.compiler.lowerings.attention.portable import StandardAttention
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.scanned import scanned_experts
 from archc.compiler.lowerings.linear import portable
+from archc.compiler.lowerings.linear.quantized import SHARED, QuantizedWeights
 from archc.compiler.lowerings.older import OlderOpset, rms_norm, rotary
 from archc.compiler.passes.clean import Clean, DropInnerAxisNames
 from archc.compiler.passes.growing_caches import GrowingCaches
 from archc.compiler.targets.common import COMMON
 from archc.compiler.targets.target import Choices, Target
+from archc.compiler.weights.formats.format import Bits
 
 
 def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
@@ -29,6 +31,10 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         "Linear": portable.linear,
     }
     standard: dict[str, Lowering] = {"RMSNormalization": rms_norm, "RotaryEmbedding": rotary, "Swish": swish}
+    if choices.quantization is not None:
+        bits: Bits = 8 if choices.quantization == "int8" else 4
+        weights = QuantizedWeights(bits, SHARED, portable.linear, choices.find_groups)
+        lowerings["Linear"], standard["Gather"] = weights.linear, weights.lookup
     return (GrowingCaches(), Lower(lowerings, standard), Clean(), OlderOpset(), DropInnerAxisNames())
 
 
@@ -38,4 +44,6 @@ TARGET = Target(
     passes=passes,
     dtypes=("float32", "float16"),
     output="optimum",
+    quantizations=("int8", "int4"),
+    quantized_dtypes=("float32",),
 )

@@ -46,7 +46,7 @@ def _decoder(built: Built, session: InferenceSession) -> float:
     expected = [_logits(built, ids[0], sizes), _logits(built, ids[1][: length - pad], sizes)]
     rows = np.array([ids[0], [0] * pad + ids[1][: length - pad]])
     mask = (np.arange(length) >= np.array([[0], [pad]])).astype(np.int64)
-    logits = np.concatenate(_calls(session, rows, mask, sizes), axis=1)
+    logits = np.concatenate(run_calls(session, rows, mask, sizes), axis=1)
     found = [logits[0], logits[1, pad:]]
     return max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
 
@@ -57,7 +57,7 @@ def _logits(built: Built, ids: Sequence[int], sizes: Sequence[int]) -> Array:
     return built.reference.outputs([list(ids)])["logits"][0]
 
 
-def _calls(
+def run_calls(
     session: InferenceSession, rows: NDArray[np.int64], mask: NDArray[np.int64], sizes: Sequence[int]
 ) -> list[Array]:
     """Return the logits of calls of these sizes."""

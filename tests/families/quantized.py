@@ -23,10 +23,11 @@ from archc.archspec import BoundSpec, load_spec, read_config
 from archc.archspec.source.catalog import shipped
 from archc.compiler.build import build
 from archc.compiler.modules.basic.head import NEVER
-from archc.proof.built import Built, use_one_thread
+from archc.proof.built import Built, open_session, use_one_thread
 from archc.proof.checks import append_all, inputs_of, plan_outputs, with_first_call_of
 from archc.runtime.engine import Engine, load
 from tests.families.collection import cases_of
+from tests.families.optimum import run_calls
 
 TIMES = 8
 # Keys of configs for widths, and words in such keys that make them counts instead.
@@ -73,13 +74,17 @@ class WideFamily(Built):
 
     def load_quantized(self, case: QuantCase) -> Engine:
         """Build and load a plan for the CPU."""
+        return load(self.build_quantized(f"{case.quantize}.{case.kv}.plan", case), threads=1)
+
+    def build_quantized(self, name: str, case: QuantCase, target: str = "ort-cpu") -> Path:
+        """Build for a target with the random weights of all builds."""
         graphs = self.graphs
         with (
             patch("archc.compiler.lower.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}),
             patch("archc.compiler.build.bind", lambda *_: self.bound),
         ):
-            out = self.folder / f"{case.quantize}.{case.kv}.plan"
-            return load(build(self.family, random=1, out=out, quantize=case.quantize, kv=case.kv), threads=1)
+            out = self.folder / name
+            return build(self.family, random=1, out=out, target=target, quantize=case.quantize, kv=case.kv)
 
     def quant_cases(self) -> list[QuantCase]:
         """Return the cases that apply: an encoder has no cache to quantize."""
@@ -114,6 +119,21 @@ def check_quantized(family: WideFamily) -> Iterator[tuple[QuantCase, float]]:
         if case.quantize != "int8" and "steps" in outputs and not family.case.depends_on_calls:
             assert relative_rms(outputs["steps"], outputs["logits"]) < 0.01
         yield case, error
+
+
+def check_optimum(family: WideFamily) -> Iterator[tuple[QuantCase, float]]:
+    """Yield the error of each case in the layout of Optimum, in plain ONNX Runtime, with a cache."""
+    exact = all_outputs(family, family.load_quantized(_FLOAT32))
+    ids, _, _ = inputs_of(family)
+    rows = np.array(ids)
+    sizes = [family.case.length - 2, 1, 1] if family.is_decoder else [family.case.length]
+    for case in family.quant_cases():
+        if case.kv is None:
+            folder = family.build_quantized(f"optimum-{case.quantize}", case, "onnx-hf")
+            calls = run_calls(open_session(folder / "model.onnx"), rows, np.ones_like(rows), sizes)
+            error = relative_rms(np.concatenate(calls, axis=1), exact["logits"])
+            assert error < case.max_error, f"{case.name}: {error:.3f}"
+            yield case, error
 
 
 def all_outputs(family: WideFamily, engine: Engine) -> dict[str, NDArray[np.float32]]:

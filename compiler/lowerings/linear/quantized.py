@@ -1,9 +1,9 @@
 """Products with int8 or int4 weights, in the forms that ONNX Runtime's providers have kernels for.
 
 CPU: int8 is MatMulIntegerToFloat, a scale per output and a scale per row of the activations; int4 is MatMulNBits, a
-scale for each 128 columns of a row. CUDA: both are MatMulNBits. A token table and the head that shares it are stored
-once, in blocks, and read by GatherBlockQuantized and MatMulNBits. Norms, biases, convolutions, routers and scanned
-experts stay in float.
+scale for each 128 columns of a row. CUDA, and graphs for several runtimes: both are MatMulNBits. A token table and the
+head that shares it are stored once, in blocks, and read by GatherBlockQuantized, or standard operators, and MatMulNBits.
+Norms, biases, convolutions, routers and scanned experts stay in float.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Kernels:
     dtypes: frozenset[ir.DataType]
     #: True if the scales of int4 blocks have two levels.
     two_level: bool
+    #: True if rows of blocks have a kernel, GatherBlockQuantized.
+    gathers: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class BlockWeight:
 # On the CPU activations are quantized to int8 inside the product: the fast kernels, at an error below the weights' own.
 CPU = Kernels(True, True, 4, frozenset({ir.DataType.FLOAT}), True)
 CUDA = Kernels(False, False, 0, frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}), False)
+# OpenVINO has no GatherBlockQuantized, and reads MatMulNBits without a bias.
+SHARED = Kernels(False, False, 4, frozenset({ir.DataType.FLOAT}), False, gathers=False)
 
 
 class QuantizedWeights:
@@ -86,11 +90,15 @@ class QuantizedWeights:
         if weight is None:
             return None
         blocks = self.blocks(op, table, weight)
-        sizes = {"gather_axis": 0, "quantize_axis": 2, "block_size": blocks.format.block, "bits": self.bits}
         integers, scales = (blocks.initializer(op, role) for role in ("integers", "scales"))
-        scales = op.Unsqueeze(scales, op.ints(-1))
-        rows = op.GatherBlockQuantized(integers, ids, scales, domain=MICROSOFT, **sizes)
-        rows.type = ir.TensorType(weight.dtype)
+        if self.kernels.gathers:
+            sizes = {"gather_axis": 0, "quantize_axis": 2, "block_size": blocks.format.block, "bits": self.bits}
+            scales = op.Unsqueeze(scales, op.ints(-1))
+            rows = op.GatherBlockQuantized(integers, ids, scales, domain=MICROSOFT, **sizes)
+            rows.type = ir.TensorType(weight.dtype)
+        else:
+            taken = (op.Gather(part, ids, axis=0) for part in (integers, scales))
+            rows = dequantized_rows(op, *taken, self.bits, weight.dtype)
         row: ir.Value = op.Reshape(rows, op.ints(*[0] * len(shape_of(ids)), weight.sizes[1]))
         return row
 
@@ -155,6 +163,23 @@ def channel_product(node: ir.Node, op: GraphBuilder, weight: WeightTensor) -> ir
     tensors = ChannelFormat().tensors(weight)
     integers, scales = op.initializer(tensors["integers"]), op.initializer(tensors["scales"])
     return integer_product(op, quantize_rows(op, x, may_be_empty(x)), integers, scales, bias_of(node))
+
+
+def dequantized_rows(
+    op: GraphBuilder, integers: ir.Value, scales: ir.Value, bits: Bits, dtype: ir.DataType
+) -> ir.Value:
+    """Build [..., blocks, block] of packed integers uint8 [..., blocks, bytes] and scales [..., blocks]."""
+    numbers = op.Cast(integers, to=dtype)
+    if bits == 4:
+        # OpenVINO 2026.4 rounds quotients and shifts of bytes that it joins with other operators; floats are exact.
+        sixteen = op.scalar(16, dtype)
+        high = op.Floor(op.Div(numbers, sixteen))
+        low = op.Sub(numbers, op.Mul(high, sixteen))
+        halves = op.Concat(*(op.Unsqueeze(half, op.ints(-1)) for half in (low, high)), axis=-1)
+        numbers = op.Reshape(halves, op.Concat(op.Shape(scales), op.ints(-1), axis=0))
+    signed = op.Sub(numbers, op.scalar(2 ** (bits - 1), dtype))
+    rows: ir.Value = op.Mul(signed, op.Unsqueeze(scales, op.ints(-1)))
+    return rows
 
 
 def is_router(weight: WeightTensor) -> bool:
