@@ -2,7 +2,7 @@
 
 CPU: int8 is MatMulIntegerToFloat, a scale per output and a scale per row of the activations; int4 is MatMulNBits, a
 scale for each 128 columns of a row. CUDA, and graphs for several runtimes: both are MatMulNBits. A token table and the
-head that shares it are stored once, in blocks, and read by GatherBlockQuantized, or standard operators, and MatMulNBits.
+head that shares it are stored once, in blocks, and read by GatherBlockQuantized (or standard operators) and MatMulNBits.
 Norms, biases, convolutions, routers and scanned experts stay in float.
 """
 
