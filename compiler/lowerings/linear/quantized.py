@@ -1,9 +1,9 @@
 """Products with int8 or int4 weights, in the forms that ONNX Runtime's providers have kernels for.
 
 CPU: int8 is MatMulIntegerToFloat, a scale per output and a scale per row of the activations; int4 is MatMulNBits, a
-scale for each 128 columns of a row. CUDA, and graphs for several runtimes: both are MatMulNBits. A token table and the
-head that shares it are stored once, in blocks, and read by GatherBlockQuantized (or standard operators) and MatMulNBits.
-Norms, biases, convolutions, routers and scanned experts stay in float.
+scale for each 128 columns of a row. CUDA, and graphs for several runtimes: both are MatMulNBits. A token table
+and the head that shares it are stored once, in blocks, and read by GatherBlockQuantized (or standard operators) and
+MatMulNBits. Norms, biases, convolutions, routers and scanned experts stay in float.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class QuantizedWeights:
             rows = op.GatherBlockQuantized(integers, ids, scales, domain=MICROSOFT, **sizes)
             rows.type = ir.TensorType(weight.dtype)
         else:
-            taken = (op.Gather(part, ids, axis=0) for part in (integers, scales))
-            rows = dequantized_rows(op, *taken, self.bits, weight.dtype)
+            integers, scales = (op.Gather(part, ids, axis=0) for part in (integers, scales))
+            rows = dequantized_rows(op, integers, scales, self.bits, weight.dtype)
         row: ir.Value = op.Reshape(rows, op.ints(*[0] * len(shape_of(ids)), weight.sizes[1]))
         return row
 
