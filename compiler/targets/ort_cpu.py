@@ -13,6 +13,7 @@ from archc.compiler.lowerings.attention.grouped import GroupedAttention
 from archc.compiler.lowerings.attention.int8_caches import Int8Caches
 from archc.compiler.lowerings.attention.latent import GroupedLatentAttention
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
+from archc.compiler.lowerings.attention.selected import Selections
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.lowerings.experts.routed import routed_experts
 from archc.compiler.lowerings.linear import stored_rows
@@ -32,14 +33,17 @@ from archc.compiler.targets.target import Choices, Target
 
 def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
     """Return the passes of a build."""
-    caches = Int8Caches() if choices.cache == "int8" else FloatCaches()
-    blocks, masks = QueryBlocks(), AdditiveMasks()
+    blocks, masks, selections = QueryBlocks(), AdditiveMasks(), Selections()
+    selected = selections.by_mask
+    caches = Int8Caches(selected) if choices.cache == "int8" else FloatCaches()
     lowerings: dict[str, Lowering] = {
         **COMMON,
-        "Attention": GroupedAttention(caches, blocks, masks),
+        "Attention": GroupedAttention(caches, blocks, masks, selected),
         "Experts": routed_experts,
-        "LatentAttention": GroupedLatentAttention(caches, blocks, masks),
+        "LatentAttention": GroupedLatentAttention(caches, blocks, masks, selected),
         "Linear": stored_rows.linear,
+        "SelectBlocks": selections.blocks,
+        "SelectKeys": selections.keys,
         "UpdateCache": caches.update,
     }
     standard: dict[str, Lowering] = {"Swish": quick_gelu}

@@ -71,14 +71,15 @@ class QueryBlocks:
         bounds = self._bounds[mask]
         blocked, plain = op.nested("blocked"), op.nested("plain")
         branches = {
-            "then_branch": _branch(blocked, _loop(blocked, bounds, result, problem, attention), result),
-            "else_branch": _branch(plain, attention(plain, problem), result),
+            "then_branch": branch(blocked, _loop(blocked, bounds, result, problem, attention), result),
+            "else_branch": branch(plain, attention(plain, problem), result),
         }
         chosen: ir.Value = op.If(bounds.many, **branches)
         return chosen
 
 
-def _branch(op: GraphBuilder, value: ir.Value, like: ir.Value) -> ir.Graph:
+def branch(op: GraphBuilder, value: ir.Value, like: ir.Value) -> ir.Graph:
+    """Return the branch of an If with this value, which gets the type and shape of another one."""
     value.type, value.shape = like.type, like.shape
     return op.subgraph([value])
 

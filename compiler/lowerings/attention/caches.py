@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.values import axis_name, required
+from archc.compiler.graph.values import axis_name, fixed_size, required
 from archc.compiler.lowerings.attention.operands import FloatKeys, FloatValues, Keys, Values
 
 SLOTS = 2
@@ -32,6 +32,15 @@ class FloatCaches:
         """Return the slots that an attention node's mask covers, in float."""
         return live_slots(op, node, cache, SLOTS)
 
+    def slots(self, op: GraphBuilder, cache: ir.Value) -> ir.Value:
+        """Return the number of slots of a cache, int64 [1]."""
+        count: ir.Value = op.Shape(cache, start=SLOTS, end=SLOTS + 1)
+        return count
+
+    def gathered(self, op: GraphBuilder, cache: ir.Value, rows: ir.Value) -> ir.Value:
+        """Return rows [B, S, V, N] of a cache that is seen as [B · K · slots, D], in float: [B · S, V, N, D]."""
+        return gather_rows(op, cache, rows)
+
 
 def scatter(
     op: GraphBuilder, node: ir.Node, cache: ir.Value, new: ir.Value, write_indices: ir.Value, axis: int
@@ -40,6 +49,17 @@ def scatter(
     mode = node.attributes["mode"].as_string()
     written: ir.Value = op.TensorScatter(cache, new, write_indices, axis=axis, mode=mode)
     return written
+
+
+def gather_rows(op: GraphBuilder, cache: ir.Value, rows: ir.Value) -> ir.Value:
+    """Return rows [B, S, V, N] of [B, K, slots, D] that is seen as [B · K · slots, D], as [B · S, V, N, D]."""
+    width = fixed_size(cache, 3)
+    taken = op.Gather(op.Reshape(cache, op.ints(-1, width)), rows, axis=0)
+    # [B, S, V, N, D] → [B · S, V, N, D].
+    sizes = op.Concat(op.ints(-1), op.Shape(taken, start=2), axis=0)
+    gathered: ir.Value = op.Reshape(taken, sizes)
+    gathered.type = cache.type
+    return gathered
 
 
 def live_slots(op: GraphBuilder, node: ir.Node, cache: ir.Value, axis: int, slots: str = "") -> ir.Value:

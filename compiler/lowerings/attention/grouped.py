@@ -1,121 +1,67 @@
-"""Attention on ONNX Runtime's CPU provider: MatMul → Softmax → MatMul, query heads as rows of their key/value head.
-
-The products read each key and value once, without repeating them for the query heads, and are faster than the
-provider's fused kernels at nearly every length.
-"""
+"""Lowering of `archc.Attention` for ONNX Runtime's CPU provider."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.values import cast, dtype_of, fixed_size, required
+from archc.compiler.graph.values import dtype_of, fixed_size, required
 from archc.compiler.lowerings.attention.blocks import QueryBlocks
 from archc.compiler.lowerings.attention.caches import FloatCaches, mask_of
 from archc.compiler.lowerings.attention.int8_caches import Int8Caches
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
-from archc.compiler.lowerings.attention.operands import Keys, Values
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One attention: the operands whose products are summed to scores, and the options of `archc.Attention`.
-
-    Queries are [B, H, S, D], the additive mask [B, 1 or H, S, T], sinks [H].
-    """
-
-    operands: Sequence[tuple[ir.Value, Keys]]
-    values: Values
-    mask: ir.Value
-    heads: int
-    kv_heads: int
-    value_width: int
-    scale: float
-    softcap: float = 0.0
-    sinks: ir.Value | None = None
-
-    def part(self, op: GraphBuilder, queries: tuple[ir.Value, ir.Value], keys: tuple[ir.Value, ir.Value]) -> Problem:
-        """Return the same attention for a range of queries over a range of keys: starts and ends, int64 [1]."""
-        starts, ends = (op.Concat(*both, axis=0) for both in zip(queries, keys, strict=True))
-        return replace(
-            self,
-            operands=[(_part(op, q, *queries, 2), k.slice(op, *keys)) for q, k in self.operands],
-            values=self.values.slice(op, *keys),
-            mask=_part(op, self.mask, starts, ends, 2, 3),
-        )
-
-
-def _part(op: GraphBuilder, whole: ir.Value, start: ir.Value, end: ir.Value, *axes: int) -> ir.Value:
-    part: ir.Value = op.Slice(whole, start, end, op.ints(*axes))
-    part.type = whole.type
-    if whole.shape is not None:
-        part.shape = ir.Shape([None if axis in axes else size for axis, size in enumerate(whole.shape)])
-    return part
-
-
-def grouped_attention(op: GraphBuilder, problem: Problem) -> ir.Value:
-    """Build softmax(cap(scale · Σ q·kᵀ) + mask) · v as [B, H, S, value_width]."""
-    heads, kv_heads, softcap = problem.heads, problem.kv_heads, problem.softcap
-    grouped = heads != kv_heads
-    dtype = dtype_of(problem.mask)
-
-    def reshape(value: ir.Value, *sizes: int) -> ir.Value:
-        # A zero copies that axis, −1 is what remains: [B, H, S, D] ↔ [B, K, H/K·S, D].
-        shaped: ir.Value = op.Reshape(value, op.ints(*sizes)) if grouped else value
-        return shaped
-
-    alpha = problem.scale / softcap if softcap else problem.scale
-    scores: ir.Value | None = None
-    for q, keys in problem.operands:
-        product = keys.scores(op, reshape(q, 0, kv_heads, -1, fixed_size(q, 3)) if grouped else q, alpha)
-        scores = product if scores is None else op.Add(scores, product)
-    narrow = dtype_of(problem.operands[0][0])
-    if narrow != dtype:
-        scores = op.Cast(scores, to=dtype)
-    if softcap:
-        scores = op.Mul(op.Tanh(scores), op.scalar(softcap, dtype))
-    scores = op.Add(reshape(required(scores), 0, heads, -1, 0), problem.mask)
-    weights = softmax_with_sinks(op, required(scores), problem.sinks, heads, dtype)
-    if narrow != dtype:
-        weights = op.Cast(weights, to=narrow)
-    result = problem.values.sums(op, reshape(weights, 0, kv_heads, -1, 0))
-    return reshape(result, 0, heads, -1, problem.value_width)
-
-
-def softmax_with_sinks(
-    op: GraphBuilder, scores: ir.Value, sinks: ir.Value | None, heads: int, dtype: ir.DataType
-) -> ir.Value:
-    """Build the softmax over the last axis; a sink [H] is one more score of each row, whose weight is cut off."""
-    if sinks is None:
-        weights: ir.Value = op.Softmax(scores, axis=-1)
-        return weights
-    column = op.Concat(op.Shape(scores, start=0, end=3), op.ints(1), axis=0)
-    wide = op.Reshape(cast(op, sinks, dtype), op.ints(1, heads, 1, 1))
-    weights = op.Softmax(op.Concat(scores, op.Expand(wide, column), axis=-1), axis=-1)
-    own: ir.Value = op.Slice(weights, op.ints(0), op.ints(-1), op.ints(3))
-    return own
+from archc.compiler.lowerings.attention.operands import FloatKeys, FloatValues, Keys, Values
+from archc.compiler.lowerings.attention.products import Problem, grouped_attention
+from archc.compiler.lowerings.attention.selected import Selected, choose
 
 
 class GroupedAttention:
-    """Lowers `archc.Attention`; attention of many queries runs in blocks of them."""
+    """Lowers `archc.Attention`; attention of many queries runs in blocks of them, of few ones over selected keys."""
 
-    def __init__(self, caches: FloatCaches | Int8Caches, blocks: QueryBlocks, masks: AdditiveMasks) -> None:
-        self.caches, self.blocks, self.masks = caches, blocks, masks
+    def __init__(
+        self,
+        caches: FloatCaches | Int8Caches,
+        blocks: QueryBlocks,
+        masks: AdditiveMasks,
+        selected: Mapping[ir.Value, Selected] = MappingProxyType({}),
+    ) -> None:
+        self.caches, self.blocks, self.masks, self.selected = caches, blocks, masks, selected
 
     def __call__(self, node: ir.Node, op: GraphBuilder) -> ir.Value:
         """Build the products of one attention over its caches."""
+        mask, result = mask_of(node), node.outputs[0]
+        selected = self.selected.get(mask)
+        problem = self._problem(node, op)
+
+        def over_all(inner: GraphBuilder) -> ir.Value:
+            whole = problem(self.caches.keys(inner, node), self.caches.values(inner, node))
+            return self.blocks.build(inner, mask, result, whole, grouped_attention, outer=op)
+
+        def over_rows(inner: GraphBuilder) -> ir.Value:
+            assert selected is not None
+            assert len(node.inputs) < 5 or node.inputs[4] is None, "a bias on the scores of selected keys"
+            key, value = (required(item) for item in node.inputs[1:3])
+            rows = selected.rows(inner, fixed_size(key, 1), self.caches.slots(inner, key))
+            keys, values = (self.caches.gathered(inner, cache, rows) for cache in (key, value))
+            return selected.attention(inner, problem(FloatKeys(keys), FloatValues(values)))
+
+        return over_all(op) if selected is None else choose(op, selected, result, over_rows, over_all)
+
+    def _problem(self, node: ir.Node, op: GraphBuilder) -> Callable[[Keys, Values], Problem]:
+        """Return the function that makes the problem of a node from keys and values."""
         q, mask = required(node.inputs[0]), mask_of(node)
         bias, sinks = (node.inputs[index] if len(node.inputs) > index else None for index in (4, 5))
         softcap = node.attributes["softcap"].as_float()
         # Capped scores and sinks are computed in float32, like the softmax of the standard operator.
         dtype = ir.DataType.FLOAT if softcap or sinks is not None else dtype_of(q)
-        problem = Problem(
-            operands=[(q, self.caches.keys(op, node))],
-            values=self.caches.values(op, node),
-            mask=self.masks.additive(op, mask, bias, dtype),
+        additive = self.masks.additive(op, mask, bias, dtype)
+        return lambda keys, values: Problem(
+            operands=[(q, keys)],
+            values=values,
+            mask=additive,
             heads=fixed_size(q, 1),
             kv_heads=fixed_size(required(node.inputs[1]), 1),
             value_width=fixed_size(required(node.inputs[2]), 3),
@@ -123,4 +69,3 @@ class GroupedAttention:
             softcap=softcap,
             sinks=sinks,
         )
-        return self.blocks.build(op, mask, node.outputs[0], problem, grouped_attention)

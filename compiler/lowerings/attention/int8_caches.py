@@ -1,13 +1,14 @@
 """KV caches in int8: a quarter of the size, and attention's products in integers over them.
 
 Each token's key and value of a head is int8 with a scale of its own. Keys are stored transposed, as the product with
-the queries reads them. A latent and the rotated key next to it have a scale each, because their magnitudes have nothing
-in common; they are both keys and values, and are dequantized for each call.
+the queries reads them, unless an indexer selects among them: rows of them are gathered. A latent and the rotated key
+next to it have a scale each, because their magnitudes have nothing in common; they are both keys and values, and are
+dequantized for each call.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Container, MutableSequence, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -15,7 +16,7 @@ import onnx_ir as ir
 from archc.compiler.contract.ports import mark, port, state_kind
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import axis_name, fixed_size, required, shape_of
-from archc.compiler.lowerings.attention.caches import FloatCaches, live_slots, scatter
+from archc.compiler.lowerings.attention.caches import FloatCaches, gather_rows, live_slots, mask_of, scatter
 from archc.compiler.lowerings.attention.operands import Int8Keys, Int8Values, Keys, Values, magnitude
 
 _READERS = {"Attention": (1, 2), "LatentAttention": (2,)}
@@ -36,10 +37,13 @@ class _Stored:
 
 
 class Int8Caches:
-    """Growing float32 caches stored as int8 with scales; other states stay as they are."""
+    """Growing float32 caches stored as int8 with scales; other states stay as they are.
 
-    def __init__(self) -> None:
-        self._float = FloatCaches()
+    Keys of which a mask in `selected` hides all but a few are not transposed, because their rows are gathered.
+    """
+
+    def __init__(self, selected: Container[ir.Value] = ()) -> None:
+        self._float, self._selected = FloatCaches(), selected
         self._stored: dict[ir.Value, _Stored] = {}
 
     def update(self, node: ir.Node, op: GraphBuilder) -> ir.Value | None:
@@ -47,7 +51,7 @@ class Int8Caches:
         past, present = required(node.inputs[0]), node.outputs[0]
         if not _is_quantizable(past, present):
             return self._float.update(node, op)
-        self._stored[present] = _store(op, node)
+        self._stored[present] = _store(op, node, self._selected)
         # The float cache stays until its attention is lowered; then nothing reads it.
         return None
 
@@ -56,7 +60,8 @@ class Int8Caches:
         stored = self._stored.get(required(node.inputs[1]))
         if stored is None:
             return self._float.keys(op, node)
-        return Int8Keys(*_live(op, node, stored))
+        integers, scale = _live(op, node, stored)
+        return Int8Keys(integers if stored.transposed else op.Transpose(integers, perm=[0, 1, 3, 2]), scale)
 
     def values(self, op: GraphBuilder, node: ir.Node) -> Values:
         """Return the values of an attention node."""
@@ -69,6 +74,24 @@ class Int8Caches:
         if stored is None:
             return self._float.live(op, node, cache)
         return _dequantized(op, *_live(op, node, stored), stored.parts)
+
+    def slots(self, op: GraphBuilder, cache: ir.Value) -> ir.Value:
+        """Return the number of slots of a cache, int64 [1]."""
+        stored = self._stored.get(cache)
+        if stored is None:
+            return self._float.slots(op, cache)
+        count: ir.Value = op.Shape(stored.scale, start=3)
+        return count
+
+    def gathered(self, op: GraphBuilder, cache: ir.Value, rows: ir.Value) -> ir.Value:
+        """Return rows [B, S, V, N] of a cache that is seen as [B · K · slots, D], in float32: [B · S, V, N, D]."""
+        stored = self._stored.get(cache)
+        if stored is None:
+            return self._float.gathered(op, cache, rows)
+        columns = op.Transpose(stored.scale, perm=[0, 1, 3, 2])
+        columns.type, columns.shape = stored.scale.type, ir.Shape([None, None, None, len(stored.parts)])
+        integers, scales = (gather_rows(op, part, rows) for part in (stored.integers, columns))
+        return _scaled(op, integers, scales, stored.parts)
 
 
 def _is_quantizable(past: ir.Value, present: ir.Value) -> bool:
@@ -84,12 +107,12 @@ def _is_quantizable(past: ir.Value, present: ir.Value) -> bool:
     )
 
 
-def _store(op: GraphBuilder, node: ir.Node) -> _Stored:
+def _store(op: GraphBuilder, node: ir.Node, selected: Container[ir.Value]) -> _Stored:
     """Replace the cache's input and output by two of each: integers and scales."""
     past, new, write_indices = map(required, node.inputs)
     present = node.outputs[0]
     ((reader, index), *_) = ((use.node, use.idx) for use in present.uses())
-    transposed = (reader.op_type, index) == ("Attention", 1)
+    transposed = (reader.op_type, index) == ("Attention", 1) and mask_of(reader) not in selected
     batch, heads, slots, width = shape_of(past)
     parts = _parts(reader, fixed_size(past, 3))
 
@@ -151,7 +174,12 @@ def _live(op: GraphBuilder, node: ir.Node, stored: _Stored) -> tuple[ir.Value, i
 
 def _dequantized(op: GraphBuilder, integers: ir.Value, scale: ir.Value, parts: Sequence[int]) -> ir.Value:
     """Return float32 [B, K, T, D] of integers [B, K, T, D] and scales [B, K, parts, T]."""
-    columns = _split(op, op.Transpose(scale, perm=[0, 1, 3, 2]), [1] * len(parts))
+    return _scaled(op, integers, op.Transpose(scale, perm=[0, 1, 3, 2]), parts)
+
+
+def _scaled(op: GraphBuilder, integers: ir.Value, scales: ir.Value, parts: Sequence[int]) -> ir.Value:
+    """Return float32 [B, K, T, D] of integers [B, K, T, D] and scales [B, K, T, parts]."""
+    columns = _split(op, scales, [1] * len(parts))
     pieces = [op.Cast(piece, to=ir.DataType.FLOAT) for piece in _split(op, integers, parts)]
     return _join(op, [op.Mul(piece, column) for piece, column in zip(pieces, columns, strict=True)])
 

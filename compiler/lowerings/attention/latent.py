@@ -7,31 +7,33 @@ first, which are narrower than a latent: that is cheaper where many queries shar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.values import dtype_of, fixed_size, required
-from archc.compiler.lowerings.attention.blocks import QueryBlocks
+from archc.compiler.graph.values import dtype_of, fixed_size, required, shape_of
+from archc.compiler.lowerings.attention.blocks import QueryBlocks, branch
 from archc.compiler.lowerings.attention.caches import FloatCaches, mask_of
-from archc.compiler.lowerings.attention.grouped import Problem, grouped_attention
 from archc.compiler.lowerings.attention.int8_caches import Int8Caches
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
 from archc.compiler.lowerings.attention.operands import FloatKeys, FloatValues
+from archc.compiler.lowerings.attention.products import Problem, grouped_attention
+from archc.compiler.lowerings.attention.selected import Selected, choose
 from archc.compiler.weights.lazy import WeightTensor
 from archc.compiler.weights.steps import Transpose, Unflatten
 
 
 @dataclass(frozen=True)
 class Latent:
-    """The operands of an `archc.LatentAttention` node: queries [B, H, S, N] and their rotated part [B, H, S, R], stored
-    latents and rotated keys [B, 1, T, L + R], k_up [H, N, L] and v_up [H, L, V].
+    """The operands of an `archc.LatentAttention` node next to what is stored: queries [B, H, S, N] and their rotated
+    part [B, H, S, R], k_up [H, N, L] and v_up [H, L, V].
     """
 
     query: ir.Value
     rotated: ir.Value
-    stored: ir.Value
     k_up: ir.Value
     v_up: ir.Value
     scale: float
@@ -47,14 +49,13 @@ class Latent:
         return fixed_size(self.k_up, 2)
 
 
-def latent_of(node: ir.Node, op: GraphBuilder, stored: ir.Value) -> Latent:
+def latent_of(node: ir.Node, op: GraphBuilder) -> Latent:
     """Return the operands of a node, with its weights cut into heads."""
     query, rotated, _, k_up, v_up = map(required, node.inputs[:5])
     heads = fixed_size(query, 1)
     return Latent(
         query,
         rotated,
-        stored,
         _by_head(op, k_up, heads, transposed=False),
         _by_head(op, v_up, heads, transposed=True),
         node.attributes["scale"].as_float(),
@@ -95,53 +96,74 @@ def absorbed_result(op: GraphBuilder, latent: Latent, mixed: ir.Value) -> ir.Val
 class GroupedLatentAttention:
     """Lowers `archc.LatentAttention` for ONNX Runtime's CPU provider: an If on the call's lengths with both forms."""
 
-    def __init__(self, caches: FloatCaches | Int8Caches, blocks: QueryBlocks, masks: AdditiveMasks) -> None:
-        self.caches, self.blocks, self.masks = caches, blocks, masks
+    def __init__(
+        self,
+        caches: FloatCaches | Int8Caches,
+        blocks: QueryBlocks,
+        masks: AdditiveMasks,
+        selected: Mapping[ir.Value, Selected] = MappingProxyType({}),
+    ) -> None:
+        self.caches, self.blocks, self.masks, self.selected = caches, blocks, masks, selected
 
     def __call__(self, node: ir.Node, op: GraphBuilder) -> ir.Value:
-        """Build both forms over one cache; both read the same weights."""
-        mask, result = mask_of(node), node.outputs[0]
-        stored = self.caches.live(op, node, required(node.inputs[2]))
-        latent = latent_of(node, op, stored)
+        """Build both forms over one cache, and over selected rows of it the absorbed one; all read the same weights."""
+        cache, mask, result = required(node.inputs[2]), mask_of(node), node.outputs[0]
+        latent = latent_of(node, op)
         additive = self.masks.additive(op, mask, None, dtype_of(latent.query))
-        expanding = _expanding_is_cheaper(op, mask, latent)
-        expanded, absorbed = op.nested("expanded"), op.nested("absorbed")
-        wide = self.blocks.build(
-            expanded, mask, result, _expanded(expanded, latent, additive), grouped_attention, outer=op
-        )
-        narrow = self._absorbed(absorbed, op, latent, mask, additive, result)
-        for value in (wide, narrow):
-            value.type, value.shape = result.type, result.shape
-        chosen: ir.Value = op.If(
-            expanding, then_branch=expanded.subgraph([wide]), else_branch=absorbed.subgraph([narrow])
-        )
-        return chosen
+        selected = self.selected.get(mask)
+
+        def over_all(inner: GraphBuilder) -> ir.Value:
+            whole = self.caches.live(inner, node, cache)
+            expanded, absorbed = inner.nested("expanded"), inner.nested("absorbed")
+            wide = self.blocks.build(
+                expanded, mask, result, _expanded(expanded, latent, whole, additive), grouped_attention, outer=op
+            )
+            narrow = self._absorbed(absorbed, op, latent, whole, mask, additive, result)
+            chosen: ir.Value = inner.If(
+                _expanding_is_cheaper(inner, mask, latent),
+                then_branch=branch(expanded, wide, result),
+                else_branch=branch(absorbed, narrow, result),
+            )
+            return chosen
+
+        def over_rows(inner: GraphBuilder) -> ir.Value:
+            assert selected is not None
+            rows = selected.rows(inner, 1, self.caches.slots(inner, cache))
+            stored = self.caches.gathered(inner, cache, rows)
+            problem = absorbed_problem(absorbed_query(inner, latent), latent, stored, additive)
+            return absorbed_result(inner, latent, selected.attention(inner, problem))
+
+        return over_all(op) if selected is None else choose(op, selected, result, over_rows, over_all)
 
     def _absorbed(
         self,
         op: GraphBuilder,
         outer: GraphBuilder,
         latent: Latent,
+        stored: ir.Value,
         mask: ir.Value,
         additive: ir.Value,
         result: ir.Value,
     ) -> ir.Value:
         """Build attention of all heads over one key/value head, the stored latents."""
         query = absorbed_query(op, latent)
-        width = fixed_size(query, 3)
-        problem = Problem(
-            operands=[(query, FloatKeys(latent.stored))],
-            values=FloatValues(latent.stored),
-            mask=additive,
-            heads=latent.heads,
-            kv_heads=1,
-            value_width=width,
-            scale=latent.scale,
-        )
-        assert result.shape is not None
-        like = ir.Value(type=result.type, shape=ir.Shape([*result.shape[:3], width]))
+        problem = absorbed_problem(query, latent, stored, additive)
+        like = ir.Value(type=result.type, shape=ir.Shape([*shape_of(result)[:3], problem.value_width]))
         mixed = self.blocks.build(op, mask, like, problem, grouped_attention, outer=outer)
         return absorbed_result(op, latent, mixed)
+
+
+def absorbed_problem(query: ir.Value, latent: Latent, stored: ir.Value, additive: ir.Value) -> Problem:
+    """Return attention of an absorbed query over one key/value head, latents and rotated keys [B, 1, T, L + R]."""
+    return Problem(
+        operands=[(query, FloatKeys(stored))],
+        values=FloatValues(stored),
+        mask=additive,
+        heads=latent.heads,
+        kv_heads=1,
+        value_width=fixed_size(query, 3),
+        scale=latent.scale,
+    )
 
 
 def _expanding_is_cheaper(op: GraphBuilder, mask: ir.Value, latent: Latent) -> ir.Value:
@@ -160,11 +182,11 @@ def _expanding_is_cheaper(op: GraphBuilder, mask: ir.Value, latent: Latent) -> i
     return cheaper
 
 
-def _expanded(op: GraphBuilder, latent: Latent, additive: ir.Value) -> Problem:
+def _expanded(op: GraphBuilder, latent: Latent, stored: ir.Value, additive: ir.Value) -> Problem:
     """Build keys and values of all heads: scores are scale · (q · (k_up · latentᵀ) + q_rotated · k_rotatedᵀ)."""
     axis, end = op.ints(3), latent.width + fixed_size(latent.rotated, 3)
-    latents = op.Slice(latent.stored, op.ints(0), op.ints(latent.width), axis)
-    shared = op.Slice(latent.stored, op.ints(latent.width), op.ints(end), axis)
+    latents = op.Slice(stored, op.ints(0), op.ints(latent.width), axis)
+    shared = op.Slice(stored, op.ints(latent.width), op.ints(end), axis)
     # Keys are built transposed, as the scores read them, so that both forms read k_up as it is stored.
     keys = op.MatMul(latent.k_up, op.Transpose(latents, perm=[0, 1, 3, 2]))
     return Problem(

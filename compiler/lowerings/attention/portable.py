@@ -11,9 +11,9 @@ import onnx_ir as ir
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import cast, dtype_of, fixed_size, required
 from archc.compiler.lowerings.attention.caches import FloatCaches, mask_of
-from archc.compiler.lowerings.attention.grouped import softmax_with_sinks
 from archc.compiler.lowerings.attention.latent import absorbed_query, absorbed_result, latent_of
 from archc.compiler.lowerings.attention.masks import AdditiveMasks, lowest
+from archc.compiler.lowerings.attention.products import softmax_with_sinks
 
 CACHES = FloatCaches()
 
@@ -42,7 +42,7 @@ class StandardAttention:
         cache = required(node.inputs[2])
         stored = CACHES.live(op, node, cache)
         _describe_live(stored, cache)
-        latent = latent_of(node, op, stored)
+        latent = latent_of(node, op)
         query = absorbed_query(op, latent)
         # TensorRT's Attention needs values as wide as the keys; the rest of the result is cut off.
         mixed = self.standard(op, node, query, stored, stored, mask_of(node), latent.scale)

@@ -15,7 +15,7 @@ from archc.compiler.contract.ports import mark
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.lowerings.attention.blocks import QueryBlocks
-from archc.compiler.lowerings.attention.grouped import Problem
+from archc.compiler.lowerings.attention.products import Problem
 from archc.compiler.lowerings.driver import Lower, Lowering
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
