@@ -35,7 +35,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
     """Return the passes of a build."""
     blocks, masks, selections = QueryBlocks(), AdditiveMasks(), Selections()
     selected = selections.by_mask
-    caches = Int8Caches(selected) if choices.cache == "int8" else FloatCaches()
+    caches = Int8Caches(selections) if choices.cache == "int8" else FloatCaches()
     lowerings: dict[str, Lowering] = {
         **COMMON,
         "Attention": GroupedAttention(caches, blocks, masks, selected),

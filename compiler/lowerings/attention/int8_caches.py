@@ -39,7 +39,7 @@ class _Stored:
 class Int8Caches:
     """Growing float32 caches stored as int8 with scales; other states stay as they are.
 
-    Keys of which a mask in `selected` hides all but a few are not transposed, because their rows are gathered.
+    Keys under a mask in `selected` are not transposed, because rows of them are gathered.
     """
 
     def __init__(self, selected: Container[ir.Value] = ()) -> None:

@@ -18,9 +18,10 @@ import numpy as np
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
+from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.values import fixed_size, required, shape_of
 from archc.compiler.lowerings.attention.blocks import branch
-from archc.compiler.lowerings.attention.caches import mask_of
+from archc.compiler.lowerings.attention.caches import SELECTIONS, mask_of
 from archc.compiler.lowerings.attention.masks import lowest
 from archc.compiler.lowerings.attention.products import Problem, grouped_attention
 from archc.compiler.lowerings.attention.selection import (
@@ -107,6 +108,16 @@ class Selections:
 
     def __init__(self) -> None:
         self.by_mask: dict[ir.Value, Selected] = {}
+
+    def __contains__(self, mask: object) -> bool:
+        """Return whether a mask is that of selected keys, its node lowered or not."""
+        assert isinstance(mask, ir.Value)
+        if mask in self.by_mask:
+            return True
+        node = mask.producer()
+        if node is None or node.domain != ARCHC or node.op_type not in SELECTIONS:
+            return False
+        return bool(node.attributes["cached"].as_int())
 
     def keys(self, node: ir.Node, op: GraphBuilder) -> ir.Value:
         """Lower `archc.SelectKeys`."""

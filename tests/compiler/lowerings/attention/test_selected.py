@@ -44,6 +44,8 @@ class Indexed:
     groups: int | None = None
     keys: int = 4
     block: int = 2
+    #: Caches are written before keys are selected.
+    early: bool = False
     #: A latent and a rotated key next to it, if the attention is latent.
     latent: tuple[int, int] | None = None
 
@@ -88,6 +90,7 @@ class Indexed:
         values = self.inputs()
 
         def make(op: GraphBuilder) -> Sequence[ir.Value]:
+            presents = self.updates(op, values) if self.early else {}
             select = (values["index.q"], values["index.keys"])
             if self.groups is None:
                 selected = op.SelectKeys(
@@ -97,11 +100,7 @@ class Indexed:
                 options = {"heads": self.heads, "block": self.block, "blocks": self.keys // self.block, "last": 1}
                 selected = op.SelectBlocks(*select, values["mask"], **options, cached=1, domain=ARCHC)
             typed(selected, "selected", BOOL, "batch", 1 if self.groups is None else self.heads, "seq", "capacity")
-            presents = {}
-            for name in self.caches:
-                past = values[f"past.{name}"]
-                made = op.UpdateCache(past, values[f"new.{name}"], values["write_indices"], mode="linear", domain=ARCHC)
-                presents[name] = typed(made, f"present.{name}", FLOAT, *past.shape)
+            presents = presents or self.updates(op, values)
             if self.latent is None:
                 y = op.Attention(
                     values["q"], *presents.values(), selected, scale=0.4, softcap=0.0, cached=1, domain=ARCHC
@@ -113,6 +112,16 @@ class Indexed:
             return [y, *presents.values()]
 
         return build([*values.values()], make)
+
+    def updates(self, op: GraphBuilder, values: Mapping[str, ir.Value]) -> dict[str, ir.Value]:
+        """Build the updates of the caches."""
+        presents = {}
+        for name in self.caches:
+            past = values[f"past.{name}"]
+            operands = (past, values[f"new.{name}"], values["write_indices"])
+            made = op.UpdateCache(*operands, mode="linear", domain=ARCHC)
+            presents[name] = typed(made, f"present.{name}", FLOAT, *past.shape)
+        return presents
 
     def feeds(self, queries: int) -> dict[str, NDArray[Any]]:
         """Return random numbers, also in slots that hold no token, and a causal mask as long as the caches."""
@@ -159,7 +168,7 @@ class Indexed:
 
 def lowered(model: ir.Model, int8: bool = False) -> ir.Model:
     selections, blocks, masks = Selections(), QueryBlocks(), AdditiveMasks()
-    caches = Int8Caches(selections.by_mask) if int8 else FloatCaches()
+    caches = Int8Caches(selections) if int8 else FloatCaches()
     return lower(
         model,
         Attention=GroupedAttention(caches, blocks, masks, selections.by_mask),
@@ -178,6 +187,7 @@ PROBLEMS = {
     "blocks-for-all-heads": Indexed(groups=1),
     "more-groups-than-key-heads": Indexed(groups=4),
     "groups-across-key-heads": Indexed(heads=12, kv_heads=2, groups=3),
+    "caches-first": Indexed(early=True),
     "a-block-past-the-end": Indexed(groups=2, keys=6, block=3),
 }
 
@@ -217,7 +227,7 @@ def test_equal_scores_select_the_first_keys() -> None:
     np.testing.assert_allclose(y, problem.expected(feeds), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["grouped", "latent", "groups-across-key-heads"])
+@pytest.mark.parametrize("name", ["grouped", "latent", "groups-across-key-heads", "caches-first"])
 @pytest.mark.parametrize("queries", [1, 2, 3])
 def test_rows_of_int8_caches_are_gathered(name: str, queries: int) -> None:
     problem = PROBLEMS[name]
