@@ -1,4 +1,4 @@
-"""Trains the example checkpoint examples/tiny-qwen2: a Qwen2 model of about a million parameters.
+"""Trains the example checkpoint examples/tiny-qwen2: a Qwen2 model of 0.6 million parameters.
 
     python examples/train_tiny_qwen2.py --out examples/tiny-qwen2
 
@@ -171,7 +171,7 @@ def build_model(tokenizer: Tokenizer) -> Qwen2ForCausalLM:
     config = Qwen2Config(
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=128,
-        intermediate_size=384,
+        intermediate_size=128,
         num_hidden_layers=5,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -85,12 +85,12 @@ class TextForm:
 
     def part(self, index: int, token: Token) -> Choice | None:
         """Return the part of a stream for a token; None if there is nothing to report."""
-        if not (token.text or ((self.has_ids or self.has_logprobs) and token.is_output)):
+        if not (token.text or self.has_logprobs or (self.has_ids and token.is_output)):
             return None
         offset = self._offsets.setdefault(index, len(self._before(index)))
         self._offsets[index] = offset + len(token.text)
         shown = [token] if token.is_output else []
-        logprobs = text_logprobs(shown, self.texts, offset) if self.has_logprobs else None
+        logprobs = text_logprobs([token], self.texts, offset) if self.has_logprobs else None
         return TextChoice(index, token.text, None, logprobs, _ids(shown, self.has_ids))
 
     def end(self, index: int, reason: str) -> Choice:
@@ -101,7 +101,9 @@ class TextForm:
         """Return a whole answer."""
         before = self._before(index)
         kept = _kept(tokens, finished)
-        logprobs = text_logprobs(kept, self.texts, len(before)) if self.has_logprobs else None
+        # Clients that score a prompt leave out the last entry, which is the one generated token, a stop token too.
+        stop = [token for token in tokens[-1:] if not token.is_output]
+        logprobs = text_logprobs([*kept, *stop], self.texts, len(before)) if self.has_logprobs else None
         if logprobs is not None and index in self._scores:
             logprobs = join_logprobs(self._scores[index], logprobs)
         return TextChoice(index, before + _text(tokens), reason_of(finished), logprobs, _ids(kept, self.has_ids))

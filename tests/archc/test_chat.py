@@ -62,8 +62,8 @@ def test_the_next_turn_computes_only_new_tokens(chat, tmp_path: Path) -> None:  
 
 def test_commands_change_the_conversation(chat, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     file = tmp_path / "c.json"
-    lines = f"/system Sums.\n{SUM}\n/retry\n12+30=\n/undo\n/save {file}\n/system\n/save {file}\n/help\n/quit\nnever\n"
-    result = chat(lines, "--max-new-tokens", 4)
+    lines = ["/system Sums.", SUM, "12+30=", "/undo", f"/save {file}", "/system", "/retry", f"/save {file}", "/help"]
+    result = chat("\n".join([*lines, "/quit", "never\n"]), "--max-new-tokens", 4)
     assert (result.code, result.out.endswith(HELP + "\n")) == (0, True)
     messages = json.loads(file.read_text("utf-8"))["messages"]
     assert [message["content"] for message in messages][:1] == [SUM]
@@ -230,10 +230,10 @@ def test_an_interrupt_at_a_terminal(qwen: Path, tmp_path: Path) -> None:
         wait_for(b"there")
         os.write(ours, b"\x03")
         wait_for(b"the answer ends here")
-        for line in (b"/reset", b"/set ignore-eos no", b"37+85="):
+        for line in (b"/reset", b"/set ignore-eos no", b"What is 37+85?"):
             wait_for(b"\x1b[?2004h")
             os.write(ours, line + b"\r")
-        wait_for(b"\x1b[?2004l12\r\n")  # the editor ends, and the answer is one line
+        wait_for(b"\x1b[?2004l122\r\n")  # the editor ends, and the answer is one line
         wait_for(b"\x1b[?2004h")
         os.write(ours, b"\x04")
         assert process.wait(60) == 0

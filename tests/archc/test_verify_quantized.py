@@ -86,7 +86,7 @@ def test_every_matrix_is_compared_and_dequantized(archc: Archc, plans: dict[str,
     assert found["weights"]["matrices"] == 5 * 5 + 1
     assert found["weights"]["others"] == 5 * 3 + 1  # two norms and a joined bias each, and the last norm
     assert 0.5 < found["weights"]["largest"] <= 1.01
-    assert found["differences"][0]["rms"] < 0.02
+    assert found["differences"][0]["rms"] < 0.025
 
 
 def test_a_quantized_cache_alone_is_compared_with_transformers(archc: Archc, plans: dict[str, Path]) -> None:
@@ -160,15 +160,14 @@ def test_a_wrong_norm_fails(archc: Archc, plans: dict[str, Path], tmp_path: Path
 
 
 def drop_bias(model: onnx.ModelProto, _: Tensors) -> None:
-    """Leave out the bias of the first layer's queries, keys and values."""
-    node = next(
-        n for n in model.graph.node if any("layers.0.attention.q" in i and i.endswith(".bias") for i in n.input)
-    )
-    place = next(i for i, name in enumerate(node.input) if name.endswith(".bias"))
-    assert place == len(node.input) - 1
-    del node.input[place]
-    if node.op_type == "Add":
-        node.op_type = "Identity"
+    """Leave out the biases of queries, keys and values."""
+    for node in model.graph.node:
+        if any("attention.q" in name and name.endswith(".bias") for name in node.input):
+            place = next(i for i, name in enumerate(node.input) if name.endswith(".bias"))
+            assert place == len(node.input) - 1
+            del node.input[place]
+            if node.op_type == "Add":
+                node.op_type = "Identity"
 
 
 def double_residual(model: onnx.ModelProto, _: Tensors) -> None:

@@ -49,7 +49,7 @@ def test_a_model_has_its_architecture(server: Running) -> None:
     assert plan["config"]["num_hidden_layers"] == len(plan["layers"]) == 5
     for layer in plan["layers"]:
         assert (layer["mixer"], layer["window"]) == ("attention", None)
-        assert layer["bytes"]["mlp"] == 3 * 128 * 384 * 4
+        assert layer["bytes"]["mlp"] == 3 * 128 * 128 * 4
         assert [state["name"] for state in layer["state"]] == ["key", "value"]
         assert layer["state"][0]["shape"] == ["batch", 2, "capacity", 32]
     assert plan["state_bytes_per_token"] == 5 * 2 * 2 * 32 * 4

@@ -159,7 +159,8 @@ def test_random_schedules(
 
 
 def test_proposals_are_accepted_between_other_sequences(trained: Engine, packed: OrtBackend) -> None:
-    requests = [Request(text, count=60, ignore_eos=True) for text in (SHARED + "Tom had a red ball. He went", "Once")]
+    story = "Once upon a time, a little fox named Ben lived in a sunny valley. "
+    requests = [Request(text, count=60, ignore_eos=True) for text in (f"{story}{story}Once upon a time,", "Once")]
     server = Server(trained, packed)
     heard = [server.submit(request, 5) for request in requests]
     assert [one.ids() for one in heard] == [alone(trained, request) for request in requests]
