@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,8 @@ from archc.serve.context import Context
 from archc.serve.errors import ApiError
 from archc.serve.gate import Gate, reply
 from archc.serve.page import page
+
+_log = logging.getLogger(__name__)
 
 _ROUTES = [
     Route("/", page),
@@ -78,5 +81,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    """Answer a fault of the server, whose traceback goes to its log."""
+    """Answer a fault of the server, whose traceback goes to its log; that of uvicorn is off."""
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return reply(ApiError(500, "the server failed; its log has the reason", kind="server_error"))

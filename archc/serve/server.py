@@ -19,6 +19,7 @@ from archc.serve.models import Models, ServeError
 from archc.serve.options import ServeOptions
 
 _BACKLOG = 2048
+_IDLE_SECONDS = 75  # clients drop idle connections after 5 to 60; a server that is first resets a request on its way
 _LAST_SECONDS = 3  # for connections whose client does not read the end of its answer
 
 
@@ -88,6 +89,7 @@ async def _serve(context: Context, listening: socket.socket) -> bool:
         access_log=False,
         lifespan="off",
         backlog=_BACKLOG,
+        timeout_keep_alive=_IDLE_SECONDS,
         server_header=False,
         timeout_graceful_shutdown=_LAST_SECONDS,
     )

@@ -12,10 +12,10 @@ import httpx
 import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from archc.runtime.serving.service import ServiceOptions
 from archc.serve.options import ServeOptions
+from tests.archc.serve import malformed
 from tests.archc.serve.conftest import Running
 
 CHAT = "/v1/chat/completions"
@@ -81,6 +81,16 @@ def test_bodies_that_are_no_request(server: Running, body: bytes) -> None:
         check_error(http.post(TEXT, content=body), 400)
 
 
+def test_a_fault_of_the_server_is_in_its_log(
+    server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server.context.models, "find", None)
+    error = check_error(server.post(TEXT, {"prompt": "a"}), 500)
+    assert error["message"] == "the server failed; its log has the reason"
+    assert "POST /v1/completions failed" in caplog.text
+    assert "TypeError" in caplog.text
+
+
 def test_unknown_fields_are_ignored(server: Running) -> None:
     answer = server.post(TEXT, {"prompt": "5+5=", "max_tokens": 2, "no_such_field": {"a": [1]}, "user": "u"})
     assert answer.json()["choices"][0]["text"] == "10"
@@ -140,36 +150,6 @@ def test_several_models_keys_and_origins(qwen: Path, bert: Path, serving: Callab
                 assert http.options(TEXT, headers={"Origin": origin, **preflight}).status_code == status
 
 
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
-_FIELDS = {
-    "prompt": _JSON | st.text(max_size=20) | st.lists(st.integers(0, 1100), max_size=8),
-    "messages": _JSON | st.lists(st.fixed_dictionaries({"role": st.text(max_size=9) | _JSON, "content": _JSON})),
-    "input": _JSON | st.text(max_size=20) | st.lists(st.fixed_dictionaries({"type": _JSON}, optional={"role": _JSON})),
-    "query": _JSON | st.text(max_size=8),
-    "documents": _JSON | st.lists(st.text(max_size=8) | st.fixed_dictionaries({"text": _JSON}), max_size=3),
-    "tools": _JSON | st.lists(st.fixed_dictionaries({"type": st.just("function") | _JSON, "name": _JSON}), max_size=2),
-    "text": _JSON | st.fixed_dictionaries({"format": _JSON}),
-    "max_output_tokens": st.integers(-1, 3) | _JSON,
-    "tokens": _JSON | st.lists(st.integers(), max_size=8),
-    "stream": st.booleans() | _JSON,
-    "stream_options": _JSON | st.fixed_dictionaries({"include_usage": _JSON}),
-    "stop": _JSON | st.lists(st.text(max_size=3), max_size=4),
-    **{
-        name: _JSON | st.integers(-2, 5) | st.floats(-1, 3)
-        for name in (
-            *("n", "seed", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "logprobs", "top_logprobs"),
-            *("echo", "ignore_eos", "model", "return_token_ids", "min_tokens", "stop_token_ids", "best_of", "suffix"),
-        )
-    },
-}
-_BODIES = st.fixed_dictionaries({"max_tokens": st.integers(-1, 3) | _JSON}, optional=_FIELDS) | _JSON
-_PATHS = st.sampled_from([TEXT, TEXT, "/v1/responses", "/v1/rerank", "/tokenize", "/detokenize", "/v1/embeddings"])
-
-
 def _check_malformed(server: Running, path: str, content: bytes) -> None:
     with server.http as http:
         answer = http.post(path, content=content)
@@ -187,20 +167,20 @@ _SETTINGS = settings(deadline=None, derandomize=True, suppress_health_check=list
 
 
 @settings(_SETTINGS, max_examples=150)
-@given(path=_PATHS, body=_BODIES)
-def test_malformed_requests(server: Running, path: str, body: object) -> None:
-    _check_malformed(server, path, json.dumps(body).encode())
+@given(request=malformed.requests())
+def test_malformed_requests(server: Running, request: tuple[str, bytes]) -> None:
+    _check_malformed(server, *request)
 
 
 @settings(_SETTINGS, max_examples=60)
-@given(content=st.binary(max_size=60) | st.text('{}[]",:0\\eprompt', max_size=60).map(str.encode))
-def test_malformed_bytes(server: Running, content: bytes) -> None:
-    _check_malformed(server, TEXT, content)
+@given(request=malformed.damaged())
+def test_damaged_requests(server: Running, request: tuple[str, bytes]) -> None:
+    _check_malformed(server, *request)
 
 
 @pytest.mark.slow
 @settings(_SETTINGS, max_examples=10_000)
-@given(path=_PATHS | st.just(CHAT), body=_BODIES)
-def test_many_malformed_requests(server: Running, path: str, body: object) -> None:
-    _check_malformed(server, path, json.dumps(body).encode())
+@given(request=malformed.requests() | malformed.damaged())
+def test_many_malformed_requests(server: Running, request: tuple[str, bytes]) -> None:
+    _check_malformed(server, *request)
     server.wait_until_idle()
