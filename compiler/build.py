@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archc.archspec import BoundSpec, detect_by_tensors, detect_spec, load_spec
 from archc.archspec.binding.longest import longest_sequence
-from archc.compiler.contract import inputs_outputs
+from archc.compiler.contract.dtypes import TORCH_DTYPES
 from archc.compiler.errors import BuildError
 from archc.compiler.lower import lower
 from archc.compiler.modules.model import Model, meta_model
@@ -124,7 +124,7 @@ def build(
     texts, stop = text_files(checkpoint, tokenizer, bound.text_settings, overridden, warn)
     check_prefix(bound.prefix, bound.text_settings, texts, str(tokenizer or checkpoint))
     length = choose_length(bound, max_seq_len)
-    model = meta_model(bound, inputs_outputs.DTYPES[options.dtype])
+    model = meta_model(bound, TORCH_DTYPES[options.dtype])
     if source is not None and random is None:
         source.fetch_weights()
     slots = open_slots(bound, model, checkpoint if random is None else None, random, merged)
@@ -148,7 +148,7 @@ def build(
     answers = chat_format(texts, bound.text_settings)
     classes = describe_classes(bound.head, config, warn)
     tensors = [item.tensor for item in stored]
-    manifest = describe(model, options, lowered, tensors, tokens, builder, answers, classes)
+    manifest = describe(bound, options, lowered, tensors, tokens, builder, answers, classes)
     manifest.builder.update(describe_adapters(merged))
 
     content = Content(graphs, stored, slots, texts)

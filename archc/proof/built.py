@@ -152,8 +152,8 @@ class Built:
 
     def roles(self) -> list[str]:
         """Return the roles of the plan's outputs, each of which the checks compare."""
-        encoder = graph_outputs(self.bound.encoder, torch.float32) if self.bound.encoder is not None else []
-        return [output.role for output in (*graph_outputs(self.bound, torch.float32), *encoder)]
+        encoder = graph_outputs(self.bound.encoder, "float32") if self.bound.encoder is not None else []
+        return [output.role for output in (*graph_outputs(self.bound, "float32"), *encoder)]
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.contract.inputs_outputs import needs_lengths
 from archc.compiler.contract.shared_inputs import SOURCE_MASK
-from archc.compiler.modules.cost import parameter_count
 from archc.compiler.modules.model import Model, meta_model
+from archc.compiler.structure.model import structure
+from archc.compiler.weights.slots import slot_shapes
 from archc.proof.built import Built
 from archc.proof.case import Ids, Outputs
 from archc.proof.failure import require
@@ -42,6 +43,7 @@ def check_slots(built: Built) -> float:
     require(not unsound, f"not finite: {', '.join(unsound[:3])}")
     folder, sizes = labeled_checkpoint(built.checkpoint, built.folder / "labeled")
     model = meta_model(built.bound)
+    assert list(structure(built.bound).slots()) == list(slot_shapes(model).items())
     counts = Counter[float]()
     for parameter in load_torch(model, open_slots(built.bound, model, folder, None)).parameters():
         assert parameter.device.type == "cpu"
@@ -89,7 +91,7 @@ def labeled_checkpoint(checkpoint: Path, folder: Path) -> tuple[Path, dict[float
 
 def check_parameters(built: Built) -> float:
     """Check that the parameter count equals the reference's."""
-    _require_count(parameter_count(built.module), built)
+    _require_count(structure(built.bound).parameters, built)
     _require_count(built.engine.manifest.parameters, built)
     return 0.0
 

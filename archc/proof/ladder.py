@@ -14,8 +14,8 @@ import numpy as np
 
 from archc.archspec import Spec, load_spec
 from archc.compiler.build import bind, build
-from archc.compiler.modules.cost import parameter_count
 from archc.compiler.modules.model import meta_model
+from archc.compiler.structure.model import structure
 from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
 from archc.compiler.weights.checkpoint.folder import local_source
 from archc.compiler.weights.checkpoint.module_weights import open_checkpoint
@@ -159,7 +159,7 @@ def _fill(spec_file: str, weights: Path) -> str:
     bound = bind(spec_file, read_checkpoint_config(source.folder), None, (), (), source)
     model = meta_model(bound)
     map_checkpoint(bound, model, open_checkpoint(bound, source.folder), source.folder)
-    return f"every tensor has its slot, {parameter_count(model):,} parameters"
+    return f"every tensor has its slot, {structure(bound).parameters:,} parameters"
 
 
 def _exact(_: float, text: str) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from archc.archspec import BoundSpec
 from archc.compiler.build import load_torch, open_slots
-from archc.compiler.contract.inputs_outputs import DTYPES
+from archc.compiler.contract.dtypes import TORCH_DTYPES
 from archc.compiler.modules.model import Model, Outputs, meta_model
 from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.slots import parameter_slots
@@ -31,7 +31,7 @@ class TorchReference:
         dtype: str,
         adapters: Sequence[AdapterOption] = (),
     ) -> None:
-        model = meta_model(bound, DTYPES[dtype])
+        model = meta_model(bound, TORCH_DTYPES[dtype])
         self.name = f"archc's torch graph in {dtype}, torch {torch.__version__}"
         self._model: Model = load_torch(model, open_slots(bound, model, folder, None, adapters))
         self._manifest = manifest

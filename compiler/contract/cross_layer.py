@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.inputs_outputs import has_cache, present_name
 from archc.compiler.contract.types import TensorType
+from archc.plan.dtypes import DTypeName
 
 VALUES = "values"
 """The values of a delta rule, which later layers mix into their own (Peng et al. 2025, section 4.1)."""
@@ -35,7 +34,7 @@ def embedding_output(index: int) -> str:
     return f"embedding.layers.{index}"
 
 
-def embedding_outputs(spec: BoundSpec, dtype: torch.dtype) -> dict[str, TensorType]:
+def embedding_outputs(spec: BoundSpec, dtype: DTypeName) -> dict[str, TensorType]:
     """Return the embedding's vectors for layers by their names in the graph, [batch, seq, width] each."""
     word = spec.embedding.per_layer
     if word is None:
@@ -45,7 +44,7 @@ def embedding_outputs(spec: BoundSpec, dtype: torch.dtype) -> dict[str, TensorTy
     }
 
 
-def cross_layer_outputs(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict[str, TensorType]:
+def cross_layer_outputs(spec: BoundSpec, index: int, dtype: DTypeName) -> dict[str, TensorType]:
     """Return the tensors that a layer passes on, with their types; a cache is an output of the layer anyway."""
     layer = spec.layers[index]
     match layer.recurrence:
@@ -58,7 +57,7 @@ def cross_layer_outputs(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict
     if index in words.indexer_sources(spec.layers).values():
         assert attention is not None
         heads = attention.heads if isinstance(attention.indexer, words.BlockIndexer) else 1
-        outputs[SELECTED] = TensorType(torch.bool, ("batch", heads, "seq", "total" if has_cache(spec) else "seq"))
+        outputs[SELECTED] = TensorType("bool", ("batch", heads, "seq", "total" if has_cache(spec) else "seq"))
     if has_cache(spec) or index not in words.kv_sources(spec.layers).values():
         return outputs
     assert isinstance(attention, words.GroupedQueryAttention)

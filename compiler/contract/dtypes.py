@@ -6,7 +6,7 @@ from typing import cast
 
 import onnx_ir as ir
 import torch
-from onnx_ir.tensor_adapters import to_torch_dtype
+from onnx_ir.tensor_adapters import from_torch_dtype, to_torch_dtype
 
 from archc.plan.dtypes import DTYPES, DTypeName
 
@@ -33,3 +33,12 @@ def torch_dtype(dtype: str | ir.DataType) -> torch.dtype:
 def storage_dtype(dtype: ir.DataType) -> torch.dtype:
     """Return the torch dtype whose bytes are an initializer's; two int4 elements share one byte."""
     return _STORAGE.get(dtype) or to_torch_dtype(dtype)
+
+
+def torch_name(dtype: torch.dtype) -> DTypeName:
+    """Return the plan's name of a torch dtype."""
+    return dtype_name(from_torch_dtype(dtype))
+
+
+TORCH_DTYPES = {name: torch_dtype(name) for name in ("float32", "float16", "bfloat16")}
+"""The dtypes that a graph computes in."""

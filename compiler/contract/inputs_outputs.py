@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from msgspec import convert
-from onnx_ir.tensor_adapters import from_torch_dtype
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.dtypes import dtype_name, torch_dtype
 from archc.compiler.contract.shared_inputs import (
     SOURCE_MASK,
     SOURCE_MASK_TYPE,
@@ -19,14 +16,12 @@ from archc.compiler.contract.shared_inputs import (
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, StateType, layer_state
 from archc.compiler.contract.types import TensorType
 from archc.plan import records
+from archc.plan.dtypes import DTypeName
 
-DTYPES = {name: torch_dtype(name) for name in ("float32", "float16", "bfloat16")}
-"""The dtypes that a graph computes in."""
-
-TOKENS = TensorType(torch.int64, ("batch", "seq"))
-BLOCKS = TensorType(torch.int64, ("batch", 2, "seq"))
-ROWS = TensorType(torch.int64, ("batch",))
-ASKED = TensorType(torch.int64, ("batch", "asked"))
+TOKENS = TensorType("int64", ("batch", "seq"))
+BLOCKS = TensorType("int64", ("batch", 2, "seq"))
+ROWS = TensorType("int64", ("batch",))
+ASKED = TensorType("int64", ("batch", "asked"))
 
 
 def has_cache(spec: BoundSpec) -> bool:
@@ -40,7 +35,7 @@ def has_positions(spec: BoundSpec, shared: SharedInputs) -> bool:
     return has_cache(spec) and (growing or bool(shared.ntk_scales))
 
 
-def layer_states(spec: BoundSpec, index: int, dtype: torch.dtype) -> dict[str, StateType]:
+def layer_states(spec: BoundSpec, index: int, dtype: DTypeName) -> dict[str, StateType]:
     """Return the state of one layer by the component's names; empty without a cache."""
     return layer_state(spec.layers[index], spec.embedding.width, dtype) if has_cache(spec) else {}
 
@@ -118,7 +113,7 @@ def layer_needs_lengths(layer: words.Layer) -> bool:
 
 
 def _tensor(kind: TensorType) -> dict[str, object]:
-    return {"dtype": dtype_name(from_torch_dtype(kind.dtype)), "shape": list(kind.shape)}
+    return {"dtype": kind.dtype, "shape": list(kind.shape)}
 
 
 def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[records.Input]:
@@ -150,7 +145,7 @@ def graph_inputs(spec: BoundSpec, shared: SharedInputs) -> list[records.Input]:
     return inputs
 
 
-def graph_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:
+def graph_outputs(spec: BoundSpec, dtype: DTypeName) -> list[records.Output]:
     """Return the outputs of a call without the state."""
 
     def entry(role: str, *shape: int | str) -> records.Output:
@@ -182,7 +177,7 @@ def pooled_width(spec: BoundSpec) -> int:
     return dense.then.width if dense.then is not None else dense.width
 
 
-def encoder_outputs(spec: BoundSpec, dtype: torch.dtype) -> list[records.Output]:
+def encoder_outputs(spec: BoundSpec, dtype: DTypeName) -> list[records.Output]:
     """Return the outputs of the encoder's graph: hidden states, keys and values for each of the decoder's layers."""
     assert spec.encoder is not None
     crossed = [
@@ -199,7 +194,7 @@ def source_type(state: StateType) -> TensorType:
     return TensorType(state.tensor.dtype, tuple("seq" if axis == "source" else axis for axis in state.tensor.shape))
 
 
-def graph_state(spec: BoundSpec, shared: SharedInputs, dtype: torch.dtype) -> list[records.State]:
+def graph_state(spec: BoundSpec, shared: SharedInputs, dtype: DTypeName) -> list[records.State]:
     """Return the state of rotary tables and of every layer."""
     ntk_scales = shared.ntk_scales if has_cache(spec) else {}
     return [

@@ -68,6 +68,6 @@ def _window(layer: words.Layer) -> int | None:
 
 def _states(spec: BoundSpec, windows: dict[int, int]) -> Iterator[tuple[str, int]]:
     for index, window in windows.items():
-        for name, state in inputs_outputs.layer_states(spec, index, inputs_outputs.DTYPES["float32"]).items():
+        for name, state in inputs_outputs.layer_states(spec, index, "float32").items():
             if state.kind == "kv":
                 yield inputs_outputs.past_name(index, name), window

@@ -5,21 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import torch
-
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.types import TensorType
+from archc.plan.dtypes import DTypeName
 
 T = TypeVar("T")
 
 # 1 for a token of the call, 0 for padding.
-REAL = TensorType(torch.float32, ("batch", "seq", 1))
+REAL = TensorType("float32", ("batch", "seq", 1))
 
 FOURIER = "fourier"
 """The cosines and sines of the discrete Fourier transform over the tokens of each row, zero for padding."""
 
-FOURIER_TYPE = TensorType(torch.float32, ("batch", "seq", "seq"))
+FOURIER_TYPE = TensorType("float32", ("batch", "seq", "seq"))
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Mask:
 
 def mask_type(mask: Mask) -> TensorType:
     """Return bool [batch, 1, seq, total]; without a cache every position is new, so that total is seq."""
-    return TensorType(torch.bool, ("batch", 1, "seq", "total" if mask.cached else "seq"))
+    return TensorType("bool", ("batch", 1, "seq", "total" if mask.cached else "seq"))
 
 
 def is_causal(spec: BoundSpec) -> bool:
@@ -57,7 +56,7 @@ def is_causal(spec: BoundSpec) -> bool:
 SOURCE_MASK = "source_mask"
 """The name of the mask over the positions of the source, which excludes padding for every query."""
 
-SOURCE_MASK_TYPE = TensorType(torch.bool, ("batch", 1, "seq", "source"))
+SOURCE_MASK_TYPE = TensorType("bool", ("batch", 1, "seq", "source"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Buckets:
     def type(self) -> TensorType:
         """Return int64 [batch, seq, total]; without a cache all rows are equal."""
         axes = (1, "seq", "seq") if self.both_sides else ("batch", "seq", "total")
-        return TensorType(torch.int64, axes)
+        return TensorType("int64", axes)
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class SharedInputs:
     @property
     def ntk_scales(self) -> dict[str, TensorType]:
         """The NTK scales that rotary tables have as state, by the table's name."""
-        scale = TensorType(torch.float32, ("batch", 1))
+        scale = TensorType("float32", ("batch", 1))
         scalings = {name: getattr(rope, "scaling", None) for name, (rope, _) in self.ropes.items()}
         return {name: scale for name, scaling in scalings.items() if isinstance(scaling, words.PromptNtkScaling)}
 
@@ -134,7 +133,7 @@ class SharedInputs:
         """True if any shared tensor is computed from positions in the prompt and in the generated block (GLM)."""
         return any(isinstance(rope, words.BlockRope) for rope, _ in self.ropes.values())
 
-    def types(self, index: int, width: int, dtype: torch.dtype) -> dict[str, TensorType]:
+    def types(self, index: int, width: int, dtype: DTypeName) -> dict[str, TensorType]:
         """Return the shared tensors that one layer reads, with their types."""
         reads = self.layers[index]
         types = {reads.mask: mask_type(self.masks[reads.mask])} if reads.mask else {}
@@ -160,18 +159,18 @@ class SharedInputs:
             types[SOURCE_MASK] = SOURCE_MASK_TYPE
         return types
 
-    def alibi_type(self, name: str, dtype: torch.dtype) -> TensorType:
+    def alibi_type(self, name: str, dtype: DTypeName) -> TensorType:
         """Return [1, heads, 1, total] for a bias by the positions of keys."""
         _, heads, mask = self.alibis[name]
         return TensorType(dtype, (1, heads, 1, mask_type(self.masks[mask]).shape[-1]))
 
-    def relative_bias_type(self, name: str, dtype: torch.dtype) -> TensorType:
+    def relative_bias_type(self, name: str, dtype: DTypeName) -> TensorType:
         """Return [batch, heads, seq, total] for a bias that is looked up by buckets."""
         buckets, heads = self.relative_biases[name]
         batch, seq, total = self.buckets[buckets].type.shape
         return TensorType(dtype, (batch, heads, seq, total))
 
-    def relative_table_type(self, name: str, width: int, dtype: torch.dtype) -> TensorType:
+    def relative_table_type(self, name: str, width: int, dtype: DTypeName) -> TensorType:
         """Return [1, rows, width] for a table of relative positions: rows of the keys ahead, then of those behind."""
         return TensorType(dtype, (1, 2 * self.relative_tables[name].span, width))
 
@@ -186,7 +185,7 @@ def _name_of(table: dict[str, T], stem: str, item: T) -> str:
     return name
 
 
-def table_type(rope: words.Rope | words.BlockRope, head_dim: int, dtype: torch.dtype) -> TensorType:
+def table_type(rope: words.Rope | words.BlockRope, head_dim: int, dtype: DTypeName) -> TensorType:
     """Return the type of cos or sin: an angle for each pair of rotated dims; in blocks, a quarter of the head."""
     if isinstance(rope, words.BlockRope):
         return TensorType(dtype, ("batch", 2, "seq", head_dim // 4))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.types import TensorType
+from archc.plan.dtypes import DTypeName
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CROSS_KEY, CROSS_VALUE = "cross.key", "cross.value"
 INDEXER_KEY = "indexer.key"
 
-State = Mapping[str, Tensor]
+State: TypeAlias = "Mapping[str, Tensor]"
 """The tensors of a layer's state by name, before or after a call; empty without a cache."""
 
 
@@ -31,7 +32,7 @@ class StateType:
     tensor: TensorType
 
 
-def layer_state(layer: words.Layer, width: int, dtype: torch.dtype) -> dict[str, StateType]:
+def layer_state(layer: words.Layer, width: int, dtype: DTypeName) -> dict[str, StateType]:
     """Return the state of one layer over a residual stream of that width."""
     states: dict[str, StateType] = {}
     if layer.attention is not None:
@@ -47,12 +48,12 @@ def layer_state(layer: words.Layer, width: int, dtype: torch.dtype) -> dict[str,
     return states
 
 
-def fixed(dtype: torch.dtype, *shape: int) -> StateType:
+def fixed(dtype: DTypeName, *shape: int) -> StateType:
     """Return a `fixed` state of that shape for each sequence."""
     return StateType("fixed", TensorType(dtype, ("batch", *shape)))
 
 
-def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) -> dict[str, StateType]:
+def attention_state(attention: words.Attention, width: int, dtype: DTypeName) -> dict[str, StateType]:
     """Return a latent cache, or keys and values and the tails of a localized filter, and the keys of an indexer.
 
     Attention over the keys and values of an earlier layer has none of its own.
@@ -79,24 +80,24 @@ def attention_state(attention: words.Attention, width: int, dtype: torch.dtype) 
     return states
 
 
-def recurrence_state(word: words.Recurrence, width: int, dtype: torch.dtype) -> dict[str, StateType]:
+def recurrence_state(word: words.Recurrence, width: int, dtype: DTypeName) -> dict[str, StateType]:
     """Return the recurrent state, in float32 because errors accumulate, and the inputs that are read again."""
     if isinstance(word, words.SelectiveScan):
         inputs = fixed(dtype, word.kernel - 1, word.width)
-        return {"recurrence.input": inputs, "recurrence.state": fixed(torch.float32, word.state, word.width)}
+        return {"recurrence.input": inputs, "recurrence.state": fixed("float32", word.state, word.width)}
     if isinstance(word, words.ShortConvolution):
         return {"recurrence.input": fixed(dtype, word.convolution.kernel - 1, word.width)}
     if isinstance(word, words.RgLru):
         inputs = fixed(dtype, word.convolution.kernel - 1, word.width)
         begun = fixed(dtype, 1, 1)  # 1 after the first token
-        state = fixed(torch.float32, 1, word.width)
+        state = fixed("float32", 1, word.width)
         return {"recurrence.input": inputs, "recurrence.begun": begun, "recurrence.state": state}
     if isinstance(word, words.MatrixState):
-        matrices = {"recurrence.state": fixed(torch.float32, word.heads, word.key_dim, word.value_dim)}
+        matrices = {"recurrence.state": fixed("float32", word.heads, word.key_dim, word.value_dim)}
         if word.convolution is None:
             return matrices
         return {"recurrence.input": fixed(dtype, word.convolution.kernel - 1, 2 * word.keys + word.values), **matrices}
     states = {"recurrence.shift": fixed(dtype, 1, width)}
     if isinstance(word, words.DecayedAverage):
-        return {**states, "recurrence.state": fixed(torch.float32, 3, word.width)}
-    return {**states, "recurrence.state": fixed(torch.float32, word.heads, word.head_dim, word.head_dim)}
+        return {**states, "recurrence.state": fixed("float32", 3, word.width)}
+    return {**states, "recurrence.state": fixed("float32", word.heads, word.head_dim, word.head_dim)}

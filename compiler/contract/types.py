@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
+from archc.plan.dtypes import DTypeName
 
 # The axes that vary from call to call, with their sizes in each of the six runs that trace a part.
 #
@@ -30,5 +30,5 @@ SIZES = {
 class TensorType:
     """A tensor between parts: its dtype and a shape of sizes and axis names; equal names are equal sizes."""
 
-    dtype: torch.dtype
+    dtype: DTypeName
     shape: tuple[int | str, ...]

@@ -19,6 +19,7 @@ from archc.compiler.contract.cross_layer import (
     embedding_output,
     layer_output,
 )
+from archc.compiler.contract.dtypes import torch_name
 from archc.compiler.contract.inputs_outputs import has_cache, hidden_width, learned_positions, present_name
 from archc.compiler.contract.shared_inputs import FOURIER, SOURCE_MASK, LayerReads, find_shared_inputs
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
@@ -34,6 +35,7 @@ from archc.compiler.modules.layer import Layer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.position.shared_tensors import SINUSOIDS, SharedTensors, ntk_scale_name
 from archc.compiler.ops import operators as ops
+from archc.plan.dtypes import DTypeName
 
 
 @dataclass
@@ -104,6 +106,11 @@ class Model(nn.Module):
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
         self.pooler = make_pooler(spec.pooler, hidden_width(spec), dtype)
+
+    @property
+    def dtype_name(self) -> DTypeName:
+        """The dtype that the model computes in, as plans name it."""
+        return torch_name(self.dtype)
 
     @property
     def cached(self) -> bool:
@@ -199,7 +206,7 @@ class Model(nn.Module):
         for index, (layer, reads) in enumerate(zip(self.layers, self.shared_inputs.layers, strict=True)):
             cross_layer = {name: passed[source] for name, source in cross_layer_inputs(self.spec, index).items()}
             x, new = layer(x, layer_inputs(reads, tensors, cross_layer), states[index] if states else {})
-            passes_on = cross_layer_outputs(self.spec, index, self.dtype)
+            passes_on = cross_layer_outputs(self.spec, index, self.dtype_name)
             passed |= {layer_output(index, name): new.pop(name) for name in passes_on}
             if has_cache(self.spec):
                 passed |= {present_name(index, name): tensor for name, tensor in new.items()}

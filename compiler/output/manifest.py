@@ -10,11 +10,10 @@ from archc.archspec import BoundSpec
 from archc.archspec.binding.longest import longest_sequence, source_length
 from archc.compiler.contract.ports import ENCODER, MODEL, PACKED
 from archc.compiler.lower import Lowered
-from archc.compiler.modules.cost import flops_per_token, parameter_count
-from archc.compiler.modules.model import Model
 from archc.compiler.options import BuildOptions
 from archc.compiler.output.tensorrt.profiles import needs_two_tokens
 from archc.compiler.output.tensorrt.sections import EngineBuilder
+from archc.compiler.structure.model import structure
 from archc.compiler.weights.checkpoint.generation import SpecialTokens
 from archc.plan import Encoder, Limits, Manifest, Prefix, Tokens
 from archc.plan.chat_format import ChatFormat
@@ -24,7 +23,7 @@ _PACKAGES = ("torch", "onnx-ir", "onnxscript")
 
 
 def describe(
-    model: Model,
+    spec: BoundSpec,
     options: BuildOptions,
     lowered: Lowered,
     tensors: Sequence[Tensor],
@@ -34,13 +33,13 @@ def describe(
     classes: Classes | None = None,
 ) -> Manifest:
     """Return the manifest of a plan with these graphs and tensors; `builder` builds its engines, if it has any."""
-    spec = model.spec
     contract = lowered.contracts[MODEL]
     engine, encoder = None, _describe_encoder(spec, lowered)
     if builder is not None:
         tensors_of_call = tuple(contract.inputs), tuple(contract.outputs), tuple(contract.state)
         two_tokens = needs_two_tokens(lowered.main)
         engine, encoder = builder.sections(*tensors_of_call, lowered.limits, encoder, two_tokens)
+    parts = structure(spec)
     return Manifest(
         archc=version("archc-compiler"),
         family=spec.family,
@@ -64,8 +63,8 @@ def describe(
         chat_format=chat_format if spec.topology != "encoder" else None,
         tokens=Tokens(bos=tokens.bos, eos=tokens.eos, pad=tokens.pad, start=tokens.start, never=tokens.never),
         tensors=tuple(tensors),
-        parameters=parameter_count(model),
-        flops_per_token=flops_per_token(model),
+        parameters=parts.parameters,
+        flops_per_token=parts.total_flops,
         builder={"python": platform.python_version(), "platform": platform.platform(terse=True)}
         | {name: version(name) for name in _PACKAGES},
     )

@@ -36,12 +36,12 @@ def stages_of(model: Model) -> list[Stage]:
 
 
 def _hidden(model: Model) -> TensorType:
-    return TensorType(model.dtype, ("batch", "seq", model.spec.embedding.width))
+    return TensorType(model.dtype_name, ("batch", "seq", model.spec.embedding.width))
 
 
 def _stream(model: Model) -> TensorType:
     """Return the type of the residual stream between layers, or of all streams joined."""
-    return TensorType(model.dtype, ("batch", "seq", stream_count(model.spec) * model.spec.embedding.width))
+    return TensorType(model.dtype_name, ("batch", "seq", stream_count(model.spec) * model.spec.embedding.width))
 
 
 def _shared_tensors(model: Model) -> list[Stage]:
@@ -49,12 +49,12 @@ def _shared_tensors(model: Model) -> list[Stage]:
     shared, module = model.shared_inputs, model.shared_tensors
     outputs: dict[str, TensorType] = {}
     for name, (rope, head_dim) in shared.ropes.items():
-        table = table_type(rope, head_dim, model.dtype)
+        table = table_type(rope, head_dim, model.dtype_name)
         outputs |= {f"{name}.cos": table, f"{name}.sin": table}
     for name in shared.alibis:
-        outputs[name] = shared.alibi_type(name, model.dtype)
+        outputs[name] = shared.alibi_type(name, model.dtype_name)
     for name in module.query_scales:
-        outputs[name] = TensorType(model.dtype, ("batch", 1, "seq", 1))
+        outputs[name] = TensorType(model.dtype_name, ("batch", 1, "seq", 1))
     for name, buckets in shared.buckets.items():
         outputs[name] = buckets.type
     if module.sinusoids is not None:
@@ -101,7 +101,7 @@ def _shared_tensors(model: Model) -> list[Stage]:
 def _score_biases(model: Model) -> list[Stage]:
     """Return the stage that computes score biases, if layers share any."""
     shared = model.shared_inputs
-    outputs = {name: shared.relative_bias_type(name, model.dtype) for name in shared.relative_biases}
+    outputs = {name: shared.relative_bias_type(name, model.dtype_name) for name in shared.relative_biases}
     inputs = {name: shared.buckets[name].type for name, _ in shared.relative_biases.values()}
     if not outputs:
         return []
@@ -120,7 +120,7 @@ def _relative_table(model: Model) -> list[Stage]:
     if table is None:
         return []
     width = model.spec.embedding.width
-    outputs = {name: shared.relative_table_type(name, width, model.dtype) for name in shared.relative_tables}
+    outputs = {name: shared.relative_table_type(name, width, model.dtype_name) for name in shared.relative_tables}
     return [Stage("relative table", "relative_table", Part(table, lambda tensors: [table()], {}), (), outputs)]
 
 
@@ -129,7 +129,7 @@ def cross_stages(model: Model) -> Iterator[Stage]:
     assert model.encoder is not None
     inputs = {"hidden_states": _hidden(model.encoder)}
     for index, word in enumerate(model.spec.layers):
-        states = names.layer_states(model.spec, index, model.dtype).items()
+        states = names.layer_states(model.spec, index, model.dtype_name).items()
         outputs = {
             names.past_name(index, name): names.source_type(state) for name, state in states if state.kind == "cross"
         }
@@ -161,26 +161,26 @@ def _embedding(model: Model) -> Stage:
         return [model.embedding.streams(x), *model.pass_vectors(tensors["input_ids"], x).values()]
 
     part = Part(model.embedding, function, inputs)
-    outputs = {"embedding.output": _stream(model), **embedding_outputs(model.spec, model.dtype)}
+    outputs = {"embedding.output": _stream(model), **embedding_outputs(model.spec, model.dtype_name)}
     return Stage("embedding", "embedding", part, tuple(inputs), outputs)
 
 
 def _layers(model: Model) -> Iterator[Stage]:
     """Yield one stage a layer; layers of equal computation have equal kinds, and so one trace."""
-    hidden, passed = "embedding.output", embedding_outputs(model.spec, model.dtype)
+    hidden, passed = "embedding.output", embedding_outputs(model.spec, model.dtype_name)
     for index, word in enumerate(model.spec.layers):
         rows = {"write_indices": names.ROWS} if model.cached and word.attention is not None else {}
         if model.cached and names.layer_needs_lengths(word):
             rows["lengths"] = names.ROWS
-        states = names.layer_states(model.spec, index, model.dtype)
-        shared = model.shared_inputs.types(index, model.spec.embedding.width, model.dtype)
+        states = names.layer_states(model.spec, index, model.dtype_name)
+        shared = model.shared_inputs.types(index, model.spec.embedding.width, model.dtype_name)
         # Names within the part: in the graph, layers of one kind read different streams and states.
         inputs = {"hidden": _stream(model), **shared, **rows}
         read = cross_layer_inputs(model.spec, index)
         inputs |= {_PASSED + name: passed[source] for name, source in read.items()}
         inputs |= {_STATE + name: state.tensor for name, state in states.items()}
         outputs = {f"layers.{index}.output": _stream(model)}
-        passes_on = cross_layer_outputs(model.spec, index, model.dtype)
+        passes_on = cross_layer_outputs(model.spec, index, model.dtype_name)
         outputs |= {layer_output(index, name): kind for name, kind in passes_on.items()}
         updated = [name for name, state in states.items() if state.kind != "cross"]
         outputs |= {names.present_name(index, name): states[name].tensor for name in updated}
@@ -212,7 +212,8 @@ def _layer_function(
 
 def _end(model: Model) -> Stage:
     outputs = {
-        output.name: TensorType(model.dtype, output.shape) for output in names.graph_outputs(model.spec, model.dtype)
+        output.name: TensorType(model.dtype_name, output.shape)
+        for output in names.graph_outputs(model.spec, model.dtype_name)
     }
     asked = {"logit_positions": names.ASKED} if "logits" in outputs else {}
     rows = {"lengths": names.ROWS} if names.pools_tokens(model.spec) else {}

@@ -6,10 +6,10 @@ Each distinct kind of layer is traced once and instantiated once a layer, so bui
 from __future__ import annotations
 
 import onnx_ir as ir
-import torch
 from onnx_ir.tensor_adapters import from_torch_dtype
 from torch import nn
 
+from archc.compiler.contract.dtypes import ir_dtype
 from archc.compiler.contract.inputs_outputs import encoder_outputs, graph_inputs, graph_outputs, graph_state
 from archc.compiler.contract.ports import ENCODER, MODEL, Contract, mark_ports
 from archc.compiler.contract.types import TensorType
@@ -37,14 +37,14 @@ class Assembler:
 
     def add_input(self, name: str, kind: TensorType) -> None:
         """Add a graph input."""
-        value = ir.Value(name=name, shape=ir.Shape(kind.shape), type=ir.TensorType(from_torch_dtype(kind.dtype)))
+        value = ir.Value(name=name, shape=ir.Shape(kind.shape), type=ir.TensorType(ir_dtype(kind.dtype)))
         self.graph.inputs.append(value)
         self.define(name, kind, value)
 
     def define(self, name: str, kind: TensorType, value: ir.Value) -> None:
         """Name a tensor of the graph, and set its type and shape."""
         value.name = name
-        value.shape, value.type = ir.Shape(kind.shape), ir.TensorType(from_torch_dtype(kind.dtype))
+        value.shape, value.type = ir.Shape(kind.shape), ir.TensorType(ir_dtype(kind.dtype))
         self.values[name] = value
 
     def instantiate(self, piece: Piece, stage: Stage) -> None:
@@ -105,15 +105,13 @@ def assemble(model: Model) -> dict[str, ir.Model]:
 def _contracts(model: Model) -> dict[str, Contract]:
     """Return the inputs, outputs and state of each graph before any pass."""
     spec, encoder = model.spec, model.encoder
-    inputs, outputs = graph_inputs(spec, model.shared_inputs), graph_outputs(spec, model.dtype)
-    contracts = {MODEL: Contract(inputs, outputs, graph_state(spec, model.shared_inputs, model.dtype))}
+    inputs, outputs = graph_inputs(spec, model.shared_inputs), graph_outputs(spec, model.dtype_name)
+    contracts = {MODEL: Contract(inputs, outputs, graph_state(spec, model.shared_inputs, model.dtype_name))}
     if encoder is not None:
-        inputs, outputs = graph_inputs(encoder.spec, encoder.shared_inputs), encoder_outputs(spec, model.dtype)
+        inputs, outputs = graph_inputs(encoder.spec, encoder.shared_inputs), encoder_outputs(spec, model.dtype_name)
         contracts[ENCODER] = Contract(inputs, outputs, ())
     return contracts
 
 
 def _type(item: Input | State) -> TensorType:
-    dtype = getattr(torch, item.dtype)
-    assert isinstance(dtype, torch.dtype)
-    return TensorType(dtype, item.shape)
+    return TensorType(item.dtype, item.shape)

@@ -15,6 +15,7 @@ import torch
 from onnx_ir.tensor_adapters import TorchTensor, from_torch_dtype
 from torch import Tensor, nn
 
+from archc.compiler.contract.dtypes import torch_dtype
 from archc.compiler.contract.types import SIZES, TensorType
 from archc.compiler.errors import TraceError
 from archc.compiler.graph.builder import op
@@ -52,7 +53,7 @@ class Recording:
         tensors = {
             name: torch.empty(
                 [SIZES[axis][index] if isinstance(axis, str) else axis for axis in kind.shape],
-                dtype=kind.dtype,
+                dtype=torch_dtype(kind.dtype),
                 device="meta",
             )
             for name, kind in inputs.items()

@@ -113,11 +113,11 @@ def test_a_folder_for_other_runtimes_is_no_plan(archc: Archc, tmp_path: Path) ->
 
 
 def test_help_names_every_target(archc: Archc) -> None:
-    from archc.compiler.contract.inputs_outputs import DTYPES
+    from archc.compiler.contract.dtypes import TORCH_DTYPES
     from archc.compiler.targets import TARGETS
 
     text = archc("build", "--help").out
-    assert all(name in text for name in (*TARGETS, *DTYPES))
+    assert all(name in text for name in (*TARGETS, *TORCH_DTYPES))
 
 
 def test_unpack(archc: Archc, small: Path, tmp_path: Path) -> None:

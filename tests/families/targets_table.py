@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archc.archspec.source.catalog import shipped
-from archc.compiler.contract.inputs_outputs import DTYPES
+from archc.compiler.contract.dtypes import TORCH_DTYPES
 from archc.compiler.modules.model import meta_model
 from archc.compiler.targets import TARGETS
 from archc.compiler.tracing.stitch import assemble
@@ -100,7 +100,7 @@ def print_forms(family: str) -> int:
 
             def size(dtype: str = dtype, quantize: str | None = quantize) -> str:
                 is_float16 = dtype == "float16"
-                graphs = built.float16_graphs if is_float16 else assemble(meta_model(built.bound, DTYPES[dtype]))
+                graphs = built.float16_graphs if is_float16 else assemble(meta_model(built.bound, TORCH_DTYPES[dtype]))
                 plan = built.build_from(graphs, "engine.plan", "tensorrt-rtx", dtype, quantize)
                 return f"{plan.stat().st_size:,} bytes"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from archc.archspec import load_spec, read_config
-from archc.compiler.contract.inputs_outputs import DTYPES
+from archc.compiler.contract.dtypes import TORCH_DTYPES
 from archc.compiler.lower import lower
 from archc.compiler.modules.model import Model, meta_model
 from archc.compiler.options import BuildOptions, choose_options
@@ -51,7 +51,7 @@ def check_contract(model: Model, options: BuildOptions) -> None:
     assert all(serialize(graph) for graph in lowered.graphs.values())
     if options.target.engine:
         return  # its manifest describes the built engines
-    manifest = describe(model, options, lowered, [item.tensor for item in stored], SpecialTokens())
+    manifest = describe(model.spec, options, lowered, [item.tensor for item in stored], SpecialTokens())
     assert parse_manifest(encode_manifest(manifest), "manifest.json") == manifest
 
 
@@ -63,7 +63,7 @@ def refusal(family: str, config: dict[str, Any], seed: int) -> str | None:
     try:
         bound = load_spec(name, overrides).bind(config)
         options = choose_options(*form)
-        check_contract(meta_model(bound, DTYPES[options.dtype]), options)
+        check_contract(meta_model(bound, TORCH_DTYPES[options.dtype]), options)
     except Error as error:
         return str(error)
     except Exception as error:

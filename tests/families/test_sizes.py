@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archc.archspec import load_spec
-from archc.compiler.modules.cost import parameter_count
-from archc.compiler.modules.model import meta_model
+from archc.compiler.structure.model import structure
 
 # From model cards or papers; if those round, counted by transformers' classes on the meta device.
 PUBLISHED = [
@@ -67,4 +66,4 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("family", "size", "count"), PUBLISHED, ids=[f"{name}-{size}" for name, size, _ in PUBLISHED])
 def test_published_parameter_count(family: str, size: str | None, count: int) -> None:
-    assert parameter_count(meta_model(load_spec(family).bind(size=size))) == count
+    assert structure(load_spec(family).bind(size=size)).parameters == count

@@ -86,15 +86,13 @@ def _check_folder(name: str, overrides: list[str], ignore_config: list[str]) -> 
 def _summarize(bound: BoundSpec, name: str) -> str:
     """Return a bound spec's counts. Raises UsageError if its weight table lacks an entry."""
     from archc.cli.inspect.collect import missing_entries
-    from archc.compiler.modules.cost import parameter_count
-    from archc.compiler.modules.model import meta_model
-    from archc.compiler.weights.slots import slot_shapes
+    from archc.compiler.structure.model import structure
 
-    model = meta_model(bound)
-    names = list(slot_shapes(model))
+    parts = structure(bound)
+    names = [name for name, _ in parts.slots()]
     table = "no weight table (builds with --random only)"
     if bound.weights.entries:
         if missing := missing_entries(bound, names):
             raise UsageError("\n".join(f"{name}: weights: no entry for '{slot}'; add one" for slot in missing))
         table = "each with an entry in the weight table"
-    return f"{len(bound.layers)} layers, {parameter_count(model):,} parameters in {len(names)} tensors, {table}"
+    return f"{len(bound.layers)} layers, {parts.parameters:,} parameters in {len(names)} tensors, {table}"

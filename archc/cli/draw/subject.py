@@ -53,7 +53,7 @@ def read_subject(name: str, size: str | None, overrides: Sequence[str], ignore_c
 def _spec(name: str, size: str | None, overrides: list[str], ignore_config: list[str]) -> Subject:
     from archc.archspec import load_spec
     from archc.cli.inspect.collect import bind_some_size, list_spec
-    from archc.compiler.contract.inputs_outputs import DTYPES, graph_state
+    from archc.compiler.contract.inputs_outputs import graph_state
     from archc.compiler.contract.shared_inputs import find_shared_inputs
     from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
@@ -66,7 +66,7 @@ def _spec(name: str, size: str | None, overrides: list[str], ignore_config: list
         if bound.size is not None and size is None:
             note(f"{bound.family} has no default sizes; drawing {bound.size} (choose with --size)")
     listing = list_spec(bound, None)
-    states = graph_state(bound, find_shared_inputs(bound), DTYPES["float16"])
+    states = graph_state(bound, find_shared_inputs(bound), "float16")
     counts = [(row.name, row.count) for row in listing.rows]
     figures = _figures(bound, listing, counts, states, "float16", bound.context)
     path = Path(name)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from archc.cli.inspect.listing import Listing
 from archc.cli.inspect.module_tree import TensorRow
-from archc.plan.dtypes import DTYPES
+from archc.plan.dtypes import DTYPES, DTypeName
 from archc.plan.state_bytes import state_bytes
 
 if TYPE_CHECKING:
     from archc.archspec import BoundSpec, Spec
     from archc.plan import Manifest, State
 
-_SHOWN_DTYPES = ("float32", "float16")
+_SHOWN_DTYPES: tuple[DTypeName, ...] = ("float32", "float16")
 
 
 def required_names(spec: Spec) -> list[str]:
@@ -49,23 +49,22 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
 
     Raises WeightsError or BuildError if the checkpoint does not fill the model.
     """
-    from archc.compiler.contract.inputs_outputs import DTYPES as COMPILER_DTYPES
     from archc.compiler.contract.inputs_outputs import graph_state
     from archc.compiler.contract.shared_inputs import find_shared_inputs
-    from archc.compiler.modules.cost import flops_per_token, parameter_count
-    from archc.compiler.modules.model import meta_model
-    from archc.compiler.weights.checkpoint.module_weights import open_checkpoint
-    from archc.compiler.weights.checkpoint.names import map_checkpoint
-    from archc.compiler.weights.slots import slot_shapes
+    from archc.compiler.structure.model import structure
 
-    model = meta_model(bound)
+    parts = structure(bound)
     sources: dict[str, str] = {}
     outside = 0
     if checkpoint is not None:
+        from archc.compiler.modules.model import meta_model
+        from archc.compiler.weights.checkpoint.module_weights import open_checkpoint
+        from archc.compiler.weights.checkpoint.names import map_checkpoint
+
+        model = meta_model(bound)
         resolution = map_checkpoint(bound, model, open_checkpoint(bound, checkpoint), checkpoint).resolution
         outside = len(resolution.outside)
         sources = {slot: " + ".join(source.names) for slot, source in resolution.sources.items()}
-    parameters = parameter_count(model)
     return Listing(
         kind="spec",
         family=bound.family,
@@ -73,15 +72,13 @@ def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:
         topology=bound.topology,
         context=bound.context,
         size=bound.size,
-        rows=tuple(TensorRow(name, shape, source=sources.get(name)) for name, shape in slot_shapes(model).items()),
-        parameters=parameters,
-        weight_bytes={name: parameters * DTYPES[name].nbytes(1) for name in _SHOWN_DTYPES},
-        **_state_bytes(
-            {name: graph_state(bound, find_shared_inputs(bound), COMPILER_DTYPES[name]) for name in _SHOWN_DTYPES}
-        ),
+        rows=tuple(TensorRow(name, shape, source=sources.get(name)) for name, shape in parts.slots()),
+        parameters=parts.parameters,
+        weight_bytes={name: parts.parameters * DTYPES[name].nbytes(1) for name in _SHOWN_DTYPES},
+        **_state_bytes({name: graph_state(bound, find_shared_inputs(bound), name) for name in _SHOWN_DTYPES}),
         outside=outside,
         source_context=bound.encoder.context if bound.encoder is not None else 0,
-        flops_per_token=flops_per_token(model),
+        flops_per_token=parts.total_flops,
         bound=bound,
     )
 

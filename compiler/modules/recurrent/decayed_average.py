@@ -27,11 +27,6 @@ class DecayedAverage(nn.Module):
         self.decay = nn.Parameter(torch.empty(word.width, dtype=dtype))
         self.bonus = nn.Parameter(torch.empty(word.width, dtype=dtype))
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one token on the state."""
-        return 8 * self.word.width
-
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
         shifted = self.shift(x_BSN, state.get("recurrence.shift"))

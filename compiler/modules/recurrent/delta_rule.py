@@ -44,11 +44,6 @@ class DeltaRule(nn.Module):
         self.bonus = nn.Parameter(torch.empty(channels, dtype=dtype))
         self.norm = HeadNorm(word.norm, word.heads, channels, dtype)
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one token on the state: decay, removal, update and read."""
-        return 9 * self.word.heads * self.word.head_dim**2
-
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and values for later layers; with the new state, if `state` is not empty."""
         heads, width = self.word.heads, self.word.head_dim

@@ -35,11 +35,6 @@ class LinearAttention(nn.Module):
         self.bonus = nn.Parameter(torch.empty(channels, dtype=dtype))
         self.norm = HeadNorm(word.norm, word.heads, channels, dtype)
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one token on the state: decay, update and read."""
-        return 5 * self.word.heads * self.word.head_dim**2
-
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
         heads, width = self.word.heads, self.word.head_dim

@@ -64,13 +64,6 @@ class MatrixState(nn.Module):
             return L2Norm(word.qk_norm, word.key_dim)
         return make_norm(word.qk_norm, word.key_dim, dtype)
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one token on the state and in the convolution."""
-        word = self.word
-        on_state = (7 if word.update == "delta" else 5) * word.values * word.key_dim
-        return on_state + (2 * word.convolution.kernel * (2 * word.keys + word.values) if word.convolution else 0)
-
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
         word, scales, present = self.word, self.word.scales, {}

@@ -51,11 +51,6 @@ class RgLru(nn.Module):
         self.o = Linear(word.width, width, word.bias, dtype)
         self.activation = make_activation(word.activation, dtype)
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one token on the state, in the gates and in the convolution."""
-        return (4 * (self.word.width // self.word.blocks) + 2 * self.word.convolution.kernel + 8) * self.word.width
-
     def forward(self, u_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
         raw = self.x(u_BSN)

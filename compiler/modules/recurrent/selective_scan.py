@@ -34,11 +34,6 @@ class SelectiveScan(nn.Module):
         self.output = Linear(word.width, width, word.bias, dtype)
         self.activation = make_activation(word.activation, dtype)
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one token on the state and in the convolution."""
-        return (7 * self.word.state + 2 * self.word.kernel) * self.word.width
-
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
         word = self.word

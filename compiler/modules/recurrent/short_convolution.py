@@ -23,11 +23,6 @@ class ShortConvolution(nn.Module):
         self.convolution = DepthwiseConvolution(word.convolution.kernel, word.width, word.convolution.bias, dtype)
         self.o = Linear(word.width, width, word.bias, dtype)
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one token in the convolution and on its gates."""
-        return (2 * self.word.convolution.kernel + 2) * self.word.width
-
     def forward(self, u_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the new state; it is empty if `state` is."""
         gated = self.b(u_BSN) * self.x(u_BSN)

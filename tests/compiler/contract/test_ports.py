@@ -201,13 +201,13 @@ def check_portable_graphs(spec: BoundSpec, dtype: str) -> None:
     contracts = {
         MODEL: (
             graph_inputs(spec, model.shared_inputs),
-            graph_outputs(spec, model.dtype),
-            graph_state(spec, model.shared_inputs, model.dtype),
+            graph_outputs(spec, model.dtype_name),
+            graph_state(spec, model.shared_inputs, model.dtype_name),
         )
     }
     if model.encoder is not None:
         inputs = graph_inputs(model.encoder.spec, model.encoder.shared_inputs)
-        contracts[ENCODER] = (inputs, encoder_outputs(spec, model.dtype), [])
+        contracts[ENCODER] = (inputs, encoder_outputs(spec, model.dtype_name), [])
     assert lowered.contracts.keys() == contracts.keys()
     for name, (inputs, outputs, state) in contracts.items():
         described = lowered.contracts[name]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from archc.compiler.contract.dtypes import torch_name
 from archc.compiler.contract.types import TensorType
 from archc.compiler.graph.subgraph import copy_attribute
 from archc.compiler.ops import recurrences
@@ -175,7 +176,7 @@ def translated(operator: Callable[..., tuple[Tensor, Tensor]], example: Tensors)
             shape[0] = "batch"
         if name != "state" and tensor.ndim == 3:
             shape[1] = "seq"
-        return TensorType(tensor.dtype, tuple(shape))
+        return TensorType(torch_name(tensor.dtype), tuple(shape))
 
     inputs = {name: axes(name, tensor) for name, tensor in example.items()}
     model, _ = record(Part(nn.Module(), lambda tensors: list(operator(*tensors.values())), inputs))

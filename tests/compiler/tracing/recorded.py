@@ -18,9 +18,9 @@ from tests.compiler.graphs import run
 Function = Callable[[Mapping[str, Tensor]], Tensor]
 
 INPUTS = {
-    "x": TensorType(torch.float32, ("batch", "seq", 8)),
-    "ids": TensorType(torch.int64, ("batch", "seq")),
-    "mask": TensorType(torch.bool, ("batch", 1, "seq", "total")),
+    "x": TensorType("float32", ("batch", "seq", 8)),
+    "ids": TensorType("int64", ("batch", "seq")),
+    "mask": TensorType("bool", ("batch", 1, "seq", "total")),
 }
 
 

@@ -9,7 +9,6 @@ from itertools import combinations, combinations_with_replacement
 from math import prod
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from archc.compiler.contract.types import SIZES, TensorType
@@ -41,7 +40,7 @@ OF_ONE: Mapping[str, Callable[[int, int], int]] = {
 }
 CONSTANTS = (2, 3, 8, 16, 64, 100)
 
-INPUTS = {axis: TensorType(torch.int64, (axis,)) for axis in SIZES} | {"one": TensorType(torch.int64, ())}
+INPUTS = {axis: TensorType("int64", (axis,)) for axis in SIZES} | {"one": TensorType("int64", ())}
 
 
 def size_functions() -> Iterator[tuple[str, SizeFunction]]:

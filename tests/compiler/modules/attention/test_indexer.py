@@ -109,7 +109,7 @@ def test_steps_over_a_cache_equal_the_whole(kind: str) -> None:
     x, module = torch.randn(1, 7, 6), attentions(3)[kind]
     whole, _ = module(x, LayerInputs(causal(7)), {})
     layer = words.Layer(norm=words.NoNorm(), position=words.NoPosition(), attention=module.word)
-    states = layer_state(layer, 6, torch.float32)
+    states = layer_state(layer, 6, "float32")
     assert states["indexer.key"].kind == "kv"
     sizes = {"batch": 1, "capacity": 9}
     state = {name: torch.zeros([sizes.get(n, n) for n in kind.tensor.shape]) for name, kind in states.items()}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.dtypes import torch_dtype
 from archc.compiler.contract.state import recurrence_state
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.recurrent.delta_rule import VALUES
@@ -92,25 +93,25 @@ WORDS: Mapping[str, words.Recurrence] = {
 
 @pytest.mark.parametrize("name", WORDS)
 def test_the_state_is_float32_in_a_model_of_another_dtype(name: str) -> None:
-    module = random_parameters(make_recurrence(WORDS[name], WIDTH, torch.float16))
-    types = {name: state.tensor for name, state in recurrence_state(WORDS[name], WIDTH, torch.float16).items()}
-    assert all(kind.dtype == torch.float32 for name, kind in types.items() if name == "recurrence.state")
-    assert {kind.dtype for name, kind in types.items() if name != "recurrence.state"} <= {torch.float16}
-    past = {name: torch.zeros(BATCH, *kind.shape[1:], dtype=kind.dtype) for name, kind in types.items()}
+    module = random_parameters(make_recurrence(WORDS[name], WIDTH, "float16"))
+    types = {name: state.tensor for name, state in recurrence_state(WORDS[name], WIDTH, "float16").items()}
+    assert all(kind.dtype == "float32" for name, kind in types.items() if name == "recurrence.state")
+    assert {kind.dtype for name, kind in types.items() if name != "recurrence.state"} <= {"float16"}
+    past = {name: torch.zeros(BATCH, *kind.shape[1:], dtype=torch_dtype(kind.dtype)) for name, kind in types.items()}
     x = torch.randn(BATCH, SEQ, WIDTH, generator=torch.Generator().manual_seed(1)).half()
     y, present = module(x, LayerInputs(lengths_B=torch.tensor([SEQ, SEQ])), past)
     present.pop(VALUES, None)
     assert (y.dtype, y.shape) == (torch.float16, x.shape)
     assert {name: (state.dtype, state.shape) for name, state in present.items()} == {
-        name: (kind.dtype, (BATCH, *kind.shape[1:])) for name, kind in types.items()
+        name: (torch_dtype(kind.dtype), (BATCH, *kind.shape[1:])) for name, kind in types.items()
     }
 
 
 @pytest.mark.parametrize("name", WORDS)
 def test_two_calls_compute_what_one_does(name: str) -> None:
     module = random_parameters(make_recurrence(WORDS[name], WIDTH, torch.float32))
-    types = {name: state.tensor for name, state in recurrence_state(WORDS[name], WIDTH, torch.float32).items()}
-    state = {name: torch.zeros(BATCH, *kind.shape[1:], dtype=kind.dtype) for name, kind in types.items()}
+    types = {name: state.tensor for name, state in recurrence_state(WORDS[name], WIDTH, "float32").items()}
+    state = {name: torch.zeros(BATCH, *kind.shape[1:], dtype=torch_dtype(kind.dtype)) for name, kind in types.items()}
     x = torch.randn(BATCH, SEQ, WIDTH, generator=torch.Generator().manual_seed(1))
     whole, _ = module(x, LayerInputs(), {})
     parts = []
@@ -124,8 +125,8 @@ def test_two_calls_compute_what_one_does(name: str) -> None:
 def test_padding_changes_no_state() -> None:
     for word in WORDS.values():
         module = random_parameters(make_recurrence(word, WIDTH, torch.float32))
-        types = {name: state.tensor for name, state in recurrence_state(word, WIDTH, torch.float32).items()}
-        past = {name: torch.ones(1, *kind.shape[1:], dtype=kind.dtype) for name, kind in types.items()}
+        types = {name: state.tensor for name, state in recurrence_state(word, WIDTH, "float32").items()}
+        past = {name: torch.ones(1, *kind.shape[1:], dtype=torch_dtype(kind.dtype)) for name, kind in types.items()}
         x = torch.randn(1, SEQ, WIDTH, generator=torch.Generator().manual_seed(1))
         real = torch.tensor([[[1.0], [1.0], [0.0]]])
         padded, after = module(x, LayerInputs(lengths_B=torch.tensor([2]), real_BS1=real), past)

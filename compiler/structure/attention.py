@@ -1,0 +1,131 @@
+"""Parameters of attention: grouped queries, latents, cross-attention, and what they select and mix."""
+
+from __future__ import annotations
+
+from archc.archspec import vocabulary as words
+from archc.compiler.structure.part import Part, grouped_linear, linear, norm, part, qk_norm
+
+
+def attention(word: words.Attention, position: words.Position, width: int) -> Part:
+    """Return attention over a residual stream of that width."""
+    match word:
+        case words.GroupedQueryAttention():
+            return _grouped_queries(word, position, width)
+        case words.LatentAttention():
+            return _latent(word, width)
+
+
+def cross_attention(word: words.CrossAttention, width: int, source_width: int) -> Part:
+    """Return attention to a source, whose keys and values are computed once."""
+    queries, keys = word.heads * word.head_dim, word.kv_heads * word.head_dim
+    return part(
+        q=linear(width, queries, word.bias.qkv),
+        k=linear(source_width, keys, word.bias.on_keys).without_flops(),
+        v=linear(source_width, keys, word.bias.qkv).without_flops(),
+        o=linear(queries, width, word.bias.out),
+        q_norm=qk_norm(word.qk_norm, word.heads, word.head_dim),
+        k_norm=qk_norm(word.qk_norm, word.kv_heads, word.head_dim),
+    )
+
+
+def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position, width: int) -> Part:
+    heads, head_dim, groups, own = word.heads, word.head_dim, word.groups, word.keys_values == "own"
+    values = word.kv_heads * word.value_width
+    outputs = heads * word.value_width * (1 if word.span_convolution is None else 2)
+    buckets = position.buckets if isinstance(position, words.RelativeBuckets) else 0
+    has_biases = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
+    return part(
+        {"sinks": (heads,) if word.sinks else None},
+        q=grouped_linear(width, heads * head_dim, word.bias.qkv, groups.q),
+        k=grouped_linear(width, word.kv_heads * head_dim, word.bias.on_keys, groups.k) if own else None,
+        v=grouped_linear(width, values, word.bias.qkv, groups.v) if own and word.values == "projection" else None,
+        o=grouped_linear(outputs, width, word.bias.out, groups.o),
+        output_norm=norm(word.output_norm, outputs),
+        filter=_localized_filter(word.filter, width) if word.filter is not None else None,
+        relative_bias=part({"weight": (buckets, heads)}) if has_biases else None,
+        disentangled=_disentangled(position, heads * head_dim, width),
+        q_norm=qk_norm(word.qk_norm, heads, head_dim),
+        k_norm=qk_norm(word.qk_norm, word.kv_heads, head_dim) if own else None,
+        v_norm=norm(word.value_norm, word.value_width),
+        gate=_gate(word.gate, heads, word.value_width, width),
+        span_convolution=_span_convolution(word.span_convolution, heads, head_dim, width),
+        convolution=part({"weight": (heads, word.convolution.kernel)}) if word.convolution is not None else None,
+        indexer=_indexer(word.indexer, heads, width, width),
+    )
+
+
+def _latent(word: words.LatentAttention, width: int) -> Part:
+    key_dim = word.nope_dim + word.rope_dim
+    rank = word.query_latent
+    queries = (rank or width) * (2 if word.queries == "both" else 1)
+    gated = queries if word.gate is not None and word.gate.source == "queries" else width
+    return part(
+        q=linear(width, word.heads * key_dim, False) if rank is None else None,
+        q_down=linear(width, rank, word.bias.down) if rank is not None else None,
+        q_norm=norm(word.norm, rank) if rank is not None else None,
+        q_up=linear(queries, word.heads * key_dim, False) if rank is not None else None,
+        kv_down=linear(width, word.latent + word.rope_dim, word.bias.down),
+        kv_norm=norm(word.norm, word.latent),
+        k_rope_norm=norm(word.rope_norm, word.rope_dim),
+        k_up=linear(word.latent, word.heads * word.nope_dim, False),
+        v_up=linear(word.latent, word.heads * word.value_dim, False),
+        gate=_gate(word.gate, word.heads, word.value_dim, gated),
+        indexer=_indexer(word.indexer, word.heads, width, rank or width),
+        o=linear(word.heads * word.value_dim, width, word.bias.out),
+    )
+
+
+def _gate(word: words.AttentionGate | None, heads: int, head_dim: int, width: int) -> Part | None:
+    if word is None:
+        return None
+    outputs = heads if word.over == "heads" else heads * head_dim
+    return part({"head_bias": (heads,) if word.head_bias else None}, projection=linear(width, outputs, word.bias))
+
+
+def _indexer(word: words.Indexer | None, heads: int, width: int, query_width: int) -> Part | None:
+    match word:
+        case words.KeyIndexer():
+            return part(
+                q_input_norm=norm(word.query_norm, query_width),
+                q=linear(query_width, word.heads * word.head_dim, False),
+                k=linear(width, word.head_dim, False),
+                k_norm=norm(word.norm, word.head_dim),
+                weights=linear(width, word.heads, False),
+            )
+        case words.BlockIndexer():
+            return part(
+                q=linear(width, word.heads * word.head_dim, False),
+                k=linear(width, word.head_dim, False),
+                q_norm=norm(word.norm, word.head_dim),
+                k_norm=norm(word.norm, word.head_dim),
+            )
+    return None
+
+
+def _localized_filter(word: words.LocalizedFilter, width: int) -> Part:
+    def two_taps(inputs: int, outputs: int) -> Part:
+        return part(previous=linear(inputs, outputs, False), current=linear(inputs, outputs, True))
+
+    return part(first=two_taps(width, word.width), second=two_taps(word.width, width), norm=norm(word.norm, width))
+
+
+def _disentangled(position: words.Position, inner: int, width: int) -> Part | None:
+    if not isinstance(position, words.Disentangled):
+        return None
+    own = position.projections == "own"
+    return part(
+        k=linear(width, inner, position.bias.keys) if own and position.keys else None,
+        q=linear(width, inner, position.bias.queries) if own and position.queries else None,
+    )
+
+
+def _span_convolution(word: words.SpanConvolution | None, heads: int, head_dim: int, width: int) -> Part | None:
+    if word is None:
+        return None
+    inner = heads * head_dim
+    return part(
+        {"depthwise": (width, word.kernel)},
+        pointwise=linear(width, inner, True),
+        kernel=linear(inner, heads * word.kernel, True),
+        v=linear(width, inner, True),
+    )

@@ -1,0 +1,131 @@
+"""Parameters of a whole model and of its layers; the names are the slots of weight tables.
+
+The counterpart of the constructors in `archc.compiler.modules`; a test compares both for every shipped spec.
+"""
+
+from __future__ import annotations
+
+from archc.archspec import BoundSpec
+from archc.archspec import vocabulary as words
+from archc.compiler.contract.inputs_outputs import hidden_width
+from archc.compiler.contract.shared_inputs import find_shared_inputs
+from archc.compiler.structure.attention import attention, cross_attention
+from archc.compiler.structure.ends import embedding, head, pooler
+from archc.compiler.structure.mlp import mlp
+from archc.compiler.structure.part import Part, activation, linear, norm, part
+from archc.compiler.structure.recurrence import recurrence
+
+
+def structure(spec: BoundSpec, shares_tokens: bool = False) -> Part:
+    """Return the parts of a bound spec; layers that share weights are the first of them."""
+    width = spec.embedding.width
+    streams = spec.layers[0].streams.count if spec.layers[0].streams is not None else 1
+    source_width = spec.encoder.embedding.width if spec.encoder is not None else 0
+    vector = spec.embedding.per_layer.width if spec.embedding.per_layer is not None else 0
+    sets: dict[int, int] = {}
+    layers: dict[str, Part] = {}
+    repeated = 0
+    for index, (number, word) in enumerate(zip(spec.weight_sets, spec.layers, strict=True)):
+        if number in sets:
+            repeated += layers[str(sets[number])].total_flops
+            continue
+        sets[number] = index
+        layers[str(index)] = _layer(word, width, source_width, vector)
+    joined = {str(index): linear(width, width, False) for index in range(streams - 1)}
+    return part(
+        embedding=embedding(spec, streams, shares_tokens),
+        encoder=structure(spec.encoder, spec.ties_encoder).without_flops() if spec.encoder is not None else None,
+        **_relative(spec, width),
+        layers=Part({}, layers, repeated),
+        final_streams=part(projections=part(**joined)) if joined else None,
+        final_norm=norm(spec.final_norm, width),
+        head=head(spec),
+        pooler=pooler(spec.pooler, hidden_width(spec)),
+    )
+
+
+def _relative(spec: BoundSpec, width: int) -> dict[str, Part | None]:
+    """Return the tables of relative positions that layers share."""
+    shared = find_shared_inputs(spec)
+    biases = [
+        part({"weight": (word.buckets, heads)})
+        for name, heads in shared.relative_biases.values()
+        if isinstance(word := shared.buckets[name].word, words.RelativeBuckets)
+    ]
+    tables = [
+        part({"weight": (2 * word.span, width)}, norm=norm(word.norm, width))
+        for word in shared.relative_tables.values()
+    ]
+    return {"relative_bias": next(iter(biases), None), "relative_table": next(iter(tables), None)}
+
+
+def _layer(word: words.Layer, width: int, source_width: int, vector: int) -> Part:
+    cross, branch = word.cross_attention, word.embedding_branch
+    return part(
+        {"output_scale": (1,) if word.output_scale else None},
+        attention=attention(word.attention, word.position, width) if word.attention is not None else None,
+        recurrence=recurrence(word.recurrence, width) if word.recurrence is not None else None,
+        cross_attention=cross_attention(cross, width, source_width) if cross is not None else None,
+        mlp=mlp(word.mlp, width) if word.mlp is not None else None,
+        shortcut=mlp(word.shortcut, width) if word.shortcut is not None else None,
+        **_norms(word, width),
+        embedding_branch=part(
+            activation=activation(branch.activation),
+            gate=linear(width, vector, False),
+            output=linear(vector, width, False),
+            norm=norm(branch.norm, width),
+        )
+        if branch is not None
+        else None,
+        adapter=mlp(word.adapter, width) if word.adapter is not None else None,
+        convolution=part(
+            projection=linear(width * word.convolution.kernel, width, True), norm=norm(word.convolution.norm, width)
+        )
+        if word.convolution is not None
+        else None,
+        laurel=part(
+            down=linear(width, word.laurel.rank, False),
+            up=linear(word.laurel.rank, width, False),
+            norm=norm(word.laurel.norm, width),
+        )
+        if word.laurel is not None
+        else None,
+        streams=_streams(word.streams, width) if word.streams is not None else None,
+    )
+
+
+def _norms(word: words.Layer, width: int) -> dict[str, Part | None]:
+    """Return the norms of a layer, by the placement of its branches."""
+    placement = getattr(word.norm, "placement", "pre")
+    mlp_placement = getattr(word.norm, "mlp_placement", None) or placement
+    branches = getattr(word.norm, "branches", "both")
+    gate = getattr(word.norm, "gate", None)
+    on_mixer, on_mlp, is_output = branches != "mlp", branches != "mixer", placement in ("sandwich", "output")
+    crosses = word.cross_attention is not None and branches == "both"
+    before_mlp = mlp_placement != "output" and on_mlp and not getattr(word.norm, "shared", False)
+    each = norm(word.norm, width)
+
+    def gated(is_present: bool, is_gated: bool) -> Part | None:
+        inner = each if is_present else None
+        if gate is None or not is_gated:
+            return inner
+        return part(norm=inner, down=linear(width, gate.rank, False), up=linear(gate.rank, width, False))
+
+    return {
+        "mixer_norm": gated(placement != "output" and on_mixer, on_mixer),
+        "mlp_norm": gated(before_mlp, before_mlp and getattr(gate, "branches", None) == "both"),
+        "cross_norm": each if crosses and placement != "output" else None,
+        "cross_output_norm": each if crosses and is_output else None,
+        "mixer_output_norm": each if is_output and on_mixer else None,
+        "mlp_output_norm": each if mlp_placement in ("sandwich", "output") and on_mlp else None,
+    }
+
+
+def _streams(word: words.Streams, width: int) -> Part:
+    return part(
+        {"scale": (width,) if word.scale else None},
+        norm=norm(word.norm, width),
+        router=linear(width, word.count, False),
+        prediction=linear(word.count, word.count**2, False),
+        correction=linear(word.count, word.count, False),
+    )
