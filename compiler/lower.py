@@ -48,7 +48,7 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
         cache=options.cache,
         find_groups=find_groups,
     )
-    graphs = assemble(model)
+    graphs = options.target.arrange(assemble(model))
     if choices.decodes and options.target.packs:
         graphs[PACKED] = graphs[MODEL].clone()
     for name, graph in graphs.items():

@@ -17,9 +17,11 @@ from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.values import replace_value, required, shape_of
 from archc.compiler.lowerings.attention.caches import SLOTS
+from archc.compiler.passes.cross_branch import SOURCE_AXIS
 
 PAST, TOTAL = "past_sequence_length", "total_sequence_length"
 ATTENTION_MASK = "attention_mask"
+SOURCE_MASK = "encoder_attention_mask"
 _AXES = {"batch": "batch_size", "seq": "sequence_length"}
 _OUTPUTS = {"hidden_states": "last_hidden_state", "pooled": "pooler_output", "classes": "logits"}
 
@@ -40,15 +42,14 @@ class _Contract:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph, self.op = graph, GraphBuilder(graph, ATTENTION_MASK)
         self.ids = next(value for value in graph.inputs if port(value).get("role") == "token_ids")
-        self.has_cache = any(state_kind(value) for value in graph.inputs)
+        kinds = {kind for value in graph.inputs if (kind := state_kind(value))}
+        self.has_cache, self.has_source = bool(kinds), "cross" in kinds
         total = TOTAL if self.has_cache else str(shape_of(self.ids)[1])
-        self.mask = ir.Value(
-            name=ATTENTION_MASK, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["batch", total])
-        )
+        self.mask = self._ones() if self.has_source else _mask(ATTENTION_MASK, total)
 
     def run(self) -> None:
         for value in self.graph.inputs:
-            if state_kind(value) not in (None, "kv"):
+            if state_kind(value) not in (None, "kv", "cross"):
                 raise BuildError(
                     f"target onnx-hf: state of kind '{state_kind(value)}' ({value.name}) does not grow with the "
                     "sequence; choose the target onnx"
@@ -57,7 +58,7 @@ class _Contract:
             "mask": self._seen,
             "lengths": lambda value: self._new_tokens(),
             "logit_positions": lambda value: self._places(),
-            **({} if self.has_cache else {"positions": lambda value: self._positions()}),
+            **({"positions": lambda value: self._own_positions()} if self.has_source or not self.has_cache else {}),
         }
         self._grow()
         self._take_all()
@@ -69,7 +70,8 @@ class _Contract:
                 raise BuildError("target onnx-hf: positions in blocks are not supported; choose the target onnx")
             if role in computed or (role == "write_indices" and not value.uses()):
                 self.graph.inputs.remove(value)
-        self.graph.inputs.insert(1, self.mask)
+        if not self.has_source:
+            self.graph.inputs.insert(1, self.mask)
         self.graph.insert_before(self.graph[0], self.op.nodes)
         self._name_axes()
         names = {port(value).get("role") for value in self.graph.outputs}
@@ -92,6 +94,9 @@ class _Contract:
             for value, slots in ((cache, PAST), (grown, TOTAL)):
                 sizes = list(shape_of(value))
                 value.shape = ir.Shape([*sizes[:SLOTS], slots, *sizes[SLOTS + 1 :]])
+                if self.has_source:
+                    place, layer, name = str(value.name).split(".")
+                    value.name = f"{place}.{layer}.decoder.{name}"
 
     def _take_all(self) -> None:
         """Compute the logits of every token."""
@@ -117,6 +122,8 @@ class _Contract:
     def _seen(self, value: ir.Value) -> ir.Value:
         """Build bool [batch, 1, seq, total]; padding sees itself, because a softmax over nothing is not a number."""
         facts, op = port(value)["mask"], self.op
+        if facts["kind"] == "source":
+            return self._seen_of_source()
         if facts["kind"] not in ("causal", "bidirectional"):
             raise BuildError(f"target onnx-hf: {facts['kind']} masks are not supported; choose the target onnx")
         total = op.Shape(self.mask, start=1, end=2)
@@ -138,6 +145,23 @@ class _Contract:
         built: ir.Value = op.Or(seen, op.Equal(keys, queries))
         built.shape = ir.Shape(["batch", 1, shape_of(self.ids)[1], shape_of(self.mask)[1]])
         return built
+
+    def _seen_of_source(self) -> ir.Value:
+        """Build bool [batch, 1, 1, source] of the tokens that the encoder read."""
+        mask = _mask(SOURCE_MASK, SOURCE_AXIS)
+        self.graph.inputs.append(mask)
+        seen: ir.Value = self.op.Cast(self.op.Unsqueeze(mask, self.op.ints(1, 2)), to=ir.DataType.BOOL)
+        seen.shape = ir.Shape(["batch", 1, 1, SOURCE_AXIS])
+        return seen
+
+    def _ones(self) -> ir.Value:
+        """Build the mask of tokens without padding, int64 [batch, total]."""
+        op = self.op
+        past = next(value for value in self.graph.inputs if state_kind(value) == "kv")
+        begin, count = op.Shape(past, start=SLOTS, end=SLOTS + 1), op.Shape(self.ids, start=1, end=2)
+        ones: ir.Value = op.Expand(op.scalar(1), op.Concat(op.Shape(self.ids, end=1), op.Add(begin, count), axis=0))
+        ones.type, ones.shape = ir.TensorType(ir.DataType.INT64), ir.Shape(["batch", TOTAL])
+        return ones
 
     def _same_chunk(self, size: int, begin: ir.Value, total: ir.Value) -> ir.Value:
         """Build bool [batch, 1, seq, total]: whether keys are in the query's chunk of positions."""
@@ -162,12 +186,26 @@ class _Contract:
         places: ir.Value = op.Add(op.Sub(self.ids, self.ids), op.Range(op.scalar(0), count, op.scalar(1)))
         return places
 
+    def _own_positions(self) -> ir.Value:
+        """Build the positions of the call's tokens, int64 [batch, seq]."""
+        if not self.has_cache:
+            return self._positions()
+        op, total = self.op, self.op.Shape(self.mask, start=1, end=2)
+        own: ir.Value = op.Slice(
+            self._positions(), op.Sub(total, op.Shape(self.ids, start=1, end=2)), total, op.ints(1)
+        )
+        return own
+
     def _positions(self) -> ir.Value:
         """Build the positions of all tokens without padding, int64 [batch, total]."""
         op = self.op
         ordinals = op.Sub(op.CumSum(self.mask, op.scalar(1)), op.scalar(1))
         positions: ir.Value = op.Max(ordinals, op.scalar(0))
         return positions
+
+
+def _mask(name: str, axis: str) -> ir.Value:
+    return ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape(["batch", axis]))
 
 
 def replace_all(old: ir.Value, new: ir.Value) -> None:

@@ -14,6 +14,7 @@ from archc.compiler.lowerings.linear import portable
 from archc.compiler.lowerings.linear.quantized import SHARED, QuantizedWeights
 from archc.compiler.lowerings.older import OlderOpset, rms_norm, rotary
 from archc.compiler.passes.clean import Clean, DropInnerAxisNames
+from archc.compiler.passes.cross_branch import choose, join_cross_projections
 from archc.compiler.passes.growing_caches import GrowingCaches
 from archc.compiler.targets.common import COMMON
 from archc.compiler.targets.target import Choices, Target
@@ -26,6 +27,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
     lowerings: dict[str, Lowering] = {
         **COMMON,
         "Attention": attention.attention,
+        "Choose": choose,
         "Experts": scanned_experts,
         "LatentAttention": attention.latent,
         "Linear": portable.linear,
@@ -44,6 +46,7 @@ TARGET = Target(
     passes=passes,
     dtypes=("float32", "float16"),
     output="optimum",
+    arrange=join_cross_projections,
     quantizations=("int8", "int4"),
     quantized_dtypes=("float32",),
 )

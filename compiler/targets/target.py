@@ -44,6 +44,8 @@ class Target:
     dtypes: tuple[str, ...]
     #: A plan with graphs, a folder of ONNX files, one in the layout of Optimum, or a plan with a serialized engine.
     output: Literal["plan", "folder", "optimum", "engine"] = "plan"
+    #: Rearranges the traced graphs, by name, before the passes.
+    arrange: Callable[[dict[str, ir.Model]], dict[str, ir.Model]] = lambda graphs: graphs
     #: Forms of weight quantization.
     quantizations: tuple[str, ...] = ()
     #: Compute dtypes that quantized weights can be combined with.

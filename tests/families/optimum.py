@@ -15,6 +15,7 @@ from archc.proof.built import Built, open_session
 from archc.proof.checks import Array
 
 PAD = 3  # tokens
+GRAPHS = ("encoder_model", "decoder_model_merged")
 _NAMES = {"hidden_states": "last_hidden_state", "pooled": "pooler_output", "classes": "logits", "logits": "logits"}
 
 
@@ -25,6 +26,8 @@ def check_optimum(built: Built) -> float:
             built.build_from(built.graphs, "optimum", "onnx-hf", "float32")
         return 0.0
     folder = built.build_from(built.graphs, "optimum", "onnx-hf", "float32")
+    if built.is_encoder_decoder:
+        return _encoder_decoder(built, *(open_session(folder / f"{name}.onnx") for name in GRAPHS))
     session = open_session(folder / "model.onnx")
     return _decoder(built, session) if built.is_decoder else _encoder(built, session)
 
@@ -35,7 +38,7 @@ def has_layout(built: Built) -> bool:
     masks = {entry["mask"]["kind"] for entry in manifest["inputs"] if entry["role"] == "mask"}
     in_blocks = any(entry["role"] == "block_positions" for entry in manifest["inputs"])
     kinds = {state["kind"] for state in manifest["state"]}
-    return kinds <= {"kv"} and masks <= {"causal", "bidirectional"} and not in_blocks
+    return kinds <= {"kv", "cross"} and masks <= {"causal", "bidirectional", "source"} and not in_blocks
 
 
 def _decoder(built: Built, session: InferenceSession) -> float:
@@ -54,7 +57,8 @@ def _decoder(built: Built, session: InferenceSession) -> float:
 def _logits(built: Built, ids: Sequence[int], sizes: Sequence[int]) -> Array:
     if built.case.depends_on_calls:
         return built.reference.in_steps(ids, sizes)
-    return built.reference.outputs([list(ids)])["logits"][0]
+    logits: Array = built.reference.outputs([list(ids)])["logits"][0]
+    return logits
 
 
 def run_calls(
@@ -77,6 +81,35 @@ def run_calls(
         past = {name: outputs[name.replace("past_key_values", "present")] for name in past}
         results.append(outputs["logits"])
     return results
+
+
+def _encoder_decoder(built: Built, encoder: InferenceSession, decoder: InferenceSession) -> float:
+    """Compare calls of the decoder, of which the first computes the keys and values of sources of two lengths."""
+    length = built.case.length
+    ids, sources = built.ids(2, length), built.sources(2, length)
+    assert sources is not None
+    sources[1] = sources[1][: length - PAD]
+    expected = np.concatenate(
+        [built.reference.outputs([row], source=[own])["logits"] for row, own in zip(ids, sources, strict=True)]
+    )
+    rows = np.array([own + [0] * (length - len(own)) for own in sources])
+    mask = (np.arange(length) < np.array([[len(own)] for own in sources])).astype(np.int64)
+    (hidden,) = encoder.run(["last_hidden_state"], {"input_ids": rows, ATTENTION_MASK: mask})
+    feeds = {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
+    past = {
+        item.name: np.zeros([2, item.shape[1], 0, item.shape[3]], np.float32)
+        for item in decoder.get_inputs()
+        if item.name.startswith("past_key_values.")
+    }
+    names, found, end = [item.name for item in decoder.get_outputs()], list[Array](), 0
+    for size in (length - 2, 1, 1):
+        begin, end = end, end + size
+        call = {"input_ids": np.array(ids)[:, begin:end], "use_cache_branch": np.array([begin > 0]), **feeds, **past}
+        outputs = dict(zip(names, decoder.run(None, call), strict=True))
+        past = {name: outputs[name.replace("past_key_values", "present")] for name in past}
+        feeds["encoder_hidden_states"] = np.zeros_like(hidden)  # read by the first call alone
+        found.append(outputs["logits"])
+    return float(np.abs(np.concatenate(found, axis=1) - expected).max())
 
 
 def _encoder(built: Built, session: InferenceSession) -> float:

@@ -12,7 +12,9 @@ import torch
 from archc.archspec import load_spec
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
+from archc.compiler.lowerings.driver import Lower
 from archc.compiler.modules.model import meta_model
+from archc.compiler.passes.cross_branch import HIDDEN, choose, join_cross_projections
 from archc.compiler.passes.growing_caches import GrowingCaches
 from archc.compiler.tracing.stitch import assemble
 
@@ -39,10 +41,31 @@ def test_inputs_and_outputs_have_the_names_of_optimum() -> None:
     assert not any(node.op_type in ("UpdateCache", "TakePositions") for node in graph)
 
 
-@pytest.mark.parametrize(("family", "size"), [("mamba", "130m"), ("t5", "small")])
-def test_state_that_does_not_grow_is_refused(family: str, size: str) -> None:
+def test_state_that_does_not_grow_is_refused() -> None:
     with pytest.raises(BuildError, match=r"onnx-hf: state of kind '.*' .* does not grow .*; choose the target onnx"):
-        packed(family, size)
+        packed("mamba", "130m")
+
+
+def test_a_decoder_computes_cross_keys_at_its_first_call_alone() -> None:
+    traced = assemble(meta_model(load_spec("t5").bind(None, "small"), torch.float32))
+    encoder, decoder = (model.graph for model in join_cross_projections(traced).values())
+    assert [value.name for value in encoder.outputs] == ["hidden_states"]
+    GrowingCaches()(ir.Model(decoder, ir_version=9))
+    Lower({"Choose": choose})(ir.Model(decoder, ir_version=9))
+    names = {str(value.name) for value in decoder.inputs}
+    assert {name for name in names if ".0." not in name and name.count(".") < 2} == {
+        "input_ids",
+        "encoder_attention_mask",
+        "encoder_hidden_states",
+        "use_cache_branch",
+    }
+    own = [f"past_key_values.0.{stack}.{kind}" for stack in ("decoder", "encoder") for kind in ("key", "value")]
+    assert [str(value.name) for value in decoder.inputs if ".0." in str(value.name)] == own
+    readers = {use.node.op_type for value in decoder.inputs if value.name == HIDDEN for use in value.uses()}
+    branches = [node for node in decoder if node.op_type == "If"]
+    assert len(branches) == 1
+    assert readers == {"Linear"}
+    assert not any(value.name == HIDDEN for node in decoder for value in node.inputs if value is not None)
 
 
 def test_a_folder_has_the_files_of_the_checkpoint_and_is_replaced(tmp_path: Path) -> None:
