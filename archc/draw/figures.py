@@ -44,6 +44,7 @@ class Figures:
     state_per_source_token: int
     state_in_windows: int  # the part of `state_per_token` that grows up to the windows' width only
     by_length: tuple[AtLength, ...]
+    curve: tuple[AtLength, ...]  # from one token to the context, with every length at which a window is full
 
 
 def part_title(figures: Figures, part: Part) -> str:

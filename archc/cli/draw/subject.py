@@ -121,6 +121,11 @@ def _figures(
     in_windows = sum(state_bytes(state, 1) for state in windowed if state.window is not None)
     grows = sum(state_bytes(state, 1) for state in windowed if state.window is None and "capacity" in state.shape)
     fixed = [state for state in windowed if state.window is None and not {"capacity", "source"} & set(state.shape)]
+
+    def at(length: int) -> AtLength:
+        operations = listing.flops_per_token + _attention_flops(bound, length)
+        return AtLength(length, sum(state_bytes(state, length) for state in windowed), operations // 2)
+
     return Figures(
         parameters=listing.parameters,
         by_part=parameters_by_part(counts),
@@ -130,15 +135,18 @@ def _figures(
         state_fixed=sum(state_bytes(state, 1) for state in fixed),
         state_per_source_token=sum(state_bytes(state, 1) for state in windowed if "source" in state.shape),
         state_in_windows=in_windows,
-        by_length=tuple(
-            AtLength(
-                length,
-                sum(state_bytes(state, length) for state in windowed),
-                (listing.flops_per_token + _attention_flops(bound, length)) // 2,
-            )
-            for length in lengths(context)
-        ),
+        by_length=tuple(map(at, lengths(context))),
+        curve=tuple(map(at, sorted({1, *_bends(bound, windowed, context), context}))),
     )
+
+
+def _bends(bound: BoundSpec, states: Sequence[State], context: int) -> set[int]:
+    """Return the lengths below the context at which a window or a selection of keys is full."""
+    mixers = [layer.attention for layer in bound.layers if layer.attention is not None]
+    widths = {state.window for state in states} | {getattr(attention, "window", None) for attention in mixers}
+    widths |= {getattr(attention.indexer, "keys", None) for attention in mixers}
+    bends = {width for width in widths if width is not None}
+    return {length for width in bends for length in (width, 2 * width + 1) if length < context}
 
 
 def _with_window(state: State, layers: Sequence[Layer]) -> State:

@@ -44,6 +44,7 @@ def _applies(rule: str, used: Collection[str] | None) -> bool:
 
 def _rules(scheme: int) -> list[str]:
     page, card, frame, ink, muted, flow, outline, changed, on_key = _BASE[scheme]
+    line = _KINDS["attention"][scheme][1]
     rules = [
         f".page {{ fill: {page}; }}",
         f".frame {{ fill: {frame}; stroke: {outline}; }}",
@@ -52,6 +53,7 @@ def _rules(scheme: int) -> list[str]:
         f".muted {{ fill: {muted}; }}",
         f".onkey {{ fill: {on_key}; }}",
         f".flow {{ fill: none; stroke: {flow}; stroke-width: 1.4; }}",
+        f".curve {{ fill: none; stroke: {line}; stroke-width: 1.6; stroke-linejoin: round; }}",
         f".tie {{ fill: none; stroke: {flow}; stroke-width: 1.2; stroke-dasharray: 3 3; }}",
         f".head-arrow, .dot {{ fill: {flow}; }}",
         f".sign {{ fill: {card}; stroke: {flow}; stroke-width: 1.4; }}",

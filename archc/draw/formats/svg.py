@@ -80,7 +80,7 @@ def _line(line: Line) -> Iterator[str]:
         (px, py), (x, y) = points[-2:]
         dx, dy = (x > px) - (x < px), (y > py) - (y < py)
         points[-1] = (x - dx * _ARROW, y - dy * _ARROW)
-    yield f'<path class="{line.style}" d="{_path(points)}"/>'
+    yield f'<path class="{line.style}" d="{_path(points, 0 if line.style == "curve" else _CORNER)}"/>'
     if line.arrow:
         half = _ARROW * 0.7
         back, across = (x - dx * _ARROW * 1.3, y - dy * _ARROW * 1.3), (dy * half, dx * half)
@@ -90,11 +90,14 @@ def _line(line: Line) -> Iterator[str]:
         yield f'<path class="{style}" d="M{data}Z"/>'
 
 
-def _path(points: list[tuple[float, float]]) -> str:
+def _path(points: list[tuple[float, float]], corner_radius: float) -> str:
     """Return a path along the points, with rounded corners."""
     data = f"M{_number(points[0][0])} {_number(points[0][1])}"
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
-        radius = min(_CORNER, _distance(before, corner) / 2, _distance(corner, after) / 2)
+        if not corner_radius:
+            data += f"L{_number(corner[0])} {_number(corner[1])}"
+            continue
+        radius = min(corner_radius, _distance(before, corner) / 2, _distance(corner, after) / 2)
         start, end = _toward(corner, before, radius), _toward(corner, after, radius)
         data += f"L{_number(start[0])} {_number(start[1])}"
         data += f"Q{_number(corner[0])} {_number(corner[1])} {_number(end[0])} {_number(end[1])}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from archc.draw.describe.words import byte_count, short, whole
 from archc.draw.figures import Figures, part_title
 from archc.draw.fonts import wrap
+from archc.draw.layout.chart import HEIGHT, line_chart
 from archc.draw.layout.measures import SMALL, TEXT
 from archc.draw.scene import Drawing, Label, Rect
 
 PANEL = 300
 _LINE = 19
+_BETWEEN = 24  # the charts
 
 
 def parameters_section(figures: Figures) -> Drawing:
@@ -47,7 +49,10 @@ def lengths_section(figures: Figures) -> Drawing:
     """Return the table of state and multiply-adds by length."""
     drawing = Drawing(PANEL)
     drawing.add(Label(0, 12, "By length", 13, bold=True))
-    y = 34.0
+    charts = _charts(figures)
+    for index, chart in enumerate(charts):
+        drawing.place(chart, index * (PANEL - chart.width), 20)
+    y = 34.0 + 20 + HEIGHT
     middle = PANEL - 118
     name = _state_name(figures)
     for x, text in ((76, "tokens"), (middle, name), (PANEL, "multiply-adds")):
@@ -66,6 +71,20 @@ def lengths_section(figures: Figures) -> Drawing:
         y += 15
     drawing.height = y - 10
     return drawing
+
+
+def _charts(figures: Figures) -> list[Drawing]:
+    """Return the charts of state, if the model has any, and of multiply-adds."""
+    name, last = _state_name(figures), figures.curve[-1]
+    longest = whole(last.length)
+    operations = [(float(row.length), float(row.multiply_adds)) for row in figures.curve]
+    of_operations = ("multiply-adds", operations, short(last.multiply_adds), longest)
+    if not name:
+        return [line_chart(*of_operations, PANEL)]
+    states = [(float(row.length), float(row.state_bytes)) for row in figures.curve]
+    half = (PANEL - _BETWEEN) / 2
+    of_states = (name, states, byte_count(last.state_bytes), longest)
+    return [line_chart(*of_states, half), line_chart(*of_operations, half)]
 
 
 def _state_name(figures: Figures) -> str:

@@ -21,6 +21,7 @@ FIGURES = Figures(
     state_per_source_token=4096,
     state_in_windows=65536,
     by_length=(AtLength(1024, 2**27, 10**10), AtLength(131072, 2**34, 10**12)),
+    curve=(AtLength(1, 2**17, 10**9), AtLength(1024, 2**27, 10**10), AtLength(131072, 2**34, 10**12)),
 )
 
 

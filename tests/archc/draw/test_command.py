@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from archc.cli.draw.subject import read_subject
@@ -151,3 +152,13 @@ def test_an_indexer_bounds_the_attention_of_a_token() -> None:
     assert (near.length, far.length) == (8192, 32768)
     # Past the number of selected keys, the scores of the indexer alone grow.
     assert far.multiply_adds - near.multiply_adds == 78 * 32 * 128 * (32768 - 8192)
+
+
+def test_the_curve_bends_where_a_window_is_full() -> None:
+    figures = read_subject("gemma3", "1b", [], []).figures
+    lengths = [row.length for row in figures.curve]
+    assert lengths == [1, 512, 1025, 32768]
+    for row in figures.by_length:
+        for number in ("state_bytes", "multiply_adds"):
+            values = [getattr(point, number) for point in figures.curve]
+            assert np.interp(row.length, lengths, values) == pytest.approx(getattr(row, number), rel=1e-9)
