@@ -142,6 +142,25 @@ def test_encoder(archc: Archc, tmp_path: Path) -> None:
     assert "--new-tokens has no effect" in refused.errors[0]
 
 
+def test_a_folder_of_sentence_transformers_with_a_dense_module(archc: Archc, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize
+
+    from tests.compiler.weights.checkpoint.test_sentence_modules import write_dense
+
+    write_dense(tmp_path, Dense(32, 20), Normalize())
+    folder, plan = tmp_path / "sentences", tmp_path / "engine.plan"
+    assert archc("build", folder, "-o", plan).code == 0
+    result = archc("verify", plan, "--weights", folder, "--json")
+    assert result.code == 0, result.out
+    assert {item["output"] for item in result.json["differences"]} == {"hidden_states", "pooled"}
+    reason = "the checkpoint's modules.json adds pooling to the model, so BertModel of transformers is not a reference"
+    assert reason in result.err
+    file = folder / "2_Dense" / "model.safetensors"
+    save_file({name: tensor.flip(0) for name, tensor in load_file(file).items()}, file)
+    assert archc("verify", plan, "--weights", folder).code == 1
+
+
 def test_float16_is_judged_by_the_largest_logit(archc: Archc, tmp_path: Path) -> None:
     assert archc("build", TINY, "--dtype", "float16", "-o", tmp_path / "half.plan").code == 0
     result = archc("verify", tmp_path / "half.plan", "--weights", TINY, "--json")
