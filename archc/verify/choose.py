@@ -12,7 +12,7 @@ from archc.compiler.build import detect_family
 from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.safetensors import SafetensorsWeights
-from archc.compiler.weights.checkpoint.sentence_modules import MODULES, pooler_override
+from archc.compiler.weights.checkpoint.sentence_modules import MODULES
 from archc.compiler.weights.packings.detect import unpack
 from archc.compiler.weights.packings.packing import PackedWeights
 from archc.plan import Manifest
@@ -44,10 +44,11 @@ def choose_reference(
             "reference, pip install transformers"
         )
     if model_class is not None and not _is_unchanged(bound, manifest, folder, config, ignore_config):
-        differs = "the plan differs from the checkpoint's config (by --set, or --size)"
-        if pooler_override(folder) is not None:
-            differs = f"the checkpoint's {MODULES} adds pooling to the model"
-        notes.append(f"{differs}, so {model_class.__name__} of transformers is not a reference for it")
+        ways = f"{MODULES}, --set, or --size" if (folder / MODULES).is_file() else "--set, or --size"
+        notes.append(
+            f"the plan differs from the checkpoint's config (by {ways}), so {model_class.__name__} of transformers is "
+            "not a reference for it"
+        )
         model_class = None
     if model_class is not None:
         try:
