@@ -142,7 +142,7 @@ def make(
     seed: int,
     *,
     unit_offset: bool = False,
-    attention: str = "sdpa",  # eager attention adds Falcon's ALiBi twice
+    attention: str | None = None,  # sdpa if the class has it: eager attention adds Falcon's ALiBi twice
     table: float = 0.3,  # spread of embeddings; where one counts too much, a tied head repeats its input
     gains: Mapping[str, float] | None = None,  # factors on parameters whose names end so; the longest end counts
     kind: type[FromTransformers] = FromTransformers,
@@ -150,7 +150,9 @@ def make(
     **options: Any,
 ) -> FromTransformers:
     """Return a reference of a class by its name, with random weights."""
-    model = getattr(transformers, class_name)._from_config(config, attn_implementation=attention)
+    model_class = getattr(transformers, class_name)
+    attention = attention or ("sdpa" if model_class._supports_sdpa else "eager")
+    model = model_class._from_config(config, attn_implementation=attention)
     prepare(model)
     spread(model, seed, table=table, unit_offset=unit_offset)
     for name, parameter in model.named_parameters():

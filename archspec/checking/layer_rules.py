@@ -16,6 +16,7 @@ from archc.archspec.checking.latent_rules import gate_faults, latent_faults
 from archc.archspec.checking.mlp_rules import mlp_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.checking.recurrence_rules import matrix_state_faults
+from archc.archspec.checking.stream_rules import stream_faults
 from archc.archspec.errors import format_value
 from archc.archspec.vocabulary import (
     Alibi,
@@ -68,7 +69,7 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "layer.adapter", message, "set `layer.norm.placement: post`, or remove the key"
     if layer.convolution is not None:
         yield from convolution_faults(layer.convolution, model)
-    yield from _stream_faults(layer)
+    yield from stream_faults(layer)
     yield from mlp_faults(layer.mlp, "mlp")
     if isinstance(layer.mlp, PlainMlp):
         for name, count in (("up", layer.mlp.groups.up), ("down", layer.mlp.groups.down)):
@@ -118,25 +119,6 @@ def _layout_faults(layer: Layer) -> Iterator[Fault]:
             yield "mlp", message, "add an MLP, or set `layer.residual: sequential`"
         if not isinstance(norm, NoNorm) and norm.branches != "mixer":
             yield "layer.norm.branches", "the layer has no MLP, and so no norm on it", "set `branches: mixer`"
-
-
-def _stream_faults(layer: Layer) -> Iterator[Fault]:
-    """Yield the faults of several residual streams and of a learned augmented residual."""
-    if layer.laurel is not None:
-        yield from norm_faults(layer.laurel.norm, "layer.laurel.norm")
-        is_post = getattr(layer.norm, "placement", "pre") == "post"
-        if layer.residual == "parallel" or is_post or (layer.attention is None and layer.recurrence is None):
-            message = "LAuReL requires a branch of a mixer, without a norm on the sum"
-            yield "layer.laurel", message, "remove the key"
-    streams = layer.streams
-    if streams is None:
-        return
-    yield from norm_faults(streams.norm, "layer.streams.norm")
-    if streams.active >= streams.count:
-        message = f"expected an index below {streams.count}, the number of streams, got {streams.active}"
-        yield "layer.streams.active", message, "use a smaller one"
-    if streams.scale and layer.embedding_branch is None:
-        yield "layer.streams.scale", "the layer has no embedding branch", "remove the key"
 
 
 def _cross_attention_faults(cross: CrossAttention, layer: Layer) -> Iterator[Fault]:

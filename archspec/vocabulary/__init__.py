@@ -84,7 +84,6 @@ from archc.archspec.vocabulary.model import (
     Model,
     Prefix,
     Skip,
-    Streams,
     differs_by_layer,
     indexer_sources,
     kv_sources,
@@ -141,6 +140,7 @@ from archc.archspec.vocabulary.recurrence import (
     ValueMix,
     ValueSource,
 )
+from archc.archspec.vocabulary.streams import AltUp, HyperConnections, SinkhornMixing, Streams
 from archc.archspec.vocabulary.text import Text, Whitespace
 
 __all__ = [
@@ -148,6 +148,7 @@ __all__ = [
     "Activation",
     "AddedPositions",
     "Alibi",
+    "AltUp",
     "Attention",
     "AttentionGate",
     "BlockIndexer",
@@ -184,6 +185,7 @@ __all__ = [
     "Head",
     "HeadNorm",
     "HighestPooler",
+    "HyperConnections",
     "Indexer",
     "KeyIndexer",
     "L2Norm",
@@ -252,6 +254,7 @@ __all__ = [
     "Section",
     "SelectiveScan",
     "ShortConvolution",
+    "SinkhornMixing",
     "Sinusoidal",
     "Size",
     "Skip",

@@ -20,7 +20,7 @@ class KeyIndexer(Section):
 
     kind: Literal["keys"] = "keys"
     heads: Size = Field(description="Number of query heads; all read one key.")
-    head_dim: Size = Field(description="Width of one head. Its first dims rotate, as many as in the attention.")
+    head_dim: Size = Field(description="Width of one head, of which as many dims rotate as in the attention.")
     keys: Size = Field(description="Number of keys that a query attends to.")
     norm: Norm = Field(description="Norm on the keys.")
     query_norm: Norm = Field(default_factory=NoNorm, description="Norm on the input of the query projection.")
@@ -36,7 +36,7 @@ class BlockIndexer(Section):
     heads: Size = Field(
         description="Number of query heads, each for an equal group of the attention's; all read one key."
     )
-    head_dim: Size = Field(description="Width of one head. Its first dims rotate, as many as in the attention.")
+    head_dim: Size = Field(description="Width of one head, of which as many dims rotate as in the attention.")
     block: Size = Field(description="Number of keys in a block.")
     blocks: Size = Field(description="Number of blocks that a query attends to, the last ones included.")
     last: int = Field(1, ge=0, description="Number of blocks up to that of the query which are selected first.")

@@ -218,6 +218,11 @@ class LatentAttention(Section):
     gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
     indexer: Indexer | None = Field(None, description="Scorer that selects the keys of each query. none: all keys.")
+    sinks: bool = Field(
+        False,
+        description="Attention sinks: a learned logit per head in the softmax denominator only (Xiao et al. 2023; "
+        "gpt-oss).",
+    )
     window: Size | None = Field(
         None,
         description="Sliding window: number of keys that a query attends to, its own position included; in both "

@@ -16,6 +16,7 @@ from archc.archspec.vocabulary.mlp import Activation, Mlp, MoeMlp, PlainMlp
 from archc.archspec.vocabulary.norm import Norm, PlacedNorm
 from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
+from archc.archspec.vocabulary.streams import Streams
 from archc.archspec.vocabulary.text import Text
 
 
@@ -67,20 +68,6 @@ class Laurel(Section):
     rank: Size = Field(description="Rows of W₁.")
     norm: Norm = Field(description="Norm on W₂ W₁ u.")
     scale: PositiveFloat = Field(1.0, description="Factor on the sum.")
-
-
-class Streams(Section):
-    """Several residual streams (AltUp, Baykal et al. 2023, section 3): the layer computes the active one, after a
-    linear prediction of all streams from each other, and corrects all by its output. Coefficients are linear in
-    tanh(W norm(x) / width). The first layer's streams are the embedding and projections of it; the mean of the last
-    layer's is normed for the head. An `embedding_branch` reads the active stream and is added to all but the first
-    (Gemma 3n).
-    """
-
-    count: int = Field(ge=2, le=64, description="Number of streams.")
-    active: int = Field(0, ge=0, le=63, description="Index of the stream that the layer computes.")
-    norm: Norm = Field(description="Norm in the coefficients.")
-    scale: bool = Field(False, description="Multiply the input of `embedding_branch` by a learned vector.")
 
 
 class LayerLayout(Section):

@@ -130,6 +130,7 @@ class Rope(Section):
     pairing: Literal["half", "interleaved"] = Field(
         "half", description="half: dimension i rotates with i + r/2. interleaved: dimension 2i rotates with 2i + 1."
     )
+    part: Literal["first", "last"] = Field("first", description="Place of the rotating dimensions in a head.")
     reverse: bool = Field(False, description="Rotate by −position: backward (nanochat).")
     scaling: RopeScaling = Field(default_factory=NoScaling, description="Context extension of the frequencies.")
     reread: bool = Field(

@@ -88,6 +88,7 @@ class LayerReads:
     relative_table: str | None = None  # for layers that project a shared table
     crosses: bool = False
     fourier: bool = False
+    rotates_last: bool = False  # the last dims of a head instead of the first
 
 
 @dataclass
@@ -222,6 +223,7 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
         shared.masks[mask.name] = mask
         real = "real_tokens" if reads_neighbors(layer) else real
         rope = alibi = buckets = relative_bias = relative_table = None
+        rotates_last = getattr(layer.position, "part", "first") == "last"
         if isinstance(layer.position, words.Rope | words.BlockRope):
             rope = _name_of(shared.ropes, "rope", (layer.position, attention.rotating_dim))
         elif isinstance(layer.position, words.Alibi):
@@ -241,6 +243,17 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
         word = attention.query_scale
         scale = _name_of(shared.query_scales, "query_scale", word) if word is not None else None
         shared.layers.append(
-            LayerReads(mask.name, rope, alibi, scale, real, buckets, relative_bias, relative_table, crosses)
+            LayerReads(
+                mask.name,
+                rope,
+                alibi,
+                scale,
+                real,
+                buckets,
+                relative_bias,
+                relative_table,
+                crosses,
+                rotates_last=rotates_last,
+            )
         )
     return shared

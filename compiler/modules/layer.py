@@ -13,6 +13,7 @@ from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.basic.convolution import ConvolutionBranch
 from archc.compiler.modules.basic.fourier import FourierMixing
+from archc.compiler.modules.basic.hyper_connections import HyperConnection
 from archc.compiler.modules.basic.laurel import Laurel
 from archc.compiler.modules.basic.norm import GatedNorm, make_norm
 from archc.compiler.modules.basic.per_layer import EmbeddingBranch
@@ -88,7 +89,11 @@ class Layer(nn.Module):
         convolution = word.convolution
         self.convolution = ConvolutionBranch(convolution, width, dtype) if convolution is not None else None
         self.laurel = Laurel(word.laurel, width, dtype) if word.laurel is not None else None
-        self.streams = AlternatingUpdates(word.streams, width, dtype) if word.streams is not None else None
+        streams = word.streams
+        self.streams = AlternatingUpdates(streams, width, dtype) if isinstance(streams, words.AltUp) else None
+        if isinstance(streams, words.HyperConnections):
+            self.mixer_streams = HyperConnection(streams, width) if self.mixers else None
+            self.mlp_streams = HyperConnection(streams, width) if word.mlp is not None else None
         self.output_scale = nn.Parameter(torch.empty(1, dtype=dtype)) if word.output_scale else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,7 +123,9 @@ class Layer(nn.Module):
         return corrected_BSCN.flatten(-2), present
 
     def branches(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the stream after mixer and MLP, [B, S, N], and the new state."""
+        """Return the stream after mixer and MLP, [B, S, N], or all hyper-connected streams, and the new state."""
+        if isinstance(self.word.streams, words.HyperConnections):
+            return self.hyper_connected(x_BSN, inputs, state)
         if self.word.residual == "parallel":
             return self.parallel(x_BSN, inputs, state)
         if self.after_sum:
@@ -141,6 +148,19 @@ class Layer(nn.Module):
             present[SHORTCUT] = self.shortcut(normed, x_BSN)
         x_BSN = self.skip(x_BSN, normed, is_mlp=True) + self.scale_branch(y, is_mlp=True)
         return x_BSN + inputs.cross_layer[SHORTCUT] if self.word.adds_shortcut else x_BSN, present
+
+    def hyper_connected(self, x_BSM: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return all streams after branches that each read a sum of them, [B, S, M], and the new state."""
+        present: dict[str, Tensor] = {}
+        if self.mixer_streams is not None:
+            input_BSN, weights = self.mixer_streams.read(x_BSM)
+            y, present = self.mix(self.mixer_norm(input_BSN), inputs, state)
+            x_BSM = self.mixer_streams.write(x_BSM, self.scale_branch(self.mixer_output_norm(y)), weights)
+        if self.mlp_streams is not None:
+            input_BSN, weights = self.mlp_streams.read(x_BSM)
+            y = self.mlp_output_norm(self.mlp_branch(self.mlp_norm(input_BSN), input_BSN, inputs, state, present))
+            x_BSM = self.mlp_streams.write(x_BSM, self.scale_branch(y, is_mlp=True), weights)
+        return x_BSM, present
 
     def post_norm(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """norm(x + branch(x)) for each branch (Vaswani et al. 2017): [B, S, N] → [B, S, N], and the new state."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from archc.compiler.ops import operators as ops
@@ -31,12 +32,17 @@ class LayerInputs:
     fourier_sin_BSS: Tensor | None = None
     source_mask_B1ST: Tensor | None = None
     cross_layer: Mapping[str, Tensor] = field(default_factory=dict)
+    rotates_last: bool = False
 
     def rotate(self, x_BHSD: Tensor, interleaved: bool) -> Tensor:
-        """Return queries or keys whose first dims are rotated by their positions, if the layer reads angles."""
+        """Return queries or keys whose first or last dims are rotated by their positions, if the layer reads angles."""
         if self.cos_BSR is None or self.sin_BSR is None:
             return x_BHSD
-        return ops.rotary(x_BHSD, self.cos_BSR, self.sin_BSR, interleaved)
+        rest = x_BHSD.shape[-1] - 2 * self.cos_BSR.shape[-1]
+        if not self.rotates_last or not rest:
+            return ops.rotary(x_BHSD, self.cos_BSR, self.sin_BSR, interleaved)
+        first, last = x_BHSD.split([rest, x_BHSD.shape[-1] - rest], dim=-1)
+        return torch.cat((first, ops.rotary(last, self.cos_BSR, self.sin_BSR, interleaved)), dim=-1)
 
     def mask_padding(self, x_BSM: Tensor) -> Tensor:
         """Return float32 x with zeros at the padding of ragged rows."""

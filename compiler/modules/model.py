@@ -29,7 +29,7 @@ from archc.compiler.modules.basic.embedding import Embedding
 from archc.compiler.modules.basic.head import ClassesHead, LmHead, MlmHead, VectorHead, make_head
 from archc.compiler.modules.basic.norm import LayerNorm, PerHead, RmsNorm, make_norm
 from archc.compiler.modules.basic.pooling import Rows, make_pooler
-from archc.compiler.modules.basic.streams import JoinedStreams
+from archc.compiler.modules.basic.streams import make_joined_streams
 from archc.compiler.modules.basic.table import Table
 from archc.compiler.modules.layer import Layer
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -67,6 +67,7 @@ def layer_inputs(layer: LayerReads, tensors: Mapping[str, Tensor], cross_layer: 
         fourier_cos_BSS=tensors[f"{FOURIER}.cos"] if layer.fourier else None,
         fourier_sin_BSS=tensors[f"{FOURIER}.sin"] if layer.fourier else None,
         source_mask_B1ST=tensors[SOURCE_MASK] if layer.crosses else None,
+        rotates_last=layer.rotates_last,
     )
 
 
@@ -81,7 +82,7 @@ class Model(nn.Module):
         self.spec, self.dtype, self.shared_inputs = spec, dtype, find_shared_inputs(spec)
         width = spec.embedding.width
         self.shared_tensors = SharedTensors(self.shared_inputs, width, dtype)
-        streams = stream_count(spec)
+        streams = spec.layers[0].streams
         positions = learned_positions(spec)
         self.embedding = Embedding(spec.embedding, positions, dtype, tokens, len(spec.layers), streams)
         self.encoder: Model | None = None
@@ -102,7 +103,7 @@ class Model(nn.Module):
         vector = spec.embedding.per_layer.width if spec.embedding.per_layer is not None else 0
         sets = {number: Layer(layer, width, dtype, source_width, vector) for number, layer in numbered}
         self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
-        self.final_streams = JoinedStreams(streams, width, dtype) if streams > 1 else nn.Identity()
+        self.final_streams = make_joined_streams(streams, width, dtype)
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
         self.pooler = make_pooler(spec.pooler, hidden_width(spec), dtype)

@@ -26,12 +26,14 @@ def latent_attention(
     v_up: Tensor,
     mask_B1ST: Tensor,
     scale: float,
+    sinks_H: Tensor | None = None,
     cached: bool = False,
 ) -> Tensor:
     """Return softmax(scale · (q · (latent · k_upᵀ) + q_rotated · k_rotated), where mask) · (latent · v_upᵀ).
 
     The result is [B, H, S, V]. `stored` holds each token's latent and then the rotated part of its key; k_up [H·N, L]
-    and v_up [H·V, L]. A `cached` one is a whole cache, of which the first T slots are live; otherwise C is T.
+    and v_up [H·V, L]. A `cached` one is a whole cache, of which the first T slots are live; otherwise C is T. Sinks are
+    scores that add to the denominator only.
     """
     heads, latent = q_BHSN.shape[1], k_up.shape[1]
     stored_B1TX = stored_B1CX[:, :, : mask_B1ST.shape[-1]]
@@ -40,6 +42,9 @@ def latent_attention(
     v_BHTV = latent_B1TL @ v_up.unflatten(0, (heads, -1)).transpose(-1, -2)
     scores = q_BHSN @ k_BHTN.transpose(-1, -2) + q_BHSR @ rotated_B1TR.transpose(-1, -2)
     scores = (scale * scores).float().masked_fill(~mask_B1ST, torch.finfo(torch.float32).min)
+    if sinks_H is not None:
+        sinks = sinks_H.float()[:, None, None].expand(*scores.shape[:-1], 1)
+        return torch.cat((scores, sinks), dim=-1).softmax(-1)[..., :-1].to(v_BHTV.dtype) @ v_BHTV
     return scores.softmax(-1).to(v_BHTV.dtype) @ v_BHTV
 
 
@@ -52,6 +57,7 @@ def _(
     v_up: Tensor,
     mask_B1ST: Tensor,
     scale: float,
+    sinks_H: Tensor | None = None,
     cached: bool = False,
 ) -> Tensor:
     return q_BHSN.new_empty(*q_BHSN.shape[:-1], v_up.shape[0] // q_BHSN.shape[1])
@@ -59,6 +65,15 @@ def _(
 
 @translates(torch.ops.archc.latent_attention.default)
 def _latent_attention(
-    q: Any, q_rotated: Any, stored: Any, k_up: Any, v_up: Any, mask: Any, scale: float = 1.0, cached: bool = False
+    q: Any,
+    q_rotated: Any,
+    stored: Any,
+    k_up: Any,
+    v_up: Any,
+    mask: Any,
+    scale: float = 1.0,
+    sinks: Any = None,
+    cached: bool = False,
 ) -> Any:
-    return op.LatentAttention(q, q_rotated, stored, k_up, v_up, mask, scale=scale, cached=int(cached), domain=ARCHC)
+    operands = (q, q_rotated, stored, k_up, v_up, mask, sinks)
+    return op.LatentAttention(*operands, scale=scale, cached=int(cached), domain=ARCHC)

@@ -71,7 +71,7 @@ def is_standard_attention(node: ir.Node) -> bool:
     """Return whether a node of a traced graph becomes a standard Attention: it has no softcap and no sinks."""
     if node.op_type == "Attention":
         return len(node.inputs) < 6 and not node.attributes["softcap"].as_float()
-    return node.op_type == "LatentAttention"
+    return node.op_type == "LatentAttention" and len(node.inputs) < 7
 
 
 def check_tensorrt_passes(built: Built) -> float:

@@ -60,16 +60,19 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
         has_norm = normed and not isinstance(norm, words.NoNorm)
         before = _norm_block(body.name, norm) if has_norm and placement != "output" and not shared else None
         after = _norm_block(f"{body.name}_output", norm) if has_norm and placement in ("sandwich", "output") else None
-        return Branch(
-            body, before, after, *(factor(value, width) if value not in (None, 1.0) else "" for value in (scale, skip))
-        )
+        to_sum, kept = (factor(value, width) if value not in (None, 1.0) else "" for value in (scale, skip))
+        if isinstance(layer.streams, words.HyperConnections):
+            count, mixed = layer.streams.count, ", mixed" if layer.streams.mixing is not None else ""
+            body = replace(body, tags=(*body.tags, f"reads a weighted sum of {count} streams"))
+            to_sum, kept = " ".join([*([to_sum] if to_sum else []), "to each stream"]), f"of {count} streams{mixed}"
+        return Branch(body, before, after, to_sum, kept)
 
     branches: list[Branch] = []
     scale, skip = layer.branch_scale, layer.skip.scale
     mixer = mixer_block(layer, width, adds_positions, causal)
     if mixer is not None:
         tags = [f"LAuReL rank {layer.laurel.rank}"] if layer.laurel is not None else []
-        tags += [f"one of {layer.streams.count} streams"] if layer.streams is not None else []
+        tags += [f"one of {layer.streams.count} streams"] if isinstance(layer.streams, words.AltUp) else []
         branches.append(branch(replace(mixer, tags=(*mixer.tags, *tags)), where != "mlp", scale, skip))
     if layer.cross_attention is not None:
         branches.append(branch(cross_block(layer.cross_attention, width), where == "both", scale, skip))

@@ -29,7 +29,7 @@ from archc.compiler.weights.steps import Transpose, Unflatten
 @dataclass(frozen=True)
 class Latent:
     """The operands of an `archc.LatentAttention` node next to what is stored: queries [B, H, S, N] and their rotated
-    part [B, H, S, R], k_up [H, N, L] and v_up [H, L, V].
+    part [B, H, S, R], k_up [H, N, L], v_up [H, L, V] and sinks [H].
     """
 
     query: ir.Value
@@ -37,6 +37,7 @@ class Latent:
     k_up: ir.Value
     v_up: ir.Value
     scale: float
+    sinks: ir.Value | None
 
     @property
     def heads(self) -> int:
@@ -59,6 +60,7 @@ def latent_of(node: ir.Node, op: GraphBuilder) -> Latent:
         _by_head(op, k_up, heads, transposed=False),
         _by_head(op, v_up, heads, transposed=True),
         node.attributes["scale"].as_float(),
+        node.inputs[6] if len(node.inputs) > 6 else None,
     )
 
 
@@ -109,7 +111,9 @@ class GroupedLatentAttention:
         """Build both forms over one cache, and over selected rows of it the absorbed one; all read the same weights."""
         cache, mask, result = required(node.inputs[2]), mask_of(node), node.outputs[0]
         latent = latent_of(node, op)
-        additive = self.masks.additive(op, mask, None, dtype_of(latent.query))
+        # Sinks are computed in float32, like the softmax of the standard operator.
+        dtype = ir.DataType.FLOAT if latent.sinks is not None else dtype_of(latent.query)
+        additive = self.masks.additive(op, mask, None, dtype)
         selected = self.selected.get(mask)
 
         def over_all(inner: GraphBuilder) -> ir.Value:
@@ -163,6 +167,7 @@ def absorbed_problem(query: ir.Value, latent: Latent, stored: ir.Value, additive
         kv_heads=1,
         value_width=fixed_size(query, 3),
         scale=latent.scale,
+        sinks=latent.sinks,
     )
 
 
@@ -197,4 +202,5 @@ def _expanded(op: GraphBuilder, latent: Latent, stored: ir.Value, additive: ir.V
         kv_heads=latent.heads,
         value_width=fixed_size(latent.v_up, 2),
         scale=latent.scale,
+        sinks=latent.sinks,
     )

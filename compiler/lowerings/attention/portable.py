@@ -44,8 +44,13 @@ class StandardAttention:
         _describe_live(stored, cache)
         latent = latent_of(node, op)
         query = absorbed_query(op, latent)
+        mask, scale, sinks = mask_of(node), latent.scale, latent.sinks
         # TensorRT's Attention needs values as wide as the keys; the rest of the result is cut off.
-        mixed = self.standard(op, node, query, stored, stored, mask_of(node), latent.scale)
+        mixed = (
+            self.standard(op, node, query, stored, stored, mask, scale)
+            if sinks is None
+            else written_out(op, query, stored, stored, mask, None, scale, 0.0, sinks)
+        )
         return absorbed_result(op, latent, mixed)
 
     def standard(

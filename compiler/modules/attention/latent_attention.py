@@ -49,6 +49,7 @@ class LatentAttention(nn.Module):
         gated = queries if gate is not None and gate.source == "queries" else width
         self.gate = Gate(gate, word.heads, word.value_dim, gated, dtype) if gate is not None else None
         self.indexer = make_indexer(word.indexer, word.heads, width, word.query_latent or width, dtype)
+        self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
         self.o = Linear(word.heads * word.value_dim, width, word.bias.out, dtype)
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -73,7 +74,8 @@ class LatentAttention(nn.Module):
         if inputs.query_scale_B1S1 is not None:
             q_BHSN, q_BHSR = q_BHSN * inputs.query_scale_B1S1, q_BHSR * inputs.query_scale_B1S1
         k_up, v_up = self.k_up.weight, self.v_up.weight
-        y_BHSV = latent_attention(q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, mask, self.scale, bool(state))
+        operands = (q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, mask)
+        y_BHSV = latent_attention(*operands, self.scale, self.sinks, bool(state))
         if self.gate is not None:
             y_BHSV = self.gate(queries_input if self.gate.word.source == "queries" else x_BSN, y_BHSV)
         return self.o(ops.merge_heads(y_BHSV)), present

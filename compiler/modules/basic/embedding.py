@@ -10,7 +10,7 @@ from archc.compiler.modules.basic.features import FurtherTables, TokenDropout
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.per_layer import PerLayerEmbedding
-from archc.compiler.modules.basic.streams import FirstStreams
+from archc.compiler.modules.basic.streams import make_first_streams
 from archc.compiler.modules.basic.table import Table
 
 
@@ -21,7 +21,7 @@ class Embedding(nn.Module):
 
     If the projection is after the norm, all terms and the norm have the width of the token table (Lan et al. 2020).
     `tokens` is the table of an encoder or decoder that this one shares. `layers` is the number of layers that
-    `per_layer` computes a vector for, `streams` that of residual streams, which `streams` begins.
+    `per_layer` computes a vector for, `streams` the residual streams that the module of this name begins.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Embedding(nn.Module):
         dtype: torch.dtype,
         tokens: Table | None = None,
         layers: int = 0,
-        streams: int = 1,
+        streams: words.Streams | None = None,
     ) -> None:
         super().__init__()
         self.scale, self.projected_last = word.scale, word.projection.after == "norm"
@@ -54,7 +54,7 @@ class Embedding(nn.Module):
         self.positions = Table(rows, width, dtype) if positions else None
         self.token_types = Table(word.token_types, width, dtype) if word.token_types else None
         self.norm, self.norm_of = make_norm(word.norm, width, dtype), word.norm_of
-        self.streams = FirstStreams(streams, word.width, dtype) if streams > 1 else nn.Identity()
+        self.streams = make_first_streams(streams, word.width, dtype)
         per_layer = word.per_layer
         self.per_layer = PerLayerEmbedding(per_layer, layers, word, dtype) if per_layer is not None else None
 

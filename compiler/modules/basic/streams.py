@@ -1,4 +1,4 @@
-"""Alternating updates (AltUp): several residual streams, of which a layer computes one and predicts the others.
+"""Several residual streams: their beginning and end, and alternating updates (AltUp), of which a layer computes one.
 
 Baykal et al. 2023, section 3, as in Gemma 3n. Shape suffixes as in `archc.compiler.ops.operators`, and: C streams,
 M = C · N their total width.
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.hyper_connections import WeightedStreams
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 
@@ -48,6 +49,54 @@ class JoinedStreams(nn.Module):
         return total * (1 / (len(others) + 1))
 
 
+class RepeatedStreams(nn.Module):
+    """The first layer's streams of hyper-connections: x, so many times."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x_BSN: Tensor) -> Tensor:
+        """[B, S, N] → [B, S, M]."""
+        return torch.cat([x_BSN] * self.count, dim=-1)
+
+
+class MeanOfStreams(nn.Module):
+    """The mean of the last layer's streams."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.count, self.width = count, width
+
+    def forward(self, x_BSM: Tensor) -> Tensor:
+        """[B, S, M] → [B, S, N]."""
+        return x_BSM.unflatten(-1, (self.count, self.width)).float().mean(dim=2).to(x_BSM.dtype)
+
+
+def make_first_streams(word: words.Streams | None, width: int, dtype: torch.dtype) -> nn.Module:
+    """Return the module from the embedding to the first layer's streams; the identity for a single one."""
+    match word:
+        case None:
+            return nn.Identity()
+        case words.AltUp():
+            return FirstStreams(word.count, width, dtype)
+        case words.HyperConnections():
+            return RepeatedStreams(word.count)
+
+
+def make_joined_streams(word: words.Streams | None, width: int, dtype: torch.dtype) -> nn.Module:
+    """Return the module from the last layer's streams to what the final norm reads; the identity for a single one."""
+    match word:
+        case None:
+            return nn.Identity()
+        case words.AltUp():
+            return JoinedStreams(word.count, width, dtype)
+        case words.HyperConnections(output="mean"):
+            return MeanOfStreams(word.count, width)
+        case words.HyperConnections():
+            return WeightedStreams(word, width)
+
+
 class AlternatingUpdates(nn.Module):
     """Prediction of the streams before a layer, and their correction by its output.
 
@@ -55,7 +104,7 @@ class AlternatingUpdates(nn.Module):
     r(x) = tanh(W norm(x) / N) and the layer's output y of predicted[active].
     """
 
-    def __init__(self, word: words.Streams, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.AltUp, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.word, self.width = word, width
         self.norm = make_norm(word.norm, width, dtype)

@@ -203,6 +203,14 @@ def test_an_indexer_is_a_tag() -> None:
     assert {"top 2,048 keys", "indexer: 32 heads × 128"} <= set(found.tags)
 
 
+def test_hyper_connections_are_on_every_branch() -> None:
+    mixing = "layer={streams: {mixing: {kind: sinkhorn, iterations: 2, eps: 1e-6}}}"
+    for overrides, skip in (((), "of 4 streams"), ((mixing,), "of 4 streams, mixed")):
+        branches = model("hy-v4", "preview", overrides).stacks[0].kinds[0].branches
+        assert [(branch.scale, branch.skip_scale) for branch in branches] == [("to each stream", skip)] * 2
+        assert all("reads a weighted sum of 4 streams" in branch.body.tags for branch in branches)
+
+
 def test_disentangled_positions_and_a_convolution_next_to_a_layer() -> None:
     stack = model("deberta-v2").stacks[0]
     assert any(tag.startswith("disentangled: q·P + k·P") for tag in stack.kinds[0].branches[0].body.tags)

@@ -228,16 +228,24 @@ FAULTS = {
         "layer.mixers: parallel mixers are attention and a recurrence; add both sections, or use one",
     ),
     "active stream": (
-        "layer: {streams: {count: 2, active: 2, norm: none}}\n",
+        "layer: {streams: {kind: altup, count: 2, active: 2, norm: none}}\n",
         "layer.streams.active: expected an index below 2, the number of streams, got 2; use a smaller one",
     ),
     "scale of streams": (
-        "layer: {streams: {count: 2, norm: none, scale: true}}\n",
+        "layer: {streams: {kind: altup, count: 2, norm: none, scale: true}}\n",
         "layer.streams.scale: the layer has no embedding branch; remove the key",
     ),
     "different streams": (
-        "layer: {streams: [{count: 2, norm: none}, {count: 3, norm: none}]}\n",
+        "layer: {streams: [{kind: altup, count: 2, norm: none}, {kind: altup, count: 3, norm: none}]}\n",
         "layer.streams: layers have different streams; use the same section in all layers",
+    ),
+    "hyper-connections of parallel branches": (
+        "layer: {residual: parallel, streams: {kind: hyper-connections, count: 2, norm: none, eps: 0.0}}\n",
+        "layer.residual: hyper-connections require branches in sequence, without norms on the sums; remove the key",
+    ),
+    "hyper-connections with a scaled skip": (
+        "layer: {skip: {scale: 2.0}, streams: {kind: hyper-connections, count: 2, norm: none, eps: 0.0}}\n",
+        "layer.skip: skip is not supported with hyper-connections; remove it",
     ),
     "LAuReL after a norm of the sum": (
         "layer: {norm: {placement: post}, laurel: {rank: 2, norm: none}}\n",

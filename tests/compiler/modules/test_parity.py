@@ -54,7 +54,13 @@ BOTH = (
     "recurrence={kind: matrix-state, heads: 4, key_dim: 3, value_dim: 5, decay: {kind: step}, output_bias: true, "
     "output_scale: 1.4, scales: {queries: 0.6, step: 1.3}}",
 )
-STREAMS = "layer.streams={count: 3, active: 2, norm: {kind: rmsnorm, eps: 1e-6}}"
+STREAMS = "layer.streams={kind: altup, count: 3, active: 2, norm: {kind: rmsnorm, eps: 1e-6}}"
+CONNECTED = (
+    "layer.streams={kind: hyper-connections, count: 3, norm: {kind: rmsnorm, eps: 1e-6, affine: false}, eps: 0.01, "
+    "mixing: {kind: sinkhorn, iterations: 3, eps: 0.01}}",
+    "layer.norm.placement=sandwich",
+    "layer.branch_scale=0.7",
+)
 SPARSE = "mlp.sparsity=0.4"
 VALUES = (
     "attention.value_dim=5",
@@ -79,6 +85,7 @@ CASES = {
     ),
     "a decoder with attention next to a matrix state": ("llama", (*LLAMA, *BOTH)),
     "a decoder with three streams and sparse activations": ("llama", (*LLAMA, STREAMS, SPARSE)),
+    "a decoder with hyper-connections": ("llama", (*LLAMA, *CONNECTED)),
     "a decoder with narrow values and inner norms": ("llama", (*LLAMA, *VALUES)),
     "a decoder with gated latent attention": ("llama", (*LLAMA, LATENT)),
     "a decoder with a learned scan": ("llama", (*LLAMA, "attention=none", "position=none", SCAN)),

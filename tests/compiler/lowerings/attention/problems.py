@@ -145,6 +145,7 @@ class LatentAttention:
     latent: int = 12
     scale: float = 0.4
     layers: int = 2
+    sinks: bool = False
 
     def model(self, weights: Sequence[ir.Value] = ()) -> ir.Model:
         """Return the graph; `weights` are initializers k_up [H · N, L] and v_up [H · V, L], or inputs without any."""
@@ -161,6 +162,8 @@ class LatentAttention:
             value("v_up", FLOAT, self.heads * self.value, self.latent),
         )
 
+        sinks = [value("sinks", FLOAT, self.heads)] if self.sinks else []
+
         def make(op: GraphBuilder) -> Sequence[ir.Value]:
             query = y = q
             for layer in range(self.layers):
@@ -168,11 +171,12 @@ class LatentAttention:
                     part = op.Slice(y, op.ints(0), op.ints(self.nope), op.ints(3))
                     query = typed(op.Add(q, part), f"q.{layer}", FLOAT, "batch", self.heads, "seq", self.nope)
                 attributes = {"scale": self.scale, "cached": 0}
-                y = op.LatentAttention(query, rotated, stored, k_up, v_up, mask, **attributes, domain=ARCHC)
+                operands = (query, rotated, stored, k_up, v_up, mask, *sinks)
+                y = op.LatentAttention(*operands, **attributes, domain=ARCHC)
                 typed(y, f"y.{layer}", FLOAT, "batch", self.heads, "seq", self.value)
             return [y]
 
-        return build([*inputs, *([] if weights else [k_up, v_up])], make, weights)
+        return build([*inputs, *([] if weights else [k_up, v_up]), *sinks], make, weights)
 
     def feeds(self, seq: int, total: int) -> dict[str, NDArray[Any]]:
         """Return random numbers for a call under a causal mask."""
@@ -182,6 +186,7 @@ class LatentAttention:
             return random.standard_normal(shape).astype(np.float32)
 
         attended = np.arange(total) <= np.arange(seq)[:, None] + total - seq
+        sinks = {"sinks": np.linspace(-1, 2, self.heads).astype(np.float32)} if self.sinks else {}
         return {
             "q": normal(BATCH, self.heads, seq, self.nope),
             "rotated": normal(BATCH, self.heads, seq, self.rope),
@@ -189,6 +194,7 @@ class LatentAttention:
             "mask": np.broadcast_to(attended, (BATCH, 1, seq, total)).copy(),
             "k_up": normal(self.heads * self.nope, self.latent) / 3,
             "v_up": normal(self.heads * self.value, self.latent) / 3,
+            **sinks,
         }
 
     def expected(self, feeds: Arrays) -> NDArray[np.float32]:
@@ -199,7 +205,7 @@ class LatentAttention:
         for layer in range(self.layers):
             if layer:
                 query = tensors["q"] + y[..., : self.nope]
-            y = latent_attention(query, *(tensors[name] for name in names), self.scale)
+            y = latent_attention(query, *(tensors[name] for name in names), self.scale, tensors.get("sinks"))
         expected: NDArray[np.float32] = y.numpy()
         return expected
 

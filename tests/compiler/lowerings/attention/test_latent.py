@@ -38,9 +38,9 @@ def forms(model: ir.Model) -> list[ir.Node]:
     ]
 
 
-def only_form(branch: str) -> ir.Model:
+def only_form(branch: str, problem: LatentAttention = PROBLEM) -> ir.Model:
     """Return the graph with one branch of every choice, whatever the lengths."""
-    model = lowered()
+    model = lowered(problem)
     always = ir.tensor(np.array([CONSTANT[branch]]), name="always")
     model.graph.register_initializer(ir.Value(name="always", const_value=always))
     for node in forms(model):
@@ -61,6 +61,13 @@ def test_every_length_equals_the_torch_operator(seq: int, total: int) -> None:
 def test_each_form_equals_the_torch_operator(branch: str, seq: int, total: int) -> None:
     feeds = PROBLEM.feeds(seq, total)
     np.testing.assert_allclose(run(only_form(branch), feeds)[0], PROBLEM.expected(feeds), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("branch", ["then_branch", "else_branch"], ids=["expanded", "absorbed"])
+def test_sinks_add_to_the_denominator(branch: str) -> None:
+    problem = LatentAttention(sinks=True)
+    feeds = problem.feeds(3, 40)
+    np.testing.assert_allclose(run(only_form(branch, problem), feeds)[0], problem.expected(feeds), rtol=0, atol=1e-5)
 
 
 def test_a_latent_without_rotated_key() -> None:

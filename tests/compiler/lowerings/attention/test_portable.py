@@ -139,6 +139,14 @@ def test_a_latent_equals_the_torch_operator(rope: int, seq: int, total: int) -> 
     np.testing.assert_allclose(result, problem.expected(feeds | weights), rtol=0, atol=1e-5)
 
 
+def test_a_latent_with_sinks_is_written_out() -> None:
+    problem = LatentAttention(sinks=True)
+    feeds = problem.feeds(3, 40)
+    model = lower(problem.model(), LatentAttention=StandardAttention().latent)
+    assert "Attention" not in operators(model)
+    np.testing.assert_allclose(run(model, feeds)[0], problem.expected(feeds), rtol=0, atol=1e-5)
+
+
 def test_a_latent_is_absorbed_into_one_key_value_head() -> None:
     model = latent(LatentAttention(layers=1))
     assert operators(model) == ["MatMul", "Concat", "Attention", "Slice", "MatMul"]

@@ -56,6 +56,19 @@ def test_queries_and_keys_are_normed_and_their_first_dims_rotate() -> None:
     assert list(indexer.q_input_norm.weight.shape) == [5]
 
 
+def test_the_last_dims_of_queries_and_keys_may_rotate() -> None:
+    word = words.KeyIndexer(heads=1, head_dim=3, keys=1, norm=words.NoNorm())
+    indexer = random_parameters(KeyIndexer(word, 4, 4, torch.float32))
+    x, angles = torch.randn(1, 2, 4), torch.tensor([0.3, 1.1]).reshape(1, 2, 1)
+    inputs = LayerInputs(causal(2), cos_BSR=angles.cos(), sin_BSR=angles.sin(), rotates_last=True)
+    q, k, _ = indexer.operands(x, x, inputs)
+    for rotated, projection in ((q, indexer.q), (k, indexer.k)):
+        kept, first, second = (x @ projection.weight.T)[0].unbind(-1)
+        cos, sin = angles.flatten().cos(), angles.flatten().sin()
+        expected = torch.stack((kept, first * cos - second * sin, first * sin + second * cos), dim=-1)
+        torch.testing.assert_close(rotated[0, 0], expected)
+
+
 def test_of_equal_scores_the_first_keys_are_selected() -> None:
     q, weights = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1)
     mask = torch.tensor([False, True, True, True]).reshape(1, 1, 1, 4)

@@ -34,6 +34,8 @@ def by_hand(position: words.Position, **changes: object) -> LatentAttention:
     }
     if isinstance(word.norm, words.RmsNorm):
         values["kv_norm.weight"] = [4.0]
+    if word.sinks:
+        values["sinks"] = [1.5]
     module.load_state_dict({name: torch.tensor(value) for name, value in values.items()})
     return module
 
@@ -54,6 +56,13 @@ def test_two_tokens_without_positions() -> None:
     y, present = by_hand(words.NoPosition())(X, LayerInputs(causal(2)), {})
     assert present == {}
     assert y[0].tolist() == pytest.approx([pytest.approx(row) for row in expected(0.0)])
+
+
+def test_a_sink_takes_a_share_of_the_weights() -> None:
+    module = by_hand(words.NoPosition(), sinks=True)
+    y, _ = module(X, LayerInputs(causal(2)), {})
+    score = 0.5 * (1.0 * 2 * 0.1 + 0.2 * 0.2)
+    assert y[0, 0, 0].item() == pytest.approx(3 * 0.1 * math.exp(score) / (math.exp(score) + math.exp(1.5)))
 
 
 @pytest.mark.parametrize("pairing", ["half", "interleaved"])

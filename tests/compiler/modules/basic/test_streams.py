@@ -19,7 +19,7 @@ NO_NORM = words.NoNorm()
 
 def updates(scale: bool = False) -> AlternatingUpdates:
     """Two streams of width 1, of which the second is active; the router's logits are x and 2 x."""
-    word = words.Streams(count=2, active=1, norm=NO_NORM, scale=scale)
+    word = words.AltUp(count=2, active=1, norm=NO_NORM, scale=scale)
     values = {"router.weight": [[1.0], [2.0]], "correction.weight": [[1.0, 0.0], [0.0, 10.0]]}
     values["prediction.weight"] = [[1.0, 0.0], [0.0, 1.0], [10.0, 0.0], [0.0, 10.0]]
     module = filled(AlternatingUpdates(word, 1, torch.float32), values | ({"scale": [3.0]} if scale else {}))
