@@ -60,6 +60,7 @@ def _latent(word: words.LatentAttention, width: int) -> Part:
     queries = (rank or width) * (2 if word.queries == "both" else 1)
     gated = queries if word.gate is not None and word.gate.source == "queries" else width
     return part(
+        {"sinks": (word.heads,) if word.sinks else None},
         q=linear(width, word.heads * key_dim, False) if rank is None else None,
         q_down=linear(width, rank, word.bias.down) if rank is not None else None,
         q_norm=norm(word.norm, rank) if rank is not None else None,

@@ -6,9 +6,10 @@ from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.inputs_outputs import learned_positions
 from archc.compiler.structure.part import Part, activation, linear, norm, part, table
+from archc.compiler.structure.streams import first_streams
 
 
-def embedding(spec: BoundSpec, streams: int, shares_tokens: bool) -> Part:
+def embedding(spec: BoundSpec, shares_tokens: bool) -> Part:
     """Return the tables of an embedding, whose token table is another model's if it is shared."""
     word, positions = spec.embedding, learned_positions(spec)
     table_width = word.table_width or word.width
@@ -23,7 +24,7 @@ def embedding(spec: BoundSpec, streams: int, shares_tokens: bool) -> Part:
         positions=table(rows, width) if positions is not None else None,
         token_types=table(word.token_types, width) if word.token_types else None,
         norm=norm(word.norm, width),
-        streams=part(projection=linear(word.width, (streams - 1) * word.width, False)) if streams > 1 else None,
+        streams=first_streams(spec.layers[0].streams, word.width),
         per_layer=_per_layer(word.per_layer, word.width, len(spec.layers)) if word.per_layer is not None else None,
     )
 

@@ -14,12 +14,13 @@ from archc.compiler.structure.ends import embedding, head, pooler
 from archc.compiler.structure.mlp import mlp
 from archc.compiler.structure.part import Part, activation, linear, norm, part
 from archc.compiler.structure.recurrence import recurrence
+from archc.compiler.structure.streams import joined_streams, layer_streams
 
 
 def structure(spec: BoundSpec, shares_tokens: bool = False) -> Part:
     """Return the parts of a bound spec; layers that share weights are the first of them."""
     width = spec.embedding.width
-    streams = spec.layers[0].streams.count if spec.layers[0].streams is not None else 1
+    streams = spec.layers[0].streams
     source_width = spec.encoder.embedding.width if spec.encoder is not None else 0
     vector = spec.embedding.per_layer.width if spec.embedding.per_layer is not None else 0
     sets: dict[int, int] = {}
@@ -31,13 +32,12 @@ def structure(spec: BoundSpec, shares_tokens: bool = False) -> Part:
             continue
         sets[number] = index
         layers[str(index)] = _layer(word, width, source_width, vector)
-    joined = {str(index): linear(width, width, False) for index in range(streams - 1)}
     return part(
-        embedding=embedding(spec, streams, shares_tokens),
+        embedding=embedding(spec, shares_tokens),
         encoder=structure(spec.encoder, spec.ties_encoder).without_flops() if spec.encoder is not None else None,
         **_relative(spec, width),
         layers=Part({}, layers, repeated),
-        final_streams=part(projections=part(**joined)) if joined else None,
+        final_streams=joined_streams(streams, width),
         final_norm=norm(spec.final_norm, width),
         head=head(spec),
         pooler=pooler(spec.pooler, hidden_width(spec)),
@@ -90,7 +90,7 @@ def _layer(word: words.Layer, width: int, source_width: int, vector: int) -> Par
         )
         if word.laurel is not None
         else None,
-        streams=_streams(word.streams, width) if word.streams is not None else None,
+        **layer_streams(word, width),
     )
 
 
@@ -119,13 +119,3 @@ def _norms(word: words.Layer, width: int) -> dict[str, Part | None]:
         "mixer_output_norm": each if is_output and on_mixer else None,
         "mlp_output_norm": each if mlp_placement in ("sandwich", "output") and on_mlp else None,
     }
-
-
-def _streams(word: words.Streams, width: int) -> Part:
-    return part(
-        {"scale": (width,) if word.scale else None},
-        norm=norm(word.norm, width),
-        router=linear(width, word.count, False),
-        prediction=linear(word.count, word.count**2, False),
-        correction=linear(word.count, word.count, False),
-    )

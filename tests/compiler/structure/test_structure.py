@@ -16,7 +16,7 @@ from archc.compiler.structure.recurrence import recurrence
 from archc.compiler.weights.slots import slot_shapes
 
 # Shared layers, tied encoders, residual streams, latents with experts, hybrids, tables of relative positions.
-FAMILIES = ["albert", "t5", "gemma3n", "deepseek-v2", "jamba", "deberta-v2", "rwkv7", "squeezebert"]
+FAMILIES = ["albert", "t5", "gemma3n", "deepseek-v2", "jamba", "deberta-v2", "rwkv7", "squeezebert", "hy-v4"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
