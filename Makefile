@@ -6,7 +6,7 @@ WORKERS ?= auto
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: demo test test-fast test-all test-nightly check format clean
+.PHONY: demo test test-fast test-all test-nightly check format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/archc build specs/qwen2.yaml --weights examples/tiny-qwen2 -o engine.plan
@@ -45,6 +45,11 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site, in build/site; a link or an anchor that does not exist is an error.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m website build/docs
+	$(BIN)/zensical build --strict
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -56,5 +61,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP_INSTALL) ".[cpu,build,dev]"
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP_INSTALL) ".[cpu,docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) engine.plan
+	rm -rf $(VENV) build engine.plan

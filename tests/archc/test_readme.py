@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/gpu.md run, and name only commands, options and extras that exist."""
+"""The README's examples run; it, CONTRIBUTING.md and docs/ name only commands, options and extras that exist."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = {"README": README, "gpu": (ROOT / "docs" / "gpu.md").read_text("utf-8")}
 _COMMENT = re.compile(r"\s+#.*|\s+→.*")
-COMMANDS = [
-    _COMMENT.sub("", line).strip().removeprefix("$ ")
-    for line in README.splitlines()
-    if re.match(r"    (\$ )?archc ", line)
-]
+
+
+def commands(page: str) -> list[str]:
+    """Return the command lines of archc in the indented blocks of a page."""
+    lines = [line for line in page.splitlines() if re.match(r" {4,}(\$ )?archc ", line)]
+    return [_COMMENT.sub("", line).strip().removeprefix("$ ") for line in lines]
+
+
+COMMANDS = commands(README)
+DOCUMENTED = {
+    f"{path.stem}-{re.sub(r'[^a-z0-9]+', '-', line)[:60]}": line
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+    for line in commands(path.read_text("utf-8"))
+    if "[" not in line  # a synopsis
+}
 
 
 def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,9 +43,9 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert (tmp_path / "engine.plan").is_file()
 
 
-@pytest.mark.parametrize("line", COMMANDS, ids=[re.sub(r"\W+", "-", line)[:60] for line in COMMANDS])
-def test_every_command_line_parses(line: str) -> None:
-    _, name, *words = shlex.split(line.partition(" > ")[0])
+@pytest.mark.parametrize("command", DOCUMENTED)
+def test_every_command_line_parses(command: str) -> None:
+    _, name, *words = shlex.split(re.split(r" [<>] ", DOCUMENTED[command])[0])
     group = typer.main.get_command(app)
     group.commands[name].make_context(name, words)  # type: ignore[attr-defined]
 

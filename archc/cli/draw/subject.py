@@ -22,9 +22,10 @@ _QUANTIZED = (".scale", ".zero")
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with all sizes known, its numbers, and the name of its file."""
+    """A model with all sizes known, its listing and numbers, and the name of its file."""
 
     bound: BoundSpec
+    listing: Listing
     figures: Figures
     stem: str
 
@@ -71,7 +72,7 @@ def _spec(name: str, size: str | None, overrides: list[str], ignore_config: list
     figures = _figures(bound, listing, counts, states, "float16", bound.context)
     path = Path(name)
     stem = path.stem if path.is_file() else path.name or bound.family
-    return Subject(bound, figures, f"{stem}-{bound.size}" if size is not None else stem)
+    return Subject(bound, listing, figures, f"{stem}-{bound.size}" if size is not None else stem)
 
 
 def _checkpoint(name: str, size: str | None, overrides: list[str], ignore_config: list[str]) -> BoundSpec:
@@ -104,7 +105,7 @@ def _plan(path: Path, is_folder: bool) -> Subject:
         if not row.name.endswith(_QUANTIZED)
     ]
     figures = _figures(bound, listing, counts, manifest.state, manifest.dtype, manifest.limits.max_seq_len)
-    return Subject(bound, figures, path.stem if not is_folder else path.name)
+    return Subject(bound, listing, figures, path.stem if not is_folder else path.name)
 
 
 def _figures(
@@ -189,8 +190,7 @@ def _active(bound: BoundSpec, parameters: int, counts: Sequence[tuple[str, int]]
     for name, count in counts:
         parts = name.split(".")
         if "experts" in parts and parts[0] == "layers":
-            mlp = bound.layers[int(parts[1])].mlp
-            assert mlp is not None
+            mixture = getattr(bound.layers[int(parts[1])], parts[2])  # `mlp` or `shortcut`
             routed = True
-            unused += count * (1 - mlp.per_token / mlp.experts)  # type: ignore[union-attr]
+            unused += count * (1 - mixture.per_token / mixture.experts)
     return parameters - round(unused) if routed else None

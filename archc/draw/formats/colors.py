@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import Literal
 
 FONTS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif'
 
@@ -34,6 +35,11 @@ def style_sheet(used: Collection[str] | None = None) -> str:
     text = f"text {{ font-family: {FONTS}; }}\n.bold {{ font-weight: 600; }}\n"
     light, dark = ("".join(f"{rule}\n" for rule in _rules(scheme) if _applies(rule, used)) for scheme in (0, 1))
     return f"{text}{light}@media (prefers-color-scheme: dark) {{\n{dark}}}\n"
+
+
+def scheme_rules(scheme: Literal["light", "dark"]) -> list[str]:
+    """Return the rules of one scheme, for a page that switches between them by itself."""
+    return _rules(("light", "dark").index(scheme))
 
 
 def _applies(rule: str, used: Collection[str] | None) -> bool:

@@ -87,6 +87,15 @@ def test_active_parameters_of_experts() -> None:
     assert figures.active == figures.parameters - unused
 
 
+def test_active_parameters_of_shortcut_connected_experts() -> None:
+    subject = read_subject("longcat-flash", None, [], [])
+    (mixture,) = {layer.shortcut for layer in subject.bound.layers if layer.shortcut is not None}
+    layers = sum(layer.shortcut is not None for layer in subject.bound.layers)
+    expert = 3 * subject.bound.embedding.width * mixture.expert.width
+    unused = layers * (mixture.experts - mixture.per_token) * expert
+    assert subject.figures.active == subject.figures.parameters - unused
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
