@@ -30,7 +30,7 @@ def write_site(out: Path, names: Iterable[str]) -> None:
             _write(out / place, path.read_bytes())
     for family in families:
         _write(out / family_place(family.name), family_page(family))
-    _write(out / "families" / "index.md", gallery_page(families))
+    _write(out / "gallery" / "index.md", gallery_page(families))
     for place, page in reference_pages().items():
         _write(out / place, page)
     for path in _ASSETS.iterdir():

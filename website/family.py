@@ -14,8 +14,7 @@ from archc.archspec.source.nodes import MappingNode, ScalarNode
 from archc.archspec.source.yaml_reader import read_tree
 from archc.cli.draw.subject import Subject, read_subject
 from archc.cli.inspect.collect import required_names
-from archc.compiler.modules.cost import parameter_count
-from archc.compiler.modules.model import meta_model
+from archc.compiler.structure.model import structure
 from archc.draw.describe.blocks import Model
 from archc.draw.describe.model import describe_model
 from website.places import DOCS
@@ -66,7 +65,7 @@ class Family:
         """The defaults, if they are complete, and every named size."""
         names = [*([None] if not required_names(self.spec) else []), *self.spec.sizes]
         bounds = [self.spec.bind(size=name) for name in names]
-        return [SizeOf(bound.size or "", bound, parameter_count(meta_model(bound))) for bound in bounds]
+        return [SizeOf(bound.size or "", bound, structure(bound).parameters) for bound in bounds]
 
     @cached_property
     def subject(self) -> Subject:

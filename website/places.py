@@ -41,7 +41,7 @@ def address(target: Path, page: str) -> str:
 
 def family_place(name: str) -> str:
     """Return the place of a family's page."""
-    return f"families/{name}.md"
+    return f"gallery/{name}.md"
 
 
 def relative(place: str, page: str) -> str:

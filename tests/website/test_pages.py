@@ -97,7 +97,7 @@ def test_the_gallery_has_a_card_and_the_words_of_each_family() -> None:
 
 @pytest.mark.parametrize("place", [place for place, path in guides().items() if path.suffix == ".md"])
 def test_links_of_tracked_pages_lead_to_pages_or_to_the_repository(place: str) -> None:
-    places = {*guides(), *reference_pages(), *(f"families/{name}.md" for name in shipped())}
+    places = {*guides(), *reference_pages(), *(f"gallery/{name}.md" for name in shipped())}
     prose = re.sub(r"^```.*?^```", "", guide(guides()[place], place), flags=re.DOTALL | re.MULTILINE)
     targets = [target for target in re.findall(r"\]\(([^)\s#]+)", prose) if not target.startswith("https://")]
     assert {posixpath.normpath(posixpath.join(posixpath.dirname(place), target)) for target in targets} <= places
@@ -106,7 +106,7 @@ def test_links_of_tracked_pages_lead_to_pages_or_to_the_repository(place: str) -
 def test_paths_in_code_become_links() -> None:
     line = "`docs/draw.md`, `specs/qwen2.yaml`, `compiler/`, `a/b` and [`docs/draw.md`](draw.md#elements)"
     assert linked(line, DOCS / "serve.md", "serve.md") == (
-        "[`docs/draw.md`](draw.md), [`specs/qwen2.yaml`](families/qwen2.md), "
+        "[`docs/draw.md`](draw.md), [`specs/qwen2.yaml`](gallery/qwen2.md), "
         f"[`compiler/`]({REPOSITORY}/tree/main/compiler), `a/b` and [`docs/draw.md`](draw.md#elements)"
     )
 
@@ -148,4 +148,5 @@ def test_the_site_has_no_broken_link(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
-    assert (tmp_path / "build" / "site" / "families" / "qwen2" / "index.html").is_file()
+    for page in ("gallery", "gallery/qwen2", "families", "cli", "api/archc"):
+        assert (tmp_path / "build" / "site" / page / "index.html").is_file()
