@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from archc.archspec.checking.expressions import ExpressionError
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.checking.match_condition import match_condition
 from archc.archspec.config.task_classes import shares_model
 from archc.archspec.config.text_part import part_keys, text_part

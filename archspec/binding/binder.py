@@ -15,7 +15,7 @@ from archc.archspec.binding.layers import active_variants, bind_stack
 from archc.archspec.binding.unread import unread_keys
 from archc.archspec.checking.checked_nodes import CheckedSection, mark_at
 from archc.archspec.checking.checker import LAYER_NAMES
-from archc.archspec.checking.expressions import ExpressionError
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.checking.model_rules import check_rules
 from archc.archspec.config.ignored_keys import without_keys
 from archc.archspec.config.rope_settings import canonical_config

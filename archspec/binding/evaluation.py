@@ -18,7 +18,8 @@ from archc.archspec.checking.checked_nodes import (
     walk,
 )
 from archc.archspec.checking.checker import LAYER_NAMES, Checker
-from archc.archspec.checking.expressions import Expression, ExpressionError
+from archc.archspec.checking.expressions import Expression
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.config.names import Names
 from archc.archspec.config.values import Values, describe_origin, describe_values
 from archc.archspec.errors import Problem, did_you_mean, format_value

@@ -9,7 +9,7 @@ from archc.archspec.assembly.checked_spec import CheckedSpec
 from archc.archspec.assembly.variants import Variant
 from archc.archspec.binding.evaluation import FAILED, Evaluator, varies_by_layer
 from archc.archspec.checking.checked_nodes import CheckedNode, CheckedSection
-from archc.archspec.checking.expressions import ExpressionError
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.config.values import Values, describe_values
 from archc.archspec.errors import Problem, format_value
 from archc.archspec.vocabulary import PER_LAYER, Layer, Learned

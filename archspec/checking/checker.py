@@ -12,7 +12,8 @@ from archc.archspec.checking.checked_nodes import (
     LayerPattern,
     ListValue,
 )
-from archc.archspec.checking.expressions import Expression, ExpressionError, parse
+from archc.archspec.checking.expressions import Expression, parse
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.errors import (
     Problem,
     clip,

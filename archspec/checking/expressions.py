@@ -7,127 +7,20 @@ it; nothing is passed to `eval`. Length, depth and every number are bounded, so 
 from __future__ import annotations
 
 import ast
-import math
 import operator
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from archc.archspec.checking.functions import FUNCTIONS, ExpressionError, bounded, number, power, truth
 from archc.archspec.errors import clip, did_you_mean, format_list, format_value, join_hints
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 50
-MAX_INTEGER = 2**63
-_MAX_DIGITS = 30  # of round(); beyond the precision of a double
 
 CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
 
-
-class ExpressionError(ValueError):
-    """Invalid text, or an expression whose evaluation fails; `hint` is the remedy."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-def _number(value: object) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ExpressionError(f"expected a number, got {format_value(value)}")
-    return value
-
-
-def _truth(value: object) -> bool:
-    if isinstance(value, str):
-        raise ExpressionError(f"expected a condition, got the text {format_value(value)}")
-    return bool(value)
-
-
-def _bounded(value: Any) -> Any:
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise ExpressionError("the result is larger than 2**63")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ExpressionError("the result is not a finite number")
-    return value
-
-
-def _numbers(arguments: tuple[Any, ...]) -> list[int | float]:
-    values = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], list | tuple) else arguments
-    if not values:
-        raise ExpressionError("min and max require at least one number")
-    return [_number(value) for value in values]
-
-
-def _round(value: Any, digits: Any = None) -> int | float:
-    if digits is None:
-        return round(_number(value))
-    if isinstance(digits, bool) or not isinstance(digits, int) or abs(digits) > _MAX_DIGITS:
-        raise ExpressionError(f"expected at most {_MAX_DIGITS} digits of round, got {format_value(digits)}")
-    return round(_number(value), digits)
-
-
-def _make_divisible(value: Any, divisor: Any) -> int:
-    """Return the nearest positive multiple of `divisor` that is at least 0.9 · value (Sandler et al. 2018)."""
-    if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
-        raise ExpressionError(f"expected a positive integer as divisor, got {format_value(divisor)}")
-    multiple = max(divisor, int(_number(value) + divisor / 2) // divisor * divisor)
-    return multiple if multiple >= 0.9 * value else multiple + divisor
-
-
-def _power(base: int | float, exponent: int | float) -> int | float:
-    """Return base ** exponent, an integer for integers; computed in float64 first, so that its size is bounded."""
-    try:
-        value = math.pow(base, exponent)
-    except OverflowError:
-        raise ExpressionError("the result is larger than 2**63") from None
-    except ValueError:
-        raise ExpressionError(f"{base} ** {exponent} is not a real number") from None
-    if isinstance(base, float) or isinstance(exponent, float) or exponent < 0:
-        return value
-    if abs(value) > MAX_INTEGER:
-        raise ExpressionError("the result is larger than 2**63")
-    return int(base**exponent)
-
-
-def _lower(value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ExpressionError(f"expected text, got {format_value(value)}")
-    return value.lower()
-
-
-def _length(value: Any) -> int:
-    if not isinstance(value, list | tuple | str | Mapping):
-        raise ExpressionError(f"expected a list, a mapping or text, got {format_value(value)}")
-    return len(value)
-
-
-@dataclass(frozen=True)
-class _Function:
-    call: Callable[..., Any]
-    min_args: int
-    max_args: int
-
-
-FUNCTIONS: Mapping[str, _Function] = {
-    "min": _Function(lambda *xs: min(_numbers(xs)), 1, 16),
-    "max": _Function(lambda *xs: max(_numbers(xs)), 1, 16),
-    "abs": _Function(lambda x: abs(_number(x)), 1, 1),
-    "sqrt": _Function(lambda x: math.sqrt(_number(x)), 1, 1),
-    "ceil": _Function(lambda x: math.ceil(_number(x)), 1, 1),
-    "floor": _Function(lambda x: math.floor(_number(x)), 1, 1),
-    "round": _Function(_round, 1, 2),
-    "log": _Function(lambda x: math.log(_number(x)), 1, 1),
-    "log2": _Function(lambda x: math.log2(_number(x)), 1, 1),
-    "exp2": _Function(lambda x: math.exp2(_number(x)), 1, 1),
-    "int": _Function(lambda x: int(_number(x)), 1, 1),
-    "float": _Function(lambda x: float(_number(x)), 1, 1),
-    "len": _Function(_length, 1, 1),
-    "lower": _Function(_lower, 1, 1),
-    "make_divisible": _Function(_make_divisible, 2, 2),
-}
 
 # Names with a fixed meaning in expressions; a spec cannot declare them.
 RESERVED = (
@@ -141,7 +34,7 @@ _BINARY: Mapping[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: _power,
+    ast.Pow: power,
 }
 _ORDER: Mapping[type[ast.AST], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
@@ -209,7 +102,7 @@ def _check(node: ast.expr, depth: int, names: set[str]) -> None:
         case ast.Constant(value=value):
             if value is not None and not isinstance(value, bool | int | float | str):
                 raise ExpressionError(f"the literal {clip(str(value))} is not supported")
-            _bounded(value)
+            bounded(value)
         case ast.Name(id=name):
             if name in FUNCTIONS:
                 raise ExpressionError(f"the function {name} has no arguments")
@@ -281,18 +174,18 @@ def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
         case ast.Name(id=name):
             return CONSTANTS[name] if name in CONSTANTS else _look_up(name, names)
         case ast.BinOp(left=left, op=op, right=right):
-            a, b = _number(_evaluate(left, names)), _number(_evaluate(right, names))
-            return _bounded(_BINARY[type(op)](a, b))
+            a, b = number(_evaluate(left, names)), number(_evaluate(right, names))
+            return bounded(_BINARY[type(op)](a, b))
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not _truth(_evaluate(operand, names))
+            return not truth(_evaluate(operand, names))
         case ast.UnaryOp(op=op, operand=operand):
-            value = _number(_evaluate(operand, names))
+            value = number(_evaluate(operand, names))
             return -value if isinstance(op, ast.USub) else value
         case ast.BoolOp(op=op, values=values):
             result: Any = None
             for item in values:
                 result = _evaluate(item, names)
-                if _truth(result) is isinstance(op, ast.Or):
+                if truth(result) is isinstance(op, ast.Or):
                     break
             return result
         case ast.Compare(left=left, ops=ops, comparators=comparators):
@@ -304,13 +197,13 @@ def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
                 a = b
             return True
         case ast.IfExp(test=test, body=body, orelse=orelse):
-            return _evaluate(body if _truth(_evaluate(test, names)) else orelse, names)
+            return _evaluate(body if truth(_evaluate(test, names)) else orelse, names)
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
             return [_evaluate(element, names) for element in elements]
         case ast.Subscript(value=container, slice=index):
             return _item(_evaluate(container, names), _evaluate(index, names))
         case ast.Call(func=ast.Name(id=name), args=arguments):
-            return _bounded(FUNCTIONS[name].call(*(_evaluate(argument, names) for argument in arguments)))
+            return bounded(FUNCTIONS[name].call(*(_evaluate(argument, names) for argument in arguments)))
     raise ExpressionError("invalid expression")
 
 
@@ -329,7 +222,7 @@ def _compare(operation: ast.cmpop, a: Any, b: Any) -> bool:
         if not isinstance(b, list | tuple | Mapping):
             raise ExpressionError(f"expected a list or a mapping after 'in', got {format_value(b)}")
         return any(_equal(a, item) for item in b) is isinstance(operation, ast.In)
-    return _ORDER[type(operation)](_number(a), _number(b))
+    return _ORDER[type(operation)](number(a), number(b))
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -8,6 +8,7 @@ from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
     Attention,
     BlockIndexer,
+    EarlierIndexer,
     KeyIndexer,
     LatentAttention,
     Layer,
@@ -32,12 +33,12 @@ def indexer_faults(attention: Attention, position: Position) -> Iterator[Fault]:
     if position.kind not in ("rope", "learned", "sinusoidal", "none"):
         message = f"{position.kind} is not supported with an indexer"
         yield "position", message, "use rope, learned, sinusoidal or none"
-    if not isinstance(indexer, KeyIndexer | BlockIndexer):
+    if isinstance(indexer, EarlierIndexer):
         return
     yield from norm_faults(indexer.norm, f"{_PATH}.norm")
     if isinstance(indexer, KeyIndexer):
         yield from norm_faults(indexer.query_norm, f"{_PATH}.query_norm")
-    else:
+    elif isinstance(indexer, BlockIndexer):
         yield from _block_faults(indexer, attention)
     if isinstance(position, Rope):
         fraction = 1.0 if isinstance(position.scaling, ProportionalScaling) else position.fraction

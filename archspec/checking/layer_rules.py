@@ -16,7 +16,7 @@ from archc.archspec.checking.latent_rules import gate_faults, latent_faults
 from archc.archspec.checking.mlp_rules import mlp_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.checking.recurrence_rules import matrix_state_faults
-from archc.archspec.checking.stream_rules import stream_faults
+from archc.archspec.checking.stream_rules import memory_faults, stream_faults
 from archc.archspec.errors import format_value
 from archc.archspec.vocabulary import (
     Alibi,
@@ -70,6 +70,7 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if layer.convolution is not None:
         yield from convolution_faults(layer.convolution, model)
     yield from stream_faults(layer)
+    yield from memory_faults(layer, model)
     yield from mlp_faults(layer.mlp, "mlp")
     if isinstance(layer.mlp, PlainMlp):
         for name, count in (("up", layer.mlp.groups.up), ("down", layer.mlp.groups.down)):

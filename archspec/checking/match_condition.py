@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from archc.archspec.checking.expressions import Expression, ExpressionError, parse
+from archc.archspec.checking.expressions import Expression, parse
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.errors import Problem, format_value
 from archc.archspec.source.header import Header
 

@@ -15,11 +15,13 @@ from archc.archspec.vocabulary import (
     DeltaRule,
     Disentangled,
     Embedding,
+    GatedStreams,
     Layer,
     Learned,
     LmHead,
     MlmHead,
     NoHead,
+    NoNorm,
     NoPooler,
     RelativeBuckets,
     Sinusoidal,
@@ -61,6 +63,8 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield path, f"{message} does not agree with the layer before", hint
     if len({layer.streams for layer in model["layers"]}) > 1:
         yield "layer.streams", "layers have different streams", "use the same section in all layers"
+    if isinstance(model["layers"][0].streams, GatedStreams) and not isinstance(model["final_norm"], NoNorm):
+        yield "final_norm", "gated streams are normed where the head reads them", "set `final_norm: none`"
 
 
 def _faults_of_layers(model: Mapping[str, Any]) -> Iterator[Fault]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from archc.archspec.checking.checker import Checker
-from archc.archspec.checking.expressions import RESERVED, Expression, ExpressionError, parse
+from archc.archspec.checking.expressions import RESERVED, Expression, parse
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.config.tensor_sizes import TensorSize, parse_size
 from archc.archspec.errors import (
     Problem,

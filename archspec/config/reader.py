@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from archc.archspec.checking.expressions import MAX_INTEGER
+from archc.archspec.checking.functions import MAX_INTEGER
 from archc.archspec.errors import ConfigError, Problem, clip, format_value
 
 INFINITY = "Infinity"

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from archc.archspec.checking.expressions import MAX_INTEGER
+from archc.archspec.checking.functions import MAX_INTEGER
 from archc.archspec.config.layer_settings import with_layer_settings
 from archc.archspec.errors import (
     ConfigError,

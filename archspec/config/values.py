@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from archc.archspec.checking.expressions import Expression, ExpressionError
+from archc.archspec.checking.expressions import Expression
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.config.names import BUILTIN_NAMES, ConfigName, Names, is_among, is_same
 from archc.archspec.config.neutral_keys import is_off
 from archc.archspec.errors import Problem, did_you_mean, format_list, format_value, join_hints

@@ -30,7 +30,7 @@ from archc.archspec.vocabulary.head import (
     VectorHead,
     WeightedPooler,
 )
-from archc.archspec.vocabulary.indexer import BlockIndexer, EarlierIndexer, Indexer, KeyIndexer
+from archc.archspec.vocabulary.indexer import BlockIndexer, EarlierIndexer, Indexer, KeyIndexer, MeanBlockIndexer
 from archc.archspec.vocabulary.matrix_state import (
     BoundedDecay,
     Convolution,
@@ -89,6 +89,7 @@ from archc.archspec.vocabulary.model import (
     kv_sources,
     weight_sets,
 )
+from archc.archspec.vocabulary.ngram_memory import NgramMemory
 from archc.archspec.vocabulary.norm import (
     LayerNorm,
     NoNorm,
@@ -140,7 +141,7 @@ from archc.archspec.vocabulary.recurrence import (
     ValueMix,
     ValueSource,
 )
-from archc.archspec.vocabulary.streams import AltUp, HyperConnections, SinkhornMixing, Streams
+from archc.archspec.vocabulary.streams import AltUp, GatedStreams, HyperConnections, SinkhornMixing, Streams
 from archc.archspec.vocabulary.text import Text, Whitespace
 
 __all__ = [
@@ -181,6 +182,7 @@ __all__ = [
     "FourierMixing",
     "FurtherTables",
     "GatedMlp",
+    "GatedStreams",
     "GroupedQueryAttention",
     "Head",
     "HeadNorm",
@@ -209,12 +211,14 @@ __all__ = [
     "LowRankDecay",
     "MatrixState",
     "MaxPooler",
+    "MeanBlockIndexer",
     "MeanPooler",
     "MlmHead",
     "Mlp",
     "MlpGroups",
     "Model",
     "MoeMlp",
+    "NgramMemory",
     "NoHead",
     "NoNorm",
     "NoPooler",

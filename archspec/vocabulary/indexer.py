@@ -44,10 +44,25 @@ class BlockIndexer(Section):
     pairing: Pairing = Field("half", description="half: dim i rotates with dim i + r/2. interleaved: 2i with 2i + 1.")
 
 
+class MeanBlockIndexer(Section):
+    """Each query attends to the `blocks` whole blocks of keys with the highest scores Σ_h ReLU(q_h · k), and to all
+    keys after the last one. The key k of a block is the norm of the mean of W x over its tokens, and rotates with the
+    first of them (Qwen4-Exp; Yuan et al. 2025, Native Sparse Attention, section 3.3). Queries are projections of x.
+    """
+
+    kind: Literal["mean-blocks"] = "mean-blocks"
+    heads: Size = Field(description="Number of query heads; all read one key, and select for all heads.")
+    head_dim: Size = Field(description="Width of one head. Its first dims rotate, as many as in the attention.")
+    block: int = Field(ge=2, le=2**16, description="Number of keys in a block.")
+    blocks: Size = Field(description="Number of whole blocks that a query attends to.")
+    norm: Norm = Field(description="Norm on each head of the queries and on the means.")
+    pairing: Pairing = Field("half", description="half: dim i rotates with dim i + r/2. interleaved: 2i with 2i + 1.")
+
+
 class EarlierIndexer(Section):
     """Each query attends to the keys that the nearest earlier layer with an indexer of its own selected (GLM-5.2)."""
 
     kind: Literal["earlier"] = "earlier"
 
 
-Indexer = Annotated[KeyIndexer | BlockIndexer | EarlierIndexer, Field(discriminator="kind")]
+Indexer = Annotated[KeyIndexer | BlockIndexer | MeanBlockIndexer | EarlierIndexer, Field(discriminator="kind")]

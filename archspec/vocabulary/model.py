@@ -13,6 +13,7 @@ from archc.archspec.vocabulary.head import DenseActivation, Head, NoPooler, Pool
 from archc.archspec.vocabulary.indexer import EarlierIndexer
 from archc.archspec.vocabulary.mixer import Attention, CrossAttention, GroupedQueryAttention
 from archc.archspec.vocabulary.mlp import Activation, Mlp, MoeMlp, PlainMlp
+from archc.archspec.vocabulary.ngram_memory import NgramMemory
 from archc.archspec.vocabulary.norm import Norm, PlacedNorm
 from archc.archspec.vocabulary.position import Position
 from archc.archspec.vocabulary.recurrence import Recurrence
@@ -109,6 +110,7 @@ class LayerLayout(Section):
     )
     laurel: Laurel | None = Field(None, description="Learned augmented residual of the mixer.")
     streams: Streams | None = Field(None, description="Several residual streams; all layers have the same.")
+    ngram_memory: NgramMemory | None = Field(None, description="Tables of n-grams, read before the mixer.")
 
 
 class Layer(Section):
@@ -131,6 +133,7 @@ class Layer(Section):
     adds_shortcut: bool = False
     laurel: Laurel | None = None
     streams: Streams | None = None
+    ngram_memory: NgramMemory | None = None
     position: Position
     attention: Attention | None = None
     recurrence: Recurrence | None = None
@@ -138,6 +141,11 @@ class Layer(Section):
     cross_attention: CrossAttention | None = None
     mlp: Mlp | None = None
     shortcut: MoeMlp | None = None
+
+    @property
+    def stream_count(self) -> int:
+        """Return the number of residual streams."""
+        return self.streams.count if self.streams is not None else 1
 
     @property
     def computation(self) -> Layer:
@@ -268,6 +276,7 @@ PER_LAYER = (
     "layer.adds_shortcut",
     "layer.laurel",
     "layer.streams",
+    "layer.ngram_memory",
     "position",
     "attention",
     "recurrence",

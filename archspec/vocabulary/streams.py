@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from archc.archspec.vocabulary.base import Section
-from archc.archspec.vocabulary.norm import Norm
+from archc.archspec.vocabulary.base import Section, Size
+from archc.archspec.vocabulary.norm import Norm, RmsNorm
 
 _COUNT = "Number of streams."
 
@@ -58,4 +58,18 @@ class HyperConnections(Section):
     )
 
 
-Streams = Annotated[AltUp | HyperConnections, Field(discriminator="kind")]
+class GatedStreams(Section):
+    """Several residual streams that each branch reads and writes through gates (Zhu et al. 2025, Hyper-Connections,
+    section 2.2, with the gates of Qwen4-Exp). The input of a branch is the mean of sigmoid(B · silu(A n / count)) ⊙ n
+    over the streams, n being all of them normed; its output y is added to stream c as 2 · sigmoid(w_c · n / count) · y.
+    The first layer's streams are copies of the embedding, and the head reads the last layer's as a branch does. The
+    layer has no norm on the input of its branches, and the model no final one.
+    """
+
+    kind: Literal["gated"] = "gated"
+    count: int = Field(ge=2, le=64, description=_COUNT)
+    rank: Size = Field(description="Rows of A, and columns of B.")
+    norm: RmsNorm = Field(description="Norm on each stream, with a weight of its own.")
+
+
+Streams = Annotated[AltUp | HyperConnections | GatedStreams, Field(discriminator="kind")]

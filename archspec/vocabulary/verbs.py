@@ -31,9 +31,12 @@ class Concat(Section):
 
 
 class Stack(Section):
-    """Stacks numbered tensors along a new first axis; `{index}` in `from` runs from 0 to count − 1."""
+    """Stacks numbered tensors along a new first axis, or joins them along their own; `{index}` in `from` runs from 0 to
+    count − 1.
+    """
 
     count: int = Field(gt=0, le=10**5, description="Number of tensors.")
+    axis: Literal["new", "first"] = Field("new", description="first: no new axis; the tensors are parts of one.")
 
 
 class Unstack(Section):

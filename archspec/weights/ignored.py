@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from archc.archspec.checking.checker import Checker
-from archc.archspec.checking.expressions import Expression, ExpressionError
+from archc.archspec.checking.expressions import Expression
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.source.nodes import Mark
 
 _FIELD = re.compile(r"\{([^{}:]+)(?::([^{}:]+))?\}")

@@ -108,8 +108,11 @@ def predicts_tokens(spec: BoundSpec) -> bool:
 
 def layer_needs_lengths(layer: words.Layer) -> bool:
     """Return whether a layer has a state other than a KV cache, which padding must not change."""
-    filtered = getattr(layer.attention, "filter", None) is not None
-    return filtered or layer.recurrence is not None or isinstance(layer.mlp, words.ChannelMixing)
+    attention = layer.attention
+    filtered = getattr(attention, "filter", None) is not None
+    pools = attention is not None and isinstance(attention.indexer, words.MeanBlockIndexer)
+    mixes = layer.recurrence is not None or isinstance(layer.mlp, words.ChannelMixing)
+    return filtered or pools or mixes or layer.ngram_memory is not None
 
 
 def _tensor(kind: TensorType) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.shared_inputs import rotary_dim
 from archc.compiler.contract.types import TensorType
 from archc.plan.dtypes import DTypeName
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CROSS_KEY, CROSS_VALUE = "cross.key", "cross.value"
-INDEXER_KEY = "indexer.key"
+INDEXER_KEY, INDEXER_TAIL = "indexer.key", "indexer.tail"
+MEMORY_TOKENS, MEMORY_INPUT = "memory.tokens", "memory.input"
 
 State: TypeAlias = "Mapping[str, Tensor]"
 """The tensors of a layer's state by name, before or after a call; empty without a cache."""
@@ -37,6 +39,7 @@ def layer_state(layer: words.Layer, width: int, dtype: DTypeName) -> dict[str, S
     states: dict[str, StateType] = {}
     if layer.attention is not None:
         states |= attention_state(layer.attention, width, dtype)
+        states |= indexer_state(layer.attention, layer.position, dtype)
     if layer.recurrence is not None:
         states |= recurrence_state(layer.recurrence, width, dtype)
     cross = layer.cross_attention
@@ -45,6 +48,10 @@ def layer_state(layer: words.Layer, width: int, dtype: DTypeName) -> dict[str, S
         states |= {CROSS_KEY: source, CROSS_VALUE: source}
     if isinstance(layer.mlp, words.ChannelMixing):
         states["mlp.shift"] = fixed(dtype, 1, width)
+    memory = layer.ngram_memory
+    if memory is not None:
+        states[MEMORY_TOKENS] = fixed("int64", memory.order - 1, 1)
+        states[MEMORY_INPUT] = fixed(dtype, (memory.kernel - 1) * memory.order, layer.stream_count * width)
     return states
 
 
@@ -53,23 +60,32 @@ def fixed(dtype: DTypeName, *shape: int) -> StateType:
     return StateType("fixed", TensorType(dtype, ("batch", *shape)))
 
 
+def indexer_state(attention: words.Attention, position: words.Position, dtype: DTypeName) -> dict[str, StateType]:
+    """Return the keys of an indexer of its own; for means of blocks also the last keys, each with its angles."""
+    indexer = attention.indexer
+    if indexer is None or isinstance(indexer, words.EarlierIndexer):
+        return {}
+    keys = TensorType(dtype, ("batch", 1, "capacity", indexer.head_dim))
+    states = {INDEXER_KEY: StateType("kv", keys)}
+    if isinstance(indexer, words.MeanBlockIndexer):
+        angles = rotary_dim(position, attention.rotating_dim) if isinstance(position, words.Rope) else 0
+        states[INDEXER_TAIL] = fixed(dtype, indexer.block - 1, indexer.head_dim + angles)
+    return states
+
+
 def attention_state(attention: words.Attention, width: int, dtype: DTypeName) -> dict[str, StateType]:
-    """Return a latent cache, or keys and values and the tails of a localized filter, and the keys of an indexer.
+    """Return a latent cache, or keys and values and the tails of a localized filter.
 
     Attention over the keys and values of an earlier layer has none of its own.
     """
-    states: dict[str, StateType] = {}
-    if isinstance(attention.indexer, words.KeyIndexer | words.BlockIndexer):
-        keys = TensorType(dtype, ("batch", 1, "capacity", attention.indexer.head_dim))
-        states[INDEXER_KEY] = StateType("kv", keys)
     if isinstance(attention, words.LatentAttention):
         # One key/value head that all query heads share: the latent, and after it the rotating part of the key.
         stored = attention.latent + attention.rope_dim
-        return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored))), **states}
+        return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}
     if attention.keys_values == "earlier":
-        return states
+        return {}
     widths = {"key": attention.head_dim, "value": attention.value_width}
-    states |= {
+    states = {
         name: StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", width)))
         for name, width in widths.items()
     }

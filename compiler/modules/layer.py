@@ -13,12 +13,14 @@ from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.basic.convolution import ConvolutionBranch
 from archc.compiler.modules.basic.fourier import FourierMixing
+from archc.compiler.modules.basic.gated_streams import GatedStreams
 from archc.compiler.modules.basic.hyper_connections import HyperConnection
 from archc.compiler.modules.basic.laurel import Laurel
 from archc.compiler.modules.basic.norm import GatedNorm, make_norm
 from archc.compiler.modules.basic.per_layer import EmbeddingBranch
 from archc.compiler.modules.basic.streams import AlternatingUpdates
 from archc.compiler.modules.layer_inputs import LayerInputs
+from archc.compiler.modules.memory.ngram_memory import NgramMemory
 from archc.compiler.modules.mlp.channel_mixing import ChannelMixing
 from archc.compiler.modules.mlp.mlp import MoeMlp, make_mlp
 from archc.compiler.modules.recurrent.recurrence import make_recurrence
@@ -33,6 +35,18 @@ def make_attention(word: words.Attention, position: words.Position, width: int, 
             return LatentAttention(word, position, width, dtype)
 
 
+def make_connection(
+    word: words.Streams | None, width: int, dtype: torch.dtype
+) -> HyperConnection | GatedStreams | None:
+    """Return the residual connection of one branch, which reads several streams; None for other streams."""
+    match word:
+        case words.HyperConnections():
+            return HyperConnection(word, width)
+        case words.GatedStreams():
+            return GatedStreams(word, width, dtype)
+    return None
+
+
 class Layer(nn.Module):
     """One layer: x + mixer(norm(x)), then x + mlp(norm(x)), or another arrangement of branches and norms.
 
@@ -41,7 +55,13 @@ class Layer(nn.Module):
     """
 
     def __init__(
-        self, word: words.Layer, width: int, dtype: torch.dtype, source_width: int = 0, vector_width: int = 0
+        self,
+        word: words.Layer,
+        width: int,
+        dtype: torch.dtype,
+        source_width: int = 0,
+        vector_width: int = 0,
+        vocab: int = 0,
     ) -> None:
         super().__init__()
         placement = getattr(word.norm, "placement", "pre")
@@ -91,13 +111,18 @@ class Layer(nn.Module):
         self.laurel = Laurel(word.laurel, width, dtype) if word.laurel is not None else None
         streams = word.streams
         self.streams = AlternatingUpdates(streams, width, dtype) if isinstance(streams, words.AltUp) else None
-        if isinstance(streams, words.HyperConnections):
-            self.mixer_streams = HyperConnection(streams, width) if self.mixers else None
-            self.mlp_streams = HyperConnection(streams, width) if word.mlp is not None else None
+        self.mixer_streams = make_connection(streams, width, dtype) if self.mixers else None
+        self.mlp_streams = make_connection(streams, width, dtype) if word.mlp is not None else None
+        memory, count = word.ngram_memory, word.stream_count
+        self.ngram_memory = NgramMemory(memory, vocab, count, width, dtype) if memory is not None else None
         self.output_scale = nn.Parameter(torch.empty(1, dtype=dtype)) if word.output_scale else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N], or all streams joined → the same, and the new state with tensors for later layers."""
+        remembered: dict[str, Tensor] = {}
+        if self.ngram_memory is not None:
+            y_BSN, remembered = self.ngram_memory(x_BSN, inputs, state)
+            x_BSN = x_BSN + y_BSN
         if self.streams is not None:
             x_BSN, present = self.update_streams(self.streams, x_BSN, inputs, state)
         else:
@@ -107,7 +132,7 @@ class Layer(nn.Module):
                 x_BSN = self.convolution(input_BSN, x_BSN, inputs.real_BS1)
             if self.embedding_branch is not None:
                 x_BSN = x_BSN + self.embedding_branch(x_BSN, inputs.cross_layer[EMBEDDING])
-        return x_BSN if self.output_scale is None else x_BSN * self.output_scale, present
+        return x_BSN if self.output_scale is None else x_BSN * self.output_scale, present | remembered
 
     def update_streams(
         self, streams: AlternatingUpdates, x_BSM: Tensor, inputs: LayerInputs, state: State
@@ -124,7 +149,7 @@ class Layer(nn.Module):
 
     def branches(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the stream after mixer and MLP, [B, S, N], or all hyper-connected streams, and the new state."""
-        if isinstance(self.word.streams, words.HyperConnections):
+        if isinstance(self.word.streams, words.HyperConnections | words.GatedStreams):
             return self.hyper_connected(x_BSN, inputs, state)
         if self.word.residual == "parallel":
             return self.parallel(x_BSN, inputs, state)

@@ -31,6 +31,7 @@ class LayerInputs:
     fourier_cos_BSS: Tensor | None = None
     fourier_sin_BSS: Tensor | None = None
     source_mask_B1ST: Tensor | None = None
+    input_ids_BS: Tensor | None = None
     cross_layer: Mapping[str, Tensor] = field(default_factory=dict)
     rotates_last: bool = False
 

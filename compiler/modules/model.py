@@ -58,6 +58,7 @@ def layer_inputs(layer: LayerReads, tensors: Mapping[str, Tensor], cross_layer: 
         cross_layer=cross_layer,
         write_indices_B=tensors.get("write_indices"),
         lengths_B=tensors.get("lengths"),
+        input_ids_BS=tensors.get("input_ids"),
         cos_BSR=tensors[f"{layer.rope}.cos"] if layer.rope else None,
         sin_BSR=tensors[f"{layer.rope}.sin"] if layer.rope else None,
         bias_BHST=tensors[bias] if (bias := layer.alibi or layer.relative_bias) else None,
@@ -101,7 +102,8 @@ class Model(nn.Module):
         # Layers that share weights are one module.
         numbered = zip(spec.weight_sets, spec.layers, strict=True)
         vector = spec.embedding.per_layer.width if spec.embedding.per_layer is not None else 0
-        sets = {number: Layer(layer, width, dtype, source_width, vector) for number, layer in numbered}
+        vocab = spec.embedding.vocab
+        sets = {number: Layer(layer, width, dtype, source_width, vector, vocab) for number, layer in numbered}
         self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
         self.final_streams = make_joined_streams(streams, width, dtype)
         self.final_norm = make_norm(spec.final_norm, width, dtype)
@@ -192,6 +194,7 @@ class Model(nn.Module):
         """
         tensors = {
             **masks,
+            "input_ids": input_ids,
             **self.shared_tensors(
                 position_ids, masks, past_ntk_scales, write_indices, block_position_ids, input_ids, lengths
             ),
@@ -216,12 +219,6 @@ class Model(nn.Module):
         outputs.present = present
         outputs.ntk_scales = {name: tensors[ntk_scale_name(name)] for name in self.shared_inputs.ntk_scales}
         return outputs
-
-
-def stream_count(spec: BoundSpec) -> int:
-    """Return the number of residual streams."""
-    streams = spec.layers[0].streams
-    return streams.count if streams is not None else 1
 
 
 def meta_model(spec: BoundSpec, dtype: torch.dtype = torch.float32) -> Model:

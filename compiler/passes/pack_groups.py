@@ -52,7 +52,7 @@ class _Packing:
             node
             for node in nodes
             if (works_by_row(node, constant) or _routes_rows(node, constant))
-            and all(isinstance(shape_of(required(value))[2], int) for value in node.inputs if value not in constant)
+            and all(_has_tokens(required(value)) for value in node.inputs if value not in constant)
         }
         for value in inputs:
             self.piece[value] = _copy_value(value)
@@ -172,6 +172,12 @@ class _Packing:
             packed.metadata_props[PORT] = value.metadata_props.pop(PORT)
             packed.name, value.name = value.name, f"{value.name}.steps"
             self.graph.outputs[index] = packed
+
+
+def _has_tokens(value: ir.Value) -> bool:
+    """Return whether the rows of [B, S, N] are those of a group; a formula counts some of an earlier call, too."""
+    _, tokens, width = shape_of(value)
+    return isinstance(width, int) and str(tokens).isidentifier()
 
 
 def _routes_rows(node: ir.Node, constant: set[ir.Value | None]) -> bool:

@@ -93,7 +93,7 @@ def _indexer(word: words.Indexer | None, heads: int, width: int, query_width: in
                 k_norm=norm(word.norm, word.head_dim),
                 weights=linear(width, word.heads, False),
             )
-        case words.BlockIndexer():
+        case words.BlockIndexer() | words.MeanBlockIndexer():
             return part(
                 q=linear(width, word.heads * word.head_dim, False),
                 k=linear(width, word.head_dim, False),

@@ -14,7 +14,7 @@ from archc.compiler.structure.ends import embedding, head, pooler
 from archc.compiler.structure.mlp import mlp
 from archc.compiler.structure.part import Part, activation, linear, norm, part
 from archc.compiler.structure.recurrence import recurrence
-from archc.compiler.structure.streams import joined_streams, layer_streams
+from archc.compiler.structure.streams import joined_streams, layer_streams, ngram_memory
 
 
 def structure(spec: BoundSpec, shares_tokens: bool = False) -> Part:
@@ -31,7 +31,7 @@ def structure(spec: BoundSpec, shares_tokens: bool = False) -> Part:
             repeated += layers[str(sets[number])].total_flops
             continue
         sets[number] = index
-        layers[str(index)] = _layer(word, width, source_width, vector)
+        layers[str(index)] = _layer(word, width, source_width, vector, spec.embedding.vocab)
     return part(
         embedding=embedding(spec, shares_tokens),
         encoder=structure(spec.encoder, spec.ties_encoder).without_flops() if spec.encoder is not None else None,
@@ -59,7 +59,7 @@ def _relative(spec: BoundSpec, width: int) -> dict[str, Part | None]:
     return {"relative_bias": next(iter(biases), None), "relative_table": next(iter(tables), None)}
 
 
-def _layer(word: words.Layer, width: int, source_width: int, vector: int) -> Part:
+def _layer(word: words.Layer, width: int, source_width: int, vector: int, vocab: int) -> Part:
     cross, branch = word.cross_attention, word.embedding_branch
     return part(
         {"output_scale": (1,) if word.output_scale else None},
@@ -91,6 +91,7 @@ def _layer(word: words.Layer, width: int, source_width: int, vector: int) -> Par
         if word.laurel is not None
         else None,
         **layer_streams(word, width),
+        ngram_memory=ngram_memory(word, vocab, width),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archc.archspec import vocabulary as words
-from archc.compiler.structure.part import Part, linear, norm, part
+from archc.compiler.contract.ngram_tables import NgramTables
+from archc.compiler.structure.part import Part, linear, norm, part, table
+from archc.compiler.structure.recurrence import depthwise
 
 
 def first_streams(word: words.Streams | None, width: int) -> Part | None:
@@ -23,6 +25,8 @@ def joined_streams(word: words.Streams | None, width: int) -> Part | None:
             return part(projections=part(**projections))
         case words.HyperConnections(output="weighted"):
             return _logits(word, width, [word.count])
+        case words.GatedStreams():
+            return _reader(word, width)
     return None
 
 
@@ -35,12 +39,40 @@ def layer_streams(word: words.Layer, width: int) -> dict[str, Part | None]:
         case words.HyperConnections():
             count = streams.count
             each = _logits(streams, width, [count, count, *([count**2] if streams.mixing is not None else [])])
-            has_mixer = any((word.mixing, word.attention, word.recurrence))
-            return {
-                "mixer_streams": each if has_mixer else None,
-                "mlp_streams": each if word.mlp is not None else None,
-            }
-    return {}
+        case words.GatedStreams():
+            each = _reader(streams, width, factors=linear(streams.count * width, streams.count, False))
+        case None:
+            return {}
+    has_mixer = any((word.mixing, word.attention, word.recurrence))
+    return {"mixer_streams": each if has_mixer else None, "mlp_streams": each if word.mlp is not None else None}
+
+
+def ngram_memory(layer: words.Layer, vocab: int, width: int) -> Part | None:
+    """Return a layer's memory of n-grams, if it has one."""
+    word, streams = layer.ngram_memory, layer.stream_count
+    if word is None:
+        return None
+    tables = NgramTables(word, vocab)
+    each = part({"weight": (streams, width)})
+    return part(
+        tables=table(tables.rows, word.width // tables.count),
+        key=linear(word.width, streams * width, False),
+        value=linear(word.width, width, False),
+        key_norm=each,
+        query_norm=each,
+        value_norm=each,
+        convolution=depthwise(word.kernel, streams * width, False),
+    )
+
+
+def _reader(word: words.GatedStreams, width: int, **parts: Part) -> Part:
+    total = word.count * width
+    return part(
+        norm=part({"weight": (word.count, width)}),
+        down=linear(total, word.rank, False),
+        up=linear(word.rank, total, False),
+        **parts,
+    )
 
 
 def _alternating(word: words.AltUp, width: int) -> Part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
+from archc.compiler.lowerings.attention.whole_blocks import select_whole_blocks
 from archc.compiler.lowerings.driver import Lowering
 from archc.compiler.lowerings.heads import split_heads, take_positions
 from archc.compiler.lowerings.norm import standard_norm
@@ -13,6 +14,7 @@ COMMON: Mapping[str, Lowering] = {
     "Norm": standard_norm,
     "SelectBlocks": select_blocks,
     "SelectKeys": select_keys,
+    "SelectWholeBlocks": select_whole_blocks,
     "SplitHeads": split_heads,
     "TakePositions": take_positions,
 }

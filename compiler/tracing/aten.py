@@ -117,6 +117,14 @@ def _divide(x: Any, y: Any) -> Any:
     return op.Div(x, y) if x.dtype.is_floating_point() else op.Div(_as(x, ir.DataType.FLOAT), _as(y, ir.DataType.FLOAT))
 
 
+def _divide_rounded(x: Any, y: Any, rounding_mode: str) -> Any:
+    # Div of ONNX rounds quotients of integers towards zero.
+    x, y = _of_one_type(x, y)
+    if rounding_mode != "trunc" or x.dtype.is_floating_point():
+        raise ValueError(f"expected integers and the rounding mode trunc, got {x.dtype} and {rounding_mode}")
+    return op.Div(x, y)
+
+
 def _cast(x: Any, dtype: ir.DataType | None = None) -> Any:
     return op.Identity(x) if dtype in (None, x.dtype) else op.Cast(x, to=dtype)
 
@@ -231,6 +239,7 @@ ATEN: Mapping[Callable[..., Any], Translation] = {
     _aten.cos.default: _unary("Cos"),
     _aten.detach.default: _unary("Identity"),
     _aten.div.Tensor: _divide,
+    _aten.div.Tensor_mode: _divide_rounded,
     _aten.embedding.default: lambda table, ids, *_: op.Gather(table, ids, axis=0),
     _aten.eq.Scalar: _binary("Equal"),
     _aten.eq.Tensor: _binary("Equal"),

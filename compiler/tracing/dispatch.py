@@ -101,7 +101,7 @@ def _symbolic_result(function: Any, args: list[Any], kwargs: dict[str, Any]) -> 
         return function(*map_leaves(_to_meta, args), **map_leaves(_to_meta, kwargs))
     if torch.Tag.pointwise in function.tags or function is _aten._to_copy.default:
         shape = torch.broadcast_shapes(*(x.shape for x in leaves([args, kwargs]) if isinstance(x, Tensor)))
-        element = function(*map_leaves(_one_zero, args), **map_leaves(_one_zero, kwargs))
+        element = function(*map_leaves(_one_element, args), **map_leaves(_one_element, kwargs))
         return map_leaves(lambda x: torch.empty(shape, dtype=x.dtype, device="meta"), element)
     return map_leaves(_to_meta, function(*map_leaves(_to_zeros, args), **map_leaves(_to_zeros, kwargs)))
 
@@ -113,9 +113,9 @@ def _to_zeros(argument: Any) -> Any:
     return argument
 
 
-def _one_zero(argument: Any) -> Any:
-    """Return a tensor as one zero of its rank, on which type promotion depends."""
-    return torch.zeros([1] * argument.ndim, dtype=argument.dtype) if isinstance(argument, Tensor) else argument
+def _one_element(argument: Any) -> Any:
+    """Return a tensor as a one of its rank, on which type promotion depends; integers are not divided by zero."""
+    return torch.ones([1] * argument.ndim, dtype=argument.dtype) if isinstance(argument, Tensor) else argument
 
 
 def _to_meta(argument: Any) -> Any:

@@ -13,7 +13,7 @@ from archc.compiler.contract.shared_inputs import FOURIER, FOURIER_TYPE, REAL, m
 from archc.compiler.contract.types import TensorType
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.basic.pooling import Rows
-from archc.compiler.modules.model import Model, layer_inputs, stream_count
+from archc.compiler.modules.model import Model, layer_inputs
 from archc.compiler.modules.position.shared_tensors import SINUSOIDS, ntk_scale_name
 from archc.compiler.tracing.parts import Part
 
@@ -41,7 +41,9 @@ def _hidden(model: Model) -> TensorType:
 
 def _stream(model: Model) -> TensorType:
     """Return the type of the residual stream between layers, or of all streams joined."""
-    return TensorType(model.dtype_name, ("batch", "seq", stream_count(model.spec) * model.spec.embedding.width))
+    return TensorType(
+        model.dtype_name, ("batch", "seq", model.spec.layers[0].stream_count * model.spec.embedding.width)
+    )
 
 
 def _shared_tensors(model: Model) -> list[Stage]:
@@ -172,6 +174,8 @@ def _layers(model: Model) -> Iterator[Stage]:
         rows = {"write_indices": names.ROWS} if model.cached and word.attention is not None else {}
         if model.cached and names.layer_needs_lengths(word):
             rows["lengths"] = names.ROWS
+        if word.ngram_memory is not None:
+            rows["input_ids"] = names.TOKENS
         states = names.layer_states(model.spec, index, model.dtype_name)
         shared = model.shared_inputs.types(index, model.spec.embedding.width, model.dtype_name)
         # Names within the part: in the graph, layers of one kind read different streams and states.

@@ -82,6 +82,8 @@ def apply_steps(values: Sequence[Tensor], steps: Iterable[Step]) -> Tensor:
         match step:
             case Concat(axis=axis):
                 values = [torch.cat(list(values), dim=axis)]
+            case Stack(axis="first"):
+                values = [torch.cat(list(values))]
             case Stack():
                 values = [torch.stack(list(values))]
             case _:
@@ -91,11 +93,11 @@ def apply_steps(values: Sequence[Tensor], steps: Iterable[Step]) -> Tensor:
 
 def _joined_shape(step: Concat | Stack, shapes: Sequence[Shape]) -> Shape:
     first, listed = shapes[0], " and ".join(str(list(shape)) for shape in shapes)
-    if isinstance(step, Stack):
+    if isinstance(step, Stack) and step.axis == "new":
         if len(set(shapes)) != 1:
             raise ValueError(f"{listed} cannot be stacked: the shapes differ")
         return (len(shapes), *first)
-    axis = step.axis
+    axis = step.axis if isinstance(step, Concat) else 0
     if axis >= len(first) or len({(shape[:axis], shape[axis + 1 :]) for shape in shapes}) != 1:
         raise ValueError(f"{listed} cannot be concatenated along axis {axis}")
     return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer
+from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer, MeanBlockIndexer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.experts import Router
-from archc.compiler.ops.key_selection import block_scores, key_scores
+from archc.compiler.ops.key_selection import block_scores, key_scores, whole_block_scores
 from archc.proof.built import Built
 from archc.proof.case import Ids
 from archc.proof.checks import torch_outputs
@@ -25,6 +25,7 @@ from archc.proof.checks import torch_outputs
 MARGIN = 1e-2
 """Required lead of a choice, relative to the row's largest score: twenty times the rounding error of float16."""
 _DRAWN = 1024
+CHOOSING = (Router, KeyIndexer, BlockIndexer, MeanBlockIndexer)
 
 
 def rows_with_clear_routing(built: Built, rows: Ids, sources: Ids | None = None) -> tuple[Ids, Ids | None, int]:
@@ -32,7 +33,7 @@ def rows_with_clear_routing(built: Built, rows: Ids, sources: Ids | None = None)
 
     Rows of an encoder-decoder have sources.
     """
-    if not any(isinstance(module, Router | KeyIndexer | BlockIndexer) for module in built.module.modules()):
+    if not any(isinstance(module, CHOOSING) for module in built.module.modules()):
         return rows, sources, 0
     drawn = built.ids(_DRAWN, len(rows[0]))
     drawn_sources = None if sources is None else built.sources(_DRAWN, len(sources[0]))
@@ -55,7 +56,7 @@ def routing_margins(built: Built, rows: Ids, sources: Ids | None = None) -> NDAr
         margin = smallest_margin(module, args[0]) if isinstance(module, Router) else key_margin(module, *args[:3])
         np.minimum(smallest, margin.numpy(), out=smallest)
 
-    choosing = [module for module in built.module.modules() if isinstance(module, Router | KeyIndexer | BlockIndexer)]
+    choosing = [module for module in built.module.modules() if isinstance(module, CHOOSING)]
     hooks = [module.register_forward_hook(record) for module in choosing]
     try:
         torch_outputs(built.module, rows, None, sources)
@@ -89,6 +90,10 @@ def key_margin(indexer: nn.Module, x_BSN: Tensor, source_BSQ: Tensor, inputs: La
         word = indexer.word
         scores = block_scores(*indexer.operands(x_BSN, inputs), mask, word.block, word.last)
         return _margin(scores, word.blocks).amin(dim=(1, 2))
+    if isinstance(indexer, MeanBlockIndexer):
+        q_BWSI, k_B1SI, _ = indexer.operands(x_BSN, inputs, {})
+        scores, _ = whole_block_scores(q_BWSI, k_B1SI, mask, indexer.word.block)
+        return _margin(scores, indexer.word.blocks).amin(dim=(1, 2))
     assert isinstance(indexer, KeyIndexer)
     return _margin(key_scores(*indexer.operands(x_BSN, source_BSQ, inputs), mask), indexer.word.keys).amin(dim=(1, 2))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from archc.archspec import vocabulary as words
-from archc.compiler.modules.attention.indexer import KeyIndexer
+from archc.compiler.modules.attention.indexer import KeyIndexer, MeanBlockIndexer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.experts import Router
 from tests.families.router_margins import key_margin, smallest_margin
@@ -47,6 +47,18 @@ def test_margin_of_groups() -> None:
     assert margin([10.0, 2.0, 9.0, 8.0], 1, groups=groups) == pytest.approx(1 / 10)
     # Groups lead by 8 of 10; in the group that won, 10 leads 9.5.
     assert margin([10.0, 9.5, 2.0, 1.0], 1, groups=groups) == pytest.approx(0.5 / 10)
+
+
+def test_margin_of_means_of_blocks() -> None:
+    word = words.MeanBlockIndexer(heads=1, head_dim=1, block=2, blocks=1, norm=words.NoNorm())
+    indexer = MeanBlockIndexer(word, 1, torch.float32)
+    for parameter in indexer.parameters():
+        parameter.data.fill_(1.0)
+    keys, causal = torch.tensor([[[9.0], [1.0], [7.0], [1.0], [2.0]]]), torch.ones(1, 1, 5, 5).tril().bool()
+    with torch.no_grad():
+        # The last two queries read one of the means 5 and 4, the others have one whole block at most.
+        margin = key_margin(indexer, keys, keys, LayerInputs(causal))
+        assert margin.tolist() == pytest.approx([1 / 5])
 
 
 def test_margin_of_keys() -> None:

@@ -56,7 +56,7 @@ def qwen3_next(seed: int, newer_file: bool = True, **changes: Any) -> FromTransf
 def shorten_keys(model: nn.Module) -> None:
     """Make queries and keys so short that the eps of their norm counts."""
     for module in model.modules():
-        if hasattr(module, "conv1d"):
+        if hasattr(module, "key_dim"):
             module.conv1d.weight.data[: 2 * module.key_dim] *= 0.01
 
 

@@ -162,7 +162,7 @@ def _with_window(state: State, layers: Sequence[Layer]) -> State:
 
 def _attention_flops(bound: BoundSpec, length: int) -> int:
     """Return the FLOPs of a token's attention to a sequence, and to a source, of that length."""
-    from archc.archspec.vocabulary import KeyIndexer
+    from archc.archspec.vocabulary import BlockIndexer, KeyIndexer, MeanBlockIndexer
     from archc.cli.inspect.listing import attention_flops
 
     causal = (bound.direction or ("both" if bound.topology == "encoder" else "past")) == "past"
@@ -175,6 +175,11 @@ def _attention_flops(bound: BoundSpec, length: int) -> int:
             if isinstance(attention.indexer, KeyIndexer):
                 flops += 2 * attention.indexer.heads * attention.indexer.head_dim * visible
                 selected = attention.indexer.keys
+            elif isinstance(attention.indexer, BlockIndexer | MeanBlockIndexer):
+                indexer = attention.indexer
+                scored = visible // indexer.block if isinstance(indexer, MeanBlockIndexer) else visible
+                flops += 2 * indexer.heads * indexer.head_dim * scored
+                selected = indexer.block * indexer.blocks
             if attention.indexer is not None:
                 visible = min(visible, selected)
             flops += attention_flops(attention) * visible

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from archc.archspec import vocabulary as words
-from archc.draw.describe.blocks import MOST_VARIANTS, Block, Branch, Cell, Kind, LayerKind, Step, Variant
+from archc.draw.describe.blocks import MOST_VARIANTS, Block, Branch, Cell, Formula, Kind, LayerKind, Step, Variant
 from archc.draw.describe.merging import differing_texts, merge_blocks, merge_texts, skeleton, without_numbers
 from archc.draw.describe.mixers import cross_block, mixer_block
 from archc.draw.describe.mlps import mlp_block
-from archc.draw.describe.words import activation_name, factor, further_tags, norm_name, real
+from archc.draw.describe.words import activation_name, factor, further_tags, norm_name, real, whole
 
 # The keys of a layer that are drawn.
 _KNOWN = (
     "weights norm residual skip branch_scale mlp_branch_scale embedding_branch output_scale convolution position "
-    "attention recurrence mixing mixers cross_attention mlp laurel streams adds_shortcut"
+    "attention recurrence mixing mixers cross_attention mlp laurel streams ngram_memory adds_shortcut"
 )
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -61,13 +61,16 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
         before = _norm_block(body.name, norm) if has_norm and placement != "output" and not shared else None
         after = _norm_block(f"{body.name}_output", norm) if has_norm and placement in ("sandwich", "output") else None
         to_sum, kept = (factor(value, width) if value not in (None, 1.0) else "" for value in (scale, skip))
-        if isinstance(layer.streams, words.HyperConnections):
-            count, mixed = layer.streams.count, ", mixed" if layer.streams.mixing is not None else ""
-            body = replace(body, tags=(*body.tags, f"reads a weighted sum of {count} streams"))
+        if isinstance(layer.streams, words.HyperConnections | words.GatedStreams):
+            count, mixed = layer.streams.count, ", mixed" if getattr(layer.streams, "mixing", None) is not None else ""
+            mean = "gated mean" if isinstance(layer.streams, words.GatedStreams) else "weighted sum"
+            body = replace(body, tags=(*body.tags, f"reads a {mean} of {count} streams"))
             to_sum, kept = " ".join([*([to_sum] if to_sum else []), "to each stream"]), f"of {count} streams{mixed}"
         return Branch(body, before, after, to_sum, kept)
 
     branches: list[Branch] = []
+    if layer.ngram_memory is not None:
+        branches.append(Branch(_memory_block(layer.ngram_memory)))
     scale, skip = layer.branch_scale, layer.skip.scale
     mixer = mixer_block(layer, width, adds_positions, causal)
     if mixer is not None:
@@ -96,6 +99,17 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
         output_scale=layer.output_scale,
         extras=_extras(layer),
     )
+
+
+def _memory_block(memory: words.NgramMemory) -> Block:
+    """Return the block of a memory of n-grams."""
+    tables = (memory.order - 1) * memory.heads
+    rows = (
+        Step(f"hashes of 2 to {memory.order} tokens → {tables} rows of {whole(memory.width // tables)}"),
+        Formula("σ(±√|key · stream|) ⊙ value"),
+        Step(f"+ convolution of {memory.kernel} taps, {memory.order} apart"),
+    )
+    return Block("memory", "table", "n-gram memory", f"{tables} tables ≥ {whole(memory.rows)}", rows)
 
 
 def _extras(layer: words.Layer) -> tuple[Block, ...]:

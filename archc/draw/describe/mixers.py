@@ -110,7 +110,11 @@ def _indexer_tags(indexer: words.Indexer | None) -> list[str]:
             return []
         case words.KeyIndexer():
             return [f"top {whole(indexer.keys)} keys", f"indexer: {indexer.heads} heads × {indexer.head_dim}"]
-        case _:
+        case words.BlockIndexer() | words.MeanBlockIndexer():
+            last = " and the rest" if isinstance(indexer, words.MeanBlockIndexer) else ""
+            selected = f"top {whole(indexer.blocks)} blocks of {whole(indexer.block)} keys{last}"
+            return [selected, f"indexer: {indexer.heads} heads × {indexer.head_dim}"]
+        case words.EarlierIndexer():
             return ["keys of an earlier indexer"]
 
 

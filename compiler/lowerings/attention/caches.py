@@ -76,9 +76,9 @@ def live_slots(op: GraphBuilder, node: ir.Node, cache: ir.Value, axis: int, slot
     return part
 
 
-SELECTIONS = ("SelectKeys", "SelectBlocks")
+SELECTIONS = ("SelectKeys", "SelectBlocks", "SelectWholeBlocks")
 """The nodes whose result is a mask of the keys that an indexer selects."""
-_MASKS = {"LatentAttention": 5, "SelectBlocks": 2}
+_MASKS = {"LatentAttention": 5, "SelectBlocks": 2, "SelectWholeBlocks": 2}
 """The index of the mask among the inputs of nodes where it is not 3."""
 
 

@@ -21,7 +21,7 @@ from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.values import fixed_size, required, shape_of
 from archc.compiler.lowerings.attention.blocks import branch
-from archc.compiler.lowerings.attention.caches import SELECTIONS, mask_of
+from archc.compiler.lowerings.attention.caches import mask_of
 from archc.compiler.lowerings.attention.masks import lowest
 from archc.compiler.lowerings.attention.products import Problem, grouped_attention
 from archc.compiler.lowerings.attention.selection import (
@@ -103,6 +103,10 @@ def _by_query(op: GraphBuilder, q_BHSD: ir.Value) -> ir.Value:
     return by_query
 
 
+_GATHERED = ("SelectKeys", "SelectBlocks")
+"""The nodes whose selection is an input of attention as rows of the caches."""
+
+
 class Selections:
     """Lowers the nodes of indexers over caches; `by_mask` has what the result of each stands for."""
 
@@ -115,7 +119,7 @@ class Selections:
         if mask in self.by_mask:
             return True
         node = mask.producer()
-        if node is None or node.domain != ARCHC or node.op_type not in SELECTIONS:
+        if node is None or node.domain != ARCHC or node.op_type not in _GATHERED:
             return False
         return bool(node.attributes["cached"].as_int())
 

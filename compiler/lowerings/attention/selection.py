@@ -51,7 +51,7 @@ def mask_of_keys(op: GraphBuilder, node: ir.Node, scores: ir.Value) -> ir.Value:
     mask, count = mask_of(node), node.attributes["keys"].as_int()
     end = op.Shape(mask, start=3)
     places = op.Range(op.scalar(0), op.Squeeze(end, op.ints(0)), op.scalar(1))
-    chosen = _chosen(op, scores, op.Min(op.ints(count), end), places)
+    chosen = best_of(op, scores, op.Min(op.ints(count), end), places)
     selected: ir.Value = op.Greater(op.Where(mask, chosen, op.scalar(0.0, WIDE)), op.scalar(0.5, WIDE))
     selected.type, selected.shape = mask.type, mask.shape
     return selected
@@ -100,7 +100,7 @@ def mask_of_blocks(op: GraphBuilder, node: ir.Node, scores: BlockScores) -> ir.V
     q_BWSI, mask = required(node.inputs[0]), mask_of(node)
     heads, block, blocks = (node.attributes[name].as_int() for name in ("heads", "block", "blocks"))
     groups, outer = fixed_size(q_BWSI, 1), op.Shape(q_BWSI, start=0, end=3)
-    chosen = _chosen(op, scores.blocks, op.Min(op.ints(blocks), scores.count), scores.numbers)
+    chosen = best_of(op, scores.blocks, op.Min(op.ints(blocks), scores.count), scores.numbers)
     # [B, W, S, count] → [B, W, S, T] → [B, H, S, T].
     spread = op.Expand(op.Unsqueeze(chosen, op.ints(4)), op.Shape(scores.keys))
     whole = op.Reshape(spread, op.Concat(outer, op.Mul(scores.count, op.ints(block)), axis=0), allowzero=1)
@@ -116,7 +116,7 @@ def mask_of_blocks(op: GraphBuilder, node: ir.Node, scores: BlockScores) -> ir.V
     return selected
 
 
-def _chosen(op: GraphBuilder, numbers: ir.Value, count: ir.Value, places: ir.Value) -> ir.Value:
+def best_of(op: GraphBuilder, numbers: ir.Value, count: ir.Value, places: ir.Value) -> ir.Value:
     """Build 1 for the `count` highest numbers of the last axis, of equal ones the first, and 0 elsewhere, in float32.
 
     TopK sorts equal numbers by their index: its last number and index bound what is selected.

@@ -5,17 +5,20 @@ Shape suffixes as in `archc.compiler.ops.key_selection`; Q is the width of what 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.cross_layer import SELECTED
-from archc.compiler.contract.state import INDEXER_KEY, State
+from archc.compiler.contract.state import INDEXER_KEY, INDEXER_TAIL, State
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
+from archc.compiler.modules.basic.shift import tail_state, with_tail
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops import operators as ops
-from archc.compiler.ops.key_selection import select_blocks, select_keys
+from archc.compiler.ops.key_selection import select_blocks, select_keys, select_whole_blocks
 
 
 class KeyIndexer(nn.Module):
@@ -79,6 +82,58 @@ class BlockIndexer(nn.Module):
         return inputs.rotate(q_BWSI, interleaved), inputs.rotate(k_B1SI, interleaved)
 
 
+class MeanBlockIndexer(nn.Module):
+    """The blocks of keys with the highest Σ_w ReLU(q_w · k) for the norm k of a block's mean, and the keys after them.
+
+    The cache has a mean for each token, of the block that ends with it, so that no call computes one again.
+    """
+
+    def __init__(self, word: words.MeanBlockIndexer, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.word = word
+        self.q = Linear(width, word.heads * word.head_dim, False, dtype)
+        self.k = Linear(width, word.head_dim, False, dtype)
+        self.q_norm, self.k_norm = (make_norm(word.norm, word.head_dim, dtype) for _ in range(2))
+
+    def forward(self, x_BSN: Tensor, _: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
+        """Return the mask of the selected keys, bool [B, 1, S, T]; with a state, also the cache and the last keys."""
+        word, mask = self.word, inputs.mask_B1ST
+        assert mask is not None
+        q_BWSI, k_B1SI, tail = self.operands(x_BSN, inputs, state)
+        k_B1TI, present = with_cached(k_B1SI, inputs, state)
+        selected = select_whole_blocks(q_BWSI, k_B1TI, mask, word.block, word.blocks, bool(present))
+        return {**present, **tail, SELECTED: selected}
+
+    def operands(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return queries [B, W, S, I], keys of the blocks that end with each token [B, 1, S, I], and the last keys."""
+        word, interleaved = self.word, self.word.pairing == "interleaved"
+        q_BWSI = self.q_norm(ops.split_heads(self.q(x_BSN), word.heads))
+        parts, first = [self.k(x_BSN)], inputs
+        if inputs.cos_BSR is not None and inputs.sin_BSR is not None:
+            # A mean rotates by the angles of the first token of its block, which may be of an earlier call.
+            parts += [inputs.cos_BSR, inputs.sin_BSR]
+        new_BSX = torch.cat(parts, dim=-1)
+        all_BTX = with_tail(new_BSX, state.get(INDEXER_TAIL), word.block - 1)
+        means_BSI = sums_of_last(all_BTX[..., : word.head_dim], word.block) * (1 / word.block)
+        if len(parts) > 1:
+            angles = all_BTX[:, : 1 - word.block, word.head_dim :].chunk(2, dim=-1)
+            first = replace(inputs, cos_BSR=angles[0], sin_BSR=angles[1])
+        k_B1SI = first.rotate(self.k_norm(means_BSI).unsqueeze(1), interleaved)
+        return inputs.rotate(q_BWSI, interleaved), k_B1SI, tail_state(new_BSX, state, INDEXER_TAIL, inputs.lengths_B)
+
+
+def sums_of_last(x_BTN: Tensor, count: int) -> Tensor:
+    """Return the sum of each vector and the `count` − 1 before it, [B, T − count + 1, N], in log2(count) steps."""
+    total, length = x_BTN, 1
+    for bit in bin(count)[3:]:
+        total = total[:, length:] + total[:, :-length]
+        length *= 2
+        if bit == "1":
+            total = total[:, :-1] + x_BTN[:, length:]
+            length += 1
+    return total
+
+
 def with_cached(k_B1SI: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the keys of a call with those of earlier calls, [B, 1, T, I], and their new cache if there is one."""
     if INDEXER_KEY not in state:
@@ -96,6 +151,8 @@ def make_indexer(
             return KeyIndexer(word, width, query_width, dtype)
         case words.BlockIndexer():
             return BlockIndexer(word, heads, width, dtype)
+        case words.MeanBlockIndexer():
+            return MeanBlockIndexer(word, width, dtype)
     return None
 
 

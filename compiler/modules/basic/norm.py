@@ -44,7 +44,7 @@ class LayerNorm(nn.Module):
 class PerHead(nn.Module):
     """RMS or layer norm of each head, times one weight vector for each head: weight [heads, D]."""
 
-    def __init__(self, word: words.QkRmsNorm | words.QkLayerNorm, heads: int, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.RmsNorm | words.LayerNorm, heads: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.word = word
         self.weight = nn.Parameter(torch.empty(heads, width, dtype=dtype))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.modules.basic.gated_streams import StreamReader
 from archc.compiler.modules.basic.hyper_connections import WeightedStreams
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
@@ -50,7 +51,7 @@ class JoinedStreams(nn.Module):
 
 
 class RepeatedStreams(nn.Module):
-    """The first layer's streams of hyper-connections: x, so many times."""
+    """The first layer's streams of hyper-connections and gated streams: x, so many times."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ def make_first_streams(word: words.Streams | None, width: int, dtype: torch.dtyp
             return nn.Identity()
         case words.AltUp():
             return FirstStreams(word.count, width, dtype)
-        case words.HyperConnections():
+        case words.HyperConnections() | words.GatedStreams():
             return RepeatedStreams(word.count)
 
 
@@ -95,6 +96,8 @@ def make_joined_streams(word: words.Streams | None, width: int, dtype: torch.dty
             return MeanOfStreams(word.count, width)
         case words.HyperConnections():
             return WeightedStreams(word, width)
+        case words.GatedStreams():
+            return StreamReader(word, width, dtype)
 
 
 class AlternatingUpdates(nn.Module):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archc.archspec.checking.expressions import FUNCTIONS, Expression, ExpressionError, parse
+from archc.archspec.checking.expressions import Expression, parse
+from archc.archspec.checking.functions import FUNCTIONS, ExpressionError
 
 NAMES = {
     "n": 4,
@@ -45,6 +46,8 @@ NAMES = {
         ("log2(n)", 2.0),
         ("exp2(n)", 16.0),
         ("len(xs)", 3),
+        ("first(xs) - first(n)", -1),
+        ("index(kinds, 'b')", 1),
         ("'cal' in word", True),
         ("'cal' not in word", False),
         ("lower('Ab')", "ab"),
@@ -157,6 +160,9 @@ def test_invalid_expressions(text: str) -> None:
         ("1e308 * 10", "not a finite number"),
         ("round(n, 0 - 99999999)", "digits"),
         ("round(n, 0.5)", "digits"),
+        ("first([])", "an empty list has no first item"),
+        ("index(kinds, n)", "is not in"),
+        ("index(n, n)", "expected a list, got"),
         ("len(5)", "expected a list, a mapping or text, got 5"),
         ("make_divisible(n, 0)", "expected a positive integer as divisor, got 0"),
         ("make_divisible(n, 2.5)", "expected a positive integer as divisor, got 2.5"),

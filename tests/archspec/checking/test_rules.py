@@ -20,7 +20,41 @@ STATE = "attention: none\nposition: none\nrecurrence: {kind: matrix-state, key_d
 INDEXER = "{kind: keys, heads: 2, head_dim: 8, keys: 3, norm: none}"
 BLOCKS = "{kind: blocks, heads: 2, head_dim: 8, block: 4, blocks: 2, norm: none}"
 
+GATED = "streams: {kind: gated, count: 2, rank: 3, norm: {kind: rmsnorm, eps: 1e-5}}"
+MEMORY = (
+    "order: 3, heads: 2, width: 8, rows: 40, index: 0, seed: 7, separator: 5, kernel: 3, "
+    "norm: {kind: rmsnorm, eps: 1e-5}"
+)
+
 FAULTS = {
+    "gated streams and a norm of the layer": (
+        f"layer: {{{GATED}}}\nfinal_norm: none\n",
+        "layer.norm: gated streams are normed where a branch reads them; set `layer.norm: none`",
+    ),
+    "gated streams and a final norm": (
+        f"layer: {{norm: none, {GATED}}}\n",
+        "final_norm: gated streams are normed where the head reads them; set `final_norm: none`",
+    ),
+    "gated streams and another residual": (
+        f"layer: {{norm: none, skip: {{scale: 2.0}}, {GATED}}}\nfinal_norm: none\n",
+        "layer.skip: skip is not supported with gated streams; remove it",
+    ),
+    "gated streams in parallel": (
+        f"layer: {{norm: none, residual: parallel, {GATED}}}\nfinal_norm: none\n",
+        "layer.residual: gated streams require branches in sequence, without norms on the sums; remove the key",
+    ),
+    "gated streams without weights of the norm": (
+        f"layer: {{norm: none, {GATED.replace('1e-5', '1e-5, affine: false')}}}\nfinal_norm: none\n",
+        "layer.streams.norm.affine: each stream has a weight of its own; remove the key",
+    ),
+    "a memory whose vector has no equal parts": (
+        f"layer: {{ngram_memory: {{{MEMORY.replace('width: 8', 'width: 9')}}}}}\n",
+        "layer.ngram_memory.width: a vector of 9 numbers is not in equal parts from 4 tables; use a multiple of 4",
+    ),
+    "a separator outside of the vocabulary": (
+        f"layer: {{ngram_memory: {{{MEMORY.replace('separator: 5', 'separator: 99999999')}}}}}\n",
+        "layer.ngram_memory.separator: token 99999999 of a vocabulary of",
+    ),
     "two rotating dimensions": (
         "position: {scaling: {kind: dynamic, factor: 2.0, original_max_position_embeddings: 9}, fraction: 0.125}\n",
         "position.scaling: dynamic scaling requires more than 2 rotating dimensions",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from archc.archspec import SpecError, json_schema, load_spec_text
-from archc.archspec.checking.expressions import FUNCTIONS
+from archc.archspec.checking.functions import FUNCTIONS
 from archc.archspec.source.header import META_KEYS
 from archc.archspec.vocabulary.verbs import VERBS
 

@@ -26,6 +26,7 @@ CASES: Mapping[str, Function] = {
     "product with a size": lambda t: t["x"] * t["x"].shape[1],
     "quotient": lambda t: t["x"] / 3,
     "quotient of integers": lambda t: t["ids"] / 2,
+    "rounded quotient of integers": lambda t: torch.div(t["ids"] + 7, 3, rounding_mode="trunc"),
     "power": lambda t: 2 ** t["x"],
     "square root of a square": lambda t: (t["x"] ** 2).sqrt(),
     "cube": lambda t: t["x"] ** 3,

@@ -58,6 +58,7 @@ def test_stack_adds_a_first_axis_in_the_order_of_its_tensors() -> None:
     first, second = torch.tensor([1, 2.0]), torch.tensor([3, 4.0])
     assert apply_steps([first, second], [Stack(count=2)]).tolist() == [[1, 2], [3, 4]]
     matrix = torch.tensor([[1, 2.0], [3, 4]])
+    assert apply_steps([first, second], [Stack(count=2, axis="first")]).tolist() == [1, 2, 3, 4]
     assert apply_steps([matrix, -matrix], [Transpose(), Stack(count=2)]).tolist() == [
         [[1, 3], [2, 4]],
         [[-1, -3], [-2, -4]],
@@ -106,6 +107,7 @@ RESULTS = [
     pytest.param([MATRIX, MATRIX[:1]], Concat(), id="concat-rows"),
     pytest.param([MATRIX, MATRIX[:, :2]], Concat(axis=1), id="concat-columns"),
     pytest.param([MATRIX, MATRIX], Stack(count=2), id="stack"),
+    pytest.param([MATRIX, MATRIX[:1]], Stack(count=2, axis="first"), id="stack-joined"),
 ]
 STEPS = [case.values[1] for case in RESULTS]
 

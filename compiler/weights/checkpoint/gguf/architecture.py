@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from archc.archspec.checking.expressions import ExpressionError, parse
+from archc.archspec.checking.expressions import parse
+from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.errors import clip
 from archc.compiler.errors import BuildError
 from archc.compiler.files.gguf_header import GgufFile

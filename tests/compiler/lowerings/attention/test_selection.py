@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.lowerings.attention.selection import select_blocks, select_keys
+from archc.compiler.lowerings.attention.whole_blocks import select_whole_blocks
 from archc.compiler.ops import key_selection
 from tests.compiler.graphs import build, run, typed, value
 from tests.compiler.lowerings.attention.problems import BATCH, BOOL, FLOAT, FLOAT16, MaskKind, lower, mask_of
@@ -97,3 +98,30 @@ def test_blocks_equal_the_torch_operator(
     np.testing.assert_array_equal(result, expected.numpy())
     most = options["block"] * options["blocks"]
     assert result.sum(-1).max(initial=0) <= (0 if kind == "nothing" else min(most, total))
+
+
+@pytest.mark.parametrize("slots", ["total", "capacity"])
+@pytest.mark.parametrize("kind", ["causal", "nothing"])
+@pytest.mark.parametrize(("block", "blocks"), [(3, 2), (2, 9), (4, 1)])
+@pytest.mark.parametrize(("seq", "total"), [(3, 11), (1, 12), (4, 4), (1, 2), (0, 4)])
+def test_whole_blocks_equal_the_torch_operator(
+    seq: int, total: int, block: int, blocks: int, kind: MaskKind, slots: str
+) -> None:
+    cached = slots == "capacity"
+    inputs = [
+        value("q", FLOAT, "batch", HEADS, "seq", WIDTH),
+        value("k", FLOAT, "batch", 1, slots, WIDTH),
+        value("mask", BOOL, "batch", 1, "seq", "total"),
+    ]
+
+    def make(op: Any) -> list[ir.Value]:
+        y = op.SelectWholeBlocks(*inputs, block=block, blocks=blocks, cached=int(cached), domain=ARCHC)
+        return [typed(y, "y", BOOL, "batch", 1, "seq", "total")]
+
+    feeds = feeds_of(seq, total, total + 3 if cached else total, kind, FLOAT)
+    del feeds["weights"]
+    expected = key_selection.select_whole_blocks(*map(torch.from_numpy, feeds.values()), block, blocks, cached)
+    (result,) = run(lower(build(inputs, make), SelectWholeBlocks=select_whole_blocks), feeds)
+    np.testing.assert_array_equal(result, expected.numpy())
+    most = 0 if kind == "nothing" else min(total, block * blocks + block - 1)
+    assert result.sum(-1).max(initial=0) <= most

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import layer_state
 from archc.compiler.modules.attention.attention import Attention
-from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer
+from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer, MeanBlockIndexer, sums_of_last
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.layer_inputs import LayerInputs
-from archc.compiler.ops.key_selection import select_blocks, select_keys
+from archc.compiler.ops.key_selection import select_blocks, select_keys, select_whole_blocks
 from tests.compiler.modules.values import filled, random_parameters
 
 SMALL: dict[str, Any] = {"heads": 2, "head_dim": 1, "keys": 2, "norm": words.NoNorm()}
@@ -168,3 +168,54 @@ def test_a_block_indexer_norms_its_heads_and_writes_its_cache() -> None:
     k = x @ indexer.k.weight.T
     normed = k / (k.square().mean(-1, keepdim=True) + 1).sqrt() * (1 + indexer.k_norm.weight)
     torch.testing.assert_close(present["indexer.key"][0, 0, 1:], normed[0])
+
+
+def test_the_best_whole_blocks_and_the_keys_after_them_are_selected() -> None:
+    q = torch.ones(1, 2, 1, 1)
+    # Keys at the ends of the blocks of two: 1, 4 and 3; the last query has one more key.
+    keys = torch.tensor([9.0, 1.0, 9.0, 4.0, 9.0, 3.0, 9.0]).reshape(1, 1, 7, 1)
+    for live, expected in ((7, [2, 3, 6]), (6, [2, 3]), (5, [2, 3, 4]), (3, [0, 1, 2]), (1, [0])):
+        mask = (torch.arange(7) < live).reshape(1, 1, 1, 7)
+        assert selected(select_whole_blocks(q, keys, mask, 2, 1)) == [expected]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+def test_sums_of_the_last_vectors(count: int) -> None:
+    x = torch.arange(9.0).square().reshape(1, 9, 1)
+    expected = [float(sum(i * i for i in range(start, start + count))) for start in range(10 - count)]
+    assert sums_of_last(x, count).flatten().tolist() == expected
+
+
+def test_means_of_blocks_rotate_with_their_first_token() -> None:
+    word = words.MeanBlockIndexer(heads=1, head_dim=3, block=2, blocks=1, norm=words.RmsNorm(eps=1.0))
+    indexer = random_parameters(MeanBlockIndexer(word, 4, torch.float32))
+    x, angles = torch.randn(1, 4, 4), torch.tensor([0.3, 1.1, 1.9, 2.7]).reshape(1, 4, 1)
+    inputs = LayerInputs(causal(4), cos_BSR=angles.cos(), sin_BSR=angles.sin())
+    _, keys, _ = indexer.operands(x, inputs, {})
+    for end in (1, 3):
+        mean = (x @ indexer.k.weight.T)[:, end - 1 : end + 1].mean(1)
+        k = nn.functional.rms_norm(mean, (3,), indexer.k_norm.weight, 1.0)[0]
+        cos, sin = angles[0, end - 1].cos(), angles[0, end - 1].sin()
+        expected = torch.stack((k[0] * cos[0] - k[1] * sin[0], k[1] * cos[0] + k[0] * sin[0], k[2]))
+        torch.testing.assert_close(keys[0, 0, end], expected)
+
+
+def test_steps_of_an_indexer_of_blocks_equal_the_whole() -> None:
+    word = words.MeanBlockIndexer(heads=2, head_dim=4, block=3, blocks=1, norm=words.RmsNorm(eps=1e-5))
+    attention = words.GroupedQueryAttention(heads=2, kv_heads=1, head_dim=4, indexer=word)
+    rope = words.Rope(theta=100.0, dim=2)
+    layer = words.Layer(norm=words.NoNorm(), position=rope, attention=attention)
+    indexer = random_parameters(MeanBlockIndexer(word, 6, torch.float32))
+    x, angles = torch.randn(1, 11, 6), 0.7 * torch.arange(11.0).reshape(1, 11, 1)
+    whole = indexer(x, x, LayerInputs(causal(11), cos_BSR=angles.cos(), sin_BSR=angles.sin()), {})["selected"]
+    assert whole.sum(-1).flatten().tolist() == [1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5]
+    sizes = {"batch": 1, "capacity": 13}
+    types = {name: kind.tensor.shape for name, kind in layer_state(layer, 6, "float32").items()}
+    state = {name: torch.zeros([sizes.get(n, n) for n in types[name]]) for name in ("indexer.key", "indexer.tail")}
+    for begin, end in ((0, 4), (4, 5), (5, 11)):
+        here = angles[:, begin:end]
+        rows = {"cos_BSR": here.cos(), "sin_BSR": here.sin(), "lengths_B": torch.tensor([end - begin])}
+        inputs = LayerInputs(causal(11)[:, :, begin:end, :end], torch.tensor([begin]), **rows)
+        present = indexer(x[:, begin:end], x, inputs, state)
+        assert present.pop("selected").equal(whole[:, :, begin:end, :end])
+        state = present

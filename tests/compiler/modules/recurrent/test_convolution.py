@@ -13,3 +13,10 @@ def test_three_taps_and_the_tail_of_an_earlier_call() -> None:
     convolution = filled(DepthwiseConvolution(3, 1, True, torch.float32), values)
     assert convolution(column(1, 2, 3), None).flatten().tolist() == [1.5, 12.5, 123.5]
     assert convolution(column(3), column(1, 2)).flatten().tolist() == [123.5]
+
+
+def test_taps_that_are_two_steps_apart() -> None:
+    values = {"weight": [[100.0], [10.0], [1.0]]}
+    convolution = filled(DepthwiseConvolution(3, 1, False, torch.float32, step=2), values)
+    assert convolution(column(1, 2, 3, 4, 5), None).flatten().tolist() == [1, 2, 13, 24, 135]
+    assert convolution(column(5, 6), column(1, 2, 3, 4)).flatten().tolist() == [135, 246]

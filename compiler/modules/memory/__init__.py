@@ -1,0 +1,1 @@
+"""Conditional memory: tables of n-grams of tokens."""
