@@ -6,6 +6,8 @@ Zhu et al. 2025, Hyper-Connections, section 2.2, with the gates of Qwen4-Exp. Sh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -47,13 +49,14 @@ class GatedStreams(StreamReader):
         super().__init__(word, width, dtype)
         self.factors = Linear(word.count * width, word.count, False, dtype)
 
-    def read(self, x_BSM: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the input of the branch [B, S, N], and the factors on its output [B, S, C]."""
+    def read(self, x_BSM: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the input of the branch [B, S, N], and the factors of `write` [B, S, C] as a list of one."""
         normed_BSM = self.normed(x_BSM)
         factors_BSC: Tensor = (self.factors(normed_BSM) * (1 / self.count)).sigmoid() * 2.0
-        return self.mean(normed_BSM), factors_BSC
+        return self.mean(normed_BSM), [factors_BSC]
 
     @staticmethod
-    def write(x_BSM: Tensor, y_BSN: Tensor, factors_BSC: Tensor) -> Tensor:
+    def write(x_BSM: Tensor, y_BSN: Tensor, factors: Sequence[Tensor]) -> Tensor:
         """Return the streams plus the branch's output times their factors, [B, S, M]."""
+        (factors_BSC,) = factors
         return x_BSM + (factors_BSC[..., None] * y_BSN[:, :, None]).flatten(-2)

@@ -32,7 +32,7 @@ def test_a_branch_reads_a_gated_mean_and_is_added_to_all_streams() -> None:
     # The normed streams are 2 and −5, their projection is −3, and half of it −1.5.
     inner = -1.5 * sigmoid(-1.5)
     assert inputs.item() == pytest.approx((0.5 * 2 + sigmoid(4 * inner) * -5) / 2, rel=1e-5)
-    assert factors.flatten().tolist() == pytest.approx([1.0, 2 * sigmoid(1.0)], rel=1e-5)
+    assert factors[0].flatten().tolist() == pytest.approx([1.0, 2 * sigmoid(1.0)], rel=1e-5)
     written = streams.write(x, column(10), factors)
     assert written.flatten().tolist() == pytest.approx([3 + 10, -4 + 20 * sigmoid(1.0)], rel=1e-5)
     assert streams(x).equal(inputs)
