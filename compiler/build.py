@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from archc.archspec import BoundSpec, detect_by_tensors, detect_spec, load_spec
+from archc.archspec import BoundSpec, detect_by_tensors, detect_spec, find_spec, load_spec
 from archc.archspec.binding.longest import longest_sequence
 from archc.compiler.contract.dtypes import TORCH_DTYPES
 from archc.compiler.errors import BuildError
@@ -172,7 +172,7 @@ def open_engine_builder(options: BuildOptions, engine: EngineOptions) -> EngineB
 def choose_source(spec: str | Path, weights: str | Path | None, random: int | None) -> Source | None:
     """Return the checkpoint: `weights`, or `spec` if that is a folder or a hub id; None for random weights.
 
-    Raises BuildError if there are both a checkpoint and a seed, or neither.
+    Raises BuildError if there are both a checkpoint and a seed, or neither; a spec that is not found is named first.
     """
     if weights is None and (is_checkpoint(spec) or names_repository(spec) or Path(spec).suffix == GGUF):
         weights = spec
@@ -181,6 +181,9 @@ def choose_source(spec: str | Path, weights: str | Path | None, random: int | No
     if weights is not None:
         return open_source(weights)
     if random is None:
+        if not find_spec(spec).exists():
+            hint = "give a spec, a checkpoint folder, or a hub id owner/name[@revision]"
+            raise BuildError(f"{spec}: no such file or folder; {hint}")
         raise BuildError("no weights; name a checkpoint with --weights, or use random weights with --random SEED")
     return None
 

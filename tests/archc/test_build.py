@@ -50,6 +50,8 @@ def test_onnx_is_a_folder_that_inspect_reads(archc: Archc, tmp_path: Path, monke
 
 BAD_INPUT: dict[str, tuple[list[str], str]] = {
     "no-weights": (["small-lm"], "no weights"),
+    "misspelled-spec-without-weights": (["qwem2"], "spec 'qwem2' not found; did you mean 'qwen2'?"),
+    "missing-spec-without-weights": (["./absent.yaml"], "absent.yaml: no such file or folder; give a spec"),
     "two-kinds-of-weights": (
         ["small-lm", "--random", "1", "--weights", str(TINY)],
         "--weights and --random contradict each other",

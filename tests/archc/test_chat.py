@@ -7,6 +7,7 @@ import io
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from archc.cli.chat.session import HELP, Session
 from archc.runtime.generation.settings import Settings
 from archc.runtime.serving.job import Event, Job, Listener
 from archc.runtime.serving.service import Service, ServiceOptions
-from tests.archc.conftest import Archc, Result
+from tests.archc.conftest import TINY, Archc, Result
 
 SUM = "37+85="
 
@@ -120,8 +121,21 @@ def test_damaged_conversations(chat, tmp_path: Path, content: str) -> None:  # t
     assert file.read_text() == content
 
 
-def test_plans_without_a_template_point_to_run(chat, small: Path) -> None:  # type: ignore[no-untyped-def]
-    assert "no chat template; use archc run" in chat("a\n", plan=small).errors[0]
+def test_plans_without_a_tokenizer_point_to_ids(chat, small: Path) -> None:  # type: ignore[no-untyped-def]
+    assert "no tokenizer; use archc run" in chat("a\n", plan=small).errors[0]
+
+
+def test_plans_without_a_template_point_to_run(  # type: ignore[no-untyped-def]
+    chat, archc: Archc, tmp_path: Path
+) -> None:
+    shutil.copytree(TINY, tmp_path / "plain")
+    settings = tmp_path / "plain" / "tokenizer_config.json"
+    values = json.loads(settings.read_text("utf-8"))
+    del values["chat_template"]
+    settings.write_text(json.dumps(values), "utf-8")
+    plan = tmp_path / "plain.plan"
+    assert archc("build", tmp_path / "plain", "-o", plan).code == 0
+    assert "no chat template; use archc run" in chat("a\n", plan=plan).errors[0]
 
 
 def test_a_system_prompt_from_a_file(chat, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -51,7 +51,9 @@ def chat_command(
     is_interactive = sys.stdin is not None and sys.stdin.isatty()
     service = Service(plan, ServiceOptions(slots=1, threads=threads, prepack=Prepack.AUTO, **drafts))
     try:
-        if service.tokenizer is None or service.tokenizer.template is None:
+        if service.tokenizer is None:
+            raise UsageError(f"{plan}: the plan has no tokenizer; use archc run {plan} --ids 1,2,3")
+        if service.tokenizer.template is None:
             raise UsageError(f'{plan}: the plan has no chat template; use archc run {plan} "TEXT"')
         session = Session(service, options, conversation, verbose)
         read = editor_reader(list(session.commands)) if is_interactive else line_reader()
