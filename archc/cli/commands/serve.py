@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from archc.cli.commands.generation_options import Speculation
+from archc.cli.commands.generation_values import parse_speculate
 from archc.cli.commands.options import DRAFT_TOKENS, DraftTokens, Threads, draft_options
 from archc.cli.console import UsageError
 
@@ -49,6 +51,7 @@ def serve_command(
         ),
     ] = None,
     draft_tokens: DraftTokens = None,
+    speculate: Speculation = None,
     threads: Threads = None,
     prefill_tokens: Annotated[
         int, typer.Option("--prefill-tokens", min=1, help="Tokens of a prompt in a step with other answers.")
@@ -67,13 +70,16 @@ def serve_command(
 
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
         raise UsageError("--api-key: expected printable ASCII characters, got none or others; give another key")
+    chosen = parse_speculate(speculate)
+    drafts = draft_options(draft, draft_tokens, {"speculate": chosen})
     service = ServiceOptions(
         slots=slots,
         queue=queue,
         cache_bytes=_bytes(cache_memory, "--cache-memory"),
         threads=threads,
         budget=Budget(beside_steps=prefill_tokens),
-        draft_tokens=draft_options(draft, draft_tokens, {}).get("draft_tokens", DRAFT_TOKENS),
+        speculate="auto" if chosen is None else chosen,
+        draft_tokens=drafts.get("draft_tokens", DRAFT_TOKENS),
     )
     options = ServeOptions(
         service=service,

@@ -18,8 +18,10 @@ import pytest
         (["--cache-memory", "0", "no.plan"], "--cache-memory: expected a size"),
         (["--api-key", "ä", "no.plan"], "--api-key: expected printable ASCII"),
         (["--port", "70000", "no.plan"], "--port"),
+        (["--speculate", "many", "no.plan"], "--speculate: expected a number of tokens, off or auto"),
+        (["--speculate", "off", "--draft", "a.plan", "no.plan"], "--draft has no effect with --speculate off"),
     ],
-    ids=["missing", "body", "cache", "key", "port"],
+    ids=["missing", "body", "cache", "key", "port", "speculate", "draft"],
 )
 def test_usage_errors(archc: Callable[..., Any], arguments: list[str], message: str) -> None:
     result = archc("serve", *arguments)
