@@ -171,7 +171,7 @@ class CachedLatent(CachedAttention):
             torch.from_numpy(feeds[name]) for name in ("q", "rotated", "k_up", "v_up", "mask")
         )
         stored = torch.from_numpy(presents["latent"])
-        return latent_attention(q, rotated, stored, k_up, v_up, mask, self.scale, True).numpy()
+        return latent_attention(q, rotated, stored, k_up, v_up, mask, self.scale, cached=True).numpy()
 
 
 def lower_float(model: ir.Model, target: str = "ort-cpu") -> ir.Model:

@@ -163,7 +163,7 @@ class Indexed:
         if self.latent is None:
             return ops.attention(tensors["q"], *presents, mask, None, 0.4, 0.0, None, True).numpy()
         operands = [tensors["q"], tensors["rotated"], *presents, tensors["k_up"], tensors["v_up"]]
-        return latent_attention(*operands, mask, 0.4, True).numpy()
+        return latent_attention(*operands, mask, 0.4, cached=True).numpy()
 
 
 def lowered(model: ir.Model, int8: bool = False) -> ir.Model:
