@@ -93,7 +93,7 @@ WORDS: Mapping[str, words.Recurrence] = {
 
 @pytest.mark.parametrize("name", WORDS)
 def test_the_state_is_float32_in_a_model_of_another_dtype(name: str) -> None:
-    module = random_parameters(make_recurrence(WORDS[name], WIDTH, "float16"))
+    module = random_parameters(make_recurrence(WORDS[name], WIDTH, torch.float16))
     types = {name: state.tensor for name, state in recurrence_state(WORDS[name], WIDTH, "float16").items()}
     assert all(kind.dtype == "float32" for name, kind in types.items() if name == "recurrence.state")
     assert {kind.dtype for name, kind in types.items() if name != "recurrence.state"} <= {"float16"}
