@@ -136,6 +136,14 @@ class FromTransformers:
         return copy.deepcopy(self.model)
 
 
+class Indexed(FromTransformers):
+    """A class whose cache has the keys of its indexers."""
+
+    def cache(self) -> DynamicCache:
+        """Return an empty cache of the kinds of the layers."""
+        return DynamicCache(config=self.model.config)
+
+
 def make(
     class_name: str,
     config: PreTrainedConfig,

@@ -83,7 +83,8 @@ def _with_class(
     spec: Spec, spec_file: str, found: tuple[str, Any], changes: Mapping[str, Any], folder: Path
 ) -> Iterator[Step]:
     from archc.proof.built import use_one_thread
-    from archc.proof.from_transformers import make
+    from archc.proof.from_transformers import FromTransformers, Indexed, make
+    from archc.proof.random_weights import fill_zero_buffers
     from archc.proof.sensitivity import weak_fields
 
     use_one_thread()
@@ -91,7 +92,10 @@ def _with_class(
     sizes = {**tiny_sizes(config_class().to_dict()), **changes}
     try:
         config = config_class(**sizes)
-        reference = cast(Reference, make(name, config, 1))  # a decoder or an encoder alone reads no source
+        is_indexed = "indexed_attention" in (getattr(config, "layer_types", None) or ())
+        made = make(name, config, 1, kind=Indexed if is_indexed else FromTransformers)
+        fill_zero_buffers(made.model, 1)
+        reference = cast(Reference, made)  # a decoder or an encoder alone reads no source
     except Exception as error:  # a class may raise anything for sizes that do not fit each other
         reason = str(error).partition("\n")[0]
         yield Step("reference", False, f"{name} refuses the tiny sizes ({reason}); change them with --config KEY=VALUE")

@@ -34,3 +34,14 @@ def spread(module: nn.Module, seed: int, gain: float = 0.2, table: float = 0.3, 
                 parameter.copy_(0.3 * value)
             else:
                 parameter.copy_(value * (table if id(parameter) in tables else gain))
+
+
+def fill_zero_buffers(module: nn.Module, seed: int) -> None:
+    """Replace stored buffers of zeros, such as selection biases of routers, by parameters with random numbers."""
+    stored = module.state_dict().keys()
+    for name, buffer in list(module.named_buffers()):
+        if name in stored and buffer.is_floating_point() and not buffer.any():
+            owner, _, own_name = name.rpartition(".")
+            del module.get_submodule(owner)._buffers[own_name]
+            value = nn.Parameter(0.5 * normal(name, tuple(buffer.shape), seed))
+            module.get_submodule(owner).register_parameter(own_name, value)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from archc.proof.failure import CheckError, require
+from archc.proof.random_weights import fill_zero_buffers
 from archc.proof.tiny import tiny_sizes
 from tests.archc.conftest import TINY, Archc
 
@@ -62,3 +64,14 @@ def test_tiny_sizes_and_failures() -> None:
     }
     with pytest.raises(CheckError, match="too large"):
         require(False, "too large")
+
+
+def test_stored_buffers_of_zeros_get_random_numbers() -> None:
+    module = torch.nn.Linear(2, 2)
+    module.register_buffer("bias_of_choice", torch.zeros(3))
+    module.register_buffer("table", torch.ones(3))
+    module.register_buffer("computed", torch.zeros(3), persistent=False)
+    fill_zero_buffers(module, 1)
+    assert [name for name, _ in module.named_parameters()] == ["weight", "bias", "bias_of_choice"]
+    assert module.bias_of_choice.unique().numel() == 3
+    assert module.table.tolist() == [1.0, 1.0, 1.0]

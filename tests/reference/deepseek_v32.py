@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from transformers import DeepseekV32Config, DynamicCache, PreTrainedConfig
+from transformers import DeepseekV32Config, PreTrainedConfig
 
 from archc.proof.case import Case
-from archc.proof.from_transformers import FromTransformers, Respell, make
+from archc.proof.from_transformers import FromTransformers, Indexed, Respell, make
 from tests.reference.deepseek_v2 import SIZES, YARN
 from tests.reference.deepseek_v3 import GROUPS, ONE_GROUP, as_first_files
 from tests.reference.minicpm3 import GAINS
@@ -18,14 +18,6 @@ from tests.reference.selection_bias import with_selection_biases
 # Enough heads that no score is a sum of zeros, of which several keys would have the same.
 INDEXER: dict[str, Any] = {"index_n_heads": 11, "index_head_dim": 14, "index_topk": 8}
 KEYS = {"indexer.wk.weight": 1e-3}  # next to which the eps of 1e-6 counts
-
-
-class Indexed(FromTransformers):
-    """A class whose cache has the keys of its indexers."""
-
-    def cache(self) -> DynamicCache:
-        """A cache of the kinds of the layers."""
-        return DynamicCache(config=self.model.config)
 
 
 def published(config: dict[str, Any]) -> dict[str, Any]:

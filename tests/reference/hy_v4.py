@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import HYV4Config
 
 from archc.proof.case import Case
-from archc.proof.from_transformers import FromTransformers, Rename, Respell, make
+from archc.proof.from_transformers import FromTransformers, Indexed, Rename, Respell, make
 from tests.reference.deepseek_v2 import SIZES as LATENT
 from tests.reference.deepseek_v2 import YARN
-from tests.reference.deepseek_v32 import INDEXER, KEYS, Indexed
+from tests.reference.deepseek_v32 import INDEXER, KEYS
 from tests.reference.minicpm3 import GAINS
 from tests.reference.selection_bias import with_selection_biases
 

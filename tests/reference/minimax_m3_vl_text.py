@@ -8,8 +8,7 @@ from typing import Any
 from transformers.models.minimax_m3_vl import MiniMaxM3VLTextConfig
 
 from archc.proof.case import Case
-from archc.proof.from_transformers import FromTransformers, Respell, make
-from tests.reference.deepseek_v32 import Indexed
+from archc.proof.from_transformers import FromTransformers, Indexed, Respell, make
 from tests.reference.mixtral import SIZES
 from tests.reference.selection_bias import with_selection_biases
 
