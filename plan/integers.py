@@ -16,10 +16,7 @@ from numpy.typing import NDArray
 from archc.plan.records import Tensor
 
 WEIGHT_SUFFIX = ".channel"
-"""The end of the names of int8 weights that integer products read."""
-
-TABLE_SUFFIX = f".table{WEIGHT_SUFFIX}"
-"""The end of the names of those that lookups read, too."""
+"""The end of the names of int8 weights that integer products alone read."""
 
 WEIGHT_ZERO = "integers.weight.zero"
 """The zero point of these weights."""

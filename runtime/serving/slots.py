@@ -16,7 +16,7 @@ from archc.runtime.backends.base import Call
 from archc.runtime.backends.ort.backend import OrtBackend
 from archc.runtime.errors import PromptError
 from archc.runtime.inputs.feeds import Feeder
-from archc.runtime.inputs.outputs import ReusedOutput
+from archc.runtime.inputs.outputs import empty_output
 from archc.runtime.inputs.prefix_lm import PrefixTracker
 from archc.runtime.inputs.prompts import Ints, as_rows, check_values, longest_draft
 from archc.runtime.state.encoder import EncodedSource
@@ -24,7 +24,6 @@ from archc.runtime.state.slot_states import SlotStates, Snapshot
 
 Floats = NDArray[np.float32]
 _CALLS = 64  # bound calls that are kept
-_REUSED_ROWS = 4  # a slot, whose steps may have proposed tokens
 _NO_TOKENS: Ints = np.zeros(0, np.int64)
 _NO_POSITIONS: Ints = np.zeros((1, 0), np.int64)
 
@@ -50,7 +49,6 @@ class Slots:
         self.count, self._manifest, self._backend = count, manifest, backend
         self._packed, self._limits = manifest.packed, manifest.limits
         self._logits = next(output for output in self._packed.outputs if output.role == "logits")
-        self._output = ReusedOutput(self._logits, _REUSED_ROWS * count)
         self._feeders = [Feeder(group.inputs, manifest.limits) for group in (self._packed.steps, self._packed.piece)]
         # A call without a piece binds the state of some row that no other part of it writes.
         spare = int(any(state.kind == "fixed" for state in manifest.state))
@@ -129,7 +127,7 @@ class Slots:
         self._lengths[row] = snapshot.length
 
     def run(self, steps: Mapping[int, Sequence[int]], piece: Piece | None = None) -> dict[int, Floats]:
-        """Append tokens, and return the logits of each slot, float32 [n, vocab], which last until the next call.
+        """Append tokens, and return the logits of each slot, float32 [n, vocab].
 
         `steps` are the next tokens by slot: n are all of them. Of a `piece`, n are those of `Piece.logits`. Raises
         PromptError for ids that do not fit, CacheFullError past the memory limit; both leave the slots unchanged.
@@ -205,7 +203,7 @@ class Slots:
         # Recurrences need a token in each group: a piece without tokens has padding.
         padded = tail if len(tail) or not self.states.has_fixed else np.array([-1])
         feeds |= self._feeds(1, np.array([spare]), padded[None], np.array([len(tail)]), tail_asked)
-        output = self._output.array([asked.size + tail_asked.size])
+        output = empty_output(self._logits, [asked.size + tail_asked.size])
         self._bound(start, stop, spare).run(feeds, {self._logits.name: output})
         self._lengths[start:stop] += new
         self.states.flip(start, stop)

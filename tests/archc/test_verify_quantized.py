@@ -86,7 +86,7 @@ def test_every_matrix_is_compared_and_dequantized(archc: Archc, plans: dict[str,
     assert found["weights"]["matrices"] == 5 * 5 + 1
     assert found["weights"]["others"] == 5 * 3 + 1  # two norms and a joined bias each, and the last norm
     assert 0.5 < found["weights"]["largest"] <= 1.01
-    assert found["differences"][0]["rms"] < 0.025
+    assert found["differences"][0]["rms"] < 0.03
 
 
 def test_a_quantized_cache_alone_is_compared_with_transformers(archc: Archc, plans: dict[str, Path]) -> None:

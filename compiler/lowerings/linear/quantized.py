@@ -1,9 +1,8 @@
 """Products with int8 or int4 weights, in the forms that ONNX Runtime's providers have kernels for.
 
 CPU: int8 is MatMulIntegerToFloat, a scale per output and a scale per row of the activations; int4 is MatMulNBits, a
-scale for each 128 columns of a row. CUDA, and graphs for several runtimes: both are MatMulNBits. A token table and the
-head that shares it are stored once: in int8 on the CPU as the head's product reads it, which for a vocabulary takes
-half of the time of blocks, and otherwise in blocks, read by GatherBlockQuantized (or standard operators) and
+scale for each 128 columns of a row. CUDA, and graphs for several runtimes: both are MatMulNBits. A token table
+and the head that shares it are stored once, in blocks, and read by GatherBlockQuantized (or standard operators) and
 MatMulNBits. Norms, biases, convolutions, routers and scanned experts stay in float.
 """
 
@@ -18,18 +17,12 @@ from archc.compiler.graph.domains import ARCHC, MICROSOFT
 from archc.compiler.graph.values import required, shape_of
 from archc.compiler.lowerings.driver import Lowering, Results
 from archc.compiler.lowerings.linear.portable import bias_of, is_lookup, with_bias
-from archc.compiler.lowerings.linear.quantized_rows import (
-    integer_product,
-    may_be_empty,
-    quantize_rows,
-    replaceable,
-)
+from archc.compiler.lowerings.linear.quantized_rows import integer_product, may_be_empty, quantize_rows
 from archc.compiler.weights.formats.blocks import BlockFormat, block_size
 from archc.compiler.weights.formats.channels import ChannelFormat
 from archc.compiler.weights.formats.format import Bits
 from archc.compiler.weights.formats.stored_blocks import FindGroups, StoredBlocks
 from archc.compiler.weights.lazy import WeightTensor
-from archc.plan.integers import WEIGHT_ZERO
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ class QuantizedWeights:
         self, bits: Bits, kernels: Kernels, otherwise: Lowering, find_groups: FindGroups = lambda slot: None
     ) -> None:
         self.bits, self.kernels, self.otherwise, self.find_groups = bits, kernels, otherwise, find_groups
-        self._tables: dict[ir.Graph, dict[ir.Value, bool]] = {}
+        self._tables: dict[ir.Graph, set[ir.Value]] = {}
 
     def linear(self, node: ir.Node, op: GraphBuilder) -> Results:
         """Lower `archc.Linear`."""
@@ -85,19 +78,17 @@ class QuantizedWeights:
         if weight is None:
             return self.otherwise(node, op)
         if self.by_channel(op, value):
-            return channel_product(node, op, weight, ChannelFormat(self.is_table(op, value)))
+            return channel_product(node, op, weight)
         return self.block_product(node, op, self.blocks(op, value, weight))
 
     def lookup(self, node: ir.Node, op: GraphBuilder) -> ir.Value | None:
-        """Lower a Gather of a table's rows by ids [...]: to [..., K]; from blocks by [..., K/block, block]."""
+        """Lower a Gather of a table's rows by ids [...]: [..., K/block, block], then [..., K]."""
         if not is_lookup(node, 0):
             return None
         table, ids = map(required, node.inputs)
         weight = self.quantizable(op, table)
         if weight is None:
             return None
-        if self.by_channel(op, table):
-            return channel_lookup(op, ids, weight)
         blocks = self.blocks(op, table, weight)
         integers, scales = (blocks.initializer(op, role) for role in ("integers", "scales"))
         if self.kernels.gathers:
@@ -121,19 +112,15 @@ class QuantizedWeights:
         return weight if self.by_channel(op, value) or block_size(weight.sizes[1]) is not None else None
 
     def by_channel(self, op: GraphBuilder, value: ir.Value) -> bool:
-        """Return whether a weight has one scale per output: int8, and read by a product."""
-        return self.bits == 8 and self.kernels.channels and self._of(op).get(value, True)
+        """Return whether a weight has one scale per output: int8, and no table."""
+        return self.bits == 8 and self.kernels.channels and not self.is_table(op, value)
 
     def is_table(self, op: GraphBuilder, value: ir.Value) -> bool:
-        """Return whether rows of a weight are looked up in the graph."""
-        return value in self._of(op)
-
-    def _of(self, op: GraphBuilder) -> dict[ir.Value, bool]:
-        """Return the tables of a graph before the first of its readers is lowered, and whether products read them."""
+        """Return whether rows of a weight are looked up in the graph, before the first of its readers is lowered."""
         if op.graph not in self._tables:
-            tables = [required(node.inputs[0]) for node in op.graph if is_lookup(node, 0)]
-            self._tables[op.graph] = {table: not all(is_lookup(*use) for use in table.uses()) for table in tables}
-        return self._tables[op.graph]
+            lookups = (node for node in op.graph if is_lookup(node, 0))
+            self._tables[op.graph] = {required(node.inputs[0]) for node in lookups}
+        return value in self._tables[op.graph]
 
     def blocks(self, op: GraphBuilder, value: ir.Value, weight: WeightTensor) -> BlockWeight:
         """Return a weight in blocks of a row; a product's are those of the checkpoint, if it stores such blocks."""
@@ -170,10 +157,10 @@ class QuantizedWeights:
         return product if self.kernels.bias else with_bias(op, product, bias)
 
 
-def channel_product(node: ir.Node, op: GraphBuilder, weight: WeightTensor, stored: ChannelFormat) -> ir.Value:
+def channel_product(node: ir.Node, op: GraphBuilder, weight: WeightTensor) -> ir.Value:
     """Build the product of rows in uint8 with a weight in int8."""
     x = required(node.inputs[0])
-    tensors = stored.tensors(weight)
+    tensors = ChannelFormat().tensors(weight)
     integers, scales = op.initializer(tensors["integers"]), op.initializer(tensors["scales"])
     return integer_product(op, quantize_rows(op, x, may_be_empty(x)), integers, scales, bias_of(node))
 
@@ -193,19 +180,6 @@ def dequantized_rows(
     signed = op.Sub(numbers, op.scalar(2 ** (bits - 1), dtype))
     rows: ir.Value = op.Mul(signed, op.Unsqueeze(scales, op.ints(-1)))
     return rows
-
-
-def channel_lookup(op: GraphBuilder, ids: ir.Value, weight: WeightTensor) -> ir.Value:
-    """Build the rows [..., K] of a weight by ids [...], which are columns of what a product reads."""
-    tensors = ChannelFormat(table=True).tensors(weight)
-    integers, scales = op.initializer(tensors["integers"]), op.initializer(tensors["scales"])
-    columns = op.Gather(integers, ids, axis=1)
-    rank = len(shape_of(ids))
-    rows = op.Transpose(columns, perm=[*range(1, rank + 1), 0])
-    zero = op.Cast(replaceable(op, WEIGHT_ZERO), to=ir.DataType.FLOAT)
-    steps = op.Sub(op.Cast(rows, to=ir.DataType.FLOAT), zero)
-    row: ir.Value = op.Mul(steps, op.Unsqueeze(op.Gather(scales, ids), op.ints(-1)))
-    return row
 
 
 def is_router(weight: WeightTensor) -> bool:

@@ -15,23 +15,17 @@ from torch import Tensor
 from archc.compiler.weights.formats.blocks import nonzero
 from archc.compiler.weights.formats.format import Format, Part
 from archc.compiler.weights.lazy import WeightTensor
-from archc.plan.integers import TABLE_SUFFIX, WEIGHT_SUFFIX
 
 
 @dataclass(frozen=True)
 class ChannelFormat(Format):
     """int8 with a scale for each of the N outputs: the largest magnitude of its row over 127."""
 
-    #: True if rows of the matrix are looked up, too.
-    table: bool = False
-
     def parts(self, weight: WeightTensor) -> Mapping[str, Part]:
         """Return `scales` float32 [N] and `integers` int8 [K, N]."""
         return {
             "scales": Part(".channel.scale", ir.DataType.FLOAT),
-            "integers": Part(
-                TABLE_SUFFIX if self.table else WEIGHT_SUFFIX, ir.DataType.INT8, (weight.sizes[-1],), transposed=True
-            ),
+            "integers": Part(".channel", ir.DataType.INT8, (weight.sizes[-1],), transposed=True),
         }
 
     def quantize(self, rows_NK: Tensor, dtype: torch.dtype) -> Mapping[str, Tensor]:

@@ -69,7 +69,7 @@ class OrtBackend:
         section = _section(plan, graph)
         check_graph(section, session, f"{plan.path}: {graph}")
         self._session = session
-        self._unpacked = form.tables if packs() else form.weights
+        self._unpacked = {} if packs() else form.weights
         self._dtypes = {item.name: item.dtype for item in section.outputs}
         self._dtypes |= {item.name: item.dtype for item in section.inputs}
         self._ids = next(item.name for item in section.inputs if item.role == "token_ids")

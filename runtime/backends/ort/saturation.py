@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.integers import FULL, SIGN, TABLE_SUFFIX, Replacements, weights_of
+from archc.plan.integers import FULL, SIGN, Replacements, weights_of
 from archc.plan.reader import WEIGHTS, Plan
 from archc.plan.records import Tensor
 
@@ -30,11 +30,6 @@ class WithoutVnni:
 
     model: bytes
     weights: Mapping[str, NDArray[np.uint8]]
-
-    @property
-    def tables(self) -> Mapping[str, NDArray[np.uint8]]:
-        """The weights that lookups read, too; a session reads these after it has packed them."""
-        return {name: weight for name, weight in self.weights.items() if name.endswith(TABLE_SUFFIX)}
 
     def add_to(self, ort: Any, options: Any) -> None:
         """Add the weights to a session's options; they must live until the session has packed them."""

@@ -175,22 +175,15 @@ def test_a_call_may_have_no_rows(axes: Axes, bits: Bits, biased: bool) -> None:
 @pytest.mark.parametrize("head_first", [False, True], ids=["lookup-first", "head-first"])
 def test_a_tied_table_is_stored_once(bits: Bits, kernels: Kernels, biased: bool, head_first: bool) -> None:
     graph = quantized(tied(N, K, axes=("rows",), biased=biased, head_first=head_first), bits, kernels)
-    by_channel = bits == 8 and kernels is CPU
-    name = f"embedding.tokens.weight.{'channel' if by_channel else f'int{bits}'}"
-    integers = "embedding.tokens.weight.table.channel" if by_channel else name
-    assert set(weights_of(graph)) == {integers, f"{name}.scale", *["head.bias"] * biased}
-    if by_channel:
-        head = [*QUANTIZED_ROWS, "MatMulIntegerToFloat", "Mul", *["Add"] * biased]
-        found = ["Gather", "Transpose", "Cast", "Cast", "Sub", "Gather", "Unsqueeze", "Mul"]
-    else:
-        head = ["MatMulNBits", *["Add"] * (biased and kernels is CUDA)]
-        found = ["Unsqueeze", "GatherBlockQuantized", "Reshape"]
-    assert sorted(operators(graph)) == sorted(head + found)
+    name = f"embedding.tokens.weight.int{bits}"
+    assert sorted(weights_of(graph)) == [name, f"{name}.scale", *["head.bias"] * biased]
+    head = ["MatMulNBits", *["Add"] * (biased and kernels is CUDA)]
+    found = ["Unsqueeze", "GatherBlockQuantized", "Reshape"]
+    assert operators(graph) == (head + found if head_first else found + head)
     filled(graph, EMBEDDING)
     ids, x = np.array([[0, 5, 23]]), normal(3, K, seed=2).numpy()
     rows, logits = run(graph, {"ids": ids, "x": x})
-    table = EMBEDDING["embedding.tokens.weight"]
-    stored = channels(table) if by_channel else blocks(table, bits)
+    stored = blocks(EMBEDDING["embedding.tokens.weight"], bits)
     np.testing.assert_allclose(rows, stored[ids], atol=1e-6)
     result = x @ stored.T
     assert np.abs(logits - bias_of(EMBEDDING, "head.bias", biased) - result).max() / np.abs(result).max() < 0.02

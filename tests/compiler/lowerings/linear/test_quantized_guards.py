@@ -97,7 +97,7 @@ STAY: dict[str, tuple[Problem, Bits, Kernels]] = {
     "activation-too": (multiplied_from_the_left, 8, CPU),
     "int4-without-a-block": (lambda: product("w", N, 20), 4, CPU),
     "int8-for-cuda-without-a-block": (lambda: product("w", N, 20), 8, CUDA),
-    "int8-table-for-cuda-without-a-block": (lambda: tied(N, 20), 8, CUDA),
+    "int8-table-without-a-block": (lambda: tied(N, 20), 8, CPU),
     "int4-table-without-a-block": (lambda: tied(N, 20), 4, CUDA),
     "int8-lookup-without-a-block": (lambda: table_alone(N, 20), 8, CPU),
 }
@@ -150,20 +150,9 @@ def test_a_weight_in_float_is_multiplied_as_before() -> None:
         (lambda: product("w", 1, K), 4, CPU, "MatMulNBits"),
         (lambda: product("w", N, 16), 4, CPU, "MatMulNBits"),
         (lambda: product("w", N, K, dtype=ir.DataType.FLOAT16), 8, CUDA, "MatMulNBits"),
-        (lambda: tied(N, 20), 8, CPU, "MatMulIntegerToFloat"),
-        (read_by("Gather", axis=0), 8, CPU, "MatMulIntegerToFloat"),
-        (read_by("Gather", axis=0), 4, CPU, "GatherBlockQuantized"),
+        (read_by("Gather", axis=0), 8, CPU, "GatherBlockQuantized"),
     ],
-    ids=[
-        "no-router",
-        "int8-of-any-width",
-        "one-output",
-        "smallest-block",
-        "float16-for-cuda",
-        "int8-table-of-any-width",
-        "rows-are-looked-up-int8",
-        "rows-are-looked-up-int4",
-    ],
+    ids=["no-router", "int8-of-any-width", "one-output", "smallest-block", "float16-for-cuda", "rows-are-looked-up"],
 )
 def test_the_nearest_opposites_are_quantized(problem: Problem, bits: Bits, kernels: Kernels, operator: str) -> None:
     assert operator in operators(quantized(problem(), bits, kernels))
