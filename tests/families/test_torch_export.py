@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from archc.archspec.source.catalog import shipped
+from archc.compiler.contract.dtypes import torch_dtype
 from archc.compiler.contract.types import SIZES, TensorType
 from archc.compiler.modules.model import Model, meta_model
 from archc.compiler.tracing.parts import Part
@@ -48,7 +49,7 @@ def exported(part: Part) -> ExportedProgram:
 
 def _example(kind: TensorType) -> Tensor:
     shape = [SIZES[axis][0] if isinstance(axis, str) else axis for axis in kind.shape]
-    return torch.empty(shape, dtype=kind.dtype, device="meta")
+    return torch.empty(shape, dtype=torch_dtype(kind.dtype), device="meta")
 
 
 def parts_of(model: Model) -> list[Part]:
@@ -81,6 +82,6 @@ def test_a_part_for_some_sizes_only_is_refused(limit: int) -> None:
         x = tensors["x"]
         return [x * 2 if x.shape[1] > limit else x]
 
-    part = Part(nn.Module(), function, {"x": TensorType(torch.float32, ("batch", "seq", 8))})
+    part = Part(nn.Module(), function, {"x": TensorType("float32", ("batch", "seq", 8))})
     with pytest.raises(Exception, match="Constraints violated"):
         exported(part)
