@@ -36,7 +36,9 @@ def _lines(source: str) -> Iterator[tuple[str, bool]]:
 def linked(line: str, path: Path, page: str) -> str:
     """Return a line of prose with the links of the site. Raises BrokenLinkError for a file that does not exist."""
     # Markdown inside an HTML element is read if the element states it.
-    line = _ANCHOR.sub(r"[\2](\1)", line.replace("<details>", '<details markdown="1">'))
+    for tag, mode in (("details", "1"), ("summary", "span")):
+        line = line.replace(f"<{tag}>", f'<{tag} markdown="{mode}">')
+    line = _ANCHOR.sub(r"[\2](\1)", line)
 
     def link(match: re.Match[str]) -> str:
         target = path.parent / match[1]

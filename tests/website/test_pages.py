@@ -113,7 +113,9 @@ def test_paths_in_code_become_links() -> None:
 
 def test_links_inside_html_become_markdown() -> None:
     line = '<summary>A figure (<a href="docs/draw.md">more</a>)</summary>'
-    assert linked(line, ROOT / "README.md", "index.md") == "<summary>A figure ([more](draw.md))</summary>"
+    assert (
+        linked(line, ROOT / "README.md", "index.md") == '<summary markdown="span">A figure ([more](draw.md))</summary>'
+    )
 
 
 def test_a_broken_link_is_an_error() -> None:
