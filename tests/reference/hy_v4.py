@@ -72,6 +72,6 @@ CASES = (
             norm_topk_prob=False,
             rope_parameters=YARN,
         ),
-        length=29,
+        length=41,
     ),
 )
