@@ -23,7 +23,7 @@ class Jais(ByHand):
     """A tiny model of a model type and class; `more` are the multipliers, under the keys of its files."""
 
     def __init__(
-        self, seed: int, name: str, *, embed: float, logits: float, by_width: bool, heads: int = 6, **more: Any
+        self, seed: int, name: str, *, embed: float, logits: float, by_width: bool, heads: int = 12, **more: Any
     ) -> None:
         width, inner, vocab, self.heads, self.layers = 60, 92, 151, heads, 3
         self.eps, self.embed, self.logits, self.by_width = 1e-1, embed, logits, by_width
@@ -92,5 +92,5 @@ BTLM = {"mup_embeddings_scale": 2.5, "mup_width_scale": 0.5, "mup_output_alpha":
 
 CASES = (
     Case("jais", partial(Jais, 1, "JAIS", embed=3.5, logits=0.6, by_width=True, **JAIS)),
-    Case("btlm", partial(Jais, 2, "BTLM", embed=2.5, logits=0.75, by_width=False, heads=4, **BTLM)),
+    Case("btlm", partial(Jais, 2, "BTLM", embed=2.5, logits=0.75, by_width=False, heads=10, **BTLM)),
 )

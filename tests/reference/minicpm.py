@@ -20,7 +20,7 @@ SIZES: dict[str, Any] = {
     "num_attention_heads": 6,
     "num_key_value_heads": 6,
     "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-2,
+    "rms_norm_eps": 1e-1,
     "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
     "tie_word_embeddings": True,
 }
@@ -29,8 +29,7 @@ LONG: dict[str, Any] = {
     "rope_theta": 300.0,
     "long_factor": [1.0, 1.5, 2.5, 3.5, 4.5],
     "short_factor": [1.0, 1.2, 1.4, 1.6, 1.8],
-    "original_max_position_embeddings": 64,
-    "factor": 1.0,
+    "original_max_position_embeddings": 32,
 }
 MULTIPLIERS = ("embedding_multiplier", "residual_multiplier", "logits_scaling", "attention_multiplier")
 
