@@ -34,7 +34,7 @@ TIMES = 8
 _WIDTH = re.compile(r"size|dim|rank|width|d_model|d_kv|d_ff|n_embd|inner|ffn|hidden|head_k|head_v|channels|lora")
 _COUNT = re.compile(
     r"vocab|type|window|layer|num|head(s|_count)|conv|act|function|norm|block|chunk|query_dim|ratio|mult|factor|position"
-    r"|patch|expand"
+    r"|patch|expand|ngram"
 )
 
 
