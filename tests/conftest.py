@@ -1,4 +1,4 @@
-"""Settings of every test: no network, quiet libraries, readable ids, and one worker for all checks of a case."""
+"""Settings of every test: no network, no deadlines, quiet libraries, readable ids, one worker for a case's checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("default", deadline=None)  # on a busy machine, a deadline fails what is right
+settings.load_profile("default")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"

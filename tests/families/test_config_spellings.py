@@ -50,6 +50,12 @@ REPLACED_DEFAULTS = {
     "glm4v_moe_text": {"hidden_size": 12288},
     "xmod": {"default_language": "en_XX"},
     "qwen3_omni_moe_text": {"num_attention_heads": 32},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 4,
+        "indexer_head_dim": 256,
+        "indexer_budget": 2048,
+        "indexer_compress_ratio": 32,
+    },
 }
 CLASSES = [(family, kind) for family in shipped() for kind in load_spec(family).model_types if kind in CONFIG_MAPPING]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +42,14 @@ _ACTS = st.builds(
 
 
 @pytest.fixture(scope="module", params=["float32", "int8", "int4"])
-def slots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slots]:
+def new_slots(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Slots]]:
     quantize = None if request.param == "float32" else request.param
     path: Path = build("qwen2", EXAMPLE, out=tmp_path_factory.mktemp("stored") / "a.plan", quantize=quantize)
     with Plan(path) as plan:
         backend = OrtBackend(plan, 1, PREPACK_DEFAULT, PACKED, False)
-        yield Slots(plan.manifest, backend, COUNT)
+        yield lambda: Slots(plan.manifest, backend, COUNT)
 
 
 def logits_of(slots: Slots, acts: list[Act], user: int, neighbors: int) -> list[Floats]:
@@ -84,8 +86,9 @@ def logits_of(slots: Slots, acts: list[Act], user: int, neighbors: int) -> list[
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(_ACTS, min_size=4, max_size=12), user=_SLOT)
-def test_the_tokens_of_neighbors_change_no_bit(slots: Slots, acts: list[Act], user: int) -> None:
-    first, second = (logits_of(slots, acts, user, seed) for seed in (1, 2))
+def test_the_tokens_of_neighbors_change_no_bit(new_slots: Callable[[], Slots], acts: list[Act], user: int) -> None:
+    # From the same order of rows, because the last of an odd number of rows is summed in another order in int4.
+    first, second = (logits_of(new_slots(), acts, user, seed) for seed in (1, 2))
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
