@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -144,8 +145,9 @@ def test_the_page_of_commands_has_every_command_and_its_options() -> None:
 
 @pytest.mark.slow
 def test_the_site_has_no_broken_link(tmp_path: Path) -> None:
-    for name in ("zensical.toml", "archc", "archspec", "compiler", "plan", "runtime"):
+    for name in ("archc", "archspec", "compiler", "plan", "runtime"):
         (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "zensical.toml", tmp_path)  # relative paths begin at the file that a link points to
     write_site(tmp_path / "build" / "docs", shipped())
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
