@@ -87,10 +87,19 @@ class ByHand(ABC):
         """x / sqrt(mean(x²) + eps) · weight."""
         return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + eps) * self.weights[f"{name}.weight"]
 
+    def layer_norm(self, name: str, x: Tensor, eps: float) -> Tensor:
+        """The RMS norm of x less its mean, and a bias."""
+        return self.rms_norm(name, x - x.mean(dim=-1, keepdim=True), eps) + self.weights[f"{name}.bias"]
+
 
 def silu(x: Tensor) -> Tensor:
     """x · sigmoid(x)."""
     return x * torch.sigmoid(x)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """The tanh form of the GELU (Hendrycks & Gimpel 2016)."""
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:

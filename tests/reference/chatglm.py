@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from archc.proof.case import Case
-from tests.reference.by_hand import ByHand
+from tests.reference.by_hand import ByHand, gelu_tanh
 
 MASK, GMASK, BOS = 140, 141, 144
 EPS, THETA = 0.4, 10000.0
@@ -92,7 +92,7 @@ class ChatGlm(ByHand):
             y = CARRIED * a + self.attention(n, a, text, block, seen)
             m = self.norm(f"layers.{n}.post_attention_layernorm", y)
             hidden = self.affine(f"layers.{n}.mlp.dense_h_to_4h", m)
-            x = CARRIED * m + self.affine(f"layers.{n}.mlp.dense_4h_to_h", self.gelu(hidden))
+            x = CARRIED * m + self.affine(f"layers.{n}.mlp.dense_4h_to_h", gelu_tanh(hidden))
         return self.norm("final_layernorm", x) @ self.weights["lm_head.weight"].T
 
     def affine(self, name: str, x: Tensor) -> Tensor:
@@ -101,10 +101,6 @@ class ChatGlm(ByHand):
     def norm(self, name: str, x: Tensor) -> Tensor:
         weight, bias = (self.weights[f"transformer.{name}.{part}"] for part in ("weight", "bias"))
         return layer_norm(x, x.shape[-1:], weight, bias, EPS)
-
-    @staticmethod
-    def gelu(x: Tensor) -> Tensor:
-        return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
     def attention(self, n: int, x: Tensor, text: list[int], block: list[int], seen: Tensor) -> Tensor:
         length, width = x.shape

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from archc.proof.case import Case
-from tests.reference.by_hand import ByHand, attend, heads_of, rotate_halves, turns
+from tests.reference.by_hand import ByHand, attend, gelu_tanh, heads_of, rotate_halves, turns
 
 
 class CodeShell(ByHand):
@@ -61,14 +59,10 @@ class CodeShell(ByHand):
         x = (head if self.tied else self.weights["transformer.wte.weight"])[list(ids)]
         for n in range(self.layers):
             layer = f"transformer.h.{n}."
-            x = x + self.attention(f"{layer}attn", self.layer_norm(f"{layer}ln_1", x))
-            y = self.linear(f"{layer}mlp.c_fc", self.layer_norm(f"{layer}ln_2", x))
+            x = x + self.attention(f"{layer}attn", self.layer_norm(f"{layer}ln_1", x, self.eps))
+            y = self.linear(f"{layer}mlp.c_fc", self.layer_norm(f"{layer}ln_2", x, self.eps))
             x = x + self.linear(f"{layer}mlp.c_proj", gelu_tanh(y))
-        return self.layer_norm("transformer.ln_f", x) @ head.T
-
-    def layer_norm(self, name: str, x: Tensor) -> Tensor:
-        centered = x - x.mean(dim=-1, keepdim=True)
-        return self.rms_norm(name, centered, self.eps) + self.weights[f"{name}.bias"]
+        return self.layer_norm("transformer.ln_f", x, self.eps) @ head.T
 
     def attention(self, name: str, x: Tensor) -> Tensor:
         keys = self.groups * self.size
@@ -76,11 +70,6 @@ class CodeShell(ByHand):
         turn = turns(len(x), self.size, 10000.0)
         q, k = rotate_halves(heads_of(q, self.heads), turn), rotate_halves(heads_of(k, self.groups), turn)
         return self.linear(f"{name}.c_proj", attend(q, k, heads_of(v, self.groups)))
-
-
-def gelu_tanh(x: Tensor) -> Tensor:
-    """The tanh form of the GELU."""
-    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 CASES = (

@@ -10,19 +10,9 @@ from transformers import LlamaConfig
 
 from archc.proof.case import Case
 from archc.proof.from_transformers import FromTransformers, make
+from tests.reference.deepseek_llm import SIZES
 from tests.reference.spelling import named
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 151,
-    "hidden_size": 60,
-    "intermediate_size": 92,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-2,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
-}
 SCALED: dict[str, Any] = {
     "rope_type": "llama3",
     "rope_theta": 300.0,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from archc.proof.case import Case
-from tests.reference.by_hand import ByHand, heads_of, rotate_halves, turns
+from tests.reference.by_hand import ByHand, gelu_tanh, heads_of, rotate_halves, turns
 from tests.reference.mixtures import routed
 
 
@@ -123,7 +123,7 @@ class Grok1(ByHand):
         """x · Φ(x), or its tanh form (Hendrycks & Gimpel 2016)."""
         if self.exact:
             return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-        return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        return gelu_tanh(x)
 
 
 CASES = (

@@ -65,18 +65,14 @@ class Jais(ByHand):
         x = table[list(ids)] * self.embed
         for n in range(self.layers):
             layer = f"transformer.h.{n}."
-            x = x + self.attention(f"{layer}attn", self.layer_norm(f"{layer}ln_1", x))
-            y = self.layer_norm(f"{layer}ln_2", x)
+            x = x + self.attention(f"{layer}attn", self.layer_norm(f"{layer}ln_1", x, self.eps))
+            y = self.layer_norm(f"{layer}ln_2", x, self.eps)
             gated = self.product(f"{layer}mlp.c_fc", y) * silu(self.product(f"{layer}mlp.c_fc2", y))
             x = x + self.product(f"{layer}mlp.c_proj", gated)
-        return self.layer_norm("transformer.ln_f", x) @ table.T * self.logits
+        return self.layer_norm("transformer.ln_f", x, self.eps) @ table.T * self.logits
 
     def product(self, name: str, x: Tensor) -> Tensor:
         return x @ self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
-
-    def layer_norm(self, name: str, x: Tensor) -> Tensor:
-        centered = x - x.mean(dim=-1, keepdim=True)
-        return self.rms_norm(name, centered, self.eps) + self.weights[f"{name}.bias"]
 
     def attention(self, name: str, x: Tensor) -> Tensor:
         q, k, v = (heads_of(part, self.heads) for part in self.product(f"{name}.c_attn", x).chunk(3, dim=-1))

@@ -11,20 +11,10 @@ from transformers import Qwen2Config
 
 from archc.proof.case import Case
 from archc.proof.from_transformers import FromTransformers, make
+from tests.reference import deepseek_llm
 from tests.reference.spelling import named
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 151,
-    "hidden_size": 60,
-    "intermediate_size": 92,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-2,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
-}
+SIZES = deepseek_llm.SIZES | {"head_dim": 8}
 PREDICTION = ("input_proj", "token_layernorm", "self_attn.q_proj", "mlp.up_proj", "final_layernorm")
 
 

@@ -10,18 +10,12 @@ from transformers import GraniteConfig
 
 from archc.proof.case import Case
 from archc.proof.from_transformers import FromTransformers, make
+from tests.reference import deepseek_llm
 from tests.reference.spelling import named
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 151,
-    "hidden_size": 60,
-    "intermediate_size": 92,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 6,
+SIZES = deepseek_llm.SIZES | {
     "num_key_value_heads": 6,
-    "max_position_embeddings": 64,
     "rms_norm_eps": 1e-1,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
     "tie_word_embeddings": True,
 }
 LONG: dict[str, Any] = {

@@ -69,11 +69,6 @@ class Rwkv(ByHand):
         """A tensor's numbers in one row."""
         return self.weights[name].reshape(-1)
 
-    def layer_norm(self, name: str, x: Tensor, eps: float) -> Tensor:
-        centred = x - x.mean(dim=-1, keepdim=True)
-        scaled = centred / torch.sqrt((centred * centred).mean(dim=-1, keepdim=True) + eps)
-        return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
-
     def head_norm(self, name: str, x: Tensor) -> Tensor:
         """Each head by itself, then a weight and a bias for each channel."""
         heads = x.reshape(len(x), -1, self.head)
