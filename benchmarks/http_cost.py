@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import selectors
 import socket
 import statistics
@@ -27,6 +26,7 @@ from archc.runtime.engine import load
 from archc.runtime.generation.options import SamplingOptions
 from archc.runtime.serving.job import Event, Failed, Finished
 from archc.runtime.serving.service import Service, ServiceOptions
+from benchmarks.faults.server import Server, served
 
 PROMPT, SLOTS = 32, 8
 
@@ -36,34 +36,14 @@ def prompts(count: int, seed: int) -> list[list[int]]:
     return [[chooser.randrange(1000) for _ in range(PROMPT)] for _ in range(count)]
 
 
-@contextmanager
-def served(plan: Path) -> Iterator[int]:
-    """Run a server, and give its port."""
-    command = [sys.executable, "-m", "archc", "serve", str(plan), "--port", "0", "--speculate", "off"]
-    with subprocess.Popen([*command, "--slots", str(SLOTS)], stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            for line in process.stderr:
-                if found := re.search(r"http://.*:(\d+)/v1", line):
-                    yield int(found[1])
-                    break
-            else:
-                raise SystemExit("the server has not started")
-        finally:
-            process.kill()
-
-
-def ask(port: int, asked: Sequence[Sequence[int]], new: int) -> tuple[float, float, float]:
+def ask(server: Server, asked: Sequence[Sequence[int]], new: int) -> tuple[float, float, float]:
     """Stream answers to all prompts at once; return the times of the begin, of the first bytes and of the end."""
     with selectors.DefaultSelector() as selector:
         received = dict[socket.socket, list[bytes]]()
         begin = time.perf_counter()
         for prompt in asked:
             body = {"prompt": prompt, "max_tokens": new, "temperature": 0, "ignore_eos": True, "stream": True}
-            content = json.dumps(body).encode()
-            connection = socket.create_connection(("127.0.0.1", port))
-            head = f"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {len(content)}\r\n\r\n"
-            connection.sendall(head.encode() + content)
+            connection = server.connect(body)
             selector.register(connection, selectors.EVENT_READ)
             received[connection] = []
         first, running = 0.0, set(received)
@@ -135,16 +115,16 @@ def main() -> None:
     args = parser.parse_args()
     found = list[tuple[float, float, float, float]]()
     with (
-        served(args.plan) as port,
+        served(args.plan, "--speculate", "off", "--slots", str(SLOTS)) as server,
         computing("engine_alone", args.plan) as engine,
         computing("service_alone", args.plan) as service,
     ):
         for number in range(-1, args.rounds):  # the first one warms up
             alone, many = prompts(1, number), prompts(SLOTS, number)
             one = engine(alone, args.new)
-            _, first, end = ask(port, alone, args.new)
+            _, first, end = ask(server, alone, args.new)
             each = service(many, args.new)
-            begin, _, last = ask(port, many, args.new)
+            begin, _, last = ask(server, many, args.new)
             rates = one, (args.new - 1) / (end - first), each, SLOTS * args.new / (last - begin)
             found += [rates] if number >= 0 else []
             print(*(f"{rate:.1f}" for rate in rates), flush=True)
