@@ -51,6 +51,12 @@ def cast(op: Builder, value: ir.Value, dtype: ir.DataType) -> ir.Value:
     return converted
 
 
+def typed_like(value: ir.Value, other: ir.Value) -> ir.Value:
+    """Return a value, which gets the type and shape of another one."""
+    value.type, value.shape = other.type, other.shape
+    return value
+
+
 def only_reader(value: ir.Value) -> ir.Node | None:
     """Return the node that reads a value, if it is the only reader and the value is no graph output."""
     uses = list(value.uses())

@@ -12,7 +12,7 @@ from archc.compiler.contract.ports import ENCODER, MODEL, port, state_kind
 from archc.compiler.graph.builder import GraphBuilder, register_initializer
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.subgraph import copy_node
-from archc.compiler.graph.values import dtype_of, required, shape_of
+from archc.compiler.graph.values import dtype_of, required, shape_of, typed_like
 
 ENCODER_MODEL, DECODER_MODEL = "encoder_model", "decoder_model_merged"
 HIDDEN, HAS_PAST = "encoder_hidden_states", "use_cache_branch"
@@ -100,16 +100,13 @@ def choose(node: ir.Node, op: GraphBuilder) -> list[ir.Value]:
     kept, new = op.nested("past"), op.nested("computed")
     new.nodes.extend(moved)
     branches = {
-        name: branch.subgraph([_typed(branch.Identity(value), past) for value, past in zip(read, pasts, strict=True)])
+        name: branch.subgraph(
+            [typed_like(branch.Identity(value), past) for value, past in zip(read, pasts, strict=True)]
+        )
         for name, branch, read in (("then_branch", kept, pasts), ("else_branch", new, computed))
     }
     chosen = op.If(op.Squeeze(flag, op.ints(0)), outputs=len(pasts), **branches)
     return [chosen] if len(pasts) == 1 else list(chosen)
-
-
-def _typed(value: ir.Value, like: ir.Value) -> ir.Value:
-    value.type, value.shape = like.type, like.shape
-    return value
 
 
 def _producers(values: list[ir.Value]) -> list[ir.Node]:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.values import shape_of
+from archc.compiler.graph.values import shape_of, typed_like
 
 BLOCK = 64
 """Queries at a time."""
@@ -80,8 +80,7 @@ class QueryBlocks:
 
 def branch(op: GraphBuilder, value: ir.Value, like: ir.Value) -> ir.Graph:
     """Return the branch of an If with this value, which gets the type and shape of another one."""
-    value.type, value.shape = like.type, like.shape
-    return op.subgraph([value])
+    return op.subgraph([typed_like(value, like)])
 
 
 def _find_bounds(op: GraphBuilder, mask: ir.Value) -> _Bounds:

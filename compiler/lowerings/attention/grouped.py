@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import dtype_of, fixed_size, required
-from archc.compiler.lowerings.attention.blocks import QueryBlocks
-from archc.compiler.lowerings.attention.caches import FloatCaches, mask_of
-from archc.compiler.lowerings.attention.int8_caches import Int8Caches
-from archc.compiler.lowerings.attention.masks import AdditiveMasks
+from archc.compiler.lowerings.attention.caches import mask_of
 from archc.compiler.lowerings.attention.operands import FloatKeys, FloatValues, Keys, Values
 from archc.compiler.lowerings.attention.products import Problem, grouped_attention
-from archc.compiler.lowerings.attention.selected import Selected, choose
+from archc.compiler.lowerings.attention.selected import CachedAttention, Selected
 
 
-class GroupedAttention:
+class GroupedAttention(CachedAttention):
     """Lowers `archc.Attention`; attention of many queries runs in blocks of them, of few ones over selected keys."""
-
-    def __init__(
-        self,
-        caches: FloatCaches | Int8Caches,
-        blocks: QueryBlocks,
-        masks: AdditiveMasks,
-        selected: Mapping[ir.Value, Selected] = MappingProxyType({}),
-    ) -> None:
-        self.caches, self.blocks, self.masks, self.selected = caches, blocks, masks, selected
 
     def __call__(self, node: ir.Node, op: GraphBuilder) -> ir.Value:
         """Build the products of one attention over its caches."""
         mask, result = mask_of(node), node.outputs[0]
-        selected = self.selected.get(mask)
         problem = self._problem(node, op)
 
         def over_all(inner: GraphBuilder) -> ir.Value:
             whole = problem(self.caches.keys(inner, node), self.caches.values(inner, node))
             return self.blocks.build(inner, mask, result, whole, grouped_attention, outer=op)
 
-        def over_rows(inner: GraphBuilder) -> ir.Value:
-            assert selected is not None
+        def over_rows(inner: GraphBuilder, selected: Selected) -> ir.Value:
             assert len(node.inputs) < 5 or node.inputs[4] is None, "a bias on the scores of selected keys"
             key, value = (required(item) for item in node.inputs[1:3])
             rows = selected.rows(inner, fixed_size(key, 1), self.caches.slots(inner, key))
             keys, values = (self.caches.gathered(inner, cache, rows) for cache in (key, value))
             return selected.attention(inner, problem(FloatKeys(keys), FloatValues(values)))
 
-        return over_all(op) if selected is None else choose(op, selected, result, over_rows, over_all)
+        return self.choose(op, node, over_rows, over_all)
 
     def _problem(self, node: ir.Node, op: GraphBuilder) -> Callable[[Keys, Values], Problem]:
         """Return the function that makes the problem of a node from keys and values."""

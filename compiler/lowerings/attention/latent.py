@@ -7,21 +7,17 @@ first, which are narrower than a latent: that is cheaper where many queries shar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import dtype_of, fixed_size, required, shape_of
-from archc.compiler.lowerings.attention.blocks import QueryBlocks, branch
-from archc.compiler.lowerings.attention.caches import FloatCaches, mask_of
-from archc.compiler.lowerings.attention.int8_caches import Int8Caches
-from archc.compiler.lowerings.attention.masks import AdditiveMasks
+from archc.compiler.lowerings.attention.blocks import branch
+from archc.compiler.lowerings.attention.caches import mask_of
 from archc.compiler.lowerings.attention.operands import FloatKeys, FloatValues
 from archc.compiler.lowerings.attention.products import Problem, grouped_attention
-from archc.compiler.lowerings.attention.selected import Selected, choose
+from archc.compiler.lowerings.attention.selected import CachedAttention, Selected
 from archc.compiler.weights.lazy import WeightTensor
 from archc.compiler.weights.steps import Transpose, Unflatten
 
@@ -95,17 +91,8 @@ def absorbed_result(op: GraphBuilder, latent: Latent, mixed: ir.Value) -> ir.Val
     return result
 
 
-class GroupedLatentAttention:
+class GroupedLatentAttention(CachedAttention):
     """Lowers `archc.LatentAttention` for ONNX Runtime's CPU provider: an If on the call's lengths with both forms."""
-
-    def __init__(
-        self,
-        caches: FloatCaches | Int8Caches,
-        blocks: QueryBlocks,
-        masks: AdditiveMasks,
-        selected: Mapping[ir.Value, Selected] = MappingProxyType({}),
-    ) -> None:
-        self.caches, self.blocks, self.masks, self.selected = caches, blocks, masks, selected
 
     def __call__(self, node: ir.Node, op: GraphBuilder) -> ir.Value:
         """Build both forms over one cache, and over selected rows of it the absorbed one; all read the same weights."""
@@ -114,7 +101,6 @@ class GroupedLatentAttention:
         # Sinks are computed in float32, like the softmax of the standard operator.
         dtype = ir.DataType.FLOAT if latent.sinks is not None else dtype_of(latent.query)
         additive = self.masks.additive(op, mask, None, dtype)
-        selected = self.selected.get(mask)
 
         def over_all(inner: GraphBuilder) -> ir.Value:
             whole = self.caches.live(inner, node, cache)
@@ -130,14 +116,13 @@ class GroupedLatentAttention:
             )
             return chosen
 
-        def over_rows(inner: GraphBuilder) -> ir.Value:
-            assert selected is not None
+        def over_rows(inner: GraphBuilder, selected: Selected) -> ir.Value:
             rows = selected.rows(inner, 1, self.caches.slots(inner, cache))
             stored = self.caches.gathered(inner, cache, rows)
             problem = absorbed_problem(absorbed_query(inner, latent), latent, stored, additive)
             return absorbed_result(inner, latent, selected.attention(inner, problem))
 
-        return over_all(op) if selected is None else choose(op, selected, result, over_rows, over_all)
+        return self.choose(op, node, over_rows, over_all)
 
     def _absorbed(
         self,

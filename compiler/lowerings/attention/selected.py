@@ -11,8 +11,8 @@ V heads of keys and values with rows of their own (the least common multiple of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -20,9 +20,10 @@ import onnx_ir as ir
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.values import fixed_size, required, shape_of
-from archc.compiler.lowerings.attention.blocks import branch
-from archc.compiler.lowerings.attention.caches import mask_of
-from archc.compiler.lowerings.attention.masks import lowest
+from archc.compiler.lowerings.attention.blocks import QueryBlocks, branch
+from archc.compiler.lowerings.attention.caches import FloatCaches, mask_of
+from archc.compiler.lowerings.attention.int8_caches import Int8Caches
+from archc.compiler.lowerings.attention.masks import AdditiveMasks, lowest
 from archc.compiler.lowerings.attention.products import Problem, grouped_attention
 from archc.compiler.lowerings.attention.selection import (
     WIDE,
@@ -191,18 +192,30 @@ def _are_few(op: GraphBuilder, node: ir.Node, count: int) -> ir.Value:
     return few
 
 
-def choose(
-    op: GraphBuilder,
-    selected: Selected,
-    result: ir.Value,
-    gathered: Callable[[GraphBuilder], ir.Value],
-    masked: Callable[[GraphBuilder], ir.Value],
-) -> ir.Value:
-    """Build both forms of attention under an If; the value has the type and shape of `result`."""
-    few, all_keys = op.nested("gathered"), op.nested("masked")
-    chosen: ir.Value = op.If(
-        selected.few,
-        then_branch=branch(few, gathered(few), result),
-        else_branch=branch(all_keys, masked(all_keys), result),
-    )
-    return chosen
+@dataclass(frozen=True)
+class CachedAttention:
+    """The base of the lowerings of attention over caches; `selected` has the selections by their masks."""
+
+    caches: FloatCaches | Int8Caches
+    blocks: QueryBlocks
+    masks: AdditiveMasks
+    selected: Mapping[ir.Value, Selected] = field(default_factory=dict)
+
+    def choose(
+        self,
+        op: GraphBuilder,
+        node: ir.Node,
+        over_rows: Callable[[GraphBuilder, Selected], ir.Value],
+        over_all: Callable[[GraphBuilder], ir.Value],
+    ) -> ir.Value:
+        """Build attention over all keys; if an indexer selects among them, also over its rows, under an If."""
+        selected, result = self.selected.get(mask_of(node)), node.outputs[0]
+        if selected is None:
+            return over_all(op)
+        few, all_keys = op.nested("gathered"), op.nested("masked")
+        chosen: ir.Value = op.If(
+            selected.few,
+            then_branch=branch(few, over_rows(few, selected), result),
+            else_branch=branch(all_keys, over_all(all_keys), result),
+        )
+        return chosen

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.values import cast, fixed_size, required
+from archc.compiler.graph.values import cast, fixed_size, required, typed_like
 from archc.compiler.lowerings.attention.caches import SLOTS, live_slots, mask_of
 from archc.compiler.lowerings.attention.masks import lowest
 
@@ -53,8 +53,7 @@ def mask_of_keys(op: GraphBuilder, node: ir.Node, scores: ir.Value) -> ir.Value:
     places = op.Range(op.scalar(0), op.Squeeze(end, op.ints(0)), op.scalar(1))
     chosen = best_of(op, scores, op.Min(op.ints(count), end), places)
     selected: ir.Value = op.Greater(op.Where(mask, chosen, op.scalar(0.0, WIDE)), op.scalar(0.5, WIDE))
-    selected.type, selected.shape = mask.type, mask.shape
-    return selected
+    return typed_like(selected, mask)
 
 
 @dataclass(frozen=True)
@@ -99,21 +98,29 @@ def mask_of_blocks(op: GraphBuilder, node: ir.Node, scores: BlockScores) -> ir.V
     """Build the mask [B, H, S, T] of the blocks with the highest scores, of equal ones the first."""
     q_BWSI, mask = required(node.inputs[0]), mask_of(node)
     heads, block, blocks = (node.attributes[name].as_int() for name in ("heads", "block", "blocks"))
-    groups, outer = fixed_size(q_BWSI, 1), op.Shape(q_BWSI, start=0, end=3)
+    groups = fixed_size(q_BWSI, 1)
     chosen = best_of(op, scores.blocks, op.Min(op.ints(blocks), scores.count), scores.numbers)
-    # [B, W, S, count] → [B, W, S, T] → [B, H, S, T].
-    spread = op.Expand(op.Unsqueeze(chosen, op.ints(4)), op.Shape(scores.keys))
-    whole = op.Reshape(spread, op.Concat(outer, op.Mul(scores.count, op.ints(block)), axis=0), allowzero=1)
-    live = op.Slice(whole, op.ints(0), op.Shape(mask, start=3), op.ints(3))
-    numbers_BWST = op.Where(mask, live, op.scalar(0.0, WIDE))
+    # [B, W, S, N] → [B, W, S, T] → [B, H, S, T].
+    numbers_BWST = of_keys(op, chosen, scores.count, block, mask)
     sizes = op.Concat(
         op.Shape(q_BWSI, start=0, end=1), op.ints(groups, heads // groups), op.Shape(mask, start=2), axis=0
     )
     by_head = op.Expand(op.Unsqueeze(numbers_BWST, op.ints(2)), sizes)
     flat = op.Concat(op.Shape(q_BWSI, start=0, end=1), op.ints(heads), op.Shape(mask, start=2), axis=0)
     selected: ir.Value = op.Greater(op.Reshape(by_head, flat, allowzero=1), op.scalar(0.5, WIDE))
-    selected.type, selected.shape = node.outputs[0].type, node.outputs[0].shape
-    return selected
+    return typed_like(selected, node.outputs[0])
+
+
+def of_keys(op: GraphBuilder, numbers_BWSN: ir.Value, count: ir.Value, block: int, mask: ir.Value) -> ir.Value:
+    """Build the number of each key's block, [B, W, S, T], and 0 for masked keys; int64 [1] `count` is N."""
+    spread = op.Expand(
+        op.Unsqueeze(numbers_BWSN, op.ints(4)), op.Concat(op.Shape(numbers_BWSN), op.ints(block), axis=0)
+    )
+    outer = op.Shape(numbers_BWSN, start=0, end=3)
+    whole = op.Reshape(spread, op.Concat(outer, op.Mul(count, op.ints(block)), axis=0), allowzero=1)
+    live = op.Slice(whole, op.ints(0), op.Shape(mask, start=3), op.ints(3))
+    numbers_BWST: ir.Value = op.Where(mask, live, op.scalar(0.0, WIDE))
+    return numbers_BWST
 
 
 def best_of(op: GraphBuilder, numbers: ir.Value, count: ir.Value, places: ir.Value) -> ir.Value:

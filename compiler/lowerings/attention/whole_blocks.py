@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.values import cast, dtype_of, fixed_size, required
+from archc.compiler.graph.values import cast, dtype_of, fixed_size, required, typed_like
 from archc.compiler.lowerings.attention.caches import SLOTS
 from archc.compiler.lowerings.attention.masks import lowest
-from archc.compiler.lowerings.attention.selection import WIDE, best_of
+from archc.compiler.lowerings.attention.selection import WIDE, best_of, of_keys
 
 
 def select_whole_blocks(node: ir.Node, op: GraphBuilder) -> ir.Value:
@@ -39,10 +39,5 @@ def select_whole_blocks(node: ir.Node, op: GraphBuilder) -> ir.Value:
         op.Range(op.scalar(0), op.Squeeze(count, op.ints(0)), op.scalar(1)),
     )
     kept = op.Where(is_whole, chosen, op.scalar(1.0, WIDE))
-    outer = op.Shape(mask, start=0, end=3)
-    spread = op.Expand(op.Unsqueeze(kept, op.ints(4)), op.Concat(outer, count, op.ints(block), axis=0))
-    flat = op.Reshape(spread, op.Concat(outer, op.Mul(count, op.ints(block)), axis=0), allowzero=1)
-    by_key = op.Where(mask, op.Slice(flat, op.ints(0), end, op.ints(3)), op.scalar(0.0, WIDE))
-    selected: ir.Value = op.Greater(by_key, op.scalar(0.5, WIDE))
-    selected.type, selected.shape = node.outputs[0].type, node.outputs[0].shape
-    return selected
+    selected: ir.Value = op.Greater(of_keys(op, kept, count, block, mask), op.scalar(0.5, WIDE))
+    return typed_like(selected, node.outputs[0])
