@@ -19,7 +19,6 @@ from archc.archspec.checking.recurrence_rules import matrix_state_faults
 from archc.archspec.checking.stream_rules import memory_faults, stream_faults
 from archc.archspec.errors import format_value
 from archc.archspec.vocabulary import (
-    Alibi,
     Attention,
     BlockRope,
     CrossAttention,
@@ -148,9 +147,6 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
         yield "attention.gate.head_bias", "each head has one gate", "use `bias`"
     yield from gate_faults(attention)
     is_encoder, direction = model["topology"] == "encoder", model["direction"]
-    if is_encoder and direction != "past" and isinstance(layer.position, Alibi):
-        message = "alibi requires a causal mask and is not supported in an encoder"
-        yield "position", message, "use another kind, or `direction: past`"
     if isinstance(layer.position, RelativeBuckets):
         if is_encoder and direction == "past":
             message = "relative-buckets are not supported with causal attention in an encoder"

@@ -149,7 +149,9 @@ class BlockRope(Section):
 
 
 class Alibi(Section):
-    """Attention with linear biases: adds slope(head) · key position to the scores (Press et al. 2022)."""
+    """Attention with linear biases: adds −slope(head) · |query position − key position| to the scores (Press et al.
+    2022; Günther et al. 2023, Jina Embeddings 2, section 3.1, for keys on both sides).
+    """
 
     kind: Literal["alibi"] = "alibi"
     scaled: bool = Field(False, description="Add the bias before the score scale, which then applies to the bias too.")

@@ -161,9 +161,11 @@ class SharedInputs:
         return types
 
     def alibi_type(self, name: str, dtype: DTypeName) -> TensorType:
-        """Return [1, heads, 1, total] for a bias by the positions of keys."""
-        _, heads, mask = self.alibis[name]
-        return TensorType(dtype, (1, heads, 1, mask_type(self.masks[mask]).shape[-1]))
+        """Return [1, heads, 1, total] for a bias by the positions of keys, or [1, heads, seq, seq] by distances."""
+        _, heads, name_of_mask = self.alibis[name]
+        mask = self.masks[name_of_mask]
+        keys = mask_type(mask).shape[-1]
+        return TensorType(dtype, (1, heads, 1 if mask.causal else keys, keys))
 
     def relative_bias_type(self, name: str, dtype: DTypeName) -> TensorType:
         """Return [batch, heads, seq, total] for a bias that is looked up by buckets."""

@@ -108,8 +108,8 @@ def heads_of(x: Tensor, heads: int) -> Tensor:
     return x.reshape(length, heads, width // heads).transpose(0, 1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Causal softmax attention of heads [heads, seq, d], each key head serving its share → [seq, heads · d].
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, causal: bool = True) -> Tensor:
+    """Softmax attention of heads [heads, seq, d], each key head serving its share → [seq, heads · d].
 
     `bias` [heads, seq, seq] is added to the scaled scores.
     """
@@ -120,8 +120,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
         scores = q[head] @ k[served].T / math.sqrt(size)
         if bias is not None:
             scores = scores + bias[head]
-        future = torch.ones(length, length).triu(1).bool()
-        mixed.append(scores.masked_fill(future, -math.inf).softmax(dim=-1) @ v[served])
+        if causal:
+            scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -math.inf)
+        mixed.append(scores.softmax(dim=-1) @ v[served])
     return torch.cat(mixed, dim=-1)
 
 

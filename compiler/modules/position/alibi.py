@@ -1,4 +1,4 @@
-"""ALiBi: biases on the scores that grow with the key's position (Press et al. 2022)."""
+"""ALiBi: biases on the scores by the distance of query and key (Press et al. 2022)."""
 
 from __future__ import annotations
 
@@ -29,19 +29,28 @@ def alibi_slopes(heads: int, max_bias: float = 8.0, slopes: str = "interleaved")
 
 
 class AlibiBias(nn.Module):
-    """slope(head) · key position. Softmax ignores the query's share, which is constant in a row."""
+    """−slope(head) · |query position − key position|.
 
-    def __init__(self, word: words.Alibi, heads: int, dtype: torch.dtype) -> None:
+    With keys on one side, slope · key position: softmax ignores the query's share, which is constant in a row.
+    """
+
+    def __init__(self, word: words.Alibi, heads: int, dtype: torch.dtype, *, both_sides: bool = False) -> None:
         super().__init__()
-        self.word, self.dtype = word, dtype
+        self.word, self.dtype, self.both_sides = word, dtype, both_sides
         self.slopes = alibi_slopes(heads, word.max_bias, word.slopes)
 
     def forward(self, mask_B1ST: Tensor) -> Tensor:
-        """A mask, of which only the size T is read → bias [1, H, 1, T] in the model's dtype."""
+        """A mask, of which only the size T is read → bias [1, H, 1, T] in the model's dtype.
+
+        With keys on both sides, which are those of this call, [1, H, T, T].
+        """
         device = mask_B1ST.device
         slopes_H11 = torch.tensor(self.slopes, dtype=torch.float32).to(device)[:, None, None]
-        positions_T = torch.arange(mask_B1ST.shape[-1], device=device).float()
+        steps_T = torch.arange(mask_B1ST.shape[-1], device=device).float()
+        if self.both_sides:
+            ahead_TT = steps_T - steps_T[:, None]
+            steps_T = ahead_TT.clamp(max=0) - ahead_TT.clamp(min=0)
         if self.word.rounding == "bfloat16":
-            slopes_H11, positions_T = (x.to(torch.bfloat16).float() for x in (slopes_H11, positions_T))
-            return (slopes_H11 * positions_T).to(torch.bfloat16).to(self.dtype)[None]
-        return (slopes_H11 * positions_T).to(self.dtype)[None]
+            slopes_H11, steps_T = (x.to(torch.bfloat16).float() for x in (slopes_H11, steps_T))
+            return (slopes_H11 * steps_T).to(torch.bfloat16).to(self.dtype)[None]
+        return (slopes_H11 * steps_T).to(self.dtype)[None]

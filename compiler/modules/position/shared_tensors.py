@@ -42,7 +42,8 @@ class SharedTensors(nn.Module):
             else:
                 self.ropes[name] = RotaryTables(rope, head_dim, dtype)
         self.alibis = {
-            name: (AlibiBias(alibi, heads, dtype), mask) for name, (alibi, heads, mask) in shared.alibis.items()
+            name: (AlibiBias(alibi, heads, dtype, both_sides=not shared.masks[mask].causal), mask)
+            for name, (alibi, heads, mask) in shared.alibis.items()
         }
         self.real, self.fourier = shared.real, shared.fourier
         self.buckets = {

@@ -159,11 +159,6 @@ FAULTS: dict[str, tuple[str, list[str], str]] = {
         [],
         "encoder.embedding.vocab: expected 50 as in the decoder, whose token table is shared, got 60",
     ),
-    "ALiBi in the encoder": (
-        "encoder: {position: alibi}\n",
-        [],
-        "encoder.position: alibi requires a causal mask and is not supported in an encoder",
-    ),
     "odd buckets in the encoder": (
         "encoder: {position: {buckets: 7}}\n",
         [],

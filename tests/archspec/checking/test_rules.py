@@ -104,10 +104,6 @@ FAULTS = {
         "layer: {norm: {placement: post}, skip: {source: norm}}\n",
         "layer.skip.source: `norm` requires a norm on the input of each branch; use input",
     ),
-    "ALiBi in an encoder": (
-        "topology: encoder\nposition: alibi\n",
-        "position: alibi requires a causal mask and is not supported in an encoder",
-    ),
     "decoder without a head": ("head: {kind: none}\n", "head: a decoder requires a head"),
     "pooler in a decoder": ("pooler: first-token\n", "pooler: a pooler is not supported in a decoder"),
     "attention in both directions with a cache": (

@@ -25,6 +25,14 @@ def test_alibi_bias_grows_with_the_key_position() -> None:
     assert bias[0, :, 0].tolist() == [[i / 16 for i in range(5)], [i / 256 for i in range(5)]]
 
 
+def test_alibi_bias_on_both_sides_falls_with_the_distance() -> None:
+    mask = torch.ones(3, 1, 3, 3, dtype=torch.bool)
+    bias = AlibiBias(words.Alibi(), 2, torch.float32, both_sides=True)(mask)
+    distances = torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0]])
+    assert bias.shape == (1, 2, 3, 3)
+    assert torch.equal(bias[0], torch.stack((-distances / 16, -distances / 256)))
+
+
 def test_alibi_bias_in_bfloat16() -> None:
     mask = torch.ones(1, 1, 1, 300, dtype=torch.bool)
     bias = AlibiBias(words.Alibi(rounding="bfloat16"), 12, torch.float32)(mask)
