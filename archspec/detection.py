@@ -60,7 +60,7 @@ def detect_spec(
         hint = f"supported: {format_list(supported)} (specs: {format_list(by_type)})"
         raise ConfigError([Problem(file, 0, 0, "architectures", message, hint), *problems])
     types = sorted({name for header in headers.values() for name in header.model_types})
-    hint = join_hints(did_you_mean(model_type, types), f"supported: {format_list(types)}")
+    hint = join_hints(did_you_mean(model_type, types), "`archc list` prints the families, `archc new` drafts a spec")
     message = f"no spec matches model_type {format_value(model_type)}"
     raise ConfigError([Problem(file, 0, 0, place, message, hint), *problems])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ from archc.archspec.config.values import value_at
 from archc.archspec.source.catalog import shipped
 from archc.archspec.source.nodes import ScalarNode
 from archc.archspec.weights.resolve import generic_key
+from archc.authoring.stored_names import table_endings
 from archc.authoring.subject import Subject
 from archc.compiler.errors import BuildError
 
@@ -48,13 +49,17 @@ class Fit:
     faults: tuple[str, ...] = ()  # of binding, without the unread keys
     tensors: tuple[StoredTensors, ...] = ()  # not read
     unfilled: tuple[str, ...] = ()  # slots without a tensor, those of all layers as one
+    unknown: int = 0  # endings of tensors that are not in the table, and of the table that no tensor has
     kind_differs: bool = False
 
     @property
     def unexplained(self) -> int:
-        """Return the number of faults: keys, groups of tensors and slots."""
-        own = len(self.unread) + len(self.missing) + len(self.tensors) + len(self.unfilled) + len(self.faults)
-        return own + 2 * self.kind_differs
+        """Return the number of faults: keys, endings of tensors, and refusals of binding.
+
+        Tensors count by their endings, so that a spec that cannot be bound compares with one that can, and another
+        name of the list of layers is not a fault of every tensor.
+        """
+        return len(self.unread) + len(self.missing) + len(self.faults) + self.unknown + 2 * self.kind_differs
 
 
 @cache
@@ -89,7 +94,23 @@ def _read_keys(name: str, spec: Spec, subject: Subject) -> Fit:
     own = {match[0] for name in subject.architectures if (match := _HEAD.search(name))}
     missing = tuple(entry.name for entry in absent if entry.required)
     assumed = sum(not isinstance(entry.default, Expression) and not is_off(entry.default) for entry in absent)
-    return Fit(name, spec, unread, missing, assumed, kind_differs=bool(heads and own and not heads & own))
+    kind_differs = bool(heads and own and not heads & own)
+    return Fit(name, spec, unread, missing, assumed, unknown=_count_unknown(spec, subject), kind_differs=kind_differs)
+
+
+def _count_unknown(spec: Spec, subject: Subject) -> int:
+    """Return the number of endings that either the checkpoint or the weight table of a spec lacks."""
+    if not subject.endings:
+        return 0
+    table = table_endings(spec.raw.weights)
+    known = frozenset[str]().union(*table.values())
+    absent = sum(not _stores(subject.endings, endings) for endings in table.values())
+    return absent + sum(not _stores(known, {end}) for end in subject.endings)
+
+
+def _stores(names: Collection[str], endings: Collection[str]) -> bool:
+    """Return whether a name is one of the endings, or a tensor of the module that an ending names."""
+    return any(f"{name}.".startswith(f"{end}.") or end.startswith(f"{name}.") for name in names for end in endings)
 
 
 def _bind(fit: Fit, subject: Subject) -> Fit:

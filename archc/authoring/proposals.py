@@ -8,8 +8,7 @@ from functools import cached_property
 
 from archc.archspec import Spec
 from archc.archspec.errors import closest_match, format_list
-from archc.archspec.source.alternatives import expand_entry
-from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode
+from archc.authoring.stored_names import ending, table_endings
 
 _MOST_SPECS = 3  # that a proposal names
 
@@ -94,7 +93,7 @@ class Proposals:
         texts = [_word(TENSORS, name, full=False)]
         slots: dict[str, list[str]] = {}
         for spec, table in self._tables.items():
-            for slot in table.get(_end(name.removesuffix(".bias")), ()):
+            for slot in table.get(ending(name), ()):
                 slots.setdefault(slot, []).append(spec)
         if slots:
             slot, owners = max(slots.items(), key=lambda item: len(item[1]))
@@ -104,31 +103,12 @@ class Proposals:
     @cached_property
     def _tables(self) -> dict[str, dict[str, list[str]]]:
         """Return the slots of each spec by the endings of their checkpoint names."""
-        return {name: _endings(spec.raw.weights) for name, spec in self._specs.items()}
-
-
-def _endings(weights: MappingNode) -> dict[str, list[str]]:
-    tensors = weights.get("tensors")
-    result: dict[str, list[str]] = {}
-    for key, value in tensors.entries.items() if isinstance(tensors, MappingNode) else ():
-        for slot, node in expand_entry(key, value).items():
-            for name in _names(node):
-                result.setdefault(_end(name.removesuffix(".weight")), []).append(slot)
-    return result
-
-
-def _names(node: Node) -> list[str]:
-    if isinstance(node, MappingNode):
-        source = node.get("from")
-        return _names(source) if source is not None else []
-    items = node.items if isinstance(node, ListNode) else (node,)
-    return [item.value for item in items if isinstance(item, ScalarNode) and isinstance(item.value, str)]
-
-
-def _end(name: str) -> str:
-    """Return the part of a name behind the number of the layer, or its last component."""
-    _, marker, end = name.partition("{layer}.")
-    return end if marker else name.rpartition(".")[2]
+        result: dict[str, dict[str, list[str]]] = {name: {} for name in self._specs}
+        for name, spec in self._specs.items():
+            for slot, endings in table_endings(spec.raw.weights).items():
+                for end in endings:
+                    result[name].setdefault(end, []).append(slot)
+        return result
 
 
 def _word(table: Iterable[tuple[str, str, str]], name: str, full: bool) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from archc.archspec import ConfigError, read_config
 from archc.archspec.config.rope_settings import canonical_config
 from archc.archspec.config.text_part import text_part
+from archc.authoring.patterns import collapse
+from archc.authoring.stored_names import ending
 from archc.compiler.errors import BuildError
-from archc.compiler.weights.checkpoint.containers import has_weights, read_checkpoint_config
+from archc.compiler.weights.checkpoint.containers import has_weights, open_weights, read_checkpoint_config
 from archc.compiler.weights.checkpoint.folder import is_checkpoint, open_source
 
 _ROPE_KEYS = ("rope_scaling", "rope_parameters")
@@ -27,6 +30,13 @@ class Subject:
     folder: Path | None  # with weights
     left_out: tuple[str, ...] = ()  # keys whose rotary settings are not supported
     faults: tuple[str, ...] = ()  # the reasons
+
+    @cached_property
+    def endings(self) -> frozenset[str]:
+        """Return the endings of the names of the stored tensors; none without weights."""
+        if self.folder is None:
+            return frozenset()
+        return frozenset(ending(collapse(name)[0]) for name in open_weights(self.folder).names())
 
     @property
     def model_type(self) -> str:

@@ -8,6 +8,7 @@ from shutil import copytree
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from archc.archspec import json_schema, load_spec
@@ -57,6 +58,24 @@ def test_a_draft_extends_the_nearest_spec_and_passes_the_checks(archc: Archc, re
 def test_the_nearest_spec_reads_the_tensors(archc: Archc, renamed: Path) -> None:
     assert "\nextends: qwen3\n" in archc("new", renamed).out
     assert "\nextends: qwen2\n" in archc("new", TINY).out
+
+
+def test_a_spec_that_refuses_the_config_is_not_nearer_for_its_uncompared_tensors(archc: Archc, tmp_path: Path) -> None:
+    folder = tmp_path / "fused"
+    copytree(TINY, folder)
+    tensors = load_file(folder / "model.safetensors")
+    for layer in range(5):
+        for kind in ("weight", "bias"):
+            parts = [tensors.pop(f"model.layers.{layer}.self_attn.{part}_proj.{kind}") for part in "qkv"]
+            tensors[f"model.layers.{layer}.self_attn.qkv.{kind}"] = torch.cat(parts)
+    save_file(
+        {name.replace("model.layers", "blocks"): tensor for name, tensor in tensors.items()},
+        folder / "model.safetensors",
+    )
+    _change(folder, model_type="lantern", architectures=["LanternForCausalLM"], norm_epsilon=1e-6)
+    text = archc("new", folder).out
+    assert "\nextends: qwen2\n" in text  # and not a spec with other positions, whose tables may not be tied
+    assert "#   blocks.{layer}.self_attn.qkv.weight [256, 128] × 5" in text
 
 
 def test_keys_that_no_section_reads(archc: Archc, tmp_path: Path) -> None:
