@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from archc.plan.engine_section import Engine, Profile
 from archc.plan.errors import PlanError
-from archc.plan.generation import GenerationDefaults
-from archc.plan.manifest import FORMAT, Manifest
-from archc.plan.reader import Plan
-from archc.plan.records import Encoder, Entry, Input, Limits, Mask, Output, Prefix, State, Tensor, Tokens
 
 if TYPE_CHECKING:
+    from archc.plan.engine_section import Engine, Profile
+    from archc.plan.generation import GenerationDefaults
+    from archc.plan.manifest import FORMAT, Manifest
     from archc.plan.pipeline import EntryStream
+    from archc.plan.reader import Plan
+    from archc.plan.records import Encoder, Entry, Input, Limits, Mask, Output, Prefix, State, Tensor, Tokens
     from archc.plan.writer import PlanWriter
 
 __all__ = [
@@ -38,14 +39,22 @@ __all__ = [
 ]
 
 
+_MODULES = {
+    "archc.plan.engine_section": ("Engine", "Profile"),
+    "archc.plan.generation": ("GenerationDefaults",),
+    "archc.plan.manifest": ("FORMAT", "Manifest"),
+    "archc.plan.pipeline": ("EntryStream",),
+    "archc.plan.reader": ("Plan",),
+    "archc.plan.records": (
+        "Encoder", "Entry", "Input", "Limits", "Mask", "Output", "Prefix", "State", "Tensor", "Tokens",
+    ),
+    "archc.plan.writer": ("PlanWriter",),
+}  # fmt: skip
+
+
 def __getattr__(name: str) -> Any:
-    """Import the writer when it is first used, because reading a plan does not need its packages."""
-    if name == "PlanWriter":
-        from archc.plan.writer import PlanWriter
-
-        return PlanWriter
-    if name == "EntryStream":
-        from archc.plan.pipeline import EntryStream
-
-        return EntryStream
+    """Import a name on first use: errors need no numpy, and reading a plan not the packages of the writer."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

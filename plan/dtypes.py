@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DTypeName = Literal[
     "float32",
@@ -34,16 +36,23 @@ DTypeName = Literal[
 class DType:
     """One element type.
 
-    `storage` is the numpy type that holds its bits: the type itself where numpy has it, otherwise an unsigned integer
-    of that width, or of two elements. `tensorrt` is None for types that no engine has as an input or output.
+    `storage_name` names the numpy type that holds its bits: the type itself where numpy has it, otherwise an unsigned
+    integer of that width, or of two elements. `tensorrt` is None for types that no engine has as an input or output.
     """
 
     name: DTypeName
     onnx: int
     onnx_name: str
     bits: int
-    storage: np.dtype[Any]
+    storage_name: str
     tensorrt: str | None
+
+    @cached_property
+    def storage(self) -> np.dtype[Any]:
+        """Return the numpy type that holds the bits; numpy is imported here, because specs are checked without it."""
+        import numpy as np
+
+        return np.dtype(self.storage_name)
 
     @property
     def ort(self) -> str:
@@ -55,29 +64,29 @@ class DType:
         return (count * self.bits + 7) // 8
 
 
-_ROWS: tuple[tuple[DTypeName, int, str, int, type, str | None], ...] = (
-    ("float32", 1, "FLOAT", 32, np.float32, "FLOAT"),
-    ("uint8", 2, "UINT8", 8, np.uint8, "UINT8"),
-    ("int8", 3, "INT8", 8, np.int8, "INT8"),
-    ("uint16", 4, "UINT16", 16, np.uint16, None),
-    ("int16", 5, "INT16", 16, np.int16, None),
-    ("int32", 6, "INT32", 32, np.int32, "INT32"),
-    ("int64", 7, "INT64", 64, np.int64, "INT64"),
-    ("bool", 9, "BOOL", 8, np.bool_, "BOOL"),
-    ("float16", 10, "FLOAT16", 16, np.float16, "HALF"),
-    ("float64", 11, "DOUBLE", 64, np.float64, None),
-    ("uint32", 12, "UINT32", 32, np.uint32, None),
-    ("uint64", 13, "UINT64", 64, np.uint64, None),
-    ("bfloat16", 16, "BFLOAT16", 16, np.uint16, "BF16"),
-    ("float8e4m3fn", 17, "FLOAT8E4M3FN", 8, np.uint8, None),
-    ("float8e5m2", 19, "FLOAT8E5M2", 8, np.uint8, None),
-    ("uint4", 21, "UINT4", 4, np.uint8, None),
-    ("int4", 22, "INT4", 4, np.uint8, None),
-    ("float4e2m1", 23, "FLOAT4E2M1", 4, np.uint8, None),
+_ROWS: tuple[tuple[DTypeName, int, str, int, str, str | None], ...] = (
+    ("float32", 1, "FLOAT", 32, "float32", "FLOAT"),
+    ("uint8", 2, "UINT8", 8, "uint8", "UINT8"),
+    ("int8", 3, "INT8", 8, "int8", "INT8"),
+    ("uint16", 4, "UINT16", 16, "uint16", None),
+    ("int16", 5, "INT16", 16, "int16", None),
+    ("int32", 6, "INT32", 32, "int32", "INT32"),
+    ("int64", 7, "INT64", 64, "int64", "INT64"),
+    ("bool", 9, "BOOL", 8, "bool", "BOOL"),
+    ("float16", 10, "FLOAT16", 16, "float16", "HALF"),
+    ("float64", 11, "DOUBLE", 64, "float64", None),
+    ("uint32", 12, "UINT32", 32, "uint32", None),
+    ("uint64", 13, "UINT64", 64, "uint64", None),
+    ("bfloat16", 16, "BFLOAT16", 16, "uint16", "BF16"),
+    ("float8e4m3fn", 17, "FLOAT8E4M3FN", 8, "uint8", None),
+    ("float8e5m2", 19, "FLOAT8E5M2", 8, "uint8", None),
+    ("uint4", 21, "UINT4", 4, "uint8", None),
+    ("int4", 22, "INT4", 4, "uint8", None),
+    ("float4e2m1", 23, "FLOAT4E2M1", 4, "uint8", None),
 )
 
 DTYPES: dict[str, DType] = {
-    name: DType(name, onnx, onnx_name, bits, np.dtype(storage), tensorrt)
+    name: DType(name, onnx, onnx_name, bits, storage, tensorrt)
     for name, onnx, onnx_name, bits, storage, tensorrt in _ROWS
 }
 """Element types by their name in the manifest."""
@@ -88,6 +97,8 @@ DTYPES_BY_ONNX: dict[int, DType] = {dtype.onnx: dtype for dtype in DTYPES.values
 
 def to_float32(values: NDArray[Any], dtype: str) -> NDArray[np.float32]:
     """Return `values`, stored as the storage type of `dtype`, as float32."""
+    import numpy as np
+
     if dtype == "bfloat16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(np.float32, copy=False)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from archc.plan.errors import EngineError, PlanError
-from archc.plan.records import Limits
+
+if TYPE_CHECKING:
+    from archc.plan.records import Limits
 
 __all__ = [
     "BackendError",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from archc.archspec import json_schema
 from archc.archspec.source.catalog import shipped
 from archc.draw.formats.colors import scheme_rules
 from website.family import Family
@@ -33,6 +35,7 @@ def write_site(out: Path, names: Iterable[str]) -> None:
     _write(out / "gallery" / "index.md", gallery_page(families))
     for place, page in reference_pages().items():
         _write(out / place, page)
+    _write(out / "spec.schema.json", json.dumps(json_schema(), ensure_ascii=False))
     for path in _ASSETS.iterdir():
         _write(out / "assets" / path.name, path.read_bytes())
     _write(out / "assets" / "architecture.css", _colors())

@@ -13,7 +13,7 @@ from archc.archspec.source.header import Header
 from archc.archspec.source.nodes import MappingNode, ScalarNode
 from archc.archspec.source.yaml_reader import read_tree
 from archc.cli.draw.subject import Subject, read_subject
-from archc.cli.inspect.collect import required_names
+from archc.cli.inspect.binding import required_names
 from archc.compiler.structure.model import structure
 from archc.draw.describe.blocks import Model
 from archc.draw.describe.model import describe_model

@@ -16,7 +16,7 @@ from archc.archspec.vocabulary.verbs import VERBS
 
 JsonSchema = dict[str, Any]
 
-_ID = "https://raw.githubusercontent.com/archc-compiler/archc/main/docs/spec.schema.json"
+_ID = "https://archc-compiler.github.io/archc/spec.schema.json"  # the site has it at this address
 _EXPRESSION: JsonSchema = {"$ref": "#/$defs/expression"}
 _TEXTS: JsonSchema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 _NAME = "^[A-Za-z_][A-Za-z0-9_]*$"

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from archc.archspec.errors import clip
 from archc.compiler.errors import BuildError
 from archc.compiler.files.stamp import file_stamp
@@ -26,7 +24,7 @@ _MAX_AXES = 8
 _MAX_TEXT_BYTES = 2**24
 _MAX_ALIGNMENT = 2**16
 _TEXT, _ARRAY = 8, 9
-_NUMBERS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}  # of struct
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class _Header:
 
     def read(self) -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], int, int]]]:
         """Return the settings, and shape, type and offset of each tensor."""
-        version, tensors, keys = self._number("<u4"), self._number("<u8"), self._number("<u8")
+        version, tensors, keys = self._number("I"), self._number("Q"), self._number("Q")
         if version not in _VERSIONS:
             raise BuildError(
                 f"{self._path}: GGUF version {version} is not supported, expected 2 or 3, little-endian; convert the "
@@ -87,7 +85,7 @@ class _Header:
             if key in settings:
                 raise self._damaged(f"the key '{clip(key)}' appears twice")
             # A name that is not UTF-8 is one that nothing reads; a token would be another one.
-            settings[key] = self._value(self._number("<u4"), "strict" if key.startswith(TOKENIZER) else "replace")
+            settings[key] = self._value(self._number("I"), "strict" if key.startswith(TOKENIZER) else "replace")
         found: dict[str, tuple[tuple[int, ...], int, int]] = {}
         for _ in range(tensors):
             name = self._text()
@@ -99,13 +97,13 @@ class _Header:
 
     def _tensor(self, name: str) -> tuple[tuple[int, ...], int, int]:
         """Return shape, type and offset of a tensor."""
-        axes = self._number("<u4")
+        axes = self._number("I")
         if axes > _MAX_AXES:
             raise self._damaged(f"tensor '{clip(name)}' has {axes} axes")
-        shape = tuple(self._number("<u8") for _ in range(axes))[::-1]
+        shape = tuple(self._number("Q") for _ in range(axes))[::-1]
         if math.prod(shape) >= 2**62:
             raise self._damaged(f"tensor '{clip(name)}' has the shape {list(shape)}")
-        return shape, self._number("<u4"), self._number("<u8")
+        return shape, self._number("I"), self._number("Q")
 
     def _data_start(self, alignment: object) -> int:
         if not isinstance(alignment, int) or not 1 <= alignment <= _MAX_ALIGNMENT:
@@ -117,22 +115,24 @@ class _Header:
             return self._text(errors)
         if kind != _ARRAY:
             return self._number(self._number_type(kind))
-        item, count = self._number("<u4"), self._number("<u8")
+        item, count = self._number("I"), self._number("Q")
         self._items += count
         if self._items > _MAX_ITEMS:
             raise self._damaged(f"lists of {self._items} items")
         if item == _TEXT:
             return [self._text(errors) for _ in range(count)]
-        dtype = np.dtype(self._number_type(item))
-        return np.frombuffer(self._take(count * dtype.itemsize), dtype).tolist()
+        return list(self._numbers(count, self._number_type(item)))
 
     def _number_type(self, kind: int) -> str:
         if kind not in _NUMBERS:
             raise self._damaged(f"a value of type {kind}")
         return _NUMBERS[kind]
 
-    def _number(self, dtype: str) -> Any:
-        return np.frombuffer(self._take(np.dtype(dtype).itemsize), dtype)[0].item()
+    def _number(self, code: str) -> Any:
+        return self._numbers(1, code)[0]
+
+    def _numbers(self, count: int, code: str) -> tuple[Any, ...]:
+        return struct.unpack(f"<{count}{code}", self._take(count * struct.calcsize(f"<{code}")))
 
     def _text(self, errors: str = "replace") -> str:
         count = struct.unpack("<Q", self._take(8))[0]

@@ -118,6 +118,14 @@ def test_run_needs_the_command_line_alone(archc: Archc, small: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, archc(*words).out, "")
 
 
+@pytest.mark.parametrize("words", [["check", "qwen2"], ["list"], ["--help"]], ids=lambda words: words[0])
+def test_specs_are_read_without_the_packages_that_take_long_to_import(words: list[str]) -> None:
+    done = without(
+        (*BUILD, "numpy", "rich", "onnxruntime"), f"from archc.cli.app import main; sys.exit(main({words!r}))"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("package", ["typer", "rich"])
 def test_the_script_without_the_command_line_says_what_to_install(package: str) -> None:
     done = without((package,), "from archc.cli.app import main; sys.exit(main(['list']))")

@@ -13,7 +13,7 @@ import pytest
 
 from archc.archspec import load_spec
 from archc.archspec.source.catalog import shipped
-from archc.cli.inspect.collect import bind_some_size
+from archc.cli.inspect.binding import bind_some_size
 from archc.cli.parser import app
 from website.__main__ import write_site
 from website.family import Family

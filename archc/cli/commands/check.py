@@ -51,7 +51,7 @@ def check_command(
 
 def _check(name: str, overrides: list[str], ignore_config: list[str]) -> list[str]:
     from archc.archspec import load_spec
-    from archc.cli.inspect.collect import required_names
+    from archc.cli.inspect.binding import required_names
     from archc.compiler.weights.checkpoint.folder import is_checkpoint
 
     if is_checkpoint(name):
@@ -85,7 +85,7 @@ def _check_folder(name: str, overrides: list[str], ignore_config: list[str]) -> 
 
 def _summarize(bound: BoundSpec, name: str) -> str:
     """Return a bound spec's counts. Raises UsageError if its weight table lacks an entry."""
-    from archc.cli.inspect.collect import missing_entries
+    from archc.cli.inspect.binding import missing_entries
     from archc.compiler.structure.model import structure
 
     parts = structure(bound)

@@ -99,7 +99,8 @@ def _inspect_spec(
     name: str, size: str | None, weights: Path | None, overrides: list[str], ignore_config: list[str]
 ) -> Listing:
     from archc.archspec import load_spec
-    from archc.cli.inspect.collect import bind_some_size, list_spec
+    from archc.cli.inspect.binding import bind_some_size
+    from archc.cli.inspect.collect import list_spec
     from archc.compiler.weights.checkpoint.folder import is_checkpoint, local_source
 
     folder = weights or (Path(name) if is_checkpoint(name) else None)

@@ -53,7 +53,8 @@ def read_subject(name: str, size: str | None, overrides: Sequence[str], ignore_c
 
 def _spec(name: str, size: str | None, overrides: list[str], ignore_config: list[str]) -> Subject:
     from archc.archspec import load_spec
-    from archc.cli.inspect.collect import bind_some_size, list_spec
+    from archc.cli.inspect.binding import bind_some_size
+    from archc.cli.inspect.collect import list_spec
     from archc.compiler.contract.inputs_outputs import graph_state
     from archc.compiler.contract.shared_inputs import find_shared_inputs
     from archc.compiler.weights.checkpoint.folder import is_checkpoint

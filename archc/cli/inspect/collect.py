@@ -12,36 +12,10 @@ from archc.plan.dtypes import DTYPES, DTypeName
 from archc.plan.state_bytes import state_bytes
 
 if TYPE_CHECKING:
-    from archc.archspec import BoundSpec, Spec
+    from archc.archspec import BoundSpec
     from archc.plan import Manifest, State
 
 _SHOWN_DTYPES: tuple[DTypeName, ...] = ("float32", "float16")
-
-
-def required_names(spec: Spec) -> list[str]:
-    """Return the config names without a value in the spec, which a size or a checkpoint must set."""
-    overridden = spec.overrides.config
-    return [
-        name for name, entry in spec.names.config.items() if entry.required and name in spec.read - overridden.keys()
-    ]
-
-
-def bind_some_size(spec: Spec, size: str | None) -> BoundSpec:
-    """Bind a spec at `size`, or without one by its defaults, or else at the first of its sizes.
-
-    Raises ArchspecError if it has neither.
-    """
-    if size is None and spec.sizes and required_names(spec):
-        size = next(iter(spec.sizes))
-    return spec.bind(size=size)
-
-
-def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
-    """Return the slots without an entry in the spec's weight table, those of all layers and experts as one."""
-    from archc.archspec.weights.resolve import generic_key
-
-    missing = {generic_key(name): None for name in names if not bound.weights.find(name)}
-    return list(missing)
 
 
 def list_spec(bound: BoundSpec, checkpoint: Path | None) -> Listing:

@@ -16,12 +16,11 @@ from typing import Any
 
 from archc.compiler.errors import BuildError
 from archc.compiler.files.gguf_parts import part_names
-from archc.compiler.text.convert import TOKENIZER_PATTERNS
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(:[\w.][\w./ -]*\.gguf)?")
 _TIMEOUT = 10.0  # seconds until a server that does not answer is given up
 # Files of a repository's root that describe the model and its text; an index of shards is one of the .json files.
-_SMALL = ("*.json", "*.jinja", *TOKENIZER_PATTERNS)
+_SMALL = ("*.json", "*.jinja")  # and the files of tokenizers
 # The same below the root: chat templates by name, and the modules of sentence-transformers.
 _SMALL_BELOW = ("additional_chat_templates/*.jinja", "[0-9]_*/config.json")
 _MOST_SMALL_BYTES = 256 * 2**20
@@ -142,7 +141,10 @@ def list_repository(hub_id: str) -> Repository:
 
 def choose_small_files(repository: Repository) -> tuple[str, ...]:
     """Return the files that describe the model and its text: config, tokenizer, chat templates, shard indices."""
-    root = [name for name in repository.files if "/" not in name and _matches(name, _SMALL)]
+    from archc.compiler.text.convert import TOKENIZER_PATTERNS
+
+    patterns = (*_SMALL, *TOKENIZER_PATTERNS)
+    root = [name for name in repository.files if "/" not in name and _matches(name, patterns)]
     below = [name for name in repository.files if "/" in name and _matches(name, _SMALL_BELOW)]
     return tuple(name for name in (*root, *below) if (repository.files[name] or 0) <= _MOST_SMALL_BYTES)
 

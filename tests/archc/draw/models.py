@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from archc.archspec import BoundSpec, load_spec
-from archc.cli.inspect.collect import bind_some_size
+from archc.cli.inspect.binding import bind_some_size
 from archc.draw.describe.blocks import Model
 from archc.draw.describe.model import describe_model
 from archc.draw.figure import Figure, Panel
