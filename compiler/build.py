@@ -141,16 +141,14 @@ def build(
         warn(text)
     tokens = tokens.with_stop(stop, bound.embedding.vocab, chat_stop(texts, bound.text_settings))
     listener = Listener(progress, warn)
-    if options.target.output == "optimum":
-        content = Content(graphs, stored, slots, {**texts, **runtime_files(checkpoint, bound, length, tokens)})
-        check_space(path, content.bytes)
-        return write_folder(path, content, None, listener)
     answers = chat_format(texts, bound.text_settings)
     classes = describe_classes(bound.head, config, warn)
     tensors = [item.tensor for item in stored]
     manifest = describe(bound, options, lowered, tensors, tokens, builder, answers, classes)
     manifest.builder.update(describe_adapters(merged))
 
+    if options.target.output == "optimum":
+        texts = {**runtime_files(checkpoint, bound, length, tokens), **texts}
     content = Content(graphs, stored, slots, texts)
     check_space(path, content.bytes)
     if builder is not None:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.archspec.binding.longest import longest_sequence
+from archc.compiler.contract.growing import slot_contracts
 from archc.compiler.contract.ports import MODEL, PACKED, PIECE, Contract, describe
 from archc.compiler.contract.rings import find_rings, longest_call
 from archc.compiler.modules.model import Model
@@ -48,7 +49,9 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
         cache=options.cache,
         find_groups=find_groups,
     )
-    graphs = options.target.arrange(assemble(model))
+    graphs = assemble(model)
+    traced = {name: describe(graph.graph) for name, graph in graphs.items()}
+    graphs = options.target.arrange(graphs)
     if choices.decodes and options.target.packs:
         graphs[PACKED] = graphs[MODEL].clone()
     for name, graph in graphs.items():
@@ -63,7 +66,10 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
         longest_sequence=longest_sequence(spec),
     )
     piece = describe(graphs[PACKED].graph, PIECE) if PACKED in graphs else None
-    return Lowered(graphs, {name: describe(graph.graph) for name, graph in graphs.items()}, limits, piece)
+    contracts = {name: describe(graph.graph) for name, graph in graphs.items()}
+    if options.target.output == "optimum":
+        contracts = slot_contracts(traced, [graph.graph for graph in graphs.values()])
+    return Lowered(graphs, contracts, limits, piece)
 
 
 def _trained_length(spec: BoundSpec) -> int | None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from archc.plan.errors import PlanError
-from archc.plan.ownership import check_folder_path
+from archc.plan.ownership import check_folder_path, has_manifest
 
 if sys.platform != "win32":  # there, nothing is locked, and nothing is removed
     import fcntl
@@ -84,7 +84,7 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 def _remove_folder(folder: Path) -> None:
     """Remove a half-written folder, or an older output whose files are all listed by its manifest."""
-    if (folder / "manifest.json").exists():
+    if has_manifest(folder):
         try:
             check_folder_path(folder)
         except PlanError:

@@ -11,14 +11,12 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from archc.plan.archive import read_directory
 from archc.plan.errors import PlanError
 from archc.plan.manifest import Manifest, parse_manifest
 
 MANIFEST, LISTING = "manifest.json", "archc.json"
-"""The list of a folder's files: in the manifest of a plan's graph, or alone, next to a graph for other runtimes."""
+"""The manifest of an unpacked plan, and that of an ONNX folder: other runtimes have a manifest.json of their own."""
 _MANIFEST_LIMIT = 64 << 20
 # Of folders whose manifest lists no entries, as exports did before they had any.
 _UNLISTED = ("model.onnx", "weights.bin")
@@ -69,7 +67,7 @@ def check_folder_path(path: Path, inputs: Iterable[Path] = ()) -> set[str]:
         raise PlanError(f"{path}: cannot be read: {error.strerror}; name another folder with -o") from None
     if files and owned is None:
         raise PlanError(
-            f"{path}: exists and was not written by archc (no {MANIFEST} of a plan in it); "
+            f"{path}: exists and was not written by archc (no {LISTING} or {MANIFEST} of a plan in it); "
             "name another folder with -o, or remove it first"
         )
     if foreign := sorted(files - (owned or set())):
@@ -113,36 +111,29 @@ def _owned_names(folder: Path) -> set[str] | None:
     """Return the regular files that a folder lists, and the list itself; None for a folder without one."""
     manifest = _read_manifest(folder)
     if manifest is None:
-        files = _read_listing(folder)
-        return None if files is None else {name for name in (LISTING, *files) if _is_regular(folder / name)}
+        return None
     listed = manifest.entries or [*_UNLISTED, *(["encoder.onnx"] if manifest.encoder is not None else [])]
-    return {name for name in (MANIFEST, *listed) if _is_regular(folder / name)}
+    return {name for name in (_manifest_path(folder).name, *listed) if _is_regular(folder / name)}
+
+
+def has_manifest(folder: Path) -> bool:
+    """Return whether a path is an ONNX folder or an unpacked plan."""
+    return folder.is_dir() and _manifest_path(folder).is_file()
 
 
 def folder_manifest(folder: Path) -> Manifest:
-    """Return the manifest of an ONNX folder. Raises OSError, or PlanError if it is damaged."""
-    return parse_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    """Return the manifest of an ONNX folder or an unpacked plan. Raises OSError, or PlanError if it is damaged."""
+    path = _manifest_path(folder)
+    return parse_manifest(path.read_bytes(), str(path))
 
 
-class Listing(msgspec.Struct):
-    """The files of a folder, and the version of archc that wrote it."""
-
-    archc: str
-    files: list[str]
-
-
-def _read_listing(folder: Path) -> list[str] | None:
-    path = folder / LISTING
-    if not _is_regular(path) or path.stat().st_size > _MANIFEST_LIMIT:
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Listing).files
-    except (msgspec.MsgspecError, OSError):
-        return None
+def _manifest_path(folder: Path) -> Path:
+    """Return the path of a folder's manifest, if it has one."""
+    return folder / (LISTING if (folder / LISTING).is_file() else MANIFEST)
 
 
 def _read_manifest(folder: Path) -> Manifest | None:
-    path = folder / MANIFEST
+    path = _manifest_path(folder)
     if not _is_regular(path) or path.stat().st_size > _MANIFEST_LIMIT:
         return None
     try:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from archc.plan.archive import Span, read_directory
 from archc.plan.errors import EngineError, PlanError
@@ -38,19 +38,15 @@ class Plan:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
             self.path = Path(os.path.realpath(path))  # the weights are next to the target of a link
-            self._file = self.path.open("rb")
+            self._file: BinaryIO = self.path.open("rb")
         except IsADirectoryError:
             raise PlanError(
                 f"{os.fspath(path)}: expected a plan file, got a folder; build a plan with --target ort-cpu"
             ) from None
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise PlanError(
-                f"{os.fspath(path)!r:.300}: the plan cannot be opened: {reason}; check the path and its permissions"
-            ) from None
+            raise not_opened(path, error) from None
         try:
-            self._lock = Lock()  # threads share one file position
-            self._opened = _stamp(self._file.fileno())
+            self._open(self._file)
             self._spans = read_directory(self._file, str(self.path))
             self.manifest = parse_manifest(self.read(MANIFEST), str(self.path))
             sizes = {name: span.size for name, span in self._spans.items() if name != MANIFEST}
@@ -73,9 +69,19 @@ class Plan:
     ) -> None:
         self.close()
 
+    def _open(self, file: BinaryIO) -> None:
+        """Begin to watch the file with the weights."""
+        self._file, self._lock = file, Lock()  # threads share one file position
+        self._opened = _stamp(file.fileno())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    @property
+    def weights(self) -> tuple[Path, int]:
+        """The file with the weights, and their offset in it in bytes."""
+        return self.path, self._spans[WEIGHTS].offset if WEIGHTS in self._spans else 0
 
     @property
     def names(self) -> list[str]:
@@ -98,9 +104,10 @@ class Plan:
             raise PlanError(
                 f"{self.path}: {name}: expected at most {limit} bytes, got {span.size}; build the plan again"
             )
+        file = self._source(name)
         with self._lock:
-            self._file.seek(span.offset)
-            data = self._file.read(span.size)
+            file.seek(span.offset)
+            data = file.read(span.size)
         if len(data) != span.size:
             raise self._truncated(name)
         return data
@@ -110,10 +117,9 @@ class Plan:
 
         With `replacements`, integer products have the form for processors without VNNI.
         """
-        spans = self._spans
-        offset = spans[WEIGHTS].offset if WEIGHTS in spans else 0
+        file, offset = self.weights
         where = f"{self.path}: {name}"
-        return relocate_weights(self.read(name), self.manifest.tensors, self.path.name, offset, where, replacements)
+        return relocate_weights(self.read(name), self.manifest.tensors, file.name, offset, where, replacements)
 
     @contextmanager
     def mapped(self, name: str) -> Iterator[memoryview]:
@@ -124,7 +130,7 @@ class Plan:
         skipped = span.offset % mmap.ALLOCATIONGRANULARITY
         with (
             mmap.mmap(
-                self._file.fileno(), skipped + span.size, access=mmap.ACCESS_READ, offset=span.offset - skipped
+                self._source(name).fileno(), skipped + span.size, access=mmap.ACCESS_READ, offset=span.offset - skipped
             ) as pages,
             memoryview(pages) as view,
             view[skipped:] as data,
@@ -162,7 +168,7 @@ class Plan:
     def check_unchanged(self) -> None:
         """Raise PlanError if the path no longer refers to the file that was opened and checked."""
         try:
-            now = self.path.stat()
+            now = self.weights[0].stat()
         except OSError as error:
             raise PlanError(
                 f"{self.path}: the plan file was deleted during loading: {error.strerror}; load it again"
@@ -186,6 +192,10 @@ class Plan:
     def _truncated(self, name: str) -> PlanError:
         return PlanError(f"{self.path}: {name} ends early: the file was truncated while it was open; copy it again")
 
+    def _source(self, name: str) -> BinaryIO:
+        """Return the open file that an entry's span is of."""
+        return self._file
+
     def _span(self, name: str) -> Span:
         if self._file.closed:
             raise EngineError(f"{self.path}: the plan is closed; open it again")
@@ -194,11 +204,11 @@ class Plan:
         return self._spans[name]
 
     def _copy(self, name: str, sink: Callable[[bytes], object]) -> None:
-        span = self._span(name)
-        self._file.seek(span.offset)
+        span, file = self._span(name), self._source(name)
+        file.seek(span.offset)
         left = span.size
         while left:
-            chunk = self._file.read(min(left, _CHUNK))
+            chunk = file.read(min(left, _CHUNK))
             if not chunk:
                 raise self._truncated(name)
             sink(chunk)
@@ -251,6 +261,14 @@ def check_tensors(manifest: Manifest, sizes: Mapping[str, int], where: str) -> N
                 f"{where}: tensor {tensor.name!r} ends at byte {tensor.offset + tensor.bytes} of {WEIGHTS}, "
                 f"which has {size} bytes; build the plan again"
             )
+
+
+def not_opened(path: str | os.PathLike[str], error: OSError | ValueError) -> PlanError:
+    """Return the PlanError of a path that cannot be opened."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return PlanError(
+        f"{os.fspath(path)!r:.300}: the plan cannot be opened: {reason}; check the path and its permissions"
+    )
 
 
 def _stamp(descriptor: int) -> tuple[int, int]:

@@ -169,10 +169,10 @@ class Encoder(Section, frozen=True):
         require_unique("encoder: input role", [i.role for i in self.inputs if i.role != "mask"])
         require_unique("encoder: output role", [o.role for o in self.outputs if o.role != "cross"])
         roles = {i.role for i in self.inputs}
-        if "token_ids" not in roles or roles - {"token_ids", "positions", "mask", "token_types"}:
+        if "token_ids" not in roles or roles - {"token_ids", "positions", "mask", "token_types", "lengths"}:
             raise ValueError(
-                "encoder: expected inputs of the roles token_ids and, optionally, positions, mask, token_types; "
-                f"got {', '.join(sorted(roles))}"
+                "encoder: expected an input of the role token_ids and, optionally, of the roles positions, mask, "
+                f"token_types and lengths; got {', '.join(sorted(roles))}"
             )
         if any(i.mask is not None and i.mask.kind != "bidirectional" for i in self.inputs):
             raise ValueError("encoder: expected bidirectional masks only")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Self, overload
 
+from archc.plan.folder import open_plan
 from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, Plan
 from archc.plan.records import OutputRole
@@ -44,7 +45,7 @@ def load(
     draft: str | os.PathLike[str] | None = None,
     draft_tokens: int = DRAFT_TOKENS,
 ) -> Engine:
-    """Return an engine for the plan at `path`.
+    """Return an engine for the plan, or the ONNX folder of archc, at `path`.
 
     `threads` are the CPU threads of one call, by default one for each physical core in the process's CPU set.
     `prepack` is `always`, `never` or `auto`; see `Prepack`. `cuda_graph` enables CUDA graphs for steps of one token; by
@@ -57,7 +58,7 @@ def load(
         packing = Prepack(prepack)
     except ValueError:
         raise EngineError(f"prepack: expected {', '.join(map(repr, map(str, Prepack)))}, got {prepack!r}") from None
-    plan = Plan(path)
+    plan = open_plan(path)
     try:
         check_state(plan.manifest)
         encoder = None

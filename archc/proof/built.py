@@ -104,7 +104,7 @@ class Built:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The manifest of the portable graph."""
-        text = (self.portable / "manifest.json").read_text("utf-8")
+        text = (self.portable / "archc.json").read_text("utf-8")
         manifest: dict[str, Any] = json.loads(text)
         return manifest
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
 from msgspec.structs import replace
 
 from archc.compiler.errors import BuildError
 from archc.plan import Entry, EntryStream, Manifest
 from archc.plan.manifest import encode_manifest
-from archc.plan.ownership import LISTING, MANIFEST, Listing
+from archc.plan.ownership import LISTING
 from archc.plan.replacing import new_folder
 
 
@@ -56,13 +54,9 @@ class FolderWriter:
             yield stream
             self._entries[name] = Entry(bytes=stream.tell(), sha256=stream.finish()[1])
 
-    def finish(self, manifest: Manifest | None) -> Path:
-        """Write the manifest with the entries' sizes and hashes, or the list of files alone; return the path."""
-        if manifest is None:
-            listing = Listing(version("archc-compiler"), sorted(self._entries))
-            (self._folder / LISTING).write_bytes(msgspec.json.encode(listing))
-        else:
-            (self._folder / MANIFEST).write_bytes(encode_manifest(replace(manifest, entries=self._entries)))
+    def finish(self, manifest: Manifest) -> Path:
+        """Write the manifest with the entries' sizes and hashes; return the path."""
+        (self._folder / LISTING).write_bytes(encode_manifest(replace(manifest, entries=self._entries)))
         return self.path
 
     @contextmanager

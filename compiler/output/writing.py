@@ -69,8 +69,8 @@ def write_plan(path: Path, content: Content, manifest: Manifest, listener: Liste
         return writer.finish(manifest)
 
 
-def write_folder(path: Path, content: Content, manifest: Manifest | None, listener: Listener) -> Path:
-    """Write an ONNX folder; one for other runtimes has no manifest. After any error an older folder is unchanged."""
+def write_folder(path: Path, content: Content, manifest: Manifest, listener: Listener) -> Path:
+    """Write an ONNX folder; after any error an older folder is unchanged."""
     with FolderWriter(path) as writer:
         _write(writer, content, listener, "")
         return writer.finish(manifest)

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from archc.compiler.contract.ports import port, state_kind
+from archc.compiler.contract.ports import mark_state_input, port, state_kind
 from archc.compiler.errors import BuildError
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.domains import ARCHC
@@ -97,6 +97,7 @@ class _Contract:
                 if self.has_source:
                     place, layer, name = str(value.name).split(".")
                     value.name = f"{place}.{layer}.decoder.{name}"
+            mark_state_input(cache, "kv", str(grown.name))
 
     def _take_all(self) -> None:
         """Compute the logits of every token."""

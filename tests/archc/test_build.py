@@ -45,7 +45,8 @@ def test_onnx_is_a_folder_that_inspect_reads(archc: Archc, tmp_path: Path, monke
     assert result.out.startswith("engine-onnx: ")
     assert "target onnx" in archc("inspect", "engine-onnx").out
     assert archc("inspect", "engine-onnx", "--check").code == 2
-    assert archc("run", "engine-onnx", "--ids", "1").code == 2
+    tokens = archc("run", "engine-onnx", "--ids", "1", "--max-new-tokens", 4)
+    assert (tokens.code, tokens.out.count(",")) == (0, 3)
 
 
 BAD_INPUT: dict[str, tuple[list[str], str]] = {
@@ -106,12 +107,22 @@ def test_a_failed_build_leaves_the_old_plan(archc: Archc, hot: Path, small: Path
     assert plan.read_bytes() == small.read_bytes()
 
 
-def test_a_folder_for_other_runtimes_is_no_plan(archc: Archc, tmp_path: Path) -> None:
-    assert archc("build", TINY, "--target", "onnx-hf", "-o", tmp_path / "hf").code == 0
-    for command in ("run", "inspect"):
-        result = archc(command, tmp_path / "hf", *(["--prompt", "a"] if command == "run" else []))
+@pytest.mark.parametrize("target", ["onnx", "onnx-hf"])
+def test_run_and_verify_open_the_folders_of_other_runtimes(archc: Archc, tmp_path: Path, target: str) -> None:
+    folder = tmp_path / "folder"
+    assert archc("build", TINY, "--target", target, "-o", folder).code == 0
+    assert archc("run", folder, "37+85=").out == "122\n"
+    result = archc("verify", folder, "--weights", TINY, "--prompt", "37+85=")
+    assert result.code == 0, result.err
+    assert "greedy: 16 new tokens of each prompt equal the reference's" in result.out
+    assert f"target {target}" in archc("inspect", folder).out
+
+
+def test_a_folder_that_archc_did_not_write_is_explained(archc: Archc, tmp_path: Path) -> None:
+    for command in (["run", tmp_path, "a"], ["verify", tmp_path, "--weights", TINY]):
+        result = archc(*command)
         assert result.code == 2
-        assert "folder" in result.errors[0]
+        assert "a folder of --target onnx or onnx-hf, got a folder without archc.json" in result.errors[0]
 
 
 def test_help_names_every_target(archc: Archc) -> None:

@@ -203,7 +203,7 @@ def test_own_outputs_are_replaced(archc: Archc, small: Path, qwen: Path, tmp_pat
     assert archc("build", TINY, "--target", "onnx", "-o", folder).code == 0
     assert (folder / "tokenizer.json").is_file()
     assert archc("build", *RANDOM, "--target", "onnx", "-o", folder).code == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx", "weights.bin"]
+    assert sorted(path.name for path in folder.iterdir()) == ["archc.json", "model.onnx", "weights.bin"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["engine.plan", "folder"]
 
 

@@ -198,8 +198,8 @@ def test_an_onnx_folder_replaces_an_older_export(checkpoint: Path, tmp_path: Pat
     out = build("small-lm", random=1, overrides=SIZES, out=tmp_path / "result", target="onnx")
     before = content(out)
     build("small-lm", checkpoint, out=out, target="onnx")
-    assert content(out).keys() == before.keys() == {"manifest.json", "model.onnx", "weights.bin"}
-    assert all(content(out)[name] != before[name] for name in ("manifest.json", "weights.bin"))
+    assert content(out).keys() == before.keys() == {"archc.json", "model.onnx", "weights.bin"}
+    assert all(content(out)[name] != before[name] for name in ("archc.json", "weights.bin"))
     assert leftovers(tmp_path, "result") == []
 
 
@@ -217,11 +217,11 @@ def test_a_file_of_the_users_in_an_onnx_folder_keeps_all_of_it(checkpoint: Path,
 
 def test_an_onnx_folder_lists_its_files(checkpoint: Path, tmp_path: Path) -> None:
     out = build("small-lm", checkpoint, out=tmp_path / "result", target="onnx")
-    manifest = parse_manifest((out / "manifest.json").read_bytes(), "result")
+    manifest = parse_manifest((out / "archc.json").read_bytes(), "result")
     assert {name: (entry.bytes, entry.sha256) for name, entry in manifest.entries.items()} == {
         name: (len(data), hashlib.sha256(data).hexdigest())
         for name, data in content(out).items()
-        if name != "manifest.json"
+        if name != "archc.json"
     }
 
 

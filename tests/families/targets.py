@@ -116,7 +116,7 @@ class Float16Error(NamedTuple):
 def check_float16(built: Built) -> Float16Error:
     """Compare the portable graph in float16, on the CPU, with the reference in float32, on rows with clear routing."""
     folder = float16_folder(built)
-    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    manifest = json.loads((folder / "archc.json").read_text("utf-8"))
     ids, types, source = inputs_of(built)
     ids, source, undecided = rows_with_clear_routing(built, ids, source)
     first = built.case.length - 4

@@ -187,7 +187,7 @@ def test_non_finite_logits_are_an_error_and_not_a_token(tiny, tmp_path):
 def test_load_explains_a_missing_file_and_bad_threads(tmp_path, decoder_path):
     with pytest.raises(PlanError, match="cannot be opened"):
         runtime.load(tmp_path / "none.plan")
-    with pytest.raises(PlanError, match="expected a plan file, got a folder"):
+    with pytest.raises(PlanError, match="expected a plan file, or a folder of --target onnx or onnx-hf, got a folder"):
         runtime.load(tmp_path)
     with pytest.raises(PlanError, match="cannot be opened"):
         runtime.load("a\0b")

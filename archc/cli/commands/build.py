@@ -196,12 +196,6 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _report(path: Path, begin: float) -> None:
-    from archc.plan.ownership import MANIFEST
-
-    if path.is_dir() and not (path / MANIFEST).is_file():
-        size = folder_bytes(path)
-        print(f"{path}: {size:,} bytes, for other runtimes, {time.perf_counter() - begin:.1f} s")
-        return
     manifest, size = _measure(path)
     print(
         f"{path}: {size:,} bytes, {manifest.target}, {manifest.dtype}, {manifest.parameters:,} parameters, "

@@ -55,7 +55,7 @@ def inspect_command(
     the stored tensors instead, also if the spec does not fit them.
     """
     from archc.compiler.weights.checkpoint.folder import is_checkpoint
-    from archc.plan.ownership import LISTING, MANIFEST
+    from archc.plan.ownership import has_manifest
 
     path = Path(model)
     if tensors and (weights is not None or is_checkpoint(path)):
@@ -63,9 +63,7 @@ def inspect_command(
             raise UsageError(f"{'--check' if check else '--size'} has no effect with --tensors; remove one")
         _print_tensors(model, weights, overrides or [], ignore_config or [], as_json)
         return
-    if (path / LISTING).is_file():
-        raise UsageError(f"{model}: a folder for other runtimes has no plan; inspect the checkpoint it was built from")
-    is_folder = path.is_dir() and (path / MANIFEST).is_file() and (path / "model.onnx").is_file()
+    is_folder = has_manifest(path)
     if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES and not is_checkpoint(path)):
         for option, value in (
             ("--size", size),

@@ -16,6 +16,12 @@ from archc.cli.console import UsageError
 DRAFT_TOKENS, MOST_DRAFT = 7, 64  # those of the runtime, which help does not import
 
 Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="An engine.plan file.", show_default=False)]
+PlanOrFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PLAN", help="An engine.plan file, or a folder of --target onnx or onnx-hf.", show_default=False
+    ),
+]
 Spec = Annotated[
     str,
     typer.Argument(

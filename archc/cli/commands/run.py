@@ -15,7 +15,16 @@ from archc.cli.commands.generation_options import (
     set_length,
     with_generation_options,
 )
-from archc.cli.commands.options import Draft, DraftTokens, Json, Plan, Threads, check_text, draft_options, parse_ids
+from archc.cli.commands.options import (
+    Draft,
+    DraftTokens,
+    Json,
+    PlanOrFolder,
+    Threads,
+    check_text,
+    draft_options,
+    parse_ids,
+)
 from archc.cli.commands.run_batch import SLOTS, run_batch
 from archc.cli.commands.run_cached import CachedRun
 from archc.cli.commands.run_encoder import run_encoder
@@ -38,7 +47,7 @@ _NO_TOKENIZER = (
 
 @with_generation_options
 def run_command(
-    plan: Plan,
+    plan: PlanOrFolder,
     text: Annotated[
         str | None,
         typer.Argument(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archc.cli.commands.options import Adapters, IgnoreConfig, Json, Plan, Threads, check_text, parse_ids
+from archc.cli.commands.options import Adapters, IgnoreConfig, Json, PlanOrFolder, Threads, check_text, parse_ids
 from archc.cli.console import UsageError, progress_bar, warn, write_json
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ NEW_TOKENS = 16
 
 
 def verify_command(
-    plan: Plan,
+    plan: PlanOrFolder,
     weights: Annotated[
         str,
         typer.Option("--weights", metavar="DIR", help="Checkpoint that the plan was built from.", show_default=False),

@@ -37,10 +37,10 @@ def read_subject(name: str, size: str | None, overrides: Sequence[str], ignore_c
     is damaged.
     """
     from archc.compiler.weights.checkpoint.folder import is_checkpoint
-    from archc.plan.ownership import MANIFEST
+    from archc.plan.ownership import has_manifest
 
     path = Path(name)
-    is_folder = path.is_dir() and (path / MANIFEST).is_file()
+    is_folder = has_manifest(path)
     if is_folder or (path.is_file() and path.suffix not in _SPEC_SUFFIXES and not is_checkpoint(path)):
         for option, value in (("--size", size), ("--set", overrides), ("--ignore-config", ignore_config)):
             if value:

@@ -17,6 +17,7 @@ from archc.runtime.backends.ort import cuda
 from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros
 from archc.runtime.backends.ort.call import OrtCall
 from archc.runtime.backends.ort.graph_check import check_graph
+from archc.runtime.backends.ort.options import is_packed, session_options
 from archc.runtime.backends.ort.package import PROVIDERS, first_line, import_onnxruntime
 from archc.runtime.backends.ort.saturation import WithoutVnni, packs, saturates, without_vnni
 from archc.runtime.backends.prepack import Prepack
@@ -36,7 +37,7 @@ class OrtBackend:
 
     def __init__(self, plan: Plan, threads: int | None, prepack: Prepack, graph: str, cuda_graph: bool) -> None:
         provider, self.device, extra = PROVIDERS[plan.manifest.target]
-        self.prepacked = _is_packed(plan, prepack, self.device)
+        self.prepacked = is_packed(plan, prepack, self.device)
         self.threads = choose_threads(threads)
         ort = import_onnxruntime(extra)
         if provider not in ort.get_available_providers():
@@ -50,7 +51,7 @@ class OrtBackend:
             cuda.prepare(ort)
             providers.insert(0, (provider, cuda.provider_options(self._captures)))
         try:
-            options = self._options(ort, plan)
+            options = session_options(ort, plan, self.threads, self.prepacked)
             form = without_vnni(plan, graph) if saturates() else WithoutVnni(plan.model(graph), {})
             form.add_to(ort, options)
             session = ort.InferenceSession(form.model, options, providers=providers)
@@ -77,18 +78,6 @@ class OrtBackend:
         # at the live ones, and a copy goes through the host.
         self.growth = 2.0 if on_gpu else 9 / 8
 
-    def _options(self, ort: Any, plan: Plan) -> Any:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = 4  # errors are exceptions, and nothing else is printed
-        options.enable_mem_pattern = False  # a pattern is kept for each shape, and every step has another one
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(plan.path.parent))
-        options.add_session_config_entry("session.disable_prepacking", "0" if self.prepacked else "1")
-        # Parallel packing keeps the file's pages until everything is packed, which doubles the peak memory.
-        in_parallel = plan.manifest.quantization is not None
-        options.add_session_config_entry("session.prepack.enable_parallel", "1" if in_parallel else "0")
-        return options
-
     @property
     def capacity(self) -> None:
         """Return None: caches may have any number of slots."""
@@ -105,10 +94,7 @@ class OrtBackend:
     def grown(self, buffer: Buffer, axis: int, size: int) -> OrtBuffer:
         """Return a copy of `buffer` with `axis` padded with zeros to `size`."""
         assert isinstance(buffer, OrtBuffer)
-        shape = (*buffer.shape[:axis], size, *buffer.shape[axis + 1 :])
-        host = aligned_zeros(shape, buffer.dtype)
-        host[(slice(None),) * axis + (slice(buffer.shape[axis]),)] = buffer.read()
-        return OrtBuffer(host, buffer.dtype, self.device)
+        return buffer.grown(axis, size)
 
     def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> OrtBuffer:
         """Return a buffer with these rows of the first axis: `buffer` itself, changed, if their number is the same."""
@@ -133,16 +119,3 @@ def _section(plan: Plan, graph: str) -> Manifest | Encoder | Packed:
     section = {ENCODER: plan.manifest.encoder, PACKED: plan.manifest.packed}.get(graph, plan.manifest)
     assert section is not None
     return section
-
-
-def _is_packed(plan: Plan, prepack: Prepack, device: str) -> bool:
-    """Return whether weights are packed; raise EngineError if quantized ones must be and may not."""
-    quantization = plan.manifest.quantization
-    if prepack is Prepack.AUTO:
-        return quantization is not None or device != "cpu"
-    if prepack is Prepack.NEVER and quantization is not None:
-        raise EngineError(
-            f"prepack: 'never' is not supported for {quantization} weights, whose kernels are many times slower "
-            "without packing; use 'auto', or build without --quantize"
-        )
-    return prepack is Prepack.ALWAYS

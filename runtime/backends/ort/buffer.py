@@ -50,6 +50,12 @@ class OrtBuffer:
             self.value.update_inplace(on_host)
         return self
 
+    def grown(self, axis: int, size: int) -> OrtBuffer:
+        """Return a copy with `axis` padded with zeros to `size`."""
+        host = aligned_zeros((*self.shape[:axis], size, *self.shape[axis + 1 :]), self.dtype)
+        host[(slice(None),) * axis + (slice(self.shape[axis]),)] = self.read()
+        return OrtBuffer(host, self.dtype, self.device)
+
     def read(self) -> NDArray[Any]:
         """Return the contents in their storage type: a view on the CPU, a copy elsewhere."""
         if self.host is not None:

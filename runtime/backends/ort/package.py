@@ -15,6 +15,7 @@ from archc.runtime.errors import BackendError
 PROVIDERS = {
     "ort-cpu": ("CPUExecutionProvider", "cpu", "cpu"),
     "ort-cuda": ("CUDAExecutionProvider", "cuda", "gpu"),
+    "onnx": ("CPUExecutionProvider", "cpu", "cpu"),
 }
 
 

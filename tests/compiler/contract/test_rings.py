@@ -132,6 +132,6 @@ def test_what_may_be_a_ring(spec: Path, change: tuple[str, ...], call: int | Non
 
 def test_the_portable_graph_has_growing_caches(spec: Path, tmp_path: Path) -> None:
     folder = build(spec, random=3, size="tiny", out=tmp_path / "portable", target="onnx")
-    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    manifest = json.loads((folder / "archc.json").read_text("utf-8"))
     assert {state["kind"] for state in manifest["state"]} == {"kv"}
     assert not any(item["mask"]["ring"] for item in manifest["inputs"] if item["mask"])

@@ -72,7 +72,7 @@ def test_a_folder_has_the_files_of_the_checkpoint_and_is_replaced(tmp_path: Path
     folder = build(TINY, out=tmp_path / "hf", target="onnx-hf")
     files = {path.name for path in folder.iterdir()}
     assert files > {"config.json", "tokenizer.json", "genai_config.json", "model.onnx", "weights.bin"}
-    assert set(json.loads((folder / "archc.json").read_bytes())["files"]) == files - {"archc.json"}
+    assert set(json.loads((folder / "archc.json").read_bytes())["entries"]) == files - {"archc.json"}
     model = json.loads((folder / "genai_config.json").read_bytes())["model"]
     assert (model["decoder"]["num_key_value_heads"], model["decoder"]["head_size"]) == (2, 32)
     assert model["eos_token_id"] == [1020, 1023]

@@ -53,9 +53,9 @@ def plans(request, tmp_path_factory):
     else:  # fixed states alone, with lengths and no mask
         portable = summing(folder / "portable")
     if family == "t5":
-        manifest = json.loads((portable / "manifest.json").read_text())
+        manifest = json.loads((portable / "archc.json").read_text())
         manifest["tokens"] |= {"start": [7]}
-        (portable / "manifest.json").write_text(json.dumps(manifest))
+        (portable / "archc.json").write_text(json.dumps(manifest))
     return (
         plain_plan_of(portable, folder / "cpu.plan", "ort-cpu"),
         engine_plan_of(portable, folder / "engine.plan"),

@@ -118,7 +118,7 @@ def summing(folder: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     (folder / "weights.bin").write_bytes(data)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "archc.json").write_text(json.dumps(manifest))
     return folder
 
 
@@ -190,7 +190,7 @@ def description(described: dict[str, Any], states: Iterable[dict[str, Any]], eng
 
 def engine_plan_of(folder: Path, path: Path, batch: int = 3) -> Path:
     """Write the plan of a portable graph's folder (target `onnx`), with engines in place of its graphs."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "archc.json").read_text())
     data = (folder / "weights.bin").read_bytes()
     entries = {}
     parts = [("model.onnx", "engine.trt", manifest, manifest["state"])]
@@ -212,7 +212,7 @@ def engine_plan_of(folder: Path, path: Path, batch: int = 3) -> Path:
 
 def plain_plan_of(folder: Path, path: Path, target: str) -> Path:
     """Write the plan of a portable graph's folder, for ONNX Runtime to run as it is."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "archc.json").read_text())
     with PlanWriter(path) as writer:
         for name in ("model.onnx", "encoder.onnx", "weights.bin"):
             if (folder / name).exists():
