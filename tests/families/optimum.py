@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from archc.archspec import vocabulary as words
 from archc.compiler.errors import BuildError
 from archc.compiler.passes.growing_caches import ATTENTION_MASK
 from archc.proof.built import Built, open_session
@@ -67,7 +68,8 @@ def has_layout(built: Built) -> bool:
 
 def _decoder(built: Built, session: InferenceSession) -> float:
     """Compare a prompt in one call and two more tokens, with padding on the left of the second row."""
-    length, pad = built.case.length, 0 if built.case.depends_on_calls or built.case.lead else PAD
+    length = built.case.length
+    pad = 0 if built.case.depends_on_calls or built.case.lead or _rounds_by_place(built) else PAD
     ids = built.ids(2, length)
     sizes = [length - 2, 1, 1]
     expected = [_logits(built, ids[0], sizes), _logits(built, ids[1][: length - pad], sizes)]
@@ -76,6 +78,12 @@ def _decoder(built: Built, session: InferenceSession) -> float:
     logits = np.concatenate(run_calls(session, rows, mask, sizes), axis=1)
     found = [logits[0], logits[1, pad:]]
     return max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
+
+
+def _rounds_by_place(built: Built) -> bool:
+    """Return whether padding changes the rounding of biases, which grow with a key's place in its row."""
+    positions = [layer.position for layer in built.bound.layers]
+    return any(isinstance(position, words.Alibi) and position.rounding == "bfloat16" for position in positions)
 
 
 def _logits(built: Built, ids: Sequence[int], sizes: Sequence[int]) -> Array:
