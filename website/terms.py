@@ -123,7 +123,7 @@ TERMS: Mapping[str, Mapping[str, Test]] = {
         "score softcap": _mixer("softcap", None),
         "shared keys and values": _attention(lambda word: word.keys_values == "earlier" or word.values == "keys"),
         "query-key-value bias": _attention(lambda word: word.bias.qkv),
-        "Fourier mixing": _any(lambda layer: layer.mixing is not None),
+        "Fourier mixing": _any(lambda layer: isinstance(layer.mixing, words.FourierMixing)),
     },
     "Recurrence": {
         "selective scan (Mamba)": _recurrence(words.SelectiveScan),

@@ -24,6 +24,7 @@ from archc.archspec.vocabulary import (
     CrossAttention,
     Disentangled,
     DynamicScaling,
+    FourierMixing,
     GroupedQueryAttention,
     LatentAttention,
     Layer,
@@ -223,11 +224,11 @@ def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _mixing_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield the faults of a mixer of whole texts."""
+    """Yield the faults of a mixer without a state."""
     if layer.attention is not None or layer.recurrence is not None:
         other = "attention" if layer.attention is not None else "a recurrence"
         yield "mixing", f"the layer has both {other} and mixing", f"set `{other.rsplit(maxsplit=1)[-1]}: none`"
-    if model["topology"] != "encoder" or model["direction"] == "past":
+    if isinstance(layer.mixing, FourierMixing) and (model["topology"] != "encoder" or model["direction"] == "past"):
         yield "mixing", "every output depends on all tokens of a text", "use `topology: encoder`"
     if not isinstance(layer.position, NoPosition | Learned | Sinusoidal):
         message = f"{layer.position.kind} requires attention, and the layer has mixing"

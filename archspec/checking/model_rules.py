@@ -15,6 +15,7 @@ from archc.archspec.vocabulary import (
     DeltaRule,
     Disentangled,
     Embedding,
+    FourierMixing,
     GatedStreams,
     Layer,
     Learned,
@@ -97,7 +98,10 @@ def _topology_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "head", message, "use `topology: encoder`, and `direction: past` for causal masks"
     if not is_encoder and isinstance(model["head"], NoHead):
         yield "head", "a decoder requires a head, whose logits choose the next token", "use `kind: lm`"
-    if all(layer.attention is None and layer.recurrence is None and layer.mixing is None for layer in model["layers"]):
+    if all(
+        layer.attention is None and layer.recurrence is None and not isinstance(layer.mixing, FourierMixing)
+        for layer in model["layers"]
+    ):
         yield "attention", "no layer has a token mixer", "add attention or a recurrence to one of them"
     if any(isinstance(layer.position, BlockRope) for layer in model["layers"]) and model["prefix"] is None:
         yield "position", "block-rope requires `prefix`, which marks the begin of the generated block", "add `prefix:`"
@@ -197,7 +201,7 @@ def _encoder_faults(model: Mapping[str, Any]) -> Iterator[Fault]:
             "attention.span_convolution",
             any(getattr(layer.attention, "span_convolution", None) for layer in encoder["layers"]),
         ),
-        ("mixing", any(layer.mixing is not None for layer in encoder["layers"])),
+        ("mixing", any(isinstance(layer.mixing, FourierMixing) for layer in encoder["layers"])),
     ):
         if present:
             yield f"encoder.{path}", "the section is not supported in the encoder of an encoder-decoder", "remove it"

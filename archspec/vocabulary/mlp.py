@@ -97,6 +97,13 @@ class GatedMlp(Section):
         return self.bias if self.down_bias is None else self.down_bias
 
 
+class LinearMlp(Section):
+    """W x: one matrix instead of an MLP (Bercovich et al. 2024, Puzzle, section 2)."""
+
+    kind: Literal["linear"] = "linear"
+    bias: bool = Field(False, description="Add a bias to the projection.")
+
+
 class ChannelMixing(Section):
     """RWKV channel mixing: down(act(up(k))) [· sigmoid(receptance(r))], where k and r are the input with two separate
     token shifts (Peng et al. 2023, RWKV, eq. 17).
@@ -213,4 +220,4 @@ class MoeMlp(Section):
     )
 
 
-Mlp = Annotated[PlainMlp | GatedMlp | ChannelMixing | MoeMlp, Field(discriminator="kind")]
+Mlp = Annotated[PlainMlp | GatedMlp | LinearMlp | ChannelMixing | MoeMlp, Field(discriminator="kind")]

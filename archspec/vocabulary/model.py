@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -27,6 +27,16 @@ class FourierMixing(Section):
     """
 
     kind: Literal["fourier"] = "fourier"
+
+
+class LinearMixing(Section):
+    """W x of each token: one matrix instead of attention (Bercovich et al. 2024, Puzzle, section 2)."""
+
+    kind: Literal["linear"] = "linear"
+    bias: bool = Field(False, description="Add a bias to the projection.")
+
+
+Mixing = Annotated[FourierMixing | LinearMixing, Field(discriminator="kind")]
 
 
 class Skip(Section):
@@ -137,7 +147,7 @@ class Layer(Section):
     position: Position
     attention: Attention | None = None
     recurrence: Recurrence | None = None
-    mixing: FourierMixing | None = None
+    mixing: Mixing | None = None
     cross_attention: CrossAttention | None = None
     mlp: Mlp | None = None
     shortcut: MoeMlp | None = None
@@ -242,7 +252,7 @@ class Model(Section):
     recurrence: Recurrence | None = Field(
         None, description="Recurrent token mixer, instead of attention or next to it."
     )
-    mixing: FourierMixing | None = Field(None, description="Token mixer of an encoder, instead of attention.")
+    mixing: Mixing | None = Field(None, description="Mixer without a state, instead of attention.")
     cross_attention: CrossAttention | None = Field(
         None, description="Attention to the encoder's output, between the mixer and the MLP of a decoder layer."
     )

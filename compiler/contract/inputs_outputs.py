@@ -81,7 +81,7 @@ def learned_positions(spec: BoundSpec) -> words.Learned | words.AddedPositions |
 
 def reads_padding(spec: BoundSpec) -> bool:
     """Return whether an encoder computes with the lengths of rows elsewhere than in its masks."""
-    mixed = any(layer.mixing is not None or reads_neighbors(layer) for layer in spec.layers)
+    mixed = any(isinstance(layer.mixing, words.FourierMixing) or reads_neighbors(layer) for layer in spec.layers)
     return spec.topology == "encoder" and (mixed or spec.embedding.token_dropout is not None)
 
 

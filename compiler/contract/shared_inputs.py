@@ -216,7 +216,7 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
         # Only a model with a cache reads rows with padding; without one, padding follows all that is read.
         real = "real_tokens" if spec.topology != "encoder" and layer.recurrence is not None else None
         if attention is None:
-            fourier = layer.mixing is not None
+            fourier = isinstance(layer.mixing, words.FourierMixing)
             shared.layers.append(LayerReads(None, None, None, None, real=real, crosses=crosses, fourier=fourier))
             continue
         window = getattr(attention, "window", None)

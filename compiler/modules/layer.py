@@ -12,10 +12,10 @@ from archc.compiler.modules.attention.attention import Attention
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.basic.convolution import ConvolutionBranch
-from archc.compiler.modules.basic.fourier import FourierMixing
 from archc.compiler.modules.basic.gated_streams import GatedStreams
 from archc.compiler.modules.basic.hyper_connections import HyperConnection
 from archc.compiler.modules.basic.laurel import Laurel
+from archc.compiler.modules.basic.mixing import make_mixing
 from archc.compiler.modules.basic.norm import GatedNorm, make_norm
 from archc.compiler.modules.basic.per_layer import EmbeddingBranch
 from archc.compiler.modules.basic.streams import AlternatingUpdates
@@ -82,7 +82,7 @@ class Layer(nn.Module):
             self.attention = make_attention(word.attention, word.position, width, dtype)
         if word.recurrence is not None:
             self.recurrence = make_recurrence(word.recurrence, width, dtype)
-        self.mixing = FourierMixing() if word.mixing is not None else None
+        self.mixing = make_mixing(word.mixing, width, dtype) if word.mixing is not None else None
         cross = word.cross_attention
         self.cross_attention = CrossAttention(cross, width, source_width, dtype) if cross is not None else None
         if isinstance(word.mlp, words.ChannelMixing):
@@ -214,7 +214,7 @@ class Layer(nn.Module):
 
     @property
     def mixers(self) -> list[nn.Module]:
-        """The token mixers: a transform, attention, a recurrence or the last two; none in a layer with an MLP alone."""
+        """The mixers: one without a state, attention, a recurrence or the last two; none with an MLP alone."""
         names = ("mixing", "attention", "recurrence")
         return [getattr(self, name) for name in names if getattr(self.word, name) is not None]
 

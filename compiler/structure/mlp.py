@@ -7,7 +7,7 @@ from archc.compiler.structure.part import Part, activation, grouped_linear, line
 from archc.compiler.structure.recurrence import token_shift
 
 
-def mlp(word: words.PlainMlp | words.GatedMlp | words.MoeMlp | words.ChannelMixing, width: int) -> Part:
+def mlp(word: words.Mlp, width: int) -> Part:
     """Return an MLP of a residual stream of that width."""
     match word:
         case words.PlainMlp():
@@ -24,6 +24,8 @@ def mlp(word: words.PlainMlp | words.GatedMlp | words.MoeMlp | words.ChannelMixi
                 inner_norm=norm(word.inner_norm, word.width),
                 learned=activation(word.activation),
             )
+        case words.LinearMlp():
+            return part(projection=linear(width, width, word.bias))
         case words.MoeMlp():
             return _experts(word, width)
         case words.ChannelMixing():

@@ -65,6 +65,9 @@ def _layer(word: words.Layer, width: int, source_width: int, vector: int, vocab:
         {"output_scale": (1,) if word.output_scale else None},
         attention=attention(word.attention, word.position, width) if word.attention is not None else None,
         recurrence=recurrence(word.recurrence, width) if word.recurrence is not None else None,
+        mixing=part(projection=linear(width, width, word.mixing.bias))
+        if isinstance(word.mixing, words.LinearMixing)
+        else None,
         cross_attention=cross_attention(cross, width, source_width) if cross is not None else None,
         mlp=mlp(word.mlp, width) if word.mlp is not None else None,
         shortcut=mlp(word.shortcut, width) if word.shortcut is not None else None,

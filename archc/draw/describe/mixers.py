@@ -21,7 +21,7 @@ def mixer_block(layer: words.Layer, width: int, adds_positions: bool, causal: bo
     """Return the block of a layer's mixer, or of attention and a recurrence next to each other; None without one."""
     recurrent = recurrence_block(layer.recurrence, width) if layer.recurrence is not None else None
     if layer.attention is None:
-        return recurrent if layer.mixing is None else mixing_block()
+        return recurrent if layer.mixing is None else mixing_block(layer.mixing, width)
     attention = attention_block(layer, width, adds_positions, causal)
     if recurrent is None:
         return attention
@@ -154,7 +154,9 @@ def cross_block(cross: words.CrossAttention, width: int) -> Block:
     return Block("cross_attention", "cross", "Cross-attention", note, rows, tuple(_score_tags(cross)))
 
 
-def mixing_block() -> Block:
-    """Return the block of a token mixer without weights."""
+def mixing_block(mixing: words.Mixing, width: int) -> Block:
+    """Return the block of a mixer without a state."""
+    if isinstance(mixing, words.LinearMixing):
+        return Block("mixing", "mixing", "Linear", "one matrix", (Step(f"{whole(width)} → {whole(width)}"),))
     row = Formula("real part of an FFT over tokens, channels")
     return Block("mixing", "mixing", "Fourier mixing", "no weights", (row,))

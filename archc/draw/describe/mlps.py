@@ -25,6 +25,8 @@ def mlp_block(mlp: words.Mlp, width: int) -> Block:
     if isinstance(mlp, words.PlainMlp | words.GatedMlp):
         rows, note = _dense_rows(mlp, width)
         return Block("mlp", "mlp", "MLP", note, rows, tuple(_dense_tags(mlp)))
+    if isinstance(mlp, words.LinearMlp):
+        return Block("mlp", "mlp", "Linear", "one matrix", (Step(f"{whole(width)} → {whole(width)}"),))
     return _channel_mixing(mlp, width) if isinstance(mlp, words.ChannelMixing) else _experts(mlp, width)
 
 

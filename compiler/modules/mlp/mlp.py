@@ -29,6 +29,18 @@ class PlainMlp(nn.Module):
         return self.down(self.activation(self.up(x)))
 
 
+class LinearMlp(nn.Module):
+    """W x, in place of an MLP (Bercovich et al. 2024, Puzzle, section 2)."""
+
+    def __init__(self, word: words.LinearMlp, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.projection = Linear(width, width, word.bias, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, S, width] → [B, S, width]."""
+        return self.projection(x)
+
+
 def gaussian_top_k(x: Tensor, sparsity: float) -> Tensor:
     """Return relu(x − mean − z · std) over the last axis, z the standard normal quantile of `sparsity` (Gemma 3n)."""
     values, width = x.float(), x.shape[-1]
@@ -107,5 +119,7 @@ def make_mlp(word: words.PlainMlp | words.GatedMlp | words.MoeMlp, width: int, d
             return PlainMlp(word, width, dtype)
         case words.GatedMlp():
             return GatedMlp(word, width, dtype)
+        case words.LinearMlp():
+            return LinearMlp(word, width, dtype)
         case words.MoeMlp():
             return MoeMlp(word, width, dtype)

@@ -198,6 +198,12 @@ def test_a_mixer_without_weights_and_added_tables() -> None:
     assert features["positions"].note == "1,024 × 768"
 
 
+def test_branches_of_one_matrix() -> None:
+    kinds = model("fnet", None, ("mixing=[fourier, linear]", "mlp=linear")).stacks[0].kinds
+    titles = [[branch.body.title for branch in kind.branches] for kind in kinds]
+    assert titles == [["Fourier mixing", "Linear"], ["Linear", "Linear"]]
+
+
 def test_an_indexer_is_a_tag() -> None:
     found = blocks("glm-moe-dsa")["attention"]
     assert {"top 2,048 keys", "indexer: 32 heads × 128"} <= set(found.tags)

@@ -473,6 +473,10 @@ FAULTS = {
         "attention: none\nposition: none\nmixing: fourier\n",
         "mixing: every output depends on all tokens of a text; use `topology: encoder`",
     ),
+    "one matrix in every layer": (
+        "attention: none\nposition: none\nmixing: linear\n",
+        "attention: no layer has a token mixer; add attention or a recurrence to one of them",
+    ),
     "mixing with rotary positions": (
         "topology: encoder\nattention: none\nmixing: fourier\n",
         "position: rope requires attention, and the layer has mixing",
