@@ -112,7 +112,9 @@ class MoeMlp(nn.Module):
         return y + (shared if self.shared_gate is None else self.shared_gate(x).sigmoid() * shared)
 
 
-def make_mlp(word: words.PlainMlp | words.GatedMlp | words.MoeMlp, width: int, dtype: torch.dtype) -> nn.Module:
+def make_mlp(
+    word: words.PlainMlp | words.GatedMlp | words.LinearMlp | words.MoeMlp, width: int, dtype: torch.dtype
+) -> nn.Module:
     """Return the module of an MLP word for a residual stream of that width."""
     match word:
         case words.PlainMlp():
