@@ -9,6 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 .PHONY: demo test test-fast test-all test-nightly check format docs clean
 
 demo: $(VENV)/installed
+	@echo "A plan of the example checkpoint, a story, a sum, and a question with the chat template:"
 	$(BIN)/archc build specs/qwen2.yaml --weights examples/tiny-qwen2 -o engine.plan
 	$(BIN)/archc run engine.plan --prompt "Once upon a time" --max-new-tokens 80
 	$(BIN)/archc run engine.plan --prompt "37+85="
@@ -54,14 +55,17 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing archc with PyTorch and ONNX Runtime into $(VENV); the first time takes some minutes."
 	$(PIP_INSTALL) ".[cpu,build]"
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
+	@echo "Installing what the tests need."
 	$(PIP_INSTALL) ".[cpu,build,dev]"
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
+	@echo "Installing what the site needs."
 	$(PIP_INSTALL) ".[cpu,docs]"
 	touch $@
 
