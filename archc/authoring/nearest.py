@@ -18,7 +18,7 @@ from archc.archspec.config.text_part import is_multimodal
 from archc.archspec.config.values import value_at
 from archc.archspec.source.catalog import shipped
 from archc.archspec.source.nodes import ScalarNode
-from archc.archspec.weights.resolve import generic_key
+from archc.archspec.weights.bound_table import generic_key
 from archc.authoring.stored_names import table_endings
 from archc.authoring.subject import Subject
 from archc.compiler.errors import BuildError

@@ -35,8 +35,9 @@ from archc.archspec.errors import (
 from archc.archspec.source.encoder_defaults import drop_inherited_problems
 from archc.archspec.vocabulary import LmHead, MlmHead, NoHead, NoPooler, Text, weight_sets
 from archc.archspec.vocabulary.verbs import Step
+from archc.archspec.weights.bound_table import BoundEntry
 from archc.archspec.weights.entries import ENCODER_KEY, Entry, entry_path
-from archc.archspec.weights.resolve import BoundEntry, BoundWeights
+from archc.archspec.weights.resolve import BoundWeights
 from archc.archspec.weights.table import WeightTable
 
 _MODEL_KEYS = ("topology", "direction", "context", "embedding", "final_norm", "head", "pooler", "prefix", "text")

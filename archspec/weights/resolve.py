@@ -1,49 +1,24 @@
-"""The bound weight table, and its resolution: the checkpoint tensors that fill the weight slots of a model."""
+"""The resolution of a bound weight table: the checkpoint tensors that fill the weight slots of a model."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import Literal
 
 from archc.archspec.errors import Problem, WeightsError, clip, did_you_mean, format_list, join_hints
-from archc.archspec.source.nodes import Mark
 from archc.archspec.vocabulary.verbs import Split, Stack, Step
-from archc.archspec.weights.entries import EXPERT_FIELD, EXPERT_PART, INDEX_FIELD, LAYER_FIELDS, LAYER_KEY
+from archc.archspec.weights.bound_table import BoundTable, Match, generic_key
+from archc.archspec.weights.entries import INDEX_FIELD
 from archc.archspec.weights.names import spell_names, spell_part
 from archc.archspec.weights.slot_steps import bind_unstack, for_rank
 
 _MAX_PROBLEMS = 20  # of one sort: a wrong prefix causes thousands
 _MAX_HINTS = 5  # finding the closest of thousands of names is slow
-_LAYER_SLOT = re.compile(r"(encoder\.|)layers\.(\d+)\.(.+)")
-_EXPERT = re.compile(r"\.experts\.(\d+)(?=\.)")
-
-
-@dataclass(frozen=True)
-class BoundEntry:
-    """One entry of the bound table; `steps` holds the steps of each layer, or one item for all layers.
-
-    `others` are alternatives with steps of their own.
-    """
-
-    key: str
-    names: tuple[str, ...]
-    reads_all: bool
-    steps: tuple[tuple[Step, ...], ...]
-    mark: Mark
-    others: tuple[BoundEntry, ...] = ()
-
-    def steps_at(self, layer: int | None) -> tuple[Step, ...]:
-        """Return the steps for a layer, in the order in which they apply."""
-        return self.steps[layer] if layer is not None and len(self.steps) > 1 else self.steps[0]
-
-
-Match = tuple[BoundEntry, int | None, int | None, list[str]]
-"""An entry, the layer and the expert of a slot, and the checkpoint names for this slot."""
 
 
 @dataclass(frozen=True)
@@ -81,43 +56,8 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class BoundWeights:
-    """A bound `weights:` section."""
-
-    file: str
-    prefixes: tuple[str, ...]
-    rename: tuple[tuple[str, str], ...]
-    ignore: tuple[str, ...]
-    entries: Mapping[str, BoundEntry]
-    sets: tuple[int, ...] = ()  # index of each layer's weight set; empty if it is the index of the layer
-    encoder_sets: tuple[int, ...] = ()
-    is_part: bool = False  # of a multimodal model, whose checkpoint has tensors of other parts
-
-    def find(self, slot: str) -> tuple[Match, ...]:
-        """Return the entry with the longest key that names the slot or a module around it, and its alternatives.
-
-        Each is the entry, the slot's layer and expert, and the checkpoint names for this slot; there is none for a slot
-        without an entry.
-        """
-        layer_match, expert_match = _LAYER_SLOT.fullmatch(slot), _EXPERT.search(slot)
-        layer = int(layer_match[2]) if layer_match else None
-        expert = int(expert_match[1]) if expert_match else None
-        spellings = [slot, layer_match[1] + LAYER_KEY + layer_match[3]] if layer_match else [slot]
-        if expert_match:
-            spellings += [_any_expert(spelling) for spelling in spellings]
-        candidates = [(spelling, end) for spelling in spellings for end in _module_ends(spelling)]
-        candidates.sort(key=lambda candidate: len(candidate[0]) - candidate[1])
-        for spelling, end in candidates:
-            entry = self.entries.get(spelling[:end])
-            if entry is not None:
-                rest = spelling[end:]
-                sets = self.encoder_sets if layer_match and layer_match[1] else self.sets
-                weight_set = sets[layer] if layer is not None and sets else layer
-                return tuple(
-                    (each, layer, expert, _slot_names(each, rest, weight_set, expert))
-                    for each in (entry, *entry.others)
-                )
-        return ()
+class BoundWeights(BoundTable):
+    """A bound `weights:` section, and its resolution with the tensors of a checkpoint."""
 
     def resolve(
         self,
@@ -305,25 +245,6 @@ class _Resolver:
                 self.unused.append(Problem(self.checkpoint, 0, 0, "", message))
 
 
-def generic_key(slot: str) -> str:
-    """Return the key that names a slot in every layer and expert."""
-    return _any_expert(_LAYER_SLOT.sub(rf"\1{LAYER_KEY}\3", slot))
-
-
-def _slot_names(entry: BoundEntry, rest: str, weight_set: int | None, expert: int | None) -> list[str]:
-    """Return the checkpoint names of a slot; `rest` is its part after the key of the entry."""
-    names = [LAYER_FIELDS.sub(lambda field: _index(field, weight_set), name) + rest for name in entry.names]
-    return [name.replace(EXPERT_FIELD, str(expert)) for name in names]
-
-
-def _index(field: re.Match[str], weight_set: int | None) -> str:
-    """Return the number that a placeholder of the layer's index stands for."""
-    if field[1] is None:
-        return str(weight_set)
-    assert weight_set is not None
-    return str(weight_set // int(field[2]) if field[1] == "//" else weight_set % int(field[2]))
-
-
 def _choices(match: Match) -> list[list[str]]:
     """Return the alternative names of an entry, each a list of the numbered tensors of a stack, or of one name."""
     entry, layer, _, candidates = match
@@ -333,20 +254,8 @@ def _choices(match: Match) -> list[list[str]]:
     return [[name.replace(INDEX_FIELD, str(index)) for index in range(stack.count)] for name in candidates]
 
 
-def _any_expert(slot: str) -> str:
-    return _EXPERT.sub(f".{EXPERT_PART}", slot)
-
-
 def _quote(names: list[str]) -> str:
     return format_list(f"'{clip(name, 120)}'" for name in names)
-
-
-def _module_ends(name: str) -> Iterator[int]:
-    """Yield the length of the name and of each module path in it."""
-    yield len(name)
-    for index, character in enumerate(name):
-        if character == ".":
-            yield index
 
 
 def _limit(problems: list[Problem]) -> list[Problem]:

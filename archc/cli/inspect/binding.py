@@ -29,7 +29,7 @@ def bind_some_size(spec: Spec, size: str | None) -> BoundSpec:
 
 def missing_entries(bound: BoundSpec, names: Iterable[str]) -> list[str]:
     """Return the slots without an entry in the spec's weight table, those of all layers and experts as one."""
-    from archc.archspec.weights.resolve import generic_key
+    from archc.archspec.weights.bound_table import generic_key
 
     missing = {generic_key(name): None for name in names if not bound.weights.find(name)}
     return list(missing)

@@ -91,7 +91,7 @@ def list_tensors(folder: Path, bound: BoundSpec | None, fault: str | None = None
     uses: Mapping[str, str] = {}
     unfilled: tuple[str, ...] = ()
     if bound is not None:
-        from archc.archspec.weights.resolve import generic_key
+        from archc.archspec.weights.bound_table import generic_key
         from archc.compiler.modules.model import meta_model
         from archc.compiler.weights.checkpoint.survey import survey_checkpoint
 
