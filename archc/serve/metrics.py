@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from archc.runtime.serving.scheduler import Statistics
+from archc.runtime.serving.statistics import Statistics
 from archc.serve.models import Model
 
 _COUNTERS = {

@@ -21,6 +21,7 @@ from archc.runtime.serving.job import Job
 from archc.runtime.serving.logprobs import Floats
 from archc.runtime.serving.prefixes import Prefixes
 from archc.runtime.serving.slots import Piece, Slots
+from archc.runtime.serving.statistics import Statistics
 
 T = TypeVar("T")
 
@@ -37,25 +38,6 @@ class Budget:
     alone: int = 512
     scored: int = 128
     oldest_every: int = 4
-
-
-@dataclass
-class Statistics:
-    """Counts since the start, and the state at present."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    new_tokens: int = 0
-    finished: int = 0
-    canceled: int = 0
-    failed: int = 0
-    refused: int = 0
-    calls: int = 0
-    call_s: float = 0.0
-    proposed_tokens: int = 0
-    accepted_tokens: int = 0
-    active: int = 0
-    waiting: int = 0
 
 
 class Scheduler:

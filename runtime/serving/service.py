@@ -30,8 +30,9 @@ from archc.runtime.inputs.prompts import check_ids
 from archc.runtime.serving.cache_file import CachedPrompt, Layout
 from archc.runtime.serving.draft_slots import DraftSlots
 from archc.runtime.serving.job import Event, Failed, Job, Listener, Token
-from archc.runtime.serving.scheduler import Budget, Scheduler, Statistics
+from archc.runtime.serving.scheduler import Budget, Scheduler
 from archc.runtime.serving.slots import Slots
+from archc.runtime.serving.statistics import Statistics
 from archc.runtime.state.cache import check_state
 from archc.runtime.state.encoder import EncodedSource, EncoderRunner, check_decoder_ids
 from archc.runtime.state.slot_states import Snapshot

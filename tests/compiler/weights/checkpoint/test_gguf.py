@@ -19,16 +19,8 @@ from archc.compiler.weights.checkpoint.containers import open_weights, read_chec
 from archc.compiler.weights.checkpoint.gguf import stored
 from archc.plan import Plan
 from archc.runtime.engine import load
-from tests.compiler.weights.checkpoint.gguf_files import (
-    ARCHITECTURES,
-    Architecture,
-    Type,
-    gguf_tensors,
-    in_pairs,
-    random_blocks,
-    round_to,
-    write,
-)
+from tests.compiler.weights.checkpoint.gguf_architectures import ARCHITECTURES, Architecture, Type, in_pairs
+from tests.compiler.weights.checkpoint.gguf_files import gguf_tensors, random_blocks, round_to, write
 
 LLAMA = ARCHITECTURES[0]
 IDS = [1, 17, 40, 3, 55, 9, 9, 30]

@@ -11,7 +11,8 @@ import pytest
 from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
-from tests.compiler.weights.checkpoint.gguf_files import ARCHITECTURES, write
+from tests.compiler.weights.checkpoint.gguf_architectures import ARCHITECTURES
+from tests.compiler.weights.checkpoint.gguf_files import write
 
 LLAMA = ARCHITECTURES[0]
 HEAD = b"GGUF" + struct.pack("<I", 3)

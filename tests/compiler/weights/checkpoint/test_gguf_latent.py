@@ -18,7 +18,8 @@ from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
 from archc.plan import Plan
 from archc.runtime.engine import load
-from tests.compiler.weights.checkpoint.gguf_files import ARCHITECTURES, VOCAB, Architecture, Named, gguf_tensors, write
+from tests.compiler.weights.checkpoint.gguf_architectures import ARCHITECTURES, VOCAB, Architecture, Named
+from tests.compiler.weights.checkpoint.gguf_files import gguf_tensors, write
 
 IDS = [1, 17, 40, 3, 55, 9, 9, 30]
 HEADS, LATENT, NOPE, ROPE, VALUE = 4, 32, 16, 8, 24

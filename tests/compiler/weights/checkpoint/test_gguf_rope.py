@@ -14,7 +14,8 @@ from archc.compiler.build import build
 from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.containers import read_checkpoint_config
 from archc.runtime.engine import load
-from tests.compiler.weights.checkpoint.gguf_files import ARCHITECTURES, write
+from tests.compiler.weights.checkpoint.gguf_architectures import ARCHITECTURES
+from tests.compiler.weights.checkpoint.gguf_files import write
 from tests.compiler.weights.checkpoint.test_gguf import IDS, LLAMA, logits
 
 

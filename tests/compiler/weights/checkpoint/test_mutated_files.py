@@ -12,7 +12,8 @@ import torch
 
 from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
 from tests.compiler.mutation import bounded_memory, mutated, refusal
-from tests.compiler.weights.checkpoint.gguf_files import ARCHITECTURES, Type, write
+from tests.compiler.weights.checkpoint.gguf_architectures import ARCHITECTURES, Type
+from tests.compiler.weights.checkpoint.gguf_files import write
 from tests.compiler.weights.checkpoint.pickles import BIN
 
 

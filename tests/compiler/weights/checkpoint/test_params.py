@@ -18,7 +18,7 @@ from archc.compiler.errors import BuildError
 from archc.compiler.weights.checkpoint.containers import open_weights, read_checkpoint_config
 from archc.plan import Plan
 from archc.runtime.engine import load
-from tests.compiler.weights.checkpoint.gguf_files import Architecture, in_pairs
+from tests.compiler.weights.checkpoint.gguf_architectures import Architecture, in_pairs
 
 IDS = [1, 17, 40, 3, 55, 9, 9, 30]
 LLAMA = Architecture("llama", "Llama", {"rope_theta": 500000.0})
