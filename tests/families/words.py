@@ -22,8 +22,8 @@ OUT = Path(__file__).parent.parent.parent / "docs" / "words.md"
 MOST_NAMED = 5
 HEAD = """# Words in use
 
-The words of the [vocabulary](vocabulary.md) that the shipped specs use: kinds of sections, and keys with another value than
-their default, parents and variants included. Keys that every spec has are left out.
+The words of the [vocabulary](vocabulary.md) that the shipped specs use: kinds of sections, and keys with another value
+than their default, parents and variants included. Keys that every spec has are left out.
 
 Written by `python -m tests.families.words --write`.
 
@@ -34,8 +34,8 @@ Written by `python -m tests.families.words --write`.
 {shared}
 ## Words of one family
 
-{single_count} of {count} words. Each is the general form of a thing that the field has, which no other shipped family has yet;
-the last column is its description in the vocabulary.
+{single_count} of {count} words. Each is the general form of a thing that the field has, which no other shipped family
+has yet; the last column is its description in the vocabulary.
 
 | word | family | |
 |---|---|---|
