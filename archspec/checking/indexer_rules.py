@@ -12,6 +12,7 @@ from archc.archspec.vocabulary import (
     KeyIndexer,
     LatentAttention,
     Layer,
+    PooledBlockIndexer,
     Position,
     ProportionalScaling,
     Rope,
@@ -38,6 +39,8 @@ def indexer_faults(attention: Attention, position: Position) -> Iterator[Fault]:
     yield from norm_faults(indexer.norm, f"{_PATH}.norm")
     if isinstance(indexer, KeyIndexer):
         yield from norm_faults(indexer.query_norm, f"{_PATH}.query_norm")
+    elif isinstance(indexer, PooledBlockIndexer):
+        yield from norm_faults(indexer.head_norm, f"{_PATH}.head_norm")
     elif isinstance(indexer, BlockIndexer):
         yield from _block_faults(indexer, attention)
     if isinstance(position, Rope):

@@ -11,6 +11,7 @@ from archc.archspec.vocabulary import (
     BlockRope,
     Disentangled,
     LatentAttention,
+    NoNorm,
     Position,
     RelativeBuckets,
 )
@@ -26,6 +27,8 @@ def latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fa
     if attention.query_latent is None and attention.query_latent_scale is not None:
         yield "attention.query_latent_scale", "there is no latent of queries", "set `query_latent`"
     yield from norm_faults(attention.rope_norm, "attention.rope_norm")
+    if not attention.rope_dim and not isinstance(attention.rope_norm, NoNorm):
+        yield "attention.rope_norm", "no part of the keys rotates: `rope_dim` is 0", "remove the key"
     if isinstance(position, Alibi | BlockRope | RelativeBuckets | Disentangled):
         message = f"{position.kind} is not supported with latent attention"
         yield "position", message, "use rope, learned or none"

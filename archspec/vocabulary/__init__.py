@@ -30,7 +30,16 @@ from archc.archspec.vocabulary.head import (
     VectorHead,
     WeightedPooler,
 )
-from archc.archspec.vocabulary.indexer import BlockIndexer, EarlierIndexer, Indexer, KeyIndexer, MeanBlockIndexer
+from archc.archspec.vocabulary.indexer import (
+    BlockIndexer,
+    BlockPool,
+    EarlierIndexer,
+    Indexer,
+    KeyIndexer,
+    MeanBlockPool,
+    PooledBlockIndexer,
+    WeightedBlockPool,
+)
 from archc.archspec.vocabulary.matrix_state import (
     BoundedDecay,
     Convolution,
@@ -156,6 +165,7 @@ __all__ = [
     "Attention",
     "AttentionGate",
     "BlockIndexer",
+    "BlockPool",
     "BlockRope",
     "BoundedDecay",
     "ChannelMixing",
@@ -216,7 +226,7 @@ __all__ = [
     "LowRankDecay",
     "MatrixState",
     "MaxPooler",
-    "MeanBlockIndexer",
+    "MeanBlockPool",
     "MeanPooler",
     "Mixing",
     "MlmHead",
@@ -239,6 +249,7 @@ __all__ = [
     "PlacedNorm",
     "Placement",
     "PlainMlp",
+    "PooledBlockIndexer",
     "Pooler",
     "Pooling",
     "Position",
@@ -280,6 +291,7 @@ __all__ = [
     "ValueMix",
     "ValueSource",
     "VectorHead",
+    "WeightedBlockPool",
     "WeightedPooler",
     "Whitespace",
     "YarnScaling",

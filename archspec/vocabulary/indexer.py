@@ -44,18 +44,40 @@ class BlockIndexer(Section):
     pairing: Pairing = Field("half", description="half: dim i rotates with dim i + r/2. interleaved: 2i with 2i + 1.")
 
 
-class MeanBlockIndexer(Section):
-    """Each query attends to the `blocks` whole blocks of keys with the highest scores Σ_h ReLU(q_h · k), and to all
-    keys after the last one. The key k of a block is the norm of the mean of W x over its tokens, and rotates with the
-    first of them (Qwen4-Exp; Yuan et al. 2025, Native Sparse Attention, section 3.3). Queries are projections of x.
+class MeanBlockPool(Section):
+    """The mean over the tokens of a block."""
+
+    kind: Literal["mean"] = "mean"
+
+
+class WeightedBlockPool(Section):
+    """The sum Σ_j p_j ⊙ k_j over the tokens j of a block, with weights p = softmax_j(W x_j + b_j) for each channel and
+    one vector b_j for each place in a block (GLM 5.3; Yuan et al. 2025, Native Sparse Attention, section 3.3.1).
     """
 
-    kind: Literal["mean-blocks"] = "mean-blocks"
+    kind: Literal["weighted"] = "weighted"
+
+
+BlockPool = Annotated[MeanBlockPool | WeightedBlockPool, Field(discriminator="kind")]
+
+
+class PooledBlockIndexer(Section):
+    """Each query attends to the `blocks` whole blocks of keys with the highest scores Σ_h w_h · ReLU(q_h · k), and to
+    all keys after the last one. The key k of a block is pooled from W x of its tokens, and rotates with the first of
+    them (Qwen4-Exp, GLM 5.3; Yuan et al. 2025, Native Sparse Attention, section 3.3). Queries are projections of the
+    query latent, or of x without one.
+    """
+
+    kind: Literal["pooled-blocks"] = "pooled-blocks"
     heads: Size = Field(description="Number of query heads; all read one key, and select for all heads.")
     head_dim: Size = Field(description="Width of one head. Its first dims rotate, as many as in the attention.")
+    head_weights: bool = Field(False, description="Weights w = W x of the heads. false: all are 1.")
     block: int = Field(ge=2, le=2**16, description="Number of keys in a block.")
     blocks: Size = Field(description="Number of whole blocks that a query attends to.")
-    norm: Norm = Field(description="Norm on each head of the queries and on the means.")
+    pool: BlockPool = Field(default_factory=MeanBlockPool, description="Pooling of the keys of a block.")
+    norm: Norm = Field(description="Norm on the keys.")
+    norm_order: Literal["before", "after"] = Field("after", description="Norm on the keys before or after the pooling.")
+    head_norm: Norm = Field(default_factory=NoNorm, description="Norm on each head of the queries.")
     pairing: Pairing = Field("half", description="half: dim i rotates with dim i + r/2. interleaved: 2i with 2i + 1.")
 
 
@@ -65,4 +87,4 @@ class EarlierIndexer(Section):
     kind: Literal["earlier"] = "earlier"
 
 
-Indexer = Annotated[KeyIndexer | BlockIndexer | MeanBlockIndexer | EarlierIndexer, Field(discriminator="kind")]
+Indexer = Annotated[KeyIndexer | BlockIndexer | PooledBlockIndexer | EarlierIndexer, Field(discriminator="kind")]

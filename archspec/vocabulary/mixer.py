@@ -203,7 +203,9 @@ class LatentAttention(Section):
         "next to it the latent before its norm (A.X K2).",
     )
     nope_dim: Size = Field(description="Width of the part of a query or key that does not rotate.")
-    rope_dim: Size = Field(description="Width of the part of a query or key that rotates under a rotary embedding.")
+    rope_dim: int = Field(
+        ge=0, le=2**31 - 1, description="Width of the part of a query or key that rotates under a rotary embedding."
+    )
     value_dim: Size = Field(description="Width of the values of one head.")
     norm: Norm = Field(description="Norm on each latent.")
     latent_scale: PositiveFloat | None = Field(None, description="Factor on the key/value latent after its norm.")

@@ -110,7 +110,7 @@ def layer_needs_lengths(layer: words.Layer) -> bool:
     """Return whether a layer has a state other than a KV cache, which padding must not change."""
     attention = layer.attention
     filtered = getattr(attention, "filter", None) is not None
-    pools = attention is not None and isinstance(attention.indexer, words.MeanBlockIndexer)
+    pools = attention is not None and isinstance(attention.indexer, words.PooledBlockIndexer)
     mixes = layer.recurrence is not None or isinstance(layer.mlp, words.ChannelMixing)
     return filtered or pools or mixes or layer.ngram_memory is not None
 

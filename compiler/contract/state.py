@@ -61,15 +61,17 @@ def fixed(dtype: DTypeName, *shape: int) -> StateType:
 
 
 def indexer_state(attention: words.Attention, position: words.Position, dtype: DTypeName) -> dict[str, StateType]:
-    """Return the keys of an indexer of its own; for means of blocks also the last keys, each with its angles."""
+    """Return the keys of an indexer of its own; for pooled blocks also the last keys, each with
+    the logits of its weights and its angles."""
     indexer = attention.indexer
     if indexer is None or isinstance(indexer, words.EarlierIndexer):
         return {}
     keys = TensorType(dtype, ("batch", 1, "capacity", indexer.head_dim))
     states = {INDEXER_KEY: StateType("kv", keys)}
-    if isinstance(indexer, words.MeanBlockIndexer):
+    if isinstance(indexer, words.PooledBlockIndexer):
         angles = rotary_dim(position, attention.rotating_dim) if isinstance(position, words.Rope) else 0
-        states[INDEXER_TAIL] = fixed(dtype, indexer.block - 1, indexer.head_dim + angles)
+        pooled = indexer.head_dim * (1 if isinstance(indexer.pool, words.MeanBlockPool) else 2)
+        states[INDEXER_TAIL] = fixed(dtype, indexer.block - 1, pooled + angles)
     return states
 
 

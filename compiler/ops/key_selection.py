@@ -111,25 +111,36 @@ def _select_blocks(
     return op.SelectBlocks(q, k, mask, **options, domain=ARCHC)
 
 
-def whole_block_scores(q_BWSI: Tensor, k_B1CI: Tensor, mask_B1ST: Tensor, block: int) -> tuple[Tensor, Tensor]:
+def whole_block_scores(
+    q_BWSI: Tensor, k_B1CI: Tensor, mask_B1ST: Tensor, weights_BSW: Tensor | None, block: int
+) -> tuple[Tensor, Tensor]:
     """Return the scores of the whole blocks of T keys in float32, [B, 1, S, N], and which of them a query may read."""
     ends = slice(block - 1, mask_B1ST.shape[-1], block)
     whole_B1SN = mask_B1ST[..., ends]
-    scores_B1SN = (q_BWSI @ k_B1CI[:, :, ends].transpose(-1, -2)).float().relu().sum(1, keepdim=True)
+    products_BWSN = (q_BWSI @ k_B1CI[:, :, ends].transpose(-1, -2)).float().relu()
+    if weights_BSW is not None:
+        products_BWSN = products_BWSN * weights_BSW.float().transpose(1, 2)[..., None]
+    scores_B1SN = products_BWSN.sum(1, keepdim=True)
     return scores_B1SN.masked_fill(~whole_B1SN, torch.finfo(torch.float32).min), whole_B1SN
 
 
 @custom_op("archc::select_whole_blocks", mutates_args=())
 def select_whole_blocks(
-    q_BWSI: Tensor, k_B1CI: Tensor, mask_B1ST: Tensor, block: int, blocks: int, cached: bool = False
+    q_BWSI: Tensor,
+    k_B1CI: Tensor,
+    mask_B1ST: Tensor,
+    weights_BSW: Tensor | None,
+    block: int,
+    blocks: int,
+    cached: bool = False,
 ) -> Tensor:
     """Return the mask of the `blocks` best whole blocks of keys of each query, and of all keys after the last one.
 
-    The key of a block is in the slot of its last token, and its score is Σ_w ReLU(q_w · k), in float32; of equal scores
-    the first blocks are selected. A query may read a block whose last key the mask has. Cached keys are as in
-    `select_keys`.
+    The key of a block is in the slot of its last token, and its score is Σ_w weight_w · ReLU(q_w · k), in float32, with
+    weights 1 if there are none; of equal scores the first blocks are selected. A query may read a block whose last key
+    the mask has. Cached keys are as in `select_keys`.
     """
-    scores_B1SN, whole_B1SN = whole_block_scores(q_BWSI, k_B1CI, mask_B1ST, block)
+    scores_B1SN, whole_B1SN = whole_block_scores(q_BWSI, k_B1CI, mask_B1ST, weights_BSW, block)
     count = scores_B1SN.shape[-1]
     order = scores_B1SN.sort(dim=-1, descending=True, stable=True).indices[..., : min(blocks, count)]
     chosen_B1SN = torch.zeros_like(whole_B1SN).scatter(-1, order, True)
@@ -138,10 +149,20 @@ def select_whole_blocks(
 
 
 @select_whole_blocks.register_fake
-def _(q_BWSI: Tensor, k_B1CI: Tensor, mask_B1ST: Tensor, block: int, blocks: int, cached: bool = False) -> Tensor:
+def _(
+    q_BWSI: Tensor,
+    k_B1CI: Tensor,
+    mask_B1ST: Tensor,
+    weights_BSW: Tensor | None,
+    block: int,
+    blocks: int,
+    cached: bool = False,
+) -> Tensor:
     return torch.empty_like(mask_B1ST)
 
 
 @translates(torch.ops.archc.select_whole_blocks.default)
-def _select_whole_blocks(q: Any, k: Any, mask: Any, block: int, blocks: int, cached: bool = False) -> Any:
-    return op.SelectWholeBlocks(q, k, mask, block=block, blocks=blocks, cached=int(cached), domain=ARCHC)
+def _select_whole_blocks(
+    q: Any, k: Any, mask: Any, weights: Any, block: int, blocks: int, cached: bool = False
+) -> Any:
+    return op.SelectWholeBlocks(q, k, mask, weights, block=block, blocks=blocks, cached=int(cached), domain=ARCHC)

@@ -20,7 +20,7 @@ from archc.compiler.ops.registry import translates
 @custom_op("archc::latent_attention", mutates_args=())
 def latent_attention(
     q_BHSN: Tensor,
-    q_BHSR: Tensor,
+    q_BHSR: Tensor | None,
     stored_B1CX: Tensor,
     k_up: Tensor,
     v_up: Tensor,
@@ -33,14 +33,16 @@ def latent_attention(
 
     The result is [B, H, S, V]. `stored` holds each token's latent and then the rotated part of its key; k_up [H·N, L]
     and v_up [H·V, L]. A `cached` one is a whole cache, of which the first T slots are live; otherwise C is T. Sinks are
-    scores that add to the denominator only.
+    scores that add to the denominator only. Without a rotated part, R is 0.
     """
     heads, latent = q_BHSN.shape[1], k_up.shape[1]
     stored_B1TX = stored_B1CX[:, :, : mask_B1ST.shape[-1]]
-    latent_B1TL, rotated_B1TR = stored_B1TX.split([latent, stored_B1TX.shape[-1] - latent], dim=-1)
+    latent_B1TL, rotated_B1TR = stored_B1TX[..., :latent], stored_B1TX[..., latent:]
     k_BHTN = latent_B1TL @ k_up.unflatten(0, (heads, -1)).transpose(-1, -2)
     v_BHTV = latent_B1TL @ v_up.unflatten(0, (heads, -1)).transpose(-1, -2)
-    scores = q_BHSN @ k_BHTN.transpose(-1, -2) + q_BHSR @ rotated_B1TR.transpose(-1, -2)
+    scores = q_BHSN @ k_BHTN.transpose(-1, -2)
+    if q_BHSR is not None:
+        scores = scores + q_BHSR @ rotated_B1TR.transpose(-1, -2)
     scores = (scale * scores).float().masked_fill(~mask_B1ST, torch.finfo(torch.float32).min)
     if sinks_H is not None:
         sinks = sinks_H.float()[:, None, None].expand(*scores.shape[:-1], 1)
@@ -51,7 +53,7 @@ def latent_attention(
 @latent_attention.register_fake
 def _(
     q_BHSN: Tensor,
-    q_BHSR: Tensor,
+    q_BHSR: Tensor | None,
     stored_B1CX: Tensor,
     k_up: Tensor,
     v_up: Tensor,

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer, MeanBlockIndexer
+from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer, PooledBlockIndexer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.experts import Router
 from archc.compiler.ops.key_selection import block_scores, key_scores, whole_block_scores
@@ -25,7 +25,7 @@ from archc.proof.checks import torch_outputs
 MARGIN = 1e-2
 """Required lead of a choice, relative to the row's largest score: twenty times the rounding error of float16."""
 _DRAWN = 1024
-CHOOSING = (Router, KeyIndexer, BlockIndexer, MeanBlockIndexer)
+CHOOSING = (Router, KeyIndexer, BlockIndexer, PooledBlockIndexer)
 
 
 def rows_with_clear_routing(built: Built, rows: Ids, sources: Ids | None = None) -> tuple[Ids, Ids | None, int]:
@@ -90,9 +90,9 @@ def key_margin(indexer: nn.Module, x_BSN: Tensor, source_BSQ: Tensor, inputs: La
         word = indexer.word
         scores = block_scores(*indexer.operands(x_BSN, inputs), mask, word.block, word.last)
         return _margin(scores, word.blocks).amin(dim=(1, 2))
-    if isinstance(indexer, MeanBlockIndexer):
-        q_BWSI, k_B1SI, _ = indexer.operands(x_BSN, inputs, {})
-        scores, _ = whole_block_scores(q_BWSI, k_B1SI, mask, indexer.word.block)
+    if isinstance(indexer, PooledBlockIndexer):
+        q_BWSI, k_B1SI, _ = indexer.operands(x_BSN, source_BSQ, inputs, {})
+        scores, _ = whole_block_scores(q_BWSI, k_B1SI, mask, indexer.head_weights(x_BSN), indexer.word.block)
         return _margin(scores, indexer.word.blocks).amin(dim=(1, 2))
     assert isinstance(indexer, KeyIndexer)
     return _margin(key_scores(*indexer.operands(x_BSN, source_BSQ, inputs), mask), indexer.word.keys).amin(dim=(1, 2))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from archc.archspec import vocabulary as words
-from archc.compiler.modules.attention.indexer import KeyIndexer, MeanBlockIndexer
+from archc.compiler.modules.attention.indexer import KeyIndexer, PooledBlockIndexer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.experts import Router
 from tests.families.router_margins import key_margin, smallest_margin
@@ -50,8 +50,8 @@ def test_margin_of_groups() -> None:
 
 
 def test_margin_of_means_of_blocks() -> None:
-    word = words.MeanBlockIndexer(heads=1, head_dim=1, block=2, blocks=1, norm=words.NoNorm())
-    indexer = MeanBlockIndexer(word, 1, torch.float32)
+    word = words.PooledBlockIndexer(heads=1, head_dim=1, block=2, blocks=1, norm=words.NoNorm())
+    indexer = PooledBlockIndexer(word, 1, 1, torch.float32)
     for parameter in indexer.parameters():
         parameter.data.fill_(1.0)
     keys, causal = torch.tensor([[[9.0], [1.0], [7.0], [1.0], [2.0]]]), torch.ones(1, 1, 5, 5).tril().bool()

@@ -163,7 +163,7 @@ def _with_window(state: State, layers: Sequence[Layer]) -> State:
 
 def _attention_flops(bound: BoundSpec, length: int) -> int:
     """Return the FLOPs of a token's attention to a sequence, and to a source, of that length."""
-    from archc.archspec.vocabulary import BlockIndexer, KeyIndexer, MeanBlockIndexer
+    from archc.archspec.vocabulary import BlockIndexer, KeyIndexer, PooledBlockIndexer
     from archc.cli.inspect.listing import attention_flops
 
     causal = (bound.direction or ("both" if bound.topology == "encoder" else "past")) == "past"
@@ -176,9 +176,9 @@ def _attention_flops(bound: BoundSpec, length: int) -> int:
             if isinstance(attention.indexer, KeyIndexer):
                 flops += 2 * attention.indexer.heads * attention.indexer.head_dim * visible
                 selected = attention.indexer.keys
-            elif isinstance(attention.indexer, BlockIndexer | MeanBlockIndexer):
+            elif isinstance(attention.indexer, BlockIndexer | PooledBlockIndexer):
                 indexer = attention.indexer
-                scored = visible // indexer.block if isinstance(indexer, MeanBlockIndexer) else visible
+                scored = visible // indexer.block if isinstance(indexer, PooledBlockIndexer) else visible
                 flops += 2 * indexer.heads * indexer.head_dim * scored
                 selected = indexer.block * indexer.blocks
             if attention.indexer is not None:

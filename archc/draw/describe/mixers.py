@@ -110,8 +110,8 @@ def _indexer_tags(indexer: words.Indexer | None) -> list[str]:
             return []
         case words.KeyIndexer():
             return [f"top {whole(indexer.keys)} keys", f"indexer: {indexer.heads} heads × {indexer.head_dim}"]
-        case words.BlockIndexer() | words.MeanBlockIndexer():
-            last = " and the rest" if isinstance(indexer, words.MeanBlockIndexer) else ""
+        case words.BlockIndexer() | words.PooledBlockIndexer():
+            last = " and the rest" if isinstance(indexer, words.PooledBlockIndexer) else ""
             selected = f"top {whole(indexer.blocks)} blocks of {whole(indexer.block)} keys{last}"
             return [selected, f"indexer: {indexer.heads} heads × {indexer.head_dim}"]
         case words.EarlierIndexer():
@@ -122,7 +122,7 @@ def _latent(attention: words.LatentAttention, width: int, tags: list[str], rotat
     heads, nope, rope, value = attention.heads, attention.nope_dim, attention.rope_dim, attention.value_dim
     queries = f"q → {heads} × {nope + rope}"
     keys = f"k, v → {heads} × {nope}" if nope == value else f"k → {heads} × {nope} · v → {heads} × {value}"
-    latent = f"KV latent {whole(attention.latent)} + {rope}"
+    latent = f"KV latent {whole(attention.latent)}" + f" + {rope}" * bool(rope)
     if attention.query_latent is None:
         first, last = f"{queries} · {latent}", keys
     else:
@@ -134,7 +134,7 @@ def _latent(attention: words.LatentAttention, width: int, tags: list[str], rotat
         Heads(heads, 1, (attention.latent, rope)),
         Step(f"out {whole(heads * value)} → {whole(width)}"),
     ]
-    tags += [f"head: {nope} + {rope}{' rotating' * rotates}"]
+    tags += [f"head: {nope} + {rope}{' rotating' * rotates}" if rope else f"head: {nope}"]
     tags += bias_tags({"latents": attention.bias.down, "out": attention.bias.out})
     tags += [f"scores × {real(attention.scale)}"] if attention.scale is not None else []
     tags += _gate_tags(attention.gate) + _query_scale_tags(attention.query_scale) + _indexer_tags(attention.indexer)

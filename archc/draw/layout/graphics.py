@@ -60,13 +60,15 @@ def heads(row: Heads, kind: str, width: float) -> Drawing:
 
 
 def _latent(drawing: Drawing, widths: tuple[int, int], kind: str, left: float, area: float, y: float) -> float:
-    """Draw the latent and the rope key, in proportion, below all heads; return the y below them."""
+    """Draw the latent and the rope key, if there is one, in proportion below all heads; return the y below them."""
     latent, rope = widths
-    second = max(26.0, (area - 3) * rope / (latent + rope))
+    second = max(26.0, (area - 3) * rope / (latent + rope)) if rope else -3.0
     first = area - 3 - second
     drawing.add(Label(0, y + 12, "KV", SMALL, style="muted"))
     drawing.add(Line(((left, y), (left, y + 2), (left + area, y + 2), (left + area, y)), "brace"))
     for x, width, number in ((left, first, latent), (left + first + 3, second, rope)):
+        if not number:
+            continue
         drawing.add(Rect(x, y + 4, width, 15, f"{kind} key", 2))
         drawing.add(Label(x + width / 2, y + 15, str(number), SMALL, "middle", "onkey"))
     return y + 19 + 6

@@ -25,11 +25,11 @@ from archc.compiler.weights.steps import Transpose, Unflatten
 @dataclass(frozen=True)
 class Latent:
     """The operands of an `archc.LatentAttention` node next to what is stored: queries [B, H, S, N] and their rotated
-    part [B, H, S, R], k_up [H, N, L], v_up [H, L, V] and sinks [H].
+    part [B, H, S, R] if R is not 0, k_up [H, N, L], v_up [H, L, V] and sinks [H].
     """
 
     query: ir.Value
-    rotated: ir.Value
+    rotated: ir.Value | None
     k_up: ir.Value
     v_up: ir.Value
     scale: float
@@ -45,14 +45,19 @@ class Latent:
         """The width of a latent."""
         return fixed_size(self.k_up, 2)
 
+    @property
+    def stored(self) -> int:
+        """The width of what is stored of a token."""
+        return self.width + (fixed_size(self.rotated, 3) if self.rotated is not None else 0)
+
 
 def latent_of(node: ir.Node, op: GraphBuilder) -> Latent:
     """Return the operands of a node, with its weights cut into heads."""
-    query, rotated, _, k_up, v_up = map(required, node.inputs[:5])
+    query, k_up, v_up = (required(node.inputs[index]) for index in (0, 3, 4))
     heads = fixed_size(query, 1)
     return Latent(
         query,
-        rotated,
+        node.inputs[1],
         _by_head(op, k_up, heads, transposed=False),
         _by_head(op, v_up, heads, transposed=True),
         node.attributes["scale"].as_float(),
@@ -77,17 +82,20 @@ def _by_head(op: GraphBuilder, weight: ir.Value, heads: int, transposed: bool) -
 
 def absorbed_query(op: GraphBuilder, latent: Latent) -> ir.Value:
     """Build the query of the absorbed form, [B, H, S, L + R]: k_up applied to the query, and the rotated part."""
-    query: ir.Value = op.Concat(op.MatMul(latent.query, latent.k_up), latent.rotated, axis=-1)
+    query: ir.Value = op.MatMul(latent.query, latent.k_up)
+    if latent.rotated is not None:
+        query = op.Concat(query, latent.rotated, axis=-1)
     assert latent.query.shape is not None
     query.type = latent.query.type
-    query.shape = ir.Shape([*latent.query.shape[:3], latent.width + fixed_size(latent.rotated, 3)])
+    query.shape = ir.Shape([*latent.query.shape[:3], latent.stored])
     return query
 
 
 def absorbed_result(op: GraphBuilder, latent: Latent, mixed: ir.Value) -> ir.Value:
     """Apply v_up to the weighted sums of what is stored, [B, H, S, L + R] → [B, H, S, V]."""
-    latents = op.Slice(mixed, op.ints(0), op.ints(latent.width), op.ints(3))
-    result: ir.Value = op.MatMul(latents, latent.v_up)
+    if latent.rotated is not None:
+        mixed = op.Slice(mixed, op.ints(0), op.ints(latent.width), op.ints(3))
+    result: ir.Value = op.MatMul(mixed, latent.v_up)
     return result
 
 
@@ -174,13 +182,16 @@ def _expanding_is_cheaper(op: GraphBuilder, mask: ir.Value, latent: Latent) -> i
 
 def _expanded(op: GraphBuilder, latent: Latent, stored: ir.Value, additive: ir.Value) -> Problem:
     """Build keys and values of all heads: scores are scale · (q · (k_up · latentᵀ) + q_rotated · k_rotatedᵀ)."""
-    axis, end = op.ints(3), latent.width + fixed_size(latent.rotated, 3)
-    latents = op.Slice(stored, op.ints(0), op.ints(latent.width), axis)
-    shared = op.Slice(stored, op.ints(latent.width), op.ints(end), axis)
+    latents, rotated = stored, []
+    if latent.rotated is not None:
+        axis, width = op.ints(3), latent.width
+        latents = op.Slice(stored, op.ints(0), op.ints(width), axis)
+        shared = op.Slice(stored, op.ints(width), op.ints(latent.stored), axis)
+        rotated.append((latent.rotated, FloatKeys(shared)))
     # Keys are built transposed, as the scores read them, so that both forms read k_up as it is stored.
     keys = op.MatMul(latent.k_up, op.Transpose(latents, perm=[0, 1, 3, 2]))
     return Problem(
-        operands=[(latent.query, FloatKeys(keys, transposed=True)), (latent.rotated, FloatKeys(shared))],
+        operands=[(latent.query, FloatKeys(keys, transposed=True)), *rotated],
         values=FloatValues(op.MatMul(latents, latent.v_up)),
         mask=additive,
         heads=latent.heads,

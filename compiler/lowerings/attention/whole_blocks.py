@@ -16,7 +16,8 @@ def select_whole_blocks(node: ir.Node, op: GraphBuilder) -> ir.Value:
 
     One more block than there are whole ones has the rest, so that a call with fewer keys than a block has one, too.
     """
-    q_BWSI, keys, mask = (required(value) for value in node.inputs)
+    q_BWSI, keys, mask = (required(value) for value in node.inputs[:3])
+    weights_BSW = node.inputs[3] if len(node.inputs) > 3 else None
     block, blocks = (node.attributes[name].as_int() for name in ("block", "blocks"))
     end, width = op.Shape(mask, start=3), fixed_size(q_BWSI, 3)
     count = op.Add(op.Div(end, op.ints(block)), op.ints(1))
@@ -30,7 +31,11 @@ def select_whole_blocks(node: ir.Node, op: GraphBuilder) -> ir.Value:
     )
     products = op.MatMul(q_BWSI, op.Transpose(op.Concat(stored, zeros, axis=SLOTS), perm=[0, 1, 3, 2]))
     products.type = q_BWSI.type
-    scores = op.ReduceSum(op.Relu(cast(op, products, WIDE)), op.ints(1), keepdims=1)
+    weighted = op.Relu(cast(op, products, WIDE))
+    if weights_BSW is not None:
+        by_head = op.Transpose(cast(op, weights_BSW, WIDE), perm=[0, 2, 1])
+        weighted = op.Mul(weighted, op.Unsqueeze(by_head, op.ints(3)))
+    scores = op.ReduceSum(weighted, op.ints(1), keepdims=1)
     is_whole = op.Greater(whole, op.scalar(0.5, WIDE))
     chosen = best_of(
         op,

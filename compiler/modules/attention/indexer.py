@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.cross_layer import SELECTED
 from archc.compiler.contract.state import INDEXER_KEY, INDEXER_TAIL, State
+from archc.compiler.modules.attention.block_pools import make_block_pool
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.shift import tail_state, with_tail
@@ -82,56 +83,60 @@ class BlockIndexer(nn.Module):
         return inputs.rotate(q_BWSI, interleaved), inputs.rotate(k_B1SI, interleaved)
 
 
-class MeanBlockIndexer(nn.Module):
-    """The blocks of keys with the highest Σ_w ReLU(q_w · k) for the norm k of a block's mean, and the keys after them.
+class PooledBlockIndexer(nn.Module):
+    """The blocks of keys with the highest Σ_w weight_w(x) · ReLU(q_w · k), k pooled over a block, and the keys after
+    them; without weights, all are 1.
 
-    The cache has a mean for each token, of the block that ends with it, so that no call computes one again.
+    The cache has a pooled key for each token, of the block that ends with it, so that no call computes one again.
     """
 
-    def __init__(self, word: words.MeanBlockIndexer, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.PooledBlockIndexer, width: int, query_width: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.word = word
-        self.q = Linear(width, word.heads * word.head_dim, False, dtype)
+        self.q = Linear(query_width, word.heads * word.head_dim, False, dtype)
         self.k = Linear(width, word.head_dim, False, dtype)
-        self.q_norm, self.k_norm = (make_norm(word.norm, word.head_dim, dtype) for _ in range(2))
+        self.q_norm = make_norm(word.head_norm, word.head_dim, dtype)
+        self.k_norm = make_norm(word.norm, word.head_dim, dtype)
+        self.pool = make_block_pool(word.pool, word.block, word.head_dim, width, dtype)
+        self.weights = Linear(width, word.heads, False, dtype) if word.head_weights else None
 
-    def forward(self, x_BSN: Tensor, _: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
-        """Return the mask of the selected keys, bool [B, 1, S, T]; with a state, also the cache and the last keys."""
+    def forward(self, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
+        """Return the mask of the selected keys, bool [B, 1, S, T]; with a state, also the cache and the last keys.
+
+        The queries are projected from `source`.
+        """
         word, mask = self.word, inputs.mask_B1ST
         assert mask is not None
-        q_BWSI, k_B1SI, tail = self.operands(x_BSN, inputs, state)
+        q_BWSI, k_B1SI, tail = self.operands(x_BSN, source_BSQ, inputs, state)
         k_B1TI, present = with_cached(k_B1SI, inputs, state)
-        selected = select_whole_blocks(q_BWSI, k_B1TI, mask, word.block, word.blocks, bool(present))
+        weights_BSW = self.head_weights(x_BSN)
+        selected = select_whole_blocks(q_BWSI, k_B1TI, mask, weights_BSW, word.block, word.blocks, bool(present))
         return {**present, **tail, SELECTED: selected}
 
-    def operands(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def head_weights(self, x_BSN: Tensor) -> Tensor | None:
+        """Return the weights of heads [B, S, W], if they have any."""
+        return None if self.weights is None else self.weights(x_BSN)
+
+    def operands(
+        self, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs, state: State
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return queries [B, W, S, I], keys of the blocks that end with each token [B, 1, S, I], and the last keys."""
         word, interleaved = self.word, self.word.pairing == "interleaved"
-        q_BWSI = self.q_norm(ops.split_heads(self.q(x_BSN), word.heads))
-        parts, first = [self.k(x_BSN)], inputs
+        q_BWSI = self.q_norm(ops.split_heads(self.q(source_BSQ), word.heads))
+        k_BSI = self.k(x_BSN)
+        parts, first = [self.pool.parts(self.k_norm(k_BSI) if word.norm_order == "before" else k_BSI, x_BSN)], inputs
+        pooled = parts[0].shape[-1]
         if inputs.cos_BSR is not None and inputs.sin_BSR is not None:
-            # A mean rotates by the angles of the first token of its block, which may be of an earlier call.
+            # A pooled key rotates by the angles of the first token of its block, which may be of an earlier call.
             parts += [inputs.cos_BSR, inputs.sin_BSR]
         new_BSX = torch.cat(parts, dim=-1)
         all_BTX = with_tail(new_BSX, state.get(INDEXER_TAIL), word.block - 1)
-        means_BSI = sums_of_last(all_BTX[..., : word.head_dim], word.block) * (1 / word.block)
+        k_B1SI = self.pool(all_BTX[..., :pooled]).unsqueeze(1)
         if len(parts) > 1:
-            angles = all_BTX[:, : 1 - word.block, word.head_dim :].chunk(2, dim=-1)
+            angles = all_BTX[:, : 1 - word.block, pooled:].chunk(2, dim=-1)
             first = replace(inputs, cos_BSR=angles[0], sin_BSR=angles[1])
-        k_B1SI = first.rotate(self.k_norm(means_BSI).unsqueeze(1), interleaved)
+        k_B1SI = first.rotate(self.k_norm(k_B1SI) if word.norm_order == "after" else k_B1SI, interleaved)
         return inputs.rotate(q_BWSI, interleaved), k_B1SI, tail_state(new_BSX, state, INDEXER_TAIL, inputs.lengths_B)
-
-
-def sums_of_last(x_BTN: Tensor, count: int) -> Tensor:
-    """Return the sum of each vector and the `count` − 1 before it, [B, T − count + 1, N], in log2(count) steps."""
-    total, length = x_BTN, 1
-    for bit in bin(count)[3:]:
-        total = total[:, length:] + total[:, :-length]
-        length *= 2
-        if bit == "1":
-            total = total[:, :-1] + x_BTN[:, length:]
-            length += 1
-    return total
 
 
 def with_cached(k_B1SI: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -151,8 +156,8 @@ def make_indexer(
             return KeyIndexer(word, width, query_width, dtype)
         case words.BlockIndexer():
             return BlockIndexer(word, heads, width, dtype)
-        case words.MeanBlockIndexer():
-            return MeanBlockIndexer(word, width, dtype)
+        case words.PooledBlockIndexer():
+            return PooledBlockIndexer(word, width, query_width, dtype)
     return None
 
 

@@ -42,7 +42,7 @@ class LatentAttention(nn.Module):
         # One projection for the latent and the shared rotary key.
         self.kv_down = Linear(width, word.latent + word.rope_dim, word.bias.down, dtype)
         self.kv_norm = make_norm(word.norm, word.latent, dtype)
-        self.k_rope_norm = make_norm(word.rope_norm, word.rope_dim, dtype)
+        self.k_rope_norm = make_norm(word.rope_norm, word.rope_dim, dtype) if word.rope_dim else None
         self.k_up = Linear(word.latent, word.heads * word.nope_dim, False, dtype)
         self.v_up = Linear(word.latent, word.heads * word.value_dim, False, dtype)
         gate = word.gate
@@ -63,22 +63,36 @@ class LatentAttention(nn.Module):
                 queries_input = torch.cat((source, latent), dim=-1)
         queries = self.q(x_BSN) if word.query_latent is None else self.q_up(queries_input)
         mask, present = select(self.indexer, x_BSN, source, inputs, state)
-        q_BHSN, q_BHSR = ops.split_heads(queries, word.heads).split([word.nope_dim, word.rope_dim], dim=-1)
-        latent_BSL, k_BSR = self.kv_down(x_BSN).split([word.latent, word.rope_dim], dim=-1)
-        k_B1SR = self.rotate(self.k_rope_norm(k_BSR).unsqueeze(1), inputs)
-        stored_B1TX = torch.cat((scaled(self.kv_norm(latent_BSL), word.latent_scale).unsqueeze(1), k_B1SR), dim=-1)
+        q_BHSN, q_BHSR = self.queries(queries, inputs)
+        stored_B1TX = self.stored(x_BSN, inputs)
         if state:
             present["latent"] = ops.update_cache(state["latent"], stored_B1TX, inputs.write_indices_B)
             stored_B1TX = present["latent"]
-        q_BHSR = self.rotate(q_BHSR, inputs)
-        if inputs.query_scale_B1S1 is not None:
-            q_BHSN, q_BHSR = q_BHSN * inputs.query_scale_B1S1, q_BHSR * inputs.query_scale_B1S1
         k_up, v_up = self.k_up.weight, self.v_up.weight
         operands = (q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, mask)
         y_BHSV = latent_attention(*operands, self.scale, self.sinks, bool(state))
         if self.gate is not None:
             y_BHSV = self.gate(queries_input if self.gate.word.source == "queries" else x_BSN, y_BHSV)
         return self.o(ops.merge_heads(y_BHSV)), present
+
+    def queries(self, projected_BSM: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor | None]:
+        """Return the parts of the queries [B, H, S, N] and [B, H, S, R], the second rotated; None if R is 0."""
+        word, scale = self.word, inputs.query_scale_B1S1
+        heads_BHSM = ops.split_heads(projected_BSM, word.heads)
+        if not word.rope_dim:
+            return heads_BHSM if scale is None else heads_BHSM * scale, None
+        q_BHSN, q_BHSR = heads_BHSM.split([word.nope_dim, word.rope_dim], dim=-1)
+        q_BHSR = self.rotate(q_BHSR, inputs)
+        return (q_BHSN, q_BHSR) if scale is None else (q_BHSN * scale, q_BHSR * scale)
+
+    def stored(self, x_BSN: Tensor, inputs: LayerInputs) -> Tensor:
+        """Return the latent of each token, and after it the rotated part of its key if R is not 0, [B, 1, S, X]."""
+        word, down_BSX = self.word, self.kv_down(x_BSN)
+        if not word.rope_dim:
+            return scaled(self.kv_norm(down_BSX), word.latent_scale).unsqueeze(1)
+        latent_BSL, k_BSR = down_BSX.split([word.latent, word.rope_dim], dim=-1)
+        k_B1SR = self.rotate(self.k_rope_norm(k_BSR).unsqueeze(1), inputs)
+        return torch.cat((scaled(self.kv_norm(latent_BSL), word.latent_scale).unsqueeze(1), k_B1SR), dim=-1)
 
     def rotate(self, x_BHSR: Tensor, inputs: LayerInputs) -> Tensor:
         """Return queries or keys rotated by their positions, if positions are rotary (Su et al. 2021, eq. 34)."""

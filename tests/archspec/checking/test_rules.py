@@ -344,6 +344,15 @@ FAULTS = {
         "attention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none, queries: both}\n",
         "attention.queries: queries are projected from the residual stream; set `query_latent`",
     ),
+    "a norm on no rotating part": (
+        "position: none\nattention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 0, value_dim: 4, norm: none, "
+        "rope_norm: {kind: rmsnorm, eps: 1e-6}}\n",
+        "attention.rope_norm: no part of the keys rotates: `rope_dim` is 0; remove the key",
+    ),
+    "a rotation of no part": (
+        "attention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 0, value_dim: 4, norm: none}\n",
+        "attention.rope_dim: 0 rotating dimensions; use an even number of at least 2",
+    ),
     "a factor on no latent of queries": (
         "attention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none, "
         "query_latent_scale: 2.0}\n",

@@ -38,7 +38,8 @@ def test_bodies_agree(batch: int, seq: int, heads: int, kv_heads: int) -> None:
     check(table.attention.default, q, cache, cache, mask, None, 0.5, 0.0, sinks, True)
     check(table.select_keys.default, q, cache[:, :1], torch.randn(batch, seq, heads), mask, 2, True)
     check(table.select_blocks.default, q, cache[:, :1], mask, 2 * heads, 2, 1, 1, True)
-    check(table.select_whole_blocks.default, q, cache[:, :1], mask, 2, 1, True)
+    check(table.select_whole_blocks.default, q, cache[:, :1], mask, None, 2, 1, True)
+    check(table.select_whole_blocks.default, q, cache[:, :1], mask, torch.randn(batch, seq, heads), 2, 1, True)
     stacks = [torch.randn(3, 5, heads * width), torch.randn(3, heads * width, 5), torch.randn(3, 5, heads * width)]
     chosen, shares = torch.ones(batch, seq, 2, dtype=torch.int64), torch.randn(batch, seq, 2)
     check(table.experts.default, x, chosen, shares, *stacks, None, None, torch.randn(3, 5), "silu", 0.5, 1.0, 1.0)

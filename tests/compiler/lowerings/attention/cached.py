@@ -154,22 +154,21 @@ class CachedLatent(CachedAttention):
             "k_up": (self.heads * self.nope, self.latent),
             "v_up": (self.heads * self.value_width, self.latent),
         }
-        inputs = {name: value(name, self.dtype, *shape) for name, shape in shapes.items()}
+        inputs = {name: value(name, self.dtype, *shape) for name, shape in shapes.items() if 0 not in shape}
         return inputs | {
             "mask": value("mask", BOOL, "batch", 1, "seq", self.keys),
             "write_indices": value("write_indices", INT64, "batch"),
         }
 
     def _attention(self, op: GraphBuilder, values: Values) -> ir.Value:
-        operands = [values[name] for name in ("q", "rotated", "present.latent", "k_up", "v_up", "mask")]
+        operands = [values.get(name) for name in ("q", "rotated", "present.latent", "k_up", "v_up", "mask")]
         y = op.LatentAttention(*operands, scale=self.scale, cached=1, domain=ARCHC)
         return typed(y, "y", self.dtype, "batch", self.heads, "seq", self.value_width)
 
     def expected(self, feeds: Arrays, presents: Arrays) -> NDArray[Any]:
         """Return attention over latents, by the torch operator."""
-        q, rotated, k_up, v_up, mask = (
-            torch.from_numpy(feeds[name]) for name in ("q", "rotated", "k_up", "v_up", "mask")
-        )
+        q, k_up, v_up, mask = (torch.from_numpy(feeds[name]) for name in ("q", "k_up", "v_up", "mask"))
+        rotated = torch.from_numpy(feeds["rotated"]) if self.rope else None
         stored = torch.from_numpy(presents["latent"])
         return latent_attention(q, rotated, stored, k_up, v_up, mask, self.scale, cached=True).numpy()
 

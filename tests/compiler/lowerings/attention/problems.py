@@ -149,13 +149,13 @@ class LatentAttention:
 
     def model(self, weights: Sequence[ir.Value] = ()) -> ir.Model:
         """Return the graph; `weights` are initializers k_up [H · N, L] and v_up [H · V, L], or inputs without any."""
+        rotated = value("rotated", FLOAT, "batch", self.heads, "seq", self.rope) if self.rope else None
         inputs = [
             value("q", FLOAT, "batch", self.heads, "seq", self.nope),
-            value("rotated", FLOAT, "batch", self.heads, "seq", self.rope),
             value("stored", FLOAT, "batch", 1, "total", self.latent + self.rope),
             value("mask", BOOL, "batch", 1, "seq", "total"),
         ]
-        q, rotated, stored, mask = inputs
+        q, stored, mask = inputs
         mark(mask, {"role": "mask", "mask": {"kind": "causal"}})
         k_up, v_up = weights or (
             value("k_up", FLOAT, self.heads * self.nope, self.latent),
@@ -176,7 +176,8 @@ class LatentAttention:
                 typed(y, f"y.{layer}", FLOAT, "batch", self.heads, "seq", self.value)
             return [y]
 
-        return build([*inputs, *([] if weights else [k_up, v_up]), *sinks], make, weights)
+        rotating = [rotated] if rotated is not None else []
+        return build([*inputs, *rotating, *([] if weights else [k_up, v_up]), *sinks], make, weights)
 
     def feeds(self, seq: int, total: int) -> dict[str, NDArray[Any]]:
         """Return random numbers for a call under a causal mask."""
@@ -189,7 +190,7 @@ class LatentAttention:
         sinks = {"sinks": np.linspace(-1, 2, self.heads).astype(np.float32)} if self.sinks else {}
         return {
             "q": normal(BATCH, self.heads, seq, self.nope),
-            "rotated": normal(BATCH, self.heads, seq, self.rope),
+            **({"rotated": normal(BATCH, self.heads, seq, self.rope)} if self.rope else {}),
             "stored": normal(BATCH, 1, total, self.latent + self.rope),
             "mask": np.broadcast_to(attended, (BATCH, 1, seq, total)).copy(),
             "k_up": normal(self.heads * self.nope, self.latent) / 3,
@@ -205,7 +206,7 @@ class LatentAttention:
         for layer in range(self.layers):
             if layer:
                 query = tensors["q"] + y[..., : self.nope]
-            y = latent_attention(query, *(tensors[name] for name in names), self.scale, tensors.get("sinks"))
+            y = latent_attention(query, *(tensors.get(name) for name in names), self.scale, tensors.get("sinks"))
         expected: NDArray[np.float32] = y.numpy()
         return expected
 

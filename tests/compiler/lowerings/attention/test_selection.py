@@ -102,16 +102,18 @@ def test_blocks_equal_the_torch_operator(
 
 @pytest.mark.parametrize("slots", ["total", "capacity"])
 @pytest.mark.parametrize("kind", ["causal", "nothing"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["sum", "weighted"])
 @pytest.mark.parametrize(("block", "blocks"), [(3, 2), (2, 9), (4, 1)])
 @pytest.mark.parametrize(("seq", "total"), [(3, 11), (1, 12), (4, 4), (1, 2), (0, 4)])
 def test_whole_blocks_equal_the_torch_operator(
-    seq: int, total: int, block: int, blocks: int, kind: MaskKind, slots: str
+    seq: int, total: int, block: int, blocks: int, kind: MaskKind, slots: str, weighted: bool
 ) -> None:
     cached = slots == "capacity"
     inputs = [
         value("q", FLOAT, "batch", HEADS, "seq", WIDTH),
         value("k", FLOAT, "batch", 1, slots, WIDTH),
         value("mask", BOOL, "batch", 1, "seq", "total"),
+        *([value("weights", FLOAT, "batch", "seq", HEADS)] if weighted else []),
     ]
 
     def make(op: Any) -> list[ir.Value]:
@@ -119,8 +121,13 @@ def test_whole_blocks_equal_the_torch_operator(
         return [typed(y, "y", BOOL, "batch", 1, "seq", "total")]
 
     feeds = feeds_of(seq, total, total + 3 if cached else total, kind, FLOAT)
-    del feeds["weights"]
-    expected = key_selection.select_whole_blocks(*map(torch.from_numpy, feeds.values()), block, blocks, cached)
+    tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
+    if not weighted:
+        del feeds["weights"]
+    weights = tensors["weights"] if weighted else None
+    expected = key_selection.select_whole_blocks(
+        tensors["q"], tensors["k"], tensors["mask"], weights, block, blocks, cached
+    )
     (result,) = run(lower(build(inputs, make), SelectWholeBlocks=select_whole_blocks), feeds)
     np.testing.assert_array_equal(result, expected.numpy())
     most = 0 if kind == "nothing" else min(total, block * blocks + block - 1)

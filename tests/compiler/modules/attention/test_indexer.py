@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import layer_state
 from archc.compiler.modules.attention.attention import Attention
-from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer, MeanBlockIndexer, sums_of_last
+from archc.compiler.modules.attention.block_pools import WeightedBlockPool, sums_of_last
+from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer, PooledBlockIndexer
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops.key_selection import select_blocks, select_keys, select_whole_blocks
@@ -176,7 +178,7 @@ def test_the_best_whole_blocks_and_the_keys_after_them_are_selected() -> None:
     keys = torch.tensor([9.0, 1.0, 9.0, 4.0, 9.0, 3.0, 9.0]).reshape(1, 1, 7, 1)
     for live, expected in ((7, [2, 3, 6]), (6, [2, 3]), (5, [2, 3, 4]), (3, [0, 1, 2]), (1, [0])):
         mask = (torch.arange(7) < live).reshape(1, 1, 1, 7)
-        assert selected(select_whole_blocks(q, keys, mask, 2, 1)) == [expected]
+        assert selected(select_whole_blocks(q, keys, mask, None, 2, 1)) == [expected]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7])
@@ -187,11 +189,11 @@ def test_sums_of_the_last_vectors(count: int) -> None:
 
 
 def test_means_of_blocks_rotate_with_their_first_token() -> None:
-    word = words.MeanBlockIndexer(heads=1, head_dim=3, block=2, blocks=1, norm=words.RmsNorm(eps=1.0))
-    indexer = random_parameters(MeanBlockIndexer(word, 4, torch.float32))
+    word = words.PooledBlockIndexer(heads=1, head_dim=3, block=2, blocks=1, norm=words.RmsNorm(eps=1.0))
+    indexer = random_parameters(PooledBlockIndexer(word, 4, 4, torch.float32))
     x, angles = torch.randn(1, 4, 4), torch.tensor([0.3, 1.1, 1.9, 2.7]).reshape(1, 4, 1)
     inputs = LayerInputs(causal(4), cos_BSR=angles.cos(), sin_BSR=angles.sin())
-    _, keys, _ = indexer.operands(x, inputs, {})
+    _, keys, _ = indexer.operands(x, x, inputs, {})
     for end in (1, 3):
         mean = (x @ indexer.k.weight.T)[:, end - 1 : end + 1].mean(1)
         k = nn.functional.rms_norm(mean, (3,), indexer.k_norm.weight, 1.0)[0]
@@ -200,22 +202,77 @@ def test_means_of_blocks_rotate_with_their_first_token() -> None:
         torch.testing.assert_close(keys[0, 0, end], expected)
 
 
-def test_steps_of_an_indexer_of_blocks_equal_the_whole() -> None:
-    word = words.MeanBlockIndexer(heads=2, head_dim=4, block=3, blocks=1, norm=words.RmsNorm(eps=1e-5))
+def test_weights_of_heads_may_be_negative() -> None:
+    q, keys = torch.tensor([1.0, -1.0]).reshape(1, 2, 1, 1), torch.tensor([9.0, 1, 9, 4, 9, -3, 9]).reshape(1, 1, 7, 1)
+    mask = torch.ones(1, 1, 1, 7).bool()
+    # Keys at the ends of the blocks of two are 1, 4 and −3: the first head has 1, 4 and 0, the second 0, 0 and 3.
+    for weights, expected in (([1.0, 1.0], [2, 3, 6]), ([1.0, 2.0], [4, 5, 6]), ([-1.0, -2.0], [0, 1, 6])):
+        given = torch.tensor(weights).reshape(1, 1, 2)
+        assert selected(select_whole_blocks(q, keys, mask, given, 2, 1)) == [expected]
+
+
+def test_the_weights_of_a_pool_are_a_softmax_over_the_block_by_channel() -> None:
+    pool = random_parameters(WeightedBlockPool(3, 2, 4, torch.float32))
+    k, x = torch.randn(1, 5, 2), torch.randn(1, 5, 4)
+    pooled = pool(pool.parts(k, x))
+    assert list(pooled.shape) == [1, 3, 2]
+    for last in range(2, 5):
+        for channel in range(2):
+            logits = [
+                float(pool.projection.weight[channel] @ x[0, last - 2 + place] + pool.bias[place, channel])
+                for place in range(3)
+            ]
+            shares = [math.exp(logit) / sum(map(math.exp, logits)) for logit in logits]
+            keys = [float(k[0, last - 2 + place, channel]) for place in range(3)]
+            expected = sum(share * key for share, key in zip(shares, keys, strict=True))
+            assert float(pooled[0, last - 2, channel]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_keys_are_normed_before_the_pooling_or_after() -> None:
+    options = {"heads": 1, "head_dim": 3, "block": 2, "blocks": 1, "norm": words.RmsNorm(eps=1.0)}
+    x = torch.randn(1, 2, 4)
+    for order in ("before", "after"):
+        word = words.PooledBlockIndexer.model_validate(
+            options | {"norm_order": order, "pool": {"kind": "weighted"}, "head_norm": words.RmsNorm(eps=2.0)}
+        )
+        indexer = random_parameters(PooledBlockIndexer(word, 4, 5, torch.float32))
+        queries, keys, _ = indexer.operands(x, source := torch.randn(1, 2, 5), LayerInputs(causal(2)), {})
+        k, scale = x @ indexer.k.weight.T, indexer.k_norm.weight
+        shares = (x @ indexer.pool.projection.weight.T + indexer.pool.bias).softmax(1)
+        mixed = (shares * (nn.functional.rms_norm(k, (3,), scale, 1.0) if order == "before" else k)).sum(1)
+        expected = mixed if order == "before" else nn.functional.rms_norm(mixed, (3,), scale, 1.0)
+        torch.testing.assert_close(keys[:, 0, 1], expected)
+        by_head = nn.functional.rms_norm(source @ indexer.q.weight.T, (3,), indexer.q_norm.weight, 2.0)
+        torch.testing.assert_close(queries[:, 0], by_head)
+
+
+@pytest.mark.parametrize("rotates", [True, False], ids=["rope", "no-positions"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"pool": {"kind": "weighted"}, "norm_order": "before", "head_weights": True}],
+    ids=["means", "weighted"],
+)
+def test_steps_of_an_indexer_of_blocks_equal_the_whole(changes: dict[str, Any], rotates: bool) -> None:
+    options = {"heads": 2, "head_dim": 4, "block": 3, "blocks": 1, "norm": words.RmsNorm(eps=1e-5)}
+    word = words.PooledBlockIndexer.model_validate(options | changes)
     attention = words.GroupedQueryAttention(heads=2, kv_heads=1, head_dim=4, indexer=word)
-    rope = words.Rope(theta=100.0, dim=2)
-    layer = words.Layer(norm=words.NoNorm(), position=rope, attention=attention)
-    indexer = random_parameters(MeanBlockIndexer(word, 6, torch.float32))
+    position = words.Rope(theta=100.0, dim=2) if rotates else words.NoPosition()
+    layer = words.Layer(norm=words.NoNorm(), position=position, attention=attention)
+    indexer = random_parameters(PooledBlockIndexer(word, 6, 6, torch.float32))
     x, angles = torch.randn(1, 11, 6), 0.7 * torch.arange(11.0).reshape(1, 11, 1)
-    whole = indexer(x, x, LayerInputs(causal(11), cos_BSR=angles.cos(), sin_BSR=angles.sin()), {})["selected"]
+
+    def rotation(begin: int, end: int) -> dict[str, Tensor]:
+        here = angles[:, begin:end]
+        return {"cos_BSR": here.cos(), "sin_BSR": here.sin()} if rotates else {}
+
+    whole = indexer(x, x, LayerInputs(causal(11), **rotation(0, 11)), {})["selected"]
     assert whole.sum(-1).flatten().tolist() == [1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5]
     sizes = {"batch": 1, "capacity": 13}
     types = {name: kind.tensor.shape for name, kind in layer_state(layer, 6, "float32").items()}
     state = {name: torch.zeros([sizes.get(n, n) for n in types[name]]) for name in ("indexer.key", "indexer.tail")}
     for begin, end in ((0, 4), (4, 5), (5, 11)):
-        here = angles[:, begin:end]
-        rows = {"cos_BSR": here.cos(), "sin_BSR": here.sin(), "lengths_B": torch.tensor([end - begin])}
+        rows = {**rotation(begin, end), "lengths_B": torch.tensor([end - begin])}
         inputs = LayerInputs(causal(11)[:, :, begin:end, :end], torch.tensor([begin]), **rows)
-        present = indexer(x[:, begin:end], x, inputs, state)
+        present = indexer(x[:, begin:end], x[:, begin:end], inputs, state)
         assert present.pop("selected").equal(whole[:, :, begin:end, :end])
         state = present
