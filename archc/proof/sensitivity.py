@@ -12,7 +12,17 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
-from archc.archspec.vocabulary import Disentangled, Layer, NoNorm, OutputGate, RgLru, Router, kv_sources
+from archc.archspec.vocabulary import (
+    Disentangled,
+    Layer,
+    NoNorm,
+    OutputGate,
+    RgLru,
+    Rope,
+    Router,
+    WeightedBlockPool,
+    kv_sources,
+)
 from archc.compiler.build import load_torch, open_slots
 from archc.compiler.modules.model import meta_model
 from archc.proof.built import Built
@@ -47,6 +57,7 @@ CHOICES: dict[str, list[Any]] = {
     "weighs": ["input", "output"],
     "norm_of": ["sum", "tokens"],
     "occurrence": ["last", "first"],
+    "norm_order": ["before", "after"],
 }
 ALONE = {"quick_gelu"}  # replaced by others, and too near to gelu to replace one
 LEARNED = {"xielu"}  # has weights, which no other activation reads
@@ -54,6 +65,7 @@ LEARNED = {"xielu"}  # has weights, which no other activation reads
 
 MARGIN = 5 * TOLERANCE
 SHAPES = {"fraction"}
+_PAIRINGS = tuple(f".indexer.pairing = {pairing}" for pairing in CHOICES["pairing"])
 
 
 def changed(name: str, value: Any) -> list[Any]:
@@ -101,6 +113,8 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue  # beta is a parameter of silu
         if name == "blocks" and isinstance(word, RgLru):
             continue  # shapes of weights
+        if name == "block" and isinstance(getattr(word, "pool", None), WeightedBlockPool):
+            continue  # a weight for each place in a block
         if name == "jitter" and word.score != "sparsemixer":
             continue
         if name == "chunked" and word.window is None:
@@ -134,6 +148,8 @@ def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
             yield where, replace(spec, **{section: word})
     for layer in dict.fromkeys(spec.layers):
         for where, word in variations(layer, f"layers[{spec.layers.index(layer)}]"):
+            if where.endswith(_PAIRINGS) and not isinstance(layer.position, Rope):
+                continue  # nothing rotates
             layers = tuple(word if other == layer else other for other in spec.layers)
             if None in kv_sources(layers).values():  # a reader agrees with its source
                 layers = tuple(_alike(other, layer, word) for other in spec.layers)

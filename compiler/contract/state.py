@@ -61,8 +61,9 @@ def fixed(dtype: DTypeName, *shape: int) -> StateType:
 
 
 def indexer_state(attention: words.Attention, position: words.Position, dtype: DTypeName) -> dict[str, StateType]:
-    """Return the keys of an indexer of its own; for pooled blocks also the last keys, each with
-    the logits of its weights and its angles."""
+    """Return the keys of an indexer of its own; for pooled blocks also what the last tokens have in the pooling, each
+    with its angles.
+    """
     indexer = attention.indexer
     if indexer is None or isinstance(indexer, words.EarlierIndexer):
         return {}

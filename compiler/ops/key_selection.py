@@ -162,7 +162,5 @@ def _(
 
 
 @translates(torch.ops.archc.select_whole_blocks.default)
-def _select_whole_blocks(
-    q: Any, k: Any, mask: Any, weights: Any, block: int, blocks: int, cached: bool = False
-) -> Any:
+def _select_whole_blocks(q: Any, k: Any, mask: Any, weights: Any, block: int, blocks: int, cached: bool = False) -> Any:
     return op.SelectWholeBlocks(q, k, mask, weights, block=block, blocks=blocks, cached=int(cached), domain=ARCHC)

@@ -67,7 +67,7 @@ def _latent(word: words.LatentAttention, width: int) -> Part:
         q_up=linear(queries, word.heads * key_dim, False) if rank is not None else None,
         kv_down=linear(width, word.latent + word.rope_dim, word.bias.down),
         kv_norm=norm(word.norm, word.latent),
-        k_rope_norm=norm(word.rope_norm, word.rope_dim) if word.rope_dim else None,
+        k_rope_norm=norm(word.rope_norm, word.rope_dim),
         k_up=linear(word.latent, word.heads * word.nope_dim, False),
         v_up=linear(word.latent, word.heads * word.value_dim, False),
         gate=_gate(word.gate, word.heads, word.value_dim, gated),
@@ -99,8 +99,8 @@ def _indexer(word: words.Indexer | None, heads: int, width: int, query_width: in
                 k=linear(width, word.head_dim, False),
                 q_norm=norm(word.head_norm, word.head_dim),
                 k_norm=norm(word.norm, word.head_dim),
-                weights=linear(width, word.heads, False) if word.head_weights else None,
                 pool=_block_pool(word, width),
+                weights=linear(width, word.heads, False) if word.head_weights else None,
             )
         case words.BlockIndexer():
             return part(

@@ -32,6 +32,7 @@ _VISION: Mapping[str, Mapping[str, Any]] = {
     "glm4v_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
     "glm_ocr_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
     "glm4v_moe_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
+    "glm5_next_vision": {**_QWEN, "image_size": 8, "patch_size": 4, "projection_intermediate_size": 12},
     "glm_image_vision": {**_QWEN, "image_size": 8, "patch_size": 4},
     "hunyuan_vl_vision": {**_SIGLIP, "max_image_size": 8},
     "granite_docling_vision": {**_SIGLIP, "image_size": 16, "deepstack_visual_indexes": [0]},
@@ -72,6 +73,7 @@ _VISION: Mapping[str, Mapping[str, Any]] = {
 # Kinds without a projector.
 _OUT_WIDTH = (
     *("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe", "glm4v_vision", "glm4v_moe_vision", "glm_ocr_vision"),
+    "glm5_next_vision",
     *("granite_docling_vision", "cohere_compass_vision"),
 )
 # Of all classes: modules that text does not pass through.

@@ -42,7 +42,7 @@ class LatentAttention(nn.Module):
         # One projection for the latent and the shared rotary key.
         self.kv_down = Linear(width, word.latent + word.rope_dim, word.bias.down, dtype)
         self.kv_norm = make_norm(word.norm, word.latent, dtype)
-        self.k_rope_norm = make_norm(word.rope_norm, word.rope_dim, dtype) if word.rope_dim else None
+        self.k_rope_norm = make_norm(word.rope_norm, word.rope_dim, dtype)
         self.k_up = Linear(word.latent, word.heads * word.nope_dim, False, dtype)
         self.v_up = Linear(word.latent, word.heads * word.value_dim, False, dtype)
         gate = word.gate

@@ -71,7 +71,7 @@ class MeanOfStreams(nn.Module):
 
     def forward(self, x_BSM: Tensor) -> Tensor:
         """[B, S, M] → [B, S, N]."""
-        return x_BSM.unflatten(-1, (self.count, self.width)).float().mean(dim=2).to(x_BSM.dtype)
+        return x_BSM.unflatten(-1, (self.count, self.width)).float().sum(dim=2).mul(1 / self.count).to(x_BSM.dtype)
 
 
 def make_first_streams(word: words.Streams | None, width: int, dtype: torch.dtype) -> nn.Module:

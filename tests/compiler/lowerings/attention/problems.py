@@ -152,10 +152,11 @@ class LatentAttention:
         rotated = value("rotated", FLOAT, "batch", self.heads, "seq", self.rope) if self.rope else None
         inputs = [
             value("q", FLOAT, "batch", self.heads, "seq", self.nope),
+            *([rotated] if rotated is not None else []),
             value("stored", FLOAT, "batch", 1, "total", self.latent + self.rope),
             value("mask", BOOL, "batch", 1, "seq", "total"),
         ]
-        q, stored, mask = inputs
+        q, stored, mask = inputs[0], *inputs[-2:]
         mark(mask, {"role": "mask", "mask": {"kind": "causal"}})
         k_up, v_up = weights or (
             value("k_up", FLOAT, self.heads * self.nope, self.latent),
@@ -176,8 +177,7 @@ class LatentAttention:
                 typed(y, f"y.{layer}", FLOAT, "batch", self.heads, "seq", self.value)
             return [y]
 
-        rotating = [rotated] if rotated is not None else []
-        return build([*inputs, *rotating, *([] if weights else [k_up, v_up]), *sinks], make, weights)
+        return build([*inputs, *([] if weights else [k_up, v_up]), *sinks], make, weights)
 
     def feeds(self, seq: int, total: int) -> dict[str, NDArray[Any]]:
         """Return random numbers for a call under a causal mask."""

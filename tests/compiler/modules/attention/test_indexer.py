@@ -213,6 +213,7 @@ def test_weights_of_heads_may_be_negative() -> None:
 
 def test_the_weights_of_a_pool_are_a_softmax_over_the_block_by_channel() -> None:
     pool = random_parameters(WeightedBlockPool(3, 2, 4, torch.float32))
+    pool.requires_grad_(False)
     k, x = torch.randn(1, 5, 2), torch.randn(1, 5, 4)
     pooled = pool(pool.parts(k, x))
     assert list(pooled.shape) == [1, 3, 2]

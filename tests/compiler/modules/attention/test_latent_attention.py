@@ -58,6 +58,24 @@ def test_two_tokens_without_positions() -> None:
     assert y[0].tolist() == pytest.approx([pytest.approx(row) for row in expected(0.0)])
 
 
+def test_a_latent_alone_has_no_rotating_part() -> None:
+    word = words.LatentAttention.model_validate(SMALL | {"scale": 0.5, "rope_dim": 0, "heads": 2})
+    module = random_parameters(LatentAttention(word, words.NoPosition(), 2, torch.float32)).requires_grad_(False)
+    scales = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1)
+    hidden_first = torch.cat((torch.zeros(1, 1, 2, 1).bool(), causal(2)), dim=-1)
+    inputs = LayerInputs(hidden_first, torch.tensor([1]), query_scale_B1S1=scales)
+    y, present = module(X, inputs, {"latent": torch.full((1, 1, 4, 1), 9.0)})
+    latents = X[0] @ module.kv_down.weight[0]
+    assert present["latent"][0, 0, 1:3, 0].tolist() == pytest.approx(latents.tolist())
+    mixed = []
+    for head in range(2):
+        q = float(3.0 * (X[0, 1] @ module.q.weight[head]))
+        scores = [math.exp(0.5 * q * float(module.k_up.weight[head, 0] * latent)) for latent in latents]
+        share = sum(score * float(latent) for score, latent in zip(scores, latents, strict=True)) / sum(scores)
+        mixed.append(share * float(module.v_up.weight[head, 0]))
+    assert y[0, 1].tolist() == pytest.approx((module.o.weight @ torch.tensor(mixed)).tolist(), abs=1e-6)
+
+
 def test_a_sink_takes_a_share_of_the_weights() -> None:
     module = by_hand(words.NoPosition(), sinks=True)
     y, _ = module(X, LayerInputs(causal(2)), {})
