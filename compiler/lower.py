@@ -9,7 +9,7 @@ import onnx_ir as ir
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.archspec.binding.longest import longest_sequence
-from archc.compiler.contract.growing import slot_contracts
+from archc.compiler.contract.growing import fixed_names, slot_contracts
 from archc.compiler.contract.ports import MODEL, PACKED, PIECE, Contract, describe
 from archc.compiler.contract.rings import find_rings, longest_call
 from archc.compiler.modules.model import Model
@@ -47,6 +47,7 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
         decodes=spec.topology != "encoder",
         quantization=options.quantization,
         cache=options.cache,
+        fixed_names=fixed_names(spec),
         find_groups=find_groups,
     )
     graphs = assemble(model)

@@ -12,11 +12,37 @@ from typing import Any
 import onnx_ir as ir
 from msgspec.structs import replace
 
-from archc.compiler.contract.inputs_outputs import ROWS
+from archc.archspec import BoundSpec
+from archc.archspec import vocabulary as words
+from archc.compiler.contract.inputs_outputs import ROWS, layer_states, past_name
 from archc.compiler.contract.ports import ENCODER, MODEL, Contract, port, state_kind
 from archc.plan import records
 
+_CONVOLVED, _STATE = "recurrence.input", "recurrence.state"
 _LENGTHS = records.Input(name="lengths", role="lengths", dtype=ROWS.dtype, shape=ROWS.shape)
+
+
+def fixed_names(spec: BoundSpec) -> dict[str, str]:
+    """Return the names of the inputs of fixed states by those in the traced graph.
+
+    Convolutions and recurrences of hybrids have the names of transformers.js: `past_conv.N`, `past_ssm.N` for
+    state-space models, `past_recurrent.N` for others. Other states are named likewise by their names here.
+    """
+    names = {}
+    for index, layer in enumerate(spec.layers):
+        known = {_CONVOLVED: "conv", _STATE: "ssm" if _is_state_space(layer.recurrence) else "recurrent"}
+        for name, state in layer_states(spec, index, "float32").items():
+            if state.kind == "fixed":
+                other = name.removeprefix("recurrence.").replace(".", "_")
+                names[past_name(index, name)] = f"past_{known.get(name, other)}.{index}"
+    return names
+
+
+def _is_state_space(word: words.Recurrence | None) -> bool:
+    """Return whether a recurrence is a state-space model, Mamba or Mamba 2: convolved inputs, and no delta rule."""
+    if isinstance(word, words.MatrixState):
+        return word.convolution is not None and word.update != "delta"
+    return isinstance(word, words.SelectiveScan)
 
 
 def slot_contracts(traced: Mapping[str, Contract], graphs: Sequence[ir.Graph]) -> dict[str, Contract]:

@@ -1,12 +1,15 @@
 """The contract of Optimum's exports: an attention mask over all tokens, caches that grow, logits of every token.
 
 Runtimes that know no plan feed `attention_mask`, 1 for a token and 0 for padding on either side, and keep the outputs
-`present.*` as the next call's `past_key_values.*`. Masks, write indices and lengths are computed from it in the graph.
+`present*` as the next call's `past*`. Masks, write indices and lengths are computed from it in the graph. States of
+fixed size stay as they are. Recurrences read the tokens of a call first and its padding last, so that a graph with no
+other state turns each row to begin with its first token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import onnx_ir as ir
@@ -27,14 +30,18 @@ _OUTPUTS = {"hidden_states": "last_hidden_state", "pooled": "pooler_output", "cl
 
 
 class GrowingCaches(ir.passes.InPlacePass):
-    """Replaces the inputs that a plan's runtime computes, and the slots of caches.
+    """Replaces the inputs that a plan's runtime computes, and the slots of caches; `names` are those of fixed states.
 
-    Raises BuildError for a graph whose state does not grow with the sequence, or whose inputs have no such form.
+    Raises BuildError for a graph whose inputs have no such form.
     """
+
+    def __init__(self, names: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__()
+        self.names = names
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rebuild the inputs and outputs of a graph."""
-        _Contract(model.graph).run()
+        _Contract(model.graph).run(self.names)
         return ir.passes.PassResult(model, modified=True)
 
 
@@ -44,31 +51,32 @@ class _Contract:
         self.ids = next(value for value in graph.inputs if port(value).get("role") == "token_ids")
         kinds = {kind for value in graph.inputs if (kind := state_kind(value))}
         self.has_cache, self.has_source = bool(kinds), "cross" in kinds
+        self.is_recurrent = kinds == {"fixed"}
         total = TOTAL if self.has_cache else str(shape_of(self.ids)[1])
         self.mask = self._ones() if self.has_source else _mask(ATTENTION_MASK, total)
 
-    def run(self) -> None:
-        for value in self.graph.inputs:
-            if state_kind(value) not in (None, "kv", "cross"):
-                raise BuildError(
-                    f"target onnx-hf: state of kind '{state_kind(value)}' ({value.name}) does not grow with the "
-                    "sequence; choose the target onnx"
-                )
+    def run(self, names: Mapping[str, str]) -> None:
         computed: dict[str, Callable[[ir.Value], ir.Value]] = {
             "mask": self._seen,
             "lengths": lambda value: self._new_tokens(),
-            "logit_positions": lambda value: self._places(),
+            "logit_positions": lambda value: self._turned(-1) if self.is_recurrent else self._places(),
+            "write_indices": lambda value: self._past_tokens(),
             **({"positions": lambda value: self._own_positions()} if self.has_source or not self.has_cache else {}),
         }
         self._grow()
-        self._take_all()
+        self._rename(names)
+        if self.is_recurrent:
+            self._turn_rows()
+        else:
+            self._take_all()
+        self._name_asked()
         for value in list(self.graph.inputs):
             role = port(value).get("role")
             if role in computed and value.uses():
                 replace_all(value, computed[role](value))
             elif role == "block_positions":
                 raise BuildError("target onnx-hf: positions in blocks are not supported; choose the target onnx")
-            if role in computed or (role == "write_indices" and not value.uses()):
+            if role in computed:
                 self.graph.inputs.remove(value)
         if not self.has_source:
             self.graph.inputs.insert(1, self.mask)
@@ -99,6 +107,32 @@ class _Contract:
                     value.name = f"{place}.{layer}.decoder.{name}"
             mark_state_input(cache, "kv", str(grown.name))
 
+    def _rename(self, names: Mapping[str, str]) -> None:
+        """Give fixed states the names of other runtimes."""
+        outputs = {str(value.name): value for value in self.graph.outputs}
+        for value in self.graph.inputs:
+            if str(value.name) in names:
+                output = outputs[port(value)["output"]]
+                value.name = names[str(value.name)]
+                output.name = value.name.replace("past", "present", 1)
+                mark_state_input(value, "fixed", output.name)
+
+    def _turn_rows(self) -> None:
+        """Let the graph read each row from its first token on, with the padding before it at the end."""
+        readers = list(self.ids.uses())
+        turned = self.op.GatherElements(self.ids, self._turned(1), axis=1)
+        turned.type, turned.shape = self.ids.type, self.ids.shape
+        for node, index in readers:
+            node.replace_input_with(index, turned)
+
+    def _turned(self, direction: int) -> ir.Value:
+        """Build the places of rows in turned rows, int64 [batch, seq], or with -1 of turned ones in rows."""
+        op = self.op
+        first = op.ArgMax(self._own_mask(), axis=1, keepdims=1)
+        shifted = op.Add(self._places(), first) if direction > 0 else op.Sub(self._places(), first)
+        turned: ir.Value = op.Mod(shifted, op.Shape(self.ids, start=1, end=2))
+        return turned
+
     def _take_all(self) -> None:
         """Compute the logits of every token."""
         for node in list(self.graph):
@@ -109,6 +143,9 @@ class _Contract:
             rows, taken = required(node.inputs[0]), node.outputs[0]
             ir.convenience.replace_all_uses_with(taken, rows, replace_graph_outputs=True)
             self.graph.remove(node, safe=True)
+
+    def _name_asked(self) -> None:
+        """Give the axis of requested positions the name of the sequence's."""
         sequence = shape_of(self.ids)[1]
         for value in [*self.graph.outputs, *(output for node in self.graph for output in node.outputs)]:
             if value.shape is not None and "asked" in map(str, value.shape):
@@ -141,7 +178,8 @@ class _Contract:
             seen = op.And(seen, self._same_chunk(window, begin, total))
         elif window is not None:
             # A window of the past has the query itself, one of both sides does not count it.
-            distance = op.Sub(queries, keys) if causal else op.Abs(op.Sub(queries, keys))
+            distance = op.Sub(op.Unsqueeze(self._own_positions(), op.ints(1, 3)), self._key_positions())
+            distance = distance if causal else op.Abs(distance)
             seen = op.And(seen, op.LessOrEqual(distance, op.scalar(window - 1 if causal else window)))
         built: ir.Value = op.Or(seen, op.Equal(keys, queries))
         built.shape = ir.Shape(["batch", 1, shape_of(self.ids)[1], shape_of(self.mask)[1]])
@@ -172,13 +210,26 @@ class _Contract:
         same: ir.Value = op.Equal(op.Unsqueeze(chunks, op.ints(1, 2)), op.Unsqueeze(own, op.ints(1, 3)))
         return same
 
+    def _key_positions(self) -> ir.Value:
+        """Build the positions of all keys, int64 [batch, 1, 1, total]."""
+        positions: ir.Value = self.op.Unsqueeze(self._positions(), self.op.ints(1, 2))
+        return positions
+
+    def _own_mask(self) -> ir.Value:
+        """Build the mask of the call's tokens, int64 [batch, seq]."""
+        op, total = self.op, self.op.Shape(self.mask, start=1, end=2)
+        own: ir.Value = op.Slice(self.mask, op.Sub(total, op.Shape(self.ids, start=1, end=2)), total, op.ints(1))
+        return own
+
     def _new_tokens(self) -> ir.Value:
         """Build the numbers of tokens of the call without padding, int64 [batch]."""
-        op = self.op
-        begin = op.Sub(op.Shape(self.mask, start=1, end=2), op.Shape(self.ids, start=1, end=2))
-        own = op.Slice(self.mask, begin, op.Shape(self.mask, start=1, end=2), op.ints(1))
-        counted: ir.Value = op.ReduceSum(own, op.ints(1), keepdims=0)
+        counted: ir.Value = self.op.ReduceSum(self._own_mask(), self.op.ints(1), keepdims=0)
         return counted
+
+    def _past_tokens(self) -> ir.Value:
+        """Build the numbers of tokens of earlier calls without padding, int64 [batch]."""
+        past: ir.Value = self.op.Sub(self.op.ReduceSum(self.mask, self.op.ints(1), keepdims=0), self._new_tokens())
+        return past
 
     def _places(self) -> ir.Value:
         """Build the places of the call's tokens in their rows, int64 [batch, seq]."""

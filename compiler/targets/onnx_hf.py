@@ -37,7 +37,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         bits: Bits = 8 if choices.quantization == "int8" else 4
         weights = QuantizedWeights(bits, SHARED, portable.linear, choices.find_groups)
         lowerings["Linear"], standard["Gather"] = weights.linear, weights.lookup
-    return (GrowingCaches(), Lower(lowerings, standard), Clean(), OlderOpset(), DropInnerAxisNames())
+    return (GrowingCaches(choices.fixed_names), Lower(lowerings, standard), Clean(), OlderOpset(), DropInnerAxisNames())
 
 
 TARGET = Target(

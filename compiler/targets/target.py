@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx_ir as ir
@@ -28,6 +28,8 @@ class Choices:
     packed: bool = False
     #: KV-cache quantization: one of the target's `caches`, or None.
     cache: str | None = None
+    #: The names of fixed states in the layout of other runtimes, by those in the graph.
+    fixed_names: Mapping[str, str] = field(default_factory=dict)
     #: The groups of slots that the checkpoint stores in 4-bit integers.
     find_groups: FindGroups = lambda slot: None
 

@@ -19,6 +19,7 @@ from archc.runtime.engine import load
 from archc.verify.plan_outputs import plan_outputs
 
 PAD = 3  # tokens
+_TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 GRAPHS = ("encoder_model", "decoder_model_merged")
 _NAMES = {"hidden_states": "last_hidden_state", "pooled": "pooler_output", "classes": "logits", "logits": "logits"}
 
@@ -58,32 +59,42 @@ def _engine(built: Built, folder: Path) -> float:
 
 
 def has_layout(built: Built) -> bool:
-    """Return whether all state of a model grows, and its masks depend on the positions of tokens alone."""
+    """Return whether the masks of a model depend on the positions of tokens alone."""
     manifest = built.manifest
     masks = {entry["mask"]["kind"] for entry in manifest["inputs"] if entry["role"] == "mask"}
     in_blocks = any(entry["role"] == "block_positions" for entry in manifest["inputs"])
-    kinds = {state["kind"] for state in manifest["state"]}
-    return kinds <= {"kv", "cross"} and masks <= {"causal", "bidirectional", "source"} and not in_blocks
+    return masks <= {"causal", "bidirectional", "source"} and not in_blocks
 
 
 def _decoder(built: Built, session: InferenceSession) -> float:
-    """Compare a prompt in one call and two more tokens, with padding on the left of the second row."""
+    """Compare a prompt in one call and two more tokens, with padding on the left of the second row.
+
+    Next to a cache that grows, recurrences read padding on the right alone.
+    """
     length = built.case.length
-    pad = 0 if built.case.depends_on_calls or built.case.lead or _rounds_by_place(built) else PAD
+    pad = 0 if built.case.depends_on_calls or built.case.lead or _reads_places(built) else PAD
     ids = built.ids(2, length)
     sizes = [length - 2, 1, 1]
     expected = [_logits(built, ids[0], sizes), _logits(built, ids[1][: length - pad], sizes)]
-    rows = np.array([ids[0], [0] * pad + ids[1][: length - pad]])
-    mask = (np.arange(length) >= np.array([[0], [pad]])).astype(np.int64)
+    kinds = {state["kind"] for state in built.manifest["state"]}
+    begin = length - 2 - pad if kinds > {"fixed"} else 0
+    short = ids[1][: length - pad]
+    rows = np.array([ids[0], short[:begin] + [0] * pad + short[begin:]])
+    places = np.arange(length)
+    seen = (places < begin) | (places >= begin + pad)
+    mask = np.stack([np.ones_like(places), seen])
     logits = np.concatenate(run_calls(session, rows, mask, sizes), axis=1)
-    found = [logits[0], logits[1, pad:]]
+    found = [logits[0], logits[1, seen]]
     return max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
 
 
-def _rounds_by_place(built: Built) -> bool:
-    """Return whether padding changes the rounding of biases, which grow with a key's place in its row."""
-    positions = [layer.position for layer in built.bound.layers]
-    return any(isinstance(position, words.Alibi) and position.rounding == "bfloat16" for position in positions)
+def _reads_places(built: Built) -> bool:
+    """Return whether the place of a key in its row, which padding changes, rounds a bias or selects a block."""
+    layers = built.bound.layers
+    biases = [layer.position for layer in layers if isinstance(layer.position, words.Alibi)]
+    indexers = [layer.attention.indexer for layer in layers if layer.attention is not None]
+    blocks = (words.BlockIndexer, words.MeanBlockIndexer)
+    return any(bias.rounding == "bfloat16" for bias in biases) or any(isinstance(item, blocks) for item in indexers)
 
 
 def _logits(built: Built, ids: Sequence[int], sizes: Sequence[int]) -> Array:
@@ -100,9 +111,11 @@ def run_calls(
     inputs = {item.name: item for item in session.get_inputs()}
     names = [item.name for item in session.get_outputs()]
     past = {
-        name: np.zeros([len(rows), *(size if isinstance(size, int) else 0 for size in item.shape[1:])], np.float32)
+        name: np.zeros(
+            [len(rows), *(size if isinstance(size, int) else 0 for size in item.shape[1:])], _TYPES[item.type]
+        )
         for name, item in inputs.items()
-        if name.startswith("past_key_values.")
+        if name.startswith("past_")
     }
     results, end = [], 0
     for size in sizes:
@@ -110,9 +123,14 @@ def run_calls(
         positions = np.maximum(mask.cumsum(1) - 1, 0)[:, begin:end]
         feeds = {"input_ids": rows[:, begin:end], ATTENTION_MASK: mask[:, :end], "position_ids": positions}
         outputs = dict(zip(names, session.run(None, {**_fed(inputs, feeds), **past}), strict=True))
-        past = {name: outputs[name.replace("past_key_values", "present")] for name in past}
+        past = {name: outputs[present_name(name)] for name in past}
         results.append(outputs["logits"])
     return results
+
+
+def present_name(past: str) -> str:
+    """Return the output that is the next call's input of that name."""
+    return past.replace("past_key_values", "present").replace("past_", "present_")
 
 
 def _encoder_decoder(built: Built, encoder: InferenceSession, decoder: InferenceSession) -> float:

@@ -11,6 +11,7 @@ import torch
 
 from archc.archspec import load_spec
 from archc.compiler.build import build
+from archc.compiler.contract.growing import fixed_names
 from archc.compiler.errors import BuildError
 from archc.compiler.lowerings.driver import Lower
 from archc.compiler.modules.model import meta_model
@@ -23,8 +24,9 @@ TINY = Path(__file__).parents[3] / "examples" / "tiny-qwen2"
 
 def packed(family: str, size: str) -> ir.Graph:
     """Return the graph of a family after the pass."""
-    model = assemble(meta_model(load_spec(family).bind(None, size), torch.float32))["model"]
-    GrowingCaches()(model)
+    spec = load_spec(family).bind(None, size)
+    model = assemble(meta_model(spec, torch.float32))["model"]
+    GrowingCaches(fixed_names(spec))(model)
     return model.graph
 
 
@@ -41,9 +43,25 @@ def test_inputs_and_outputs_have_the_names_of_optimum() -> None:
     assert not any(node.op_type in ("UpdateCache", "TakePositions") for node in graph)
 
 
-def test_state_that_does_not_grow_is_refused() -> None:
-    with pytest.raises(BuildError, match=r"onnx-hf: state of kind '.*' .* does not grow .*; choose the target onnx"):
-        packed("mamba", "130m")
+@pytest.mark.parametrize(
+    ("family", "size", "kinds"),
+    [
+        ("mamba", "130m", {"conv", "ssm"}),
+        ("rwkv6", "1b6", {"shift", "recurrent", "mlp_shift"}),
+        ("qwen3-next", "80b-a3b", {"key_values", "conv", "recurrent"}),
+        ("granite4", "h-tiny", {"key_values", "conv", "ssm"}),
+        ("lfm2", "1.2b", {"key_values", "conv"}),
+        ("recurrent-gemma", "2b", {"key_values", "conv", "recurrent", "begun"}),
+    ],
+    ids=["mamba", "rwkv6", "qwen3-next", "granite4", "lfm2", "recurrent-gemma"],
+)
+def test_fixed_states_have_the_names_of_transformers_js(family: str, size: str, kinds: set[str]) -> None:
+    graph = packed(family, size)
+    pasts = [str(value.name) for value in graph.inputs if str(value.name).startswith("past_")]
+    assert {name.partition(".")[0].removeprefix("past_") for name in pasts} == kinds
+    presents = {str(value.name) for value in graph.outputs} - {"logits"}
+    assert presents == {name.replace("past_key_values", "present").replace("past_", "present_") for name in pasts}
+    assert not {"lengths", "write_indices", "logit_positions"} & {str(value.name) for value in graph.inputs}
 
 
 def test_a_decoder_computes_cross_keys_at_its_first_call_alone() -> None:
