@@ -82,10 +82,10 @@ class _Contract:
             self.graph.inputs.insert(1, self.mask)
         self.graph.insert_before(self.graph[0], self.op.nodes)
         self._name_axes()
-        names = {port(value).get("role") for value in self.graph.outputs}
+        roles = {port(value).get("role") for value in self.graph.outputs}
         for value in self.graph.outputs:
             role = port(value).get("role", "")
-            if role in _OUTPUTS and not (role == "classes" and "logits" in names):
+            if role in _OUTPUTS and not (role == "classes" and "logits" in roles):
                 value.name = _OUTPUTS[role]
 
     def _grow(self) -> None:
