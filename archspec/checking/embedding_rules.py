@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from archc.archspec.checking.layer_rules import Fault
+from archc.archspec.checking.fault import Fault
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import Embedding, EmbeddingProjection, FurtherTables, Learned, NoNorm, Sinusoidal
 

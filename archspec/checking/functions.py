@@ -131,6 +131,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "round": Function(_round, 1, 2),
     "log": Function(lambda x: math.log(number(x)), 1, 1),
     "log2": Function(lambda x: math.log2(number(x)), 1, 1),
+    "exp": Function(lambda x: math.exp(number(x)), 1, 1),
     "exp2": Function(lambda x: math.exp2(number(x)), 1, 1),
     "int": Function(lambda x: int(number(x)), 1, 1),
     "float": Function(lambda x: float(number(x)), 1, 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from archc.archspec.checking.fault import Fault
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
     Attention,
@@ -18,8 +19,6 @@ from archc.archspec.vocabulary import (
     Rope,
     indexer_sources,
 )
-
-Fault = tuple[str, str, str]  # path of the key, message, hint
 
 _PATH = "attention.indexer"
 

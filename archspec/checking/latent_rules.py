@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archc.archspec.checking.fault import Fault
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
     Alibi,
@@ -15,8 +16,6 @@ from archc.archspec.vocabulary import (
     Position,
     RelativeBuckets,
 )
-
-Fault = tuple[str, str, str]  # path of the key, message, hint
 
 
 def latent_faults(attention: LatentAttention, position: Position) -> Iterator[Fault]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from archc.archspec.checking.differential_rules import differential_faults
 from archc.archspec.checking.encoder_rules import (
     convolution_faults,
     disentangled_faults,
     group_faults,
     kernel_faults,
 )
+from archc.archspec.checking.fault import Fault
 from archc.archspec.checking.indexer_rules import indexer_faults
 from archc.archspec.checking.latent_rules import gate_faults, latent_faults
 from archc.archspec.checking.mlp_rules import mlp_faults
@@ -47,8 +49,6 @@ from archc.archspec.vocabulary import (
     SelectiveScan,
     Sinusoidal,
 )
-
-Fault = tuple[str, str, str]  # path of the key, message, hint
 
 _USE_DIVISOR = "use a divisor of `heads`"
 
@@ -135,6 +135,7 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
         yield from latent_faults(attention, layer.position)
     else:
         yield from _grouped_faults(attention, layer.position)
+        yield from differential_faults(attention)
         width, heads = model["embedding"].width, attention.kv_heads * attention.head_dim
         yield from group_faults(attention.groups, width, heads, "attention.groups")
         for key in ("convolution", "span_convolution"):

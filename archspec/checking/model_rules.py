@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archc.archspec.checking.embedding_rules import embedding_faults
+from archc.archspec.checking.fault import Fault
 from archc.archspec.checking.indexer_rules import earlier_indexer_faults
-from archc.archspec.checking.layer_rules import Fault, layer_faults
+from archc.archspec.checking.layer_rules import layer_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import (
     BlockRope,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from archc.archspec.checking.fault import Fault
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.vocabulary import AltUp, GatedStreams, Layer, NoNorm, RmsNorm
-
-Fault = tuple[str, str, str]  # path of the key, message, hint
 
 # Keys of a layer that change the residual connection of a single stream, or read it.
 _OTHER_CONNECTIONS = (

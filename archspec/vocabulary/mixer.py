@@ -106,6 +106,17 @@ class ValueConvolution(Section):
     kernel: int = Field(ge=1, le=2**10, description="Kernel size, an odd number: the token and those around it.")
 
 
+class DifferentialHeads(Section):
+    """Differential attention (Ye et al. 2024, Differential Transformer, section 2.1): (1 − init) · norm(y₁ − λ · y₂),
+    with λ = exp(q₁ · k₁) − exp(q₂ · k₂) + init of learned vectors. y₁ are the first half of the heads and y₂ the
+    second, over the same values of twice the width: those of key/value heads i and i + kv_heads / 2. The KV cache has
+    these values for each of both.
+    """
+
+    init: float = Field(ge=0, lt=1, description="λ at the start of the training; often one for each layer.")
+    norm: Norm = Field(description="Norm on each difference, 2 · head_dim wide.")
+
+
 class GroupedQueries(Section):
     """Scaled dot-product attention with shared key/value heads (Vaswani et al. 2017; Ainslie et al. 2023)."""
 
@@ -136,6 +147,7 @@ class GroupedQueryAttention(GroupedQueries):
     )
     value_dim: Size | None = Field(None, description="Width of the values of one head. Default: `head_dim`.")
     value_scale: PositiveFloat | None = Field(None, description="Factor on the values (MiMo-V2).")
+    differential: DifferentialHeads | None = Field(None, description="Differences of pairs of heads.")
     output_norm: Norm = Field(
         default_factory=NoNorm, description="Norm on the output of all heads, before the output projection (BitNet)."
     )
@@ -176,6 +188,11 @@ class GroupedQueryAttention(GroupedQueries):
     def value_width(self) -> int:
         """Return the width of the values of one head."""
         return self.value_dim if self.value_dim is not None else self.head_dim
+
+    @property
+    def cached_value_width(self) -> int:
+        """Return the width of the values of one head that the scores weigh."""
+        return self.value_width * (1 if self.differential is None else 2)
 
 
 class LatentBias(Section):

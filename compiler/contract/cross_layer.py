@@ -61,7 +61,7 @@ def cross_layer_outputs(spec: BoundSpec, index: int, dtype: DTypeName) -> dict[s
     if has_cache(spec) or index not in words.kv_sources(spec.layers).values():
         return outputs
     assert isinstance(attention, words.GroupedQueryAttention)
-    widths = {KEY: attention.head_dim, VALUE: attention.value_width}
+    widths = {KEY: attention.head_dim, VALUE: attention.cached_value_width}
     return outputs | {
         name: TensorType(dtype, ("batch", attention.kv_heads, "seq", width)) for name, width in widths.items()
     }

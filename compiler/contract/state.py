@@ -87,7 +87,7 @@ def attention_state(attention: words.Attention, width: int, dtype: DTypeName) ->
         return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}
     if attention.keys_values == "earlier":
         return {}
-    widths = {"key": attention.head_dim, "value": attention.value_width}
+    widths = {"key": attention.head_dim, "value": attention.cached_value_width}
     states = {
         name: StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", width)))
         for name, width in widths.items()

@@ -51,7 +51,12 @@ def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position
         span_convolution=_span_convolution(word.span_convolution, heads, head_dim, width),
         convolution=part({"weight": (heads, word.convolution.kernel)}) if word.convolution is not None else None,
         indexer=_indexer(word.indexer, heads, width, width),
+        differential=_differential(word.differential, head_dim) if word.differential is not None else None,
     )
+
+
+def _differential(word: words.DifferentialHeads, head_dim: int) -> Part:
+    return part(dict.fromkeys(("q1", "k1", "q2", "k2"), (head_dim,)), norm=norm(word.norm, 2 * head_dim))
 
 
 def _latent(word: words.LatentAttention, width: int) -> Part:

@@ -138,7 +138,7 @@ def attention_flops(attention: GroupedQueryAttention | LatentAttention) -> int:
     """
     if attention.kind == "latent":
         return 2 * attention.heads * (2 * attention.latent + attention.rope_dim)
-    return 2 * attention.heads * (attention.head_dim + attention.value_width)
+    return 2 * attention.heads * (attention.head_dim + attention.cached_value_width)
 
 
 def _descriptions(bound: BoundSpec) -> dict[str, str]:

@@ -12,7 +12,7 @@ from archc.draw.describe.words import bias_tags, further_tags, norm_name, positi
 # The keys that have texts of their own.
 _GROUPED = (
     "heads kv_heads head_dim bias scale qk_norm clip softcap gate query_scale indexer sinks filter values value_norm "
-    "keys_values window chunked value_dim value_scale output_norm"
+    "keys_values window chunked value_dim value_scale differential output_norm"
 )
 _LATENT = "heads latent query_latent nope_dim rope_dim value_dim norm bias scale gate query_scale indexer"
 
@@ -63,6 +63,9 @@ def _grouped(attention: words.GroupedQueryAttention, width: int, tags: list[str]
     if attention.filter is not None:
         rows.insert(0, Step(f"two convolutions of 2 taps via {whole(attention.filter.width)}, for q and k"))
     rows.append(Heads(heads, kv))
+    if attention.differential is not None:
+        norm = norm_name(attention.differential.norm)
+        rows.append(Formula(f"{real(1 - attention.differential.init)} · {norm}(first − λ second half of the heads)"))
     if not isinstance(attention.output_norm, words.NoNorm):
         rows.append(Formula(f"{norm_name(attention.output_norm)} on the output of all heads"))
     # Heads of a convolution stand next to those of attention.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.cross_layer import KEY, VALUE
 from archc.compiler.contract.state import State
+from archc.compiler.modules.attention.differential import DifferentialHeads
 from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.attention.indexer import make_indexer, select
 from archc.compiler.modules.attention.localized_filter import LocalizedFilter
@@ -56,6 +57,8 @@ class Attention(nn.Module):
         self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype) if self.own else None
         self.v_norm = make_norm(word.value_norm, word.value_width, dtype)
         self.norms_after_rotation = getattr(word.qk_norm, "order", "before") == "after"
+        pairs = word.differential
+        self.differential = DifferentialHeads(pairs, word.head_dim, dtype) if pairs is not None else None
         self.gate = Gate(word.gate, word.heads, word.value_width, width, dtype) if word.gate is not None else None
         spans = word.span_convolution
         self.span_convolution = (
@@ -84,6 +87,8 @@ class Attention(nn.Module):
             q = q * inputs.query_scale_B1S1
         bias, softcap, is_cached = self.score_bias(inputs, q, k), self.word.softcap, inputs.write_indices_B is not None
         y_BHSD = ops.attention(q, k, v, mask, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
+        if self.differential is not None:
+            y_BHSD = self.differential(y_BHSD)
         if self.convolution is not None:
             y_BHSD = y_BHSD + self.convolution(v, inputs.real_BS1)
         if self.gate is not None:
@@ -101,6 +106,8 @@ class Attention(nn.Module):
         value = self.clip(self.v(x_BSN) if self.v is not None else key)
         k = self.normed_heads(key, self.k_norm, word.kv_heads, inputs)
         v = scaled(self.v_norm(ops.split_heads(value, word.kv_heads)), word.value_scale)
+        if self.differential is not None:
+            v = self.differential.pair(v)
         if KEY not in state:
             return {KEY: k, VALUE: v}
         return {

@@ -20,6 +20,7 @@ STATE = "attention: none\nposition: none\nrecurrence: {kind: matrix-state, key_d
 INDEXER = "{kind: keys, heads: 2, head_dim: 8, keys: 3, norm: none}"
 BLOCKS = "{kind: blocks, heads: 2, head_dim: 8, block: 4, blocks: 2, norm: none}"
 
+DIFFERENTIAL = "differential: {init: 0.5, norm: {kind: rmsnorm, eps: 1e-5}}"
 GATED = "streams: {kind: gated, count: 2, rank: 3, norm: {kind: rmsnorm, eps: 1e-5}}"
 MEMORY = (
     "order: 3, heads: 2, width: 8, rows: 40, index: 0, seed: 7, separator: 5, kernel: 3, "
@@ -452,6 +453,14 @@ FAULTS = {
     "a convolution of values with a cache": (
         "attention: {convolution: {kernel: 3}}\n",
         "attention.convolution: a convolution over tokens on both sides is not supported with causal attention",
+    ),
+    "an odd number of differential heads": (
+        f"attention: {{kv_heads: 1, {DIFFERENTIAL}}}\n",
+        "attention.kv_heads: the heads of differential attention are pairs, not 1; use an even number",
+    ),
+    "a gate on differential heads": (
+        f"attention: {{gate: {{}}, {DIFFERENTIAL}}}\n",
+        "attention.differential: differential attention is not supported with `attention.gate`; remove one of them",
     ),
     "uneven groups of attention": (
         "attention: {groups: {k: 3}}\n",
