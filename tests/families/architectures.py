@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from archc.archspec.source.catalog import shipped, valid_headers
+from tests.families.pages import put
 
 OUT = Path(__file__).parent.parent.parent / "docs" / "architectures.md"
 LIST = Path(__file__).parent / "data" / "architectures.csv"
@@ -58,10 +59,7 @@ def page() -> str:
 
 def main(arguments: list[str]) -> int:
     """Print or write the page."""
-    if "--write" in arguments:
-        OUT.write_text(page(), "utf-8")
-    else:
-        print(page(), end="")
+    put(OUT, page(), arguments)
     return 0
 
 

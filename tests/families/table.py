@@ -1,6 +1,6 @@
 """The table of checks and measured differences: python -m tests.families.table [--write] [family ...].
 
-It is printed, or written to docs/families.md; with names, it has those families only.
+It is printed, or written to docs/families.md; with names, only the rows of these families are.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from archc.proof.built import Built, use_one_thread
 from archc.proof.graph_rules import check_graph
 from tests.families.collection import cases_of, module_name
 from tests.families.golden import check_golden
+from tests.families.pages import put, with_rows
 
 OUT = Path(__file__).parent.parent.parent / "docs" / "families.md"
 HEAD = """# Families
@@ -41,14 +42,15 @@ Written by `python -m tests.families.table --write`.
 def main(arguments: list[str]) -> int:
     """Print or write the table; return 1 if a check fails."""
     use_one_thread()
-    families = [argument for argument in arguments if argument != "--write"] or list(shipped())
+    names = [argument for argument in arguments if argument != "--write"]
+    families = names or list(shipped())
     rows = [row(family, 0) for family in families if cases_of(family)]
+    if names and "--write" in arguments:
+        put(OUT, with_rows(OUT.read_text("utf-8"), rows), arguments)
+        return int(any("**fails**" in row for row in rows))
     text = HEAD.format(tolerance=checks.TOLERANCE) + "".join(rows)
     text += "".join(f"\n**fails**: {name} has no reference and no check.\n" for name in families if not cases_of(name))
-    if "--write" in arguments:
-        OUT.write_text(text, "utf-8")
-    else:
-        print(text, end="")
+    put(OUT, text, arguments)
     return int("**fails**" in text)
 
 

@@ -55,20 +55,22 @@ def main(arguments: list[str]) -> int:
     import tensorrt_rtx
 
     use_one_thread()
-    families = [argument for argument in arguments if not argument.startswith("--")] or list(shipped())
+    names = [argument for argument in arguments if not argument.startswith("--")]
+    families = names or list(shipped())
     if "--forms" in arguments:
         return int(sum(print_forms(family) for family in families) > 0)
+    rows = [row(family) for family in families]
+    if names and "--write" in arguments:
+        put(OUT, with_rows(OUT.read_text("utf-8"), rows), arguments)
+        return int(any(FAILS in row for row in rows))
     listed = "\n".join(
         f"- `{target.name}`: {target.description}; {', '.join(target.dtypes)}" for target in TARGETS.values()
     )
     text = HEAD.format(
         targets=listed, tolerance=targets.FLOAT16_TOLERANCE, margin=MARGIN, version=tensorrt_rtx.__version__
     )
-    text += "".join(row(family) for family in families)
-    if "--write" in arguments:
-        OUT.write_text(text, "utf-8")
-    else:
-        print(text, end="")
+    text += "".join(rows)
+    put(OUT, text, arguments)
     return int(FAILS in text)
 
 

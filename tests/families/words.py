@@ -17,6 +17,7 @@ from archc.archspec import load_spec
 from archc.archspec.source.catalog import shipped
 from archc.archspec.vocabulary import Model, Section
 from archc.archspec.vocabulary.schema import SectionSchema, keys_of
+from tests.families.pages import put
 
 OUT = Path(__file__).parent.parent.parent / "docs" / "words.md"
 MOST_NAMED = 5
@@ -116,10 +117,7 @@ def _cell(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print or write the page."""
-    if "--write" in arguments:
-        OUT.write_text(page(), "utf-8")
-    else:
-        print(page(), end="")
+    put(OUT, page(), arguments)
     return 0
 
 
