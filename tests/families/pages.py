@@ -20,7 +20,7 @@ def with_rows(page: str, rows: Iterable[str]) -> str:
     Rows are in the order of the files of specs.
     """
     lines = page.splitlines(keepends=True)
-    start = max(index for index, line in enumerate(lines) if line.startswith("|---") or line.startswith("| ---")) + 1
+    start = max(index for index, line in enumerate(lines) if line.startswith(("|---", "| ---"))) + 1
     table = {_name(line): line for line in lines[start:] if line.startswith("|")}
     table |= {_name(row): row for row in rows}
     rest = [line for line in lines[start:] if not line.startswith("|")]

@@ -20,6 +20,7 @@ from archc.compiler.tracing.stitch import assemble
 from archc.proof.built import Built, use_one_thread
 from tests.families import targets
 from tests.families.collection import cases_of
+from tests.families.pages import put, with_rows
 from tests.families.router_margins import MARGIN
 
 FORMS = [("float32", None), ("bfloat16", None), *(("float16", bits) for bits in ("int8", "int4", "fp8"))]
