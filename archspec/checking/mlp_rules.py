@@ -74,9 +74,9 @@ def _router_faults(mlp: MoeMlp, path: str) -> Iterator[tuple[str, str, str]]:
         yield f"{path}.router.groups.count", message, "use a divisor of `experts`"
         return
     size = mlp.experts // groups.count
-    if groups.chosen >= groups.count:
-        message = f"selecting {groups.chosen} of {groups.count} groups has no effect"
-        yield f"{path}.router.groups.chosen", message, "use fewer, or remove `groups`"
+    if groups.chosen > groups.count:
+        message = f"{groups.chosen} groups per token, but there are {groups.count}"
+        yield f"{path}.router.groups.chosen", message, "use fewer"
     elif mlp.per_token > groups.chosen * size:
         message = f"{mlp.per_token} experts per token, but the chosen groups have {groups.chosen * size}"
         yield f"{path}.router.groups.chosen", message, "select more groups"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import Section, Size
 from archc.archspec.vocabulary.norm import NoNorm, Norm
@@ -127,7 +127,7 @@ class ExpertGroups(Section):
     """
 
     count: Size = Field(description="Number of groups; consecutive experts form a group.")
-    chosen: Size = Field(description="Number of groups per token.")
+    chosen: Size = Field(description="Number of groups per token. If it is `count`, there are no groups.")
     by: Literal["max", "top-2"] = Field(
         "max",
         description="Score of a group. max: the best expert's score (DeepSeek-V2). top-2: the sum of the best two "
@@ -138,6 +138,11 @@ class ExpertGroups(Section):
         description="Experts of the other groups. zero: they are selected with a score of 0, which leads negative ones "
         "(A.X K2).",
     )
+
+
+def _without_effect(groups: ExpertGroups | None) -> ExpertGroups | None:
+    """Return None for groups that are all chosen, so that equal computations have equal words."""
+    return None if groups is not None and groups.chosen == groups.count else groups
 
 
 class Router(Section):
@@ -176,7 +181,9 @@ class Router(Section):
         default="output",
         description="Vector that the weight of an expert scales: its output, or its input (Llama 4).",
     )
-    groups: ExpertGroups | None = Field(default=None, description="Group-limited routing.")
+    groups: Annotated[ExpertGroups | None, AfterValidator(_without_effect)] = Field(
+        default=None, description="Group-limited routing."
+    )
 
 
 class ExpertBranch(Section):

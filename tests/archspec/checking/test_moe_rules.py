@@ -26,7 +26,7 @@ FAULTS = {
         [GROUPS % (3, 1, "max")],
         "mlp.router.groups.count: 8 experts are not a multiple of 3 groups",
     ),
-    "all groups": ([GROUPS % (2, 2, "max")], "mlp.router.groups.chosen: selecting 2 of 2 groups has no effect"),
+    "more groups than all": ([GROUPS % (2, 3, "max")], "mlp.router.groups.chosen: 3 groups per token, but there are 2"),
     "few experts in the groups": (
         [GROUPS % (8, 1, "max")],
         "mlp.router.groups.chosen: 2 experts per token, but the chosen groups have 1",

@@ -22,3 +22,9 @@ def test_values_have_the_width_of_keys_unless_stated() -> None:
 def test_down_projection_has_the_bias_of_the_others_unless_stated(down_bias: bool | None, expected: bool) -> None:
     mlp = words.GatedMlp(width=8, activation="silu", bias=False, down_bias=down_bias)
     assert mlp.has_down_bias is expected
+
+
+@pytest.mark.parametrize(("chosen", "limited"), [(1, True), (2, False)])
+def test_groups_that_are_all_chosen_are_no_groups(chosen: int, limited: bool) -> None:
+    router = words.Router(groups=words.ExpertGroups(count=2, chosen=chosen))
+    assert (router.groups is not None) is limited
