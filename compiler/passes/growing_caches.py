@@ -128,7 +128,8 @@ class _Contract:
     def _turned(self, direction: int) -> ir.Value:
         """Build the places of rows in turned rows, int64 [batch, seq], or with -1 of turned ones in rows."""
         op = self.op
-        first = op.ArgMax(self._own_mask(), axis=1, keepdims=1)
+        # ONNX Runtime has a kernel for 64 bits since 1.20 alone.
+        first = op.ArgMax(op.Cast(self._own_mask(), to=ir.DataType.INT32), axis=1, keepdims=1)
         shifted = op.Add(self._places(), first) if direction > 0 else op.Sub(self._places(), first)
         turned: ir.Value = op.Mod(shifted, op.Shape(self.ids, start=1, end=2))
         return turned

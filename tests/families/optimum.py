@@ -93,7 +93,7 @@ def _reads_places(built: Built) -> bool:
     layers = built.bound.layers
     biases = [layer.position for layer in layers if isinstance(layer.position, words.Alibi)]
     indexers = [layer.attention.indexer for layer in layers if layer.attention is not None]
-    blocks = (words.BlockIndexer, words.MeanBlockIndexer)
+    blocks = (words.BlockIndexer, words.PooledBlockIndexer)
     return any(bias.rounding == "bfloat16" for bias in biases) or any(isinstance(item, blocks) for item in indexers)
 
 
