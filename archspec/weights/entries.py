@@ -81,8 +81,8 @@ def entry_path(key: str) -> str:
 
 
 def belongs_to_layer(key: str) -> bool:
-    """Return whether a key stands for a tensor of every layer, of the decoder or of the encoder."""
-    return key.removeprefix(ENCODER_KEY).startswith(LAYER_KEY)
+    """Return whether a key stands for a tensor of every layer, of the decoder, of the encoder or of each."""
+    return all(name.removeprefix(ENCODER_KEY).startswith(LAYER_KEY) for name in expand_name(key))
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,14 @@ def test_alternatives_pair_in_order(load: Load) -> None:
     assert [found.sources[name].names for name in names] == [(name,) for name in checkpoint_names]
 
 
+def test_one_entry_for_both_stacks(load: Load) -> None:
+    weights = bound(load, "'{layer,encoder.layer}.a': '{decoder,encoder}.h.{layer}'")
+    names = ["layers.3.a.weight", "encoder.layers.2.a.weight"]
+    checkpoint_names = ["decoder.h.3.weight", "encoder.h.2.weight"]
+    found = weights.resolve(slots(*names), checkpoint_names)
+    assert [found.sources[name].names for name in names] == [(name,) for name in checkpoint_names]
+
+
 def test_layers_that_share_a_weight_set(load: Load) -> None:
     weights = (
         load(
