@@ -64,8 +64,9 @@ def _grouped(attention: words.GroupedQueryAttention, width: int, tags: list[str]
         rows.insert(0, Step(f"two convolutions of 2 taps via {whole(attention.filter.width)}, for q and k"))
     rows.append(Heads(heads, kv))
     if attention.differential is not None:
-        norm = norm_name(attention.differential.norm)
-        rows.append(Formula(f"{real(1 - attention.differential.init)} · {norm}(first − λ second half of the heads)"))
+        rows.append(Formula("halves of the heads: y₁ − λ · y₂"))
+        rows.append(Formula(norm_name(attention.differential.norm)))
+        tags.append(f"λ from {real(attention.differential.init)}")
     if not isinstance(attention.output_norm, words.NoNorm):
         rows.append(Formula(f"{norm_name(attention.output_norm)} on the output of all heads"))
     # Heads of a convolution stand next to those of attention.
