@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from archc.archspec import ArchspecError, Spec, load_spec_text
+from archc.archspec.docs.json_schema import MODELINE
 from archc.archspec.errors import format_value
 from archc.archspec.source.header import SECTIONS
 from archc.authoring.defaults import class_defaults, differing_defaults
@@ -63,6 +64,7 @@ def _body(family: str, subject: Subject, fit: Fit, parts: Mapping[str, list[str]
     match = f"model_type: {_scalar(subject.model_type)}"
     match += f", architectures: [{', '.join(map(_scalar, subject.architectures))}]" if subject.architectures else ""
     lines = [
+        MODELINE,
         f"family: {family}",
         f"description: {_scalar(classes or subject.model_type or family)}",
         f"source: {_scalar(source)}",

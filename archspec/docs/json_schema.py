@@ -17,6 +17,8 @@ from archc.archspec.vocabulary.verbs import VERBS
 JsonSchema = dict[str, Any]
 
 _ID = "https://archc-compiler.github.io/archc/spec.schema.json"  # the site has it at this address
+MODELINE = f"# yaml-language-server: $schema={_ID}"
+"""The comment that selects the schema in an editor with the YAML language server."""
 _EXPRESSION: JsonSchema = {"$ref": "#/$defs/expression"}
 _TEXTS: JsonSchema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 _NAME = "^[A-Za-z_][A-Za-z0-9_]*$"

@@ -15,6 +15,7 @@ from archc.archspec import (
     load_spec,
     load_spec_text,
 )
+from archc.archspec.docs.json_schema import MODELINE
 from archc.archspec.source.nodes import to_python
 from archc.archspec.source.yaml_reader import parse_tree, read_tree
 from tests.archspec.samples import DATA, matching_specs
@@ -37,6 +38,11 @@ def test_loads_and_binds_and_fits_the_schema(path: Path) -> None:
         again = load_spec_text(bound.text).bind(bound.config)
         assert again.layers == bound.layers
         assert again.weights.entries.keys() == bound.weights.entries.keys()
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_the_first_line_selects_the_schema_in_an_editor(path: Path) -> None:
+    assert path.read_text("utf-8").startswith(f"{MODELINE}\nfamily: ")
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)

@@ -43,7 +43,7 @@ has yet; the last column is its description in the vocabulary.
 {single}
 ## Lines of each spec
 
-{total} specs; half have at most {median} lines, and {long} more than 80.
+Lines that are neither blank nor a comment. {total} specs; half have at most {median} lines, and {long} more than 80.
 
 | lines | specs |
 |---|---|
@@ -93,7 +93,7 @@ def page() -> str:
     users = {word: users[word] for word in sorted(users) if len(users[word]) < len(names)}
     shared = [f"| `{word}` | {len(who)} | {_few(who)} |" for word, who in users.items() if len(who) > 1]
     single = [f"| `{word}` | {who[0]} | {_cell(texts[word])} |" for word, who in users.items() if len(who) == 1]
-    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in shipped().items()}
+    lines = {name: _lines(path.read_text("utf-8")) for name, path in shipped().items()}
     lengths = [(count, [name for name in names if lines[name] == count]) for count in sorted(set(lines.values()))]
     return HEAD.format(
         shared="\n".join([*shared, ""]),
@@ -105,6 +105,11 @@ def page() -> str:
         long=sum(count > 80 for count in lines.values()),
         lengths="".join(f"| {count} | {', '.join(who)} |\n" for count, who in lengths),
     )
+
+
+def _lines(text: str) -> int:
+    """Return the number of lines that are neither blank nor a comment."""
+    return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in text.splitlines())
 
 
 def _few(names: list[str]) -> str:
