@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from archc.compiler.build import build
 from archc.plan.folder import open_plan
 from archc.proof.built import Built, open_session
 from archc.runtime.inputs.feeds import Feeder
 
 CLIENT = Path(__file__).parent / "folders" / "onnxruntime_call.py"
+TINY = Path(__file__).parents[1] / "examples" / "tiny-qwen2"
 FAMILIES = ("qwen2", "gpt2", "mixtral", "deepseek-v2", "gemma3", "t5", "bert", "rwkv6", "mamba", "qwen3-5")
 Arrays = dict[str, NDArray[Any]]
 TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
@@ -44,10 +46,8 @@ def zeros(session: Any, sizes: dict[str, int]) -> Arrays:
     }
 
 
-def calls(built: Built, target: str) -> Iterator[tuple[Path, Arrays]]:
+def calls(folder: Path, ids: NDArray[np.int64], target: str) -> Iterator[tuple[Path, Arrays]]:
     """Yield the graphs of a folder that need nothing of another graph, each with the inputs of a call."""
-    folder = built.build_from(built.graphs, target, target, "float32")
-    ids = np.array(built.ids(1, LENGTH))
     with open_plan(folder) as plan:
         manifest = plan.manifest
     section, name = (manifest, "model.onnx") if manifest.encoder is None else (manifest.encoder, "encoder.onnx")
@@ -77,17 +77,29 @@ def main() -> None:
     for family in options.families:
         with tempfile.TemporaryDirectory() as place:
             built = Built(family, cases_of(family)[0], Path(place))
+            ids = np.array(built.ids(1, LENGTH))
             for target in ("onnx-hf", "onnx"):
-                for graph, feeds in calls(built, target):
-                    session = open_session(graph)
-                    names = [item.name for item in session.get_outputs()]
-                    expected = {f"={name}": value for name, value in zip(names, session.run(names, feeds), strict=True)}
-                    expected = {name: value for name, value in expected.items() if value.size}
-                    np.savez(Path(place) / "call.npz", **feeds, **expected)
-                    call = str(Path(place) / "call.npz")
-                    cells = [run(python, str(CLIENT), str(graph), call) for python in options.pythons]
-                    opset = onnx.load(graph, load_external_data=False).opset_import[0].version
-                    print(f"| {family} | {target} | {graph.name} | {opset} | {' | '.join(cells)} |", flush=True)
+                folder = built.build_from(built.graphs, target, target, "float32")
+                for graph, feeds in calls(folder, ids, target):
+                    print(f"| {family} | {target} | {row(graph, feeds, options.pythons)}", flush=True)
+    for quantize in ("int8", "int4"):
+        with tempfile.TemporaryDirectory() as place:
+            folder = build(TINY, out=Path(place) / "folder", target="onnx-hf", quantize=quantize)
+            for graph, feeds in calls(folder, np.arange(LENGTH)[None], "onnx-hf"):
+                print(f"| tiny-qwen2 {quantize} | onnx-hf | {row(graph, feeds, options.pythons)}", flush=True)
+
+
+def row(graph: Path, feeds: Arrays, pythons: list[str]) -> str:
+    """Return the cells of a graph: its name, its opset, and a cell for each version."""
+    session = open_session(graph)
+    names = [item.name for item in session.get_outputs()]
+    expected = {f"={name}": value for name, value in zip(names, session.run(names, feeds), strict=True) if value.size}
+    with tempfile.TemporaryDirectory() as place:
+        call = Path(place) / "call.npz"
+        np.savez(call, **feeds, **expected)
+        cells = [run(python, str(CLIENT), str(graph), str(call)) for python in pythons]
+    opset = onnx.load(graph, load_external_data=False).opset_import[0].version
+    return f"{graph.name} | {opset} | {' | '.join(cells)} |"
 
 
 def run(*command: str) -> str:

@@ -30,7 +30,26 @@ HEAD = """# Targets
 
 {targets}
 
-The hardware that plans have run on is listed in docs/gpu.md. This page lists the builds that succeed on a machine
+## Opsets
+
+Folders are opened by other versions of ONNX Runtime than archc's own. `python benchmarks/opsets.py` calls the graphs of
+qwen2, gpt2, mixtral, deepseek-v2, gemma3, t5, bert, rwkv6, mamba and qwen3-5 in older ones, from 1.16.3 to 1.25.1, and
+compares the outputs with those of 1.32.0: they differ by 2e-5 at most.
+
+| target | opset, IR | oldest ONNX Runtime | other runtimes |
+|---|---|---|---|
+| `onnx-hf` | 20, 9 | 1.17 | those of docs/runtimes.md, with their versions |
+| `onnx-hf`, int4 | 20, 9 | 1.17; 1.18 rounds activations, and its logits differ by 0.3 | likewise |
+| `onnx-hf`, int8 | 20, 9 | 1.22; 1.20 has no kernel of 8 bits | likewise |
+| `onnx` | 24, 11 | 1.25, the first with a kernel of TensorScatter | TensorRT for RTX 1.7.1, as below |
+| `onnx`, without a KV cache (bert, rwkv6, mamba) | 24, 11 | 1.24 | likewise |
+
+The portable graph has opset 24, because its caches are updated in place by TensorScatter. An opset below 20 would add
+the versions of ONNX Runtime before 2024, and no other runtime.
+
+## Builds
+
+The hardware that plans have run on is listed in docs/gpu.md. The table lists the builds that succeed on a machine
 without a GPU: the first tiny case of every family, in float16.
 
 - **graph**: the portable graph has only allowed operators, opsets and types, explicit masks, and a cache that is
