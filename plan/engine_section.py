@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from archc.plan.axes import CAPACITY
+from archc.plan.axes import CAPACITY, slots_of
 
 AxisName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 AxisSize = Annotated[int, Meta(ge=1, le=2**40)]
@@ -70,5 +70,7 @@ class Engine(Section, frozen=True):
             raise ValueError(f"engine.builder: {self.builder} does not match target {target!r:.60}")
         axes = {axis for shape in shapes for axis in shape if isinstance(axis, str)}
         profiled = {*self.profiles[0].axes, *([CAPACITY] if self.capacity is not None else [])}
+        # Slots of blocks of tokens follow from the capacity.
+        axes = {CAPACITY if slots_of(axis, 1) is not None else axis for axis in axes}
         if mismatched := sorted(axes ^ profiled):
             raise ValueError(f"axis {mismatched[0]!r}: expected in both the profiles of {file} and the plan's shapes")

@@ -176,8 +176,8 @@ class Manifest(Section, frozen=True, kw_only=True):
         for group in (packed.steps, packed.piece):
             if [(i.role, i.dtype, i.mask) for i in group.inputs] != [(i.role, i.dtype, i.mask) for i in self.inputs]:
                 raise ValueError("packed: expected the inputs of the model in both groups")
-            if [(s.kind, s.dtype, s.window, len(s.shape)) for s in group.state] != [
-                (s.kind, s.dtype, s.window, len(s.shape)) for s in self.state
+            if [(s.kind, s.dtype, s.window, s.block, len(s.shape)) for s in group.state] != [
+                (s.kind, s.dtype, s.window, s.block, len(s.shape)) for s in self.state
             ]:
                 raise ValueError("packed: expected the state of the model in both groups")
         if [(o.role, o.dtype) for o in packed.outputs] != [(o.role, o.dtype) for o in self.outputs]:
@@ -197,8 +197,9 @@ class Manifest(Section, frozen=True, kw_only=True):
             raise ValueError("engine: ring buffers are not supported")
         shapes = [*(i.shape for i in self.inputs), *(o.shape for o in self.outputs), *(s.shape for s in self.state)]
         engine.check("engine.trt", self.target, shapes)
-        if set(engine.aliased) != {(state.input, state.output) for state in self.state if state.kind == "kv"}:
-            raise ValueError("engine.aliased: expected exactly the state of kind kv")
+        in_place = {(state.input, state.output) for state in self.state if state.kind in ("kv", "block")}
+        if set(engine.aliased) != in_place:
+            raise ValueError("engine.aliased: expected exactly the state of the kinds kv and block")
         if engine.capacity is not None and engine.capacity < self.limits.max_seq_len:
             raise ValueError(f"engine.capacity: expected at least {self.limits.max_seq_len}, got {engine.capacity}")
         if self.encoder is not None and self.encoder.engine is not None:

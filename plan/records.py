@@ -80,8 +80,8 @@ class Classes(Section, frozen=True):
 class State(Section, frozen=True):
     """One tensor that persists between calls, as a graph input and a graph output.
 
-    `window` is set for ring buffers only. Without an output the state is read-only: it is an output of the encoder's
-    graph with the same name.
+    `window` is set for ring buffers only, and `block` for caches with one slot for so many tokens. Without an output
+    the state is read-only: it is an output of the encoder's graph with the same name.
     """
 
     kind: Name
@@ -90,8 +90,11 @@ class State(Section, frozen=True):
     dtype: DTypeName
     shape: Shape
     window: Annotated[int, Meta(ge=1)] | None = None
+    block: Annotated[int, Meta(ge=2, le=2**16)] | None = None
 
     def __post_init__(self) -> None:
+        if (self.kind == "block") != (self.block is not None):
+            raise ValueError(f"state {self.input!r}: expected `block` for kind 'block', and null for all other kinds")
         if (self.kind == "ring") != (self.window is not None):
             raise ValueError(f"state {self.input!r}: expected `window` for kind 'ring', and null for all other kinds")
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from archc.plan.axes import CAPACITY, SOURCE, ring_slots
+from archc.plan.axes import CAPACITY, SOURCE, has_slots, ring_slots
 from archc.plan.dtypes import DTYPES
 from archc.plan.records import State
 
@@ -24,9 +24,9 @@ def state_bytes(states: Iterable[State], longest_call: int | None) -> StateBytes
     """Return the sums over all states; a ring buffer has its largest size, which `longest_call` determines."""
     sums = {CAPACITY: 0, SOURCE: 0, "": 0}
     for state in states:
-        axis = next((axis for axis in (SOURCE, CAPACITY) if axis in state.shape), "")
+        axis = CAPACITY if has_slots(state.shape) else SOURCE if SOURCE in state.shape else ""
         elements = math.prod(size for size in state.shape if isinstance(size, int))
         if state.window is not None:
             elements *= ring_slots(state.window, longest_call)
-        sums[axis] += DTYPES[state.dtype].nbytes(elements)
+        sums[axis] += -(-DTYPES[state.dtype].nbytes(elements) // (state.block or 1))
     return StateBytes(sums[CAPACITY], sums[SOURCE], sums[""])

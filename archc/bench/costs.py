@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from archc.plan.axes import has_slots
 from archc.plan.dtypes import DTYPES
 from archc.plan.manifest import Manifest
 from archc.plan.records import State, Tensor
@@ -60,11 +61,11 @@ class Costs:
 
     def state_per_token(self) -> int:
         """Return the bytes of state that a token adds to a sequence."""
-        return sum(state_bytes(state, 1) for state in self.manifest.state if "capacity" in state.shape)
+        return sum(state_bytes(state, 1) for state in self.manifest.state if has_slots(state.shape))
 
     def state_fixed(self, length: int) -> int:
         """Return the bytes of state that a sequence has anyway, with a source of `length` tokens."""
-        return sum(state_bytes(state, length) for state in self.manifest.state if "capacity" not in state.shape)
+        return sum(state_bytes(state, length) for state in self.manifest.state if not has_slots(state.shape))
 
     def _head_operations(self) -> int:
         """Return an upper bound of the head's operations for a token: two for each entry of the largest table."""
@@ -83,7 +84,7 @@ def state_bytes(state: State, length: int) -> int:
     elements = math.prod(sizes)
     if state.window is not None:
         elements = math.prod(size for size in state.shape if isinstance(size, int)) * min(length, state.window)
-    return DTYPES[state.dtype].nbytes(elements)
+    return -(-DTYPES[state.dtype].nbytes(elements) // (state.block or 1))
 
 
 def _read_bytes(tensors: Iterable[Tensor], manifest: Manifest) -> float:

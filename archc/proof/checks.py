@@ -80,7 +80,7 @@ def labeled_checkpoint(checkpoint: Path, folder: Path) -> tuple[Path, dict[float
     for file in sorted(folder.glob("*.safetensors")):
         tensors = load_file(file)
         for name, tensor in tensors.items():
-            if tensor.is_floating_point():
+            if tensor.dtype != torch.bool:
                 content = hashlib.sha256(tensor.numpy().tobytes()).digest()
                 label = labels.setdefault(content, len(labels) + 1.0)
                 sizes.setdefault(label, (name, tensor.numel()))

@@ -21,7 +21,7 @@ ALLOWED = frozenset({
     "Unsqueeze", "Where",
 })  # fmt: skip
 
-GROWING = re.compile(r"(past_key_values|present)\.\d+\.(key|value|latent|indexer\.key)")
+GROWING = re.compile(r"(past_key_values|present)\.\d+\.((compressed\.)?(indexer\.)?key|value|latent)")
 
 
 def check_graph(path: Path) -> None:

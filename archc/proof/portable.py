@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from archc.plan.axes import slots_of
 from archc.proof.case import Ids
 
 Arrays = dict[str, NDArray[Any]]
@@ -57,8 +58,8 @@ def run_portable(
     state = {
         # Unused positions of a cache may hold any number; a recurrent state of fixed size begins as zeros.
         item["input"]: np.full(
-            [len(ids) if d == "batch" else capacity if d == "capacity" else d for d in item["shape"]],
-            7 if item["kind"] == "kv" else 0,
+            [len(ids) if d == "batch" else slots_of(d, capacity) or d for d in item["shape"]],
+            7 if item["kind"] in ("kv", "block") else 0,
             item["dtype"],
         )
         for item in manifest["state"]

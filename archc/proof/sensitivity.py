@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from archc.archspec import BoundSpec
 from archc.archspec.vocabulary import (
+    Compression,
     Disentangled,
     Layer,
     NoNorm,
@@ -49,7 +50,7 @@ CHOICES: dict[str, list[Any]] = {
     "order": ["before", "after"],
     "pairing": ["half", "interleaved"],
     "rounding": ["none", "bfloat16"],
-    "score": ["softmax", "sigmoid"],
+    "score": ["softmax", "sigmoid", "sqrt-softplus"],
     "over": ["all", "chosen"],
     "by": ["max", "top-2"],
     "layout": ["interleaved", "halves"],
@@ -92,11 +93,13 @@ def _literals(annotation: Any) -> set[Any]:
 def _is_same(router: Router, name: str) -> bool:
     """Return whether a change has no effect: a softmax over the chosen is the one over all, normalized again.
 
-    Each sigmoid reads one logit, and without further terms the highest logits have the highest scores.
+    Other scores read one logit each, and without further terms the highest logits have the highest scores.
     """
+    if router.selection == "tokens":
+        return name == "over"
     if router.score == "sparsemixer":
         return name == "over"
-    if router.score == "sigmoid":
+    if router.score in ("sigmoid", "sqrt-softplus"):
         return name == "over" and not router.selection_bias and router.groups is None
     return (name == "over" and router.renormalize) or (name in ("over", "renormalize") and router.over == "chosen")
 
@@ -115,6 +118,10 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue  # shapes of weights
         if name == "block" and isinstance(getattr(word, "pool", None), WeightedBlockPool):
             continue  # a weight for each place in a block
+        if name == "per_token" and word.router.selection == "tokens":
+            continue  # the width of a table
+        if name == "block" and isinstance(word, Compression):
+            continue  # the rows of a weight
         if name == "jitter" and word.score != "sparsemixer":
             continue
         if name == "chunked" and word.window is None:

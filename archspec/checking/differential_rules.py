@@ -19,6 +19,7 @@ def differential_faults(attention: GroupedQueryAttention) -> Iterator[Fault]:
     is_set = {
         "gate": attention.gate is not None,
         "value_dim": attention.value_dim is not None,
+        "values": attention.values == "rotated-keys",
         "convolution": attention.convolution is not None,
         "span_convolution": attention.span_convolution is not None,
         "keys_values": attention.keys_values == "earlier",

@@ -42,12 +42,18 @@ def indexer_faults(attention: Attention, position: Position) -> Iterator[Fault]:
         yield from norm_faults(indexer.head_norm, f"{_PATH}.head_norm")
     elif isinstance(indexer, BlockIndexer):
         yield from _block_faults(indexer, attention)
-    if isinstance(position, Rope):
-        fraction = 1.0 if isinstance(position.scaling, ProportionalScaling) else position.fraction
-        rotary = position.dim if position.dim is not None else int(attention.rotating_dim * fraction)
-        if rotary > indexer.head_dim:
-            message = f"{rotary} rotating dimensions in a head of {indexer.head_dim}"
-            yield f"{_PATH}.head_dim", message, "use a wider head"
+    rotary = rotating_dims(position, attention)
+    if rotary > indexer.head_dim:
+        message = f"{rotary} rotating dimensions in a head of {indexer.head_dim}"
+        yield f"{_PATH}.head_dim", message, "use a wider head"
+
+
+def rotating_dims(position: Position, attention: Attention) -> int:
+    """Return the number of dims of a head that a rotary embedding rotates; 0 for other positions."""
+    if not isinstance(position, Rope):
+        return 0
+    fraction = 1.0 if isinstance(position.scaling, ProportionalScaling) else position.fraction
+    return position.dim if position.dim is not None else int(attention.rotating_dim * fraction)
 
 
 def _block_faults(indexer: BlockIndexer, attention: Attention) -> Iterator[Fault]:

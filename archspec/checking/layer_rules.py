@@ -13,24 +13,22 @@ from archc.archspec.checking.encoder_rules import (
     kernel_faults,
 )
 from archc.archspec.checking.fault import Fault
+from archc.archspec.checking.grouped_rules import USE_DIVISOR, grouped_faults, uneven_heads
 from archc.archspec.checking.indexer_rules import indexer_faults
 from archc.archspec.checking.latent_rules import gate_faults, latent_faults
 from archc.archspec.checking.mlp_rules import mlp_faults
-from archc.archspec.checking.norm_rules import norm_faults
+from archc.archspec.checking.norm_rules import norm_faults, qk_norm_faults
 from archc.archspec.checking.recurrence_rules import matrix_state_faults
 from archc.archspec.checking.stream_rules import memory_faults, stream_faults
 from archc.archspec.errors import format_value
 from archc.archspec.vocabulary import (
     Attention,
-    BlockRope,
     CrossAttention,
     Disentangled,
     DynamicScaling,
     FourierMixing,
-    GroupedQueryAttention,
     LatentAttention,
     Layer,
-    LayerNorm,
     Learned,
     Llama3Scaling,
     LongRopeScaling,
@@ -38,19 +36,14 @@ from archc.archspec.vocabulary import (
     NoNorm,
     NoPosition,
     PlainMlp,
-    Position,
     PromptNtkScaling,
     ProportionalScaling,
-    QkNorm,
     RelativeBuckets,
     RgLru,
-    RmsNorm,
     Rope,
     SelectiveScan,
     Sinusoidal,
 )
-
-_USE_DIVISOR = "use a divisor of `heads`"
 
 
 def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
@@ -124,17 +117,17 @@ def _layout_faults(layer: Layer) -> Iterator[Fault]:
 
 def _cross_attention_faults(cross: CrossAttention, layer: Layer) -> Iterator[Fault]:
     if cross.heads % cross.kv_heads:
-        yield "cross_attention.kv_heads", _uneven_heads(cross.heads, cross.kv_heads), _USE_DIVISOR
+        yield "cross_attention.kv_heads", uneven_heads(cross.heads, cross.kv_heads), USE_DIVISOR
     if layer.residual == "parallel":
         yield "layer.residual", "a parallel residual is not supported with cross-attention", "use sequential"
-    yield from _qk_norm_faults(cross.qk_norm, "cross_attention.qk_norm")
+    yield from qk_norm_faults(cross.qk_norm, "cross_attention.qk_norm")
 
 
 def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(attention, LatentAttention):
         yield from latent_faults(attention, layer.position)
     else:
-        yield from _grouped_faults(attention, layer.position)
+        yield from grouped_faults(attention, layer.position)
         yield from differential_faults(attention)
         width, heads = model["embedding"].width, attention.kv_heads * attention.head_dim
         yield from group_faults(attention.groups, width, heads, "attention.groups")
@@ -149,6 +142,9 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
         yield "attention.gate.head_bias", "each head has one gate", "use `bias`"
     yield from gate_faults(attention)
     is_encoder, direction = model["topology"] == "encoder", model["direction"]
+    if getattr(attention, "compression", None) is not None and is_encoder and direction != "past":
+        message = "a compressed key is of tokens before its query"
+        yield "attention.compression", message, "use `topology: decoder`, or `direction: past`"
     if isinstance(layer.position, RelativeBuckets):
         if is_encoder and direction == "past":
             message = "relative-buckets are not supported with causal attention in an encoder"
@@ -159,35 +155,6 @@ def _attention_faults(attention: Attention, layer: Layer, model: Mapping[str, An
     if isinstance(layer.position, Rope):
         width = "rope_dim" if isinstance(attention, LatentAttention) else "head_dim"
         yield from _rope_faults(layer.position, attention.rotating_dim, f"attention.{width}")
-
-
-def _uneven_heads(heads: int, kv_heads: int) -> str:
-    return f"{heads} heads are not a multiple of {kv_heads} kv_heads"
-
-
-def _grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iterator[Fault]:
-    if attention.heads % attention.kv_heads:
-        yield "attention.kv_heads", _uneven_heads(attention.heads, attention.kv_heads), _USE_DIVISOR
-    if isinstance(position, BlockRope) and attention.head_dim % 4:
-        message = f"head_dim {attention.head_dim}: each half of a head rotates in pairs"
-        yield "attention.head_dim", message, "use a multiple of 4"
-    if attention.chunked and attention.window is None:
-        message = "there is no window, the size of a chunk"
-        yield "attention.chunked", message, "add `attention.window`, or remove the key"
-    if attention.value_dim is not None and attention.values == "keys":
-        yield "attention.value_dim", "the values are keys, whose width is head_dim", "remove the key"
-    yield from norm_faults(attention.output_norm, "attention.output_norm")
-    yield from _qk_norm_faults(attention.qk_norm, "attention.qk_norm")
-    yield from norm_faults(attention.value_norm, "attention.value_norm")
-    if attention.keys_values == "earlier":
-        is_set = {
-            "values": attention.values != "projection",
-            "value_norm": not isinstance(attention.value_norm, NoNorm),
-            "filter": attention.filter is not None,
-            "value_scale": attention.value_scale is not None,
-        }
-        for key in (key for key, present in is_set.items() if present):
-            yield f"attention.{key}", "the layer reads the keys and values of an earlier layer", "remove the key"
 
 
 def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
@@ -252,21 +219,6 @@ def _without_mixer_faults(layer: Layer) -> Iterator[Fault]:
     if not isinstance(layer.position, NoPosition | Learned | Sinusoidal):
         message = f"{layer.position.kind} requires attention, and the layer has an MLP alone"
         yield "position", message, "use none in layers without attention"
-
-
-def _qk_norm_faults(norm: QkNorm, path: str) -> Iterator[Fault]:
-    yield from norm_faults(norm, path)
-    if isinstance(norm, NoNorm):
-        return
-    if norm.over == "projection" and norm.weights == "per-head":
-        yield f"{path}.weights", "a norm over the whole projection has one weight", "remove the key"
-    if norm.over == "projection" and norm.order == "after":
-        yield f"{path}.order", "a norm over the whole projection comes before the rotary embedding", "remove the key"
-    if norm.weights == "per-head" and isinstance(norm, RmsNorm) and not norm.affine:
-        yield f"{path}.weights", "a norm with a weight per head requires that weight", "remove `affine`"
-    if norm.weights == "per-head" and isinstance(norm, LayerNorm) and (norm.bias or not norm.affine):
-        message = "a norm with a weight per head requires that weight and no bias"
-        yield f"{path}.weights", message, "set `bias: false`, and remove `affine`"
 
 
 def _bucket_faults(position: RelativeBuckets, is_encoder: bool) -> Iterator[Fault]:

@@ -54,6 +54,15 @@ def _router_faults(mlp: MoeMlp, path: str) -> Iterator[tuple[str, str, str]]:
     if mlp.capacity is not None and mlp.per_token > 1:
         message = f"a capacity is not supported with {mlp.per_token} experts per token"
         yield f"{path}.capacity", message, "use one expert per token, or remove the key"
+    if router.selection == "tokens":
+        is_set = {
+            "score": router.score == "sparsemixer",
+            "over": router.over != "all",
+            "selection_bias": router.selection_bias,
+            "groups": groups is not None,
+        }
+        for key in (key for key, present in is_set.items() if present):
+            yield f"{path}.router.{key}", "a table selects the experts of a token", "remove the key"
     if router.score == "sparsemixer":
         is_set = {"over": router.over != "all", "selection_bias": router.selection_bias, "groups": groups is not None}
         for key in (key for key, present in is_set.items() if present):

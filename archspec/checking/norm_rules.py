@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archc.archspec.vocabulary import LayerNorm, RmsNorm
+from archc.archspec.vocabulary import LayerNorm, NoNorm, QkNorm, RmsNorm
 
 
 def norm_faults(norm: object, path: str) -> Iterator[tuple[str, str, str]]:
@@ -18,3 +18,19 @@ def norm_faults(norm: object, path: str) -> Iterator[tuple[str, str, str]]:
     if getattr(norm, "output_eps", None) is not None and "sandwich" not in placements:
         message = "the norms of a branch differ with `placement: sandwich` only"
         yield f"{path}.output_eps", message, "set it, or remove the key"
+
+
+def qk_norm_faults(norm: QkNorm, path: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the faults of a norm on queries or keys; its path is that of the key."""
+    yield from norm_faults(norm, path)
+    if isinstance(norm, NoNorm):
+        return
+    if norm.over == "projection" and norm.weights == "per-head":
+        yield f"{path}.weights", "a norm over the whole projection has one weight", "remove the key"
+    if norm.over == "projection" and norm.order == "after":
+        yield f"{path}.order", "a norm over the whole projection comes before the rotary embedding", "remove the key"
+    if norm.weights == "per-head" and isinstance(norm, RmsNorm) and not norm.affine:
+        yield f"{path}.weights", "a norm with a weight per head requires that weight", "remove `affine`"
+    if norm.weights == "per-head" and isinstance(norm, LayerNorm) and (norm.bias or not norm.affine):
+        message = "a norm with a weight per head requires that weight and no bias"
+        yield f"{path}.weights", message, "set `bias: false`, and remove `affine`"

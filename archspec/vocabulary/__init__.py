@@ -1,6 +1,7 @@
 """The vocabulary: one pydantic class per kind of section, with its keys, defaults and descriptions."""
 
 from archc.archspec.vocabulary.base import DefaultKind, Section, Size
+from archc.archspec.vocabulary.compression import CompressedKeyIndexer, Compression
 from archc.archspec.vocabulary.embedding import (
     AddedPositions,
     Embedding,
@@ -61,9 +62,11 @@ from archc.archspec.vocabulary.mixer import (
     LatentBias,
     LocalizedFilter,
     LogScale,
+    OutputLatent,
     PowerScale,
     ProjectionBias,
     ProjectionGroups,
+    QueryLatent,
     QueryScale,
     SpanConvolution,
     SteppedLogScale,
@@ -172,6 +175,8 @@ __all__ = [
     "ChannelMixing",
     "ClassesHead",
     "ClsPooler",
+    "CompressedKeyIndexer",
+    "Compression",
     "Convolution",
     "CrossAttention",
     "DecayedAverage",
@@ -246,6 +251,7 @@ __all__ = [
     "NormGate",
     "NormScope",
     "OutputGate",
+    "OutputLatent",
     "OutputNorm",
     "PerLayerEmbedding",
     "PlacedNorm",
@@ -266,6 +272,7 @@ __all__ = [
     "QkLayerNorm",
     "QkNorm",
     "QkRmsNorm",
+    "QueryLatent",
     "QueryScale",
     "Recurrence",
     "RelativeBuckets",

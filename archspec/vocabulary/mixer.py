@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import DefaultKind, Section, Size
+from archc.archspec.vocabulary.compression import Compression
 from archc.archspec.vocabulary.indexer import Indexer
 from archc.archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 
@@ -90,6 +91,22 @@ class PowerScale(Section):
 QueryScale = Annotated[LogScale | SteppedLogScale | PowerScale, Field(discriminator="kind")]
 
 
+class QueryLatent(Section):
+    """A low-rank query projection: queries are projected from norm(W x) (DeepSeek-AI 2024, DeepSeek-V2, eq. 12)."""
+
+    width: Size = Field(description="Width of the latent.")
+    norm: Norm = Field(description="Norm on the latent.")
+
+
+class OutputLatent(Section):
+    """A low-rank output projection by groups of heads: each group is projected to a latent of its own, and all latents
+    together to the residual stream (DeepSeek-AI 2026, DeepSeek-V4, section 2.3.1).
+    """
+
+    groups: Size = Field(description="Number of groups; consecutive heads form a group.")
+    width: Size = Field(description="Width of the latent of one group.")
+
+
 class SpanConvolution(Section):
     """As many heads of a convolution as of attention, side by side before the output projection: its kernels are
     softmax(W (separable convolution(x) ⊙ q(x))), one for each token and head (Jiang et al. 2020, ConvBERT, section 3).
@@ -154,10 +171,14 @@ class GroupedQueryAttention(GroupedQueries):
     input_scale: PositiveFloat | None = Field(None, description="Factor on the input (Falcon H1).")
     output_scale: PositiveFloat | None = Field(None, description="Factor on the output (Falcon H1).")
     filter: LocalizedFilter | None = Field(None, description="Localized filter before the query and key projections.")
-    values: Literal["projection", "keys"] = Field(
+    key_norm: QkNorm | None = Field(None, description="Norm on the keys (DeepSeek-V4). Default: `qk_norm`.")
+    query_latent: QueryLatent | None = Field(None, description="Latent that queries are projected from.")
+    output_latent: OutputLatent | None = Field(None, description="Latents in the output projection.")
+    values: Literal["projection", "keys", "rotated-keys"] = Field(
         "projection",
         description="keys: the values are the output of the key projection, before its norm and rotation; there is no "
-        "value projection (Gemma 4).",
+        "value projection (Gemma 4). rotated-keys: the values are the keys, normed and rotated, which the cache has "
+        "once; the output of the heads is rotated back by the position of its query (DeepSeek-V4).",
     )
     value_norm: Norm = Field(default_factory=NoNorm, description="Norm on the values of each head (Gemma 3n).")
     keys_values: Literal["own", "earlier"] = Field(
@@ -166,6 +187,7 @@ class GroupedQueryAttention(GroupedQueries):
         "sizes of the heads; the layer has no key and value projections and no cache (Brandon et al. 2024, "
         "cross-layer attention; Gemma 3n).",
     )
+    compression: Compression | None = Field(None, description="Compressed keys next to those of the window.")
     convolution: ValueConvolution | None = Field(None, description="Convolution of the values.")
     span_convolution: SpanConvolution | None = Field(None, description="Further heads, of a convolution.")
     window: Size | None = Field(
@@ -178,6 +200,11 @@ class GroupedQueryAttention(GroupedQueries):
         description="Chunked attention: the sequence is cut into chunks of `window` positions, and a query attends to "
         "keys of its own chunk only (Llama 4).",
     )
+
+    @property
+    def on_keys(self) -> QkNorm:
+        """Return the norm on the keys."""
+        return self.qk_norm if self.key_norm is None else self.key_norm
 
     @property
     def rotating_dim(self) -> int:

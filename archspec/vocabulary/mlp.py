@@ -150,17 +150,22 @@ class Router(Section):
     (Shazeer et al. 2017; Fedus et al. 2021).
     """
 
-    score: Literal["softmax", "sigmoid", "sparsemixer"] = Field(
+    score: Literal["softmax", "sigmoid", "sqrt-softplus", "sparsemixer"] = Field(
         default="softmax",
-        description="Function from logits to scores. sparsemixer: experts are selected one after another; the score of "
-        "one is the softmax over those not yet selected whose logit x has (best − x) ≤ 2 · jitter · max(|x|, best) "
-        "(Liu et al. 2024, GRIN, section 2).",
+        description="Function from logits to scores. sqrt-softplus: sqrt(ln(1 + e^x)) (DeepSeek-V4). sparsemixer: "
+        "experts are selected one after another; the score of one is the softmax over those not yet selected whose "
+        "logit x has (best − x) ≤ 2 · jitter · max(|x|, best) (Liu et al. 2024, GRIN, section 2).",
     )
     jitter: float = Field(default=0.01, ge=0, le=1, description="Width of the band of sparsemixer.")
     over: Literal["all", "chosen"] = Field(
         default="all",
         description="all: all experts are scored; the top scores select the experts and are their weights. chosen: the "
         "top logits select the experts; only the selected logits are scored (gpt-oss).",
+    )
+    selection: Literal["scores", "tokens"] = Field(
+        default="scores",
+        description="Selection of a token's experts. tokens: a table has the experts of each token of the vocabulary, "
+        "and their scores are the weights (Roller et al. 2021, Hash Layers; DeepSeek-V4).",
     )
     renormalize: bool = Field(
         default=False, description="Divide the weights of the selected experts by their sum (Mixtral)."

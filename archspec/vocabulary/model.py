@@ -177,7 +177,9 @@ def kv_sources(layers: Sequence[Layer]) -> dict[int, int | None]:
         if not isinstance(attention, GroupedQueryAttention):
             continue
         sizes = (attention.kv_heads, attention.head_dim, attention.value_width)
-        kind = (attention.window, attention.chunked, sizes, layer.position)
+        # Keys that are their own values have no cache of values to read.
+        rotated = attention.values == "rotated-keys"
+        kind = (attention.window, attention.chunked, sizes, rotated, layer.position)
         if attention.keys_values == "own":
             latest[kind] = index
         else:

@@ -111,8 +111,15 @@ def layer_needs_lengths(layer: words.Layer) -> bool:
     attention = layer.attention
     filtered = getattr(attention, "filter", None) is not None
     pools = attention is not None and isinstance(attention.indexer, words.PooledBlockIndexer)
+    compresses = getattr(attention, "compression", None) is not None
     mixes = layer.recurrence is not None or isinstance(layer.mlp, words.ChannelMixing)
-    return filtered or pools or mixes or layer.ngram_memory is not None
+    return filtered or pools or compresses or mixes or layer.ngram_memory is not None
+
+
+def layer_reads_ids(layer: words.Layer) -> bool:
+    """Return whether a layer reads the ids of the tokens: for its memory of n-grams, or to select their experts."""
+    mixtures = (mlp for mlp in (layer.mlp, layer.shortcut) if isinstance(mlp, words.MoeMlp))
+    return layer.ngram_memory is not None or any(mlp.router.selection == "tokens" for mlp in mixtures)
 
 
 def _tensor(kind: TensorType) -> dict[str, object]:
@@ -210,6 +217,7 @@ def graph_state(spec: BoundSpec, shared: SharedInputs, dtype: DTypeName) -> list
         convert(
             {
                 "kind": state.kind,
+                "block": state.block,
                 "input": past_name(index, name),
                 "output": None if state.kind == "cross" else present_name(index, name),
                 **_tensor(state.tensor),

@@ -48,14 +48,17 @@ def mark_ports(graph: ir.Graph, contract: Contract) -> None:
     for output in contract.outputs:
         mark(outputs[output.name], {"role": output.role})
     for state in contract.state:
-        mark_state_input(inputs[state.input], state.kind, state.output, state.window)
+        mark_state_input(inputs[state.input], state.kind, state.output, state.window, state.block)
         if state.output is not None:
             mark(outputs[state.output], {_STATE: state.kind})
 
 
-def mark_state_input(value: ir.Value, kind: str, output: str | None, window: int | None = None) -> None:
+def mark_state_input(
+    value: ir.Value, kind: str, output: str | None, window: int | None = None, block: int | None = None
+) -> None:
     """Write on an input that it holds a state of a kind, which the named output replaces."""
-    mark(value, {_STATE: kind, "output": output} | ({} if window is None else {"window": window}))
+    sizes = {name: size for name, size in (("window", window), ("block", block)) if size is not None}
+    mark(value, {_STATE: kind, "output": output} | sizes)
 
 
 def mark(value: ir.Value, facts: dict[str, Any]) -> None:

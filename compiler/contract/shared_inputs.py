@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from archc.archspec import BoundSpec
@@ -89,6 +89,7 @@ class LayerReads:
     crosses: bool = False
     fourier: bool = False
     rotates_last: bool = False  # the last dims of a head instead of the first
+    past_mask: str | None = None  # without the window, for compressed keys
 
 
 @dataclass
@@ -138,6 +139,8 @@ class SharedInputs:
         """Return the shared tensors that one layer reads, with their types."""
         reads = self.layers[index]
         types = {reads.mask: mask_type(self.masks[reads.mask])} if reads.mask else {}
+        if reads.past_mask:
+            types[reads.past_mask] = mask_type(self.masks[reads.past_mask])
         if reads.real:
             types[reads.real] = REAL
         if reads.rope:
@@ -223,6 +226,10 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
         is_cached, chunked = spec.topology != "encoder", getattr(attention, "chunked", False)
         mask = Mask(is_causal(spec), window, spec.prefix is not None, is_cached, chunked)
         shared.masks[mask.name] = mask
+        past_mask = None
+        if getattr(attention, "compression", None) is not None:
+            past_mask = replace(mask, window=None, chunked=False)
+            shared.masks[past_mask.name] = past_mask
         real = "real_tokens" if reads_neighbors(layer) else real
         rope = alibi = buckets = relative_bias = relative_table = None
         rotates_last = getattr(layer.position, "part", "first") == "last"
@@ -256,6 +263,7 @@ def find_shared_inputs(spec: BoundSpec) -> SharedInputs:
                 relative_table,
                 crosses,
                 rotates_last=rotates_last,
+                past_mask=past_mask.name if past_mask is not None else None,
             )
         )
     return shared

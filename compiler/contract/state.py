@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.shared_inputs import rotary_dim
 from archc.compiler.contract.types import TensorType
+from archc.plan.axes import block_axis
 from archc.plan.dtypes import DTypeName
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CROSS_KEY, CROSS_VALUE = "cross.key", "cross.value"
+COMPRESSED = "compressed"
 INDEXER_KEY, INDEXER_TAIL = "indexer.key", "indexer.tail"
 MEMORY_TOKENS, MEMORY_INPUT = "memory.tokens", "memory.input"
 
@@ -26,12 +28,13 @@ State: TypeAlias = "Mapping[str, Tensor]"
 class StateType:
     """The kind and type of one state.
 
-    kv: grows by a slot a token, written in place. fixed: replaced by every call, zero before the first. cross: computed
-    from the source before the first call, read only.
+    kv: grows by a slot a token, written in place. block: by a slot for each `block` tokens. fixed: replaced by every
+    call, zero before the first. cross: computed from the source before the first call, read only.
     """
 
-    kind: Literal["kv", "fixed", "cross"]
+    kind: Literal["kv", "block", "fixed", "cross"]
     tensor: TensorType
+    block: int | None = None
 
 
 def layer_state(layer: words.Layer, width: int, dtype: DTypeName) -> dict[str, StateType]:
@@ -40,6 +43,8 @@ def layer_state(layer: words.Layer, width: int, dtype: DTypeName) -> dict[str, S
     if layer.attention is not None:
         states |= attention_state(layer.attention, width, dtype)
         states |= indexer_state(layer.attention, layer.position, dtype)
+        if isinstance(layer.attention, words.GroupedQueryAttention) and layer.attention.compression is not None:
+            states |= compressed_state(layer.attention.compression, layer.attention, layer.position, dtype)
     if layer.recurrence is not None:
         states |= recurrence_state(layer.recurrence, width, dtype)
     cross = layer.cross_attention
@@ -76,6 +81,40 @@ def indexer_state(attention: words.Attention, position: words.Position, dtype: D
     return states
 
 
+def key_name(name: str) -> str:
+    """Return the name of the cache of compressed keys."""
+    return f"{name}.key"
+
+
+def tail_name(name: str) -> str:
+    """Return the name of the rows of the last tokens, of which a later call makes compressed keys."""
+    return f"{name}.tail"
+
+
+def rows_of_key(word: words.Compression) -> int:
+    """Return the number of tokens that a compressed key is a sum over."""
+    return word.block * (2 if word.overlap else 1)
+
+
+def compressed_state(
+    word: words.Compression, attention: words.GroupedQueryAttention, position: words.Position, dtype: DTypeName
+) -> dict[str, StateType]:
+    """Return the compressed keys of attention and of its indexer, each with the rows of the last tokens."""
+    angles = rotary_dim(position, attention.rotating_dim) if isinstance(position, words.Rope) else 0
+    keys = {COMPRESSED: (attention.kv_heads, attention.head_dim)}
+    if word.indexer is not None:
+        keys[f"{COMPRESSED}.indexer"] = (1, word.indexer.head_dim)
+    states: dict[str, StateType] = {}
+    for name, (heads, width) in keys.items():
+        slots = TensorType(dtype, ("batch", heads, block_axis(word.block), width))
+        states[key_name(name)] = StateType("block", slots, word.block)
+        # A key and a weight for each channel, the presence of a token, and its angles.
+        inner = heads * width
+        row = 4 * inner + 1 + angles if word.overlap else 2 * inner + angles
+        states[tail_name(name)] = fixed(dtype, rows_of_key(word) - 1, row)
+    return states
+
+
 def attention_state(attention: words.Attention, width: int, dtype: DTypeName) -> dict[str, StateType]:
     """Return a latent cache, or keys and values and the tails of a localized filter.
 
@@ -87,7 +126,9 @@ def attention_state(attention: words.Attention, width: int, dtype: DTypeName) ->
         return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}
     if attention.keys_values == "earlier":
         return {}
-    widths = {"key": attention.head_dim, "value": attention.cached_value_width}
+    widths = {"key": attention.head_dim}
+    if attention.values != "rotated-keys":
+        widths["value"] = attention.cached_value_width
     states = {
         name: StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", width)))
         for name, width in widths.items()

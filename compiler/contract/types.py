@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from archc.plan.axes import CAPACITY, slots_of
 from archc.plan.dtypes import DTypeName
 
 # The axes that vary from call to call, with their sizes in each of the six runs that trace a part.
@@ -23,7 +24,13 @@ SIZES = {
     "capacity": (13, 11, 17, 2, 2057, 1),
     "asked": (4, 7, 8, 3, 149, 1),
     "source": (2, 10, 13, 5, 519, 1),
+    "blocks": (6, 17, 1, 19, 1061, 1),
 }
+
+
+def sizes_of(axis: str) -> tuple[int, ...]:
+    """Return the sizes of an axis in each run; all caches of a part that have a slot for each block are as long."""
+    return SIZES["blocks" if axis != CAPACITY and slots_of(axis, 1) is not None else axis]
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,8 @@ class Layer(nn.Module):
         if isinstance(word.mlp, words.ChannelMixing):
             self.mlp: nn.Module = ChannelMixing(word.mlp, width, dtype)
         elif word.mlp is not None:
-            self.mlp = make_mlp(word.mlp, width, dtype)
-        self.shortcut = MoeMlp(word.shortcut, width, dtype) if word.shortcut is not None else None
+            self.mlp = make_mlp(word.mlp, width, dtype, vocab)
+        self.shortcut = MoeMlp(word.shortcut, width, dtype, vocab) if word.shortcut is not None else None
         # `mixer_norm`, `cross_norm` and `mlp_norm` are before the branch, in post-norm layers after the sum.
         gate = getattr(word.norm, "gate", None)
 
@@ -170,7 +170,7 @@ class Layer(nn.Module):
         normed = self.mlp_norm(x_BSN)
         y = self.mlp_output_norm(self.mlp_branch(normed, x_BSN, inputs, state, present))
         if self.shortcut is not None:
-            present[SHORTCUT] = self.shortcut(normed, x_BSN)
+            present[SHORTCUT] = self.shortcut(normed, x_BSN, inputs.input_ids_BS)
         x_BSN = self.skip(x_BSN, normed, is_mlp=True) + self.scale_branch(y, is_mlp=True)
         return x_BSN + inputs.cross_layer[SHORTCUT] if self.word.adds_shortcut else x_BSN, present
 
@@ -236,7 +236,7 @@ class Layer(nn.Module):
     ) -> Tensor:
         """Return the output of the MLP of the stream's norm x, [B, S, N]; its new state is added to `present`."""
         if isinstance(self.mlp, MoeMlp):
-            output: Tensor = self.mlp(x_BSN, stream_BSN)
+            output: Tensor = self.mlp(x_BSN, stream_BSN, inputs.input_ids_BS)
             return output
         if not isinstance(self.mlp, ChannelMixing):
             y: Tensor = self.mlp(x_BSN)

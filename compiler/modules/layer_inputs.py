@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class LayerInputs:
     input_ids_BS: Tensor | None = None
     cross_layer: Mapping[str, Tensor] = field(default_factory=dict)
     rotates_last: bool = False
+    past_mask_B1ST: Tensor | None = None  # the mask without a window
 
     def rotate(self, x_BHSD: Tensor, interleaved: bool) -> Tensor:
         """Return queries or keys whose first or last dims are rotated by their positions, if the layer reads angles."""
@@ -44,6 +45,11 @@ class LayerInputs:
             return ops.rotary(x_BHSD, self.cos_BSR, self.sin_BSR, interleaved)
         first, last = x_BHSD.split([rest, x_BHSD.shape[-1] - rest], dim=-1)
         return torch.cat((first, ops.rotary(last, self.cos_BSR, self.sin_BSR, interleaved)), dim=-1)
+
+    @property
+    def backward(self) -> LayerInputs:
+        """The same inputs with rotations by the negative angles."""
+        return replace(self, sin_BSR=-self.sin_BSR) if self.sin_BSR is not None else self
 
     def mask_padding(self, x_BSM: Tensor) -> Tensor:
         """Return float32 x with zeros at the padding of ragged rows."""

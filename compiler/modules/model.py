@@ -69,6 +69,7 @@ def layer_inputs(layer: LayerReads, tensors: Mapping[str, Tensor], cross_layer: 
         fourier_sin_BSS=tensors[f"{FOURIER}.sin"] if layer.fourier else None,
         source_mask_B1ST=tensors[SOURCE_MASK] if layer.crosses else None,
         rotates_last=layer.rotates_last,
+        past_mask_B1ST=tensors[layer.past_mask] if layer.past_mask else None,
     )
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from archc.compiler.contract.ports import fix_axis
-
-_AXIS = "capacity"
+from archc.plan.axes import slots_of
 
 
 class FixedCapacity(ir.passes.InPlacePass):
-    """Replaces the axis `capacity` by a number of slots wherever it occurs; the contract keeps its name."""
+    """Replaces axes of the slots of caches by their numbers wherever they occur; the contract keeps their names."""
 
     def __init__(self, slots: int) -> None:
         super().__init__()
@@ -20,5 +19,9 @@ class FixedCapacity(ir.passes.InPlacePass):
         """Fix the axis of inputs, outputs and intermediate values."""
         values = [*model.graph.inputs, *model.graph.outputs]
         values += [output for node in model.graph for output in node.outputs]
-        fixed = [fix_axis(value, _AXIS, self.slots) for value in dict.fromkeys(values)]
-        return ir.passes.PassResult(model, modified=any(fixed))
+        changed = False
+        for value in dict.fromkeys(values):
+            for axis in dict.fromkeys(map(str, value.shape or ())):
+                slots = slots_of(axis, self.slots)
+                changed |= slots is not None and fix_axis(value, axis, slots)
+        return ir.passes.PassResult(model, modified=changed)

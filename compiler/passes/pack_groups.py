@@ -18,7 +18,7 @@ from archc.compiler.graph.rows import has_rows, without_rows, works_by_row
 from archc.compiler.graph.subgraph import copy_node
 from archc.compiler.graph.values import axis_name, fixed_size, required, shape_of
 from archc.compiler.lowerings.attention.caches import SELECTIONS, mask_of
-from archc.plan.axes import CAPACITY, SOURCE
+from archc.plan.axes import CAPACITY, SOURCE, slots_of
 
 TOKENS = "tokens"
 """The axis of the tokens of both groups."""
@@ -224,6 +224,6 @@ def _axis(size: int | ir.SymbolicDim) -> int | str | None:
     if isinstance(size, int):
         return size
     name = size.value
-    if name is None or name in (CAPACITY, SOURCE) or name.startswith("ring_"):
+    if name is None or name == SOURCE or slots_of(name, 1) is not None or name.startswith("ring_"):
         return name
     return 1 if name == "batch" else f"{PIECE}_{name}"

@@ -59,7 +59,9 @@ def _reads_caches(node: ir.Node) -> bool:
 
 def _slots(node: ir.Node) -> str | None:
     """Return the name of the slots of the caches that a node reads; None if they differ or are read elsewhere."""
-    indices = {"LatentAttention": (2,), **dict.fromkeys(SELECTIONS, (1,))}.get(node.op_type, (1, 2))
+    indices = {"JointAttention": (1,), "LatentAttention": (2,), **dict.fromkeys(SELECTIONS, (1,))}.get(
+        node.op_type, (1, 2)
+    )
     caches = [required(node.inputs[index]) for index in indices]
     names = {axis_name(cache, SLOTS) for cache in caches}
     alone = all(_is_updated_cache(cache) for cache in caches)

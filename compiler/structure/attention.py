@@ -32,26 +32,34 @@ def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position
     heads, head_dim, groups, own = word.heads, word.head_dim, word.groups, word.keys_values == "own"
     values = word.kv_heads * word.value_width
     outputs = heads * word.value_width * (1 if word.span_convolution is None else 2)
+    latent, down = word.query_latent, word.output_latent
+    queries = width if latent is None else latent.width
+    gated = queries if word.gate is not None and word.gate.source == "queries" else width
+    inner = outputs if down is None else down.groups * down.width
     buckets = position.buckets if isinstance(position, words.RelativeBuckets) else 0
     has_biases = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
     return part(
         {"sinks": (heads,) if word.sinks else None},
-        q=grouped_linear(width, heads * head_dim, word.bias.qkv, groups.q),
+        q_down=linear(width, latent.width, False) if latent is not None else None,
+        q_down_norm=norm(latent.norm, latent.width) if latent is not None else None,
+        q=grouped_linear(queries, heads * head_dim, word.bias.qkv, groups.q),
         k=grouped_linear(width, word.kv_heads * head_dim, word.bias.on_keys, groups.k) if own else None,
         v=grouped_linear(width, values, word.bias.qkv, groups.v) if own and word.values == "projection" else None,
-        o=grouped_linear(outputs, width, word.bias.out, groups.o),
+        o_down=grouped_linear(outputs, inner, False, down.groups) if down is not None else None,
+        o=grouped_linear(inner, width, word.bias.out, groups.o),
         output_norm=norm(word.output_norm, outputs),
         filter=_localized_filter(word.filter, width) if word.filter is not None else None,
         relative_bias=part({"weight": (buckets, heads)}) if has_biases else None,
         disentangled=_disentangled(position, heads * head_dim, width),
         q_norm=qk_norm(word.qk_norm, heads, head_dim),
-        k_norm=qk_norm(word.qk_norm, word.kv_heads, head_dim) if own else None,
+        k_norm=qk_norm(word.on_keys, word.kv_heads, head_dim) if own else None,
         v_norm=norm(word.value_norm, word.value_width),
-        gate=_gate(word.gate, heads, word.value_width, width),
+        gate=_gate(word.gate, heads, word.value_width, gated),
         span_convolution=_span_convolution(word.span_convolution, heads, head_dim, width),
         convolution=part({"weight": (heads, word.convolution.kernel)}) if word.convolution is not None else None,
-        indexer=_indexer(word.indexer, heads, width, width),
+        indexer=_indexer(word.indexer, heads, width, queries),
         differential=_differential(word.differential, head_dim) if word.differential is not None else None,
+        compressed=_compressed(word, width, queries),
     )
 
 
@@ -121,6 +129,31 @@ def _block_pool(word: words.PooledBlockIndexer, width: int) -> Part | None:
     if isinstance(word.pool, words.MeanBlockPool):
         return None
     return part({"bias": (word.block, word.head_dim)}, projection=linear(width, word.head_dim, False))
+
+
+def _compressed(attention: words.GroupedQueryAttention, width: int, queries: int) -> Part | None:
+    """Return what makes compressed keys and selects among them."""
+    word = attention.compression
+    if word is None:
+        return None
+
+    def compressor(heads: int, head_dim: int, normed: words.Norm) -> Part:
+        inner = heads * head_dim * (2 if word.overlap else 1)
+        return part(
+            {"bias": (word.block, inner)},
+            key=linear(width, inner, False),
+            gate=linear(width, inner, False),
+            norm=norm(normed, head_dim),
+        )
+
+    indexer = None
+    if word.indexer is not None:
+        indexer = part(
+            q=linear(queries, word.indexer.heads * word.indexer.head_dim, False),
+            weights=linear(width, word.indexer.heads, False),
+            compressor=compressor(1, word.indexer.head_dim, word.indexer.norm),
+        )
+    return part(compressor=compressor(attention.kv_heads, attention.head_dim, word.norm), indexer=indexer)
 
 
 def _localized_filter(word: words.LocalizedFilter, width: int) -> Part:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from archc.archspec import vocabulary as words
-from archc.compiler.structure.part import Part, activation, grouped_linear, linear, norm, part
+from archc.compiler.structure.part import Part, activation, grouped_linear, linear, norm, part, table
 from archc.compiler.structure.recurrence import token_shift
 
 
-def mlp(word: words.Mlp, width: int) -> Part:
-    """Return an MLP of a residual stream of that width."""
+def mlp(word: words.Mlp, width: int, vocab: int = 0) -> Part:
+    """Return an MLP of a residual stream of that width, in a model of that vocabulary."""
     match word:
         case words.PlainMlp():
             return part(
@@ -27,7 +27,7 @@ def mlp(word: words.Mlp, width: int) -> Part:
         case words.LinearMlp():
             return part(projection=linear(width, width, word.bias))
         case words.MoeMlp():
-            return _experts(word, width)
+            return _experts(word, width, vocab)
         case words.ChannelMixing():
             streams = ("k", "r") if word.receptance else ("k",)
             return part(
@@ -39,7 +39,7 @@ def mlp(word: words.Mlp, width: int) -> Part:
             )
 
 
-def _experts(word: words.MoeMlp, width: int) -> Part:
+def _experts(word: words.MoeMlp, width: int, vocab: int) -> Part:
     expert, router = word.expert, word.router
     choices = word.experts + word.identity_experts
     gated = isinstance(expert, words.GatedMlp)
@@ -60,6 +60,7 @@ def _experts(word: words.MoeMlp, width: int) -> Part:
             },
             projection=linear(width, choices, router.bias),
             norm=norm(router.norm, width),
+            by_token=table(vocab, word.per_token) if router.selection == "tokens" else None,
         ),
         experts=Part({}, stacked, active, word.experts),
         shared=mlp(word.shared, width) if word.shared is not None else None,

@@ -69,8 +69,8 @@ def _layer(word: words.Layer, width: int, source_width: int, vector: int, vocab:
         if isinstance(word.mixing, words.LinearMixing)
         else None,
         cross_attention=cross_attention(cross, width, source_width) if cross is not None else None,
-        mlp=mlp(word.mlp, width) if word.mlp is not None else None,
-        shortcut=mlp(word.shortcut, width) if word.shortcut is not None else None,
+        mlp=mlp(word.mlp, width, vocab) if word.mlp is not None else None,
+        shortcut=mlp(word.shortcut, width, vocab) if word.shortcut is not None else None,
         **_norms(word, width),
         embedding_branch=part(
             activation=activation(branch.activation),

@@ -29,6 +29,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         "Attention": attention.attention,
         "Choose": choose,
         "Experts": scanned_experts,
+        "JointAttention": attention.joint,
         "LatentAttention": attention.latent,
         "Linear": portable.linear,
     }

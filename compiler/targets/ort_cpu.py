@@ -11,6 +11,7 @@ from archc.compiler.lowerings.attention.blocks import QueryBlocks
 from archc.compiler.lowerings.attention.caches import FloatCaches
 from archc.compiler.lowerings.attention.grouped import GroupedAttention
 from archc.compiler.lowerings.attention.int8_caches import Int8Caches
+from archc.compiler.lowerings.attention.joint import JointAttention
 from archc.compiler.lowerings.attention.latent import GroupedLatentAttention
 from archc.compiler.lowerings.attention.masks import AdditiveMasks
 from archc.compiler.lowerings.attention.selected import Selections
@@ -40,6 +41,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         **COMMON,
         "Attention": GroupedAttention(caches, blocks, masks, selected),
         "Experts": routed_experts,
+        "JointAttention": JointAttention(blocks, masks, selected),
         "LatentAttention": GroupedLatentAttention(caches, blocks, masks, selected),
         "Linear": stored_rows.linear,
         "SelectBlocks": selections.blocks,

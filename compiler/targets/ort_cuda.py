@@ -27,6 +27,7 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         **COMMON,
         "Attention": attention.attention,
         "Experts": scanned_experts,
+        "JointAttention": attention.joint,
         "LatentAttention": attention.latent,
         "Linear": portable.linear,
         "UpdateCache": CACHES.update,

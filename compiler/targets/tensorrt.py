@@ -40,6 +40,7 @@ def lowering(choices: Choices) -> Sequence[ir.passes.PassBase]:
         **COMMON,
         "Attention": attention.attention,
         "Experts": batched_experts,
+        "JointAttention": attention.joint,
         "LatentAttention": attention.latent,
         "Linear": portable.linear,
         "UpdateCache": CACHES.update,

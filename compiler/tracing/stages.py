@@ -174,7 +174,7 @@ def _layers(model: Model) -> Iterator[Stage]:
         rows = {"write_indices": names.ROWS} if model.cached and word.attention is not None else {}
         if model.cached and names.layer_needs_lengths(word):
             rows["lengths"] = names.ROWS
-        if word.ngram_memory is not None:
+        if names.layer_reads_ids(word):
             rows["input_ids"] = names.TOKENS
         states = names.layer_states(model.spec, index, model.dtype_name)
         shared = model.shared_inputs.types(index, model.spec.embedding.width, model.dtype_name)

@@ -10,7 +10,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from archc.compiler.contract.types import SIZES
+from archc.compiler.contract.types import SIZES, sizes_of
 from archc.compiler.errors import TraceError
 from archc.compiler.graph.builder import op
 
@@ -35,8 +35,13 @@ class Sizes:
 
     def add_axis(self, axis: str, value: ir.Value, index: int) -> None:
         """Read a named axis off a tensor's shape at `index`, unless another tensor has it already."""
-        if SIZES[axis] not in self._axes:
-            self._axes[SIZES[axis]] = Size(op.Shape(value, start=index, end=index + 1), axis)
+        if sizes_of(axis) not in self._axes:
+            self._axes[sizes_of(axis)] = Size(op.Shape(value, start=index, end=index + 1), axis)
+
+    def add_size(self, numbers: tuple[int, ...], formula: str, value: ir.Value, index: int) -> None:
+        """Read a size with these values off the result of an operator, unless it is known."""
+        if numbers not in self._axes and numbers not in self._known:
+            self._known[numbers] = Size(op.Shape(value, start=index, end=index + 1), formula)
 
     def find(self, numbers: tuple[int, ...]) -> Size:
         """Return the formula of a size with these values, one for each run: factor · product of axes + offset.

@@ -16,9 +16,10 @@ from onnx_ir.tensor_adapters import TorchTensor, from_torch_dtype
 from torch import Tensor, nn
 
 from archc.compiler.contract.dtypes import torch_dtype
-from archc.compiler.contract.types import SIZES, TensorType
+from archc.compiler.contract.types import SIZES, TensorType, sizes_of
 from archc.compiler.errors import TraceError
 from archc.compiler.graph.builder import op
+from archc.compiler.ops.registry import NEW_AXES
 from archc.compiler.tracing.dispatch import Call, Run, TensorId, is_symbolic, leaves, map_leaves
 from archc.compiler.tracing.registry import TRANSLATIONS
 from archc.compiler.tracing.symbolic_sizes import RUNS, Size, Sizes
@@ -52,7 +53,7 @@ class Recording:
         run = self._runs[index]
         tensors = {
             name: torch.empty(
-                [SIZES[axis][index] if isinstance(axis, str) else axis for axis in kind.shape],
+                [sizes_of(axis)[index] if isinstance(axis, str) else axis for axis in kind.shape],
                 dtype=torch_dtype(kind.dtype),
                 device="meta",
             )
@@ -94,6 +95,11 @@ class Recording:
             pairs = list(zip(results, values, strict=True))
         except _UNHANDLED as error:
             raise TraceError(f"{function}: these arguments have no translation to ONNX: {error}") from error
+        if function in NEW_AXES:
+            index, formula = NEW_AXES[function]
+            ((tensor, value),) = pairs
+            sizes = tuple(run.tensors[tensor.index].shape[index] for run in self._runs)
+            self._sizes.add_size(sizes, formula(*args, **kwargs), value, index)
         for tensor, value in pairs:
             if value is not None:
                 self._assign(tensor, value)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.axes import CAPACITY, SOURCE, ring_axis, ring_slots
+from archc.plan.axes import CAPACITY, SOURCE, block_axis, block_slots, ring_axis, ring_slots
 from archc.plan.manifest import Manifest
 from archc.plan.records import Limits, State
 from archc.runtime.backends.base import Backend, Binding, Buffer, Call
@@ -17,9 +17,10 @@ from archc.runtime.errors import EngineError, PlanError, fit_length
 
 _CAPACITY_STEP = 64  # slots
 # The axis that each kind has next to `batch`. `kv` has one slot per token and is updated in place. `ring` is too, until
-# it has room for its window and one call; then it wraps around. `fixed` starts at zero and is replaced by every call.
+# it has room for its window and one call; then it wraps around. `block` has one slot for each block of tokens, and is
+# updated in place. `fixed` starts at zero and is replaced by every call.
 # `cross` is computed from the source before the first call and never changes.
-_AXES: Mapping[str, str | None] = {"kv": CAPACITY, "ring": "ring", "fixed": None, "cross": SOURCE}
+_AXES: Mapping[str, str | None] = {"kv": CAPACITY, "ring": "ring", "block": "block", "fixed": None, "cross": SOURCE}
 
 
 def check_state(manifest: Manifest) -> None:
@@ -30,7 +31,11 @@ def check_state(manifest: Manifest) -> None:
                 f"state {state.input!r}: kind {state.kind!r:.60} is not supported, expected {', '.join(_AXES)}; "
                 "install a newer archc"
             )
-        axis = ring_axis(state.window) if state.window is not None else _AXES[state.kind]
+        axis = _AXES[state.kind]
+        if state.window is not None:
+            axis = ring_axis(state.window)
+        elif state.block is not None:
+            axis = block_axis(state.block)
         expected = ["batch"] if axis is None else ["batch", axis]
         if sorted(dim for dim in state.shape if isinstance(dim, str)) != sorted(expected) or state.shape[0] != "batch":
             raise PlanError(
@@ -163,6 +168,8 @@ class Cache:
         return Binding(state.input, state.output, self._backend.grown(old.buffer, axis, slots))
 
     def _slots(self, state: State, capacity: int) -> int:
+        if state.block is not None:
+            return block_slots(state.block, capacity)
         if state.window is None:
             return capacity
         return min(ring_slots(state.window, self._longest_call), capacity)

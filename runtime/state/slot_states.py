@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.axes import SOURCE, ring_slots
+from archc.plan.axes import SOURCE, block_slots, ring_slots
 from archc.plan.dtypes import DTYPES
 from archc.plan.records import Limits, State
 from archc.runtime.backends.base import Binding
@@ -151,7 +151,7 @@ class SlotStates:
         """Return shape and dtype of each array of a snapshot after `length` tokens, without sources."""
         found = {}
         for state in self._states:
-            slots = length if state.window is None else min(length, ring_slots(state.window, self._longest_call))
+            slots = _slots(state, length, self._longest_call)
             shape = tuple(slots if isinstance(size, str) else size for size in state.shape[1:])
             found[state.input] = (shape, DTYPES[state.dtype].storage)
         return found
@@ -182,12 +182,13 @@ class SlotStates:
 
     def _live(self, state: State, length: int) -> tuple[slice, ...]:
         """Return the part of a row's state that `length` tokens use."""
-        if state.kind not in ("kv", "ring"):
+        if state.kind not in ("kv", "ring", "block"):
             return ()
+        length = block_slots(state.block, length) if state.block is not None else length
         return tuple(slice(length) if isinstance(size, str) else slice(None) for size in state.shape[1:])
 
     def _shape(self, state: State, capacity: int, source_slots: int) -> tuple[int, ...]:
-        slots = capacity if state.window is None else min(ring_slots(state.window, self._longest_call), capacity)
+        slots = _slots(state, capacity, self._longest_call)
         sizes = {"batch": self._count, SOURCE: source_slots}
         return tuple(sizes.get(size, slots) if isinstance(size, str) else size for size in state.shape)
 
@@ -208,3 +209,10 @@ class SlotStates:
                 after.read()[tuple(slice(size) for size in before.shape)] = before.read()
         self._buffers, self.capacity, self.source_slots = new, capacity, source_slots
         self.generation += 1
+
+
+def _slots(state: State, length: int, longest_call: int | None) -> int:
+    """Return the slots of a state's row of that many tokens."""
+    if state.block is not None:
+        return block_slots(state.block, length)
+    return length if state.window is None else min(length, ring_slots(state.window, longest_call))

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from archc.compiler.modules.attention.compression import CompressedKeyIndexer
 from archc.compiler.modules.attention.indexer import BlockIndexer, KeyIndexer, PooledBlockIndexer
-from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.mlp.experts import Router
 from archc.compiler.ops.key_selection import block_scores, key_scores, whole_block_scores
 from archc.proof.built import Built
@@ -25,7 +25,7 @@ from archc.proof.checks import torch_outputs
 MARGIN = 1e-2
 """Required lead of a choice, relative to the row's largest score: twenty times the rounding error of float16."""
 _DRAWN = 1024
-CHOOSING = (Router, KeyIndexer, BlockIndexer, PooledBlockIndexer)
+CHOOSING = (Router, KeyIndexer, BlockIndexer, PooledBlockIndexer, CompressedKeyIndexer)
 
 
 def rows_with_clear_routing(built: Built, rows: Ids, sources: Ids | None = None) -> tuple[Ids, Ids | None, int]:
@@ -53,7 +53,7 @@ def routing_margins(built: Built, rows: Ids, sources: Ids | None = None) -> NDAr
     smallest = np.full(len(rows), np.inf)
 
     def record(module: nn.Module, args: tuple[Any, ...], _: object) -> None:
-        margin = smallest_margin(module, args[0]) if isinstance(module, Router) else key_margin(module, *args[:3])
+        margin = smallest_margin(module, args[0]) if isinstance(module, Router) else key_margin(module, *args)
         np.minimum(smallest, margin.numpy(), out=smallest)
 
     choosing = [module for module in built.module.modules() if isinstance(module, CHOOSING)]
@@ -70,6 +70,8 @@ def smallest_margin(router: Router, x_BSN: Tensor) -> Tensor:
     """Return the margin of each row's closest choice [B], among experts and among their groups."""
     # A softmax keeps the order of its logits, and rounding errors are relative to the logits.
     groups = router.word.groups
+    if router.by_token is not None:
+        return torch.full(x_BSN.shape[:1], torch.inf)
     monotone = groups is None or groups.by == "max"
     logits_BSE = router.projection(x_BSN.float())
     plain = router.word.score == "softmax" and router.selection_bias is None and monotone
@@ -82,8 +84,13 @@ def smallest_margin(router: Router, x_BSN: Tensor) -> Tensor:
     return torch.stack(margins).amin(dim=(0, 2))
 
 
-def key_margin(indexer: nn.Module, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs) -> Tensor:
+def key_margin(indexer: nn.Module, x_BSN: Tensor, source_BSQ: Tensor, *others: Any) -> Tensor:
     """Return the margin of each row's closest choice of a key or of a block of keys [B]."""
+    if isinstance(indexer, CompressedKeyIndexer):
+        blocks_B1SN, inputs, _ = others
+        operands = indexer.operands(x_BSN, source_BSQ, inputs, {})[:3]
+        return _margin(key_scores(*operands, blocks_B1SN), indexer.word.keys).amin(dim=(1, 2))
+    inputs, _ = others
     mask = inputs.mask_B1ST
     assert mask is not None
     if isinstance(indexer, BlockIndexer):

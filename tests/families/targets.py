@@ -63,7 +63,9 @@ def check_engine(built: Built) -> EngineResult:
     # Next to a Scan, attention is MatMul and Softmax for TensorRT.
     fused = [nodes for nodes in graphs if not any(node.op_type == "Scan" for node in nodes)]
     assert len(layers) == sum(is_standard_attention(node) for nodes in fused for node in nodes)
-    assert sum(report.cache_updates for report in reports) == sum(item.kind == "kv" for item in manifest.state)
+    assert sum(report.cache_updates for report in reports) == sum(
+        item.kind in ("kv", "block") for item in manifest.state
+    )
     return EngineResult(seconds, size)
 
 
@@ -71,7 +73,7 @@ def is_standard_attention(node: ir.Node) -> bool:
     """Return whether a node of a traced graph becomes a standard Attention: it has no softcap and no sinks."""
     if node.op_type == "Attention":
         return len(node.inputs) < 6 and not node.attributes["softcap"].as_float()
-    return node.op_type == "LatentAttention" and len(node.inputs) < 7
+    return len(node.inputs) < {"JointAttention": 6, "LatentAttention": 7}.get(node.op_type, 0)
 
 
 def check_tensorrt_passes(built: Built) -> float:

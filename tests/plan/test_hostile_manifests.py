@@ -80,6 +80,8 @@ CHANGES = {
         "'cross' is not supported outside of `encoder`",
     ),
     "start token outside of the vocabulary": (lambda m: m["tokens"].update(start=[264]), "ids of the vocabulary"),
+    "block state without a block": (lambda m: m["state"][0].update(kind="block"), "expected `block` for kind 'block'"),
+    "block of another state": (lambda m: m["state"][0].update(block=4), "expected `block` for kind 'block'"),
     "ring state without window": (lambda m: m["state"][0].update(kind="ring"), "expected `window` for kind 'ring'"),
     "window without ring state": (lambda m: m["state"][0].update(window=4), "expected `window` for kind 'ring'"),
     "ring state without max_call": (

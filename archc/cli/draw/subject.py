@@ -118,11 +118,16 @@ def _figures(
     context: int,
 ) -> Figures:
     from archc.bench.costs import state_bytes
+    from archc.plan.axes import has_slots
 
     windowed = [_with_window(state, bound.layers) for state in states]
     in_windows = sum(state_bytes(state, 1) for state in windowed if state.window is not None)
-    grows = sum(state_bytes(state, 1) for state in windowed if state.window is None and "capacity" in state.shape)
-    fixed = [state for state in windowed if state.window is None and not {"capacity", "source"} & set(state.shape)]
+    grows = sum(state_bytes(state, 1) for state in windowed if state.window is None and has_slots(state.shape))
+    fixed = [
+        state
+        for state in windowed
+        if state.window is None and not has_slots(state.shape) and "source" not in state.shape
+    ]
 
     def at(length: int) -> AtLength:
         operations = listing.flops_per_token + _attention_flops(bound, length)

@@ -12,7 +12,7 @@ from archc.draw.describe.words import bias_tags, further_tags, norm_name, positi
 # The keys that have texts of their own.
 _GROUPED = (
     "heads kv_heads head_dim bias scale qk_norm clip softcap gate query_scale indexer sinks filter values value_norm "
-    "keys_values window chunked value_dim value_scale differential output_norm"
+    "keys_values window chunked value_dim value_scale differential output_norm query_latent output_latent"
 )
 _LATENT = "heads latent query_latent nope_dim rope_dim value_dim norm bias scale gate query_scale indexer"
 
@@ -54,12 +54,15 @@ def _grouped(attention: words.GroupedQueryAttention, width: int, tags: list[str]
     own = attention.keys_values == "own"
     if not own:
         keys, tags = "", [*tags, "keys and values of an earlier layer"]
-    elif attention.values == "keys":
-        keys, tags = f" · k → {whole(kv * dim)}", [*tags, "values = keys"]
+    elif attention.values != "projection":
+        keys, tags = f" · k → {whole(kv * dim)}", [*tags, f"values = {attention.values.replace('-', ' ')}"]
     else:
         same = value == dim
         keys = f" · k, v → {whole(kv * dim)}" if same else f" · k → {whole(kv * dim)} · v → {whole(kv * value)}"
     rows: list[Row] = [Step(f"q → {whole(heads * dim)}{keys}")]
+    if attention.query_latent is not None:
+        latent = attention.query_latent
+        rows.insert(0, Step(f"q latent → {whole(latent.width)} · {norm_name(latent.norm)}"))
     if attention.filter is not None:
         rows.insert(0, Step(f"two convolutions of 2 taps via {whole(attention.filter.width)}, for q and k"))
     rows.append(Heads(heads, kv))
@@ -71,6 +74,10 @@ def _grouped(attention: words.GroupedQueryAttention, width: int, tags: list[str]
         rows.append(Formula(f"{norm_name(attention.output_norm)} on the output of all heads"))
     # Heads of a convolution stand next to those of attention.
     outputs = heads * value * (2 if attention.span_convolution is not None else 1)
+    if attention.output_latent is not None:
+        down = attention.output_latent
+        rows.append(Step(f"out {whole(outputs)} → {down.groups} × {whole(down.width)}, by groups of heads"))
+        outputs = down.groups * down.width
     rows.append(Step(f"out {whole(outputs)} → {whole(width)}"))
     return Block("attention", "attention", "Attention", _heads_note(heads, kv, dim), tuple(rows), tuple(tags))
 

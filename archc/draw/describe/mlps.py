@@ -16,7 +16,7 @@ from archc.draw.describe.words import (
 )
 
 # The keys that have texts of their own.
-_ROUTER = "score over renormalize scale bias norm logit_scale expert_scale selection_bias weighs groups"
+_ROUTER = "score selection over renormalize scale bias norm logit_scale expert_scale selection_bias weighs groups"
 _EXPERTS = "experts per_token router expert shared shared_scale shared_gate branch"
 
 
@@ -62,8 +62,10 @@ def _channel_mixing(mlp: words.ChannelMixing, width: int) -> Block:
 
 def _experts(mlp: words.MoeMlp, width: int) -> Block:
     router = mlp.router
-    score = "softmax" if router.score == "softmax" else "sigmoid"
+    score = {"softmax": "softmax", "sqrt-softplus": "sqrt softplus"}.get(router.score, "sigmoid")
     order = f"top {mlp.per_token} of {score}" if router.over == "all" else f"{score} of the top {mlp.per_token}"
+    if router.selection == "tokens":
+        order = f"{score} of {mlp.per_token} by token id"
     groups = router.groups
     grid = Grid(
         mlp.experts,

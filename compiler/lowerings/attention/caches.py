@@ -78,7 +78,7 @@ def live_slots(op: GraphBuilder, node: ir.Node, cache: ir.Value, axis: int, slot
 
 SELECTIONS = ("SelectKeys", "SelectBlocks", "SelectWholeBlocks")
 """The nodes whose result is a mask of the keys that an indexer selects."""
-_MASKS = {"LatentAttention": 5, "SelectBlocks": 2, "SelectWholeBlocks": 2}
+_MASKS = {"JointAttention": 2, "LatentAttention": 5, "SelectBlocks": 2, "SelectWholeBlocks": 2}
 """The index of the mask among the inputs of nodes where it is not 3."""
 
 

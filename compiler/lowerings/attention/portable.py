@@ -11,6 +11,7 @@ import onnx_ir as ir
 from archc.compiler.graph.builder import GraphBuilder
 from archc.compiler.graph.values import cast, dtype_of, fixed_size, required
 from archc.compiler.lowerings.attention.caches import FloatCaches, mask_of
+from archc.compiler.lowerings.attention.joint import joint_keys, joint_mask
 from archc.compiler.lowerings.attention.latent import absorbed_query, absorbed_result, latent_of
 from archc.compiler.lowerings.attention.masks import AdditiveMasks, lowest
 from archc.compiler.lowerings.attention.products import softmax_with_sinks
@@ -52,6 +53,14 @@ class StandardAttention:
             else written_out(op, query, stored, stored, mask, None, scale, 0.0, sinks)
         )
         return absorbed_result(op, latent, mixed)
+
+    def joint(self, node: ir.Node, op: GraphBuilder) -> ir.Value:
+        """Build attention to keys and to compressed keys, copied next to each other."""
+        q, sinks = required(node.inputs[0]), node.inputs[5] if len(node.inputs) > 5 else None
+        keys, mask, scale = joint_keys(op, node), joint_mask(op, node), node.attributes["scale"].as_float()
+        if sinks is not None:
+            return written_out(op, q, keys, keys, mask, None, scale, 0.0, sinks)
+        return self.standard(op, node, q, keys, keys, mask, scale)
 
     def standard(
         self,

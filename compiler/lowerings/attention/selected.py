@@ -68,13 +68,16 @@ class Selected:
         rows: ir.Value = op.Add(op.Mul(op.Add(first, head), slots), indices_BSGN)
         return rows
 
-    def attention(self, op: GraphBuilder, problem: Problem) -> ir.Value:
-        """Build a problem whose keys and values are gathered rows [B · S, V, N, D]: every query is a sequence."""
+    def attention(self, op: GraphBuilder, problem: Problem, count: ir.Value | None = None) -> ir.Value:
+        """Build a problem whose keys and values are gathered rows [B · S, V, N, D]: every query is a sequence.
+
+        `count`, int64 [1], is the number of rows, if there are others than the selected ones.
+        """
         heads, width = problem.heads, problem.value_width
         own = replace(
             problem,
             operands=[(_by_query(op, q), keys) for q, keys in problem.operands],
-            mask=self._mask_by_query(op, problem.mask, heads),
+            mask=self._mask_by_query(op, problem.mask, heads, op.ints(self.count) if count is None else count),
             kv_heads=self.heads(problem.kv_heads),
         )
         y_QH1D = grouped_attention(op, own)
@@ -83,11 +86,11 @@ class Selected:
         y: ir.Value = op.Transpose(op.Reshape(y_QH1D, sizes), perm=[0, 2, 1, 3])
         return y
 
-    def _mask_by_query(self, op: GraphBuilder, mask_BGSN: ir.Value, heads: int) -> ir.Value:
+    def _mask_by_query(self, op: GraphBuilder, mask_BGSN: ir.Value, heads: int, count: ir.Value) -> ir.Value:
         mask = op.Transpose(mask_BGSN, perm=[0, 2, 1, 3])
         if self.groups > 1:
             mask = op.Gather(mask, _each(op, self.groups, heads // self.groups), axis=2)
-        by_query: ir.Value = op.Reshape(mask, op.ints(-1, heads if self.groups > 1 else 1, 1, self.count))
+        by_query: ir.Value = op.Reshape(mask, op.Concat(op.ints(-1, heads if self.groups > 1 else 1, 1), count, axis=0))
         by_query.type = mask_BGSN.type
         return by_query
 

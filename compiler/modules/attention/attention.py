@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.cross_layer import KEY, VALUE
 from archc.compiler.contract.state import State
+from archc.compiler.modules.attention.compression import CompressedKeys
 from archc.compiler.modules.attention.differential import DifferentialHeads
 from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.attention.indexer import make_indexer, select
@@ -21,10 +22,11 @@ from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.attention.relative_table import DisentangledBias
 from archc.compiler.modules.attention.span_convolution import SpanConvolution
 from archc.compiler.modules.attention.value_convolution import ValueConvolution
-from archc.compiler.modules.basic.linear import make_linear, scaled
+from archc.compiler.modules.basic.linear import Linear, make_linear, scaled
 from archc.compiler.modules.basic.norm import make_norm, make_qk_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.ops import operators as ops
+from archc.compiler.ops.key_blocks import joint_attention
 
 
 class Attention(nn.Module):
@@ -38,13 +40,20 @@ class Attention(nn.Module):
         self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(word.head_dim)
         keys, values = word.kv_heads * word.head_dim, word.kv_heads * word.value_width
         groups, self.own = word.groups, word.keys_values == "own"
-        self.q = make_linear(width, word.heads * word.head_dim, word.bias.qkv, groups.q, dtype)
+        latent = word.query_latent
+        self.q_down = Linear(width, latent.width, False, dtype) if latent is not None else None
+        self.q_down_norm = make_norm(latent.norm, latent.width, dtype) if latent is not None else None
+        queries = width if latent is None else latent.width
+        self.q = make_linear(queries, word.heads * word.head_dim, word.bias.qkv, groups.q, dtype)
         self.k = make_linear(width, keys, word.bias.on_keys, groups.k, dtype) if self.own else None
         has_values = self.own and word.values == "projection"
         self.v = make_linear(width, values, word.bias.qkv, groups.v, dtype) if has_values else None
         outputs = word.heads * word.value_width * (1 if word.span_convolution is None else 2)
-        self.o = make_linear(outputs, width, word.bias.out, groups.o, dtype)
         self.output_norm = make_norm(word.output_norm, outputs, dtype)
+        down = word.output_latent
+        inner = outputs if down is None else down.groups * down.width
+        self.o_down = make_linear(outputs, inner, False, down.groups, dtype) if down is not None else nn.Identity()
+        self.o = make_linear(inner, width, word.bias.out, groups.o, dtype)
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
@@ -54,74 +63,90 @@ class Attention(nn.Module):
             else None
         )
         self.q_norm = make_qk_norm(word.qk_norm, word.heads, word.head_dim, dtype)
-        self.k_norm = make_qk_norm(word.qk_norm, word.kv_heads, word.head_dim, dtype) if self.own else None
+        self.k_norm = make_qk_norm(word.on_keys, word.kv_heads, word.head_dim, dtype) if self.own else None
         self.v_norm = make_norm(word.value_norm, word.value_width, dtype)
-        self.norms_after_rotation = getattr(word.qk_norm, "order", "before") == "after"
         pairs = word.differential
         self.differential = DifferentialHeads(pairs, word.head_dim, dtype) if pairs is not None else None
-        self.gate = Gate(word.gate, word.heads, word.value_width, width, dtype) if word.gate is not None else None
+        gated = queries if word.gate is not None and word.gate.source == "queries" else width
+        self.gate = Gate(word.gate, word.heads, word.value_width, gated, dtype) if word.gate is not None else None
         spans = word.span_convolution
         self.span_convolution = (
             SpanConvolution(spans.kernel, word.heads, word.head_dim, width, dtype) if spans is not None else None
         )
         convolution = word.convolution
         self.convolution = ValueConvolution(convolution.kernel, word.heads, dtype) if convolution is not None else None
-        self.indexer = make_indexer(word.indexer, word.heads, width, width, dtype)
+        self.indexer = make_indexer(word.indexer, word.heads, width, queries, dtype)
+        compresses = word.compression is not None
+        self.compressed = CompressedKeys(word, position, width, dtype) if compresses else None
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, S, N] → [B, S, N], and the keys and values of the layer's own: with a state, the new state."""
         x_BSN = scaled(x_BSN, self.word.input_scale)
         source_BSN = x_BSN
-        mask, present = select(self.indexer, x_BSN, x_BSN, inputs, state)
+        filter_state: dict[str, Tensor] = {}
         if self.filter is not None:
             source_BSN, filter_state = self.filter(x_BSN, state, inputs.lengths_B)
-            present |= filter_state
-        query_BSM = self.q(source_BSN)
-        q = self.normed_heads(query_BSM, self.q_norm, self.word.heads, inputs)
+        latent_BSQ = source_BSN
+        if self.q_down is not None and self.q_down_norm is not None:
+            latent_BSQ = self.q_down_norm(self.q_down(source_BSN))
+        mask, present = select(self.indexer, x_BSN, x_BSN if self.q_down is None else latent_BSQ, inputs, state)
+        present |= filter_state
+        query_BSM = self.q(latent_BSQ)
+        q = self.normed_heads(query_BSM, self.q_norm, self.word.qk_norm, self.word.heads, inputs)
         if self.own:
             present |= self.keys_values(source_BSN, x_BSN, inputs, state)
         source = present if self.own else inputs.cross_layer
-        k, v = source[KEY], source[VALUE]
+        k = source[KEY]
+        v = k if self.word.values == "rotated-keys" else source[VALUE]
         if inputs.query_scale_B1S1 is not None:
             q = q * inputs.query_scale_B1S1
         bias, softcap, is_cached = self.score_bias(inputs, q, k), self.word.softcap, inputs.write_indices_B is not None
-        y_BHSD = ops.attention(q, k, v, mask, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
+        if self.compressed is None:
+            y_BHSD = ops.attention(q, k, v, mask, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
+        else:
+            keys, blocks, compressed = self.compressed(x_BSN, latent_BSQ, inputs, state)
+            present |= compressed
+            y_BHSD = joint_attention(q, k, mask, keys, blocks, self.scale, self.sinks, is_cached)
         if self.differential is not None:
             y_BHSD = self.differential(y_BHSD)
+        if self.word.values == "rotated-keys":
+            y_BHSD = self.rotate(y_BHSD, inputs.backward)
         if self.convolution is not None:
             y_BHSD = y_BHSD + self.convolution(v, inputs.real_BS1)
         if self.gate is not None:
-            y_BHSD = self.gate(x_BSN, y_BHSD)
+            y_BHSD = self.gate(latent_BSQ if self.gate.word.source == "queries" else x_BSN, y_BHSD)
         if self.span_convolution is not None:
             y_BHSD = torch.cat((y_BHSD, self.span_convolution(x_BSN, query_BSM, inputs.real_BS1)), dim=1)
-        return scaled(self.o(self.output_norm(ops.merge_heads(y_BHSD))), self.word.output_scale), present
+        return scaled(self.o(self.o_down(self.output_norm(ops.merge_heads(y_BHSD)))), self.word.output_scale), present
 
     def keys_values(self, source_BSN: Tensor, x_BSN: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
-        """Return keys of the source and values of x, [B, K, S, D]; with a state, the caches they are in."""
+        """Return keys of the source and values of x, [B, K, S, D]; with a state, the caches they are in.
+
+        Values that are the rotated keys are left out.
+        """
         word = self.word
         assert self.k is not None
         assert self.k_norm is not None
         key = self.k(source_BSN)
-        value = self.clip(self.v(x_BSN) if self.v is not None else key)
-        k = self.normed_heads(key, self.k_norm, word.kv_heads, inputs)
-        v = scaled(self.v_norm(ops.split_heads(value, word.kv_heads)), word.value_scale)
-        if self.differential is not None:
-            v = self.differential.pair(v)
+        new = {KEY: self.normed_heads(key, self.k_norm, word.on_keys, word.kv_heads, inputs)}
+        if word.values != "rotated-keys":
+            value = self.clip(self.v(x_BSN) if self.v is not None else key)
+            v = scaled(self.v_norm(ops.split_heads(value, word.kv_heads)), word.value_scale)
+            new[VALUE] = v if self.differential is None else self.differential.pair(v)
         if KEY not in state:
-            return {KEY: k, VALUE: v}
-        return {
-            KEY: ops.update_cache(state[KEY], k, inputs.write_indices_B),
-            VALUE: ops.update_cache(state[VALUE], v, inputs.write_indices_B),
-        }
+            return new
+        return {name: ops.update_cache(state[name], x, inputs.write_indices_B) for name, x in new.items()}
 
-    def normed_heads(self, x_BSM: Tensor, norm: nn.Module, heads: int, inputs: LayerInputs) -> Tensor:
+    def normed_heads(
+        self, x_BSM: Tensor, norm: nn.Module, word: words.QkNorm, heads: int, inputs: LayerInputs
+    ) -> Tensor:
         """Return a projection to queries or keys as heads [B, H, S, D], clipped, normed and rotated."""
         x_BSM = self.clip(x_BSM)
-        if getattr(self.word.qk_norm, "over", "head") == "projection":
+        if getattr(word, "over", "head") == "projection":
             return self.rotate(ops.split_heads(norm(x_BSM), heads), inputs)
         x_BHSD = ops.split_heads(x_BSM, heads)
-        if self.norms_after_rotation:
+        if getattr(word, "order", "before") == "after":
             normed: Tensor = norm(self.rotate(x_BHSD, inputs))
             return normed
         return self.rotate(norm(x_BHSD), inputs)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
+from archc.compiler.modules.basic.table import Table
 from archc.compiler.ops import experts
 
 # Lower bound on the sum that weights are divided by. DeepSeek-V3's code adds it to the sum, which has the same effect.
@@ -18,9 +19,12 @@ _MIN_SUM = 1e-20
 
 
 class Router(nn.Module):
-    """Top-k routing: a score of each expert, the best `per_token` of them, and their weights; float32 throughout."""
+    """Top-k routing: a score of each expert, the best `per_token` of them, and their weights; float32 throughout.
 
-    def __init__(self, word: words.MoeMlp, width: int) -> None:
+    Selection by tokens reads the experts from a table instead; the router of a `vocab` of 0 has no such table.
+    """
+
+    def __init__(self, word: words.MoeMlp, width: int, vocab: int = 0) -> None:
         super().__init__()
         self.word, self.per_token, self.capacity = word.router, word.per_token, word.capacity
         self.experts = word.experts + word.identity_experts
@@ -30,15 +34,20 @@ class Router(nn.Module):
         bias = torch.empty(self.experts, dtype=torch.float32) if word.router.selection_bias else None
         self.selection_bias = nn.Parameter(bias) if bias is not None else None
         self.norm = make_norm(word.router.norm, width, torch.float32)
+        self.by_token = Table(vocab, self.per_token, torch.int64) if word.router.selection == "tokens" else None
         scale = torch.empty(self.experts, dtype=torch.float32) if word.router.expert_scale else None
         self.expert_scale = nn.Parameter(scale) if scale is not None else None
 
-    def forward(self, x_BSN: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, S, N] → the chosen experts, int64 [B, S, A], and their weights in x's dtype [B, S, A]."""
+    def forward(self, x_BSN: Tensor, input_ids_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """[B, S, N], ids [B, S] → the chosen experts, int64 [B, S, A], and their weights in x's dtype [B, S, A]."""
         logits_BSE = self.projection(self.norm(x_BSN.float()))
         if self.word.logit_scale is not None:
             logits_BSE = logits_BSE * self.word.logit_scale
-        if self.word.score == "sparsemixer":
+        if self.by_token is not None:
+            assert input_ids_BS is not None
+            chosen_BSA = self.by_token(input_ids_BS).clamp(0, self.experts - 1)
+            weights_BSA = self.scores(logits_BSE).gather(-1, chosen_BSA)
+        elif self.word.score == "sparsemixer":
             chosen_BSA, weights_BSA = self.sparse_mixer(logits_BSE)
         elif self.word.over == "chosen":
             selection_BSE = logits_BSE if self.selection_bias is None else logits_BSE + self.selection_bias
@@ -75,8 +84,13 @@ class Router(nn.Module):
         return chosen_BSA, torch.cat(weights, dim=-1)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Return softmax or sigmoid scores of logits, [..., E or A]."""
-        return logits.softmax(dim=-1) if self.word.score == "softmax" else logits.sigmoid()
+        """Return the scores of logits, [..., E or A]."""
+        match self.word.score:
+            case "softmax":
+                return logits.softmax(dim=-1)
+            case "sqrt-softplus":
+                return nn.functional.softplus(logits).sqrt()
+        return logits.sigmoid()
 
     def selection_scores(self, scores_BSE: Tensor) -> Tensor:
         """Return the scores that select experts, [B, S, E]: biased, and lowest or 0 outside the best groups.

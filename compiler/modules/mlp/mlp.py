@@ -78,9 +78,9 @@ class MoeMlp(nn.Module):
     With a branch for the experts, they and the router read the residual stream (Gemma 4).
     """
 
-    def __init__(self, word: words.MoeMlp, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, word: words.MoeMlp, width: int, dtype: torch.dtype, vocab: int = 0) -> None:
         super().__init__()
-        self.router = Router(word, width)
+        self.router = Router(word, width, vocab)
         self.experts = Experts(word, width, dtype)
         self.shared = make_mlp(word.shared, width, dtype) if word.shared is not None else None
         self.shared_scale, self.weighs = word.shared_scale, word.router.weighs
@@ -90,10 +90,10 @@ class MoeMlp(nn.Module):
         self.reads_stream = word.branch is not None
         self.norm, self.output_norm, self.shared_norm = (make_norm(norm, width, dtype) for _ in range(3))
 
-    def forward(self, x: Tensor, stream: Tensor) -> Tensor:
-        """[B, S, width], the residual stream that x is the norm of → [B, S, width]."""
+    def forward(self, x: Tensor, stream: Tensor, input_ids: Tensor | None = None) -> Tensor:
+        """[B, S, width], the residual stream that x is the norm of, and ids for the router → [B, S, width]."""
         source = stream if self.reads_stream else x
-        chosen, weights = self.router(source)
+        chosen, weights = self.router(source, input_ids)
         source = self.norm(source)
         run = self.experts if self.weighs == "output" else self.experts.scaled
         if not self.has_identity:
@@ -113,9 +113,12 @@ class MoeMlp(nn.Module):
 
 
 def make_mlp(
-    word: words.PlainMlp | words.GatedMlp | words.LinearMlp | words.MoeMlp, width: int, dtype: torch.dtype
+    word: words.PlainMlp | words.GatedMlp | words.LinearMlp | words.MoeMlp,
+    width: int,
+    dtype: torch.dtype,
+    vocab: int = 0,
 ) -> nn.Module:
-    """Return the module of an MLP word for a residual stream of that width."""
+    """Return the module of an MLP word for a residual stream of that width, in a model of that vocabulary."""
     match word:
         case words.PlainMlp():
             return PlainMlp(word, width, dtype)
@@ -124,4 +127,4 @@ def make_mlp(
         case words.LinearMlp():
             return LinearMlp(word, width, dtype)
         case words.MoeMlp():
-            return MoeMlp(word, width, dtype)
+            return MoeMlp(word, width, dtype, vocab)

@@ -14,11 +14,12 @@ from archc.compiler.errors import BuildError
 from archc.compiler.output.tensorrt.network import NetworkReport
 from archc.compiler.output.tensorrt.package import PACKAGES
 from archc.compiler.output.tensorrt.process import BuildRequest, build_engine
-from archc.compiler.output.tensorrt.profiles import CAPACITY, sizes_of
+from archc.compiler.output.tensorrt.profiles import sizes_of
 from archc.compiler.output.tensorrt.sections import EngineBuilder, EngineOptions, open_builder
 from archc.compiler.output.weights_file import WEIGHTS, Listener, Progress
 from archc.compiler.output.writing import MODEL, Content, check_destination, check_space, fill_folder
 from archc.plan import Encoder, Engine, Manifest, Plan, PlanWriter
+from archc.plan.axes import slots_of
 
 ENCODER = "encoder.onnx"
 _CHUNK = 2**20
@@ -136,7 +137,7 @@ def input_shapes(part: Manifest | Encoder) -> dict[str, Shape]:
     shapes |= {state.input: state.shape for state in states}
     slots = part.engine.capacity if part.engine is not None else None
     return {
-        name: tuple(slots if axis == CAPACITY and slots is not None else axis for axis in shape)
+        name: shape if slots is None else tuple(slots_of(axis, slots) or axis for axis in shape)
         for name, shape in shapes.items()
     }
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import onnx_ir as ir
 
 from archc.plan import Profile
+from archc.plan.axes import slots_of
 from archc.plan.records import Input, Limits, Output, State
 
-CAPACITY = "capacity"
 _TYPICAL = 512  # tokens of a prompt, and of the context of a decoding step
 Range = tuple[int, int, int]
 """The minimum, optimal and maximum size of an axis."""
@@ -30,7 +30,7 @@ def make_profiles(
     tokens in a decoding step, see `needs_two_tokens`.
     """
     shapes = [*(item.shape for item in inputs), *(item.shape for item in outputs), *(item.shape for item in state)]
-    names = {axis for shape in shapes for axis in shape if isinstance(axis, str)} - {CAPACITY}
+    names = {axis for shape in shapes for axis in shape if isinstance(axis, str) and slots_of(axis, 1) is None}
     longest = limits.max_seq_len
     call = min(limits.max_call or longest, longest)
     seq, total = _up_to(call), _up_to(longest)

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from archc.compiler.errors import BuildError
 from archc.compiler.output.tensorrt.devices import check_float8, choose_devices
 from archc.compiler.output.tensorrt.package import PACKAGES, Package, load_package
-from archc.compiler.output.tensorrt.profiles import CAPACITY, make_profiles
+from archc.compiler.output.tensorrt.profiles import make_profiles
 from archc.plan import Encoder, Engine, Manifest
+from archc.plan.axes import has_slots
 from archc.plan.ownership import check_file_path
 from archc.plan.records import Input, Limits, Output, State
 
@@ -53,7 +54,7 @@ class EngineBuilder:
         batch = self.options.max_batch_size
         # TensorRT for RTX stores weights a second time, in another layout, for a profile of single rows alone.
         two_tokens = two_tokens or self.package.ahead_of_time
-        growing = any(CAPACITY in item.shape for item in state)
+        growing = any(has_slots(item.shape) for item in state)
         section = {
             "file": file,
             "builder": self.package.module,
@@ -61,7 +62,7 @@ class EngineBuilder:
             "compute_capabilities": self.capabilities,
             "profiles": make_profiles(inputs, outputs, state, limits, batch, source, two_tokens),
             "capacity": limits.max_seq_len if growing else None,
-            "aliased": [(item.input, item.output) for item in state if item.kind == "kv"],
+            "aliased": [(item.input, item.output) for item in state if item.kind in ("kv", "block")],
             "weight_streaming": self.options.weight_streaming,
         }
         return convert(section, Engine)

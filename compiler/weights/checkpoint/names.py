@@ -137,7 +137,9 @@ def map_checkpoint(spec: BoundSpec, model: torch.nn.Module, weights: Weights, wh
     resolution = spec.weights.resolve(listed, names, ties=tied_slots(model), checkpoint=str(where))
     sources = {**resolution.sources, **{slot: TensorRef((name,)) for slot, name in own.items()}}
     resolution = replace(resolution, sources=sources)
-    weights.check_numbers(name for source in resolution.sources.values() for name in source.names)
+    ids = {name for name, parameter in model.named_parameters() if not parameter.is_floating_point()}
+    floats = (source for slot, source in resolution.sources.items() if slot not in ids)
+    weights.check_numbers(name for source in floats for name in source.names)
     reader = SlotReader(weights, resolution, slots)
     _check_selected(resolution, weights, where)
     for duplicate, slot in resolution.tied_duplicates.items():

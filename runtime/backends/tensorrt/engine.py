@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from archc.error import install_hint
-from archc.plan.axes import CAPACITY
+from archc.plan.axes import slots_of
 from archc.plan.dtypes import DTYPES
 from archc.plan.engine_section import Engine, Profile
 from archc.plan.manifest import Manifest
@@ -178,7 +178,7 @@ def check_engine(opened: OpenEngine, manifest: Manifest | Encoder, section: Engi
         if state.output is None:
             continue
         aliased = engine.get_aliased_input_tensor(state.output) or None
-        if aliased != (state.input if state.kind == "kv" else None):
+        if aliased != (state.input if state.kind in ("kv", "block") else None):
             raise PlanError(
                 f"{where}: {state.output!r} is state of kind {state.kind}, but the engine "
                 + (f"writes it in place of {aliased!r}" if aliased else "does not write it in place")
@@ -190,8 +190,9 @@ def _check_shape(where: str, shape: Shape, dims: tuple[int, ...], section: Engin
     """Raise PlanError unless the shapes agree; an unknown size (-1) of an output is compared during the call."""
     agree = len(dims) == len(shape)
     for declared, actual in zip(shape, dims, strict=False):
-        sizes = {section.capacity} if declared == CAPACITY else {declared} if isinstance(declared, int) else {-1}
-        if isinstance(declared, str) and declared != CAPACITY:
+        slots = slots_of(declared, section.capacity) if section.capacity is not None else None
+        sizes = {slots} if slots is not None else {declared} if isinstance(declared, int) else {-1}
+        if isinstance(declared, str) and slots is None:
             # An axis with the same single size in all profiles may be constant in the engine.
             profiled = {size for profile in section.profiles for size in profile.axes[declared]}
             sizes |= profiled if len(profiled) == 1 else set()

@@ -45,6 +45,10 @@ FAULTS = {
         "mlp.shared.beta: beta requires the activation silu, got 'gelu'",
     ),
     "mixture as an expert": (["mlp.expert.kind=moe"], "mlp.expert.kind: expected one of plain, gated, got 'moe'"),
+    "a selection bias next to a table": (
+        ["mlp.router.selection=tokens", "mlp.router.selection_bias=true"],
+        "mlp.router.selection_bias: a table selects the experts of a token; remove the key",
+    ),
     "groups of sparsemixer": (
         ["mlp.router.score=sparsemixer", GROUPS % (2, 1, "max")],
         "mlp.router.groups: sparsemixer selects experts by their logits; remove the key",

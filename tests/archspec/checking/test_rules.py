@@ -20,7 +20,8 @@ STATE = "attention: none\nposition: none\nrecurrence: {kind: matrix-state, key_d
 INDEXER = "{kind: keys, heads: 2, head_dim: 8, keys: 3, norm: none}"
 BLOCKS = "{kind: blocks, heads: 2, head_dim: 8, block: 4, blocks: 2, norm: none}"
 
-DIFFERENTIAL = "differential: {init: 0.5, norm: {kind: rmsnorm, eps: 1e-5}}"
+DIFFERENTIAL = "differential: {init: 0.5, norm: {kind: rmsnorm, eps: 1e-5}}"COMPRESSION = "{block: 4, norm: none}"
+
 GATED = "streams: {kind: gated, count: 2, rank: 3, norm: {kind: rmsnorm, eps: 1e-5}}"
 MEMORY = (
     "order: 3, heads: 2, width: 8, rows: 40, index: 0, seed: 7, separator: 5, kernel: 3, "
@@ -482,6 +483,30 @@ FAULTS = {
     "an adapter without a norm after the MLP": (
         "layer: {adapter: {kind: plain, width: 4, activation: relu}}\n",
         "layer.adapter: an adapter reads the norm after the MLP; set `layer.norm.placement: post`",
+    ),
+    "compressed keys without a window": (
+        f"attention: {{values: rotated-keys, compression: {COMPRESSION}}}\n",
+        "attention.compression: without a window, queries attend to all keys anyway; add `attention.window`",
+    ),
+    "compressed keys and other values": (
+        f"attention: {{window: 3, compression: {COMPRESSION}}}\n",
+        "attention.compression: compressed keys are their own values; set `attention.values: rotated-keys`",
+    ),
+    "compressed keys in an encoder": (
+        f"topology: encoder\nattention: {{window: 3, values: rotated-keys, compression: {COMPRESSION}}}\n",
+        "attention.compression: a compressed key is of tokens before its query; use `topology: decoder`",
+    ),
+    "compressed keys of capped scores": (
+        f"attention: {{window: 3, softcap: 5.0, values: rotated-keys, compression: {COMPRESSION}}}\n",
+        "attention.softcap: softcap is not supported with compressed keys; remove one of them",
+    ),
+    "a norm of values that are rotated keys": (
+        "attention: {values: rotated-keys, value_norm: {kind: rmsnorm, eps: 1e-5}}\n",
+        "attention.value_norm: the values are the keys themselves; remove the key, or use `values: keys`",
+    ),
+    "an output latent of uneven groups of heads": (
+        "attention: {output_latent: {groups: 7, width: 8}}\n",
+        "heads in 7 groups; use a divisor of `heads`",
     ),
     "mixing next to attention": (
         "topology: encoder\nposition: none\nmixing: fourier\n",

@@ -58,6 +58,7 @@ STATES = {
     "kv": State("kv", "past.0.key", "present.0.key", "float16", CACHE),
     "ring": State("ring", "past.1.key", "present.1.key", "float32", ("batch", 2, "ring_5", 8), 5),
     "fixed": State("fixed", "past.2.state", "present.2.state", "float32", ("batch", 3, 8)),
+    "block": State("block", "past.5.key", "present.5.key", "float32", ("batch", 1, "capacity_4", 8), block=4),
     "cross": State("cross", "cross.3.key", None, "bfloat16", ("batch", 2, "source", 8)),
     "int8": State("kv", "past.4.key", "present.4.key", "int8", CACHE),
 }
@@ -116,6 +117,7 @@ def test_a_state_s_output_has_the_kind_and_no_role() -> None:
         "present.1.key": "ring",
         "present.2.state": "fixed",
         "present.4.key": "kv",
+        "present.5.key": "block",
         "another.output": None,
     }
     assert describe(graph).outputs == ()

@@ -40,6 +40,9 @@ def test_bodies_agree(batch: int, seq: int, heads: int, kv_heads: int) -> None:
     check(table.select_blocks.default, q, cache[:, :1], mask, 2 * heads, 2, 1, 1, True)
     check(table.select_whole_blocks.default, q, cache[:, :1], mask, None, 2, 1, True)
     check(table.select_whole_blocks.default, q, cache[:, :1], mask, torch.randn(batch, seq, heads), 2, 1, True)
+    check(table.rows_of_blocks.default, x, starts, 2, 1)
+    check(table.mask_of_blocks.default, mask, 2)
+    check(table.joint_attention.default, q, cache, mask, cache, mask, 0.5, sinks, True)
     stacks = [torch.randn(3, 5, heads * width), torch.randn(3, heads * width, 5), torch.randn(3, 5, heads * width)]
     chosen, shares = torch.ones(batch, seq, 2, dtype=torch.int64), torch.randn(batch, seq, 2)
     check(table.experts.default, x, chosen, shares, *stacks, None, None, torch.randn(3, 5), "silu", 0.5, 1.0, 1.0)

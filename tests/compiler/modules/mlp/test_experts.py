@@ -63,6 +63,25 @@ def test_an_identity_expert_returns_its_input() -> None:
     assert mixture(x, x).item() == pytest.approx(10 * (1 - share) + share)
 
 
+def test_a_table_selects_the_experts_of_a_token() -> None:
+    # The table has experts 3 and 0 of token 2; sqrt-softplus of the logits ln 8 and ln 3 is √ln 9 and √ln 4.
+    options = words.Router(selection="tokens", score="sqrt-softplus", renormalize=True, scale=1.5)
+    word = words.MoeMlp(experts=4, per_token=2, router=options, expert=EXPERT)
+    table = [[0, 1], [1, 2], [3, 0]]
+    values: dict[str, Any] = {"projection.weight": [[number] for number in logs(3, 100, 50, 8)]}
+    router = filled(Router(word, 1, vocab=3), values | {"by_token.weight": table})
+    chosen, weights = router(torch.ones(1, 1, 1), torch.tensor([[2]]))
+    first, second = math.sqrt(math.log(9)), math.sqrt(math.log(4))
+    assert chosen.tolist() == [[[3, 0]]]
+    assert weights[0, 0].tolist() == pytest.approx([1.5 * first / (first + second), 1.5 * second / (first + second)])
+
+
+def test_sqrt_softplus_scores_select_with_a_bias() -> None:
+    # √ln(1 + x): √ln 2, √ln 3 and √ln 5; the bias of 1 puts the first one ahead of the second.
+    weights = route(logs(1, 2, 4), 2, bias=[1.0, 0.0, 0.0], score="sqrt-softplus", selection_bias=True)
+    assert weights == pytest.approx({0: math.sqrt(math.log(2)), 2: math.sqrt(math.log(5))})
+
+
 SOFTMAX = logs(1, 4, 2, 3)  # 0.1, 0.4, 0.2, 0.3
 
 
