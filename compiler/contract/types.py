@@ -24,13 +24,14 @@ SIZES = {
     "capacity": (13, 11, 17, 2, 2057, 1),
     "asked": (4, 7, 8, 3, 149, 1),
     "source": (2, 10, 13, 5, 519, 1),
-    "blocks": (6, 17, 1, 19, 1061, 1),
 }
+BLOCK_SLOTS = (6, 17, 1, 19, 1061, 1)
+"""Those of the slots of caches with one for each block of tokens, which are as long in all caches of a part."""
 
 
 def sizes_of(axis: str) -> tuple[int, ...]:
-    """Return the sizes of an axis in each run; all caches of a part that have a slot for each block are as long."""
-    return SIZES["blocks" if axis != CAPACITY and slots_of(axis, 1) is not None else axis]
+    """Return the sizes of an axis in each run."""
+    return BLOCK_SLOTS if axis != CAPACITY and slots_of(axis, 1) is not None else SIZES[axis]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def exported(part: Part) -> ExportedProgram:
     """Export a part with every named axis of its inputs dynamic; torch raises if a guard limits one of them."""
     block = block_of(part)
     tensors = {name: _example(kind, block) for name, kind in part.inputs.items()}
-    dims = {axis: Dim(axis, min=block if axis in ("seq", "total") else 1, max=LARGEST) for axis in SIZES}
+    dims = {axis: Dim(axis, min=block if axis in ("seq", "total") else 1, max=LARGEST) for axis in (*SIZES, "blocks")}
     axes = {
         name: {index: dims.get(axis, dims["blocks"]) for index, axis in enumerate(kind.shape) if isinstance(axis, str)}
         for name, kind in part.inputs.items()

@@ -20,7 +20,8 @@ STATE = "attention: none\nposition: none\nrecurrence: {kind: matrix-state, key_d
 INDEXER = "{kind: keys, heads: 2, head_dim: 8, keys: 3, norm: none}"
 BLOCKS = "{kind: blocks, heads: 2, head_dim: 8, block: 4, blocks: 2, norm: none}"
 
-DIFFERENTIAL = "differential: {init: 0.5, norm: {kind: rmsnorm, eps: 1e-5}}"COMPRESSION = "{block: 4, norm: none}"
+DIFFERENTIAL = "differential: {init: 0.5, norm: {kind: rmsnorm, eps: 1e-5}}"
+COMPRESSION = "{block: 4, norm: none}"
 
 GATED = "streams: {kind: gated, count: 2, rank: 3, norm: {kind: rmsnorm, eps: 1e-5}}"
 MEMORY = (
