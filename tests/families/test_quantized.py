@@ -18,7 +18,7 @@ def test_every_quantization_is_near_float32(family: str, tmp_path: Path) -> None
     assert [case for case, _ in check_quantized(wide)] == wide.quant_cases()
 
 
-@pytest.mark.parametrize("family", ["qwen2", "gpt2", "deepseek-v2"])
+@pytest.mark.parametrize("family", ["qwen2", "gpt2", "deepseek-v2", "mamba", "qwen3-5"])
 def test_quantized_layout_of_optimum_is_near_float32(family: str, tmp_path: Path) -> None:
     use_one_thread()
     errors = {case.name: error for case, error in check_optimum(WideFamily(family, tmp_path))}
