@@ -56,6 +56,12 @@ class _Contract:
         self.mask = self._ones() if self.has_source else _mask(ATTENTION_MASK, total)
 
     def run(self, names: Mapping[str, str]) -> None:
+        for value in self.graph.inputs:
+            if state_kind(value) == "block":
+                raise BuildError(
+                    f"target onnx-hf: {value.name} has one slot for several tokens, which is not supported; "
+                    "choose the target onnx"
+                )
         computed: dict[str, Callable[[ir.Value], ir.Value]] = {
             "mask": self._seen,
             "lengths": lambda value: self._new_tokens(),

@@ -59,11 +59,12 @@ def _engine(built: Built, folder: Path) -> float:
 
 
 def has_layout(built: Built) -> bool:
-    """Return whether the masks of a model depend on the positions of tokens alone."""
+    """Return whether the masks of a model depend on the positions of tokens alone, and caches have slots for tokens."""
     manifest = built.manifest
     masks = {entry["mask"]["kind"] for entry in manifest["inputs"] if entry["role"] == "mask"}
     in_blocks = any(entry["role"] == "block_positions" for entry in manifest["inputs"])
-    return masks <= {"causal", "bidirectional", "source"} and not in_blocks
+    of_blocks = any(state["kind"] == "block" for state in manifest["state"])
+    return masks <= {"causal", "bidirectional", "source"} and not in_blocks and not of_blocks
 
 
 def _decoder(built: Built, session: InferenceSession) -> float:
