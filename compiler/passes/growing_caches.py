@@ -32,7 +32,7 @@ _OUTPUTS = {"hidden_states": "last_hidden_state", "pooled": "pooler_output", "cl
 class GrowingCaches(ir.passes.InPlacePass):
     """Replaces the inputs that a plan's runtime computes, and the slots of caches; `names` are those of fixed states.
 
-    Raises BuildError for a graph whose inputs have no such form.
+    Raises BuildError for a graph whose inputs or caches have no such form.
     """
 
     def __init__(self, names: Mapping[str, str] = MappingProxyType({})) -> None:
