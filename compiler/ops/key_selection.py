@@ -39,9 +39,7 @@ def select_keys(
 
 
 @select_keys.register_fake
-def _(
-    q_BWSI: Tensor, k_B1CI: Tensor, weights_BSW: Tensor, mask_B1ST: Tensor, keys: int, cached: bool = False
-) -> Tensor:
+def _(q_BWSI: Tensor, k_B1CI: Tensor, weights_BSW: Tensor, mask_B1ST: Tensor, *_: object) -> Tensor:
     return torch.empty_like(mask_B1ST)
 
 
@@ -89,16 +87,7 @@ def select_blocks(
 
 
 @select_blocks.register_fake
-def _(
-    q_BWSI: Tensor,
-    k_B1CI: Tensor,
-    mask_B1ST: Tensor,
-    heads: int,
-    block: int,
-    blocks: int,
-    last: int,
-    cached: bool = False,
-) -> Tensor:
+def _(q_BWSI: Tensor, k_B1CI: Tensor, mask_B1ST: Tensor, heads: int, *_: object) -> Tensor:
     batch, _, seq, total = mask_B1ST.shape
     return mask_B1ST.new_empty(batch, heads, seq, total)
 
@@ -149,15 +138,7 @@ def select_whole_blocks(
 
 
 @select_whole_blocks.register_fake
-def _(
-    q_BWSI: Tensor,
-    k_B1CI: Tensor,
-    mask_B1ST: Tensor,
-    weights_BSW: Tensor | None,
-    block: int,
-    blocks: int,
-    cached: bool = False,
-) -> Tensor:
+def _(q_BWSI: Tensor, k_B1CI: Tensor, mask_B1ST: Tensor, *_: object) -> Tensor:
     return torch.empty_like(mask_B1ST)
 
 

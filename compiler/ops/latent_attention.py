@@ -51,17 +51,7 @@ def latent_attention(
 
 
 @latent_attention.register_fake
-def _(
-    q_BHSN: Tensor,
-    q_BHSR: Tensor | None,
-    stored_B1CX: Tensor,
-    k_up: Tensor,
-    v_up: Tensor,
-    mask_B1ST: Tensor,
-    scale: float,
-    sinks_H: Tensor | None = None,
-    cached: bool = False,
-) -> Tensor:
+def _(q_BHSN: Tensor, q_BHSR: Tensor | None, stored_B1CX: Tensor, k_up: Tensor, v_up: Tensor, *_: object) -> Tensor:
     return q_BHSN.new_empty(*q_BHSN.shape[:-1], v_up.shape[0] // q_BHSN.shape[1])
 
 

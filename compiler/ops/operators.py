@@ -225,17 +225,7 @@ def attention(
 
 
 @attention.register_fake
-def _(
-    q_BHSD: Tensor,
-    k_BKCD: Tensor,
-    v_BKCD: Tensor,
-    mask_B1ST: Tensor,
-    bias_BHST: Tensor | None,
-    scale: float,
-    softcap: float,
-    sinks_H: Tensor | None = None,
-    cached: bool = False,
-) -> Tensor:
+def _(q_BHSD: Tensor, k_BKCD: Tensor, v_BKCD: Tensor, *_: object) -> Tensor:
     return q_BHSD.new_empty(*q_BHSD.shape[:-1], v_BKCD.shape[-1])
 
 

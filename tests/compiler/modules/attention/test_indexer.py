@@ -51,7 +51,7 @@ def test_queries_and_keys_are_normed_and_their_first_dims_rotate() -> None:
     angles = torch.tensor([0.3, 1.1]).reshape(1, 2, 1)
     inputs = LayerInputs(causal(2), torch.tensor([1]), cos_BSR=angles.cos(), sin_BSR=angles.sin())
     present = indexer(x, source, inputs, {"indexer.key": torch.zeros(1, 1, 3, 3)})
-    k = nn.functional.layer_norm(x @ indexer.k.weight.T, (3,), indexer.k_norm.weight, indexer.k_norm.bias)
+    k = nn.functional.layer_norm(x @ indexer.k.weight.T, (3,), indexer.k_norm.weight, indexer.k_norm.bias, 1e-6)
     turned = torch.stack((k[..., 0] * angles[..., 0].cos() - k[..., 1] * angles[..., 0].sin(),), dim=-1)
     torch.testing.assert_close(present["indexer.key"][:, 0, 1:, :1], turned, rtol=0, atol=1e-4)
     torch.testing.assert_close(present["indexer.key"][:, 0, 1:, 2], k[..., 2], rtol=0, atol=1e-4)
