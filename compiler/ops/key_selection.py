@@ -88,8 +88,7 @@ def select_blocks(
 
 @select_blocks.register_fake
 def _(q_BWSI: Tensor, k_B1CI: Tensor, mask_B1ST: Tensor, heads: int, *_: object) -> Tensor:
-    batch, _, seq, total = mask_B1ST.shape
-    return mask_B1ST.new_empty(batch, heads, seq, total)
+    return mask_B1ST.new_empty(mask_B1ST.shape[0], heads, *mask_B1ST.shape[2:])
 
 
 @translates(torch.ops.archc.select_blocks.default)
