@@ -92,8 +92,8 @@ def test_a_shared_tensor_under_each_of_its_names(family: str, tmp_path: Path) ->
             assert found
             if not other:
                 continue
-            ends = tuple(found[0][-1])
-            (stored,) = {name for name in open_weights(tmp_path / case.name).names() if name.endswith(ends)}
+            ends = tuple(f".{end}" for end in found[0][-1])
+            (stored,) = {name for name in open_weights(tmp_path / case.name).names() if f".{name}".endswith(ends)}
             respell(tmp_path / case.name, lambda name, old=stored, new=other[0][-1][0]: new if name == old else name)  # type: ignore[misc]
             assert_equal(read(bound, model, tmp_path / case.name), before)
             break
