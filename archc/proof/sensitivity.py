@@ -122,6 +122,8 @@ def variations(word: Any, path: str) -> Iterator[tuple[str, Any]]:
             continue  # the width of a table
         if name == "block" and isinstance(word, Compression):
             continue  # the rows of a weight
+        if name == "norm" and getattr(word, "latents_of", None) is not None and word.query_latent is None:
+            continue  # no latent of the layer's own
         if name == "jitter" and word.score != "sparsemixer":
             continue
         if name == "chunked" and word.window is None:
@@ -162,7 +164,14 @@ def wrong_specs(spec: BoundSpec) -> Iterator[tuple[str, BoundSpec]]:
                 layers = tuple(_alike(other, layer, word) for other in spec.layers)
             if isinstance(word.position, Disentangled):  # all layers share one table
                 layers = tuple(other.model_copy(update={"position": word.position}) for other in layers)
+            if getattr(word.position, "learned", False):  # layers share the learned frequencies
+                layers = tuple(_moved(other, layer, word) for other in layers)
             yield where, replace(spec, layers=layers)
+
+
+def _moved(other: Layer, layer: Layer, word: Layer) -> Layer:
+    """Return a layer with the position of `word`, if it has that of `layer`."""
+    return other.model_copy(update={"position": word.position}) if other.position == layer.position else other
 
 
 def _alike(other: Layer, layer: Layer, word: Layer) -> Layer:

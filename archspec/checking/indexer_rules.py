@@ -13,6 +13,7 @@ from archc.archspec.vocabulary import (
     KeyIndexer,
     LatentAttention,
     Layer,
+    LearnedLogScale,
     PooledBlockIndexer,
     Position,
     ProportionalScaling,
@@ -38,6 +39,9 @@ def indexer_faults(attention: Attention, position: Position) -> Iterator[Fault]:
     yield from norm_faults(indexer.norm, f"{_PATH}.norm")
     if isinstance(indexer, KeyIndexer):
         yield from norm_faults(indexer.query_norm, f"{_PATH}.query_norm")
+        if indexer.query_scale and not isinstance(attention.query_scale, LearnedLogScale):
+            message = "the queries of the attention have no learned factors"
+            yield f"{_PATH}.query_scale", message, "set `attention.query_scale: learned-log`"
     elif isinstance(indexer, PooledBlockIndexer):
         yield from norm_faults(indexer.head_norm, f"{_PATH}.head_norm")
     elif isinstance(indexer, BlockIndexer):

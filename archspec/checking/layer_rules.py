@@ -248,6 +248,8 @@ def _rope_faults(rope: Rope, head_dim: int, head_path: str) -> Iterator[Fault]:
         product = f" ({rope.fraction:g} of head_dim {head_dim})" if rope.fraction < 1 else ""
         yield path, f"{rotary} rotating dimensions{product}", "use an even number of at least 2"
     scaling = rope.scaling
+    if rope.learned and isinstance(scaling, DynamicScaling | PromptNtkScaling | LongRopeScaling):
+        yield "position.learned", f"{scaling.kind} scaling changes the frequencies by call", "use another scaling"
     if rotary == 2 and isinstance(scaling, DynamicScaling | PromptNtkScaling):
         message = f"{scaling.kind} scaling requires more than 2 rotating dimensions d: its exponent is d/(d−2)"
         yield "position.scaling", message, "rotate more dimensions, or use another scaling"

@@ -18,6 +18,7 @@ from archc.archspec.vocabulary import (
     Embedding,
     FourierMixing,
     GatedStreams,
+    LatentAttention,
     Layer,
     Learned,
     LmHead,
@@ -26,6 +27,7 @@ from archc.archspec.vocabulary import (
     NoNorm,
     NoPooler,
     RelativeBuckets,
+    Rope,
     Sinusoidal,
     ValueMix,
     ValueSource,
@@ -53,6 +55,7 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _topology_faults(model)
     yield from _value_residual_faults(model["layers"])
     yield from _shared_cache_faults(model["layers"])
+    yield from _learned_frequency_faults(model["layers"])
     yield from earlier_indexer_faults(model["layers"])
     yield from _per_layer_faults(model["embedding"], model["layers"])
     yield from _position_faults(model)
@@ -224,10 +227,26 @@ def _weight_set_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
             return
 
 
+def _learned_frequency_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
+    """Yield the fault of layers with different rotary embeddings, whose learned factors would not be the same."""
+    learned = {
+        (layer.position, layer.attention.rotating_dim)
+        for layer in layers
+        if isinstance(layer.position, Rope) and layer.position.learned and layer.attention is not None
+    }
+    if len(learned) > 1:
+        message = "layers with different rotary embeddings share no learned factors"
+        yield "position.learned", message, "use one, or set it to false"
+
+
 def _shared_cache_faults(layers: Sequence[Layer]) -> Iterator[Fault]:
     """Yield the first layer whose keys and values no earlier layer has."""
     for index, source in kv_sources(layers).items():
         if source is None:
+            if isinstance(layers[index].attention, LatentAttention):
+                message = f"layer {index} has no earlier layer of this index with latents of its position and size"
+                yield "attention.latents_of", message, "use another index, or none"
+                return
             message = f"no layer before layer {index} has keys and values of this window, position and size"
             yield "attention.keys_values", message, "use own, or the same sizes in an earlier layer"
             return

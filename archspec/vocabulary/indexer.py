@@ -24,6 +24,9 @@ class KeyIndexer(Section):
     keys: Size = Field(description="Number of keys that a query attends to.")
     norm: Norm = Field(description="Norm on the keys.")
     query_norm: Norm = Field(default_factory=NoNorm, description="Norm on the input of the query projection.")
+    query_scale: bool = Field(
+        False, description="Scale its queries with `learned-log` factors of its own; requires that of the attention."
+    )
     pairing: Pairing = Field("half", description="half: dim i rotates with dim i + r/2. interleaved: 2i with 2i + 1.")
 
 

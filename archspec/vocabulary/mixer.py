@@ -88,7 +88,15 @@ class PowerScale(Section):
     first: Literal[0, 1] = Field(0, description="Number of the first position.")
 
 
-QueryScale = Annotated[LogScale | SteppedLogScale | PowerScale, Field(discriminator="kind")]
+class LearnedLogScale(Section):
+    """a · ln(p) + b for the position p, counted from 1, with learned a and b by head (Mistral Large 4; Nakanishi 2025,
+    Scalable-Softmax, section 3).
+    """
+
+    kind: Literal["learned-log"] = "learned-log"
+
+
+QueryScale = Annotated[LogScale | SteppedLogScale | PowerScale | LearnedLogScale, Field(discriminator="kind")]
 
 
 class QueryLatent(Section):
@@ -254,6 +262,13 @@ class LatentAttention(Section):
     norm: Norm = Field(description="Norm on each latent.")
     latent_scale: PositiveFloat | None = Field(None, description="Factor on the key/value latent after its norm.")
     query_latent_scale: PositiveFloat | None = Field(None, description="Factor on the query latent after its norm.")
+    latents_of: int | None = Field(
+        None,
+        ge=0,
+        le=2**16,
+        description="Index of an earlier layer with latents of its own, of the same sizes and position, which the "
+        "layer reads; it has no projection to a latent and no cache. none: its own (Mistral Large 4).",
+    )
     rope_norm: Norm = Field(
         default_factory=NoNorm, description="Norm on the rotating part of the key, before its rotation (dots 3)."
     )

@@ -11,7 +11,7 @@ from archc.archspec.vocabulary.base import Section, Size
 from archc.archspec.vocabulary.embedding import Embedding
 from archc.archspec.vocabulary.head import DenseActivation, Head, NoPooler, Pooler
 from archc.archspec.vocabulary.indexer import EarlierIndexer
-from archc.archspec.vocabulary.mixer import Attention, CrossAttention, GroupedQueryAttention
+from archc.archspec.vocabulary.mixer import Attention, CrossAttention, LatentAttention
 from archc.archspec.vocabulary.mlp import Activation, Mlp, MoeMlp, PlainMlp
 from archc.archspec.vocabulary.ngram_memory import NgramMemory
 from archc.archspec.vocabulary.norm import Norm, PlacedNorm
@@ -169,12 +169,21 @@ def weight_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
 
 
 def kv_sources(layers: Sequence[Layer]) -> dict[int, int | None]:
-    """Return the layer whose keys and values a layer reads, by index, for layers without their own; None if none."""
+    """Return the layer whose keys and values, or latents, a layer reads, by index; None if no layer agrees."""
     sources: dict[int, int | None] = {}
     latest: dict[object, int] = {}
+    latents: dict[int, object] = {}
     for index, layer in enumerate(layers):
         attention = layer.attention
-        if not isinstance(attention, GroupedQueryAttention):
+        if isinstance(attention, LatentAttention):
+            stored = (attention.window, attention.latent, attention.rope_dim, layer.position)
+            if attention.latents_of is None:
+                latents[index] = stored
+            else:
+                agrees = latents.get(attention.latents_of) == stored
+                sources[index] = attention.latents_of if agrees else None
+            continue
+        if attention is None:
             continue
         sizes = (attention.kv_heads, attention.head_dim, attention.value_width)
         # Keys that are their own values have no cache of values to read.

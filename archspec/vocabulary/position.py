@@ -133,6 +133,10 @@ class Rope(Section):
     part: Literal["first", "last"] = Field("first", description="Place of the rotating dimensions in a head.")
     reverse: bool = Field(False, description="Rotate by −position: backward (nanochat).")
     scaling: RopeScaling = Field(default_factory=NoScaling, description="Context extension of the frequencies.")
+    learned: bool = Field(
+        False,
+        description="Multiply each frequency by exp(a), with learned numbers a that layers share.",
+    )
     reread: bool = Field(
         False, description="With longrope, read a sequence again when generation passes the trained length (Phi-3)."
     )

@@ -24,6 +24,10 @@ KEY, VALUE = "key", "value"
 """The keys and values that attention of an earlier layer reads, with its cache."""
 
 
+LATENT = "latent"
+"""The latents that attention of an earlier layer reads, with its cache."""
+
+
 def layer_output(index: int, name: str) -> str:
     """Return the name in the graph of a tensor that a layer passes on."""
     return f"layers.{index}.{name}"
@@ -60,6 +64,8 @@ def cross_layer_outputs(spec: BoundSpec, index: int, dtype: DTypeName) -> dict[s
         outputs[SELECTED] = TensorType("bool", ("batch", heads, "seq", "total" if has_cache(spec) else "seq"))
     if has_cache(spec) or index not in words.kv_sources(spec.layers).values():
         return outputs
+    if isinstance(attention, words.LatentAttention):
+        return outputs | {LATENT: TensorType(dtype, ("batch", 1, "seq", attention.latent + attention.rope_dim))}
     assert isinstance(attention, words.GroupedQueryAttention)
     widths = {KEY: attention.head_dim, VALUE: attention.cached_value_width}
     return outputs | {
@@ -81,7 +87,8 @@ def cross_layer_inputs(spec: BoundSpec, index: int) -> dict[str, str]:
     source = words.kv_sources(spec.layers).get(index)
     if source is not None:
         name = present_name if has_cache(spec) else layer_output
-        inputs |= {KEY: name(source, KEY), VALUE: name(source, VALUE)}
+        kinds = (LATENT,) if isinstance(layer.attention, words.LatentAttention) else (KEY, VALUE)
+        inputs |= {kind: name(source, kind) for kind in kinds}
     selecting = words.indexer_sources(spec.layers).get(index)
     if selecting is not None:
         inputs[SELECTED] = layer_output(selecting, SELECTED)

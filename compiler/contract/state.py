@@ -121,6 +121,8 @@ def attention_state(attention: words.Attention, width: int, dtype: DTypeName) ->
     Attention over the keys and values of an earlier layer has none of its own.
     """
     if isinstance(attention, words.LatentAttention):
+        if attention.latents_of is not None:
+            return {}
         # One key/value head that all query heads share: the latent, and after it the rotating part of the key.
         stored = attention.latent + attention.rope_dim
         return {"latent": StateType("kv", TensorType(dtype, ("batch", 1, "capacity", stored)))}

@@ -97,6 +97,8 @@ class Model(nn.Module):
             if isinstance(word := shared.buckets[name].word, words.RelativeBuckets)
         ]
         self.relative_bias = BiasTable(biases[0][0].buckets, biases[0][1], dtype) if biases else None
+        # One table, whose numbers are learned; it computes a part of the shared tensors.
+        self.rotary = next((rope for rope in self.shared_tensors.ropes.values() if rope.word.learned), None)
         tables = list(self.shared_inputs.relative_tables.values())
         self.relative_table = RelativeTable(tables[0], width, dtype) if tables else None
         source_width = spec.encoder.embedding.width if spec.encoder is not None else 0

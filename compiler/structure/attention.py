@@ -57,6 +57,7 @@ def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position
         gate=_gate(word.gate, heads, word.value_width, gated),
         span_convolution=_span_convolution(word.span_convolution, heads, head_dim, width),
         convolution=part({"weight": (heads, word.convolution.kernel)}) if word.convolution is not None else None,
+        query_scale=_learned_scale(word.query_scale, heads),
         indexer=_indexer(word.indexer, heads, width, queries),
         differential=_differential(word.differential, head_dim) if word.differential is not None else None,
         compressed=_compressed(word, width, queries),
@@ -69,7 +70,7 @@ def _differential(word: words.DifferentialHeads, head_dim: int) -> Part:
 
 def _latent(word: words.LatentAttention, width: int) -> Part:
     key_dim = word.nope_dim + word.rope_dim
-    rank = word.query_latent
+    rank, own = word.query_latent, word.latents_of is None
     queries = (rank or width) * (2 if word.queries == "both" else 1)
     gated = queries if word.gate is not None and word.gate.source == "queries" else width
     return part(
@@ -78,15 +79,20 @@ def _latent(word: words.LatentAttention, width: int) -> Part:
         q_down=linear(width, rank, word.bias.down) if rank is not None else None,
         q_norm=norm(word.norm, rank) if rank is not None else None,
         q_up=linear(queries, word.heads * key_dim, False) if rank is not None else None,
-        kv_down=linear(width, word.latent + word.rope_dim, word.bias.down),
-        kv_norm=norm(word.norm, word.latent),
-        k_rope_norm=norm(word.rope_norm, word.rope_dim),
+        kv_down=linear(width, word.latent + word.rope_dim, word.bias.down) if own else None,
+        kv_norm=norm(word.norm, word.latent) if own else None,
+        k_rope_norm=norm(word.rope_norm, word.rope_dim) if own else None,
         k_up=linear(word.latent, word.heads * word.nope_dim, False),
         v_up=linear(word.latent, word.heads * word.value_dim, False),
         gate=_gate(word.gate, word.heads, word.value_dim, gated),
+        query_scale=_learned_scale(word.query_scale, word.heads),
         indexer=_indexer(word.indexer, word.heads, width, rank or width),
         o=linear(word.heads * word.value_dim, width, word.bias.out),
     )
+
+
+def _learned_scale(word: words.QueryScale | None, heads: int) -> Part | None:
+    return part({"slope": (heads,), "offset": (heads,)}) if isinstance(word, words.LearnedLogScale) else None
 
 
 def _gate(word: words.AttentionGate | None, heads: int, head_dim: int, width: int) -> Part | None:
@@ -105,6 +111,7 @@ def _indexer(word: words.Indexer | None, heads: int, width: int, query_width: in
                 k=linear(width, word.head_dim, False),
                 k_norm=norm(word.norm, word.head_dim),
                 weights=linear(width, word.heads, False),
+                query_scale=_learned_scale(words.LearnedLogScale(), word.heads) if word.query_scale else None,
             )
         case words.PooledBlockIndexer():
             return part(

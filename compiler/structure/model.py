@@ -8,7 +8,7 @@ from __future__ import annotations
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.inputs_outputs import hidden_width
-from archc.compiler.contract.shared_inputs import find_shared_inputs
+from archc.compiler.contract.shared_inputs import find_shared_inputs, rotary_dim
 from archc.compiler.structure.attention import attention, cross_attention
 from archc.compiler.structure.ends import embedding, head, pooler
 from archc.compiler.structure.mlp import mlp
@@ -45,7 +45,7 @@ def structure(spec: BoundSpec, shares_tokens: bool = False) -> Part:
 
 
 def _relative(spec: BoundSpec, width: int) -> dict[str, Part | None]:
-    """Return the tables of relative positions that layers share."""
+    """Return the learned factors of frequencies and the tables of relative positions that layers share."""
     shared = find_shared_inputs(spec)
     biases = [
         part({"weight": (word.buckets, heads)})
@@ -56,7 +56,16 @@ def _relative(spec: BoundSpec, width: int) -> dict[str, Part | None]:
         part({"weight": (2 * word.span, width)}, norm=norm(word.norm, width))
         for word in shared.relative_tables.values()
     ]
-    return {"relative_bias": next(iter(biases), None), "relative_table": next(iter(tables), None)}
+    learned = [
+        part({"logs": (rotary_dim(rope, head_dim) // 2,)})
+        for rope, head_dim in shared.ropes.values()
+        if isinstance(rope, words.Rope) and rope.learned
+    ]
+    return {
+        "relative_bias": next(iter(biases), None),
+        "rotary": next(iter(learned), None),
+        "relative_table": next(iter(tables), None),
+    }
 
 
 def _layer(word: words.Layer, width: int, source_width: int, vector: int, vocab: int) -> Part:

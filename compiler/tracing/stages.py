@@ -97,7 +97,8 @@ def _shared_tensors(model: Model) -> list[Stage]:
         )
         return [results[name] for name in computed]
 
-    return [Stage("shared", "shared", Part(module, function, inputs), tuple(inputs), outputs)]
+    owner = model.rotary if model.rotary is not None else module
+    return [Stage("shared", "shared", Part(owner, function, inputs), tuple(inputs), outputs)]
 
 
 def _score_biases(model: Model) -> list[Stage]:

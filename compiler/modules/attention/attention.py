@@ -25,6 +25,7 @@ from archc.compiler.modules.attention.value_convolution import ValueConvolution
 from archc.compiler.modules.basic.linear import Linear, make_linear, scaled
 from archc.compiler.modules.basic.norm import make_norm, make_qk_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
+from archc.compiler.modules.position.query_scale import make_learned_scale
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.key_blocks import joint_attention
 
@@ -75,6 +76,7 @@ class Attention(nn.Module):
         )
         convolution = word.convolution
         self.convolution = ValueConvolution(convolution.kernel, word.heads, dtype) if convolution is not None else None
+        self.query_scale = make_learned_scale(word.query_scale, word.heads, dtype)
         self.indexer = make_indexer(word.indexer, word.heads, width, queries, dtype)
         compresses = word.compression is not None
         self.compressed = CompressedKeys(word, position, width, dtype) if compresses else None
@@ -99,8 +101,8 @@ class Attention(nn.Module):
         source = present if self.own else inputs.cross_layer
         k = source[KEY]
         v = k if self.word.values == "rotated-keys" else source[VALUE]
-        if inputs.query_scale_B1S1 is not None:
-            q = q * inputs.query_scale_B1S1
+        if (scale := inputs.query_scale_B1S1) is not None:
+            q = q * (scale if self.query_scale is None else self.query_scale(scale))
         bias, softcap, is_cached = self.score_bias(inputs, q, k), self.word.softcap, inputs.write_indices_B is not None
         if self.compressed is None:
             y_BHSD = ops.attention(q, k, v, mask, bias, self.scale, softcap or 0.0, self.sinks, is_cached)

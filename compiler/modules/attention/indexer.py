@@ -18,6 +18,7 @@ from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.shift import tail_state, with_tail
 from archc.compiler.modules.layer_inputs import LayerInputs
+from archc.compiler.modules.position.query_scale import LearnedScale
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.key_selection import select_blocks, select_keys, select_whole_blocks
 
@@ -36,6 +37,7 @@ class KeyIndexer(nn.Module):
         self.k = Linear(width, word.head_dim, False, dtype)
         self.k_norm = make_norm(word.norm, word.head_dim, dtype)
         self.weights = Linear(width, word.heads, False, dtype)
+        self.query_scale = LearnedScale(word.heads, dtype) if word.query_scale else None
 
     def forward(self, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
         """Return the mask of the selected keys, bool [B, 1, S, T]; with a state, also the cache of the keys.
@@ -51,6 +53,9 @@ class KeyIndexer(nn.Module):
     def operands(self, x_BSN: Tensor, source_BSQ: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries [B, W, S, I], keys [B, 1, S, I] and weights of heads [B, S, W]."""
         q_BWSI = ops.split_heads(self.q(self.q_input_norm(source_BSQ)), self.word.heads)
+        if self.query_scale is not None:
+            assert inputs.query_scale_B1S1 is not None
+            q_BWSI = q_BWSI * self.query_scale(inputs.query_scale_B1S1)
         k_B1SI = self.k_norm(self.k(x_BSN)).unsqueeze(1)
         rotated = (inputs.rotate(x, self.word.pairing == "interleaved") for x in (q_BWSI, k_B1SI))
         return *rotated, self.weights(x_BSN)

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.cross_layer import LATENT
 from archc.compiler.contract.state import State
 from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.attention.indexer import make_indexer, select
 from archc.compiler.modules.basic.linear import Linear, scaled
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
+from archc.compiler.modules.position.query_scale import make_learned_scale
 from archc.compiler.ops import operators as ops
 from archc.compiler.ops.latent_attention import latent_attention
 
@@ -39,21 +41,23 @@ class LatentAttention(nn.Module):
             self.q_down = Linear(width, word.query_latent, word.bias.down, dtype)
             self.q_norm = make_norm(word.norm, word.query_latent, dtype)
             self.q_up = Linear(queries, word.heads * key_dim, False, dtype)
-        # One projection for the latent and the shared rotary key.
-        self.kv_down = Linear(width, word.latent + word.rope_dim, word.bias.down, dtype)
-        self.kv_norm = make_norm(word.norm, word.latent, dtype)
-        self.k_rope_norm = make_norm(word.rope_norm, word.rope_dim, dtype)
+        if word.latents_of is None:
+            # One projection for the latent and the shared rotary key.
+            self.kv_down = Linear(width, word.latent + word.rope_dim, word.bias.down, dtype)
+            self.kv_norm = make_norm(word.norm, word.latent, dtype)
+            self.k_rope_norm = make_norm(word.rope_norm, word.rope_dim, dtype)
         self.k_up = Linear(word.latent, word.heads * word.nope_dim, False, dtype)
         self.v_up = Linear(word.latent, word.heads * word.value_dim, False, dtype)
         gate = word.gate
         gated = queries if gate is not None and gate.source == "queries" else width
         self.gate = Gate(gate, word.heads, word.value_dim, gated, dtype) if gate is not None else None
+        self.query_scale = make_learned_scale(word.query_scale, word.heads, dtype)
         self.indexer = make_indexer(word.indexer, word.heads, width, word.query_latent or width, dtype)
         self.sinks = nn.Parameter(torch.empty(word.heads, dtype=dtype)) if word.sinks else None
         self.o = Linear(word.heads * word.value_dim, width, word.bias.out, dtype)
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, S, width] → [B, S, width], and the new state; it is empty if `state` is."""
+        """[B, S, width] → [B, S, width], and the layer's own latents: with a state, the new state."""
         word = self.word
         source, queries_input = x_BSN, x_BSN
         if word.query_latent is not None:
@@ -64,13 +68,15 @@ class LatentAttention(nn.Module):
         queries = self.q(x_BSN) if word.query_latent is None else self.q_up(queries_input)
         mask, present = select(self.indexer, x_BSN, source, inputs, state)
         q_BHSN, q_BHSR = self.queries(queries, inputs)
-        stored_B1TX = self.stored(x_BSN, inputs)
-        if state:
-            present["latent"] = ops.update_cache(state["latent"], stored_B1TX, inputs.write_indices_B)
-            stored_B1TX = present["latent"]
+        if word.latents_of is None:
+            present[LATENT] = self.stored(x_BSN, inputs)
+            if LATENT in state:
+                present[LATENT] = ops.update_cache(state[LATENT], present[LATENT], inputs.write_indices_B)
+        stored_B1TX = present[LATENT] if word.latents_of is None else inputs.cross_layer[LATENT]
+        is_cached = inputs.write_indices_B is not None
         k_up, v_up = self.k_up.weight, self.v_up.weight
         operands = (q_BHSN, q_BHSR, stored_B1TX, k_up, v_up, mask)
-        y_BHSV = latent_attention(*operands, self.scale, self.sinks, bool(state))
+        y_BHSV = latent_attention(*operands, self.scale, self.sinks, is_cached)
         if self.gate is not None:
             y_BHSV = self.gate(queries_input if self.gate.word.source == "queries" else x_BSN, y_BHSV)
         return self.o(ops.merge_heads(y_BHSV)), present
@@ -78,6 +84,8 @@ class LatentAttention(nn.Module):
     def queries(self, projected_BSM: Tensor, inputs: LayerInputs) -> tuple[Tensor, Tensor | None]:
         """Return the parts of the queries [B, H, S, N] and [B, H, S, R], the second rotated; None if R is 0."""
         word, scale = self.word, inputs.query_scale_B1S1
+        if scale is not None and self.query_scale is not None:
+            scale = self.query_scale(scale)
         heads_BHSM = ops.split_heads(projected_BSM, word.heads)
         if not word.rope_dim:
             return heads_BHSM if scale is None else heads_BHSM * scale, None

@@ -22,6 +22,8 @@ class QueryScale(nn.Module):
         word, positions_BS = self.word, position_ids_BS.float()
         if isinstance(word, words.LogScale):
             factors_BS = ((positions_BS + 1.0).log() / math.log(word.trained)).clamp(min=1.0)
+        elif isinstance(word, words.LearnedLogScale):
+            factors_BS = (positions_BS + 1.0).log()
         elif isinstance(word, words.PowerScale):
             factors_BS = (word.exponent * (1.0 + (positions_BS + float(word.first)) / word.span).log()).exp()
         else:
@@ -29,3 +31,20 @@ class QueryScale(nn.Module):
             steps_BS = -(-(positions_BS + float(word.first)) / word.span).ceil()
             factors_BS = 1.0 + word.coefficient * (1.0 + steps_BS).log()
         return factors_BS[:, None, :, None].to(self.dtype)
+
+
+class LearnedScale(nn.Module):
+    """The factor a · f + b of each head, with learned a and b, for the number f of a position."""
+
+    def __init__(self, heads: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.slope, self.offset = (nn.Parameter(torch.empty(heads, dtype=dtype)) for _ in range(2))
+
+    def forward(self, scale_B1S1: Tensor) -> Tensor:
+        """[B, 1, S, 1] → [B, H, S, 1]."""
+        return self.slope[:, None, None] * scale_B1S1 + self.offset[:, None, None]
+
+
+def make_learned_scale(word: words.QueryScale | None, heads: int, dtype: torch.dtype) -> LearnedScale | None:
+    """Return the module of a query scale that is learned by head; None for others."""
+    return LearnedScale(heads, dtype) if isinstance(word, words.LearnedLogScale) else None

@@ -24,6 +24,7 @@ class RotaryTables(nn.Module):
         frequencies, self.factor = scaled_frequencies(word, self.dim)
         # A Python list: a tensor would have no numbers on the meta device.
         self.frequencies: list[float] = frequencies.tolist()
+        self.logs = nn.Parameter(torch.empty(self.dim // 2, dtype=torch.float32)) if word.learned else None
 
     def forward(self, position_ids_BS: Tensor, ntk_scale_B1: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """int64 positions [B, S], and the NTK scale if it is a state → cos, sin [B, S, R] in the model's dtype."""
@@ -31,6 +32,8 @@ class RotaryTables(nn.Module):
             frequencies = self.ntk_frequencies(ntk_scale_B1)
         else:
             frequencies = self.call_frequencies(position_ids_BS)
+        if self.logs is not None:
+            frequencies = frequencies * self.logs.exp()
         angles_BSR = position_ids_BS[:, :, None].float() * frequencies
         sin_factor = -self.factor if self.word.reverse else self.factor
         return (angles_BSR.cos() * self.factor).to(self.dtype), (angles_BSR.sin() * sin_factor).to(self.dtype)

@@ -347,6 +347,27 @@ FAULTS = {
         "attention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none, queries: both}\n",
         "attention.queries: queries are projected from the residual stream; set `query_latent`",
     ),
+    "latents of no such layer": (
+        "position: none\nattention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 4, value_dim: 4, norm: none, "
+        "latents_of: 0}\n",
+        "attention.latents_of: layer 0 has no earlier layer of this index with latents of its position and size; "
+        "use another index, or none",
+    ),
+    "learned factors of an indexer alone": (
+        "position: none\nattention: {indexer: {kind: keys, heads: 2, head_dim: 4, keys: 2, norm: none, "
+        "query_scale: true}}\n",
+        "attention.indexer.query_scale: the queries of the attention have no learned factors; set "
+        "`attention.query_scale: learned-log`",
+    ),
+    "learned factors on frequencies of a call": (
+        "position: {learned: true, scaling: {kind: dynamic, factor: 2.0, original_max_position_embeddings: 8}}\n",
+        "position.learned: dynamic scaling changes the frequencies by call; use another scaling",
+    ),
+    "learned factors of two rotary embeddings": (
+        "position: {learned: true}\nvariants:\n  - {when: layer == 1, position: {theta: 7.0}}\n",
+        "position.learned: layers with different rotary embeddings share no learned factors; "
+        "use one, or set it to false",
+    ),
     "a norm on no rotating part": (
         "position: none\nattention: {kind: latent, latent: 8, nope_dim: 4, rope_dim: 0, value_dim: 4, norm: none, "
         "rope_norm: {kind: rmsnorm, eps: 1e-6}}\n",

@@ -58,6 +58,17 @@ def test_queries_and_keys_are_normed_and_their_first_dims_rotate() -> None:
     assert list(indexer.q_input_norm.weight.shape) == [5]
 
 
+def test_learned_factors_scale_each_head_of_the_queries() -> None:
+    word = words.KeyIndexer(**SMALL | {"query_scale": True})
+    indexer = random_parameters(KeyIndexer(word, 2, 2, torch.float32))
+    x, logs = torch.randn(1, 3, 2), torch.arange(1.0, 4.0).log().reshape(1, 1, 3, 1)
+    queries, _, _ = indexer.operands(x, x, LayerInputs(causal(3), query_scale_B1S1=logs))
+    for head in range(2):
+        for place in range(3):
+            factor = indexer.query_scale.slope[head] * math.log(place + 1) + indexer.query_scale.offset[head]
+            torch.testing.assert_close(queries[0, head, place], factor * (indexer.q.weight[head] @ x[0, place])[None])
+
+
 def test_the_last_dims_of_queries_and_keys_may_rotate() -> None:
     word = words.KeyIndexer(heads=1, head_dim=3, keys=1, norm=words.NoNorm())
     indexer = random_parameters(KeyIndexer(word, 4, 4, torch.float32))

@@ -115,3 +115,13 @@ def test_the_source_is_the_nearest_layer_of_its_kind() -> None:
         layer(keys_values="earlier"), layer(window=4, keys_values="earlier"),
     ]  # fmt: skip
     assert words.kv_sources(layers) == {3: 1, 4: 2, 5: None}
+
+
+def test_the_source_of_latents_is_the_layer_of_their_index() -> None:
+    def layer(rope_dim: int = 2, latents_of: int | None = None) -> words.Layer:
+        sizes = {"heads": 2, "latent": 4, "nope_dim": 3, "rope_dim": rope_dim, "value_dim": 2, "norm": words.NoNorm()}
+        attention = words.LatentAttention.model_validate({**sizes, "latents_of": latents_of})
+        return words.Layer(norm=words.NoNorm(), position=words.NoPosition(), attention=attention)
+
+    layers = [layer(), layer(), layer(2, 0), layer(0, 0), layer(2, 2), layer(2, 6), layer()]
+    assert words.kv_sources(layers) == {2: 0, 3: None, 4: None, 5: None}

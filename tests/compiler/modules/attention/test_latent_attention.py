@@ -36,6 +36,8 @@ def by_hand(position: words.Position, **changes: object) -> LatentAttention:
         values["kv_norm.weight"] = [4.0]
     if word.sinks:
         values["sinks"] = [1.5]
+    if word.query_scale is not None:
+        values |= {"query_scale.slope": [0.3], "query_scale.offset": [0.5]}
     module.load_state_dict({name: torch.tensor(value) for name, value in values.items()})
     return module
 
@@ -54,8 +56,28 @@ def expected(turn: float) -> list[list[float]]:
 
 def test_two_tokens_without_positions() -> None:
     y, present = by_hand(words.NoPosition())(X, LayerInputs(causal(2)), {})
-    assert present == {}
+    assert list(present) == ["latent"]
     assert y[0].tolist() == pytest.approx([pytest.approx(row) for row in expected(0.0)])
+
+
+def test_a_layer_reads_the_latents_of_an_earlier_one() -> None:
+    own = by_hand(words.NoPosition())
+    expected, present = own(X, LayerInputs(causal(2)), {})
+    reader = LatentAttention(own.word.model_copy(update={"latents_of": 0}), words.NoPosition(), 2, torch.float32)
+    reader.load_state_dict({name: value for name, value in own.state_dict().items() if "kv_down" not in name})
+    y, passed = reader(X, LayerInputs(causal(2), cross_layer=present), {})
+    assert passed == {}
+    torch.testing.assert_close(y, expected)
+
+
+def test_a_learned_factor_of_a_query_is_linear_in_the_log_of_its_position() -> None:
+    plain, scaled = by_hand(words.NoPosition()), by_hand(words.NoPosition(), query_scale={"kind": "learned-log"})
+    logs = torch.tensor([0.0, math.log(2)]).reshape(1, 1, 2, 1)
+    y, _ = scaled(X, LayerInputs(causal(2), query_scale_B1S1=logs), {})
+    # The slope is 0.3 and the offset 0.5: the second query has the factor 0.3 · ln 2 + 0.5.
+    factors = torch.tensor([0.5, 0.3 * math.log(2) + 0.5]).reshape(1, 1, 2, 1)
+    expected, _ = plain(X, LayerInputs(causal(2), query_scale_B1S1=factors), {})
+    torch.testing.assert_close(y, expected)
 
 
 def test_a_latent_alone_has_no_rotating_part() -> None:

@@ -23,6 +23,14 @@ def test_angles_are_position_times_frequency() -> None:
     assert sin.tolist() == [[0.0, 0.0], pytest.approx([math.sin(3.0), math.sin(0.3)])]
 
 
+def test_learned_numbers_are_logs_of_factors_on_frequencies() -> None:
+    module = RotaryTables(words.Rope(theta=100.0, learned=True), 4, torch.float32)
+    assert module.logs is not None
+    module.logs.data.copy_(torch.tensor([math.log(2.0), math.log(0.5)]))
+    cos, _ = module(torch.tensor([[3]]))
+    assert cos[0].tolist() == [pytest.approx([math.cos(6.0), math.cos(0.15)])]
+
+
 def test_only_a_fraction_rotates() -> None:
     cos, _ = tables(words.Rope(theta=100.0, fraction=0.5), [1], head_dim=8)
     assert cos.tolist() == [pytest.approx([math.cos(1.0), math.cos(0.1)])]
