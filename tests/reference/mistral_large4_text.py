@@ -69,7 +69,7 @@ def mistral_large4(seed: int, **changes: Any) -> FromTransformers:
 
 # The first layer has positions: without, equal tokens have equal scores, and which are selected is up to the library.
 CASES = (
-    Case("shared-latents", partial(mistral_large4, 1, indexer_types=["full", "shared", "full", "shared"]), length=14),
+    Case("shared-latents", partial(mistral_large4, 1), length=14),
     Case(
         "groups",
         partial(
@@ -87,5 +87,10 @@ CASES = (
             attention_bias=True,
         ),
         length=29,
+    ),
+    Case(
+        "shared-selections",
+        partial(mistral_large4, 3, indexer_types=["full", "shared", "full", "shared"]),
+        length=14,
     ),
 )
