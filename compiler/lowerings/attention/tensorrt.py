@@ -3,7 +3,8 @@
 Its Attention refuses an attribute that sets the softmax's precision (it is always float32), fuses head sizes that are
 multiples of 8 from 16 to 256, builds larger ones from primitive layers, fails on most others, and needs values as wide
 as the keys. TensorRT for RTX 1.7 crashes on a loop that follows an Attention, and its compiler fails with
-`ssa_validation` on a graph that holds both an interleaved RotaryEmbedding and a loop.
+`ssa_validation` on a graph that holds both an interleaved RotaryEmbedding and a loop. It fails with `ir_verifier` on
+latent attention without a rotated part that reads an earlier layer's selection of keys, a boolean mask.
 """
 
 from __future__ import annotations
