@@ -24,7 +24,8 @@ from archc.compiler.weights.checkpoint.adapters import AdapterOption
 from archc.compiler.weights.checkpoint.folder import find_checkpoint
 from archc.compiler.weights.checkpoint.hub import Repository, choose_small_files, choose_weights, fetch_config
 from tests.archc.conftest import TINY
-from tests.compiler.weights.checkpoint import gguf_files
+from tests.compiler.weights.checkpoint.gguf_architectures import ARCHITECTURES
+from tests.compiler.weights.checkpoint.gguf_files import write
 from tests.compiler.weights.checkpoint.hub_server import HubServer
 
 NAME = "owner/tiny"
@@ -205,9 +206,9 @@ def test_what_cannot_be_read_is_said_before_the_download(
 def test_a_gguf_file_of_a_repository(server: HubServer, tmp_path: Path) -> None:
     folder = tmp_path / "published"
     (folder / "Q8_0").mkdir(parents=True)
-    llama = gguf_files.ARCHITECTURES[0]
-    gguf_files.write(folder / "whole.gguf", llama, llama.build())
-    gguf_files.write(folder / "Q8_0" / "model.gguf", llama, llama.build(), parts=16)
+    llama = ARCHITECTURES[0]
+    write(folder / "whole.gguf", llama, llama.build())
+    write(folder / "Q8_0" / "model.gguf", llama, llama.build(), parts=16)
     server.add(NAME, folder)
     expected = build(folder / "whole.gguf", out=tmp_path / "a.plan", warn=lambda message: None).read_bytes()
     for number, file in enumerate(("whole.gguf", "Q8_0/model-00001-of-00002.gguf")):
