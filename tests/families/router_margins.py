@@ -85,12 +85,15 @@ def smallest_margin(router: Router, x_BSN: Tensor) -> Tensor:
 
 
 def key_margin(indexer: nn.Module, x_BSN: Tensor, source_BSQ: Tensor, *others: Any) -> Tensor:
-    """Return the margin of each row's closest choice of a key or of a block of keys [B]."""
+    """Return the margin of each row's closest choice of a key or of a block of keys [B].
+
+    The arguments are those of the indexer; the last ones are inputs and state.
+    """
     if isinstance(indexer, CompressedKeyIndexer):
-        blocks_B1SN, inputs, _ = others
+        blocks_B1SN, inputs = others[:2]
         operands = indexer.operands(x_BSN, source_BSQ, inputs, {})[:3]
         return _margin(key_scores(*operands, blocks_B1SN), indexer.word.keys).amin(dim=(1, 2))
-    inputs, _ = others
+    inputs = others[0]
     mask = inputs.mask_B1ST
     assert mask is not None
     if isinstance(indexer, BlockIndexer):

@@ -142,10 +142,10 @@ MANIFESTS = {
         lambda m: m["encoder"]["inputs"].append(dict(m["inputs"][0])),
         "encoder: graph name 'input_ids': expected once, got 2",
     ),
-    "no token ids": (lambda m: m["encoder"]["inputs"].pop(0), "expected inputs of the roles token_ids and"),
+    "no token ids": (lambda m: m["encoder"]["inputs"].pop(0), "expected an input of the role token_ids and"),
     "unsupported input role": (
         lambda m: m["encoder"]["inputs"].append({**m["inputs"][0], "role": "write_indices", "name": "w"}),
-        "expected inputs of the roles token_ids and",
+        "expected an input of the role token_ids and",
     ),
     "causal mask of the encoder": (
         lambda m: encoder_mask(m).update(mask={"kind": "causal"}),

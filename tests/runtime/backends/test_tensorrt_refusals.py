@@ -233,7 +233,10 @@ MANIFESTS = {
     "small capacity": (lambda m: engine_of(m).update(capacity=63), "engine.capacity: expected at least 64, got 63"),
     "no capacity": (lambda m: engine_of(m).update(capacity=None), "axis 'capacity': expected in both"),
     "absurd capacity": (lambda m: engine_of(m).update(capacity=2**50), "engine.capacity"),
-    "cache that is not aliased": (lambda m: engine_of(m)["aliased"].pop(), "expected exactly the state of kind kv"),
+    "cache that is not aliased": (
+        lambda m: engine_of(m)["aliased"].pop(),
+        "expected exactly the state of the kinds kv and block",
+    ),
     "repeated alias": (lambda m: engine_of(m)["aliased"].append(engine_of(m)["aliased"][0]), "aliased twice"),
     "streaming as a number": (lambda m: engine_of(m).update(weight_streaming=1), "weight_streaming"),
     "unknown key": (lambda m: engine_of(m).update(surprise=1), "surprise"),
