@@ -40,21 +40,29 @@ __all__ = [
 
 
 _MODULES = {
-    "archc.plan.engine_section": ("Engine", "Profile"),
-    "archc.plan.generation": ("GenerationDefaults",),
-    "archc.plan.manifest": ("FORMAT", "Manifest"),
-    "archc.plan.pipeline": ("EntryStream",),
-    "archc.plan.reader": ("Plan",),
-    "archc.plan.records": (
-        "Encoder", "Entry", "Input", "Limits", "Mask", "Output", "Prefix", "State", "Tensor", "Tokens",
-    ),
-    "archc.plan.writer": ("PlanWriter",),
-}  # fmt: skip
+    "Encoder": "archc.plan.records",
+    "Engine": "archc.plan.engine_section",
+    "Entry": "archc.plan.records",
+    "EntryStream": "archc.plan.pipeline",
+    "FORMAT": "archc.plan.manifest",
+    "GenerationDefaults": "archc.plan.generation",
+    "Input": "archc.plan.records",
+    "Limits": "archc.plan.records",
+    "Manifest": "archc.plan.manifest",
+    "Mask": "archc.plan.records",
+    "Output": "archc.plan.records",
+    "Plan": "archc.plan.reader",
+    "PlanWriter": "archc.plan.writer",
+    "Prefix": "archc.plan.records",
+    "Profile": "archc.plan.engine_section",
+    "State": "archc.plan.records",
+    "Tensor": "archc.plan.records",
+    "Tokens": "archc.plan.records",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import a name on first use: errors need no numpy, and reading a plan not the packages of the writer."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

@@ -47,8 +47,7 @@ class WeightedBlockPool(nn.Module):
         ends = [place - self.block + 1 or None for place in range(self.block)]
         windows_BSMP = torch.stack([parts_BTP[:, place:end] for place, end in enumerate(ends)], dim=2)
         k_BSMI, logits_BSMI = windows_BSMP.chunk(2, dim=-1)
-        weights_BSMI = (logits_BSMI.float() + self.bias.float()).softmax(dim=2)
-        return (weights_BSMI.to(k_BSMI.dtype) * k_BSMI).sum(dim=2)
+        return weighted_sums(k_BSMI, logits_BSMI.float() + self.bias.float())
 
 
 def make_block_pool(
@@ -58,6 +57,11 @@ def make_block_pool(
     if isinstance(word, words.MeanBlockPool):
         return MeanBlockPool(block)
     return WeightedBlockPool(block, head_dim, width, dtype)
+
+
+def weighted_sums(k_BSMI: Tensor, logits_BSMI: Tensor) -> Tensor:
+    """Return Σ_j softmax_j(logits) ⊙ k_j over the tokens j of each block, [B, S, I]; the logits are float32."""
+    return (k_BSMI * logits_BSMI.softmax(dim=2).to(k_BSMI.dtype)).sum(dim=2)
 
 
 def sums_of_last(x_BTN: Tensor, count: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import COMPRESSED, State, key_name, rows_of_key, tail_name
+from archc.compiler.modules.attention.block_pools import weighted_sums
 from archc.compiler.modules.basic.linear import Linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.shift import tail_state, with_tail
@@ -83,8 +84,7 @@ class Compressor(nn.Module):
             presence = rows_BJLX[..., 2 * size : 2 * size + 1]
             is_there = presence > torch.zeros_like(presence)
             logits_BJLD = torch.where(is_there, logits_BJLD, torch.finfo(torch.float32).min)
-        weights_BJLD = logits_BJLD.softmax(dim=2).to(key.dtype)
-        return ops.split_heads((key * weights_BJLD).sum(dim=2), self.heads)
+        return ops.split_heads(weighted_sums(key, logits_BJLD), self.heads)
 
     def halves(self, x_BJLX: Tensor, dim: int) -> Tensor:
         """Return the first part of the block before, and the second one of the block itself, [B, J, L, D]."""

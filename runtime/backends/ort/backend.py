@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from archc.error import install_hint
 from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, MODEL, PACKED, Plan
 from archc.plan.records import Encoder, Packed
 from archc.runtime.backends.base import Binding, Buffer
 from archc.runtime.backends.ort import cuda
-from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros
+from archc.runtime.backends.ort.buffer import OrtBuffer, OrtBuffers
 from archc.runtime.backends.ort.call import OrtCall
 from archc.runtime.backends.ort.graph_check import check_graph
-from archc.runtime.backends.ort.options import is_packed, session_options
-from archc.runtime.backends.ort.package import PROVIDERS, first_line, import_onnxruntime
+from archc.runtime.backends.ort.options import is_packed, loading, session_options
+from archc.runtime.backends.ort.package import PROVIDERS, import_onnxruntime
 from archc.runtime.backends.ort.saturation import WithoutVnni, packs, saturates, without_vnni
 from archc.runtime.backends.prepack import Prepack
 from archc.runtime.backends.threads import choose_threads
-from archc.runtime.errors import BackendError, EngineError, PlanError
+from archc.runtime.errors import BackendError
 
 _MASK_STEP = 256  # keys: lengths of masks in captured steps are multiples, so that few graphs are captured
 
 
-class OrtBackend:
+class OrtBackend(OrtBuffers):
     """One of a plan's graphs in an ONNX Runtime session, with weights that are read or mapped from the plan file.
 
     `graph` is the entry to load: the model, or the encoder of an encoder-decoder. With `cuda_graph`, the CUDA provider
@@ -50,18 +47,11 @@ class OrtBackend:
         if on_gpu:
             cuda.prepare(ort)
             providers.insert(0, (provider, cuda.provider_options(self._captures)))
-        try:
+        with loading(plan, graph, "plan"):
             options = session_options(ort, plan, self.threads, self.prepacked)
             form = without_vnni(plan, graph) if saturates() else WithoutVnni(plan.model(graph), {})
             form.add_to(ort, options)
             session = ort.InferenceSession(form.model, options, providers=providers)
-        except EngineError:
-            raise
-        except Exception as error:  # ONNX Runtime's exceptions have no common base class
-            raise PlanError(
-                f"{plan.path}: ONNX Runtime cannot load {graph}: {first_line(error)}; build the plan again"
-            ) from None
-        plan.check_unchanged()
         if (used := session.get_providers()[0]) != provider:
             raise BackendError(
                 f"{plan.path}: expected {provider}, but the session fell back to {used}, because no device or driver "
@@ -78,28 +68,9 @@ class OrtBackend:
         # at the live ones, and a copy goes through the host.
         self.growth = 2.0 if on_gpu else 9 / 8
 
-    @property
-    def capacity(self) -> None:
-        """Return None: caches may have any number of slots."""
-        return
-
     def mask_length(self, total: int, seq: int) -> int:
         """Return `total`, because each further key costs computation; in captured steps, the next of few lengths."""
         return -(-total // _MASK_STEP) * _MASK_STEP if self._captures and seq == 1 else total
-
-    def allocate(self, shape: tuple[int, ...], dtype: str) -> OrtBuffer:
-        """Return a new buffer of zeros; raise EngineError if there is not enough memory."""
-        return OrtBuffer(aligned_zeros(shape, dtype), dtype, self.device)
-
-    def grown(self, buffer: Buffer, axis: int, size: int) -> OrtBuffer:
-        """Return a copy of `buffer` with `axis` padded with zeros to `size`."""
-        assert isinstance(buffer, OrtBuffer)
-        return buffer.grown(axis, size)
-
-    def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> OrtBuffer:
-        """Return a buffer with these rows of the first axis: `buffer` itself, changed, if their number is the same."""
-        assert isinstance(buffer, OrtBuffer)
-        return buffer.select(rows)
 
     def rows(self, buffer: Buffer, start: int, stop: int) -> OrtBuffer:
         """Return a view of rows of the first axis; on the CPU only."""

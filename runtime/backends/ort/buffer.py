@@ -67,6 +67,31 @@ class OrtBuffer:
         return copy
 
 
+class OrtBuffers:
+    """The buffers of a backend's states, on its device."""
+
+    device: str
+
+    @property
+    def capacity(self) -> None:
+        """Return None: caches may have any number of slots."""
+        return
+
+    def allocate(self, shape: tuple[int, ...], dtype: str) -> OrtBuffer:
+        """Return a new buffer of zeros; raise EngineError if there is not enough memory."""
+        return OrtBuffer(aligned_zeros(shape, dtype), dtype, self.device)
+
+    def grown(self, buffer: Buffer, axis: int, size: int) -> OrtBuffer:
+        """Return a copy of `buffer` with `axis` padded with zeros to `size`."""
+        assert isinstance(buffer, OrtBuffer)
+        return buffer.grown(axis, size)
+
+    def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> OrtBuffer:
+        """Return a buffer with these rows of the first axis: `buffer` itself, changed, if their number is the same."""
+        assert isinstance(buffer, OrtBuffer)
+        return buffer.select(rows)
+
+
 def ort_value(buffer: Buffer) -> Any:
     """Return the OrtValue of a buffer."""
     assert isinstance(buffer, OrtBuffer)

@@ -19,8 +19,8 @@ from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, MODEL, Plan
 from archc.plan.records import Encoder, InputRole
 from archc.runtime.backends.base import Binding, Buffer
-from archc.runtime.backends.ort.buffer import OrtBuffer, aligned_zeros
-from archc.runtime.backends.ort.options import is_packed, session_options
+from archc.runtime.backends.ort.buffer import OrtBuffer, OrtBuffers
+from archc.runtime.backends.ort.options import is_packed, loading, session_options
 from archc.runtime.backends.ort.package import first_line, import_onnxruntime
 from archc.runtime.backends.prepack import Prepack
 from archc.runtime.backends.threads import choose_threads
@@ -29,7 +29,7 @@ from archc.runtime.errors import EngineError, PlanError
 Arrays = Mapping[str, NDArray[Any]]
 Rows = NDArray[np.int64]
 ATTENTION_MASK, SOURCE_MASK = "attention_mask", "encoder_attention_mask"
-HIDDEN, HAS_PAST, LAST_HIDDEN = "encoder_hidden_states", "use_cache_branch", "last_hidden_state"
+HIDDEN, HAS_PAST = "encoder_hidden_states", "use_cache_branch"
 
 
 def open_growing(plan: Plan, threads: int | None, prepack: Prepack, graph: str) -> GrowingBackend:
@@ -48,16 +48,9 @@ class Graph:
 
     def __init__(self, plan: Plan, name: str, threads: int, packed: bool) -> None:
         ort = import_onnxruntime("cpu")
-        try:
+        with loading(plan, name, "folder"):
             options = session_options(ort, plan, threads, packed)
             self._session = ort.InferenceSession(plan.model(name), options, providers=["CPUExecutionProvider"])
-        except EngineError:
-            raise
-        except Exception as error:  # ONNX Runtime's exceptions have no common base class
-            raise PlanError(
-                f"{plan.path}: ONNX Runtime cannot load {name}: {first_line(error)}; build the folder again"
-            ) from None
-        plan.check_unchanged()
         self.inputs = {item.name: item for item in self._session.get_inputs()}
         self.outputs = [item.name for item in self._session.get_outputs()]
         self._types = {DTYPES[name].ort: DTYPES[name].storage for name in DTYPES}
@@ -195,7 +188,7 @@ class GrowingCall:
         self._calls.run(feeds, outputs, self._state)
 
 
-class GrowingBackend:
+class GrowingBackend(OrtBuffers):
     """One graph of a folder, on the CPU."""
 
     device, growth = "cpu", 2.0  # slots without entries cost nothing
@@ -203,28 +196,9 @@ class GrowingBackend:
     def __init__(self, calls: Text | Source, threads: int) -> None:
         self._calls, self.threads = calls, threads
 
-    @property
-    def capacity(self) -> None:
-        """Return None: caches may have any number of slots."""
-        return
-
     def mask_length(self, total: int, seq: int) -> int:
         """Return `total`."""
         return total
-
-    def allocate(self, shape: tuple[int, ...], dtype: str) -> OrtBuffer:
-        """Return a new buffer of zeros; raise EngineError if there is not enough memory."""
-        return OrtBuffer(aligned_zeros(shape, dtype), dtype, self.device)
-
-    def grown(self, buffer: Buffer, axis: int, size: int) -> OrtBuffer:
-        """Return a copy of `buffer` with `axis` padded with zeros to `size`."""
-        assert isinstance(buffer, OrtBuffer)
-        return buffer.grown(axis, size)
-
-    def select(self, buffer: Buffer, rows: NDArray[np.int64]) -> OrtBuffer:
-        """Return a buffer with these rows of the first axis: `buffer` itself, changed, if their number is the same."""
-        assert isinstance(buffer, OrtBuffer)
-        return buffer.select(rows)
 
     def bind(self, state: Sequence[Binding]) -> GrowingCall:
         """Return a call that keeps its state in these buffers."""

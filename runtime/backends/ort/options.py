@@ -1,12 +1,15 @@
-"""Options of the ONNX Runtime sessions of a plan."""
+"""Options and errors of the ONNX Runtime sessions of a plan."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from archc.plan.reader import Plan
+from archc.runtime.backends.ort.package import first_line
 from archc.runtime.backends.prepack import Prepack
-from archc.runtime.errors import EngineError
+from archc.runtime.errors import EngineError, PlanError
 
 
 def session_options(ort: Any, plan: Plan, threads: int, prepacked: bool) -> Any:
@@ -22,6 +25,20 @@ def session_options(ort: Any, plan: Plan, threads: int, prepacked: bool) -> Any:
     in_parallel = plan.manifest.quantization is not None
     options.add_session_config_entry("session.prepack.enable_parallel", "1" if in_parallel else "0")
     return options
+
+
+@contextmanager
+def loading(plan: Plan, graph: str, source: Literal["plan", "folder"]) -> Iterator[None]:
+    """Create a session of a graph inside: its errors, and a file that changes meanwhile, raise PlanError."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class
+        raise PlanError(
+            f"{plan.path}: ONNX Runtime cannot load {graph}: {first_line(error)}; build the {source} again"
+        ) from None
+    plan.check_unchanged()
 
 
 def is_packed(plan: Plan, prepack: Prepack, device: str) -> bool:
