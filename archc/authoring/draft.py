@@ -77,7 +77,7 @@ def _body(family: str, subject: Subject, fit: Fit, parts: Mapping[str, list[str]
 
 
 def _config_lines(defaults: Mapping[str, Any]) -> list[str]:
-    rows = [f"  {name}: {{default: {_scalar(value)}}}" for name, value in defaults.items()]
+    rows = [f"  {name}: {_scalar(value)}" for name, value in defaults.items()]
     return ["config:", *rows] if rows else []
 
 

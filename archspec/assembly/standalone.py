@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from archc.archspec.source.config_entries import shortened
 from archc.archspec.source.header import SECTIONS
 from archc.archspec.source.inheritance import RawSpec
 from archc.archspec.source.merging import merge_sections
@@ -32,7 +33,8 @@ def standalone_text(raw: RawSpec, overrides: Overrides, names: Collection[str], 
     ignored = [pattern for pattern in raw.ignore_config if pattern.value not in names]
     ignored += [ScalarNode(name, mark) for name in raw.config.entries if name in read and name not in names]
     parts: dict[str, Node] = {key: raw.tree.entries[key] for key in _HEADER_KEYS if key in raw.tree.entries}
-    parts["config"] = _mapping({name: node for name, node in raw.config.entries.items() if name in names}, raw.tree)
+    declared = {name: node for name, node in raw.config.entries.items() if name in names}
+    parts["config"] = shortened(_mapping(declared, raw.tree))
     parts["derive"] = _mapping({name: node for name, node in raw.derive.entries.items() if name in names}, raw.tree)
     parts["ignore_config"] = ListNode(tuple(ignored), mark)
     if raw.sizes is not None:

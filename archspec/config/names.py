@@ -22,6 +22,7 @@ from archc.archspec.errors import (
     format_value,
     join_hints,
 )
+from archc.archspec.source.config_entries import is_short
 from archc.archspec.source.header import check_texts
 from archc.archspec.source.nodes import MappingNode, Mark, Node, ScalarNode, is_null, join_path, to_python
 
@@ -142,10 +143,7 @@ def _config_name(name: str, node: Node, mark: Mark, known: Collection[str], prob
     path = join_path("config", name)
     if is_null(node):
         return ConfigName(name, mark, (name,), required=True)
-    if not isinstance(node, MappingNode):
-        hint = f"write {name}: {{default: {clip(str(to_python(node)))}}}"
-        problems.append(node.mark.problem(path, "expected nothing or a mapping", hint))
-        return ConfigName(name, mark, (name,), required=False)
+    assert isinstance(node, MappingNode)  # the short form is written in full
     for key in node.entries:
         if key not in _KEYS:
             hint = join_hints(did_you_mean(key, _KEYS), f"allowed: {format_list(_KEYS)}")
@@ -161,9 +159,10 @@ def _config_name(name: str, node: Node, mark: Mark, known: Collection[str], prob
         problems.append(absent.mark.problem(join_path(path, "absent"), message, hint))
     if default is None:
         return ConfigName(name, mark, keys, True, allowed=allowed, sizes=sizes)
-    value = _default_value(default, known, join_path(path, "default"), problems)
+    default_path = path if is_short(node) else join_path(path, "default")
+    value = _default_value(default, known, default_path, problems)
     if not isinstance(value, Expression):
-        _check_allowed(value, allowed, default.mark, join_path(path, "default"), problems)
+        _check_allowed(value, allowed, default.mark, default_path, problems)
     if absent_value is not None and not isinstance(absent_value, Expression):
         _check_allowed(absent_value, allowed, node.key_marks["absent"], join_path(path, "absent"), problems)
     return ConfigName(name, mark, keys, False, value, default.mark, allowed, absent_value, sizes)
@@ -229,7 +228,7 @@ def _report_cycles(names: Mapping[str, ConfigName], problems: list[Problem]) -> 
         for cycle in _cycles(start, names, [], visited):
             mark = names[cycle[0]].default_mark or names[cycle[0]].mark
             message = f"the defaults form a cycle: {' → '.join(cycle)}"
-            problems.append(mark.problem(f"config.{cycle[0]}.default", message, "use a literal in one of them"))
+            problems.append(mark.problem(join_path("config", cycle[0]), message, "use a literal in one of them"))
 
 
 def _cycles(name: str, names: Mapping[str, ConfigName], trail: list[str], visited: set[str]) -> Iterator[list[str]]:

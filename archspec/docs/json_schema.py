@@ -172,7 +172,7 @@ def _meta() -> dict[str, JsonSchema]:
             "description": "Names that are read from config.json; a name without a default is required.",
             "propertyNames": {"pattern": _NAME},
             "additionalProperties": {
-                "type": ["object", "null"],
+                "description": "A mapping; any other value is the default alone.",
                 "properties": {
                     "default": {"description": "A value, or an expression over other config names."},
                     "absent": {"description": "The default of a file without the key; null has `default`."},

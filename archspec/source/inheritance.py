@@ -7,6 +7,7 @@ from pathlib import Path
 
 from archc.archspec.errors import Problem, SpecError, did_you_mean, format_list, format_value
 from archc.archspec.source.catalog import SUFFIXES, find_spec, shipped, specs_dir
+from archc.archspec.source.config_entries import in_full
 from archc.archspec.source.header import SECTIONS, Header, check_header
 from archc.archspec.source.merging import merge_config, merge_derived, merge_sections, merge_weights
 from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode, empty_mapping, is_null
@@ -51,7 +52,7 @@ def _resolve(tree: Node, file: str, path: Path | None, chain: tuple[Path, ...], 
         file,
         header,
         tree,
-        _mapping(tree, "config", problems),
+        in_full(_mapping(tree, "config", problems)),
         _mapping(tree, "derive", problems),
         _patterns(tree.get("ignore_config"), problems),
         tree.get("sizes"),

@@ -18,7 +18,7 @@ def child(tmp_path: Path) -> Path:
     path.write_text(
         "family: child\n"
         "extends: llama\n"
-        "config:\n  dim:\n  head_dim: {default: dim // num_attention_heads}\n"
+        "config:\n  dim:\n  head_dim: dim // num_attention_heads\n"
         "embedding: {width: dim}\n"
         "attention: {qk_norm: {kind: layernorm, eps: 1e-3}, bias: {qkv: attention_bias, out: attention_bias}}\n"
         "mlp: {activation: gelu}\n"

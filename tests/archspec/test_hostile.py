@@ -124,7 +124,7 @@ def test_any_overrides(overrides: list[str]) -> None:
 
 
 def test_a_long_chain_of_defaults() -> None:
-    names = "".join(f"  n{i}: {{default: n{i + 1}}}\n" for i in range(200)) + "  n200: {default: 8}\n"
+    names = "".join(f"  n{i}: n{i + 1}\n" for i in range(200)) + "  n200: {default: 8}\n"
     spec = load_spec_text(f"family: x\nextends: llama\nconfig:\n{names}attention: {{window: n0}}\n")
     config = {key: value for key, value in CONFIG.items() if key != "alibi"}
     assert spec.bind(config).layers[0].attention.window == 8

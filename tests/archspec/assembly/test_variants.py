@@ -8,7 +8,7 @@ from tests.archspec.samples import LATENT, Load, Write
 
 VARIANT = """
 config:
-  alibi: {default: false}
+  alibi: false
 variants:
   - when: alibi
     position: {kind: alibi, scaled: true}

@@ -17,7 +17,7 @@ def test_a_window_on_some_layers() -> None:
 
 def test_patterns_lists_and_whole_sections(load: Load) -> None:
     spec = load(
-        "config: {heads: {default: [2, 4, 2, 4]}}\n"
+        "config: {heads: [2, 4, 2, 4]}\n"
         "position: [{kind: rope, theta: rope_theta}, none]\n"
         "attention: {heads: 'heads[layer]', kv_heads: 2, head_dim: 16, window: [8, none, none]}\n"
         "mlp: {width: hidden_size * (layer + 1) // layers}\n"
@@ -30,9 +30,7 @@ def test_patterns_lists_and_whole_sections(load: Load) -> None:
 
 
 def test_a_name_of_a_variant_is_required_only_if_the_variant_holds(load: Load) -> None:
-    spec = load(
-        "config:\n  wide: {default: false}\n  wide_width:\nvariants:\n  - when: wide\n    mlp: {width: wide_width}\n"
-    )
+    spec = load("config:\n  wide: false\n  wide_width:\nvariants:\n  - when: wide\n    mlp: {width: wide_width}\n")
     assert spec.bind().layers[0].mlp.width == 256
     with pytest.raises(ConfigError, match="missing key 'wide_width'"):
         spec.bind({"wide": True})
@@ -40,7 +38,7 @@ def test_a_name_of_a_variant_is_required_only_if_the_variant_holds(load: Load) -
 
 def test_a_per_layer_variant(load: Load) -> None:
     spec = load(
-        "config:\n  every: {default: 3}\nvariants:\n  - when: layer % every == 2\n    position: none\n"
+        "config:\n  every: 3\nvariants:\n  - when: layer % every == 2\n    position: none\n"
         "    attention: {window: 8 + layer}\n  - when: layer == layers - 1\n    attention: {window: 5}\n"
     )
     layers = spec.bind({"num_hidden_layers": 7}).layers

@@ -15,6 +15,34 @@ def test_text_defaults_and_derived_names(load: Load) -> None:
     assert spec.bind().layers[0].mlp.width == 384
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param("3", 3, id="number"),
+        pytest.param("hidden_size // 8", 8, id="expression"),
+        pytest.param("none", None, id="none"),
+    ],
+)
+def test_an_entry_may_be_its_default_alone(load: Load, value: str, expected: int | None) -> None:
+    for entry in (value, f"{{default: {value}}}"):
+        bound = load(f"config:\n  span: {entry}\nattention: {{window: span}}\n").bind({})
+        assert bound.layers[0].attention.window == expected
+        assert f"\n  span: {value}\n" in bound.text  # a plan has the short form
+
+
+def test_a_default_that_is_a_list_or_text(load: Load) -> None:
+    text = "config:\n  spans: [4, none]\n  mode: \"'spans'\"\n"
+    spec = load(f"{text}attention:\n  window: spans[layer % 2] if mode == 'spans' else 9\n")
+    assert [layer.attention.window for layer in spec.bind({}).layers[:2]] == [4, None]
+    assert spec.bind({"mode": "other"}).layers[0].attention.window == 9
+
+
+def test_an_entry_without_a_value_is_required(load: Load) -> None:
+    spec = load("config:\n  span:\nattention: {window: span}\n")
+    with pytest.raises(ConfigError, match="missing key 'span'"):
+        spec.bind({})
+
+
 def test_synonyms_and_allowed_values(load: Load) -> None:
     spec = load("config:\n  hidden_size: {keys: [n_embd, d_model]}\n  hidden_act: {allowed: [silu]}\n")
     assert spec.bind({"n_embd": 32}).embedding.width == 32

@@ -26,6 +26,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"embedding": {"width": [64]}},
     {"weights": {"tensors": {"a": {"split": {"parts": [1, 2]}}}}},
     {"variants": [{"position": "none"}]},
+    {"config": {"a": {"value": 1}}},
 )
 
 
@@ -44,6 +45,11 @@ def test_an_editor_is_told_the_wrong_key_of_the_kind() -> None:
     reasons = [each.message for each in error.context or [error]]
     assert any("'scaled' was unexpected" in reason for reason in reasons), reasons
     assert not any("alibi" in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize("entry", [None, 8, "a // 2", [1, 2], {"default": 8, "keys": ["b"]}], ids=str)
+def test_the_schema_accepts_both_forms_of_a_config_name(entry: object) -> None:
+    assert VALIDATOR.is_valid({"family": "x", "extends": "llama", "config": {"a": entry}})
 
 
 def test_a_spec_without_a_parent_requires_all_sections() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from archc.archspec import load_spec
+from archc.archspec import SpecError, load_spec
 from archc.archspec.vocabulary import Alibi, PlainMlp, Rope
 from archc.archspec.vocabulary.norm import PlacedLayerNorm, PlacedRmsNorm
 from tests.archspec.samples import LATENT, Load, Write
@@ -28,15 +28,25 @@ def test_the_norm_of_the_base(load: Load) -> None:
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        pytest.param("", 16, id="inherited"),
-        pytest.param("default: 7", 7, id="new default"),
-        pytest.param("default: 7, absent: 8", 8, id="new default and absent"),
+        pytest.param("{}", 16, id="inherited"),
+        pytest.param("{default: 7}", 7, id="new default"),
+        pytest.param("7", 7, id="new default alone"),
+        pytest.param("{default: 7, absent: 8}", 8, id="new default and absent"),
     ],
 )
 def test_a_new_default_replaces_an_inherited_absent(write: Write, entry: str, expected: int) -> None:
     write("config:\n  span: {default: none, absent: 16}\nattention: {window: span}\n", "one")
-    child = load_spec(write(f"config:\n  span: {{{entry}}}\n", "two", extends="one"))
+    child = load_spec(write(f"config:\n  span: {entry}\n", "two", extends="one"))
     assert child.bind({}).layers[0].attention.window == expected
+
+
+def test_a_new_default_alone_keeps_inherited_keys(write: Write) -> None:
+    write("config:\n  span: {default: 8, keys: [reach], allowed: [8, 9]}\nattention: {window: span}\n", "one")
+    child = load_spec(write("config:\n  span: 9\n", "two", extends="one"))
+    assert child.bind({}).layers[0].attention.window == 9
+    assert child.bind({"reach": 8}).layers[0].attention.window == 8
+    with pytest.raises(SpecError, match=r"two\.yaml:4:9: config\.span: 7 is not among the allowed values"):
+        load_spec(write("config:\n  span: 7\n", "two", extends="one"))
 
 
 def test_a_section_without_a_kind_has_its_default_kind(write: Write) -> None:
