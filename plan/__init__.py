@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from archc.lazy import lazy_names
 from archc.plan.errors import PlanError
 
 if TYPE_CHECKING:
@@ -60,9 +60,5 @@ _MODULES = {
     "Tokens": "archc.plan.records",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first use: errors need no numpy, and reading a plan not the packages of the writer."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+# Errors need no numpy, and reading a plan needs none of the packages of the writer.
+__getattr__ = lazy_names(__name__, _MODULES)

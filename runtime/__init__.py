@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from archc.lazy import lazy_names
 from archc.runtime.errors import BackendError, EngineError, NonFiniteLogitsError, PlanError, PromptError
 
 if TYPE_CHECKING:
@@ -38,11 +39,5 @@ _MODULES = {
     "load": "archc.runtime.engine",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first use, so that `archc --help` does not import numpy and the backends."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_MODULES[name]), name)
+# `archc --help` imports neither numpy nor the backends.
+__getattr__ = lazy_names(__name__, _MODULES)

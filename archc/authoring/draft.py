@@ -15,7 +15,7 @@ import yaml
 from archc.archspec import ArchspecError, Spec, load_spec_text
 from archc.archspec.docs.json_schema import MODELINE
 from archc.archspec.errors import format_value
-from archc.archspec.source.header import SECTIONS
+from archc.archspec.source.top_keys import SECTIONS
 from archc.authoring.defaults import class_defaults, differing_defaults
 from archc.authoring.nearest import Fit, StoredTensors
 from archc.authoring.proposals import Proposals

@@ -3,57 +3,68 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
-from archc.cli.commands.bench import bench_command
-from archc.cli.commands.build import build_command
-from archc.cli.commands.chat import chat_command
-from archc.cli.commands.check import check_command
-from archc.cli.commands.diff import diff_command
-from archc.cli.commands.draw import draw_command
-from archc.cli.commands.evaluate import eval_command
-from archc.cli.commands.export_triton import export_triton_command
-from archc.cli.commands.inspect import inspect_command
-from archc.cli.commands.new import new_command
-from archc.cli.commands.prove import prove_command
-from archc.cli.commands.run import run_command
-from archc.cli.commands.serve import serve_command
-from archc.cli.commands.specs import list_command, schema_command
-from archc.cli.commands.unpack import unpack_command
-from archc.cli.commands.verify import verify_command
+_COMMANDS = {
+    "build": "build:build_command",
+    "run": "run:run_command",
+    "serve": "serve:serve_command",
+    "chat": "chat:chat_command",
+    "verify": "verify:verify_command",
+    "bench": "bench:bench_command",
+    "eval": "evaluate:eval_command",
+    "inspect": "inspect:inspect_command",
+    "draw": "draw:draw_command",
+    "check": "check:check_command",
+    "new": "new:new_command",
+    "diff": "diff:diff_command",
+    "prove": "prove:prove_command",
+    "list": "specs:list_command",
+    "schema": "specs:schema_command",
+    "unpack": "unpack:unpack_command",
+    "export-triton": "export_triton:export_triton_command",
+}
+"""The module in archc.cli.commands and the function of each command."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands of the parser by name; reading one imports its module."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, function = _COMMANDS[name].split(":")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        single.command(name)(getattr(import_module(f"archc.cli.commands.{module}"), function))
+        return typer.main.get_command(single)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+class _Group(typer.core.TyperGroup):
+    """`archc`, which imports the module of the command that is called, and no other."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _Commands()  # type: ignore[assignment]  # it is only read
+
 
 app = typer.Typer(
     name="archc",
+    cls=_Group,
     help="Compile model-family specs to engine.plan files, and run them.",
     epilog="Exit codes: 0 ok, 1 a check failed, 2 bad usage or input, 3 a fault of archc, 130 interrupted.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for _name, _command in (
-    ("build", build_command),
-    ("run", run_command),
-    ("serve", serve_command),
-    ("chat", chat_command),
-    ("verify", verify_command),
-    ("bench", bench_command),
-    ("eval", eval_command),
-    ("inspect", inspect_command),
-    ("draw", draw_command),
-    ("check", check_command),
-    ("new", new_command),
-    ("diff", diff_command),
-    ("prove", prove_command),
-    ("list", list_command),
-    ("schema", schema_command),
-    ("unpack", unpack_command),
-    ("export-triton", export_triton_command),
-):
-    app.command(_name)(_command)
-
 
 _COMPLETION = "_ARCHC_COMPLETE"
 

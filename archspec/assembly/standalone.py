@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from archc.archspec.source.config_entries import shortened
-from archc.archspec.source.header import SECTIONS
 from archc.archspec.source.inheritance import RawSpec
 from archc.archspec.source.merging import merge_sections
 from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode
 from archc.archspec.source.overrides import Overrides
+from archc.archspec.source.top_keys import SECTIONS
 from archc.archspec.source.yaml_writer import write_tree
 
 _HEADER_KEYS = ("family", "description", "source", "match")

@@ -9,8 +9,8 @@ from archc.archspec.checking.checker import LAYER_NAMES, Checker
 from archc.archspec.checking.expressions import Expression, parse
 from archc.archspec.config.names import Names
 from archc.archspec.errors import Problem, clip, did_you_mean, format_list, join_hints
-from archc.archspec.source.header import SECTIONS
 from archc.archspec.source.nodes import MappingNode, Mark, Node, ScalarNode, join_path
+from archc.archspec.source.top_keys import SECTIONS
 from archc.archspec.vocabulary import PER_LAYER, differs_by_layer
 
 _KEYS = ("when", "weights", *SECTIONS)

@@ -7,24 +7,7 @@ from dataclasses import dataclass
 
 from archc.archspec.errors import Problem, clip, did_you_mean, format_list, format_value, join_hints
 from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode, empty_mapping, join_path
-from archc.archspec.vocabulary import Model
-from archc.archspec.vocabulary.schema import keys_of
 
-META_KEYS = (
-    "family",
-    "description",
-    "source",
-    "extends",
-    "match",
-    "config",
-    "derive",
-    "ignore_config",
-    "sizes",
-    "variants",
-    "weights",
-)
-SECTIONS = tuple(keys_of(Model))
-TOP_KEYS = (*META_KEYS, *SECTIONS)
 MATCH_KEYS = ("model_type", "architectures", "where", "tensors")
 
 _FAMILY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -45,12 +28,7 @@ class Header:
 
 
 def check_header(tree: MappingNode, problems: list[Problem]) -> Header:
-    """Return the header of a spec; append problems, unknown top-level keys included, to `problems`."""
-    for key, mark in tree.key_marks.items():
-        if key not in TOP_KEYS:
-            allowed = f"sections: {format_list(SECTIONS)}; other keys: {format_list(META_KEYS)}"
-            hint = did_you_mean(key, TOP_KEYS) or allowed
-            problems.append(mark.problem(clip(key), f"unknown key '{clip(key)}'", hint))
+    """Return the header of a spec; append its problems to `problems`."""
     family = _text(tree.get("family"), "family", problems)
     if tree.get("family") is None:
         problems.append(tree.mark.problem("", "missing key 'family'", "add `family:` with the name of the spec"))

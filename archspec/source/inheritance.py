@@ -8,9 +8,10 @@ from pathlib import Path
 from archc.archspec.errors import Problem, SpecError, did_you_mean, format_list, format_value
 from archc.archspec.source.catalog import SUFFIXES, find_spec, shipped, specs_dir
 from archc.archspec.source.config_entries import in_full
-from archc.archspec.source.header import SECTIONS, Header, check_header
+from archc.archspec.source.header import Header, check_header
 from archc.archspec.source.merging import merge_config, merge_derived, merge_sections, merge_weights
 from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode, empty_mapping, is_null
+from archc.archspec.source.top_keys import SECTIONS, check_top_keys
 from archc.archspec.source.yaml_reader import parse_tree, read_tree
 
 MAX_CHAIN = 8  # specs that extend each other
@@ -46,6 +47,7 @@ def parse_raw_spec(text: str, file: str, problems: list[Problem]) -> RawSpec:
 def _resolve(tree: Node, file: str, path: Path | None, chain: tuple[Path, ...], problems: list[Problem]) -> RawSpec:
     if not isinstance(tree, MappingNode):
         raise SpecError([*problems, tree.mark.problem("", "expected a mapping", "begin with `family:`")])
+    check_top_keys(tree, problems)
     header = check_header(tree, problems)
     sections = {key: value for key, value in tree.entries.items() if key in SECTIONS}
     own = RawSpec(

@@ -16,7 +16,6 @@ from archc.archspec.errors import (
     format_value,
     join_hints,
 )
-from archc.archspec.source.header import SECTIONS
 from archc.archspec.source.merging import merge_sections
 from archc.archspec.source.nodes import (
     ListNode,
@@ -28,6 +27,7 @@ from archc.archspec.source.nodes import (
     from_python,
     to_python,
 )
+from archc.archspec.source.top_keys import SECTIONS
 from archc.archspec.source.yaml_reader import parse_tree, read_text
 
 _NO_SECTIONS = empty_mapping(Mark("--set"))

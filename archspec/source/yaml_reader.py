@@ -156,7 +156,8 @@ class _Builder:
         return tree
 
     def _mark(self, event: Any) -> Mark:
-        return Mark(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = event.start_mark
+        return Mark(self.file, mark.line + 1, mark.column + 1)
 
     def _node(self, event: Any, path: str, depth: int) -> Node:
         mark = self._mark(event)
@@ -211,8 +212,7 @@ class _Builder:
         entries: dict[str, Node] = {}
         key_marks: dict[str, Mark] = {}
         while not isinstance(key_event := next(self._events), yaml.MappingEndEvent):
-            key_mark = self._mark(key_event)
-            self._node(key_event, path, depth + 1)
+            key_mark = self._node(key_event, path, depth + 1).mark
             key = key_event.value if isinstance(key_event, yaml.ScalarEvent) else None
             value_path = join_path(path, key) if key is not None else path
             value = self._node(next(self._events), value_path, depth + 1)

@@ -19,7 +19,7 @@ class Section(BaseModel):
     builds a Section.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,15 @@ def test_commands_that_import_no_torch(small: Path, arguments: list[str]) -> Non
     assert out.endswith("\n[]\n")
 
 
+@pytest.mark.parametrize(("command", "unused"), [("list", ["numpy", "pydantic"]), ("check qwen2", ["numpy", "msgspec"])])
+def test_quick_commands_import_little(command: str, unused: list[str]) -> None:
+    out = python(
+        "import sys; from archc.cli.app import main; "
+        f"main({command.split()!r}); print(sorted({{*{unused!r}, 'archc.cli.commands.run'}} & set(sys.modules)))"
+    )
+    assert out.endswith("\n[]\n")
+
+
 COMPLETED = {
     "command": (["archc", "dr"], ["draw"]),
     "spec": (["archc", "build", "qwen3-n"], ["qwen3-next"]),

@@ -9,7 +9,7 @@ import pytest
 
 from archc.archspec import SpecError, json_schema, load_spec_text
 from archc.archspec.checking.functions import FUNCTIONS
-from archc.archspec.source.header import META_KEYS
+from archc.archspec.source.top_keys import META_KEYS
 from archc.archspec.vocabulary.verbs import VERBS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "language.md").read_text()
