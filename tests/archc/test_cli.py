@@ -57,7 +57,11 @@ def test_commands_that_import_no_torch(small: Path, arguments: list[str]) -> Non
     assert out.endswith("\n[]\n")
 
 
-@pytest.mark.parametrize(("command", "unused"), [("list", ["numpy", "pydantic"]), ("check qwen2", ["numpy", "msgspec"])])
+@pytest.mark.parametrize(
+    ("command", "unused"),
+    [("list", ["numpy", "pydantic"]), ("check qwen2", ["numpy", "msgspec"])],
+    ids=["list", "check"],
+)
 def test_quick_commands_import_little(command: str, unused: list[str]) -> None:
     out = python(
         "import sys; from archc.cli.app import main; "
