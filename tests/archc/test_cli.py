@@ -59,7 +59,7 @@ def test_commands_that_import_no_torch(small: Path, arguments: list[str]) -> Non
 
 @pytest.mark.parametrize(
     ("command", "unused"),
-    [("list", ["numpy", "pydantic"]), ("check qwen2", ["numpy", "msgspec"])],
+    [("list", ["numpy", "pydantic"]), ("check qwen2", ["numpy"])],
     ids=["list", "check"],
 )
 def test_quick_commands_import_little(command: str, unused: list[str]) -> None:
