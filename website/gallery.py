@@ -10,7 +10,7 @@ from archc.draw.describe.blocks import Cell
 from archc.draw.describe.words import short
 from archc.draw.formats.svg import write_svg
 from archc.draw.layout.strip import draw_cell
-from archc.draw.scene import Drawing, Rect
+from archc.draw.scene import Boxes, Drawing
 from website.family import Family
 from website.terms import TERMS
 
@@ -71,7 +71,7 @@ def _strips(family: Family) -> str:
     return f'<div class="architecture">{svg}</div>'
 
 
-def _strip(cells: Sequence[Cell], y: float) -> Iterator[Rect]:
+def _strip(cells: Sequence[Cell], y: float) -> Iterator[Boxes]:
     step = min(_MOST, _WIDTH / len(cells))
     for index, cell in enumerate(cells):
         yield from draw_cell(cell, index * step, y, step * 0.85)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from archc.draw.fonts import ASCENT, DESCENT, text_width
 
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""x, y, width and height."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Rect:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Many small rectangles of one style, each with x, y, width and height."""
+    """Many small rectangles of one style."""
 
-    boxes: tuple[tuple[float, float, float, float], ...]
+    boxes: tuple[Box, ...]
     style: str
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 FONTS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif'
@@ -30,57 +30,67 @@ _BASE = (
 )
 
 
+# Outlines, the same in both schemes.
+_SHAPES = (
+    ".bold { font-weight: 600; }",
+    ".flow, .curve, .tie, .brace, .formula, .inner { fill: none; }",
+    ".flow, .sign { stroke-width: 1.4; }",
+    ".curve { stroke-width: 1.6; stroke-linejoin: round; }",
+    ".tie { stroke-width: 1.2; stroke-dasharray: 3 3; }",
+    ".block { stroke-width: 1.2; }",
+    ".brace, .step, .formula, .inner { stroke-width: 0.8; }",
+    ".query, .off { stroke-width: 0.7; }",
+    ".tag { stroke-width: 0.6; stroke-opacity: 0.6; }",
+    ".shade1 { fill-opacity: 0.5; }",
+    ".shade2 { fill-opacity: 0.25; }",
+    "rect.changed { stroke-width: 2; }",
+)
+_OUTLINED = ("block", "step", "formula", "inner", "tag", "query", "off")
+
+
 def style_sheet(used: Collection[str] | None = None) -> str:
     """Return the rules for light, and those for dark behind `prefers-color-scheme`; of `used` classes alone."""
-    text = f"text {{ font-family: {FONTS}; }}\n.bold {{ font-weight: 600; }}\n"
-    light, dark = ("".join(f"{rule}\n" for rule in _rules(scheme) if _applies(rule, used)) for scheme in (0, 1))
-    return f"{text}{light}@media (prefers-color-scheme: dark) {{\n{dark}}}\n"
+    shapes, light, dark = (_text(rules, used) for rules in (_SHAPES, _colors(0), _colors(1)))
+    return f"text {{ font-family: {FONTS}; }}\n{shapes}{light}@media (prefers-color-scheme: dark) {{\n{dark}}}\n"
 
 
 def scheme_rules(scheme: Literal["light", "dark"]) -> list[str]:
     """Return the rules of one scheme, for a page that switches between them by itself."""
-    return _rules(("light", "dark").index(scheme))
+    return [*_SHAPES, *_colors(("light", "dark").index(scheme))]
 
 
-def _applies(rule: str, used: Collection[str] | None) -> bool:
-    """Return whether a selector of a rule has no class but `used` ones."""
-    selectors = rule.partition("{")[0].split(",")
-    return used is None or any(all(name in used for name in _CLASS.findall(selector)) for selector in selectors)
+def _text(rules: Iterable[str], used: Collection[str] | None) -> str:
+    """Return rules as lines, without the selectors of classes that are not in `used`."""
+    text = ""
+    for rule in rules:
+        selectors, _, values = rule.partition(" {")
+        kept = [one for one in selectors.split(", ") if used is None or set(_CLASS.findall(one)) <= set(used)]
+        text += f"{', '.join(kept)} {{{values}\n" if kept else ""
+    return text
 
 
-def _rules(scheme: int) -> list[str]:
+def _colors(scheme: int) -> list[str]:
     page, card, frame, ink, muted, flow, outline, changed, on_key = _BASE[scheme]
     line = _KINDS["attention"][scheme][1]
     rules = [
         f".page {{ fill: {page}; }}",
-        f".frame {{ fill: {frame}; stroke: {outline}; }}",
-        f".card {{ fill: {card}; stroke: {outline}; }}",
+        f".frame {{ fill: {frame}; }}",
+        f".card, .sign, .step, .query, .off {{ fill: {card}; }}",
+        f".frame, .card {{ stroke: {outline}; }}",
         f".ink {{ fill: {ink}; }}",
         f".muted {{ fill: {muted}; }}",
         f".onkey {{ fill: {on_key}; }}",
-        f".flow {{ fill: none; stroke: {flow}; stroke-width: 1.4; }}",
-        f".curve {{ fill: none; stroke: {line}; stroke-width: 1.6; stroke-linejoin: round; }}",
-        f".tie {{ fill: none; stroke: {flow}; stroke-width: 1.2; stroke-dasharray: 3 3; }}",
+        f".flow, .tie, .sign {{ stroke: {flow}; }}",
         f".head-arrow, .dot {{ fill: {flow}; }}",
-        f".sign {{ fill: {card}; stroke: {flow}; stroke-width: 1.4; }}",
-        f".brace {{ fill: none; stroke: {muted}; stroke-width: 0.8; }}",
+        f".curve {{ stroke: {line}; }}",
+        f".brace {{ stroke: {muted}; }}",
     ]
     for kind, schemes in _KINDS.items():
         fill, line, solid = schemes[scheme]
         rules += [
-            f".{kind}.block {{ fill: {fill}; stroke: {line}; stroke-width: 1.2; }}",
-            f".{kind}.step {{ fill: {card}; stroke: {line}; stroke-width: 0.8; }}",
-            f".{kind}.formula, .{kind}.inner {{ fill: none; stroke: {line}; stroke-width: 0.8; }}",
-            f".{kind}.tag {{ fill: {fill}; stroke: {line}; stroke-width: 0.6; stroke-opacity: 0.6; }}",
-            f".{kind}.arrow {{ fill: {line}; }}",
-            f".{kind}.query, .{kind}.off {{ fill: {card}; stroke: {line}; stroke-width: 0.7; }}",
-            f".{kind}.key, .{kind}.on {{ fill: {line}; }}",
+            f"{', '.join(f'.{kind}.{shape}' for shape in _OUTLINED)} {{ stroke: {line}; }}",
+            f".{kind}.block, .{kind}.tag {{ fill: {fill}; }}",
+            f".{kind}.arrow, .{kind}.key, .{kind}.on {{ fill: {line}; }}",
             f".{kind}.cell, .{kind}.bar {{ fill: {solid}; }}",
         ]
-    rules += [
-        ".shade1 { fill-opacity: 0.5; }",
-        ".shade2 { fill-opacity: 0.25; }",
-        f"text.changed {{ fill: {changed}; }}",
-        f"rect.changed {{ stroke: {changed}; stroke-width: 2; }}",
-    ]
-    return rules
+    return [*rules, f"text.changed {{ fill: {changed}; }}", f"rect.changed {{ stroke: {changed}; }}"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from archc.draw.describe.blocks import MOST_VARIANTS, Cell, LayerKind, Stack, Variant
 from archc.draw.describe.ranges import layer_ranges
 from archc.draw.fonts import text_width, wrap, wrap_parts
 from archc.draw.layout.measures import SMALL, TEXT
-from archc.draw.scene import Drawing, Label, Rect
+from archc.draw.scene import Box, Boxes, Drawing, Label
 
 _CELL = 11
 _LEAST, _MOST = 8.0, 13.0  # from one cell to the next
@@ -28,36 +28,36 @@ def draw_strip(cells: Sequence[Cell], width: float) -> Drawing:
     looks = {(cell.letter, cell.mixer, cell.mlp) for cell in cells}
     # Kinds that have the same colors differ by their letters.
     has_letters = len({look[1:] for look in looks}) < len(looks)
+    boxes: dict[str, list[Box]] = {}
     y = 0.0
     for start in range(0, len(cells), in_row):
         y += 11 * has_letters
         drawing.add(Label(_NUMBER - 6, y + 15, str(start), SMALL, "end", "muted"))
         for place, cell in enumerate(cells[start : start + in_row]):
             x = _NUMBER + place * step
-            drawing.items += draw_cell(cell, x, y, step - 2)
+            for style, box in _parts(cell, x, y, step - 2):
+                boxes.setdefault(style, []).append(box)
             if has_letters:
                 drawing.add(Label(x + step / 2 - 1, y - 3, cell.letter, 8, "middle", "muted"))
         y += _MIXER + _MLP + 7
+    drawing.items += [Boxes(tuple(group), style) for style, group in boxes.items()]
     drawing.height = y - 6
     return drawing
 
 
-def draw_cell(cell: Cell, x: float, y: float, width: float = _CELL) -> list[Rect]:
+def draw_cell(cell: Cell, x: float, y: float, width: float = _CELL) -> list[Boxes]:
     """Return the boxes of a layer: the mixer above the MLP, or one of them with the height of both."""
+    return [Boxes((box,), style) for style, box in _parts(cell, x, y, width)]
+
+
+def _parts(cell: Cell, x: float, y: float, width: float) -> Iterator[tuple[str, Box]]:
+    """Yield the style and the box of each part of a cell."""
     parts = [(cell.mixer, _MIXER, y), (cell.mlp, _MLP, y + _MIXER + 1)]
     if cell.mixer is None or cell.mlp is None:
         parts = [(cell.mixer or cell.mlp or "norm", _MIXER + _MLP + 1, y)]
-    return [
-        Rect(
-            x,
-            top,
-            width,
-            height,
-            f"{kind} cell{f' shade{cell.shade}' if cell.shade and kind == parts[0][0] else ''}",
-            2,
-        )
-        for kind, height, top in parts
-    ]
+    for kind, height, top in parts:
+        shade = f" shade{cell.shade}" if cell.shade and kind == parts[0][0] else ""
+        yield f"{kind} cell{shade}", (x, top, width, height)
 
 
 def draw_heading(stack: Stack, kind: LayerKind, width: float, changed: Collection[str]) -> Drawing:
