@@ -5,7 +5,8 @@ spec is bound to a config, so that no single tree stands for the spec. `build_sp
 spec without variants and with each variant alone; that finds the problems of every variant without a config, and the
 names that any of them reads. Binding evaluates the conditions and assembles the variants that hold together, once for
 the whole model and once for each distinct set of per-layer variants, because only this combination has the values that
-are bound. Assembly is a pure function of milliseconds, so nothing is cached.
+are bound. Assembly is a pure function of milliseconds, so nothing is cached. A variant that changes a section of an
+earlier one, and is not valid without it, is checked together with this one, its base.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Any
 from archc.archspec.assembly.standalone import standalone_text
 from archc.archspec.assembly.variants import Variant
 from archc.archspec.checking.checked_nodes import CheckedSection, names_in
-from archc.archspec.checking.checker import Checker
 from archc.archspec.config.names import BUILTIN_NAMES, Names
 from archc.archspec.errors import Problem
 from archc.archspec.source.encoder_defaults import complete_sections, drop_inherited_problems
@@ -55,6 +55,7 @@ class CheckedSpec:
     override_texts: tuple[str, ...] = ()
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     read: frozenset[str] = frozenset()  # declared names that some part of the spec reads
+    bases: Mapping[int, int] = field(default_factory=dict)  # of variants that are not valid alone: an earlier variant
 
     @property
     def file(self) -> str:
@@ -87,9 +88,14 @@ class CheckedSpec:
                 weights = merge_weights(weights, variant.weights, problems)
         if overridden:
             sections = merge_sections(sections, self.overrides.sections)
-        model = Checker(self.names.all, problems).section(complete_sections(sections), Model, "")
-        table = check_weights(weights, self.names.all, problems)
+        checker = self.names.checker(problems)
+        model = checker.section(complete_sections(sections), Model, "")
+        table = check_weights(weights, checker)
         return Assembled(model, table, tuple(drop_inherited_problems(problems)))
+
+    def with_base(self, index: int) -> list[int]:
+        """Return the index of a variant, after that of the variant without which it is not valid."""
+        return [self.bases[index], index] if index in self.bases else [index]
 
     def reads_config(self, key: str) -> bool:
         """Return whether the spec reads a key of config.json or ignores it by `ignore_config`."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from archc.archspec.checking.checker import LAYER_NAMES, Checker
+from archc.archspec.checking.checker import LAYER_NAMES
 from archc.archspec.checking.expressions import Expression, parse
 from archc.archspec.config.names import Names
-from archc.archspec.errors import Problem, clip, did_you_mean, format_list, join_hints
+from archc.archspec.errors import Problem, SpecError, clip, did_you_mean, format_list, join_hints
 from archc.archspec.source.nodes import MappingNode, Mark, Node, ScalarNode, join_path
 from archc.archspec.source.top_keys import SECTIONS
 from archc.archspec.vocabulary import PER_LAYER, differs_by_layer
+
+MAX_VARIANTS = 64  # each may be checked with each one before it
 
 _KEYS = ("when", "weights", *SECTIONS)
 
@@ -38,7 +40,10 @@ class Variant:
 
 
 def check_variants(nodes: Sequence[Node], names: Names, problems: list[Problem]) -> tuple[Variant, ...]:
-    """Return the valid variants; append problems to `problems`."""
+    """Return the valid variants; append problems to `problems`. Raises SpecError if there are too many."""
+    if len(nodes) > MAX_VARIANTS:
+        message, hint = f"more than {MAX_VARIANTS} variants", "merge some of them, by names of `derive:`"
+        raise SpecError([*problems, nodes[MAX_VARIANTS].mark.problem("variants", message, hint)])
     variants = (_variant(node, f"variants[{index}]", names, problems) for index, node in enumerate(nodes))
     return tuple(variant for variant in variants if variant is not None)
 
@@ -57,7 +62,7 @@ def _variant(node: Node, path: str, names: Names, problems: list[Problem]) -> Va
         problems.append(when.mark.problem(when_path, "expected a condition that can be true"))
         return None
     text = "true" if when.value is True else str(when.value)
-    condition = Checker(names.all, problems).expression(text, when.mark, when_path, per_layer=True)
+    condition = names.checker(problems).expression(text, when.mark, when_path, per_layer=True)
     sections = {key: value for key, value in node.entries.items() if key in SECTIONS}
     weights = node.get("weights")
     if not sections and weights is None:

@@ -14,7 +14,6 @@ from archc.archspec.binding.evaluation import FAILED, Evaluator, varies_by_layer
 from archc.archspec.binding.layers import active_variants, bind_stack
 from archc.archspec.binding.unread import unread_keys
 from archc.archspec.checking.checked_nodes import CheckedSection, mark_at
-from archc.archspec.checking.checker import LAYER_NAMES
 from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.checking.model_rules import check_rules
 from archc.archspec.config.ignored_keys import without_keys
@@ -65,7 +64,8 @@ def bind(
     config_problems: list[Problem] = []
     values = evaluate_names(spec.names, bound_config, origin, spec.overrides.config, config_problems)
     problems: list[Problem] = []
-    active = active_variants(spec, values, problems)
+    evaluator = Evaluator(values, problems)
+    active = active_variants(spec, evaluator)
     assembled = spec.assemble(active)
     read = _names_read(spec, assembled, active)
     missing = list(_missing_keys(spec, read, values, origin))
@@ -75,7 +75,6 @@ def bind(
     problems += assembled.problems
     fields = None
     if assembled.model is not None:
-        evaluator = Evaluator(values, problems)
         invalid = evaluator.find_invalid_values(assembled.model, spec.names)
         config_problems = [problem for problem in config_problems if _is_relevant(problem, spec, read, invalid)]
         fields = _bind_model(spec, assembled, evaluator, active)
@@ -143,8 +142,9 @@ def _names_read(spec: CheckedSpec, assembled: Assembled, active: Sequence[int]) 
     for index, variant in enumerate(spec.variants):
         names |= variant.when.names
         if variant.per_layer:
-            names |= spec.assemble(sorted([*active, index])).names
-    return spec.names.closure(names.difference(LAYER_NAMES))
+            indices = [each for each in spec.with_base(index) if spec.variants[each].per_layer]
+            names |= spec.assemble(sorted({*active, *indices})).names
+    return spec.names.closure(names)
 
 
 def _missing_keys(spec: CheckedSpec, read: frozenset[str], values: Values, origin: str) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,10 @@ from archc.archspec.checking.checked_nodes import (
 from archc.archspec.checking.checker import LAYER_NAMES, Checker
 from archc.archspec.checking.expressions import Expression
 from archc.archspec.checking.functions import ExpressionError
-from archc.archspec.config.names import Names
+from archc.archspec.config.names import DerivedName, Names
 from archc.archspec.config.values import Values, describe_origin, describe_values
 from archc.archspec.errors import Problem, did_you_mean, format_value
-from archc.archspec.source.nodes import Mark, from_python
+from archc.archspec.source.nodes import Mark, from_python, join_path
 from archc.archspec.vocabulary import Section
 from archc.archspec.vocabulary.schema import Schema, ValueSchema
 
@@ -42,6 +42,7 @@ class Evaluator:
     problems: list[Problem]
     layers: int = 0  # number of layers of the stack that is evaluated
     _reported: set[tuple[Mark, str]] = field(default_factory=set)
+    _derived: dict[tuple[str, int, int], Any] = field(default_factory=dict)  # name, layer, layers → value
 
     def try_evaluate(self, node: CheckedNode, layer: int | None = None) -> Any:
         """Return the value of a node, or FAILED after reporting a problem."""
@@ -103,22 +104,60 @@ class Evaluator:
 
     def _computed(self, node: Computed, layer: int | None) -> Any:
         expression = node.expression
+        value, inputs = self.compute(expression, layer, node.mark, node.path)
+        if isinstance(node.schema, ValueSchema):
+            equation = f"{expression.text} = {format_value(value)}"
+            return self._validate(value, node.schema, node.mark, node.path, equation, inputs)
+        return self._section_from_config(value, node.schema, node, layer, inputs)
+
+    def compute(self, expression: Expression, layer: int | None, mark: Mark, path: str) -> tuple[Any, str]:
+        """Return the value of an expression, and its inputs and their origins as text for messages.
+
+        Raises EvaluationError after reporting a problem at the given place.
+        """
         if expression.names & (self.values.missing | self.values.invalid):
             raise EvaluationError
-        names = self.values.values
-        if layer is not None:
-            names = {**names, "layer": layer, "layers": self.layers}
+        names = self.values.values if layer is None else self._names_at(layer, expression.names)
+        at = layer if "layer" in expression.names else None
         try:
             value = expression.evaluate(names)
         except ExpressionError as error:
-            inputs = describe_values(expression.names, self.values, layer if "layer" in expression.names else None)
-            message = f"{format_value(expression.text)}: {error} {inputs}".rstrip()
-            self._report(node.mark, node.path, message, error.hint)
+            inputs = describe_values(expression.names, names, self.values.origins, at)
+            self._report(mark, path, f"{format_value(expression.text)}: {error} {inputs}".rstrip(), error.hint)
             raise EvaluationError from None
-        equation, inputs = self._describe(expression, value, layer)
-        if isinstance(node.schema, ValueSchema):
-            return self._validate(value, node.schema, node.mark, node.path, equation, inputs)
-        return self._section_from_config(value, node.schema, node, layer, inputs)
+        if expression.is_name and expression.text in self.values.origins and at is None:
+            return value, describe_origin(expression.text, self.values)
+        return value, describe_values(expression.names, names, self.values.origins, at)
+
+    def _names_at(self, layer: int, names: Collection[str]) -> Mapping[str, Any]:
+        """Return the values of names at a layer: all that have one value, and those of `names` with one for each layer.
+
+        Raises EvaluationError after reporting one that has no value.
+        """
+        values = {**self.values.values, "layer": layer, "layers": self.layers}
+        read = set(names)
+        for name, derived in reversed(self.values.per_layer.items()):
+            read |= derived.expression.names if name in read else set()
+        for name, derived in self.values.per_layer.items():
+            if name in read:
+                key = (name, layer, self.layers)
+                if key not in self._derived:
+                    self._derived[key] = self._derive(derived, layer, values)
+                if self._derived[key] is FAILED:
+                    raise EvaluationError
+                values[name] = self._derived[key]
+        return values
+
+    def _derive(self, derived: DerivedName, layer: int, values: Mapping[str, Any]) -> Any:
+        """Return the value of a derived name at a layer, or FAILED after reporting a problem."""
+        names = derived.expression.names
+        try:
+            return derived.expression.evaluate(values)
+        except ExpressionError as error:
+            inputs = describe_values(names, values, self.values.origins, layer)
+            message = f"{format_value(derived.expression.text)}: {error} {inputs}".rstrip()
+            self._report(derived.mark, join_path("derive", derived.name), message, error.hint)
+            return FAILED
 
     def _validate(self, value: object, schema: ValueSchema, mark: Mark, path: str, equation: str, inputs: str) -> Any:
         try:
@@ -142,13 +181,6 @@ class Evaluator:
         if checked is None:
             raise EvaluationError
         return self.evaluate(checked, layer)
-
-    def _describe(self, expression: Expression, value: object, layer: int | None) -> tuple[str, str]:
-        """Return `expression = value`, and the values and origins that it is computed from."""
-        equation = f"{expression.text} = {format_value(value)}"
-        if expression.is_name and expression.text in self.values.origins:
-            return equation, describe_origin(expression.text, self.values)
-        return equation, describe_values(expression.names, self.values, layer if "layer" in expression.names else None)
 
     def _report(self, mark: Mark, path: str, message: str, hint: str = "") -> None:
         if (mark, path) not in self._reported:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archc.archspec.assembly.checked_spec import CheckedSpec
 from archc.archspec.assembly.variants import Variant
-from archc.archspec.binding.evaluation import FAILED, Evaluator, varies_by_layer
+from archc.archspec.binding.evaluation import FAILED, EvaluationError, Evaluator, varies_by_layer
 from archc.archspec.checking.checked_nodes import CheckedNode, CheckedSection
-from archc.archspec.checking.functions import ExpressionError
-from archc.archspec.config.values import Values, describe_values
-from archc.archspec.errors import Problem, format_value
+from archc.archspec.errors import format_value
 from archc.archspec.vocabulary import PER_LAYER, Layer, Learned
 
 
-def active_variants(spec: CheckedSpec, values: Values, problems: list[Problem]) -> list[int]:
+def active_variants(spec: CheckedSpec, evaluator: Evaluator) -> list[int]:
     """Return the indices of the variants that hold in all layers."""
     return [
         index
         for index, variant in enumerate(spec.variants)
-        if not variant.per_layer and _holds(variant, values, problems, {}, None)
+        if not variant.per_layer and _holds(variant, evaluator, None)
     ]
 
 
@@ -48,7 +46,7 @@ def _bind_layers(
     evaluator.layers = count
     by_variants: dict[tuple[int, ...], list[int]] = {}
     for layer in range(count if any(variant.per_layer for variant in spec.variants) else 0):
-        more = _active_at(spec, evaluator, layer, count)
+        more = _active_at(spec, evaluator, layer)
         by_variants.setdefault(tuple(sorted([*active, *more])), []).append(layer)
     if not by_variants:
         return _bind_alike(model, evaluator, range(count))
@@ -89,31 +87,23 @@ def _bind_alike(model: CheckedSection, evaluator: Evaluator, indices: Sequence[i
     return None if failed else layers
 
 
-def _active_at(spec: CheckedSpec, evaluator: Evaluator, layer: int, layers: int) -> Iterator[int]:
+def _active_at(spec: CheckedSpec, evaluator: Evaluator, layer: int) -> Iterator[int]:
     """Yield the indices of the per-layer variants that hold at a layer."""
-    names = {"layer": layer, "layers": layers}
     for index, variant in enumerate(spec.variants):
-        if variant.per_layer and _holds(variant, evaluator.values, evaluator.problems, names, layer):
+        if variant.per_layer and _holds(variant, evaluator, layer):
             yield index
 
 
-def _holds(
-    variant: Variant, values: Values, problems: list[Problem], layer_names: Mapping[str, int], layer: int | None
-) -> bool:
+def _holds(variant: Variant, evaluator: Evaluator, layer: int | None) -> bool:
     """Return whether the condition of a variant is true; report a condition that has no boolean value."""
-    names, text = variant.when.names, variant.when.text
-    if names & (values.missing | values.invalid):
-        return False
+    path = f"{variant.path}.when"
     try:
-        holds = variant.when.evaluate({**values.values, **layer_names})
-    except ExpressionError as error:
-        message = f"{format_value(text)}: {error} {describe_values(names, values, layer)}".rstrip()
-        problems.append(variant.mark.problem(f"{variant.path}.when", message, error.hint))
+        holds, inputs = evaluator.compute(variant.when, layer, variant.mark, path)
+    except EvaluationError:
         return False
     if holds is not None and not isinstance(holds, bool):
-        inputs = describe_values(names, values, layer)
-        message = f"{text} = {format_value(holds)} must be true or false {inputs}".rstrip()
-        problems.append(variant.mark.problem(f"{variant.path}.when", message))
+        message = f"{variant.when.text} = {format_value(holds)} must be true or false {inputs}".rstrip()
+        evaluator.problems.append(variant.mark.problem(path, message))
         return False
     return bool(holds)
 

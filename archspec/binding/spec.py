@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,9 +46,17 @@ def build_spec(raw: RawSpec, override_texts: Sequence[str], problems: list[Probl
     overrides = read_overrides(override_texts, tuple(names.config), problems)
     spec = Spec(raw, names, variants, overrides, tuple(override_texts))
     always = [index for index, variant in enumerate(variants) if variant.holds_always]
-    combinations = [[], *([index] for index in range(len(variants)) if index not in always)]
-    assembled = [spec.assemble(active, overridden=False) for active in combinations]
-    problems += [problem for each in assembled for problem in each.problems]
+    others = [index for index in range(len(variants)) if index not in always]
+    assembled = [spec.assemble((), overridden=False)]
+    problems += assembled[0].problems
+    bases: dict[int, int] = {}
+    for index in others:
+        base, each = _assemble_one(spec, index, others, problems)
+        assembled.append(each)
+        problems += each.problems
+        bases |= {index: base} if base is not None else {}
+    spec = replace(spec, bases=bases)
+    combinations = [[], *map(spec.with_base, others)]
     combinations = [sorted([*active, *always]) for active in combinations]
     if always:
         assembled += _assemble_any(spec, combinations, False, problems)
@@ -64,6 +72,33 @@ def build_spec(raw: RawSpec, override_texts: Sequence[str], problems: list[Probl
     if problems:
         raise SpecError(problems)
     return replace(spec, sizes=sizes)
+
+
+def _assemble_one(
+    spec: Spec, index: int, others: Sequence[int], known: Iterable[Problem]
+) -> tuple[int | None, Assembled]:
+    """Return the spec assembled with one variant: alone if that is valid, or else with an earlier one, and this one.
+
+    `others` are the variants whose condition is not constant. Only one that changes one of the same sections can help.
+    Of several with problems, the result has the fewest at places that are not `known`, and of equals with those of the
+    variant alone, the one with another place: there, the earlier variant has removed a problem.
+    """
+    best: tuple[int | None, Assembled] = None, spec.assemble([index], overridden=False)
+    alone = fewest = _places(best[1].problems) - _places(known)
+    sections = spec.variants[index].sections.entries.keys()
+    for base in others:
+        if base >= index or not fewest:
+            break
+        if not sections.isdisjoint(spec.variants[base].sections.entries):
+            assembled = spec.assemble([base, index], overridden=False)
+            places = _places(assembled.problems) - _places(known)
+            if len(places) < len(fewest) or (len(places) == len(fewest) and fewest == alone != places):
+                best, fewest = (base, assembled), places
+    return best
+
+
+def _places(problems: Iterable[Problem]) -> set[tuple[int, int, str]]:
+    return {(problem.line, problem.column, problem.path) for problem in problems}
 
 
 def _assemble_any(

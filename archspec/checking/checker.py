@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from archc.archspec.checking.checked_nodes import (
     CheckedNode,
@@ -34,13 +35,16 @@ _BOOLEAN_SPELLINGS = {"yes": "true", "on": "true", "y": "true", "no": "false", "
 class Checker:
     """Checker of YAML trees; appends problems to `problems`.
 
-    `names` are the names that expressions may read. Without names (None) the tree is a value of a config.json, in which
-    a string is never an expression.
+    `names` are the names that expressions may read; those of `by_layer` have a value for each layer. Without names
+    (None) the tree is a value of a config.json, in which a string is never an expression.
     """
 
-    def __init__(self, names: Collection[str] | None, problems: list[Problem]) -> None:
+    def __init__(
+        self, names: Collection[str] | None, problems: list[Problem], by_layer: Collection[str] = frozenset()
+    ) -> None:
         self.names = names
         self.problems = problems
+        self.by_layer = by_layer
 
     def check(
         self, node: Node, schema: Schema, path: str, per_layer: bool = False, in_list: bool = False
@@ -63,17 +67,23 @@ class Checker:
         return self._section_by_kind(node, schema, path, per_layer, in_list)
 
     def expression(self, text: str, mark: Mark, path: str, per_layer: bool = False) -> Expression | None:
-        """Parse text as an expression over known names; return None after reporting a problem."""
+        """Parse text as an expression over known names; return None after reporting a problem.
+
+        An expression that reads a name with a value for each layer reads `layer` and `layers`, too.
+        """
         try:
             expression = parse(text)
         except ExpressionError as error:
             self._report(mark, path, f"{format_value(text)}: {error}", error.hint)
             return None
-        known = self._known_names(per_layer)
+        known = self.known_names(per_layer)
         unknown = sorted(expression.names - set(known))
         for name in unknown:
             self.problems.append(mark.problem(path, *self._unknown_name(name, expression, known)))
-        return None if unknown else expression
+        if unknown:
+            return None
+        varies = not expression.names.isdisjoint(self.by_layer)
+        return replace(expression, names=expression.names.union(LAYER_NAMES)) if varies else expression
 
     def section(
         self, node: MappingNode, section: type[Section], path: str, per_layer: bool = False, in_list: bool = False
@@ -101,8 +111,11 @@ class Checker:
         self.problems.append(mark.problem(path, message, hint))
         return None
 
-    def _known_names(self, per_layer: bool) -> list[str]:
-        return [*(self.names or ()), *(LAYER_NAMES if per_layer else ())]
+    def known_names(self, per_layer: bool) -> list[str]:
+        """Return the names that an expression may read, `per_layer` where a layer is known."""
+        if per_layer:
+            return [*(self.names or ()), *LAYER_NAMES]
+        return [name for name in self.names or () if name not in self.by_layer]
 
     def _section_by_kind(
         self, node: MappingNode, schema: SectionSchema, path: str, per_layer: bool, in_list: bool
@@ -142,7 +155,7 @@ class Checker:
                 return Computed(expression, schema, node.mark, path) if expression is not None else None
             if schema.kinds:
                 message = f"expected one of {format_list(schema.kinds)}, got {format_value(value)}"
-                hint = did_you_mean(value, [*schema.kinds, *self._known_names(per_layer)])
+                hint = did_you_mean(value, [*schema.kinds, *self.known_names(per_layer)])
                 return self._report(node.mark, path, message, hint)
         hint = _boolean_hint(value) if schema.flags else ""
         return self._report(node.mark, path, f"expected {schema.expected}, got {format_value(value)}", hint)
@@ -184,7 +197,7 @@ class Checker:
         if "bool" in schema.types and _is_boolean_spelling(value):
             return self._report(node.mark, path, unexpected, _boolean_hint(value))
         if schema.choices and not self._is_expression(value, per_layer):
-            hint = did_you_mean(value, [*schema.choices, *self._known_names(per_layer)])
+            hint = did_you_mean(value, [*schema.choices, *self.known_names(per_layer)])
             return self._report(node.mark, path, unexpected, hint)
         expression = self.expression(value, node.mark, path, per_layer)
         if expression is None:
@@ -210,12 +223,12 @@ class Checker:
             expression = parse(text)
         except ExpressionError:
             return False
-        return not expression.is_name or expression.names <= set(self._known_names(per_layer))
+        return not expression.is_name or expression.names <= set(self.known_names(per_layer))
 
     def _unknown_name(self, name: str, expression: Expression, known: list[str]) -> tuple[str, str]:
         """Return message and hint for a name that is not defined."""
         context = "" if expression.is_name else f" in {format_value(expression.text)}"
-        if name in LAYER_NAMES:
+        if name in LAYER_NAMES or name in self.by_layer:
             message = f"the name '{name}'{context} is defined in per-layer sections only"
             return message, f"per-layer sections: {format_list(PER_LAYER)}"
         match = closest_match(name, known)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archc.archspec.checking.checker import Checker
+from archc.archspec.checking.checker import LAYER_NAMES, Checker
 from archc.archspec.checking.expressions import RESERVED, Expression, parse
 from archc.archspec.checking.functions import ExpressionError
 from archc.archspec.config.tensor_sizes import TensorSize, parse_size
@@ -63,6 +63,11 @@ class DerivedName:
     expression: Expression
     mark: Mark
 
+    @property
+    def per_layer(self) -> bool:
+        """Return whether the name has a value for each layer: it reads `layer` or `layers`, or a name that does."""
+        return not self.expression.names.isdisjoint(LAYER_NAMES)
+
 
 @dataclass(frozen=True)
 class Names:
@@ -75,6 +80,15 @@ class Names:
     def all(self) -> tuple[str, ...]:
         """Return the names that expressions of the spec may read."""
         return (*self.config, *self.derived, *BUILTIN_NAMES)
+
+    @property
+    def per_layer(self) -> frozenset[str]:
+        """Return the derived names with a value for each layer."""
+        return frozenset(name for name, derived in self.derived.items() if derived.per_layer)
+
+    def checker(self, problems: list[Problem]) -> Checker:
+        """Return a checker of expressions over these names, which appends problems to `problems`."""
+        return Checker(self.all, problems, self.per_layer)
 
     def closure(self, names: Collection[str]) -> frozenset[str]:
         """Return the names, and all names that their defaults and derivations read."""
@@ -89,7 +103,7 @@ class Names:
                 pending += self.config[name].dependencies
             if name in self.derived:
                 pending += self.derived[name].expression.names
-        return frozenset(closure)
+        return frozenset(closure.difference(LAYER_NAMES))
 
 
 def check_names(config: Node | None, derive: Node | None, problems: list[Problem]) -> Names:
@@ -109,8 +123,8 @@ def check_names(config: Node | None, derive: Node | None, problems: list[Problem
         if value is None or isinstance(value, bool):
             problems.append(node.mark.problem(path, "expected an expression"))
             continue
-        known = (*names, *derived, *BUILTIN_NAMES)
-        expression = Checker(known, problems).expression(str(value), node.mark, path)
+        checker = Names(names, derived).checker(problems)
+        expression = checker.expression(str(value), node.mark, path, per_layer=True)
         derived[name] = DerivedName(name, expression if expression is not None else parse("none"), node.mark)
     return Names(names, derived)
 

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from archc.archspec.checking.checker import LAYER_NAMES
 from archc.archspec.checking.expressions import Expression
 from archc.archspec.checking.functions import ExpressionError
-from archc.archspec.config.names import BUILTIN_NAMES, ConfigName, Names, is_among, is_same
+from archc.archspec.config.names import BUILTIN_NAMES, ConfigName, DerivedName, Names, is_among, is_same
 from archc.archspec.config.neutral_keys import is_off
 from archc.archspec.errors import Problem, did_you_mean, format_list, format_value, join_hints
 from archc.archspec.source.nodes import Mark, join_path
@@ -24,6 +25,7 @@ class Values:
     origins: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)  # required, and not in the config
     invalid: set[str] = field(default_factory=set)  # a problem of the value was reported
+    per_layer: dict[str, DerivedName] = field(default_factory=dict)  # names with a value for each layer, in order
 
     def is_computed(self, name: str) -> bool:
         """Return whether the value comes from a default or a derivation, and so may depend on other values."""
@@ -46,7 +48,10 @@ def evaluate_names(
     for entry in entries.values():
         _apply_default(entry, entries, result, problems)
     for derived in names.derived.values():
-        if _is_computable(derived.expression, result):
+        if derived.per_layer and _is_computable(derived.expression, result):
+            result.per_layer[derived.name] = derived
+            result.origins[derived.name] = _DERIVED
+        elif _is_computable(derived.expression, result):
             path = join_path("derive", derived.name)
             _compute(derived.name, derived.expression, derived.mark, path, result, problems)
             result.origins[derived.name] = _DERIVED
@@ -77,12 +82,14 @@ def _contains(config: Mapping[str, Any], key: str) -> bool:
     return key in config or (isinstance(parent, Mapping) and inner in parent)
 
 
-def describe_values(names: Collection[str], values: Values, layer: int | None = None) -> str:
+def describe_values(
+    names: Collection[str], values: Mapping[str, Any], origins: Mapping[str, str], layer: int | None = None
+) -> str:
     """Return the values of names, of a layer's index, and their origins, as text in parentheses for a message."""
-    origins: dict[str, list[str]] = {}
-    for name in sorted(names & values.values.keys())[:6]:
-        origins.setdefault(values.origins[name], []).append(f"{name} = {format_value(values.values[name])}")
-    parts = [f"{format_list(pairs)} {_from(origin)}" for origin, pairs in origins.items()]
+    by_origin: dict[str, list[str]] = {}
+    for name in sorted(names & values.keys() & origins.keys())[:6]:
+        by_origin.setdefault(origins[name], []).append(f"{name} = {format_value(values[name])}")
+    parts = [f"{format_list(pairs)} {_from(origin)}" for origin, pairs in by_origin.items()]
     if layer is not None:
         parts.append(f"layer = {layer}")
     return f"({format_list(parts)})" if parts else ""
@@ -155,20 +162,22 @@ def _apply_default(
         _propagate(entry.name, entry.default, result)
         return
     mark = entry.default_mark or entry.mark
-    _compute(entry.name, entry.default, mark, f"config.{entry.name}.default", result, problems)
+    _compute(entry.name, entry.default, mark, join_path("config", entry.name), result, problems)
 
 
 def _compute(name: str, expression: Expression, mark: Mark, path: str, result: Values, problems: list[Problem]) -> None:
     try:
         result.values[name] = expression.evaluate(result.values)
     except ExpressionError as error:
-        message = f"{format_value(expression.text)}: {error} {describe_values(expression.names, result)}"
-        problems.append(mark.problem(path, message.rstrip(), error.hint))
+        inputs = describe_values(expression.names, result.values, result.origins)
+        message = f"{format_value(expression.text)}: {error} {inputs}".rstrip()
+        problems.append(mark.problem(path, message, error.hint))
         result.invalid.add(name)
 
 
 def _is_computable(expression: Expression, result: Values) -> bool:
-    return expression.names <= result.values.keys() - result.invalid
+    known = result.values.keys() | result.per_layer.keys() | set(LAYER_NAMES)
+    return expression.names <= known - result.invalid
 
 
 def _propagate(name: str, expression: Expression, result: Values) -> None:

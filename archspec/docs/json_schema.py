@@ -193,7 +193,8 @@ def _meta() -> dict[str, JsonSchema]:
         },
         "derive": {
             "type": ["object", "null"],
-            "description": "Names computed from config names and earlier derived names; null removes an inherited one.",
+            "description": "Names computed from config names and earlier derived names, and in each layer from `layer` "
+            "and `layers`; null removes an inherited one.",
             "propertyNames": {"pattern": _NAME},
             "additionalProperties": {"type": ["string", "number", "null"]},
         },

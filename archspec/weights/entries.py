@@ -155,10 +155,11 @@ class _Line:
         for field in _FIELD.findall(expand_name(name)[0]):
             if (field == INDEX_FIELD and is_stack) or field == EXPERT_FIELD:
                 continue
-            if field[1:-1] in (self.checker.names or ()):
+            if field[1:-1] in self.checker.known_names(per_layer=False):
                 continue  # a value of the config, such as the name of a language
             if not LAYER_FIELDS.fullmatch(field):
-                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}, and names of `config:` and `derive:`"
+                names = "names of `config:` and `derive:` with one value for all layers"
+                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}, and {names}"
                 message = f"unknown placeholder {format_value(field)} in {format_value(name)}"
                 self.report(node.mark, message, hint)
             elif not belongs_to_layer(self.key):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from archc.archspec.checking.checked_nodes import names_in
@@ -33,8 +33,9 @@ class WeightTable:
         return frozenset().union(*map(names_in, verbs), *fields, *(pattern.names for pattern in self.ignore))
 
 
-def check_weights(node: Node | None, names: Collection[str], problems: list[Problem]) -> WeightTable:
-    """Return the table of a `weights:` section; append problems to `problems`."""
+def check_weights(node: Node | None, checker: Checker) -> WeightTable:
+    """Return the table of a `weights:` section; append problems to the checker's."""
+    problems = checker.problems
     if node is None:
         return WeightTable()
     if not isinstance(node, MappingNode):
@@ -47,12 +48,11 @@ def check_weights(node: Node | None, names: Collection[str], problems: list[Prob
     entries: dict[str, Entry] = {}
     ignored = node.get("ignore")
     ignore = [
-        check_ignored(text, ignored.mark if ignored is not None else node.mark, Checker(names, problems))
+        check_ignored(text, ignored.mark if ignored is not None else node.mark, checker)
         for text in check_texts(ignored, "weights.ignore", problems)
     ]
     tensors = node.get("tensors")
     if isinstance(tensors, MappingNode):
-        checker = Checker(names, problems)
         for key, value in tensors.entries.items():
             for entry in check_entries(key, value, tensors.key_marks[key], checker):
                 if entry.key in entries:

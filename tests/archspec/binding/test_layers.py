@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from archc.archspec import ConfigError, load_spec, load_spec_text
+from archc.archspec import ConfigError, SpecError, load_spec, load_spec_text
 from archc.archspec.vocabulary import NoPosition, Rope
 from tests.archspec.samples import DATA, TINY, Load
 
@@ -53,3 +53,57 @@ def test_a_name_of_a_per_layer_variant_is_required(load: Load) -> None:
     assert [layer.mlp.width for layer in spec.bind({"wide": 40}).layers[:3]] == [256, 40, 256]
     with pytest.raises(ConfigError, match="no default for wide"):
         spec.bind()
+
+
+DERIVED = """
+config:
+  types: none
+  every: 2
+derive:
+  local: types[layer] == 'local' if types else layer % every == 1
+  last: local and layer == layers - 1
+variants:
+  - when: local
+    attention: {window: 8}
+mlp: {width: 32 if last else 64}
+"""
+
+
+def test_a_derived_name_with_a_value_for_each_layer(load: Load) -> None:
+    spec = load(DERIVED)
+    for config, local, narrow in (({}, [1, 3], [3]), ({"types": ["local", "full", "local", "full"]}, [0, 2], [])):
+        bound = spec.bind(config)
+        assert [index for index, layer in enumerate(bound.layers) if layer.attention.window == 8] == local
+        assert [index for index, layer in enumerate(bound.layers) if layer.mlp.width == 32] == narrow
+        assert load_spec_text(bound.text).bind(bound.config).layers == bound.layers
+
+
+def test_a_derived_name_in_an_override(load: Load) -> None:
+    spec = load(DERIVED, "attention.kv_heads=1 if local else 2")
+    assert [layer.attention.kv_heads for layer in spec.bind().layers] == [2, 1, 2, 1]
+
+
+def test_a_derived_name_is_that_of_each_stack() -> None:
+    stacks = load_spec_text(
+        "family: x\nextends: t5\nderive: {half: layers // 2}\n"
+        "variants:\n  - when: layer >= half\n    encoder: {mlp: {width: 48}}\n    mlp: {width: 40}\n"
+    ).bind({"vocab_size": 9, "d_model": 8, "d_ff": 32, "num_heads": 2, "num_layers": 6, "num_decoder_layers": 2})
+    assert [layer.mlp.width for layer in stacks.layers] == [32, 40]
+    assert stacks.encoder is not None
+    assert [layer.mlp.width for layer in stacks.encoder.layers] == [32] * 3 + [48] * 3
+
+
+def test_a_derived_name_without_a_value_at_a_layer_is_reported_once(load: Load) -> None:
+    with pytest.raises(SpecError) as raised:
+        load(DERIVED).bind({"types": ["local", "full"]})
+    (problem,) = raised.value.problems
+    expected = "'types[layer] == 'local' if types else layer % every == 1': index 2 is out of range for a list of 2"
+    assert problem.path == "derive.local"
+    assert problem.message.replace('"', "'").startswith(expected)
+    assert "layer = 2" in problem.message
+
+
+def test_a_key_behind_a_derived_name_is_required(load: Load) -> None:
+    spec = load(DERIVED.replace("every: 2", "every:"))
+    with pytest.raises(ConfigError, match="missing key 'every'"):
+        spec.bind({"num_hidden_layers": 4})
