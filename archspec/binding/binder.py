@@ -32,7 +32,7 @@ from archc.archspec.errors import (
     join_hints,
 )
 from archc.archspec.source.encoder_defaults import drop_inherited_problems
-from archc.archspec.vocabulary import LmHead, MlmHead, NoHead, NoPooler, Text, weight_sets
+from archc.archspec.vocabulary import LmHead, MlmHead, NoHead, NoPooler, Text, front_sets, weight_sets
 from archc.archspec.vocabulary.verbs import Step
 from archc.archspec.weights.bound_table import BoundEntry
 from archc.archspec.weights.entries import ENCODER_KEY, Entry, entry_path
@@ -218,7 +218,12 @@ def _bind_model(
     problems += _missing_heads(spec, fields, evaluator.values.values.get("architectures"))
     if problems or weights is None:
         return None
-    weights = replace(weights, sets=_shared_sets(fields), encoder_sets=_shared_sets(fields["encoder"]))
+    weights = replace(
+        weights,
+        sets=_shared_sets(fields),
+        encoder_sets=_shared_sets(fields["encoder"]),
+        front_sets=front_sets(fields["layers"]) if any(layer.front for layer in fields["layers"]) else (),
+    )
     return {**fields, "weights": weights}
 
 
@@ -256,7 +261,18 @@ def _bind_entry(entry: Entry, evaluator: Evaluator) -> BoundEntry:
         values = [evaluator.try_evaluate(verb, layer) for verb in entry.verbs]
         steps.append(tuple(step for step in values if step is not FAILED))
     names = tuple(_with_values(name, entry, evaluator) for name in entry.names)
-    return BoundEntry(entry.key, names, entry.reads_all, tuple(steps), entry.mark)
+    lists = {name: _layers_listed(name, entry, evaluator) for name in entry.lists}
+    return BoundEntry(entry.key, names, entry.reads_all, tuple(steps), entry.mark, lists=lists)
+
+
+def _layers_listed(name: str, entry: Entry, evaluator: Evaluator) -> tuple[int, ...]:
+    """Return the layers in a list of the config; none after reporting another value."""
+    value = evaluator.values.values.get(name, ())
+    if isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
+        return tuple(value)
+    message = f"{name} = {format_value(value)} is no list of layers"
+    evaluator.problems.append(entry.mark.problem(entry_path(entry.key), message, "use integers"))
+    return ()
 
 
 def _with_values(name: str, entry: Entry, evaluator: Evaluator) -> str:

@@ -34,6 +34,14 @@ def grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iter
     yield from norm_faults(attention.value_norm, "attention.value_norm")
     yield from _value_faults(attention)
     yield from _latent_faults(attention)
+    if attention.adapter is not None:
+        other = {
+            "query_latent": attention.query_latent is not None,
+            "values": attention.values != "projection",
+            "keys_values": attention.keys_values != "own",
+        }
+        for key in (key for key, present in other.items() if present):
+            yield f"attention.{key}", "an adapter is on projections of the layer's input", "remove one of them"
     if attention.compression is not None:
         yield from _compression_faults(attention, attention.compression, position)
 

@@ -13,6 +13,7 @@ from archc.archspec.checking.encoder_rules import (
     kernel_faults,
 )
 from archc.archspec.checking.fault import Fault
+from archc.archspec.checking.front_rules import front_faults
 from archc.archspec.checking.grouped_rules import USE_DIVISOR, grouped_faults, uneven_heads
 from archc.archspec.checking.indexer_rules import indexer_faults
 from archc.archspec.checking.latent_rules import gate_faults, latent_faults
@@ -62,6 +63,8 @@ def layer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "layer.adapter", message, "set `layer.norm.placement: post`, or remove the key"
     if layer.convolution is not None:
         yield from convolution_faults(layer.convolution, model)
+    if layer.front is not None:
+        yield from front_faults(layer)
     yield from stream_faults(layer)
     yield from memory_faults(layer, model)
     yield from mlp_faults(layer.mlp, "mlp")
@@ -169,7 +172,7 @@ def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         yield "layer.mixers", "parallel mixers are attention and a recurrence", "add both sections, or use one"
     if recurrence is None:
         return
-    if both and layer.mixers == "one":
+    if both and layer.mixers == "one" and layer.front is None:
         hint = "set `attention: none`, or `layer.mixers: parallel`"
         yield "recurrence", "the layer has both attention and a recurrence", hint
         return
@@ -183,6 +186,9 @@ def _mixer_faults(layer: Layer, model: Mapping[str, Any]) -> Iterator[Fault]:
         message = "a recurrence is causal and is not supported with `prefix`"
         yield "recurrence", message, "remove `prefix`"
     if isinstance(recurrence, SelectiveScan):
+        if recurrence.width % recurrence.heads:
+            message = f"{recurrence.width} channels are not a multiple of {recurrence.heads} heads"
+            yield "recurrence.heads", message, "use a divisor of `width`"
         yield from norm_faults(recurrence.inner_norm, "recurrence.inner_norm")
     if isinstance(recurrence, RgLru) and recurrence.width % recurrence.blocks:
         message = f"{recurrence.width} channels are not a multiple of {recurrence.blocks} blocks"

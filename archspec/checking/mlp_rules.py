@@ -27,7 +27,7 @@ def mlp_faults(mlp: object, path: str) -> Iterator[tuple[str, str, str]]:
         if mlp.expert.activation == "xielu":
             message = "xielu has learned parameters and is not supported in experts"
             yield f"{path}.expert.activation", message, "use another activation"
-        for key in ("gate_scale", "sparsity", "inner_norm"):
+        for key in ("gate_scale", "sparsity", "inner_norm", "adapter"):
             if not isinstance(getattr(mlp.expert, key, None), NoNorm | None):
                 yield f"{path}.expert.{key}", f"{key} is not supported in experts", "remove the key"
         yield from mlp_faults(mlp.expert, f"{path}.expert")

@@ -7,6 +7,7 @@ from typing import Any
 
 from archc.archspec.checking.embedding_rules import embedding_faults
 from archc.archspec.checking.fault import Fault
+from archc.archspec.checking.front_rules import front_set_faults
 from archc.archspec.checking.indexer_rules import earlier_indexer_faults
 from archc.archspec.checking.layer_rules import layer_faults
 from archc.archspec.checking.norm_rules import norm_faults
@@ -43,6 +44,7 @@ def check_rules(model: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield the faults of a bound model, the fields of a BoundSpec; a fault of several layers once, with its first."""
     yield from _faults_of_layers(model)
     yield from _weight_set_faults(model["layers"])
+    yield from front_set_faults(model["layers"])
     yield from embedding_faults(model)
     yield from norm_faults(model["final_norm"], "final_norm")
     if isinstance(model["head"], MlmHead):

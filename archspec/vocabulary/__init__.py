@@ -10,6 +10,7 @@ from archc.archspec.vocabulary.embedding import (
     PerLayerEmbedding,
     TokenDropout,
 )
+from archc.archspec.vocabulary.front import FrontBlock, LowRankAdapter
 from archc.archspec.vocabulary.head import (
     ClassesHead,
     ClsPooler,
@@ -102,6 +103,7 @@ from archc.archspec.vocabulary.model import (
     Prefix,
     Skip,
     differs_by_layer,
+    front_sets,
     indexer_sources,
     kv_sources,
     weight_sets,
@@ -201,6 +203,7 @@ __all__ = [
     "FirstTokenPooler",
     "FixedDecay",
     "FourierMixing",
+    "FrontBlock",
     "FurtherTables",
     "GatedMlp",
     "GatedStreams",
@@ -228,6 +231,7 @@ __all__ = [
     "LinearMlp",
     "LinearScaling",
     "Llama3Scaling",
+    "LowRankAdapter",
     "LmHead",
     "LocalizedFilter",
     "LogScale",
@@ -307,6 +311,7 @@ __all__ = [
     "Whitespace",
     "YarnScaling",
     "differs_by_layer",
+    "front_sets",
     "indexer_sources",
     "kv_sources",
     "weight_sets",

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import DefaultKind, Section, Size
 from archc.archspec.vocabulary.compression import Compression
+from archc.archspec.vocabulary.front import LowRankAdapter
 from archc.archspec.vocabulary.indexer import Indexer
 from archc.archspec.vocabulary.norm import NoNorm, Norm, QkNorm
 
@@ -162,6 +163,7 @@ class GroupedQueryAttention(GroupedQueries):
 
     kind: Literal["grouped-query"] = "grouped-query"
     groups: ProjectionGroups = Field(default_factory=ProjectionGroups)
+    adapter: LowRankAdapter | None = Field(None, description="Low-rank terms of queries, keys and values.")
     gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
     indexer: Indexer | None = Field(None, description="Scorer that selects the keys of each query. none: all keys.")

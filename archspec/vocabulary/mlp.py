@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
 from archc.archspec.vocabulary.base import Section, Size
+from archc.archspec.vocabulary.front import LowRankAdapter
 from archc.archspec.vocabulary.norm import NoNorm, Norm
 
 # Names of one function in different checkpoints.
@@ -88,6 +89,9 @@ class GatedMlp(Section):
     )
     inner_norm: Norm = Field(
         default_factory=NoNorm, description="Norm on the product, before the down projection (BitNet)."
+    )
+    adapter: LowRankAdapter | None = Field(
+        None, description="Low-rank terms of gate and up, with one A for both, and a B with the rows of both."
     )
     gate_scale: PositiveFloat | None = Field(None, description="Factor on gate(x), before all others (Falcon H1).")
 

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from archc.archspec.vocabulary.base import Section, Size
 from archc.archspec.vocabulary.embedding import Embedding
+from archc.archspec.vocabulary.front import FrontBlock
 from archc.archspec.vocabulary.head import DenseActivation, Head, NoPooler, Pooler
 from archc.archspec.vocabulary.indexer import EarlierIndexer
 from archc.archspec.vocabulary.mixer import Attention, CrossAttention, LatentAttention
@@ -99,6 +100,7 @@ class LayerLayout(Section):
         description="one: attention, or a recurrence. parallel: both; they have the same input and their outputs are "
         "added (Falcon H1).",
     )
+    front: FrontBlock | None = Field(None, description="Attention and MLP in front of the recurrence.")
     residual: Literal["sequential", "parallel"] = Field(
         "sequential", description="parallel: mixer and MLP have the same input and their outputs are added."
     )
@@ -132,6 +134,7 @@ class Layer(Section):
     weights: int | None = None  # index of the weight set; None if it is the layer's own index
     norm: PlacedNorm
     mixers: Literal["one", "parallel"] = "one"
+    front: FrontBlock | None = None
     residual: Literal["sequential", "parallel"] = "sequential"
     skip: Skip = Field(default_factory=Skip)
     branch_scale: PositiveFloat | None = None
@@ -159,13 +162,24 @@ class Layer(Section):
 
     @property
     def computation(self) -> Layer:
-        """Return the layer without the index of its weight set."""
-        return self if self.weights is None else self.model_copy(update={"weights": None})
+        """Return the layer without the indices of its weight sets."""
+        changes: dict[str, object] = {"weights": None} if self.weights is not None else {}
+        if self.front is not None and self.front.weights is not None:
+            changes["front"] = FrontBlock()
+        return self.model_copy(update=changes) if changes else self
 
 
 def weight_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
     """Return the index of each layer's weight set: its `weights`, or the index of the layer."""
     return tuple(index if layer.weights is None else layer.weights for index, layer in enumerate(layers))
+
+
+def front_sets(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """Return the index of the weight set of each layer's front block, or the index of the layer."""
+    fronts = [layer.front for layer in layers]
+    return tuple(
+        index if front is None or front.weights is None else front.weights for index, front in enumerate(fronts)
+    )
 
 
 def kv_sources(layers: Sequence[Layer]) -> dict[int, int | None]:
@@ -286,6 +300,7 @@ PER_LAYER = (
     "layer.weights",
     "layer.norm",
     "layer.mixers",
+    "layer.front",
     "layer.residual",
     "layer.skip",
     "layer.branch_scale",

@@ -120,7 +120,10 @@ class SelectiveScan(Section):
     kind: Literal["selective-scan"] = "selective-scan"
     width: Size = Field(description="Channels of x.")
     state: Size = Field(description="State size per channel.")
-    step_rank: Size = Field(description="Inner width of the low-rank projection of the step size Δ.")
+    heads: Size = Field(
+        1, description="Equal groups of channels with Δ, B and C of their own, projected from them (Glorioso et al. 2024)."
+    )
+    step_rank: Size = Field(description="Inner width of the low-rank projection of the step size Δ of a head.")
     kernel: int = Field(ge=2, le=1024, description="Kernel size of the convolution.")
     activation: Activation = Field(description="Activation after the convolution and on the gate.")
     bias: bool = Field(False, description="Add a bias to the input and output projections.")

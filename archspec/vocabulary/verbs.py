@@ -63,6 +63,12 @@ class Reshape(Section):
     shape: tuple[Size, ...] = Field(min_length=1, description="New shape, with the same number of elements.")
 
 
+class Deinterleave(Section):
+    """Reorders the first axis, on which parts alternate index by index, to one part after another."""
+
+    parts: int = Field(ge=2, le=2**16, description="Number of parts.")
+
+
 class Normalize(Section):
     """Divides each row of a matrix by its Euclidean norm, or by `eps` if the norm is smaller (Baichuan 2, NormHead).
     Has no effect on vectors.
@@ -71,7 +77,7 @@ class Normalize(Section):
     eps: PositiveFloat = Field(description="Lower bound of the divisor.")
 
 
-Step = Transpose | Split | Concat | Stack | Unstack | Select | Reshape | Normalize
+Step = Transpose | Split | Concat | Stack | Unstack | Select | Reshape | Deinterleave | Normalize
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry lists them.
 VERBS: dict[str, type[Step]] = {
@@ -82,5 +88,6 @@ VERBS: dict[str, type[Step]] = {
     "unstack": Unstack,
     "select": Select,
     "reshape": Reshape,
+    "deinterleave": Deinterleave,
     "normalize": Normalize,
 }

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from archc.archspec.vocabulary.verbs import Normalize, Reshape, Select, Split, Stack, Step, Transpose, Unstack
+from archc.archspec.vocabulary.verbs import (
+    Deinterleave,
+    Normalize,
+    Reshape,
+    Select,
+    Split,
+    Stack,
+    Step,
+    Transpose,
+    Unstack,
+)
 
 
 def bind_unstack(steps: Iterable[Step], expert: int | None) -> Iterator[Step]:
@@ -40,7 +50,7 @@ def for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
         return
     stacks = [index for index, step in enumerate(steps) if isinstance(step, Stack)]
     for index, step in enumerate(steps):
-        if isinstance(step, Stack | Unstack) or rank - any(index < stack for stack in stacks) > 1:
+        if isinstance(step, Stack | Unstack | Deinterleave) or rank - any(index < stack for stack in stacks) > 1:
             yield step
         elif not isinstance(step, Transpose | Select | Normalize):
             yield step.model_copy(update={"axis": 0})

@@ -17,6 +17,12 @@ SHORTCUT = "shortcut"
 EMBEDDING = "embedding"
 """The vector of a layer that the embedding computes."""
 
+EMBEDDED = "embedded"
+"""The output of the embedding, which front blocks read next to the residual stream."""
+
+EMBEDDING_OUTPUT = "embedding.output"
+"""The name in the graph of the output of the embedding."""
+
 SELECTED = "selected"
 """The keys that an indexer selected, a mask which later layers read."""
 
@@ -79,6 +85,8 @@ def cross_layer_inputs(spec: BoundSpec, index: int) -> dict[str, str]:
     layer = spec.layers[index]
     if layer.embedding_branch is not None:
         inputs[EMBEDDING] = embedding_output(index)
+    if layer.front is not None:
+        inputs[EMBEDDED] = EMBEDDING_OUTPUT
     if layer.adds_shortcut:
         inputs[SHORTCUT] = layer_output(index - 1, SHORTCUT)
     match layer.recurrence:

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
-from archc.compiler.contract.cross_layer import EMBEDDING, SHORTCUT
+from archc.compiler.contract.cross_layer import EMBEDDED, EMBEDDING, SHORTCUT
 from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.attention import Attention
 from archc.compiler.modules.attention.cross_attention import CrossAttention
 from archc.compiler.modules.attention.latent_attention import LatentAttention
 from archc.compiler.modules.basic.convolution import ConvolutionBranch
+from archc.compiler.modules.basic.front import Front
 from archc.compiler.modules.basic.gated_streams import GatedStreams
 from archc.compiler.modules.basic.hyper_connections import HyperConnection
 from archc.compiler.modules.basic.laurel import Laurel
@@ -26,11 +27,13 @@ from archc.compiler.modules.mlp.mlp import MoeMlp, make_mlp
 from archc.compiler.modules.recurrent.recurrence import make_recurrence
 
 
-def make_attention(word: words.Attention, position: words.Position, width: int, dtype: torch.dtype) -> nn.Module:
-    """Return the module of an attention word for a residual stream of that width."""
+def make_attention(
+    word: words.Attention, position: words.Position, width: int, dtype: torch.dtype, inputs: int
+) -> nn.Module:
+    """Return the module of an attention word for a residual stream and an input of those widths."""
     match word:
         case words.GroupedQueryAttention():
-            return Attention(word, position, width, dtype)
+            return Attention(word, position, width, dtype, inputs)
         case words.LatentAttention():
             return LatentAttention(word, position, width, dtype)
 
@@ -79,7 +82,8 @@ class Layer(nn.Module):
         self.word = word
         self.after_sum = placement == "post"
         if word.attention is not None:
-            self.attention = make_attention(word.attention, word.position, width, dtype)
+            inputs = width if word.front is None else 2 * width
+            self.attention = make_attention(word.attention, word.position, width, dtype, inputs)
         if word.recurrence is not None:
             self.recurrence = make_recurrence(word.recurrence, width, dtype)
         self.mixing = make_mixing(word.mixing, width, dtype) if word.mixing is not None else None
@@ -103,6 +107,7 @@ class Layer(nn.Module):
         self.cross_output_norm = norm(cross is not None and is_output and branches == "both", output_eps)
         self.mixer_output_norm = norm(is_output and branches != "mlp", output_eps)
         self.mlp_output_norm = norm(mlp_placement in ("sandwich", "output") and branches != "mixer", output_eps)
+        self.front = Front(word.norm, width, dtype) if word.front is not None else None
         branch = word.embedding_branch
         self.embedding_branch = EmbeddingBranch(branch, vector_width, width, dtype) if branch is not None else None
         self.adapter = make_mlp(word.adapter, width, dtype) if word.adapter is not None else None
@@ -156,6 +161,8 @@ class Layer(nn.Module):
         if self.after_sum:
             return self.post_norm(x_BSN, inputs, state)
         present: dict[str, Tensor] = {}
+        if self.front is not None:
+            return self.behind_front(self.front, x_BSN, inputs, state)
         if self.mixers:
             normed = self.mixer_norm(x_BSN)
             y, present = self.mix(normed, inputs, state)
@@ -173,6 +180,15 @@ class Layer(nn.Module):
             present[SHORTCUT] = self.shortcut(normed, x_BSN, inputs.input_ids_BS)
         x_BSN = self.skip(x_BSN, normed, is_mlp=True) + self.scale_branch(y, is_mlp=True)
         return x_BSN + inputs.cross_layer[SHORTCUT] if self.word.adds_shortcut else x_BSN, present
+
+    def behind_front(
+        self, front: Front, x_BSN: Tensor, inputs: LayerInputs, state: State
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """x + recurrence(norm(x + W mlp(norm(attention(norm([x, e])))))): [B, S, N] → [B, S, N], and the new state."""
+        y, attended = self.attention(front.enter(x_BSN, inputs.cross_layer[EMBEDDED]), inputs, state)
+        y = self.mlp(self.mlp_norm(y))
+        y, present = self.recurrence(self.mixer_norm(front.leave(x_BSN, y)), inputs, state)
+        return self.skip(x_BSN, x_BSN) + self.scale_branch(y), attended | present
 
     def hyper_connected(self, x_BSM: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
         """Return all streams after branches that each read a sum of them, [B, S, M], and the new state."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.cross_layer import (
+    EMBEDDING_OUTPUT,
     cross_layer_inputs,
     cross_layer_outputs,
     embedding_output,
@@ -26,6 +27,7 @@ from archc.compiler.contract.state import CROSS_KEY, CROSS_VALUE, State
 from archc.compiler.modules.attention.relative_bias import BiasTable
 from archc.compiler.modules.attention.relative_table import RelativeTable
 from archc.compiler.modules.basic.embedding import Embedding
+from archc.compiler.modules.basic.front import share_front
 from archc.compiler.modules.basic.head import ClassesHead, LmHead, MlmHead, VectorHead, make_head
 from archc.compiler.modules.basic.norm import LayerNorm, PerHead, RmsNorm, make_norm
 from archc.compiler.modules.basic.pooling import Rows, make_pooler
@@ -108,6 +110,10 @@ class Model(nn.Module):
         vocab = spec.embedding.vocab
         sets = {number: Layer(layer, width, dtype, source_width, vector, vocab) for number, layer in numbered}
         self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
+        fronts: dict[int, Layer] = {}
+        for number, layer in zip(words.front_sets(spec.layers), self.layers, strict=True):
+            if layer.front is not None:
+                share_front(layer, fronts.setdefault(number, layer))
         self.final_streams = make_joined_streams(streams, width, dtype)
         self.final_norm = make_norm(spec.final_norm, width, dtype)
         self.head = make_head(spec.head, spec.embedding, self.embedding.tokens.weight, dtype)
@@ -209,7 +215,7 @@ class Model(nn.Module):
             tensors |= dict.fromkeys(self.shared_inputs.relative_tables, self.relative_table())
         x = self.embed(input_ids, position_ids, token_type_ids, tensors.get(SINUSOIDS), lengths)
         present, passed = [], self.pass_vectors(input_ids, x)
-        x = self.embedding.streams(x)
+        x = passed[EMBEDDING_OUTPUT] = self.embedding.streams(x)
         for index, (layer, reads) in enumerate(zip(self.layers, self.shared_inputs.layers, strict=True)):
             cross_layer = {name: passed[source] for name, source in cross_layer_inputs(self.spec, index).items()}
             x, new = layer(x, layer_inputs(reads, tensors, cross_layer), states[index] if states else {})

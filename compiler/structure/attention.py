@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from archc.archspec import vocabulary as words
-from archc.compiler.structure.part import Part, grouped_linear, linear, norm, part, qk_norm
+from archc.compiler.structure.part import Part, grouped_linear, linear, low_rank, norm, part, qk_norm
 
 
-def attention(word: words.Attention, position: words.Position, width: int) -> Part:
-    """Return attention over a residual stream of that width."""
+def attention(word: words.Attention, position: words.Position, width: int, inputs: int) -> Part:
+    """Return attention over a residual stream and an input of those widths."""
     match word:
         case words.GroupedQueryAttention():
-            return _grouped_queries(word, position, width)
+            return _grouped_queries(word, position, width, inputs)
         case words.LatentAttention():
             return _latent(word, width)
 
@@ -28,7 +28,7 @@ def cross_attention(word: words.CrossAttention, width: int, source_width: int) -
     )
 
 
-def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position, width: int) -> Part:
+def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position, outer: int, width: int) -> Part:
     heads, head_dim, groups, own = word.heads, word.head_dim, word.groups, word.keys_values == "own"
     values = word.kv_heads * word.value_width
     outputs = heads * word.value_width * (1 if word.span_convolution is None else 2)
@@ -47,7 +47,14 @@ def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position
         v=grouped_linear(width, values, word.bias.qkv, groups.v) if own and word.values == "projection" else None,
         output_norm=norm(word.output_norm, outputs),
         o_down=grouped_linear(outputs, inner, False, down.groups) if down is not None else None,
-        o=grouped_linear(inner, width, word.bias.out, groups.o),
+        o=grouped_linear(inner, outer, word.bias.out, groups.o),
+        adapter=part(
+            q=low_rank(width, word.adapter.rank, heads * head_dim, False),
+            k=low_rank(width, word.adapter.rank, word.kv_heads * head_dim, False),
+            v=low_rank(width, word.adapter.rank, values, False),
+        )
+        if word.adapter is not None
+        else None,
         filter=_localized_filter(word.filter, width) if word.filter is not None else None,
         relative_bias=part({"weight": (buckets, heads)}) if has_biases else None,
         disentangled=_disentangled(position, heads * head_dim, width),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archc.archspec import vocabulary as words
-from archc.compiler.structure.part import Part, activation, grouped_linear, linear, norm, part, table
+from archc.compiler.structure.part import Part, activation, grouped_linear, linear, low_rank, norm, part, table
 from archc.compiler.structure.recurrence import token_shift
 
 
@@ -22,6 +22,7 @@ def mlp(word: words.Mlp, width: int, vocab: int = 0) -> Part:
                 up=linear(width, word.width, word.bias),
                 down=linear(word.width, width, word.has_down_bias),
                 inner_norm=norm(word.inner_norm, word.width),
+                adapter=low_rank(width, word.adapter.rank, 2 * word.width, False) if word.adapter is not None else None,
                 learned=activation(word.activation),
             )
         case words.LinearMlp():

@@ -5,6 +5,8 @@ The counterpart of the constructors in `archc.compiler.modules`; a test compares
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.inputs_outputs import hidden_width
@@ -26,12 +28,16 @@ def structure(spec: BoundSpec, shares_tokens: bool = False) -> Part:
     sets: dict[int, int] = {}
     layers: dict[str, Part] = {}
     repeated = 0
+    fronts, shared = words.front_sets(spec.layers), set[int | None]()
     for index, (number, word) in enumerate(zip(spec.weight_sets, spec.layers, strict=True)):
         if number in sets:
             repeated += layers[str(sets[number])].total_flops
             continue
         sets[number] = index
-        layers[str(index)] = _layer(word, width, source_width, vector, spec.embedding.vocab)
+        layer = _layer(word, width, source_width, vector, spec.embedding.vocab)
+        front = fronts[index] if word.front is not None else None
+        layers[str(index)] = _behind_shared_front(layer) if front in shared else layer
+        shared |= {front} - {None}
     return part(
         embedding=embedding(spec, shares_tokens),
         encoder=structure(spec.encoder, spec.ties_encoder).without_flops() if spec.encoder is not None else None,
@@ -42,6 +48,19 @@ def structure(spec: BoundSpec, shares_tokens: bool = False) -> Part:
         head=head(spec),
         pooler=pooler(spec.pooler, hidden_width(spec)),
     )
+
+
+def _behind_shared_front(layer: Part) -> Part:
+    """Return a layer whose front block has the weights of an earlier one: its adapters and its projection are left."""
+
+    def without(inner: Part) -> Part:
+        parts = {name: each if name == "adapter" else without(each) for name, each in inner.parts.items()}
+        return Part({}, parts, inner.flops, inner.repeats)
+
+    front = layer.parts["front"]
+    parts = {name: without(each) if name in ("attention", "mlp", "mlp_norm") else each for name, each in layer.parts.items()}
+    parts["front"] = replace(front, parts={**front.parts, "norm": without(front.parts["norm"])})
+    return replace(layer, parts=parts)
 
 
 def _relative(spec: BoundSpec, width: int) -> dict[str, Part | None]:
@@ -72,7 +91,9 @@ def _layer(word: words.Layer, width: int, source_width: int, vector: int, vocab:
     cross, branch = word.cross_attention, word.embedding_branch
     return part(
         {"output_scale": (1,) if word.output_scale else None},
-        attention=attention(word.attention, word.position, width) if word.attention is not None else None,
+        attention=attention(word.attention, word.position, width, width if word.front is None else 2 * width)
+        if word.attention is not None
+        else None,
         recurrence=recurrence(word.recurrence, width) if word.recurrence is not None else None,
         mixing=part(projection=linear(width, width, word.mixing.bias))
         if isinstance(word.mixing, words.LinearMixing)
@@ -81,6 +102,9 @@ def _layer(word: words.Layer, width: int, source_width: int, vector: int, vocab:
         mlp=mlp(word.mlp, width, vocab) if word.mlp is not None else None,
         shortcut=mlp(word.shortcut, width, vocab) if word.shortcut is not None else None,
         **_norms(word, width),
+        front=part(norm=norm(word.norm, 2 * width), projection=linear(width, width, False))
+        if word.front is not None
+        else None,
         embedding_branch=part(
             activation=activation(branch.activation),
             gate=linear(width, vector, False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archc.archspec import vocabulary as words
-from archc.compiler.structure.part import Part, activation, linear, low_rank, norm, part
+from archc.compiler.structure.part import Part, activation, grouped_linear, linear, low_rank, norm, part
 
 
 def recurrence(word: words.Recurrence, width: int) -> Part:
@@ -96,11 +96,11 @@ def _selective_scan(word: words.SelectiveScan, width: int) -> Part:
         {"decay_log": (word.state, word.width), "skip": (word.width,)},
         input=linear(width, 2 * word.width, word.bias),
         convolution=depthwise(word.kernel, word.width, word.kernel_bias),
-        inner=linear(word.width, word.step_rank + 2 * word.state, False),
+        inner=grouped_linear(word.width, word.heads * (word.step_rank + 2 * word.state), False, word.heads),
         step_norm=norm(word.inner_norm, word.step_rank),
         b_norm=norm(word.inner_norm, word.state),
         c_norm=norm(word.inner_norm, word.state),
-        step=linear(word.step_rank, word.width, True),
+        step=grouped_linear(word.heads * word.step_rank, word.width, True, word.heads),
         output=linear(word.width, width, word.bias),
         activation=activation(word.activation),
     ).with_flops((7 * word.state + 2 * word.kernel) * word.width)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from archc.compiler.contract import inputs_outputs as names
-from archc.compiler.contract.cross_layer import cross_layer_inputs, cross_layer_outputs, embedding_outputs, layer_output
+from archc.compiler.contract.cross_layer import (
+    EMBEDDING_OUTPUT,
+    cross_layer_inputs,
+    cross_layer_outputs,
+    embedding_outputs,
+    layer_output,
+)
 from archc.compiler.contract.shared_inputs import FOURIER, FOURIER_TYPE, REAL, mask_type, table_type
 from archc.compiler.contract.types import TensorType
 from archc.compiler.modules.attention.cross_attention import CrossAttention
@@ -164,13 +170,14 @@ def _embedding(model: Model) -> Stage:
         return [model.embedding.streams(x), *model.pass_vectors(tensors["input_ids"], x).values()]
 
     part = Part(model.embedding, function, inputs)
-    outputs = {"embedding.output": _stream(model), **embedding_outputs(model.spec, model.dtype_name)}
+    outputs = {EMBEDDING_OUTPUT: _stream(model), **embedding_outputs(model.spec, model.dtype_name)}
     return Stage("embedding", "embedding", part, tuple(inputs), outputs)
 
 
 def _layers(model: Model) -> Iterator[Stage]:
     """Yield one stage a layer; layers of equal computation have equal kinds, and so one trace."""
-    hidden, passed = "embedding.output", embedding_outputs(model.spec, model.dtype_name)
+    hidden = EMBEDDING_OUTPUT
+    passed = {EMBEDDING_OUTPUT: _stream(model), **embedding_outputs(model.spec, model.dtype_name)}
     for index, word in enumerate(model.spec.layers):
         rows = {"write_indices": names.ROWS} if model.cached and word.attention is not None else {}
         if model.cached and names.layer_needs_lengths(word):

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from archc.archspec.vocabulary import verbs
-from archc.archspec.vocabulary.verbs import Concat, Normalize, Reshape, Select, Split, Stack, Transpose
+from archc.archspec.vocabulary.verbs import Concat, Deinterleave, Normalize, Reshape, Select, Split, Stack, Transpose
 
 __all__ = [
     "Concat",
+    "Deinterleave",
     "Normalize",
     "Offset",
     "Reshape",
@@ -124,6 +125,10 @@ def _shape(step: Step, shape: Shape) -> Shape:
             if math.prod(shape) != math.prod(sizes):
                 raise ValueError(f"{list(shape)} has {math.prod(shape)} elements, {list(sizes)} has {math.prod(sizes)}")
             return sizes
+        case Deinterleave(parts=count):
+            if not shape or shape[0] % count:
+                raise ValueError(f"{list(shape)} has no first axis that is a multiple of {count}")
+            return shape
         case Normalize() | Offset():
             return shape
     raise ValueError(f"{step} is not a step of one tensor")
@@ -142,6 +147,8 @@ def _apply(step: Step, value: Tensor) -> Tensor:
             return value[(slice(None),) * axis + index]
         case Reshape(shape=sizes):
             return value.reshape(sizes)
+        case Deinterleave(parts=count):
+            return value.unflatten(0, (-1, count)).transpose(0, 1).flatten(0, 1)
         case Normalize(eps=eps):
             rows = value.to(torch.promote_types(value.dtype, torch.float32))
             return rows / rows.norm(dim=-1, keepdim=True).clamp(min=eps)

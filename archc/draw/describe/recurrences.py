@@ -67,7 +67,8 @@ def _selective_scan(word: words.SelectiveScan, width: int) -> Block:
         Formula(f"(C h + D x) ⊙ {activation}(gate)"),
         Step(f"out {whole(word.width)} → {whole(width)}"),
     ]
-    tags = [f"Δ rank {word.step_rank}", *(["bias"] if word.bias else [])]
+    heads = [f"{word.heads} heads"] if word.heads > 1 else []
+    tags = [f"Δ rank {word.step_rank}", *heads, *(["bias"] if word.bias else [])]
     tags += [] if isinstance(word.inner_norm, words.NoNorm) else [f"{norm_name(word.inner_norm)} on Δ, B, C"]
     return _block("Selective scan", f"state {word.state}, SSM", rows, tags)
 

@@ -23,6 +23,7 @@ from archc.compiler.modules.attention.relative_table import DisentangledBias
 from archc.compiler.modules.attention.span_convolution import SpanConvolution
 from archc.compiler.modules.attention.value_convolution import ValueConvolution
 from archc.compiler.modules.basic.linear import Linear, make_linear, scaled
+from archc.compiler.modules.basic.low_rank import LowRank
 from archc.compiler.modules.basic.norm import make_norm, make_qk_norm
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.position.query_scale import make_learned_scale
@@ -34,9 +35,15 @@ class Attention(nn.Module):
     """Grouped-query attention (Vaswani et al. 2017; Ainslie et al. 2023), with rotary positions or a bias on scores."""
 
     def __init__(
-        self, word: words.GroupedQueryAttention, position: words.Position, width: int, dtype: torch.dtype
+        self,
+        word: words.GroupedQueryAttention,
+        position: words.Position,
+        width: int,
+        dtype: torch.dtype,
+        inputs: int | None = None,
     ) -> None:
         super().__init__()
+        outer, width = width, inputs or width
         self.word, self.position = word, position
         self.scale = word.scale if word.scale is not None else 1.0 / math.sqrt(word.head_dim)
         keys, values = word.kv_heads * word.head_dim, word.kv_heads * word.value_width
@@ -54,7 +61,10 @@ class Attention(nn.Module):
         down = word.output_latent
         inner = outputs if down is None else down.groups * down.width
         self.o_down = make_linear(outputs, inner, False, down.groups, dtype) if down is not None else nn.Identity()
-        self.o = make_linear(inner, width, word.bias.out, groups.o, dtype)
+        self.o = make_linear(inner, outer, word.bias.out, groups.o, dtype)
+        rank = word.adapter.rank if word.adapter is not None else None
+        sizes = {"q": word.heads * word.head_dim, "k": keys, "v": values} if rank is not None else {}
+        self.adapter = nn.ModuleDict({name: LowRank(width, rank or 0, size, False, dtype) for name, size in sizes.items()})
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
@@ -94,7 +104,7 @@ class Attention(nn.Module):
             latent_BSQ = self.q_down_norm(self.q_down(source_BSN))
         mask, present = select(self.indexer, x_BSN, x_BSN if self.q_down is None else latent_BSQ, inputs, state)
         present |= filter_state
-        query_BSM = self.q(latent_BSQ)
+        query_BSM = self.project("q", self.q, latent_BSQ)
         q = self.normed_heads(query_BSM, self.q_norm, self.word.qk_norm, self.word.heads, inputs)
         if self.own:
             present |= self.keys_values(source_BSN, x_BSN, inputs, state)
@@ -122,6 +132,11 @@ class Attention(nn.Module):
             y_BHSD = torch.cat((y_BHSD, self.span_convolution(x_BSN, query_BSM, inputs.real_BS1)), dim=1)
         return scaled(self.o(self.o_down(self.output_norm(ops.merge_heads(y_BHSD)))), self.word.output_scale), present
 
+    def project(self, name: str, projection: nn.Module, x_BSM: Tensor) -> Tensor:
+        """Return a projection to queries, keys or values, [B, S, heads · D], with its adapter's term."""
+        y: Tensor = projection(x_BSM)
+        return y + self.adapter[name](x_BSM) if name in self.adapter else y
+
     def keys_values(self, source_BSN: Tensor, x_BSN: Tensor, inputs: LayerInputs, state: State) -> dict[str, Tensor]:
         """Return keys of the source and values of x, [B, K, S, D]; with a state, the caches they are in.
 
@@ -130,10 +145,10 @@ class Attention(nn.Module):
         word = self.word
         assert self.k is not None
         assert self.k_norm is not None
-        key = self.k(source_BSN)
+        key = self.project("k", self.k, source_BSN)
         new = {KEY: self.normed_heads(key, self.k_norm, word.on_keys, word.kv_heads, inputs)}
         if word.values != "rotated-keys":
-            value = self.clip(self.v(x_BSN) if self.v is not None else key)
+            value = self.clip(self.project("v", self.v, x_BSN) if self.v is not None else key)
             v = scaled(self.v_norm(ops.split_heads(value, word.kv_heads)), word.value_scale)
             new[VALUE] = v if self.differential is None else self.differential.pair(v)
         if KEY not in state:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.activations import LEARNED, make_activation
 from archc.compiler.modules.basic.linear import Linear, make_linear, scaled
+from archc.compiler.modules.basic.low_rank import LowRank
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.mlp.experts import Experts, Router
 from archc.compiler.ops.activations import gated
@@ -58,18 +59,25 @@ class GatedMlp(nn.Module):
         self.up = Linear(width, word.width, word.bias, dtype)
         self.down = Linear(word.width, width, word.has_down_bias, dtype)
         self.inner_norm = make_norm(word.inner_norm, word.width, dtype)
+        self.adapter: LowRank | None = None
+        if word.adapter is not None:
+            self.adapter = LowRank(width, word.adapter.rank, 2 * word.width, False, dtype)
         self.word = word
         self.learned = LEARNED[word.activation](dtype) if word.activation in LEARNED else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, width] → [B, S, width]."""
-        word, gate = self.word, scaled(self.gate(x), self.word.gate_scale)
+        word, gate, up = self.word, self.gate(x), self.up(x)
+        if self.adapter is not None:
+            on_gate, on_up = self.adapter(x).split(word.width, dim=-1)
+            gate, up = gate + on_gate, up + on_up
+        gate = scaled(gate, word.gate_scale)
         if word.sparsity is not None:
             gate = gaussian_top_k(gate, word.sparsity)
         if self.learned is not None:
-            return self.down(self.inner_norm(self.learned(gate) * self.up(x)))
+            return self.down(self.inner_norm(self.learned(gate) * up))
         options = [value or 0.0 for value in (word.beta, word.limit, word.up_offset, word.activation_limit)]
-        return self.down(self.inner_norm(gated(gate, self.up(x), word.activation, *options)))
+        return self.down(self.inner_norm(gated(gate, up, word.activation, *options)))
 
 
 class MoeMlp(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.modules.basic.linear import Linear, scaled
-from archc.compiler.modules.recurrent.low_rank import LowRank
+from archc.compiler.modules.basic.low_rank import LowRank
 from archc.compiler.ops import recurrences
 
 

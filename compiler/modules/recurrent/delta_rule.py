@@ -15,7 +15,7 @@ from archc.compiler.modules.basic.shift import tail_state
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.recurrent.head_norm import HeadNorm
 from archc.compiler.modules.recurrent.linear_attention import current_value
-from archc.compiler.modules.recurrent.low_rank import LowRank
+from archc.compiler.modules.basic.low_rank import LowRank
 from archc.compiler.modules.recurrent.token_shift import make_shift
 from archc.compiler.ops import recurrences
 

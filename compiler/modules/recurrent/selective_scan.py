@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
 from archc.compiler.modules.basic.activations import make_activation
-from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.linear import Linear, make_linear
 from archc.compiler.modules.basic.norm import make_norm
 from archc.compiler.modules.basic.shift import tail_state
 from archc.compiler.modules.layer_inputs import LayerInputs
@@ -24,11 +26,12 @@ class SelectiveScan(nn.Module):
         self.word = word
         self.input = Linear(width, 2 * word.width, word.bias, dtype)
         self.convolution = DepthwiseConvolution(word.kernel, word.width, word.kernel_bias, dtype)
-        self.inner = Linear(word.width, word.step_rank + 2 * word.state, False, dtype)
+        inner = word.heads * (word.step_rank + 2 * word.state)
+        self.inner = make_linear(word.width, inner, False, word.heads, dtype)
         self.step_norm = make_norm(word.inner_norm, word.step_rank, dtype)
         self.b_norm = make_norm(word.inner_norm, word.state, dtype)
         self.c_norm = make_norm(word.inner_norm, word.state, dtype)
-        self.step = Linear(word.step_rank, word.width, True, dtype)
+        self.step = make_linear(word.heads * word.step_rank, word.width, True, word.heads, dtype)
         self.decay_log = nn.Parameter(torch.empty(word.state, word.width, dtype=dtype))
         self.skip = nn.Parameter(torch.empty(word.width, dtype=dtype))
         self.output = Linear(word.width, width, word.bias, dtype)
@@ -39,14 +42,37 @@ class SelectiveScan(nn.Module):
         word = self.word
         raw, z = self.input(x_BSN).split(word.width, dim=-1)
         x = self.activation(self.convolution(raw, state.get("recurrence.input")))
-        inner = self.inner(x).split([word.step_rank, word.state, word.state], dim=-1)
-        rank, b, c = (norm(part) for norm, part in zip((self.step_norm, self.b_norm, self.c_norm), inner, strict=True))
+        ranks, b, c = zip(*map(self.normed, self.by_head(self.inner(x))), strict=True)
+        rank = ranks[0] if word.heads == 1 else torch.cat(ranks, dim=-1)
         # A step of zero neither decays nor updates the state.
         step = inputs.mask_padding(nn.functional.softplus(self.step(rank).float()))
         past = state["recurrence.state"] if state else step.new_zeros(x.shape[0], word.state, word.width)
-        decay = -self.decay_log.float().exp()
-        y, new = recurrences.selective_scan(x.float(), step, b.float(), c.float(), decay, past)
+        y, new = self.scan(x.float(), step, b, c, past)
         present = tail_state(raw, state, "recurrence.input", inputs.lengths_B)
         if state:
             present["recurrence.state"] = new
         return self.output((y.to(x.dtype) + x * self.skip) * self.activation(z)), present
+
+    def by_head(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return equal parts of the last axis, one for each head."""
+        return (x,) if self.word.heads == 1 else x.chunk(self.word.heads, dim=-1)
+
+    def normed(self, inner_BSM: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the low-rank step size, B and C of one head, each normalized."""
+        rank, b, c = inner_BSM.split([self.word.step_rank, self.word.state, self.word.state], dim=-1)
+        return self.step_norm(rank), self.b_norm(b), self.c_norm(c)
+
+    def scan(
+        self, x_BSI: Tensor, step_BSI: Tensor, b_BSN: Sequence[Tensor], c_BSN: Sequence[Tensor], state_BNI: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the scan of each head's channels, [B, S, I], and the new state [B, N, I]."""
+        decay_NI = -self.decay_log.float().exp()
+        by_head = zip(*map(self.by_head, (x_BSI, step_BSI, decay_NI, state_BNI)), strict=True)
+        results = [
+            recurrences.selective_scan(x, step, b.float(), c.float(), decay, state)
+            for (x, step, decay, state), b, c in zip(by_head, b_BSN, c_BSN, strict=True)
+        ]
+        if len(results) == 1:
+            return results[0]
+        outputs, states = zip(*results, strict=True)
+        return torch.cat(outputs, dim=-1), torch.cat(states, dim=-1)

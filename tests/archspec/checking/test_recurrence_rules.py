@@ -15,7 +15,46 @@ DELTA = (
 READS_VALUES = f"attention: none\nposition: none\nrecurrence: {{{DELTA}, value_residual: {{kind: take, rank: 2}}}}\n"
 STATE = "attention: none\nposition: none\nrecurrence: {kind: matrix-state, key_dim: 3, value_dim: 2, "
 
+FRONT = "recurrence: {kind: short-convolution, width: 8, convolution: {kernel: 3}}\n"
+
 FAULTS = {
+    "uneven heads of a selective scan": (
+        "attention: none\nposition: none\n"
+        "recurrence: {kind: selective-scan, width: 8, heads: 3, state: 2, step_rank: 2, kernel: 2, activation: silu}\n",
+        "recurrence.heads: 8 channels are not a multiple of 3 heads; use a divisor of `width`",
+    ),
+    "a front block without a recurrence": (
+        "layer: {front: {}}\n",
+        "layer.front: a front block is attention in front of a recurrence; add both sections, or remove the key",
+    ),
+    "a front block without an MLP": (
+        "layer: {front: {}, norm: {branches: mixer}}\nmlp: none\n" + FRONT,
+        "layer.front: a front block has a dense MLP; add `mlp:` of kind gated, plain or linear",
+    ),
+    "norms on the outputs of a front block": (
+        "layer: {front: {}, norm: {placement: sandwich}}\n" + FRONT,
+        "layer.front: the norms of a front block are on the inputs",
+    ),
+    "parallel mixers with a front block": (
+        "layer: {front: {}, mixers: parallel}\n" + FRONT,
+        "layer.mixers: the key is not supported with a front block; remove it",
+    ),
+    "a gate in a front block": (
+        FRONT + "layer: {front: {}}\nattention: {gate: {}}\n",
+        "attention.gate: the key is not supported in a front block; remove it",
+    ),
+    "a shared front block with other sections": (
+        "layer: {front: {weights: 0}}\nmlp: {width: 8 + layer}\n" + FRONT,
+        "layer.front.weights: layers 0 and 1 share a front block but differ in its sections",
+    ),
+    "an expert with an adapter": (
+        "mlp: {kind: moe, experts: 2, per_token: 1, expert: {kind: gated, width: 8, activation: silu, adapter: {rank: 2}}}\n",
+        "mlp.expert.adapter: adapter is not supported in experts; remove the key",
+    ),
+    "an adapter of queries from a latent": (
+        "attention: {adapter: {rank: 2}, query_latent: {width: 8, norm: none}}\n",
+        "attention.query_latent: an adapter is on projections of the layer's input; remove one of them",
+    ),
     "uneven key heads": (
         f"{STATE}heads: 4, key_heads: 3, decay: step}}\n",
         "recurrence.key_heads: 4 heads are not a multiple of 3 key_heads",

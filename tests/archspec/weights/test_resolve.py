@@ -259,3 +259,15 @@ def test_a_value_that_is_no_part_of_a_name(load: Load) -> None:
     spec = load("derive: {language: none}\nweights: {tensors: {a: 'x.{language}'}}\n")
     with pytest.raises(SpecError, match="language = null is no part of a name of a tensor; use text or an integer"):
         spec.bind()
+
+
+def test_a_name_has_the_place_of_a_layer_in_a_list(load: Load) -> None:
+    rest = "config: {odd: {default: '[3, 5]'}}\n"
+    entries = "layer.a: h.{layer}.{layer in odd}"
+    removed = "    embedding.tokens: null\n    layer.mixer_norm: null\n    layer.attention.{q,k,v,o}: null\n"
+    weights = load(f"{rest}weights:\n  tensors:\n{removed}    {entries}\n").bind().weights
+    found = weights.resolve(slots("layers.3.a.weight", "layers.5.a.weight"), ["h.3.0.weight", "h.5.1.weight"])
+    assert [source.names for source in found.sources.values()] == [("h.3.0.weight",), ("h.5.1.weight",)]
+    assert "'h.4.{layer in odd}.weight' not found" in refused(weights, slots("layers.4.a.weight"), [])
+    with pytest.raises(SpecError, match="odd = 3 is no list of layers"):
+        load(f"config: {{odd: {{default: 3}}}}\nweights:\n  tensors:\n    {entries}\n").bind()

@@ -8,6 +8,8 @@ import torch
 
 from archc.archspec import vocabulary as words
 from archc.archspec.vocabulary.norm import PlacedRmsNorm
+from archc.compiler.contract.cross_layer import EMBEDDED
+from archc.compiler.modules.basic.front import share_front
 from archc.compiler.modules.layer import Layer
 from archc.compiler.modules.layer_inputs import LayerInputs
 from tests.compiler.modules.values import random_parameters
@@ -37,3 +39,52 @@ def test_an_adapter_is_between_two_uses_of_one_norm() -> None:
     x = torch.randn(1, 2, 4)
     h = layer.mlp_norm(x + layer.mlp(x))
     torch.testing.assert_close(layer(x, LayerInputs(), {})[0], layer.mlp_norm(h + layer.adapter(h)))
+
+
+MASK = torch.ones(1, 1, 3, 3, dtype=torch.bool).tril()
+
+
+def front_layer() -> Any:
+    adapter = words.LowRankAdapter(rank=2)
+    word = words.Layer(
+        norm=PlacedRmsNorm(eps=1e-2),
+        front=words.FrontBlock(weights=0),
+        position=words.NoPosition(),
+        attention=words.GroupedQueryAttention(heads=2, kv_heads=1, head_dim=2, adapter=adapter),
+        recurrence=words.ShortConvolution(width=4, convolution=words.Convolution(kernel=2)),
+        mlp=words.GatedMlp(width=5, activation="silu", adapter=adapter),
+    )
+    return random_parameters(Layer(word, 4, torch.float32))
+
+
+def test_a_front_block_changes_the_input_of_the_recurrence_alone() -> None:
+    layer = front_layer()
+    x, embedded = torch.randn(2, 1, 3, 4)
+    inputs = LayerInputs(mask_B1ST=MASK, cross_layer={EMBEDDED: embedded})
+    attended, _ = layer.attention(layer.front.norm(torch.cat((x, embedded), dim=-1)), inputs, {})
+    block = layer.front.projection(layer.mlp(layer.mlp_norm(attended)))
+    mixed, _ = layer.recurrence(layer.mixer_norm(x + block), inputs, {})
+    torch.testing.assert_close(layer(x, inputs, {})[0], x + mixed)
+
+
+def test_a_shared_front_block_keeps_projection_and_adapters_apart() -> None:
+    first, second = front_layer(), front_layer()
+    share_front(second, first)
+    own = {name for name, each in second.named_parameters() if each is not first.get_parameter(name)}
+    adapters = {f"attention.adapter.{name}.{end}.weight" for name in "qkv" for end in ("down", "up")}
+    adapters |= {f"mlp.adapter.{end}.weight" for end in ("down", "up")}
+    recurrent = {f"recurrence.{name}.weight" for name in ("b", "c", "x", "o", "convolution")}
+    assert own == adapters | recurrent | {"front.projection.weight", "mixer_norm.weight"}
+
+
+def test_adapters_add_a_low_rank_term() -> None:
+    layer = front_layer()
+    x = torch.randn(1, 3, 4)
+    mlp, adapter = layer.mlp, layer.mlp.adapter
+    weight = torch.cat((mlp.gate.weight, mlp.up.weight)) + adapter.up.weight @ adapter.down.weight
+    gate, up = (x @ weight.T).chunk(2, dim=-1)
+    torch.testing.assert_close(mlp(x), (torch.nn.functional.silu(gate) * up) @ mlp.down.weight.T)
+    wide, attention = torch.randn(1, 3, 8), layer.attention
+    adapter = attention.adapter["k"]
+    keys = wide @ (attention.k.weight + adapter.up.weight @ adapter.down.weight).T
+    torch.testing.assert_close(attention(wide, LayerInputs(mask_B1ST=MASK), {})[1]["key"], keys[:, None])

@@ -8,6 +8,7 @@ import torch
 from archc.archspec.vocabulary.verbs import VERBS, Unstack
 from archc.compiler.weights.steps import (
     Concat,
+    Deinterleave,
     Normalize,
     Offset,
     Reshape,
@@ -83,6 +84,13 @@ def test_select_takes_one_tap_of_a_kernel() -> None:
     ]
 
 
+def test_deinterleave_puts_alternating_rows_after_each_other() -> None:
+    assert apply_steps([torch.arange(6)], [Deinterleave(parts=2)]).tolist() == [0, 2, 4, 1, 3, 5]
+    assert apply_steps([torch.arange(12).reshape(6, 2)], [Deinterleave(parts=3)])[:, 0].tolist() == [0, 6, 2, 8, 4, 10]
+    with pytest.raises(ValueError, match="no first axis that is a multiple of 4"):
+        apply_steps([torch.arange(6)], [Deinterleave(parts=4)])
+
+
 def test_normalize_makes_unit_rows() -> None:
     rows = torch.tensor([[3, 4.0], [0, 0], [1e-14, 0]])
     got = apply_steps([rows.double()], [Normalize(eps=1e-12)])
@@ -103,6 +111,7 @@ RESULTS = [
     pytest.param([MATRIX], Split(parts=(1, 2), axis=1), id="split-columns"),
     pytest.param([KERNEL], Select(axis=1, index=(2, 1)), id="select"),
     pytest.param([KERNEL], Reshape(shape=(6, 4)), id="reshape"),
+    pytest.param([MATRIX], Deinterleave(parts=2), id="deinterleave"),
     pytest.param([MATRIX], Normalize(eps=1e-6), id="normalize"),
     pytest.param([MATRIX, MATRIX[:1]], Concat(), id="concat-rows"),
     pytest.param([MATRIX, MATRIX[:, :2]], Concat(axis=1), id="concat-columns"),

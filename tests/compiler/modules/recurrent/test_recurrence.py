@@ -85,6 +85,9 @@ WORDS: Mapping[str, words.Recurrence] = {
         width=8, blocks=2, convolution=words.Convolution(kernel=3, bias=True), activation="gelu", bias=True
     ),
     "selective scan": words.SelectiveScan(width=8, state=3, kernel=4, step_rank=2, activation="silu"),
+    "selective scan of two heads": words.SelectiveScan(
+        width=8, heads=2, state=3, kernel=2, step_rank=2, activation="silu", inner_norm=words.RmsNorm(eps=1e-5)
+    ),
     "selective scan with a learned activation": words.SelectiveScan(
         width=8, state=3, kernel=2, step_rank=2, activation="xielu", inner_norm=words.RmsNorm(eps=1e-5)
     ),

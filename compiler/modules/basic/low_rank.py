@@ -1,4 +1,6 @@
-"""Low-rank MLP: RWKV computes its data-dependent decay, rates and gates with it (Peng et al. 2024; 2025)."""
+"""Low-rank projection: RWKV computes its data-dependent decay, rates and gates with it, with a function between
+(Peng et al. 2024; 2025); an adapter is one without (Hu et al. 2021).
+"""
 
 from __future__ import annotations
 
