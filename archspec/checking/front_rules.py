@@ -16,7 +16,11 @@ def front_faults(layer: Layer) -> Iterator[Fault]:
     """Yield the faults of a layer with a front block."""
     attention, norm = layer.attention, layer.norm
     if not isinstance(attention, GroupedQueryAttention) or layer.recurrence is None:
-        yield "layer.front", "a front block is attention in front of a recurrence", "add both sections, or remove the key"
+        yield (
+            "layer.front",
+            "a front block is attention in front of a recurrence",
+            "add both sections, or remove the key",
+        )
         return
     if not isinstance(layer.mlp, PlainMlp | GatedMlp | LinearMlp):
         yield "layer.front", "a front block has a dense MLP", "add `mlp:` of kind gated, plain or linear"

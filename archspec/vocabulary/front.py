@@ -25,6 +25,6 @@ class FrontBlock(Section):
         None,
         ge=0,
         le=10**4,
-        description="Index of the block's weight set. Layers with the same index share attention, MLP and their norms, "
-        "except for adapters; `{front}` in the weight table is this index. Default: the index of the layer, no sharing.",
+        description="Index of the block's weight set. Layers of the same index share attention, MLP and their norms, "
+        "except for adapters; `{front}` in the weight table is this index. Default: the index of the layer.",
     )

@@ -165,7 +165,7 @@ class Layer(Section):
         """Return the layer without the indices of its weight sets."""
         changes: dict[str, object] = {"weights": None} if self.weights is not None else {}
         if self.front is not None and self.front.weights is not None:
-            changes["front"] = FrontBlock()
+            changes["front"] = FrontBlock(weights=None)
         return self.model_copy(update=changes) if changes else self
 
 

@@ -121,7 +121,8 @@ class SelectiveScan(Section):
     width: Size = Field(description="Channels of x.")
     state: Size = Field(description="State size per channel.")
     heads: Size = Field(
-        1, description="Equal groups of channels with Δ, B and C of their own, projected from them (Glorioso et al. 2024)."
+        1,
+        description="Equal groups of channels, which Δ, B and C of their own are projected from (Zamba).",
     )
     step_rank: Size = Field(description="Inner width of the low-rank projection of the step size Δ of a head.")
     kernel: int = Field(ge=2, le=1024, description="Kernel size of the convolution.")

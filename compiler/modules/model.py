@@ -110,9 +110,9 @@ class Model(nn.Module):
         vocab = spec.embedding.vocab
         sets = {number: Layer(layer, width, dtype, source_width, vector, vocab) for number, layer in numbered}
         self.layers = nn.ModuleList(sets[number] for number in spec.weight_sets)
-        fronts: dict[int, Layer] = {}
-        for number, layer in zip(words.front_sets(spec.layers), self.layers, strict=True):
-            if layer.front is not None:
+        fronts: dict[int, nn.Module] = {}
+        for number, layer_word, layer in zip(words.front_sets(spec.layers), spec.layers, self.layers, strict=True):
+            if layer_word.front is not None:
                 share_front(layer, fronts.setdefault(number, layer))
         self.final_streams = make_joined_streams(streams, width, dtype)
         self.final_norm = make_norm(spec.final_norm, width, dtype)

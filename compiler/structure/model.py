@@ -58,7 +58,9 @@ def _behind_shared_front(layer: Part) -> Part:
         return Part({}, parts, inner.flops, inner.repeats)
 
     front = layer.parts["front"]
-    parts = {name: without(each) if name in ("attention", "mlp", "mlp_norm") else each for name, each in layer.parts.items()}
+    parts = {
+        name: without(each) if name in ("attention", "mlp", "mlp_norm") else each for name, each in layer.parts.items()
+    }
     parts["front"] = replace(front, parts={**front.parts, "norm": without(front.parts["norm"])})
     return replace(layer, parts=parts)
 

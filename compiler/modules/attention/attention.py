@@ -64,7 +64,9 @@ class Attention(nn.Module):
         self.o = make_linear(inner, outer, word.bias.out, groups.o, dtype)
         rank = word.adapter.rank if word.adapter is not None else None
         sizes = {"q": word.heads * word.head_dim, "k": keys, "v": values} if rank is not None else {}
-        self.adapter = nn.ModuleDict({name: LowRank(width, rank or 0, size, False, dtype) for name, size in sizes.items()})
+        self.adapter = nn.ModuleDict(
+            {name: LowRank(width, rank or 0, size, False, dtype) for name, size in sizes.items()}
+        )
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The input of a front block, and the projection of its output to the input of the recurrence (Glorioso et al. 2024)."""
+"""The input of a front block, and the projection of its output to the input of the recurrence."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.state import State
 from archc.compiler.modules.basic.linear import Linear
+from archc.compiler.modules.basic.low_rank import LowRank
 from archc.compiler.modules.basic.shift import tail_state
 from archc.compiler.modules.layer_inputs import LayerInputs
 from archc.compiler.modules.recurrent.head_norm import HeadNorm
-from archc.compiler.modules.basic.low_rank import LowRank
 from archc.compiler.modules.recurrent.token_shift import make_shift
 from archc.compiler.ops import recurrences
 

@@ -48,7 +48,8 @@ FAULTS = {
         "layer.front.weights: layers 0 and 1 share a front block but differ in its sections",
     ),
     "an expert with an adapter": (
-        "mlp: {kind: moe, experts: 2, per_token: 1, expert: {kind: gated, width: 8, activation: silu, adapter: {rank: 2}}}\n",
+        "mlp: {kind: moe, experts: 2, per_token: 1, "
+        "expert: {kind: gated, width: 8, activation: silu, adapter: {rank: 2}}}\n",
         "mlp.expert.adapter: adapter is not supported in experts; remove the key",
     ),
     "an adapter of queries from a latent": (
