@@ -6,7 +6,7 @@ WORKERS ?= auto
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: demo test test-fast test-all test-nightly check format docs clean
+.PHONY: demo test test-fast test-all test-nightly test-runtimes check format docs clean
 
 demo: $(VENV)/installed
 	@echo "A plan of the example checkpoint, a story, a sum, and a question with the chat template:"
@@ -17,11 +17,11 @@ demo: $(VENV)/installed
 
 # All tests but the slow ones.
 test: $(VENV)/installed-dev
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not runtimes"
 
 # Under a minute on two cores, for use while writing: no families, no TensorRT, no tokenizers, checkpoint files or tracing.
 test-fast: $(VENV)/installed-dev
-	$(PYTEST) -m "not slow" tests/archspec tests/compiler tests/runtime \
+	$(PYTEST) -m "not slow and not runtimes" tests/archspec tests/compiler tests/runtime \
 	    --ignore tests/compiler/output/tensorrt --ignore tests/compiler/text --ignore tests/compiler/tracing \
 	    --ignore tests/compiler/weights/checkpoint --ignore tests/compiler/weights/packings \
 	    --ignore tests/compiler/contract --ignore tests/runtime/text
@@ -29,6 +29,14 @@ test-fast: $(VENV)/installed-dev
 # The tests that are marked slow: witnesses of what rarely changes.
 test-nightly: $(VENV)/installed-dev
 	$(PYTEST) -m slow
+
+# Folders of `--target onnx-hf` in runtimes with environments of their own: Node, and a Python whose transformers is
+# older. Chromium comes from the system.
+test-runtimes: $(VENV)/installed-dev
+	$(PYTHON) -m venv build/runtimes/optimum
+	build/runtimes/optimum/bin/python -m pip install --quiet "optimum-onnx[onnxruntime]==0.1.0"
+	npm install --silent --ignore-scripts --prefix build/runtimes/node @huggingface/transformers@4.3.2 onnxruntime-web
+	$(BIN)/python -m pytest -m runtimes tests/runtimes
 
 # On every interpreter that archc supports and this machine has.
 test-all:

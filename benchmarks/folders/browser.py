@@ -21,6 +21,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SECONDS = 120
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Pages(SimpleHTTPRequestHandler):
@@ -71,7 +72,7 @@ def main() -> None:
         address = f"http://127.0.0.1:{server.server_port}/browser.html"
         browser = subprocess.Popen(
             [
-                shutil.which("chromium") or sys.exit("chromium: not found"),
+                next(filter(None, map(shutil.which, BROWSERS)), None) or sys.exit("chromium: not found; install it"),
                 *options,
                 f"--user-data-dir={profile}",
                 address,

@@ -1,0 +1,1 @@
+"""Folders of `--target onnx-hf` in the runtimes of other projects."""
