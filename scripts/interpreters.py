@@ -62,7 +62,16 @@ def run(interpreter: str, folder: Path, workers: str, any_torch: bool) -> tuple[
     version = subprocess.run(
         [python, "-c", "import platform; print(platform.python_version())"], check=True, capture_output=True, text=True
     ).stdout.strip()
-    command = [python, "-m", "pytest", "-n", workers, "-m", "not slow and not runtimes", *(() if whole else WITHOUT_TORCH)]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-n",
+        workers,
+        "-m",
+        "not slow and not runtimes",
+        *(() if whole else WITHOUT_TORCH),
+    ]
     output = list[str]()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tests:
         for line in tests.stdout or ():

@@ -48,5 +48,7 @@ def test_a_folder_in_another_runtime(models: Callable[[str], Built], family: str
 
 @pytest.mark.runtimes
 @pytest.mark.parametrize(("family", "runtime"), [pair for pair in PAIRS if pair[1] not in HERE])
-def test_a_folder_in_a_runtime_of_another_environment(models: Callable[[str], Built], family: str, runtime: str) -> None:
+def test_a_folder_in_a_runtime_of_another_environment(
+    models: Callable[[str], Built], family: str, runtime: str
+) -> None:
     assert_equal(models(family), CLIENTS[runtime])
