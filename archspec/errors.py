@@ -27,7 +27,8 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         text = f"{self.message}; {self.hint}" if self.hint else self.message
-        return escape(": ".join(part for part in (place, self.path, text) if part))
+        path = "" if place == f"--set {self.path}" else self.path  # an override has its path as its place
+        return escape(": ".join(part for part in (place, path, text) if part))
 
 
 class ArchspecError(Error):

@@ -91,9 +91,6 @@ DTYPES: dict[str, DType] = {
 }
 """Element types by their name in the manifest."""
 
-DTYPES_BY_ONNX: dict[int, DType] = {dtype.onnx: dtype for dtype in DTYPES.values()}
-"""Element types by their number in ONNX."""
-
 
 def to_float32(values: NDArray[Any], dtype: str) -> NDArray[np.float32]:
     """Return `values`, stored as the storage type of `dtype`, as float32."""

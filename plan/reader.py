@@ -266,9 +266,8 @@ def check_tensors(manifest: Manifest, sizes: Mapping[str, int], where: str) -> N
 def not_opened(path: str | os.PathLike[str], error: OSError | ValueError) -> PlanError:
     """Return the PlanError of a path that cannot be opened."""
     reason = getattr(error, "strerror", None) or str(error)
-    return PlanError(
-        f"{os.fspath(path)!r:.300}: the plan cannot be opened: {reason}; check the path and its permissions"
-    )
+    place = repr(os.fsdecode(path))[1:-1]  # escapes control characters
+    return PlanError(f"{place:.300}: the plan cannot be opened: {reason}; check the path and its permissions")
 
 
 def _stamp(descriptor: int) -> tuple[int, int]:

@@ -13,12 +13,16 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from archc.cli.console import write_error, write_json
+from archc.cli.usage import usage_message
 from archc.error import Error, install_hint
 
 OK, CHECK_FAILED, BAD_INPUT, FAULT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+
+_PATH_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 # The extra of the distribution that installs a package.
 _EXTRAS = {
@@ -33,6 +37,7 @@ _EXTRAS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; never raises."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # Text that the terminal's encoding lacks is escaped instead of raising UnicodeEncodeError.
         if reconfigure := getattr(stream, "reconfigure", None):
@@ -41,6 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")  # warnings of libraries, which a user of archc cannot act on
     code = _guarded(words or ["--help"])
     return code if words else BAD_INPUT
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null in place of stdout and stderr if the caller closed them, as `>&-` does.
+
+    Python has None for such a stream, and the next file to be opened, such as a plan, would have its descriptor.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (it stays open)
 
 
 def _guarded(arguments: list[str]) -> int:
@@ -104,13 +119,9 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError):
         has_path = isinstance(error.filename, str | bytes)
         place = f"{os.fsdecode(error.filename)}: " if has_path else "reading or writing failed: "
-        return f"{place}{error.strerror or error}"
-    # The parser's errors; their base class has moved from click into typer.
-    format_message = getattr(error, "format_message", None)
-    if format_message is not None:
-        context = getattr(error, "ctx", None)
-        return f"{format_message()} (see {context.command_path} --help)" if context is not None else format_message()
-    return None
+        remedy = "; check the path and its permissions" if has_path and isinstance(error, _PATH_ERRORS) else ""
+        return f"{place}{error.strerror or error}{remedy}"
+    return usage_message(error) if hasattr(error, "format_message") else None
 
 
 def _abandon_stdout() -> None:

@@ -15,7 +15,8 @@ RETRY_SECONDS = 1
 # Fields of requests whose options have another name in the runtime.
 _FIELDS = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "message": "messages", "ids": "prompt"}
 _PLACE = re.compile(r"^(\w+(?:\[\d+\]|\.\w+)*)(?: \d+)?[:,]")
-_PATH = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
+_PATH = re.compile(r" - at `(?:key` in `)?\$\.?(.*?)`$")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
 class Details(msgspec.Struct):
@@ -72,6 +73,8 @@ def of_engine(error: EngineError, path: str = "", name: str = "") -> ApiError:
     if place and place[1] in _FIELDS:
         message = _FIELDS[place[1]] + message[place.end(1) :]
     param = _FIELDS.get(place[1], place[1]) if place else None
+    if message.startswith("the prompt"):  # the only row of a call has no index
+        param = "prompt"
     match error:
         case PromptError() | CacheFullError():
             return bad(message, param)
@@ -88,10 +91,13 @@ def reject(error: msgspec.MsgspecError | RecursionError | UnicodeError) -> NoRet
     """Raise the error of a body that is no JSON, or has a value of a wrong type."""
     if isinstance(error, msgspec.ValidationError):
         message = str(error)
-        path = _PATH.search(message)
+        path, missing = _PATH.search(message), _MISSING.match(message)
         param = path[1] if path else None
         text = _PATH.sub("", message)
         text = text[:1].lower() + text[1:]
+        if missing:
+            param = f"{param}.{missing[1]}" if param else missing[1]
+            text = "required, but not found"
         raise bad(f"{param}: {text}" if param else text, param) from None
     if isinstance(error, RecursionError):
         raise bad("body: too many nested values; expected a request of the API") from None

@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from archc.archspec.errors import ConfigError, Problem, clip, did_you_mean, format_value
+from archc.archspec.errors import ConfigError, Problem, clip, did_you_mean
 
 
 def without_keys(config: Mapping[str, Any], patterns: Sequence[str], file: str) -> Mapping[str, Any]:
@@ -18,8 +18,8 @@ def without_keys(config: Mapping[str, Any], patterns: Sequence[str], file: str) 
     problems = []
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(key, pattern) for key in keys):
-            message = f"--ignore-config: key {format_value(pattern)} not found in the config"
-            problems.append(Problem(file, 0, 0, clip(pattern), message, did_you_mean(pattern, keys)))
+            hint = did_you_mean(pattern, keys) or "remove the option"
+            problems.append(Problem(f"--ignore-config {clip(pattern)}", 0, 0, "", f"not a key of {file}", hint))
     if problems:
         raise ConfigError(problems)
     return _without(config, patterns, "")

@@ -12,6 +12,8 @@ from archc.archspec.errors import ConfigError, Problem, clip, format_value
 INFINITY = "Infinity"
 """An infinite number in a config, for a limit that is none; the text is refused where a number is expected."""
 
+_DAMAGED = "correct the file, or download it again"
+
 MAX_BYTES = 16 * 1024 * 1024  # the id2label of a classifier may be long
 
 
@@ -44,7 +46,9 @@ def parse_config(data: str | bytes, file: str) -> dict[str, Any]:
             parse_float=_finite_float,
         )
     except json.JSONDecodeError as error:
-        raise ConfigError([Problem(file, error.lineno, error.colno, "", f"invalid JSON: {error.msg}")]) from None
+        raise ConfigError(
+            [Problem(file, error.lineno, error.colno, "", f"invalid JSON: {error.msg}", _DAMAGED)]
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(file, 0, 0, "", "invalid UTF-8; save the file as UTF-8")]) from None
     except RecursionError:

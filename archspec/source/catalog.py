@@ -11,7 +11,6 @@ from archc.archspec.errors import (
     Problem,
     SpecError,
     did_you_mean,
-    format_list,
     format_value,
     join_hints,
 )
@@ -20,6 +19,7 @@ from archc.archspec.source.nodes import MappingNode
 from archc.archspec.source.yaml_reader import read_tree
 
 SUFFIXES = (".yaml", ".yml")
+LIST_SPECS = "`archc list` prints the shipped specs"
 
 
 class ShippedSpec(NamedTuple):
@@ -60,8 +60,7 @@ def find_spec(name_or_path: str | Path) -> Path:
     available = shipped()
     if text in available:
         return available[text]
-    candidates = did_you_mean(text, available) or (f"shipped specs: {format_list(available)}" if available else "")
-    hint = join_hints(candidates, "for a file, add the suffix .yaml")
+    hint = join_hints(did_you_mean(text, available) or LIST_SPECS, "for a file, add the suffix .yaml")
     raise SpecError([Problem("", 0, 0, "", f"spec {format_value(text)} not found", hint)])
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from archc.archspec.errors import Problem, SpecError, did_you_mean, format_list, format_value
-from archc.archspec.source.catalog import SUFFIXES, find_spec, shipped, specs_dir
+from archc.archspec.errors import Problem, SpecError, did_you_mean, format_value
+from archc.archspec.source.catalog import LIST_SPECS, SUFFIXES, find_spec, shipped, specs_dir
 from archc.archspec.source.config_entries import in_full
 from archc.archspec.source.header import Header, check_header
 from archc.archspec.source.merging import merge_config, merge_derived, merge_sections, merge_weights
@@ -119,10 +119,8 @@ def _find_parent(node: Node, path: Path | None, chain: tuple[Path, ...], problem
         if folder is not None:
             files = [file for suffix in SUFFIXES for file in (folder / name).parent.glob(f"*{suffix}")]
             siblings = [(Path(name).parent / file.stem).as_posix() for file in files if file != path]
-        shipped_hint = f"shipped specs: {format_list(available)}" if available else ""
-        return report(
-            f"spec {format_value(name)} not found", did_you_mean(name, [*siblings, *available]) or shipped_hint
-        )
+        hint = did_you_mean(name, [*siblings, *available]) or LIST_SPECS
+        return report(f"spec {format_value(name)} not found", hint)
     parent = parents[0]
     if parent.resolve() in chain:
         names = [file.stem for file in (*chain[chain.index(parent.resolve()) :], parent)]

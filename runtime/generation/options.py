@@ -14,6 +14,8 @@ from archc.runtime.structure.grammar import Grammar
 
 MOST_PROPOSED = 64
 """The most tokens that are proposed ahead of one call."""
+MOST_BEAMS = 1024
+"""The most beams of a prompt: each is a row of every call, with a cache of its own."""
 
 Words = Sequence[Sequence[int]]
 
@@ -41,8 +43,8 @@ class SamplingOptions:
     stop_token_ids: Sequence[int] | None = None
     ignore_eos: bool = False
     typical_p: float | None = None  #: locally typical sampling, in (0, 1]; 1 keeps all tokens
-    epsilon_cutoff: float | None = None  #: least probability of a token, in [0, 1); 0 keeps all tokens
-    eta_cutoff: float | None = None  #: eta sampling, in [0, 1); 0 keeps all tokens
+    epsilon_cutoff: float | None = None  #: least probability of a token, in [0, 1]; 0 keeps all tokens
+    eta_cutoff: float | None = None  #: eta sampling, in [0, 1]; 0 keeps all tokens
     encoder_repetition_penalty: float | None = None  #: > 0; above 1 prefers tokens of the source; 1 is none
     no_repeat_ngram_size: int | None = None  #: ≥ 0; no n-gram of this size occurs twice; 0 is none
     encoder_no_repeat_ngram_size: int | None = None  #: ≥ 0; no n-gram of the source occurs in the output; 0 is none
@@ -63,7 +65,7 @@ class SamplingOptions:
     regex: str | None = None  #: the output as a whole is a match of this regular expression
     grammar: str | Grammar | None = None  #: the output is a sentence of this grammar, in Lark's notation
     renormalize_logits: bool | None = None  #: whether scores of a beam are log-probabilities again after the rules
-    num_beams: int | None = None  #: ≥ 1; 1 is no beam search
+    num_beams: int | None = None  #: from 1 to 1,024; 1 is no beam search
     length_penalty: float | None = None  #: exponent of the length that a beam's score is divided by
     early_stopping: bool | Literal["never"] | None = None  #: whether beam search ends with `num_beams` finished beams
     speculate: int | Literal["auto", "off"] | None = None  #: tokens proposed ahead; auto: as many as pay
@@ -190,7 +192,7 @@ _EXPECTED: Mapping[str, tuple[Callable[[object], bool], Callable[[Any], bool], s
     "length_penalty": (_is_number, math.isfinite, "a finite number (0 is no penalty)"),
     "max_new_tokens": _LENGTH,
     "max_length": _LENGTH,
-    "num_beams": _LENGTH,
+    "num_beams": (_is_integer, _between(1, MOST_BEAMS), f"an integer from 1 to {MOST_BEAMS}"),
     "top_k": (*_COUNT, "an integer of at least 0 (0 keeps all tokens)"),
     "no_repeat_ngram_size": (*_COUNT, "an integer of at least 0 (0 is no rule)"),
     "encoder_no_repeat_ngram_size": (*_COUNT, "an integer of at least 0 (0 is no rule)"),
@@ -203,7 +205,11 @@ _EXPECTED: Mapping[str, tuple[Callable[[object], bool], Callable[[Any], bool], s
     "begin_suppress_tokens": _IDS,
     "forced_eos_token_id": (_are_ids_or_one, _always, "a token id, or a list of them"),
     "bad_words_ids": (_are_words, _always, "a list of non-empty lists of token ids"),
-    "sequence_bias": (_are_biases, _always, "a list of pairs of token ids and a number"),
+    "sequence_bias": (
+        _are_biases,
+        lambda value: all(bias < _INFINITY for _, bias in value),  # not for NaN either; -inf excludes a sequence
+        "a list of pairs of token ids and a number below infinity",
+    ),
     "presence_penalty": _PENALTY,
     "frequency_penalty": _PENALTY,
     "logit_bias": (

@@ -114,6 +114,7 @@ class Settings:
             "bad_words_ids": [token for word in self.bad_words_ids for token in word],
             "sequence_bias": [token for word, _ in self.sequence_bias for token in word],
             "logit_bias": [token for token, _ in self.logit_bias],
+            "stop_token_ids": list(self.stop_token_ids),
             "suppress_tokens": list(self.suppress_tokens),
             "begin_suppress_tokens": list(self.begin_suppress_tokens),
             "forced_bos_token_id": list(forced),

@@ -12,6 +12,7 @@ from archc.runtime.structure.grammar import Grammar
 from archc.runtime.structure.tools import constraint_for
 
 _ROLES = {"developer": "system"}  # names of the API for roles of chat templates
+_MAY_BE_EMPTY = ("assistant", "function")  # messages that may have calls of functions in place of content
 _RENAMED = {
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
@@ -123,6 +124,8 @@ def _message(message: object, place: str) -> dict[str, Any]:
         content = "".join(_part(part, f"{place}.content[{index}]") for index, part in enumerate(content))
     elif not isinstance(content, str | None):
         raise PromptError(f"{place}.content: expected a text, or a list of parts")
+    elif content is None and role not in _MAY_BE_EMPTY:
+        raise PromptError(f"{place}.content: not found; expected a text, or a list of parts")
     return {**message, "role": _ROLES.get(role, role), "content": content or ""}
 
 

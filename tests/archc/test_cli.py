@@ -217,3 +217,29 @@ def test_exit_codes(archc: Archc, monkeypatch: pytest.MonkeyPatch, case: str) ->
         assert message in result.err
     if code == 2:
         assert "Traceback" not in result.err
+
+
+USAGE = {
+    "no plan": (("run",), "missing argument 'PLAN'; see archc run --help"),
+    "below": (("run", "p", "--max-new-tokens", "0"), "--max-new-tokens: expected an integer of at least 1, got 0; see"),
+    "above": (("bench", "p", "--batch", "5000"), "--batch: expected an integer from 1 to 1024, got 5000; see"),
+    "no integer": (("build", "qwen2", "--random", "a"), "--random: expected an integer of at least 0, got a; see"),
+    "no number": (("run", "p", "--temperature", "x"), "--temperature: expected a number, got x; see archc run --help"),
+    "no option": (("list", "--jsn"), "no such option: --jsn (Possible options: --json); see archc list --help"),
+    "too many": (("schema", "x"), "got unexpected extra argument(s) (x); see archc schema --help"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), USAGE.values(), ids=USAGE)
+def test_messages_of_the_parser(archc: Archc, words: tuple[str, ...], message: str) -> None:
+    result = archc(*words)
+    assert (result.code, result.out) == (2, "")
+    assert result.errors[0].startswith(message)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_output_streams(small: Path, closed: str) -> None:
+    command = f"{sys.executable} -m archc run {small} --ids 1,2 --max-new-tokens 2 {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (closed == "2>&-")

@@ -55,4 +55,4 @@ def test_the_option_without_a_config_or_a_key(archc: Archc, folder: Path, qwen: 
         assert "--ignore-config has no effect" in result.errors[0]
     result = archc("build", folder, "--ignore-config", "exporte")
     assert result.code == 2
-    assert result.errors[0].endswith("key 'exporte' not found in the config; did you mean 'exporter'?")
+    assert result.errors[0].endswith("--ignore-config exporte: not a key of config.json; did you mean 'exporter'?")

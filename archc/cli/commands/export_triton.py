@@ -19,8 +19,10 @@ def export_triton_command(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the model. Default: that of the file.")
     ] = None,
-    slots: Annotated[int, typer.Option("--slots", min=1, max=1024, help="Answers at a time.")] = 8,
-    queue: Annotated[int, typer.Option("--queue", min=0, help="Answers that wait; more are refused.")] = 64,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=1024, metavar="N", help="Answers at a time.")] = 8,
+    queue: Annotated[
+        int, typer.Option("--queue", min=0, metavar="N", help="Answers that wait; more are refused.")
+    ] = 64,
     threads: Threads = None,
 ) -> None:
     """Write a model repository of Triton Inference Server with the plan.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NEW_TOKENS = 128
 _SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
-_BEAMS = ("length_penalty", "early_stopping")
+_BEAMS = ("length_penalty", "early_stopping", "renormalize_logits")
 
 MaxNewTokens = Annotated[
     int | None,

@@ -29,7 +29,9 @@ def parse_integer(text: str, option: str) -> int:
 
 def parse_bias(text: str) -> tuple[list[int], float]:
     """Return the tokens and the bias of `1,2=0.5`."""
-    ids, _, value = text.rpartition("=")
+    ids, equals, value = text.rpartition("=")
+    if not equals:
+        raise UsageError(f"--sequence-bias: expected 1,2=0.5, for example, got {text:.40}")
     return parse_ids(ids, "--sequence-bias"), parse_number(value, "--sequence-bias", "1,2=0.5")
 
 
@@ -50,8 +52,8 @@ def parse_decay(text: str | None) -> tuple[int, float] | None:
     """Return the first new token and the factor of `20,1.1`."""
     if text is None:
         return None
-    begin, _, factor = text.partition(",")
-    if not begin.strip().isdecimal():
+    begin, comma, factor = text.partition(",")
+    if not (comma and begin.strip().isdecimal()):
         raise UsageError(f"--exponential-decay-length-penalty: expected 20,1.1, for example, got {text:.40}")
     return int(begin), parse_number(factor, "--exponential-decay-length-penalty", "20,1.1")
 

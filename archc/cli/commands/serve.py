@@ -18,9 +18,13 @@ def serve_command(
         typer.Argument(metavar="PLAN…", help="engine.plan files, each a PATH or NAME=PATH.", show_default=False),
     ],
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    slots: Annotated[int, typer.Option("--slots", min=1, max=1024, help="Answers at a time.")] = 8,
-    queue: Annotated[int, typer.Option("--queue", min=0, help="Answers that wait; more are refused with 429.")] = 64,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port; 0 takes a free one.")
+    ] = 8000,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=1024, metavar="N", help="Answers at a time.")] = 8,
+    queue: Annotated[
+        int, typer.Option("--queue", min=0, metavar="N", help="Answers that wait; more are refused with 429.")
+    ] = 64,
     cache_memory: Annotated[
         str | None, typer.Option("--cache-memory", metavar="SIZE", help="Limit of a plan's caches, such as 2G.")
     ] = None,
@@ -54,7 +58,8 @@ def serve_command(
     speculate: Speculation = None,
     threads: Threads = None,
     prefill_tokens: Annotated[
-        int, typer.Option("--prefill-tokens", min=1, help="Tokens of a prompt in a step with other answers.")
+        int,
+        typer.Option("--prefill-tokens", min=1, metavar="N", help="Tokens of a prompt in a step with other answers."),
     ] = 64,
 ) -> None:
     """Serve plans over HTTP, with the endpoints of OpenAI's API.

@@ -83,7 +83,8 @@ def open_weights(folder: Path) -> Weights:
         return _open_file(_only_file(folder, _PICKLED_SINGLE, _PICKLED_INDEX, pickled))
     refuse_other_formats(folder)
     raise BuildError(
-        f"{folder}: {_SINGLE} and {_INDEX} not found; give a checkpoint folder, or build with --random SEED"
+        f"{folder}: no weights: {_SINGLE} and {_INDEX} not found; give the folder of a checkpoint, or for random "
+        "weights `archc build SPEC --random SEED`"
     )
 
 
@@ -108,6 +109,8 @@ def _consolidated(folder: Path) -> list[Path]:
 
 
 def _open_file(file: Path) -> Weights:
+    if not file.is_file():
+        raise BuildError(f"{file}: not a regular file; put a file of weights in its place")
     if file.suffix == ".safetensors":
         return SafetensorsWeights(read_headers([file], read_safetensors))
     return PickledWeights(read_headers([file], read_pickled))

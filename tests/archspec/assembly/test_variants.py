@@ -38,7 +38,7 @@ def test_an_override_takes_precedence_over_a_variant(load: Load) -> None:
 def test_an_override_may_fit_one_variant_alone(load: Load, config: dict[str, bool]) -> None:
     spec = load(VARIANT, "position.scaled=false")
     if not config:
-        with pytest.raises(SpecError, match=r"--set position\.scaled: position\.scaled: unknown key 'scaled' in rope"):
+        with pytest.raises(SpecError, match=r"--set position\.scaled: unknown key 'scaled' in rope"):
             spec.bind(config)
         return
     bound = spec.bind(config)
@@ -47,7 +47,7 @@ def test_an_override_may_fit_one_variant_alone(load: Load, config: dict[str, boo
 
 
 def test_an_override_that_fits_no_variant(load: Load) -> None:
-    with pytest.raises(SpecError, match=r"--set position\.scald: position\.scald: unknown key 'scald' in alibi"):
+    with pytest.raises(SpecError, match=r"--set position\.scald: unknown key 'scald' in alibi"):
         load(VARIANT, "position.scald=false")
 
 

@@ -58,7 +58,7 @@ def test_ignored_keys_count_as_absent() -> None:
     assert "foo" not in bound.config
     with pytest.raises(ConfigError, match="bar: the spec 'llama' does not read"):
         spec.bind(config, ignore_config=["foo", "bar.inner"])
-    with pytest.raises(ConfigError, match=r"fooo: --ignore-config: key 'fooo' not found .*did you mean 'foo'\?"):
+    with pytest.raises(ConfigError, match=r"--ignore-config fooo: not a key of config.json; did you mean 'foo'\?"):
         spec.bind(config, ignore_config=["fooo", "bar"])
 
 

@@ -56,8 +56,8 @@ def test_later_overrides_take_precedence(load: Load) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("layer.norm.palcement=post", "--set layer.norm.palcement: layer.norm.palcement: unknown key 'palcement'"),
-        ("layer.norm.placement=pots", "--set layer.norm.placement: layer.norm.placement: expected one of pre"),
+        ("layer.norm.palcement=post", "--set layer.norm.palcement: unknown key 'palcement'"),
+        ("layer.norm.placement=pots", "--set layer.norm.placement: expected one of pre"),
         (
             "atention.heads=3",
             "--set atention.heads: no section or config name 'atention.heads'; did you mean 'attention'?",

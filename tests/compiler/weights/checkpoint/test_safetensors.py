@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -188,6 +189,11 @@ def test_shards_without_an_index(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / A)
     save_file({"b": torch.ones(2)}, tmp_path / B)
     refuses(tmp_path, INDEX, "2 safetensors files")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / SINGLE)
+    refuses(tmp_path, SINGLE, "not a regular file")
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
