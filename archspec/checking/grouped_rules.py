@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from archc.archspec.checking.fault import Fault
 from archc.archspec.checking.indexer_rules import rotating_dims
 from archc.archspec.checking.norm_rules import norm_faults, qk_norm_faults
-from archc.archspec.vocabulary import BlockRope, Compression, GroupedQueryAttention, NoNorm, Position
+from archc.archspec.vocabulary import (
+    BlockRope,
+    Compression,
+    GroupedQueryAttention,
+    HeadMixture,
+    LearnedLogScale,
+    NoNorm,
+    Position,
+)
 
 USE_DIVISOR = "use a divisor of `heads`"
 
@@ -34,6 +42,8 @@ def grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iter
     yield from norm_faults(attention.value_norm, "attention.value_norm")
     yield from _value_faults(attention)
     yield from _latent_faults(attention)
+    if attention.mixture is not None:
+        yield from _mixture_faults(attention, attention.mixture)
     if attention.adapter is not None:
         other = {
             "query_latent": attention.query_latent is not None,
@@ -44,6 +54,27 @@ def grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iter
             yield f"attention.{key}", "an adapter is on projections of the layer's input", "remove one of them"
     if attention.compression is not None:
         yield from _compression_faults(attention, attention.compression, position)
+
+
+def _mixture_faults(attention: GroupedQueryAttention, mixture: HeadMixture) -> Iterator[Fault]:
+    """Yield the faults of a mixture of heads; other keys have numbers for each of `heads`."""
+    if attention.heads > mixture.experts * attention.kv_heads:
+        message = f"{attention.heads} heads of a token, but {mixture.experts} experts of {attention.kv_heads} heads"
+        yield "attention.mixture.experts", message, "use more experts, or fewer heads"
+    is_set = {
+        "gate": attention.gate is not None,
+        "sinks": attention.sinks,
+        "adapter": attention.adapter is not None,
+        "differential": attention.differential is not None,
+        "output_latent": attention.output_latent is not None,
+        "span_convolution": attention.span_convolution is not None,
+        "convolution": attention.convolution is not None,
+        "compression": attention.compression is not None,
+        "query_scale": isinstance(attention.query_scale, LearnedLogScale),
+        "qk_norm": getattr(attention.qk_norm, "weights", "shared") == "per-head",
+    }
+    for key in (key for key, present in is_set.items() if present):
+        yield f"attention.{key}", "the key is not supported with a mixture of heads", "remove one of them"
 
 
 def _value_faults(attention: GroupedQueryAttention) -> Iterator[Fault]:

@@ -143,6 +143,15 @@ class DifferentialHeads(Section):
     norm: Norm = Field(description="Norm on each difference, 2 · head_dim wide.")
 
 
+class HeadMixture(Section):
+    """Mixture of attention heads (Zhang et al. 2022, section 3.1; Shen et al. 2024, JetMoE, section 2.2): an expert has
+    a query and an output projection of `kv_heads` heads each. A router selects the experts of a token by their logits,
+    whose softmax weighs their outputs; keys and values are those of all. `heads` counts the heads of the selected ones.
+    """
+
+    experts: int = Field(ge=1, le=4096, description="Number of experts, of which each token has heads / kv_heads.")
+
+
 class GroupedQueries(Section):
     """Scaled dot-product attention with shared key/value heads (Vaswani et al. 2017; Ainslie et al. 2023)."""
 
@@ -164,6 +173,7 @@ class GroupedQueryAttention(GroupedQueries):
     kind: Literal["grouped-query"] = "grouped-query"
     groups: ProjectionGroups = Field(default_factory=ProjectionGroups)
     adapter: LowRankAdapter | None = Field(None, description="Low-rank terms of queries, keys and values.")
+    mixture: HeadMixture | None = Field(None, description="Heads that a router selects for each token.")
     gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")
     indexer: Indexer | None = Field(None, description="Scorer that selects the keys of each query. none: all keys.")

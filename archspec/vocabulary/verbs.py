@@ -13,6 +13,12 @@ class Transpose(Section):
     """Swaps the two axes of a matrix, for weights stored as [in, out]. Has no effect on vectors."""
 
 
+class Permute(Section):
+    """Reorders the axes of a tensor. Has no effect on vectors."""
+
+    order: tuple[NonNegativeInt, ...] = Field(min_length=2, description="The old axis at each place, from 0.")
+
+
 class Split(Section):
     """Selects one part of a fused tensor. The axis consists of `groups` equal groups, and each group of `parts`."""
 
@@ -77,11 +83,12 @@ class Normalize(Section):
     eps: PositiveFloat = Field(description="Lower bound of the divisor.")
 
 
-Step = Transpose | Split | Concat | Stack | Unstack | Select | Reshape | Deinterleave | Normalize
+Step = Transpose | Permute | Split | Concat | Stack | Unstack | Select | Reshape | Deinterleave | Normalize
 
 # The key of each verb in a table entry. Verbs apply in the order in which an entry lists them.
 VERBS: dict[str, type[Step]] = {
     "transpose": Transpose,
+    "permute": Permute,
     "split": Split,
     "concat": Concat,
     "stack": Stack,

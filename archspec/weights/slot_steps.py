@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from archc.archspec.vocabulary.verbs import (
     Deinterleave,
     Normalize,
+    Permute,
     Reshape,
     Select,
     Split,
@@ -52,5 +53,5 @@ def for_rank(steps: tuple[Step, ...], rank: int) -> Iterator[Step]:
     for index, step in enumerate(steps):
         if isinstance(step, Stack | Unstack | Deinterleave) or rank - any(index < stack for stack in stacks) > 1:
             yield step
-        elif not isinstance(step, Transpose | Select | Normalize):
+        elif not isinstance(step, Transpose | Permute | Select | Normalize):
             yield step.model_copy(update={"axis": 0})

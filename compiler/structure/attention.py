@@ -29,7 +29,8 @@ def cross_attention(word: words.CrossAttention, width: int, source_width: int) -
 
 
 def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position, outer: int, width: int) -> Part:
-    heads, head_dim, groups, own = word.heads, word.head_dim, word.groups, word.keys_values == "own"
+    head_dim, groups, own = word.head_dim, word.groups, word.keys_values == "own"
+    heads = word.heads if word.mixture is None else word.mixture.experts * word.kv_heads
     values = word.kv_heads * word.value_width
     outputs = heads * word.value_width * (1 if word.span_convolution is None else 2)
     latent, down = word.query_latent, word.output_latent
@@ -40,6 +41,9 @@ def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position
     has_biases = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
     return part(
         {"sinks": (heads,) if word.sinks else None},
+        mixture=part(router=part(projection=linear(width, word.mixture.experts, False)))
+        if word.mixture is not None
+        else None,
         q_down=linear(width, latent.width, False) if latent is not None else None,
         q_down_norm=norm(latent.norm, latent.width) if latent is not None else None,
         q=grouped_linear(queries, heads * head_dim, word.bias.qkv, groups.q),

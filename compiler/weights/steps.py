@@ -13,13 +13,24 @@ import torch
 from torch import Tensor
 
 from archc.archspec.vocabulary import verbs
-from archc.archspec.vocabulary.verbs import Concat, Deinterleave, Normalize, Reshape, Select, Split, Stack, Transpose
+from archc.archspec.vocabulary.verbs import (
+    Concat,
+    Deinterleave,
+    Normalize,
+    Permute,
+    Reshape,
+    Select,
+    Split,
+    Stack,
+    Transpose,
+)
 
 __all__ = [
     "Concat",
     "Deinterleave",
     "Normalize",
     "Offset",
+    "Permute",
     "Reshape",
     "Select",
     "Split",
@@ -125,6 +136,10 @@ def _shape(step: Step, shape: Shape) -> Shape:
             if math.prod(shape) != math.prod(sizes):
                 raise ValueError(f"{list(shape)} has {math.prod(shape)} elements, {list(sizes)} has {math.prod(sizes)}")
             return sizes
+        case Permute(order=order):
+            if sorted(order) != list(range(len(shape))):
+                raise ValueError(f"{list(shape)} has {len(shape)} axes, and the order is {list(order)}")
+            return tuple(shape[axis] for axis in order)
         case Deinterleave(parts=count):
             if not shape or shape[0] % count:
                 raise ValueError(f"{list(shape)} has no first axis that is a multiple of {count}")
@@ -147,6 +162,8 @@ def _apply(step: Step, value: Tensor) -> Tensor:
             return value[(slice(None),) * axis + index]
         case Reshape(shape=sizes):
             return value.reshape(sizes)
+        case Permute(order=order):
+            return value.permute(order)
         case Deinterleave(parts=count):
             return value.unflatten(0, (-1, count)).transpose(0, 1).flatten(0, 1)
         case Normalize(eps=eps):

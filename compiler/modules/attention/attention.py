@@ -16,6 +16,7 @@ from archc.compiler.contract.state import State
 from archc.compiler.modules.attention.compression import CompressedKeys
 from archc.compiler.modules.attention.differential import DifferentialHeads
 from archc.compiler.modules.attention.gate import Gate
+from archc.compiler.modules.attention.head_mixture import HeadMixture
 from archc.compiler.modules.attention.indexer import make_indexer, select
 from archc.compiler.modules.attention.localized_filter import LocalizedFilter
 from archc.compiler.modules.attention.relative_bias import BiasTable
@@ -52,11 +53,13 @@ class Attention(nn.Module):
         self.q_down = Linear(width, latent.width, False, dtype) if latent is not None else None
         self.q_down_norm = make_norm(latent.norm, latent.width, dtype) if latent is not None else None
         queries = width if latent is None else latent.width
-        self.q = make_linear(queries, word.heads * word.head_dim, word.bias.qkv, groups.q, dtype)
+        q_heads = word.heads if word.mixture is None else word.mixture.experts * word.kv_heads
+        self.mixture = HeadMixture(word, width) if word.mixture is not None else None
+        self.q = make_linear(queries, q_heads * word.head_dim, word.bias.qkv, groups.q, dtype)
         self.k = make_linear(width, keys, word.bias.on_keys, groups.k, dtype) if self.own else None
         has_values = self.own and word.values == "projection"
         self.v = make_linear(width, values, word.bias.qkv, groups.v, dtype) if has_values else None
-        outputs = word.heads * word.value_width * (1 if word.span_convolution is None else 2)
+        outputs = q_heads * word.value_width * (1 if word.span_convolution is None else 2)
         self.output_norm = make_norm(word.output_norm, outputs, dtype)
         down = word.output_latent
         inner = outputs if down is None else down.groups * down.width
@@ -107,6 +110,9 @@ class Attention(nn.Module):
         mask, present = select(self.indexer, x_BSN, x_BSN if self.q_down is None else latent_BSQ, inputs, state)
         present |= filter_state
         query_BSM = self.project("q", self.q, latent_BSQ)
+        if self.mixture is not None:
+            places, weights = self.mixture.select(x_BSN)
+            query_BSM = self.mixture.queries(query_BSM, places)
         q = self.normed_heads(query_BSM, self.q_norm, self.word.qk_norm, self.word.heads, inputs)
         if self.own:
             present |= self.keys_values(source_BSN, x_BSN, inputs, state)
@@ -132,7 +138,10 @@ class Attention(nn.Module):
             y_BHSD = self.gate(latent_BSQ if self.gate.word.source == "queries" else x_BSN, y_BHSD)
         if self.span_convolution is not None:
             y_BHSD = torch.cat((y_BHSD, self.span_convolution(x_BSN, query_BSM, inputs.real_BS1)), dim=1)
-        return scaled(self.o(self.o_down(self.output_norm(ops.merge_heads(y_BHSD)))), self.word.output_scale), present
+        y_BSM = ops.merge_heads(y_BHSD)
+        if self.mixture is not None:
+            y_BSM = self.mixture.outputs(y_BSM, places, weights)
+        return scaled(self.o(self.o_down(self.output_norm(y_BSM))), self.word.output_scale), present
 
     def project(self, name: str, projection: nn.Module, x_BSM: Tensor) -> Tensor:
         """Return a projection to queries, keys or values, [B, S, heads · D], with its adapter's term."""

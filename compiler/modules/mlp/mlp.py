@@ -92,6 +92,7 @@ class MoeMlp(nn.Module):
         self.experts = Experts(word, width, dtype)
         self.shared = make_mlp(word.shared, width, dtype) if word.shared is not None else None
         self.shared_scale, self.weighs = word.shared_scale, word.router.weighs
+        self.bias = nn.Parameter(torch.empty(width, dtype=dtype)) if word.bias else None
         self.shared_gate = Linear(width, 1, False, dtype) if word.shared_gate else None
         norm = word.branch.norm if word.branch is not None else words.NoNorm()
         self.has_identity = word.identity_experts > 0
@@ -111,7 +112,7 @@ class MoeMlp(nn.Module):
             kept = torch.where(is_identity, weights, 0.0).sum(dim=-1, keepdim=True)
             chosen, weights = chosen.clamp(max=self.experts.count - 1), torch.where(is_identity, 0.0, weights)
             y = run(source, chosen, weights) + source * kept
-        y = self.output_norm(y)
+        y = self.output_norm(y if self.bias is None else y + self.bias)
         if self.shared is None:
             return y
         shared = self.shared_norm(self.shared(x))

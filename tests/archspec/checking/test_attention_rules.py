@@ -13,6 +13,14 @@ DIFFERENTIAL = "differential: {init: 0.5, norm: {kind: rmsnorm, eps: 1e-5}}"
 COMPRESSION = "{block: 4, norm: none}"
 
 FAULTS = {
+    "a mixture of fewer heads than a token has": (
+        "attention: {mixture: {experts: 1}, kv_heads: 2}\n",
+        "attention.mixture.experts: 4 heads of a token, but 1 experts of 2 heads; use more experts, or fewer heads",
+    ),
+    "a gate on a mixture of heads": (
+        "attention: {mixture: {experts: 4}, gate: {}}\n",
+        "attention.gate: the key is not supported with a mixture of heads; remove one of them",
+    ),
     "per-head weights of a projection": (
         "attention: {qk_norm: {kind: rmsnorm, eps: 1e-6, over: projection, weights: per-head}}\n",
         "attention.qk_norm.weights: a norm over the whole projection has one weight",

@@ -11,6 +11,7 @@ from archc.compiler.weights.steps import (
     Deinterleave,
     Normalize,
     Offset,
+    Permute,
     Reshape,
     Select,
     Split,
@@ -91,6 +92,13 @@ def test_deinterleave_puts_alternating_rows_after_each_other() -> None:
         apply_steps([torch.arange(6)], [Deinterleave(parts=4)])
 
 
+def test_permute_reorders_axes() -> None:
+    kernel = torch.arange(6).reshape(1, 2, 3)
+    assert apply_steps([kernel], [Permute(order=(2, 0, 1))]).tolist() == [[[0, 3]], [[1, 4]], [[2, 5]]]
+    with pytest.raises(ValueError, match="has 3 axes, and the order is"):
+        apply_steps([kernel], [Permute(order=(1, 0))])
+
+
 def test_normalize_makes_unit_rows() -> None:
     rows = torch.tensor([[3, 4.0], [0, 0], [1e-14, 0]])
     got = apply_steps([rows.double()], [Normalize(eps=1e-12)])
@@ -111,6 +119,7 @@ RESULTS = [
     pytest.param([MATRIX], Split(parts=(1, 2), axis=1), id="split-columns"),
     pytest.param([KERNEL], Select(axis=1, index=(2, 1)), id="select"),
     pytest.param([KERNEL], Reshape(shape=(6, 4)), id="reshape"),
+    pytest.param([KERNEL], Permute(order=(1, 2, 3, 0)), id="permute"),
     pytest.param([MATRIX], Deinterleave(parts=2), id="deinterleave"),
     pytest.param([MATRIX], Normalize(eps=1e-6), id="normalize"),
     pytest.param([MATRIX, MATRIX[:1]], Concat(), id="concat-rows"),

@@ -277,3 +277,13 @@ def test_an_expert_computes_the_first_tokens_of_each_row() -> None:
     chosen = torch.tensor([[2, 0, 2, 2, 0], [1, 1, 1, 0, 1]])[..., None]
     expected = [[1, 1, 1, 0, 1], [1, 1, 0, 1, 0]]
     assert within_capacity(chosen, 2)[..., 0].tolist() == expected
+
+
+def test_a_bias_on_the_sum_of_experts() -> None:
+    module, x = mixture(bias=True)
+    biased = module(x, x)
+    with torch.no_grad():
+        bias = module.bias.clone()
+        module.bias.zero_()
+    torch.testing.assert_close(biased, module(x, x) + bias)
+    assert bias.abs().min() > 0
