@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
+from archc.archspec.vocabulary.layer_norms import layer_norms, norm_gate
 from archc.compiler.contract.inputs_outputs import hidden_width
 from archc.compiler.contract.shared_inputs import find_shared_inputs, rotary_dim
 from archc.compiler.structure.attention import attention, cross_attention
@@ -134,27 +135,12 @@ def _layer(word: words.Layer, width: int, source_width: int, vector: int, vocab:
 
 
 def _norms(word: words.Layer, width: int) -> dict[str, Part | None]:
-    """Return the norms of a layer, by the placement of its branches."""
-    placement = getattr(word.norm, "placement", "pre")
-    mlp_placement = getattr(word.norm, "mlp_placement", None) or placement
-    branches = getattr(word.norm, "branches", "both")
-    gate = getattr(word.norm, "gate", None)
-    on_mixer, on_mlp, is_output = branches != "mlp", branches != "mixer", placement in ("sandwich", "output")
-    crosses = word.cross_attention is not None and branches == "both"
-    before_mlp = mlp_placement != "output" and on_mlp and not getattr(word.norm, "shared", False)
-    each = norm(word.norm, width)
-
-    def gated(is_present: bool, is_gated: bool) -> Part | None:
-        inner = each if is_present else None
-        if gate is None or not is_gated:
-            return inner
-        return part(norm=inner, down=linear(width, gate.rank, False), up=linear(gate.rank, width, False))
-
-    return {
-        "mixer_norm": gated(placement != "output" and on_mixer, on_mixer),
-        "mlp_norm": gated(before_mlp, before_mlp and getattr(gate, "branches", None) == "both"),
-        "cross_norm": each if crosses and placement != "output" else None,
-        "cross_output_norm": each if crosses and is_output else None,
-        "mixer_output_norm": each if is_output and on_mixer else None,
-        "mlp_output_norm": each if mlp_placement in ("sandwich", "output") and on_mlp else None,
-    }
+    """Return the norms of a layer, with their gates."""
+    norms: dict[str, Part | None] = {}
+    for name, each in layer_norms(word).items():
+        gate = norm_gate(word, name)
+        norms[name] = norm(each, width)
+        if gate is not None:
+            low_rank = {"down": linear(width, gate.rank, False), "up": linear(gate.rank, width, False)}
+            norms[name] = part(norm=norms[name], **low_rank)
+    return norms

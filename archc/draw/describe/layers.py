@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from archc.archspec import vocabulary as words
+from archc.archspec.vocabulary.layer_norms import CROSS, CROSS_OUTPUT, MIXER, MIXER_OUTPUT, MLP, MLP_OUTPUT, layer_norms
 from archc.draw.describe.blocks import MOST_VARIANTS, Block, Branch, Cell, Formula, Kind, LayerKind, Step, Variant
 from archc.draw.describe.merging import differing_texts, merge_blocks, merge_texts, skeleton, without_numbers
 from archc.draw.describe.mixers import cross_block, mixer_block
@@ -48,25 +49,21 @@ def layer_kinds(layers: Sequence[words.Layer], width: int, causal: bool) -> tupl
 
 def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
     """Return a kind of one layer, without its letter and its index."""
-    norm = layer.norm
-    placement = getattr(norm, "placement", "pre")
-    where = getattr(norm, "branches", "both")
-    shared = getattr(norm, "shared", False)
+    norms = layer_norms(layer)
+    placement = getattr(layer.norm, "placement", "pre")
+    shared = norms[MIXER] if getattr(layer.norm, "shared", False) and MIXER in norms else None
     adds_positions = isinstance(layer.position, words.Learned | words.Sinusoidal)
 
-    def branch(
-        body: Block, normed: bool, scale: float | None, skip: float | None, placement: str = placement
-    ) -> Branch:
-        has_norm = normed and not isinstance(norm, words.NoNorm)
-        before = _norm_block(body.name, norm) if has_norm and placement != "output" and not shared else None
-        after = _norm_block(f"{body.name}_output", norm) if has_norm and placement in ("sandwich", "output") else None
+    def branch(body: Block, before: str, after: str, scale: float | None, skip: float | None) -> Branch:
+        norm_before = _norm_block(body.name, norms[before]) if before in norms and shared is None else None
+        norm_after = _norm_block(f"{body.name}_output", norms[after]) if after in norms else None
         to_sum, kept = (factor(value, width) if value not in (None, 1.0) else "" for value in (scale, skip))
         if isinstance(layer.streams, words.HyperConnections | words.GatedStreams):
             count, mixed = layer.streams.count, ", mixed" if getattr(layer.streams, "mixing", None) is not None else ""
             mean = "gated mean" if isinstance(layer.streams, words.GatedStreams) else "weighted sum"
             body = replace(body, tags=(*body.tags, f"reads a {mean} of {count} streams"))
             to_sum, kept = " ".join([*([to_sum] if to_sum else []), "to each stream"]), f"of {count} streams{mixed}"
-        return Branch(body, before, after, to_sum, kept)
+        return Branch(body, norm_before, norm_after, to_sum, kept)
 
     branches: list[Branch] = []
     if layer.ngram_memory is not None:
@@ -76,14 +73,13 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
     if mixer is not None:
         tags = [f"LAuReL rank {layer.laurel.rank}"] if layer.laurel is not None else []
         tags += [f"one of {layer.streams.count} streams"] if isinstance(layer.streams, words.AltUp) else []
-        branches.append(branch(replace(mixer, tags=(*mixer.tags, *tags)), where != "mlp", scale, skip))
+        branches.append(branch(replace(mixer, tags=(*mixer.tags, *tags)), MIXER, MIXER_OUTPUT, scale, skip))
     if layer.cross_attention is not None:
-        branches.append(branch(cross_block(layer.cross_attention, width), where == "both", scale, skip))
+        branches.append(branch(cross_block(layer.cross_attention, width), CROSS, CROSS_OUTPUT, scale, skip))
     if layer.mlp is not None:
         own = layer.mlp_branch_scale if layer.mlp_branch_scale is not None else scale
         own_skip = layer.skip.mlp_scale if layer.skip.mlp_scale is not None else skip
-        at_mlp = getattr(norm, "mlp_placement", None) or placement
-        branches.append(branch(mlp_block(layer.mlp, width), where != "mixer", own, own_skip, at_mlp))
+        branches.append(branch(mlp_block(layer.mlp, width), MLP, MLP_OUTPUT, own, own_skip))
     if layer.embedding_branch is not None:
         word = layer.embedding_branch
         body = Block("embedding_branch", "table", "Per-layer embedding", f"{activation_name(word.activation)} gate")
@@ -94,7 +90,7 @@ def _describe(layer: words.Layer, width: int, causal: bool) -> LayerKind:
         branches=tuple(branches),
         arrangement=layer.residual,
         norms_after_sum=placement == "post",
-        shared_norm=_norm_block("shared", norm) if shared and not isinstance(norm, words.NoNorm) else None,
+        shared_norm=_norm_block("shared", shared) if shared is not None else None,
         skips_norm=layer.skip.source == "norm",
         output_scale=layer.output_scale,
         extras=_extras(layer),
