@@ -14,7 +14,7 @@ from archc.archspec import BoundSpec, detect_by_tensors, detect_spec, find_spec,
 from archc.archspec.binding.longest import longest_sequence
 from archc.compiler.contract.dtypes import TORCH_DTYPES
 from archc.compiler.errors import BuildError
-from archc.compiler.lower import lower
+from archc.compiler.lower import Trace, lower
 from archc.compiler.modules.model import Model, meta_model
 from archc.compiler.options import BuildOptions, choose_options
 from archc.compiler.output.manifest import describe
@@ -32,6 +32,7 @@ from archc.compiler.output.writing import (
 )
 from archc.compiler.text.family import chat_format, chat_stop, check_prefix, text_files
 from archc.compiler.text.files import read_object
+from archc.compiler.tracing.stitch import assemble
 from archc.compiler.weights.checkpoint.adapter_tokenizer import choose_tokenizer
 from archc.compiler.weights.checkpoint.adapters import AdapterOption, check_adapters, describe_adapters, open_adapters
 from archc.compiler.weights.checkpoint.containers import (
@@ -84,6 +85,7 @@ def build(
     adapters: Sequence[str | Path] = (),
     progress: Progress = lambda name, done, total: None,
     warn: Callable[[str], None] = warn_in_python,
+    trace: Trace = assemble,
 ) -> Path:
     """Build a plan, or an ONNX folder, from a spec and a checkpoint; return its path.
 
@@ -93,7 +95,8 @@ def build(
     supports. `tokenizer` is a folder or a file that replaces the checkpoint's own tokenizer. `ignore_config` lists keys
     of config.json that count as absent. `adapters` are folders of LoRA adapters to merge, each with an optional factor:
     `DIR` or `DIR=0.5`. `engine` configures TensorRT targets. An existing `out` is replaced only if archc wrote it, and
-    after any error it is unchanged. `warn` receives warnings, by default those of Python.
+    after any error it is unchanged. `warn` receives warnings, by default those of Python. `trace` returns the graphs of
+    the model, which the build changes: a caller that builds one model several times may trace it once.
 
     Raises ArchspecError for a bad spec, config or weight table, BuildError for a bad checkpoint, option or output path,
     and PlanError if the plan cannot be written.
@@ -129,7 +132,7 @@ def build(
         source.fetch_weights()
     slots = open_slots(bound, model, checkpoint if random is None else None, random, merged)
 
-    lowered = lower(model, options, length, slots.find_groups)
+    lowered = lower(model, options, length, slots.find_groups, trace)
     stored = assign_offsets(*lowered.graphs.values())
     if note := check_coverage([item.weight for item in stored], options.quantization):
         warn(note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -19,6 +20,9 @@ from archc.compiler.tracing.stitch import assemble
 from archc.compiler.weights.formats.stored_blocks import FindGroups
 from archc.plan import Limits
 
+Trace = Callable[[Model], dict[str, ir.Model]]
+"""Returns the graphs of a model by name, before any pass; `lower` changes them."""
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -35,7 +39,13 @@ class Lowered:
         return self.graphs[MODEL]
 
 
-def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGroups = lambda slot: None) -> Lowered:
+def lower(
+    model: Model,
+    options: BuildOptions,
+    longest: int,
+    find_groups: FindGroups = lambda slot: None,
+    trace: Trace = assemble,
+) -> Lowered:
     """Trace a model and run the target's passes on its graphs; `longest` is the most tokens of a sequence.
 
     `find_groups` returns the groups of slots that the checkpoint stores in 4-bit integers.
@@ -50,7 +60,7 @@ def lower(model: Model, options: BuildOptions, longest: int, find_groups: FindGr
         fixed_names=fixed_names(spec),
         find_groups=find_groups,
     )
-    graphs = assemble(model)
+    graphs = trace(model)
     traced = {name: describe(graph.graph) for name, graph in graphs.items()}
     graphs = options.target.arrange(graphs)
     if choices.decodes and options.target.packs:

@@ -16,9 +16,9 @@ from archc.plan.dtypes import DTYPES
 from archc.plan.errors import PlanError
 from archc.plan.integers import WITHOUT_VNNI, Replacements
 from archc.plan.records import Tensor
+from archc.plan.wire import BYTES, FIXED64, VARINT, bytes_field, number_field
 
 _MAX_DEPTH = 64
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # Fields with nested messages that may contain a tensor (onnx.proto, IR version 11).
 _CHILDREN: dict[str, dict[int, str]] = {
@@ -32,6 +32,7 @@ _CHILDREN: dict[str, dict[int, str]] = {
 }
 _GRAPH, _INITIALIZER, _OP_TYPE = 7, 5, 4
 _DIMS, _DATA_TYPE, _NAME, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 1, 2, 8, 9, 13, 14
+_EXTERNAL = 1  # a value of _DATA_LOCATION
 _DATA_FIELDS = {4, 5, 6, 7, _RAW_DATA, 10, 11}
 
 Field = tuple[int, int, int, int, int]
@@ -82,9 +83,9 @@ class _Rewriter:
         """Return the whole model, rewritten."""
         out: list[bytes] = []
         for number, wire, start, first, end in self.fields(0, len(self.data)):
-            if number == _GRAPH and wire == _BYTES:
+            if number == _GRAPH and wire == BYTES:
                 graph = self.graph(first, end)
-                out += [_tag(_GRAPH, _BYTES), _varint(len(graph)), graph]
+                out.append(bytes_field(_GRAPH, graph))
             else:
                 self.field("model", number, wire, first, end, 0)
                 out.append(self.data[start:end])
@@ -94,9 +95,9 @@ class _Rewriter:
         """Return the main GraphProto, rewritten."""
         out: list[bytes] = []
         for number, wire, start, first, last in self.fields(at, end):
-            if number == _INITIALIZER and wire == _BYTES:
+            if number == _INITIALIZER and wire == BYTES:
                 tensor = self.initializer(first, last)
-                out += [_tag(_INITIALIZER, _BYTES), _varint(len(tensor)), tensor]
+                out.append(bytes_field(_INITIALIZER, tensor))
             else:
                 self.field("graph", number, wire, first, last, 1)
                 out.append(self.data[start:last])
@@ -105,7 +106,7 @@ class _Rewriter:
     def field(self, kind: str, number: int, wire: int, at: int, end: int, depth: int) -> None:
         """Raise PlanError for external data anywhere in one field of a message."""
         child = _CHILDREN[kind].get(number)
-        if child is not None and wire == _BYTES:
+        if child is not None and wire == BYTES:
             self.message(child, at, end, depth + 1)
 
     def message(self, kind: str, at: int, end: int, depth: int) -> None:
@@ -114,7 +115,7 @@ class _Rewriter:
             raise self.error(f"the model is nested deeper than {_MAX_DEPTH} levels")
         if kind == "tensor":
             for number, wire, _, first, _ in self.fields(at, end):
-                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and (wire != _VARINT or first != 0)):
+                if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and (wire != VARINT or first != 0)):
                     raise self.error(
                         "external data is not supported for a tensor that is not an initializer of the main graph"
                     )
@@ -122,9 +123,9 @@ class _Rewriter:
         children = _CHILDREN[kind]
         for number, wire, _, first, last in self.fields(at, end):
             if number in children:
-                if wire == _BYTES:
+                if wire == BYTES:
                     self.message(children[number], first, last, depth + 1)
-            elif number == _OP_TYPE and kind == "node" and wire == _BYTES and self.data[first:last] == b"EPContext":
+            elif number == _OP_TYPE and kind == "node" and wire == BYTES and self.data[first:last] == b"EPContext":
                 raise self.error("an EPContext node is not supported, because it loads other files")
 
     def initializer(self, at: int, end: int) -> bytes:
@@ -134,20 +135,20 @@ class _Rewriter:
         copied: list[bytes] = []
         is_external = False
         for number, wire, start, first, last in self.fields(at, end):
-            if number == _EXTERNAL_DATA and wire == _BYTES:
+            if number == _EXTERNAL_DATA and wire == BYTES:
                 external.append((first, last))
                 continue
-            if number == _DATA_LOCATION and wire == _VARINT:
+            if number == _DATA_LOCATION and wire == VARINT:
                 if first not in (0, 1):
                     raise self.error(f"the data location {first} of an initializer is not supported")
                 is_external = first == 1
                 continue
-            if number == _NAME and wire == _BYTES:
+            if number == _NAME and wire == BYTES:
                 name = self.text(first, last)
-            elif number == _DATA_TYPE and wire == _VARINT:
+            elif number == _DATA_TYPE and wire == VARINT:
                 dtype = first
             elif number == _DIMS:
-                dims += [first] if wire == _VARINT else self.packed(first, last)
+                dims += [first] if wire == VARINT else self.packed(first, last)
             inline = inline or number in _DATA_FIELDS
             copied.append(self.data[start:last])
         if not is_external:
@@ -169,10 +170,13 @@ class _Rewriter:
         entries = {"location": self.location, "offset": str(self.base + tensor.offset), "length": str(tensor.bytes)}
         if self.replacements is not None and name in self.replacements.weights:
             self.replacements.found.add(name)
-            sizes = [_tag(_DIMS, _VARINT) + _varint(size) for size in dims]
+            sizes = [number_field(_DIMS, size) for size in dims]
             copied = [*sizes, _typed(name, DTYPES["uint8"].onnx)]
-        moved = [_bytes(_EXTERNAL_DATA, _bytes(1, k.encode()) + _bytes(2, v.encode())) for k, v in entries.items()]
-        return b"".join([*copied, *moved, _tag(_DATA_LOCATION, _VARINT), b"\x01"])
+        moved = [
+            bytes_field(_EXTERNAL_DATA, bytes_field(1, key.encode()) + bytes_field(2, value.encode()))
+            for key, value in entries.items()
+        ]
+        return b"".join([*copied, *moved, number_field(_DATA_LOCATION, _EXTERNAL)])
 
     def check_reference(self, tensor: Tensor, external: Sequence[tuple[int, int]]) -> None:
         """Raise PlanError unless the external-data records are those of the manifest's tensor."""
@@ -192,9 +196,9 @@ class _Rewriter:
                     f"got {records.get(key, '')[:80]!r}"
                 )
 
-    def text(self, at: int, end: int, wire: int = _BYTES) -> str:
+    def text(self, at: int, end: int, wire: int = BYTES) -> str:
         """Return a string field."""
-        if wire != _BYTES:
+        if wire != BYTES:
             raise self.error("a string field is a number")
         try:
             return self.data[at:end].decode()
@@ -231,40 +235,23 @@ class _Rewriter:
             if tag > 0x7F:
                 tag, at = self.varint(start, end)
             number, wire = tag >> 3, tag & 7
-            if wire == _BYTES:
+            if wire == BYTES:
                 length, first = (data[at], at + 1) if at < end and data[at] < 0x80 else self.varint(at, end)
                 at = first + length
-            elif wire == _VARINT:
+            elif wire == VARINT:
                 first, at = self.varint(at, end)
             else:
-                first, at = at, at + (8 if wire == _FIXED64 else 4)
+                first, at = at, at + (8 if wire == FIXED64 else 4)
             # C++ parsers truncate a tag to 32 bits, so a larger one would be another field there.
             if not 0 < number < 1 << 29 or wire in (3, 4, 6, 7) or at > end:
                 raise self.error("invalid protobuf message")
             yield number, wire, start, first, at
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _tag(number: int, wire: int) -> bytes:
-    return _varint(number << 3 | wire)
-
-
-def _bytes(number: int, value: bytes) -> bytes:
-    return _tag(number, _BYTES) + _varint(len(value)) + value
-
-
 def _typed(name: str, dtype: int) -> bytes:
-    return _tag(_DATA_TYPE, _VARINT) + _varint(dtype) + _bytes(_NAME, name.encode())
+    return number_field(_DATA_TYPE, dtype) + bytes_field(_NAME, name.encode())
 
 
 def _scalar(name: str, value: NDArray[np.generic]) -> bytes:
     """Return a TensorProto without axes."""
-    return _typed(name, DTYPES[value.dtype.name].onnx) + _bytes(_RAW_DATA, value.tobytes())
+    return _typed(name, DTYPES[value.dtype.name].onnx) + bytes_field(_RAW_DATA, value.tobytes())

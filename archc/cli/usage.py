@@ -13,7 +13,8 @@ def usage_message(error: Any) -> str:
 
     The class of these errors has moved from click into typer, so that `error` has no name of a type here.
     """
-    parameter, context = getattr(error, "param", None), error.ctx
+    parameter: Any = getattr(error, "param", None)
+    context: Any = error.ctx
     number = _number(parameter.type) if parameter is not None else ""
     refused = _REFUSED.match(error.message) if number else None
     if refused is not None:

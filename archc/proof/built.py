@@ -6,7 +6,6 @@ import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import onnx_ir as ir
@@ -76,10 +75,16 @@ class Built:
         """Build from traced graphs: targets share one trace, which is most of a build's time."""
         engine = EngineOptions(compute_capabilities=("8.9", "12.0")) if quantize == "fp8" else EngineOptions()
         out = self.folder / name
-        with patch("archc.compiler.lower.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}):
-            return build(
-                self.spec, self.checkpoint, out=out, target=target, dtype=dtype, quantize=quantize, engine=engine
-            )
+        return build(
+            self.spec,
+            self.checkpoint,
+            out=out,
+            target=target,
+            dtype=dtype,
+            quantize=quantize,
+            engine=engine,
+            trace=lambda _: copied(graphs),
+        )
 
     @cached_property
     def float16_graphs(self) -> dict[str, ir.Model]:
@@ -167,3 +172,8 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 def use_one_thread() -> None:
     """Run torch on one thread: for tiny models, starting threads costs more than it saves."""
     torch.set_num_threads(1)
+
+
+def copied(graphs: dict[str, ir.Model]) -> dict[str, ir.Model]:
+    """Return copies of traced graphs, for a build to change."""
+    return {name: graph.clone() for name, graph in graphs.items()}

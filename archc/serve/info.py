@@ -8,24 +8,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from archc.runtime.serving.service import describe
-from archc.serve.answers import encode
 from archc.serve.architecture import architecture
 from archc.serve.context import Context
 from archc.serve.models import Model
-from archc.serve.replies import JSON
+from archc.serve.replies import json_response
 
 
 async def models(request: Request) -> Response:
     """GET /v1/models."""
     context: Context = request.app.state.context
-    return _json({"object": "list", "data": [_entry(model) for model in context.models]})
+    return json_response({"object": "list", "data": [_entry(model) for model in context.models]})
 
 
 async def model(request: Request) -> Response:
     """GET /v1/models/NAME, with the plan's architecture."""
     context: Context = request.app.state.context
     named = context.models.named(request.path_params["name"])
-    return _json({**_entry(named), "architecture": architecture(named.manifest)})
+    return json_response({**_entry(named), "architecture": architecture(named.manifest)})
 
 
 def _entry(model: Model) -> dict[str, Any]:
@@ -47,19 +46,15 @@ async def health(request: Request) -> Response:
     """GET /health: 200 once a token was computed; 503 before, while the server ends, and once it computes no more."""
     context: Context = request.app.state.context
     if context.is_draining:
-        return _json({"status": "draining"}, 503)
+        return json_response({"status": "draining"}, 503)
     if not context.is_ready:
-        return _json({"status": "loading"}, 503)
+        return json_response({"status": "loading"}, 503)
     if not context.is_computing:
-        return _json({"status": "failed"}, 503)
-    return _json({"status": "ok"})
+        return json_response({"status": "failed"}, 503)
+    return json_response({"status": "ok"})
 
 
 async def metrics(request: Request) -> Response:
     """GET /metrics, in the text format of Prometheus."""
     context: Context = request.app.state.context
     return Response(context.metrics.text(), media_type="text/plain; version=0.0.4")
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(encode(value), status, media_type=JSON)

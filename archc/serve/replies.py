@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import UNSET
 from starlette.responses import Response
@@ -53,6 +53,11 @@ def gone() -> Response:
     return Response(status_code=499)
 
 
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return a response with a value as JSON."""
+    return Response(encode(value), status, media_type=JSON)
+
+
 async def whole(generation: Generation, form: Form, receive: Receive) -> Response:
     """Return the answer once all jobs have ended."""
     tokens = await collected(generation, receive)
@@ -63,7 +68,7 @@ async def whole(generation: Generation, form: Form, receive: Receive) -> Respons
     choices = [form.whole(index, tokens[index], generation.finished[index]) for index in range(len(tokens))]
     head = generation.head
     answer = Answer(form.prefix + head.id, form.kind, head.created, head.model, choices, generation.usage)
-    return Response(encode(answer), media_type=JSON)
+    return json_response(answer)
 
 
 class EventStream(Response):

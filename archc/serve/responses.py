@@ -18,7 +18,7 @@ from archc.serve.errors import ApiError
 from archc.serve.forms import reason_of
 from archc.serve.generation import Generation, leased, start
 from archc.serve.prompts import chat_messages
-from archc.serve.replies import JSON, EventStream, collected, gone
+from archc.serve.replies import EventStream, collected, gone, json_response
 from archc.serve.response_input import as_chat, renamed
 from archc.serve.response_items import Items, drain
 from archc.serve.schema import ResponseRequest, decode
@@ -43,7 +43,7 @@ async def responses(request: Request) -> Response:
             for token in tokens[0]:
                 reply.of(0, token)
             reply.of(0, generation.finished[0])
-            return Response(encode(reply.response()), media_type=JSON)
+            return json_response(reply.response())
     except ApiError as error:
         raise renamed(error) from None
     raise AssertionError  # the stack suppresses no exception

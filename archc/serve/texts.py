@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,13 +10,12 @@ from starlette.responses import Response
 from archc.runtime.errors import PromptError
 from archc.runtime.serving.service import Service
 from archc.runtime.text.tokenizer import Tokenizer
-from archc.serve.answers import encode
 from archc.serve.bodies import read_body
 from archc.serve.context import Context
 from archc.serve.errors import bad
 from archc.serve.generation import leased
 from archc.serve.prompts import chat_messages
-from archc.serve.replies import JSON
+from archc.serve.replies import json_response
 from archc.serve.schema import DetokenizeRequest, TokenizeRequest, decode
 
 
@@ -32,7 +30,7 @@ async def tokenize(request: Request) -> Response:
         service = model.loaded
         tokens = await asyncio.to_thread(_tokens, service, asked)
         limit = service.manifest.limits.max_seq_len
-        return _json({"tokens": tokens, "count": len(tokens), "max_model_len": limit})
+        return json_response({"tokens": tokens, "count": len(tokens), "max_model_len": limit})
 
 
 def _tokens(service: Service, asked: TokenizeRequest) -> list[int]:
@@ -48,14 +46,10 @@ async def detokenize(request: Request) -> Response:
     context: Context = request.app.state.context
     async with leased(context, asked.model) as model:
         text = await asyncio.to_thread(_tokenizer(model.loaded).decode, asked.tokens)
-        return _json({"content": text, "prompt": text})
+        return json_response({"content": text, "prompt": text})
 
 
 def _tokenizer(service: Service) -> Tokenizer:
     if service.tokenizer is None:
         raise PromptError("the plan has no tokenizer; build it with --tokenizer")
     return service.tokenizer
-
-
-def _json(value: Any) -> Response:
-    return Response(encode(value), media_type=JSON)

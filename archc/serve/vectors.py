@@ -6,7 +6,6 @@ import asyncio
 import base64
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,13 @@ from archc.runtime.errors import PromptError
 from archc.runtime.serving.service import Service
 from archc.runtime.state.scores import class_scores
 from archc.runtime.text.pairs import encode_texts
-from archc.serve.answers import Usage, encode
+from archc.serve.answers import Usage
 from archc.serve.bodies import read_body
 from archc.serve.context import Context
 from archc.serve.errors import bad
 from archc.serve.generation import leased
 from archc.serve.prompts import split_prompts
-from archc.serve.replies import JSON
+from archc.serve.replies import json_response
 from archc.serve.schema import Document, EmbeddingRequest, RerankRequest, decode
 
 Floats = NDArray[np.float32]
@@ -51,7 +50,7 @@ async def embeddings(request: Request) -> Response:
             }
             for index, row in enumerate(vectors)
         ]
-        return _json({"object": "list", "data": data, "model": model.name, "usage": Usage(count, 0, count)})
+        return json_response({"object": "list", "data": data, "model": model.name, "usage": Usage(count, 0, count)})
 
 
 async def rerank(request: Request) -> Response:
@@ -74,7 +73,9 @@ async def rerank(request: Request) -> Response:
             for index in best
         ]
         usage = {"prompt_tokens": count, "total_tokens": count}
-        return _json({"id": f"rerank-{uuid.uuid4().hex}", "model": model.name, "results": results, "usage": usage})
+        return json_response(
+            {"id": f"rerank-{uuid.uuid4().hex}", "model": model.name, "results": results, "usage": usage}
+        )
 
 
 def _pooled(
@@ -133,7 +134,3 @@ def _unit(vector: Floats) -> NDArray[np.float64]:
     """Return a vector divided by its Euclidean norm; zeros as they are."""
     exact = vector.astype(np.float64)
     return exact / (np.linalg.norm(exact) or 1.0)
-
-
-def _json(value: Any) -> Response:
-    return Response(encode(value), media_type=JSON)

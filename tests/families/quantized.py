@@ -23,7 +23,7 @@ from archc.archspec import BoundSpec, load_spec, read_config
 from archc.archspec.source.catalog import shipped
 from archc.compiler.build import build
 from archc.compiler.modules.basic.head import NEVER
-from archc.proof.built import Built, open_session, use_one_thread
+from archc.proof.built import Built, copied, open_session, use_one_thread
 from archc.proof.checks import append_all, inputs_of, plan_outputs, with_first_call_of
 from archc.runtime.engine import Engine, load
 from tests.families.collection import cases_of
@@ -79,12 +79,16 @@ class WideFamily(Built):
     def build_quantized(self, name: str, case: QuantCase, target: str = "ort-cpu") -> Path:
         """Build for a target with the random weights of all builds."""
         graphs = self.graphs
-        with (
-            patch("archc.compiler.lower.assemble", lambda _: {name: graph.clone() for name, graph in graphs.items()}),
-            patch("archc.compiler.build.bind", lambda *_: self.bound),
-        ):
-            out = self.folder / name
-            return build(self.family, random=1, out=out, target=target, quantize=case.quantize, kv=case.kv)
+        with patch("archc.compiler.build.bind", lambda *_: self.bound):
+            return build(
+                self.family,
+                random=1,
+                out=self.folder / name,
+                target=target,
+                quantize=case.quantize,
+                kv=case.kv,
+                trace=lambda _: copied(graphs),
+            )
 
     def quant_cases(self) -> list[QuantCase]:
         """Return the cases that apply: an encoder has no cache to quantize."""
