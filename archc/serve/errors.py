@@ -66,15 +66,18 @@ def unavailable(message: str) -> ApiError:
     return ApiError(503, message, kind="server_error", code="unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
 
 
-def of_engine(error: EngineError, path: str = "", name: str = "") -> ApiError:
-    """Return the answer to an error of the runtime; `path`, which clients do not see, becomes the model's name."""
+def of_engine(error: EngineError, path: str = "", name: str = "", prompt: str | None = "prompt") -> ApiError:
+    """Return the answer to an error of the runtime; `path`, which clients do not see, becomes the model's name.
+
+    `prompt` is the field of the request that has the prompt, None if there are several.
+    """
     message = str(error).replace(path, name) if path else str(error)
     place = _PLACE.match(message)
     if place and place[1] in _FIELDS:
         message = _FIELDS[place[1]] + message[place.end(1) :]
     param = _FIELDS.get(place[1], place[1]) if place else None
     if message.startswith("the prompt"):  # the only row of a call has no index
-        param = "prompt"
+        param = prompt
     match error:
         case PromptError() | CacheFullError():
             return bad(message, param)

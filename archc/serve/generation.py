@@ -158,8 +158,8 @@ async def _disconnected(receive: Receive) -> None:
 
 
 @asynccontextmanager
-async def leased(context: Context, name: str | None) -> AsyncIterator[Model]:
-    """Hold the model of a request; errors of the runtime become answers."""
+async def leased(context: Context, name: str | None, prompt: str | None = "prompt") -> AsyncIterator[Model]:
+    """Hold the model of a request; errors of the runtime become answers, which name the field of the prompt."""
     try:
         model = await context.models.acquire(name)
     except EngineError as error:
@@ -167,7 +167,7 @@ async def leased(context: Context, name: str | None) -> AsyncIterator[Model]:
     try:
         yield model
     except EngineError as error:
-        raise of_engine(error, str(model.path), model.name) from error
+        raise of_engine(error, str(model.path), model.name, prompt) from error
     finally:
         context.models.release(model)
 

@@ -38,7 +38,7 @@ async def embeddings(request: Request) -> Response:
     asked = decode(EmbeddingRequest, await read_body(request))
     inputs = split_prompts(asked.input, "input")
     context: Context = request.app.state.context
-    async with leased(context, asked.model) as model:
+    async with leased(context, asked.model, "input") as model:
         async with model.encoding:
             vectors, count = await asyncio.to_thread(_pooled, model.loaded, inputs, asked.dimensions)
         as_text = asked.encoding_format == "base64"
@@ -63,7 +63,7 @@ async def rerank(request: Request) -> Response:
     if asked.top_n is not None and asked.top_n < 1:
         raise bad(f"top_n: expected at least 1, got {asked.top_n}", "top_n")
     context: Context = request.app.state.context
-    async with leased(context, asked.model) as model:
+    async with leased(context, asked.model, None) as model:
         async with model.encoding:
             scores, count = await asyncio.to_thread(_relevance, model.loaded, asked.query, documents)
         best = sorted(range(len(scores)), key=lambda index: -scores[index])[: asked.top_n]

@@ -85,7 +85,7 @@ def test_documents_are_ordered_by_cosine(encoder: Encoder) -> None:
         (PATH, {"input": "w1", "dimensions": 33}, "dimensions"),
         (PATH, {"input": [[1], "w1"]}, "input"),
         (PATH, {"input": []}, "input"),
-        (PATH, {"input": "w1 " * 17}, None),
+        (PATH, {"input": "w1 " * 17}, "input"),
         (PATH, {"input": "w1", "encoding_format": "hex"}, "encoding_format"),
         (RANK, {"documents": ["w1"]}, None),
         (RANK, {"query": "w1", "documents": []}, "documents"),
