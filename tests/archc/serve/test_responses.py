@@ -147,7 +147,7 @@ def test_items_are_messages_of_the_chat() -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({}, None),
+        ({}, "input"),
         ({"input": 3}, "input"),
         ({"input": []}, "input"),
         ({"input": [{"type": "message"}]}, "input[0].role"),
