@@ -17,7 +17,7 @@ def usage_message(error: Any) -> str:
     context: Any = error.ctx
     number = _number(parameter.type) if parameter is not None else ""
     refused = _REFUSED.match(error.message) if number else None
-    if refused is not None:
+    if parameter is not None and refused is not None:
         text = f"{parameter.opts[0]}: expected {number}, got {refused['value']}"
     else:
         text = error.format_message().rstrip(".")
