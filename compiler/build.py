@@ -151,7 +151,7 @@ def build(
     manifest.builder.update(describe_adapters(merged))
 
     if options.target.output == "optimum":
-        texts = {**runtime_files(checkpoint, bound, length, tokens), **texts}
+        texts = {**runtime_files(checkpoint, bound, manifest.state, length, tokens, warn), **texts}
     content = Content(graphs, stored, slots, texts)
     check_space(path, content.bytes)
     if builder is not None:

@@ -58,6 +58,7 @@ def lower(
         quantization=options.quantization,
         cache=options.cache,
         fixed_names=fixed_names(spec),
+        prefix=spec.prefix,
         find_groups=find_groups,
     )
     graphs = trace(model)

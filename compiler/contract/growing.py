@@ -14,8 +14,10 @@ from msgspec.structs import replace
 
 from archc.archspec import BoundSpec
 from archc.archspec import vocabulary as words
+from archc.compiler.contract.dtypes import dtype_name
 from archc.compiler.contract.inputs_outputs import ROWS, layer_states, past_name
 from archc.compiler.contract.ports import ENCODER, MODEL, Contract, port, state_kind
+from archc.compiler.graph.values import dtype_of, shape_of
 from archc.plan import records
 
 _CONVOLVED, _STATE = "recurrence.input", "recurrence.state"
@@ -52,9 +54,12 @@ def slot_contracts(traced: Mapping[str, Contract], graphs: Sequence[ir.Graph]) -
     """
     *encoders, decoder = graphs
     states = [value for value in decoder.inputs if state_kind(value) is not None]
-    pairs = list(zip(traced[MODEL].state, states, strict=True))
+    known = len(traced[MODEL].state)
+    pairs = list(zip(traced[MODEL].state, states[:known], strict=True))
+    added = [_added(value) for value in states[known:]]
     renamed = {state.input: str(value.name) for state, value in pairs}
-    contracts = {MODEL: replace_names(traced[MODEL], decoder, [_state(state, value) for state, value in pairs])}
+    named = [_state(state, value) for state, value in pairs]
+    contracts = {MODEL: replace_names(traced[MODEL], decoder, [*named, *added])}
     if ENCODER in traced:
         contract = replace_names(traced[ENCODER], encoders[0], [])
         outputs = [replace(output, name=renamed.get(output.name, output.name)) for output in contract.outputs]
@@ -76,3 +81,14 @@ def _state(state: records.State, value: ir.Value) -> records.State:
     name = str(value.name)
     output = None if state.output is None else port(value)["output"]
     return replace(state, input=name, output=output)
+
+
+def _added(value: ir.Value) -> records.State:
+    """Return the record of a state that the graph of the target has in addition to those of the traced one."""
+    _, *sizes = shape_of(value)
+    shape: tuple[int | str, ...] = ("batch", *(size if isinstance(size, int) else str(size) for size in sizes))
+    kind, output = state_kind(value), port(value)["output"]
+    assert kind is not None
+    return records.State(
+        kind=kind, input=str(value.name), output=output, dtype=dtype_name(dtype_of(value)), shape=shape
+    )

@@ -16,6 +16,7 @@ from archc.compiler.lowerings.older import OlderOpset, rms_norm, rotary
 from archc.compiler.passes.clean import Clean, DropInnerAxisNames
 from archc.compiler.passes.cross_branch import choose, join_cross_projections
 from archc.compiler.passes.growing_caches import GrowingCaches
+from archc.compiler.passes.read_before_write import ReadBeforeWrite
 from archc.compiler.targets.common import COMMON
 from archc.compiler.targets.target import Choices, Target
 from archc.compiler.weights.formats.format import Bits
@@ -38,7 +39,14 @@ def passes(choices: Choices) -> Sequence[ir.passes.PassBase]:
         bits: Bits = 8 if choices.quantization == "int8" else 4
         weights = QuantizedWeights(bits, SHARED, portable.linear, choices.find_groups)
         lowerings["Linear"], standard["Gather"] = weights.linear, weights.lookup
-    return (GrowingCaches(choices.fixed_names), Lower(lowerings, standard), Clean(), OlderOpset(), DropInnerAxisNames())
+    return (
+        GrowingCaches(choices.fixed_names, choices.prefix),
+        Lower(lowerings, standard),
+        Clean(),
+        OlderOpset(),
+        ReadBeforeWrite(),
+        DropInnerAxisNames(),
+    )
 
 
 TARGET = Target(

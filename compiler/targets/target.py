@@ -8,6 +8,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from archc.archspec import vocabulary as words
 from archc.compiler.contract.rings import Rings
 from archc.compiler.weights.formats.stored_blocks import FindGroups
 
@@ -30,6 +31,8 @@ class Choices:
     cache: str | None = None
     #: The names of fixed states in the layout of other runtimes, by those in the graph.
     fixed_names: Mapping[str, str] = field(default_factory=dict)
+    #: The tokens that mark the prompt of a prefix LM, or None.
+    prefix: words.Prefix | None = None
     #: The groups of slots that the checkpoint stores in 4-bit integers.
     find_groups: FindGroups = lambda slot: None
 

@@ -63,7 +63,7 @@ def _list_targets(as_json: bool) -> None:
         for target in TARGETS.values()
     ]
     print("\n".join(columns(("TARGET", "DESCRIPTION", "DTYPES", "QUANTIZE"), rows)))
-    print("\nEvery shipped spec builds for every target but onnx-hf; see docs/targets.md and docs/runtimes.md.")
+    print("\nEvery shipped spec builds for every target; see docs/targets.md and docs/runtimes.md.")
 
 
 def schema_command() -> None:

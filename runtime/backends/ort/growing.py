@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archc.plan.axes import CAPACITY
+from archc.plan.axes import slots_of
 from archc.plan.dtypes import DTYPES
 from archc.plan.manifest import Manifest
 from archc.plan.reader import ENCODER, MODEL, Plan
@@ -121,9 +121,13 @@ class Text:
                 array(binding.target or binding.buffer)[(rows, *slots)] = results[binding.output][(slice(None), *slots)]
 
     def _slots(self, name: str, span: slice) -> tuple[Any, ...]:
-        """Return the index of slots in the axes after the first of a cache; that of all of any other state."""
-        state = self.states[name]
-        return tuple(span if axis == CAPACITY else slice(None) for axis in state.shape[1:])
+        """Return the index of slots in the axes after the first of a cache; that of all of any other state.
+
+        `span` are slots of tokens; a cache with one slot for each block has those of the whole blocks that end there.
+        """
+        state, block = self.states[name], self.states[name].block or 1
+        slots = slice(None if span.start is None else span.start // block, span.stop // block)
+        return tuple(slots if slots_of(axis, 1) is not None else slice(None) for axis in state.shape[1:])
 
     def _source(self, feeds: Arrays, rows: Rows) -> dict[str, Any]:
         """Return the inputs of cross-attention, whose keys and values are among the states."""

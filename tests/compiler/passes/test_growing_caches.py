@@ -22,11 +22,11 @@ from archc.compiler.tracing.stitch import assemble
 TINY = Path(__file__).parents[3] / "examples" / "tiny-qwen2"
 
 
-def packed(family: str, size: str) -> ir.Graph:
+def packed(family: str, size: str, *overrides: str) -> ir.Graph:
     """Return the graph of a family after the pass."""
-    spec = load_spec(family).bind(None, size)
+    spec = load_spec(family, overrides).bind(None, size)
     model = assemble(meta_model(spec, torch.float32))["model"]
-    GrowingCaches(fixed_names(spec))(model)
+    GrowingCaches(fixed_names(spec), spec.prefix)(model)
     return model.graph
 
 
@@ -102,3 +102,24 @@ def test_a_folder_has_the_files_of_the_checkpoint_and_is_replaced(tmp_path: Path
     (folder / "archc.json").write_text("{}")
     with pytest.raises(BuildError, match="was not written by archc"):
         build(TINY, out=folder, target="onnx-hf")
+
+
+def test_a_cache_of_blocks_grows_by_whole_blocks() -> None:
+    graph = packed("deepseek-v4", "flash", "num_hidden_layers=4")
+    shapes = {str(value.name): [str(size) for size in value.shape or ()] for value in (*graph.inputs, *graph.outputs)}
+    blocks = {name: shape for name, shape in shapes.items() if name.endswith(".compressed.key")}
+    sizes = {shape[2].rpartition("_")[2] for shape in blocks.values()}
+    assert len(sizes) > 1
+    for name, shape in blocks.items():
+        time = "past" if name.startswith("past_key_values") else "total"
+        assert shape[:3] == ["batch_size", "1", f"{time}_blocks_of_{shape[2].rpartition('_')[2]}"]
+    masks = [node.outputs[0] for node in graph if node.op_type == "MaskOfBlocks"]
+    # Caches are as long as masks, so that no part of them is copied.
+    assert {str(mask.shape[3]) for mask in masks if mask.shape} == {f"total_blocks_of_{size}" for size in sizes}
+
+
+def test_a_prompt_is_a_state_of_a_prefix_lm() -> None:
+    graph = packed("chatglm", "6b", "num_layers=1")
+    shapes = {str(value.name): str(value.shape) for value in (*graph.inputs, *graph.outputs)}
+    assert shapes["past_prompt"] == shapes["present_prompt"] == "[batch_size,2]"
+    assert not {"position_ids", "block_position_ids"} & set(shapes)
