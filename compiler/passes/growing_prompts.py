@@ -15,7 +15,7 @@ from archc.compiler.contract.ports import mark, mark_state_input
 from archc.compiler.passes.growing_rows import Rows
 
 PAST, PRESENT = "past_prompt", "present_prompt"
-_NOWHERE = 2**31 - 1  # a position after all
+_NOWHERE = 2**24 - 1  # a position after all, exact in the floats of runtimes that have no kernel of integers
 
 
 class Prompts:

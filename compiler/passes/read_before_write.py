@@ -89,7 +89,7 @@ def _reads(node: ir.Node) -> list[ir.Value]:
 
 def _copy(graph: ir.Graph, old: ir.Value) -> None:
     """Let all nodes read a copy: a maximum of one value, because ONNX Runtime removes Identity, and sums of zero."""
-    readers, op = list(old.uses()), GraphBuilder(graph, f"{old.name}.copy")
+    readers, op = list(old.uses()), GraphBuilder(graph, f"copy.{old.name}")
     copied = typed_like(op.Max(old), old)
     for node, index in readers:
         node.replace_input_with(index, copied)
