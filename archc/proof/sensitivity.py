@@ -50,7 +50,7 @@ CHOICES: dict[str, list[Any]] = {
     "order": ["before", "after"],
     "pairing": ["half", "interleaved"],
     "rounding": ["none", "bfloat16"],
-    "score": ["softmax", "sigmoid", "sqrt-softplus"],
+    "score": ["softmax", "sigmoid", "sqrtsoftplus"],
     "over": ["all", "chosen"],
     "by": ["max", "top-2"],
     "layout": ["interleaved", "halves"],
@@ -99,7 +99,7 @@ def _is_same(router: Router, name: str) -> bool:
         return name == "over"
     if router.score == "sparsemixer":
         return name == "over"
-    if router.score in ("sigmoid", "sqrt-softplus"):
+    if router.score in ("sigmoid", "sqrtsoftplus"):
         return name == "over" and not router.selection_bias and router.groups is None
     return (name == "over" and router.renormalize) or (name in ("over", "renormalize") and router.over == "chosen")
 

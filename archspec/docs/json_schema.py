@@ -191,6 +191,12 @@ def _meta() -> dict[str, JsonSchema]:
                 "additionalProperties": False,
             },
         },
+        "fixed_config": {
+            "type": ["object", "null"],
+            "description": "Keys of config.json with one supported value, and this value.",
+            "propertyNames": {"pattern": _NAME},
+            "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+        },
         "derive": {
             "type": ["object", "null"],
             "description": "Names computed from config names and earlier derived names, and in each layer from `layer` "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from archc.archspec.errors import Problem, SpecError, did_you_mean, format_value
 from archc.archspec.source.catalog import LIST_SPECS, SUFFIXES, find_spec, shipped, specs_dir
-from archc.archspec.source.config_entries import in_full
+from archc.archspec.source.config_entries import FIXED, in_full
 from archc.archspec.source.header import Header, check_header
 from archc.archspec.source.merging import merge_config, merge_derived, merge_sections, merge_weights
 from archc.archspec.source.nodes import ListNode, MappingNode, Node, ScalarNode, empty_mapping, is_null
@@ -54,7 +54,7 @@ def _resolve(tree: Node, file: str, path: Path | None, chain: tuple[Path, ...], 
         file,
         header,
         tree,
-        in_full(_mapping(tree, "config", problems)),
+        in_full(_mapping(tree, "config", problems), _mapping(tree, FIXED, problems), problems),
         _mapping(tree, "derive", problems),
         _patterns(tree.get("ignore_config"), problems),
         tree.get("sizes"),

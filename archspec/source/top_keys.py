@@ -14,6 +14,7 @@ META_KEYS = (
     "extends",
     "match",
     "config",
+    "fixed_config",
     "derive",
     "ignore_config",
     "sizes",

@@ -154,9 +154,9 @@ class Router(Section):
     (Shazeer et al. 2017; Fedus et al. 2021).
     """
 
-    score: Literal["softmax", "sigmoid", "sqrt-softplus", "sparsemixer"] = Field(
+    score: Literal["softmax", "sigmoid", "sqrtsoftplus", "sparsemixer"] = Field(
         default="softmax",
-        description="Function from logits to scores. sqrt-softplus: sqrt(ln(1 + e^x)) (DeepSeek-V4). sparsemixer: "
+        description="Function from logits to scores. sqrtsoftplus: sqrt(ln(1 + e^x)) (DeepSeek-V4). sparsemixer: "
         "experts are selected one after another; the score of one is the softmax over those not yet selected whose "
         "logit x has (best − x) ≤ 2 · jitter · max(|x|, best) (Liu et al. 2024, GRIN, section 2).",
     )

@@ -62,7 +62,7 @@ def _channel_mixing(mlp: words.ChannelMixing, width: int) -> Block:
 
 def _experts(mlp: words.MoeMlp, width: int) -> Block:
     router = mlp.router
-    score = {"softmax": "softmax", "sqrt-softplus": "sqrt softplus"}.get(router.score, "sigmoid")
+    score = {"softmax": "softmax", "sqrtsoftplus": "sqrt softplus"}.get(router.score, "sigmoid")
     order = f"top {mlp.per_token} of {score}" if router.over == "all" else f"{score} of the top {mlp.per_token}"
     if router.selection == "tokens":
         order = f"{score} of {mlp.per_token} by token id"

@@ -88,7 +88,7 @@ class Router(nn.Module):
         match self.word.score:
             case "softmax":
                 return logits.softmax(dim=-1)
-            case "sqrt-softplus":
+            case "sqrtsoftplus":
                 return nn.functional.softplus(logits).sqrt()
         return logits.sigmoid()
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from archc.archspec import ConfigError, load_spec_text
-from tests.archspec.samples import Load
+from archc.archspec import ConfigError, load_spec, load_spec_text
+from tests.archspec.samples import Load, Write
 
 
 def test_text_defaults_and_derived_names(load: Load) -> None:
@@ -41,6 +41,28 @@ def test_an_entry_without_a_value_is_required(load: Load) -> None:
     spec = load("config:\n  span:\nattention: {window: span}\n")
     with pytest.raises(ConfigError, match="missing key 'span'"):
         spec.bind({})
+
+
+def test_keys_with_one_supported_value(load: Load) -> None:
+    spec = load("fixed_config: {style: num_heads, scaled: false, span: none, mode: '3'}\n")
+    assert len(spec.bind({"style": "num_heads", "scaled": 0, "span": None, "mode": "3"}).layers) == 4
+    bound = spec.bind({})
+    assert load_spec_text(bound.text).bind(bound.config).layers == bound.layers
+    for key, value, supported in (
+        ("style", "other", "'num_heads'"), ("scaled", True, "false"), ("span", 3, "null"), ("mode", 3, "'3'"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=rf"{key}: .* is not supported by the spec; supported: {supported}"):
+            spec.bind({key: value})
+
+
+def test_a_child_may_support_more(write: Write) -> None:
+    write("fixed_config: {span: 8}\nattention: {window: span}\n", "one")
+    child = load_spec(write("config:\n  span: {allowed: [8, 9]}\n", "two", extends="one"))
+    assert [child.bind(config).layers[0].attention.window for config in ({}, {"span": 9})] == [8, 9]
+    again = load_spec(write("fixed_config: {span: 9}\n", "three", extends="two"))
+    assert again.bind({}).layers[0].attention.window == 9
+    with pytest.raises(ConfigError, match="8 is not supported"):
+        again.bind({"span": 8})
 
 
 def test_synonyms_and_allowed_values(load: Load) -> None:

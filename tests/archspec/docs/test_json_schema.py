@@ -27,6 +27,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"weights": {"tensors": {"a": {"split": {"parts": [1, 2]}}}}},
     {"variants": [{"position": "none"}]},
     {"config": {"a": {"value": 1}}},
+    {"fixed_config": {"a": [1]}},
 )
 
 

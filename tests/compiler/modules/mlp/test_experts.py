@@ -64,8 +64,8 @@ def test_an_identity_expert_returns_its_input() -> None:
 
 
 def test_a_table_selects_the_experts_of_a_token() -> None:
-    # The table has experts 3 and 0 of token 2; sqrt-softplus of the logits ln 8 and ln 3 is √ln 9 and √ln 4.
-    options = words.Router(selection="tokens", score="sqrt-softplus", renormalize=True, scale=1.5)
+    # The table has experts 3 and 0 of token 2; sqrtsoftplus of the logits ln 8 and ln 3 is √ln 9 and √ln 4.
+    options = words.Router(selection="tokens", score="sqrtsoftplus", renormalize=True, scale=1.5)
     word = words.MoeMlp(experts=4, per_token=2, router=options, expert=EXPERT)
     table = [[0, 1], [1, 2], [3, 0]]
     values: dict[str, Any] = {"projection.weight": [[number] for number in logs(3, 100, 50, 8)]}
@@ -78,7 +78,7 @@ def test_a_table_selects_the_experts_of_a_token() -> None:
 
 def test_sqrt_softplus_scores_select_with_a_bias() -> None:
     # √ln(1 + x): √ln 2, √ln 3 and √ln 5; the bias of 1 puts the first one ahead of the second.
-    weights = route(logs(1, 2, 4), 2, bias=[1.0, 0.0, 0.0], score="sqrt-softplus", selection_bias=True)
+    weights = route(logs(1, 2, 4), 2, bias=[1.0, 0.0, 0.0], score="sqrtsoftplus", selection_bias=True)
     assert weights == pytest.approx({0: math.sqrt(math.log(2)), 2: math.sqrt(math.log(5))})
 
 
