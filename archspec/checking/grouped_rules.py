@@ -44,6 +44,8 @@ def grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iter
     yield from _latent_faults(attention)
     if attention.mixture is not None:
         yield from _mixture_faults(attention, attention.mixture)
+    if attention.dynamic_mask is not None:
+        yield from _dynamic_mask_faults(attention, position)
     if attention.adapter is not None:
         other = {
             "query_latent": attention.query_latent is not None,
@@ -75,6 +77,24 @@ def _mixture_faults(attention: GroupedQueryAttention, mixture: HeadMixture) -> I
     }
     for key in (key for key, present in is_set.items() if present):
         yield f"attention.{key}", "the key is not supported with a mixture of heads", "remove one of them"
+
+
+def _dynamic_mask_faults(attention: GroupedQueryAttention, position: Position) -> Iterator[Fault]:
+    """Yield the faults of a dynamic mask, whose biases are in a cache of their own, next to that of all keys."""
+    is_set = {
+        "window": attention.window is not None,
+        "indexer": attention.indexer is not None,
+        "compression": attention.compression is not None,
+        "differential": attention.differential is not None,
+        "keys_values": attention.keys_values != "own",
+        "values": attention.values != "projection",
+        "value_norm": not isinstance(attention.value_norm, NoNorm),
+        "value_scale": attention.value_scale is not None,
+    }
+    for key in (key for key, present in is_set.items() if present):
+        yield f"attention.{key}", "the key is not supported with a dynamic mask", "remove one of them"
+    if position.kind in ("alibi", "relative-buckets", "disentangled"):
+        yield "position", f"{position.kind} is not supported with a dynamic mask", "use another kind"
 
 
 def _value_faults(attention: GroupedQueryAttention) -> Iterator[Fault]:

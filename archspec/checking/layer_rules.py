@@ -105,6 +105,11 @@ def _layout_faults(layer: Layer) -> Iterator[Fault]:
             yield "layer.norm.branches", "a shared norm applies to both branches", "remove the key"
     if layer.skip.source == "norm" and (isinstance(norm, NoNorm) or norm.placement not in ("pre", "sandwich")):
         yield "layer.skip.source", "`norm` requires a norm on the input of each branch", "use input"
+    if layer.skip.learned:
+        others = (layer.streams is not None, layer.front is not None, layer.cross_attention is not None)
+        if layer.residual == "parallel" or any(others):
+            message = "learned skip connections are those of two branches in sequence"
+            yield "layer.skip.learned", message, "remove the key"
     if layer.mlp is None or layer.residual == "parallel":
         reason = "the layer has no MLP" if layer.mlp is None else "parallel branches have one sum"
         for path, scale in (("skip.mlp_scale", layer.skip.mlp_scale), ("mlp_branch_scale", layer.mlp_branch_scale)):

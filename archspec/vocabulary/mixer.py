@@ -152,6 +152,15 @@ class HeadMixture(Section):
     experts: int = Field(ge=1, le=4096, description="Number of experts, of which each token has heads / kv_heads.")
 
 
+class DynamicMask(Section):
+    """Dynamic mask attention (Shi et al. 2025, section 3): scores have the bias exp(a · softplus(W v)) of their key, v
+    being the values of all heads and a learned by key/value head; a query attends to the keys of the largest biases.
+    """
+
+    keys: Size = Field(description="Number of keys that a query attends to; all if there are no more.")
+    bias: bool = Field(False, description="Add a bias to W v.")
+
+
 class GroupedQueries(Section):
     """Scaled dot-product attention with shared key/value heads (Vaswani et al. 2017; Ainslie et al. 2023)."""
 
@@ -173,6 +182,7 @@ class GroupedQueryAttention(GroupedQueries):
     kind: Literal["grouped-query"] = "grouped-query"
     groups: ProjectionGroups = Field(default_factory=ProjectionGroups)
     adapter: LowRankAdapter | None = Field(None, description="Low-rank terms of queries, keys and values.")
+    dynamic_mask: DynamicMask | None = Field(None, description="Bias and selection of keys by their values.")
     mixture: HeadMixture | None = Field(None, description="Heads that a router selects for each token.")
     gate: AttentionGate | None = Field(None, description="Gate on the output of the heads.")
     query_scale: QueryScale | None = Field(None, description="Factor on each query that grows with its position.")

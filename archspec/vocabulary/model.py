@@ -48,6 +48,7 @@ class Skip(Section):
         description="input: the residual stream. norm: the output of the branch's input norm (ChatGLM-6B).",
     )
     scale: PositiveFloat | None = Field(default=None, description="Factor on the skip connection (ChatGLM-6B).")
+    learned: bool = Field(default=False, description="Multiply each skip connection by a learned vector (Doge).")
     mlp_scale: PositiveFloat | None = Field(
         default=None, description="Factor on the skip connection of the MLP (MiniMax). Default: `scale`."
     )

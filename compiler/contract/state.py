@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CROSS_KEY, CROSS_VALUE = "cross.key", "cross.value"
 COMPRESSED = "compressed"
 INDEXER_KEY, INDEXER_TAIL = "indexer.key", "indexer.tail"
+MASK_BIAS = "mask.bias"
 MEMORY_TOKENS, MEMORY_INPUT = "memory.tokens", "memory.input"
 
 State: TypeAlias = "Mapping[str, Tensor]"
@@ -135,6 +136,8 @@ def attention_state(attention: words.Attention, width: int, dtype: DTypeName) ->
         name: StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", width)))
         for name, width in widths.items()
     }
+    if attention.dynamic_mask is not None:
+        states[MASK_BIAS] = StateType("kv", TensorType(dtype, ("batch", attention.kv_heads, "capacity", 1)))
     if attention.filter is not None:
         # The last input of each of the two convolutions.
         states["filter.input"] = fixed(dtype, 1, width)

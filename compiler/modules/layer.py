@@ -116,6 +116,10 @@ class Layer(nn.Module):
         self.mlp_streams = make_connection(streams, width, dtype) if word.mlp is not None else None
         memory, count = word.ngram_memory, word.stream_count
         self.ngram_memory = NgramMemory(memory, vocab, count, width, dtype) if memory is not None else None
+        self.mixer_skip, self.mlp_skip = (
+            nn.Parameter(torch.empty(width, dtype=dtype)) if word.skip.learned and is_present else None
+            for is_present in (bool(self.mixers), word.mlp is not None)
+        )
         self.output_scale = nn.Parameter(torch.empty(1, dtype=dtype)) if word.output_scale else None
 
     def forward(self, x_BSN: Tensor, inputs: LayerInputs, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -186,6 +190,8 @@ class Layer(nn.Module):
         skip = self.word.skip
         source = normed_BSN if skip.source == "norm" else x_BSN
         scale = skip.mlp_scale if is_mlp and skip.mlp_scale is not None else skip.scale
+        learned = self.mlp_skip if is_mlp else self.mixer_skip
+        source = source if learned is None else source * learned
         return (source if scale is None else source * scale) + self.scale_branch(y_BSN, is_mlp)
 
     def scale_branch(self, y_BSN: Tensor, is_mlp: bool = False) -> Tensor:

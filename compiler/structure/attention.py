@@ -41,6 +41,9 @@ def _grouped_queries(word: words.GroupedQueryAttention, position: words.Position
     has_biases = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
     return part(
         {"sinks": (heads,) if word.sinks else None},
+        dynamic_mask=part({"rate": (word.kv_heads,)}, projection=linear(values, word.kv_heads, word.dynamic_mask.bias))
+        if word.dynamic_mask is not None
+        else None,
         mixture=part(router=part(projection=linear(width, word.mixture.experts, False)))
         if word.mixture is not None
         else None,

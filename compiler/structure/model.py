@@ -92,8 +92,13 @@ def _relative(spec: BoundSpec, width: int) -> dict[str, Part | None]:
 
 def _layer(word: words.Layer, width: int, source_width: int, vector: int, vocab: int) -> Part:
     cross, branch = word.cross_attention, word.embedding_branch
+    mixes = any(each is not None for each in (word.mixing, word.attention, word.recurrence))
     return part(
-        {"output_scale": (1,) if word.output_scale else None},
+        {
+            "mixer_skip": (width,) if word.skip.learned and mixes else None,
+            "mlp_skip": (width,) if word.skip.learned and word.mlp is not None else None,
+            "output_scale": (1,) if word.output_scale else None,
+        },
         attention=attention(word.attention, word.position, width, width if word.front is None else 2 * width)
         if word.attention is not None
         else None,

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from archc.archspec import vocabulary as words
 from archc.compiler.contract.cross_layer import KEY, VALUE
-from archc.compiler.contract.state import State
+from archc.compiler.contract.state import MASK_BIAS, State
 from archc.compiler.modules.attention.compression import CompressedKeys
 from archc.compiler.modules.attention.differential import DifferentialHeads
+from archc.compiler.modules.attention.dynamic_mask import DynamicMask
 from archc.compiler.modules.attention.gate import Gate
 from archc.compiler.modules.attention.head_mixture import HeadMixture
 from archc.compiler.modules.attention.indexer import make_indexer, select
@@ -54,6 +55,8 @@ class Attention(nn.Module):
         self.q_down_norm = make_norm(latent.norm, latent.width, dtype) if latent is not None else None
         queries = width if latent is None else latent.width
         q_heads = word.heads if word.mixture is None else word.mixture.experts * word.kv_heads
+        dynamic = word.dynamic_mask
+        self.dynamic_mask = DynamicMask(dynamic, word, dtype) if dynamic is not None else None
         self.mixture = HeadMixture(word, width) if word.mixture is not None else None
         self.q = make_linear(queries, q_heads * word.head_dim, word.bias.qkv, groups.q, dtype)
         self.k = make_linear(width, keys, word.bias.on_keys, groups.k, dtype) if self.own else None
@@ -122,6 +125,9 @@ class Attention(nn.Module):
         if (scale := inputs.query_scale_B1S1) is not None:
             q = q * (scale if self.query_scale is None else self.query_scale(scale))
         bias, softcap, is_cached = self.score_bias(inputs, q, k), self.word.softcap, inputs.write_indices_B is not None
+        if self.dynamic_mask is not None:
+            bias = self.dynamic_mask.biases(present[MASK_BIAS], mask)
+            mask = self.dynamic_mask.select(q, bias, mask)
         if self.compressed is None:
             y_BHSD = ops.attention(q, k, v, mask, bias, self.scale, softcap or 0.0, self.sinks, is_cached)
         else:
@@ -162,6 +168,9 @@ class Attention(nn.Module):
             value = self.clip(self.project("v", self.v, x_BSN) if self.v is not None else key)
             v = scaled(self.v_norm(ops.split_heads(value, word.kv_heads)), word.value_scale)
             new[VALUE] = v if self.differential is None else self.differential.pair(v)
+            if self.dynamic_mask is not None:
+                # Of the projection: TensorRT for RTX 1.7 fails on heads of values that are merged again.
+                new[MASK_BIAS] = self.dynamic_mask(value)
         if KEY not in state:
             return new
         return {name: ops.update_cache(state[name], x, inputs.write_indices_B) for name, x in new.items()}

@@ -13,6 +13,14 @@ DIFFERENTIAL = "differential: {init: 0.5, norm: {kind: rmsnorm, eps: 1e-5}}"
 COMPRESSION = "{block: 4, norm: none}"
 
 FAULTS = {
+    "a window next to a dynamic mask": (
+        "attention: {dynamic_mask: {keys: 4}, window: 8}\n",
+        "attention.window: the key is not supported with a dynamic mask; remove one of them",
+    ),
+    "biases by distance next to a dynamic mask": (
+        "attention: {dynamic_mask: {keys: 4}}\nposition: alibi\n",
+        "position: alibi is not supported with a dynamic mask; use another kind",
+    ),
     "a mixture of fewer heads than a token has": (
         "attention: {mixture: {experts: 1}, kv_heads: 2}\n",
         "attention.mixture.experts: 4 heads of a token, but 1 experts of 2 heads; use more experts, or fewer heads",

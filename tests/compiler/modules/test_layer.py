@@ -88,3 +88,18 @@ def test_adapters_add_a_low_rank_term() -> None:
     adapter = attention.adapter["k"]
     keys = wide @ (attention.k.weight + adapter.up.weight @ adapter.down.weight).T
     torch.testing.assert_close(attention(wide, LayerInputs(mask_B1ST=MASK), {})[1]["key"], keys[:, None])
+
+
+def test_learned_skip_connections() -> None:
+    word = words.Layer(
+        norm=PlacedRmsNorm(eps=1e-2),
+        skip=words.Skip(learned=True),
+        position=words.NoPosition(),
+        recurrence=words.ShortConvolution(width=4, convolution=words.Convolution(kernel=2)),
+        mlp=words.PlainMlp(width=5, activation="relu"),
+    )
+    layer: Any = random_parameters(Layer(word, 4, torch.float32))
+    x = torch.randn(1, 3, 4)
+    h = layer.mixer_skip * x + layer.recurrence(layer.mixer_norm(x), LayerInputs(), {})[0]
+    expected = layer.mlp_skip * h + layer.mlp(layer.mlp_norm(h))
+    torch.testing.assert_close(layer(x, LayerInputs(), {})[0], expected)
