@@ -79,6 +79,14 @@ FORMATS: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
     ),
     # SeparatorStyle.YUAN2 of lm-sys/FastChat, conversation.py, by the authors (docs/Yuan2_fastchat.md).
     "yuan2": ("yuan2", families.YUAN, "Hi<sep>", "Be brief.\nHi<sep>", "Hi<n>Hello!<n>Bye<sep>"),
+    # encode_messages of deepseek-ai/DeepSeek-V4-Flash, encoding/encoding_dsv4.py, without reasoning.
+    "deepseek-v4": (
+        "deepseek-v4",
+        {"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 8, "head_dim": 16},
+        "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜></think>",
+        "<｜begin▁of▁sentence｜>Be brief.<｜User｜>Hi<｜Assistant｜></think>",
+        "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜></think>Hello!<｜end▁of▁sentence｜><｜User｜>Bye<｜Assistant｜></think>",
+    ),
     # rwkv-world of llama.cpp, src/llama-chat.cpp.
     "rwkv5": (
         "rwkv5",
