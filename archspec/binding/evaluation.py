@@ -42,7 +42,8 @@ class Evaluator:
     problems: list[Problem]
     layers: int = 0  # number of layers of the stack that is evaluated
     _reported: set[tuple[Mark, str]] = field(default_factory=set)
-    _derived: dict[tuple[str, int, int], Any] = field(default_factory=dict)  # name, layer, layers → value
+    _place: tuple[int, int] | None = None  # layer and number of layers of `_at_place`
+    _at_place: dict[str, Any] = field(default_factory=dict)  # values of names at the layer that was evaluated last
 
     def try_evaluate(self, node: CheckedNode, layer: int | None = None) -> Any:
         """Return the value of a node, or FAILED after reporting a problem."""
@@ -134,22 +135,20 @@ class Evaluator:
 
         Raises EvaluationError after reporting one that has no value.
         """
-        values = {**self.values.values, "layer": layer, "layers": self.layers}
-        read = set(names)
-        for name, derived in reversed(self.values.per_layer.items()):
-            read |= derived.expression.names if name in read else set()
-        for name, derived in self.values.per_layer.items():
-            if name in read:
-                key = (name, layer, self.layers)
-                if key not in self._derived:
-                    self._derived[key] = self._derive(derived, layer, values)
-                if self._derived[key] is FAILED:
-                    raise EvaluationError
-                values[name] = self._derived[key]
-        return values
+        if self._place != (layer, self.layers):
+            self._place = (layer, self.layers)
+            self._at_place = {**self.values.values, "layer": layer, "layers": self.layers}
+        missing = set(names).intersection(self.values.per_layer).difference(self._at_place)
+        if missing:
+            for name, derived in reversed(self.values.per_layer.items()):
+                missing |= derived.expression.names if name in missing else set()
+            for name, derived in self.values.per_layer.items():
+                if name in missing and name not in self._at_place:
+                    self._at_place[name] = self._derive(derived, layer, self._at_place)
+        return self._at_place
 
     def _derive(self, derived: DerivedName, layer: int, values: Mapping[str, Any]) -> Any:
-        """Return the value of a derived name at a layer, or FAILED after reporting a problem."""
+        """Return the value of a derived name at a layer. Raises EvaluationError after reporting a problem."""
         names = derived.expression.names
         try:
             return derived.expression.evaluate(values)
@@ -157,7 +156,7 @@ class Evaluator:
             inputs = describe_values(names, values, self.values.origins, layer)
             message = f"{format_value(derived.expression.text)}: {error} {inputs}".rstrip()
             self._report(derived.mark, join_path("derive", derived.name), message, error.hint)
-            return FAILED
+            raise EvaluationError from None
 
     def _validate(self, value: object, schema: ValueSchema, mark: Mark, path: str, equation: str, inputs: str) -> Any:
         try:
