@@ -10,7 +10,7 @@ from typing import Any
 
 from archc.archspec.assembly.checked_spec import Assembled, CheckedSpec
 from archc.archspec.binding.bound_spec import BoundSpec
-from archc.archspec.binding.evaluation import FAILED, Evaluator, varies_by_layer
+from archc.archspec.binding.evaluation import FAILED, EvaluationError, Evaluator, varies_by_layer
 from archc.archspec.binding.layers import active_variants, bind_stack
 from archc.archspec.binding.unread import unread_keys
 from archc.archspec.checking.checked_nodes import CheckedSection, mark_at
@@ -32,7 +32,7 @@ from archc.archspec.errors import (
     join_hints,
 )
 from archc.archspec.source.encoder_defaults import drop_inherited_problems
-from archc.archspec.vocabulary import LmHead, MlmHead, NoHead, NoPooler, Text, front_sets, weight_sets
+from archc.archspec.vocabulary import LmHead, MlmHead, NoHead, NoPooler, Text, weight_sets
 from archc.archspec.vocabulary.verbs import Step
 from archc.archspec.weights.bound_table import BoundEntry
 from archc.archspec.weights.entries import ENCODER_KEY, Entry, entry_path
@@ -222,7 +222,6 @@ def _bind_model(
         weights,
         sets=_shared_sets(fields),
         encoder_sets=_shared_sets(fields["encoder"]),
-        front_sets=front_sets(fields["layers"]) if any(layer.front for layer in fields["layers"]) else (),
     )
     return {**fields, "weights": weights}
 
@@ -261,30 +260,44 @@ def _bind_entry(entry: Entry, evaluator: Evaluator) -> BoundEntry:
         values = [evaluator.try_evaluate(verb, layer) for verb in entry.verbs]
         steps.append(tuple(step for step in values if step is not FAILED))
     names = tuple(_with_values(name, entry, evaluator) for name in entry.names)
-    lists = {name: _layers_listed(name, entry, evaluator) for name in entry.lists}
-    return BoundEntry(entry.key, names, entry.reads_all, tuple(steps), entry.mark, lists=lists)
+    by_layer = {field: _texts_by_layer(field, entry, evaluator) for field in sorted(_fields_by_layer(entry, evaluator))}
+    return BoundEntry(entry.key, names, entry.reads_all, tuple(steps), entry.mark, by_layer=by_layer)
 
 
-def _layers_listed(name: str, entry: Entry, evaluator: Evaluator) -> tuple[int, ...]:
-    """Return the layers in a list of the config; none after reporting another value."""
-    value = evaluator.values.values.get(name, ())
-    if isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
-        return tuple(value)
-    message = f"{name} = {format_value(value)} is no list of layers"
-    evaluator.problems.append(entry.mark.problem(entry_path(entry.key), message, "use integers"))
-    return ()
+def _fields_by_layer(entry: Entry, evaluator: Evaluator) -> frozenset[str]:
+    """Return the names in braces that have a value for each layer."""
+    return frozenset(entry.fields & evaluator.values.per_layer.keys())
+
+
+def _texts_by_layer(field: str, entry: Entry, evaluator: Evaluator) -> tuple[str, ...]:
+    """Return the value of a name at each layer as text; fewer after reporting a problem."""
+    try:
+        values = [evaluator.name_at(layer, field) for layer in range(evaluator.layers)]
+    except EvaluationError:
+        return ()
+    texts: list[str] = []
+    for value in values:
+        text = _as_text(field, value, entry, evaluator)
+        if text is None:
+            break
+        texts.append(text)
+    return tuple(texts)
+
+
+def _as_text(field: str, value: object, entry: Entry, evaluator: Evaluator) -> str | None:
+    """Return a value as a part of a name of a tensor; None after reporting another value."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    message = f"{field} = {format_value(value)} is no part of a name of a tensor"
+    evaluator.problems.append(entry.mark.problem(entry_path(entry.key), message, "use text or an integer"))
+    return None
 
 
 def _with_values(name: str, entry: Entry, evaluator: Evaluator) -> str:
     """Return a checkpoint name with the values of the config in place of their names in braces."""
-    for field in sorted(entry.fields):
-        value = evaluator.values.values.get(field)
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            name = name.replace(f"{{{field}}}", str(value))
-        elif field not in evaluator.values.missing:
-            message = f"{field} = {format_value(value)} is no part of a name of a tensor"
-            path = entry_path(entry.key)
-            evaluator.problems.append(entry.mark.problem(path, message, "use text or an integer"))
+    for field in sorted(entry.fields - _fields_by_layer(entry, evaluator) - evaluator.values.missing):
+        text = _as_text(field, evaluator.values.values.get(field), entry, evaluator)
+        name = name if text is None else name.replace(f"{{{field}}}", text)
     return name
 
 

@@ -130,6 +130,10 @@ class Evaluator:
             return value, describe_origin(expression.text, self.values)
         return value, describe_values(expression.names, names, self.values.origins, at)
 
+    def name_at(self, layer: int, name: str) -> Any:
+        """Return the value of a derived name at a layer. Raises EvaluationError after reporting that it has none."""
+        return self._names_at(layer, [name])[name]
+
     def _names_at(self, layer: int, names: Collection[str]) -> Mapping[str, Any]:
         """Return the values of names at a layer: all that have one value, and those of `names` with one for each layer.
 

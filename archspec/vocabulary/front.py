@@ -26,5 +26,5 @@ class FrontBlock(Section):
         ge=0,
         le=10**4,
         description="Index of the block's weight set. Layers of the same index share attention, MLP and their norms, "
-        "except for adapters; `{front}` in the weight table is this index. Default: the index of the layer.",
+        "except for adapters. Default: the index of the layer.",
     )

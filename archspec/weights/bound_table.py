@@ -27,7 +27,7 @@ class BoundEntry:
     steps: tuple[tuple[Step, ...], ...]
     mark: Mark
     others: tuple[BoundEntry, ...] = ()
-    lists: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of layers, by their names in the config
+    by_layer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # values of names in braces at each layer
 
     def steps_at(self, layer: int | None) -> tuple[Step, ...]:
         """Return the steps for a layer, in the order in which they apply."""
@@ -49,7 +49,6 @@ class BoundTable:
     entries: Mapping[str, BoundEntry]
     sets: tuple[int, ...] = ()  # index of each layer's weight set; empty if it is the index of the layer
     encoder_sets: tuple[int, ...] = ()
-    front_sets: tuple[int, ...] = ()  # index of the weight set of each layer's front block
     is_part: bool = False  # of a multimodal model, whose checkpoint has tensors of other parts
 
     def find(self, slot: str) -> tuple[Match, ...]:
@@ -72,9 +71,8 @@ class BoundTable:
                 rest = spelling[end:]
                 sets = self.encoder_sets if layer_match and layer_match[1] else self.sets
                 weight_set = sets[layer] if layer is not None and sets else layer
-                front = self.front_sets[layer] if layer is not None and self.front_sets else layer
                 return tuple(
-                    (each, layer, expert, _slot_names(each, rest, weight_set, front, expert))
+                    (each, layer, expert, _slot_names(each, rest, weight_set, layer, expert))
                     for each in (entry, *entry.others)
                 )
         return ()
@@ -86,26 +84,18 @@ def generic_key(slot: str) -> str:
 
 
 def _slot_names(
-    entry: BoundEntry, rest: str, weight_set: int | None, front: int | None, expert: int | None
+    entry: BoundEntry, rest: str, weight_set: int | None, layer: int | None, expert: int | None
 ) -> list[str]:
     """Return the checkpoint names of a slot; `rest` is its part after the key of the entry."""
-
-    def number(match: re.Match[str]) -> str:
-        return _index(match, weight_set, front, entry.lists)
-
-    names = [LAYER_FIELDS.sub(number, name) + rest for name in entry.names]
+    names = [LAYER_FIELDS.sub(lambda field: _index(field, weight_set), name) + rest for name in entry.names]
+    for field_name, values in entry.by_layer.items():
+        value = values[layer] if layer is not None and layer < len(values) else ""
+        names = [name.replace(f"{{{field_name}}}", value) for name in names]
     return [name.replace(EXPERT_FIELD, str(expert)) for name in names]
 
 
-def _index(
-    field: re.Match[str], weight_set: int | None, front: int | None, lists: Mapping[str, tuple[int, ...]]
-) -> str:
-    """Return the number that a placeholder of the layer's index stands for; itself for a layer without a place."""
-    if field[0] == "{front}":
-        return str(front)
-    if field[3] is not None:
-        places = lists.get(field[3], ())
-        return str(places.index(weight_set)) if weight_set in places else field[0]
+def _index(field: re.Match[str], weight_set: int | None) -> str:
+    """Return the number that a placeholder of the layer's index stands for."""
     if field[1] is None:
         return str(weight_set)
     assert weight_set is not None

@@ -27,10 +27,8 @@ LAYER_KEY = "layer."
 ENCODER_KEY = "encoder."
 EXPERT_PART = "expert"  # of a key: every expert
 LAYER_FIELD = "{layer}"
-LAYER_FIELDS = re.compile(r"\{layer(?: (//|%) ([1-9]\d{0,3})| in ([A-Za-z_]\w*))?\}|\{front\}")
-"""The index of a layer in a name, its quotient or remainder, its place in a list of the config, or the index of its
-front block: `{layer}`, `{layer // 2}`, `{layer % 2}`, `{layer in layer_ids}`, `{front}`.
-"""
+LAYER_FIELDS = re.compile(r"\{layer(?: (//|%) ([1-9]\d{0,3}))?\}")
+"""The index of a layer in a name, or its quotient or remainder: `{layer}`, `{layer // 2}`, `{layer % 2}`."""
 INDEX_FIELD = "{index}"
 EXPERT_FIELD = "{expert}"
 
@@ -59,11 +57,6 @@ class Entry:
         """Return the names in braces in the checkpoint names, except the numbers of layers, experts and tensors."""
         found = {field for name in self.names for field in _FIELD.findall(name) if not LAYER_FIELDS.fullmatch(field)}
         return frozenset(field[1:-1] for field in found - {EXPERT_FIELD, INDEX_FIELD})
-
-    @property
-    def lists(self) -> frozenset[str]:
-        """Return the names of lists in which a layer has a place, as in `{layer in layer_ids}`."""
-        return frozenset(match[3] for name in self.names for match in LAYER_FIELDS.finditer(name) if match[3])
 
     @property
     def alternatives(self) -> tuple[Entry, ...]:
@@ -164,15 +157,13 @@ class _Line:
                 continue
             if field[1:-1] in self.checker.known_names(per_layer=False):
                 continue  # a value of the config, such as the name of a language
-            match = LAYER_FIELDS.fullmatch(field)
-            if match is None or (match[3] and match[3] not in self.checker.known_names(per_layer=False)):
-                names = "names of `config:` and `derive:` with one value for all layers"
-                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}, and {names}"
+            if not LAYER_FIELDS.fullmatch(field) and field[1:-1] not in (self.checker.names or ()):
+                hint = f"supported: {LAYER_FIELD}, {EXPERT_FIELD}, and names of `config:` and `derive:`"
                 message = f"unknown placeholder {format_value(field)} in {format_value(name)}"
                 self.report(node.mark, message, hint)
             elif not belongs_to_layer(self.key):
                 hint = f"only keys that start with '{LAYER_KEY}' or '{ENCODER_KEY}{LAYER_KEY}' belong to layers"
-                self.report(node.mark, f"{LAYER_FIELD} in an entry that does not belong to a layer", hint)
+                self.report(node.mark, f"{field} in an entry that does not belong to a layer", hint)
 
     def check_expert(self, node: ScalarNode) -> None:
         """Check that experts have one tensor each, or one tensor with `unstack`."""

@@ -29,7 +29,7 @@ class WeightTable:
     def names(self) -> frozenset[str]:
         """Return the config names that sizes and ignored numbers in the table read."""
         verbs = (verb for entry in self.entries.values() for each in entry.alternatives for verb in each.verbs)
-        fields = (each.fields | each.lists for entry in self.entries.values() for each in entry.alternatives)
+        fields = (each.fields for entry in self.entries.values() for each in entry.alternatives)
         return frozenset().union(*map(names_in, verbs), *fields, *(pattern.names for pattern in self.ignore))
 
 

@@ -261,13 +261,19 @@ def test_a_value_that_is_no_part_of_a_name(load: Load) -> None:
         spec.bind()
 
 
-def test_a_name_has_the_place_of_a_layer_in_a_list(load: Load) -> None:
-    rest = "config: {odd: {default: '[3, 5]'}}\n"
-    entries = "layer.a: h.{layer}.{layer in odd}"
+def test_a_name_has_the_value_of_each_layer(load: Load) -> None:
+    rest = "derive: {half: 'layer // 2', side: \"'left' if layer % 2 else 'right'\"}\n"
     removed = "    embedding.tokens: null\n    layer.mixer_norm: null\n    layer.attention.{q,k,v,o}: null\n"
-    weights = load(f"{rest}weights:\n  tensors:\n{removed}    {entries}\n").bind().weights
-    found = weights.resolve(slots("layers.3.a.weight", "layers.5.a.weight"), ["h.3.0.weight", "h.5.1.weight"])
-    assert [source.names for source in found.sources.values()] == [("h.3.0.weight",), ("h.5.1.weight",)]
-    assert "'h.4.{layer in odd}.weight' not found" in refused(weights, slots("layers.4.a.weight"), [])
-    with pytest.raises(SpecError, match="odd = 3 is no list of layers"):
-        load(f"config: {{odd: {{default: 3}}}}\nweights:\n  tensors:\n    {entries}\n").bind()
+    weights = load(f"{rest}weights:\n  tensors:\n{removed}    layer.a: h.{{half}}.{{side}}.{{layer}}\n").bind().weights
+    found = weights.resolve(
+        slots("layers.2.a.weight", "layers.3.a.weight"), ["h.1.right.2.weight", "h.1.left.3.weight"]
+    )
+    assert [source.names for source in found.sources.values()] == [("h.1.right.2.weight",), ("h.1.left.3.weight",)]
+
+
+def test_a_name_with_a_value_for_each_layer_that_is_no_text(load: Load) -> None:
+    rest = "derive: {half: 'layer / 2'}\nweights:\n  tensors:\n    layer.a: h.{half}\n"
+    with pytest.raises(SpecError, match="half = 0.0 is no part of a name of a tensor; use text or an integer"):
+        load(rest).bind()
+    with pytest.raises(SpecError, match=r"\{half\} in an entry that does not belong to a layer"):
+        load(rest.replace("layer.a", "final_norm"))
