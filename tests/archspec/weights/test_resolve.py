@@ -273,7 +273,7 @@ def test_a_name_has_the_value_of_each_layer(load: Load) -> None:
 
 def test_a_name_with_a_value_for_each_layer_that_is_no_text(load: Load) -> None:
     rest = "derive: {half: 'layer / 2'}\nweights:\n  tensors:\n    layer.a: h.{half}\n"
-    with pytest.raises(SpecError, match="half = 0.0 is no part of a name of a tensor; use text or an integer"):
+    with pytest.raises(SpecError, match=r"half = 0\.0 is no part of a name of a tensor; use text or an integer"):
         load(rest).bind()
     with pytest.raises(SpecError, match=r"\{half\} in an entry that does not belong to a layer"):
         load(rest.replace("layer.a", "final_norm"))
