@@ -37,6 +37,13 @@ FAMILIES = (
     "mamba",
     "lfm2:biases-untied",
     "qwen3-5",
+    "nemotron-h",
+    "qwen3-next",
+    "gpt-oss",
+    "gemma4",
+    "deepseek-v4",
+    "glm5-next-text",
+    "chatglm",
 )
 NEW = 8
 

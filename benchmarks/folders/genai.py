@@ -27,6 +27,6 @@ def generate(end: int) -> list[int]:
     return [int(token) for token in generator.get_sequence(0)][len(ids) :]
 
 
-# The token that ends the text must be one of the vocabulary: the last one that is not generated.
-out = next(out for end in reversed(range(vocab)) if end not in (out := generate(end)))
+# The token that ends the text must be one of the vocabulary, and is left out of it: the last one that is not generated.
+out = next(out for end in reversed(range(vocab)) if len(out := generate(end)) == count)
 print(json.dumps([version("onnxruntime-genai"), out]))

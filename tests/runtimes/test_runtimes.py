@@ -14,11 +14,22 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*no tokenizer file found")
 # The families that each opens; docs/runtimes.md has the reasons for the others.
 DECODERS = ("qwen2", "gpt2", "gemma3")
 OPENED = {
-    "openvino": (*DECODERS, "mixtral", "deepseek-v2", "mamba", "rwkv6", "bert", "t5"),
-    "genai": (*DECODERS, "mixtral"),
+    "openvino": (
+        *DECODERS,
+        "mixtral",
+        "deepseek-v2",
+        "deepseek-v4",
+        "chatglm",
+        "nemotron-h",
+        "mamba",
+        "rwkv6",
+        "bert",
+        "t5",
+    ),
+    "genai": (*DECODERS, "mixtral", "gemma4", "lfm2", "mamba", "nemotron-h", "qwen3-next"),
     "optimum": (*DECODERS, "bert", "t5"),
     "transformers.js": (*DECODERS, "bert", "t5"),
-    "onnxruntime-web": (*DECODERS, "mixtral", "mamba", "bert", "t5"),
+    "onnxruntime-web": (*DECODERS, "mixtral", "deepseek-v4", "mamba", "bert", "t5"),
     "chromium": ("qwen2", "bert", "t5"),
 }
 HERE = ("openvino", "genai")  # packages of the tests' environment
