@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from archc.authoring.ranges import format_ranges
 from archc.authoring.trees import Trees, renamed
+from archc.layer_ranges import format_ranges
 
 Part = Literal["computation", "config", "weights", "checkpoint"]
 _NAME = re.compile(r"[A-Za-z_]\w*")

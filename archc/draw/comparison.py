@@ -10,8 +10,8 @@ from archc.authoring.difference import Change, compare, format_value
 from archc.authoring.trees import bound_trees
 from archc.draw.changes import Changes, Difference
 from archc.draw.describe.blocks import Block, LayerKind, Model, Stack
-from archc.draw.describe.ranges import layer_ranges
 from archc.draw.describe.words import real
+from archc.layer_ranges import shortened_ranges
 
 _LAYERS = re.compile(r"\[([\d, -]+)\]")
 _WHOLE_LAYERS = re.compile(r"(?:encoder\.)?layers\[[\d, -]+\]")
@@ -63,7 +63,7 @@ def _short_layers(match: re.Match[str]) -> str:
     """Return the layers of a path in a few numbers: `[0, 2, … 30]`."""
     pairs = [part.partition("-") for part in match[1].split(", ")]
     layers = [layer for first, _, last in pairs for layer in range(int(first), int(last or first) + 1)]
-    return f"[{layer_ranges(layers).replace('–', '-')}]"
+    return f"[{shortened_ranges(layers).replace('–', '-')}]"
 
 
 def _text(value: object) -> str:

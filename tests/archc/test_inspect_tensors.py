@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from archc.authoring.patterns import collapse
-from archc.authoring.ranges import format_ranges
+from archc.layer_ranges import format_ranges
 from tests.archc.conftest import TINY, Archc
 
 

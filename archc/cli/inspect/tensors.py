@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from archc.archspec import ArchspecError
 from archc.authoring.patterns import TensorGroup, group_tensors
-from archc.authoring.ranges import format_ranges
 from archc.cli.console import columns
 from archc.compiler.errors import BuildError
+from archc.layer_ranges import format_ranges
 
 if TYPE_CHECKING:
     from archc.archspec import BoundSpec

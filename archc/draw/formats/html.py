@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from archc.draw.changes import Difference
 from archc.draw.describe.blocks import Block, LayerKind, Model
-from archc.draw.describe.ranges import layer_ranges
 from archc.draw.describe.words import byte_count, whole
 from archc.draw.figures import Figures, part_title
 from archc.draw.formats.colors import FONTS, style_sheet
 from archc.draw.formats.svg import clean, write_svg
 from archc.draw.scene import Drawing
+from archc.layer_ranges import shortened_ranges
 
 _LEGEND = {
     "attention": "attention; lighter: with a window, or other values",
@@ -80,9 +80,9 @@ def layer_rows(model: Model) -> list[tuple[str, str, str, str]]:
         name = f"{stack.name} " if stack.name else ""
         for kind in stack.kinds:
             blocks = "; ".join(block_text(branch.body) for branch in kind.branches)
-            rows.append((f"{name}{layer_ranges(kind.layers)}", str(len(kind.layers)), blocks, _norms(kind)))
+            rows.append((f"{name}{shortened_ranges(kind.layers)}", str(len(kind.layers)), blocks, _norms(kind)))
             rows += [
-                (f"{name}{layer_ranges(variant.layers)}", str(len(variant.layers)), "", ", ".join(variant.texts))
+                (f"{name}{shortened_ranges(variant.layers)}", str(len(variant.layers)), "", ", ".join(variant.texts))
                 for variant in kind.variants
             ]
     return rows

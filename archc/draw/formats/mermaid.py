@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from archc.draw.changes import Difference
 from archc.draw.describe.blocks import Block, Branch, LayerKind, Model, Stack
-from archc.draw.describe.ranges import layer_ranges
 from archc.draw.describe.words import byte_count, short, whole
 from archc.draw.figures import Figures, part_title
+from archc.layer_ranges import shortened_ranges
 
 # Fill and outline by kind, with dark text in light and dark themes alike.
 _CLASSES = {
@@ -99,7 +99,9 @@ def _stack(stack: Stack, prefix: str) -> Iterator[str]:
 
 
 def _kind(kind: LayerKind, prefix: str, single: bool) -> Iterator[str]:
-    heading = f"× {len(kind.layers)}" if single else f"{kind.letter} × {len(kind.layers)}: {layer_ranges(kind.layers)}"
+    heading = (
+        f"× {len(kind.layers)}" if single else f"{kind.letter} × {len(kind.layers)}: {shortened_ranges(kind.layers)}"
+    )
     heading = "; ".join([heading, *(f"{len(v.layers)} × {', '.join(v.texts)}" for v in kind.variants[:4])])
     yield f'    subgraph {prefix}layer["{_label(heading)}"]'
     yield "      direction BT"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from archc.draw.describe.blocks import MOST_VARIANTS, Cell, LayerKind, Stack, Variant
-from archc.draw.describe.ranges import layer_ranges
 from archc.draw.fonts import text_width, wrap, wrap_parts
 from archc.draw.layout.measures import SMALL, TEXT
 from archc.draw.scene import Box, Boxes, Drawing, Label
+from archc.layer_ranges import shortened_ranges
 
 _CELL = 11
 _LEAST, _MOST = 8.0, 13.0  # from one cell to the next
@@ -105,7 +105,7 @@ def _variant(drawing: Drawing, stack: Stack, variant: Variant, y: float, changed
 
 
 def _layers(layers: Sequence[int]) -> str:
-    return f"layer{'s' * (len(layers) > 1)} {layer_ranges(layers)}"
+    return f"layer{'s' * (len(layers) > 1)} {shortened_ranges(layers)}"
 
 
 def _period(cells: Sequence[Cell]) -> int:

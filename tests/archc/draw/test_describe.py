@@ -8,7 +8,7 @@ from archc.draw.changes import Difference
 from archc.draw.comparison import changed_texts, differences
 from archc.draw.describe.blocks import Block, Formula, Grid, Heads, Pair, Step
 from archc.draw.describe.merging import merge_texts
-from archc.draw.describe.ranges import layer_ranges
+from archc.layer_ranges import shortened_ranges
 from tests.archc.draw.models import bound, model
 
 
@@ -137,7 +137,7 @@ def test_options_of_attention_are_tags(override: str, text: str) -> None:
     ids=["one", "few", "regular", "regular-ranges", "irregular"],
 )
 def test_ranges_of_layers(layers: tuple[int, ...], text: str) -> None:
-    assert layer_ranges(layers) == text
+    assert shortened_ranges(layers) == text
 
 
 def test_texts_that_differ_in_numbers_are_merged() -> None:
