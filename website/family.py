@@ -75,7 +75,7 @@ class Family:
     @cached_property
     def model(self) -> Model:
         """The blocks of the figure."""
-        return describe_model(self.subject.bound, self.subject.figures.parameters)
+        return describe_model(self.subject.bound, self.subject.totals.parameters)
 
     @cached_property
     def terms(self) -> tuple[str, ...]:

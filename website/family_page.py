@@ -31,7 +31,7 @@ def _head(family: Family) -> Iterator[str]:
 
 
 def _figure(family: Family) -> Iterator[str]:
-    drawing = draw_sheet(family.model, family.subject.figures)
+    drawing = draw_sheet(family.model, family.subject.totals)
     svg = write_svg(drawing, family.model.title, style=False).replace("\n", "")
     size = f" --size {family.subject.bound.size}" if family.subject.bound.size else ""
     yield f'<div class="architecture" data-search-exclude markdown="0">{svg}</div>\n'

@@ -53,7 +53,7 @@ def _cards(families: Iterable[Family]) -> Iterator[str]:
     yield '<div class="gallery" data-search-exclude>'
     for family in families:
         terms = html.escape("|".join(family.terms))
-        parameters = f"{short(family.subject.figures.parameters)} parameters"
+        parameters = f"{short(family.subject.totals.parameters)} parameters"
         size = " · ".join(part for part in (html.escape(family.model.size), parameters) if part)
         yield f'<a class="gallery-card" href="{family.name}/" data-words="{terms}">'
         yield f"<strong>{family.name}</strong><small>{size}</small>"

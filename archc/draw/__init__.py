@@ -5,8 +5,8 @@ Rooms, from the bottom up:
     fonts.py       widths of text
     scene.py       boxes, lines and text with coordinates
     describe/      bound spec → blocks, in words and numbers
-    figures.py     parameters by part, state and multiply-adds by length
-    layout/        blocks and figures → scene
+    totals.py      parameters by part, state and multiply-adds by length
+    layout/        blocks and totals → scene
     formats/       scene → SVG, HTML; blocks → Mermaid
     comparison.py  two models: the texts and values that differ
 """

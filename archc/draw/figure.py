@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from archc.draw.changes import Changes, Difference
 from archc.draw.describe.blocks import Model
-from archc.draw.figures import Figures
 from archc.draw.formats.html import write_html
 from archc.draw.formats.mermaid import write_markdown
 from archc.draw.formats.svg import write_svg
 from archc.draw.layout.sheet import draw_pair, draw_sheet
 from archc.draw.scene import Drawing
+from archc.draw.totals import Totals
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Panel:
     """One model with its numbers, and the texts of its blocks that another model lacks."""
 
     model: Model
-    figures: Figures
+    totals: Totals
     changes: Changes
 
 
@@ -39,11 +39,11 @@ class Figure:
         """Return the drawing of the figure."""
         if len(self.panels) == 1:
             (panel,) = self.panels
-            return draw_sheet(panel.model, panel.figures)
+            return draw_sheet(panel.model, panel.totals)
         prefixes = ("first-", "second-")
         sheets = [
             draw_sheet(
-                panel.model, panel.figures, prefix, {f"{prefix}{name}": texts for name, texts in panel.changes.items()}
+                panel.model, panel.totals, prefix, {f"{prefix}{name}": texts for name, texts in panel.changes.items()}
             )
             for prefix, panel in zip(prefixes, self.panels, strict=True)
         ]
@@ -51,7 +51,7 @@ class Figure:
 
     def render(self, suffix: str) -> str:
         """Return the figure in the format of a suffix: .svg, .html or .md."""
-        models = [(panel.model, panel.figures) for panel in self.panels]
+        models = [(panel.model, panel.totals) for panel in self.panels]
         match suffix:
             case ".svg":
                 return write_svg(self.scene(), self.title)

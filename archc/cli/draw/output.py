@@ -30,9 +30,9 @@ def render(subjects: Sequence[Subject], suffix: str) -> str:
     from archc.draw.describe.model import describe_model
     from archc.draw.figure import Figure, Panel
 
-    models = [describe_model(subject.bound, subject.figures.parameters) for subject in subjects]
+    models = [describe_model(subject.bound, subject.totals.parameters) for subject in subjects]
     panels = [
-        Panel(model, subject.figures, changed_texts(model, models[1 - index]) if len(models) > 1 else {})
+        Panel(model, subject.totals, changed_texts(model, models[1 - index]) if len(models) > 1 else {})
         for index, (model, subject) in enumerate(zip(models, subjects, strict=True))
     ]
     rows = differences(subjects[0].bound, subjects[1].bound) if len(subjects) > 1 else []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archc.cli.console import UsageError, note
-from archc.draw.figures import AtLength, Figures, lengths, parameters_by_part
+from archc.draw.totals import AtLength, Totals, lengths, parameters_by_part
 
 if TYPE_CHECKING:
     from archc.archspec import BoundSpec
@@ -26,7 +26,7 @@ class Subject:
 
     bound: BoundSpec
     listing: Listing
-    figures: Figures
+    totals: Totals
     stem: str
 
 
@@ -70,10 +70,10 @@ def _spec(name: str, size: str | None, overrides: list[str], ignore_config: list
     listing = list_spec(bound, None)
     states = graph_state(bound, find_shared_inputs(bound), "float16")
     counts = [(row.name, row.count) for row in listing.rows]
-    figures = _figures(bound, listing, counts, states, "float16", bound.context)
+    totals = _totals(bound, listing, counts, states, "float16", bound.context)
     path = Path(name)
     stem = path.stem if path.is_file() else path.name or bound.family
-    return Subject(bound, listing, figures, f"{stem}-{bound.size}" if size is not None else stem)
+    return Subject(bound, listing, totals, f"{stem}-{bound.size}" if size is not None else stem)
 
 
 def _checkpoint(name: str, size: str | None, overrides: list[str], ignore_config: list[str]) -> BoundSpec:
@@ -105,18 +105,18 @@ def _plan(path: Path, is_folder: bool) -> Subject:
         for row in listing.rows
         if not row.name.endswith(_QUANTIZED)
     ]
-    figures = _figures(bound, listing, counts, manifest.state, manifest.dtype, manifest.limits.max_seq_len)
-    return Subject(bound, listing, figures, path.stem if not is_folder else path.name)
+    totals = _totals(bound, listing, counts, manifest.state, manifest.dtype, manifest.limits.max_seq_len)
+    return Subject(bound, listing, totals, path.stem if not is_folder else path.name)
 
 
-def _figures(
+def _totals(
     bound: BoundSpec,
     listing: Listing,
     counts: Sequence[tuple[str, int]],
     states: Sequence[State],
     dtype: str,
     context: int,
-) -> Figures:
+) -> Totals:
     from archc.bench.costs import state_bytes
     from archc.plan.axes import has_slots
 
@@ -133,7 +133,7 @@ def _figures(
         operations = listing.flops_per_token + _attention_flops(bound, length)
         return AtLength(length, sum(state_bytes(state, length) for state in windowed), operations // 2)
 
-    return Figures(
+    return Totals(
         parameters=listing.parameters,
         by_part=parameters_by_part(counts),
         active=_active(bound, listing.parameters, counts),

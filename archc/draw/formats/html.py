@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from archc.draw.changes import Difference
 from archc.draw.describe.blocks import Block, LayerKind, Model
 from archc.draw.describe.words import byte_count, whole
-from archc.draw.figures import Figures, part_title
 from archc.draw.formats.colors import FONTS, style_sheet
 from archc.draw.formats.svg import clean, write_svg
 from archc.draw.scene import Drawing
+from archc.draw.totals import Totals, part_title
 from archc.layer_ranges import shortened_ranges
 
 _LEGEND = {
@@ -42,7 +42,7 @@ th, td {{ border-color: #3a444f; }}
 
 
 def write_html(
-    scene: Drawing, title: str, models: Sequence[tuple[Model, Figures]], differences: Sequence[Difference]
+    scene: Drawing, title: str, models: Sequence[tuple[Model, Totals]], differences: Sequence[Difference]
 ) -> str:
     """Return the page of a figure of one model, or of two with the values that differ."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
@@ -61,10 +61,10 @@ def write_html(
     if len(models) > 1:
         rows = [(row.path, row.a, row.b) for row in differences]
         lines += ["<h2>Differences</h2>", _table(("value", *(model.title for model, _ in models)), rows)]
-    for model, figures in models:
+    for model, totals in models:
         name = f" of {clean(model.title)}" if len(models) > 1 else ""
-        lines += [f"<h2>Layers{name}</h2>", _layers(model), f"<h2>Parameters{name}</h2>", _parameters(figures)]
-        lines += [f"<h2>By length{name}</h2>", _lengths(figures)]
+        lines += [f"<h2>Layers{name}</h2>", _layers(model), f"<h2>Parameters{name}</h2>", _parameters(totals)]
+        lines += [f"<h2>By length{name}</h2>", _lengths(totals)]
     return "\n".join([*lines, "</body>", "</html>"]) + "\n"
 
 
@@ -132,24 +132,24 @@ def _layers(model: Model) -> str:
     return _table(("layers", "number", "blocks", "norms, and values that differ"), layer_rows(model), numbers=(1,))
 
 
-def _parameters(figures: Figures) -> str:
-    total = sum(figures.by_part.values())
+def _parameters(totals: Totals) -> str:
+    total = sum(totals.by_part.values())
     rows = [
-        (part_title(figures, part), whole(count), f"{100 * count / total:.2f} %")
-        for part, count in figures.by_part.items()
+        (part_title(totals, part), whole(count), f"{100 * count / total:.2f} %")
+        for part, count in totals.by_part.items()
     ]
-    rows.append(("all", whole(figures.parameters), ""))
-    if figures.active is not None:
-        rows.append(("active per token", whole(figures.active), f"{100 * figures.active / figures.parameters:.2f} %"))
+    rows.append(("all", whole(totals.parameters), ""))
+    if totals.active is not None:
+        rows.append(("active per token", whole(totals.active), f"{100 * totals.active / totals.parameters:.2f} %"))
     return _table(("part", "parameters", "share"), rows, numbers=(1, 2))
 
 
-def _lengths(figures: Figures) -> str:
+def _lengths(totals: Totals) -> str:
     rows = [
         (whole(row.length), whole(row.state_bytes), byte_count(row.state_bytes), whole(row.multiply_adds))
-        for row in figures.by_length
+        for row in totals.by_length
     ]
-    header = ("tokens", f"bytes of cache and state, {figures.state_dtype}", "", "multiply-adds of a token")
+    header = ("tokens", f"bytes of cache and state, {totals.state_dtype}", "", "multiply-adds of a token")
     return _table(header, rows, numbers=(0, 1, 2, 3))
 
 

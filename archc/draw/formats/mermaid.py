@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from archc.draw.changes import Difference
 from archc.draw.describe.blocks import Block, Branch, LayerKind, Model, Stack
 from archc.draw.describe.words import byte_count, short, whole
-from archc.draw.figures import Figures, part_title
+from archc.draw.totals import Totals, part_title
 from archc.layer_ranges import shortened_ranges
 
 # Fill and outline by kind, with dark text in light and dark themes alike.
@@ -27,14 +27,14 @@ _LABEL = re.compile(r"[^\w .,:;+×·→–√²θβεΔ⊙±/()=-]")
 _CELL = re.compile(r"[\\`*_{}\[\]<>#|&~!\r\n]")
 
 
-def write_markdown(title: str, models: Sequence[tuple[Model, Figures]], differences: Sequence[Difference]) -> str:
+def write_markdown(title: str, models: Sequence[tuple[Model, Totals]], differences: Sequence[Difference]) -> str:
     """Return the document of one model, or of two with the values that differ."""
     lines = [f"# {_cell(title)}", ""]
-    for number, (model, figures) in enumerate(models):
+    for number, (model, totals) in enumerate(models):
         if len(models) > 1:
             lines += [f"## {_cell(model.title)}", ""]
         lines += [_cell(text) + "  " for text in (model.description, model.facts) if text]
-        lines += ["", "```mermaid", *_chart(model, f"m{number}_"), "```", "", *_numbers(figures), ""]
+        lines += ["", "```mermaid", *_chart(model, f"m{number}_"), "```", "", *_numbers(totals), ""]
     if len(models) > 1:
         lines += ["## Differences", ""]
         lines += _table(
@@ -171,17 +171,17 @@ def _node(name: str, block: Block) -> str:
     return f'{name}["{"<br/>".join(map(_label, lines))}"]:::{block.kind}'
 
 
-def _numbers(figures: Figures) -> list[str]:
-    total = sum(figures.by_part.values())
+def _numbers(totals: Totals) -> list[str]:
+    total = sum(totals.by_part.values())
     parts = [
-        (part_title(figures, part), short(count), f"{100 * count / total:.1f} %")
-        for part, count in figures.by_part.items()
+        (part_title(totals, part), short(count), f"{100 * count / total:.1f} %")
+        for part, count in totals.by_part.items()
     ]
-    parts.append(("all", short(figures.parameters), ""))
-    if figures.active is not None:
-        parts.append(("active per token", short(figures.active), ""))
-    lengths = [(whole(row.length), byte_count(row.state_bytes), short(row.multiply_adds)) for row in figures.by_length]
-    header = ("tokens", f"cache and state, {figures.state_dtype}", "multiply-adds of a token")
+    parts.append(("all", short(totals.parameters), ""))
+    if totals.active is not None:
+        parts.append(("active per token", short(totals.active), ""))
+    lengths = [(whole(row.length), byte_count(row.state_bytes), short(row.multiply_adds)) for row in totals.by_length]
+    header = ("tokens", f"cache and state, {totals.state_dtype}", "multiply-adds of a token")
     return [*_table(("part", "parameters", "share"), parts), "", *_table(header, lengths)]
 
 

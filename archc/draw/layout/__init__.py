@@ -1,1 +1,1 @@
-"""Layout: blocks and figures as a scene. A stack grows upward, from token ids at the bottom to the head at the top."""
+"""Layout: blocks and totals as a scene. A stack grows upward, from token ids at the bottom to the head at the top."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from archc.draw.changes import NOTHING, Changes, Difference
 from archc.draw.describe.blocks import Model
-from archc.draw.figures import Figures
 from archc.draw.fonts import wrap
 from archc.draw.layout.differences import draw_differences
 from archc.draw.layout.measures import GAP
 from archc.draw.layout.panel import PANEL, lengths_section, parameters_section
 from archc.draw.layout.stack import Column, draw_stack
 from archc.draw.scene import Drawing, Label, Line
+from archc.draw.totals import Totals
 
 _MARGIN = 28
 _COLUMNS = 64  # between encoder and decoder
@@ -20,13 +20,13 @@ _MOST_BESIDE = 680  # the widest stack that has the numbers at its right
 _BETWEEN, _BELOW = 64, 36  # around the sections of numbers
 
 
-def draw_sheet(model: Model, figures: Figures, prefix: str = "", changes: Changes = NOTHING) -> Drawing:
+def draw_sheet(model: Model, totals: Totals, prefix: str = "", changes: Changes = NOTHING) -> Drawing:
     """Return the figure of a model.
 
     Ids begin with `prefix`, which one of two models has, and texts in `changes` have the color of differences.
     """
     stacks = _stacks(model, prefix, changes)
-    parts = [parameters_section(figures), lengths_section(figures)]
+    parts = [parameters_section(totals), lengths_section(totals)]
     if stacks.width > _MOST_BESIDE or (prefix and stacks.width >= 2 * PANEL + _BETWEEN):
         body = _below(stacks, _row(parts))
     elif prefix:

@@ -9,9 +9,9 @@ from archc.cli.inspect.binding import bind_some_size
 from archc.draw.describe.blocks import Model
 from archc.draw.describe.model import describe_model
 from archc.draw.figure import Figure, Panel
-from archc.draw.figures import PARTS, AtLength, Figures
+from archc.draw.totals import PARTS, AtLength, Totals
 
-FIGURES = Figures(
+FIGURES = Totals(
     parameters=7_000_000_000,
     by_part={part: 10**9 + index for index, part in enumerate(PARTS)},
     active=1_234_567_890,

@@ -49,7 +49,7 @@ def test_two_models(archc: Archc) -> None:
 
 
 def test_a_checkpoint_and_its_plan(archc: Archc, qwen: Path) -> None:
-    of_checkpoint, of_plan = (read_subject(str(each), None, [], []).figures for each in (TINY, qwen))
+    of_checkpoint, of_plan = (read_subject(str(each), None, [], []).totals for each in (TINY, qwen))
     assert of_checkpoint.parameters == of_plan.parameters == sum(of_plan.by_part.values())
     assert of_checkpoint.by_part == of_plan.by_part
     by_length = [[(row.length, row.multiply_adds) for row in each.by_length] for each in (of_checkpoint, of_plan)]
@@ -59,32 +59,32 @@ def test_a_checkpoint_and_its_plan(archc: Archc, qwen: Path) -> None:
 
 
 def test_numbers_of_a_dense_model() -> None:
-    figures = read_subject("qwen2", "0.5b", [], []).figures
-    assert figures.parameters == 494_032_768
-    assert figures.by_part["table"] == 151_936 * 896
-    assert figures.by_part["mlp"] == 24 * 3 * 896 * 4864
-    assert figures.by_part["norm"] == 49 * 896
-    assert figures.active is None
-    first = figures.by_length[0]
+    totals = read_subject("qwen2", "0.5b", [], []).totals
+    assert totals.parameters == 494_032_768
+    assert totals.by_part["table"] == 151_936 * 896
+    assert totals.by_part["mlp"] == 24 * 3 * 896 * 4864
+    assert totals.by_part["norm"] == 49 * 896
+    assert totals.active is None
+    first = totals.by_length[0]
     assert (first.length, first.state_bytes) == (1024, 1024 * 24 * 2 * 128 * 2)
     weights = 24 * (2 * 896 * 896 + 2 * 896 * 128 + 3 * 896 * 4864) + 151_936 * 896
     assert first.multiply_adds == weights + 24 * 2 * 896 * 1024
 
 
 def test_a_window_bounds_cache_and_attention() -> None:
-    figures = read_subject("gemma2", "2b", [], []).figures
-    row = figures.by_length[-1]
+    totals = read_subject("gemma2", "2b", [], []).totals
+    row = totals.by_length[-1]
     per_layer = 2 * 4 * 256 * 2
     assert row.length == 8192
     assert row.state_bytes == 13 * per_layer * (8192 + 4096)
-    growth = row.multiply_adds - figures.by_length[0].multiply_adds
+    growth = row.multiply_adds - totals.by_length[0].multiply_adds
     assert growth == 13 * 2 * 8 * 256 * (8192 - 1024 + 4096 - 1024)
 
 
 def test_active_parameters_of_experts() -> None:
-    figures = read_subject("mixtral", "8x7b", [], []).figures
+    totals = read_subject("mixtral", "8x7b", [], []).totals
     unused = 32 * 6 * 3 * 4096 * 14336
-    assert figures.active == figures.parameters - unused
+    assert totals.active == totals.parameters - unused
 
 
 def test_active_parameters_of_shortcut_connected_experts() -> None:
@@ -93,7 +93,7 @@ def test_active_parameters_of_shortcut_connected_experts() -> None:
     layers = sum(layer.shortcut is not None for layer in subject.bound.layers)
     expert = 3 * subject.bound.embedding.width * mixture.expert.width
     unused = layers * (mixture.experts - mixture.per_token) * expert
-    assert subject.figures.active == subject.figures.parameters - unused
+    assert subject.totals.active == subject.totals.parameters - unused
 
 
 @pytest.mark.parametrize(
@@ -156,18 +156,18 @@ def test_the_page_shows_every_figure() -> None:
 
 
 def test_an_indexer_bounds_the_attention_of_a_token() -> None:
-    figures = read_subject("glm-moe-dsa", None, [], []).figures
-    near, far = figures.by_length[1], figures.by_length[2]
+    totals = read_subject("glm-moe-dsa", None, [], []).totals
+    near, far = totals.by_length[1], totals.by_length[2]
     assert (near.length, far.length) == (8192, 32768)
     # Past the number of selected keys, the scores of the indexer alone grow.
     assert far.multiply_adds - near.multiply_adds == 78 * 32 * 128 * (32768 - 8192)
 
 
 def test_the_curve_bends_where_a_window_is_full() -> None:
-    figures = read_subject("gemma3", "1b", [], []).figures
-    lengths = [row.length for row in figures.curve]
+    totals = read_subject("gemma3", "1b", [], []).totals
+    lengths = [row.length for row in totals.curve]
     assert lengths == [1, 512, 1025, 32768]
-    for row in figures.by_length:
+    for row in totals.by_length:
         for number in ("state_bytes", "multiply_adds"):
-            values = [getattr(point, number) for point in figures.curve]
+            values = [getattr(point, number) for point in totals.curve]
             assert np.interp(row.length, lengths, values) == pytest.approx(getattr(row, number), rel=1e-9)

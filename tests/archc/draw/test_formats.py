@@ -145,8 +145,8 @@ def test_numbers_are_short_and_exact_enough() -> None:
 
 
 def test_a_plan_without_tensors_of_its_own_has_the_total_alone() -> None:
-    figures = replace(FIGURES, by_part={}, active=None)
-    drawn = Figure((Panel(model("qwen2"), figures, {}),))
+    totals = replace(FIGURES, by_part={}, active=None)
+    drawn = Figure((Panel(model("qwen2"), totals, {}),))
     assert "7.00 B" in texts(drawn.render(".svg"))
     assert "7,000,000,000" in drawn.render(".html")
     assert "| all | 7.00 B |  |" in drawn.render(".md")

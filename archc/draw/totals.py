@@ -32,8 +32,8 @@ class AtLength:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """All numbers next to a figure."""
+class Totals:
+    """Parameters, and state and multiply-adds by length: the numbers next to a figure."""
 
     parameters: int
     by_part: Mapping[Part, int]
@@ -47,9 +47,9 @@ class Figures:
     curve: tuple[AtLength, ...]  # from one token to the context, with every length at which a window is full
 
 
-def part_title(figures: Figures, part: Part) -> str:
+def part_title(totals: Totals, part: Part) -> str:
     """Return the title of a part; shared experts are MLPs."""
-    return "MLPs, shared experts" if part == "mlp" and "experts" in figures.by_part else PARTS[part]
+    return "MLPs, shared experts" if part == "mlp" and "experts" in totals.by_part else PARTS[part]
 
 
 def part_of(name: str) -> Part:
