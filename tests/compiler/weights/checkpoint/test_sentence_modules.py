@@ -142,7 +142,7 @@ def test_a_projection_without_weights(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"tensor '2_Dense\.linear\.bias' not found; download"):
         build(tmp_path / "sentences", out=tmp_path / "a.plan")
     file.unlink()
-    with pytest.raises(BuildError, match=r"2_Dense: model\.safetensors.*not found"):
+    with pytest.raises(BuildError, match=r"2_Dense: no weights: model\.safetensors.*not found; give the folder"):
         build(tmp_path / "sentences", out=tmp_path / "a.plan")
 
 
