@@ -63,10 +63,11 @@ def linear(inputs: int, outputs: int, bias: bool) -> Part:
 
 
 def grouped_linear(inputs: int, outputs: int, bias: bool, groups: int) -> Part:
-    """Return a projection of equal groups of channels, each by itself."""
+    """Return a projection of equal groups of channels, each by itself; two operations for each weight."""
     if groups == 1:
         return linear(inputs, outputs, bias)
-    return part({"weight": (outputs, inputs // groups), "bias": (outputs,) if bias else None})
+    own = part({"weight": (outputs, inputs // groups), "bias": (outputs,) if bias else None})
+    return own.with_flops(2 * inputs * outputs // groups)
 
 
 def low_rank(inputs: int, rank: int | None, outputs: int, bias: bool) -> Part:

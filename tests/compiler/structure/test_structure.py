@@ -39,6 +39,14 @@ def test_a_recurrence_costs_its_operations_on_the_state() -> None:
     assert part.parameters == 2 * 6 + 3 * 4 + 4 * (4 * 6)
 
 
+def test_groups_cost_the_weights_that_they_have() -> None:
+    word = words.SelectiveScan(width=6, state=2, step_rank=1, kernel=2, activation="silu")
+    whole, halves = (recurrence(word.model_copy(update={"heads": heads}), 4) for heads in (1, 2))
+    # Two heads have twice the outputs, each of half the inputs.
+    assert (whole.parts["inner"].flops, halves.parts["inner"].flops) == (2 * 6 * 5, 2 * 6 * 5)
+    assert (whole.parts["step"].flops, halves.parts["step"].flops) == (2 * 1 * 6, 2 * 1 * 6)
+
+
 def test_shared_weights_count_once_and_compute_each_time() -> None:
     size = next(iter(load_spec("albert").sizes))
     one, two = (structure(load_spec("albert", [f"num_hidden_layers={n}"]).bind(size=size)) for n in (1, 2))
