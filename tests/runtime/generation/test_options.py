@@ -53,6 +53,7 @@ from archc.runtime.engine import Engine
         ({"min_new_tokens": 1.0}, "min_new_tokens: expected an integer of at least 0, got 1.0"),
         ({"forced_eos_token_id": "x"}, "forced_eos_token_id: expected a token id, or a list of them"),
         ({"exponential_decay_length_penalty": 3}, "exponential_decay_length_penalty: expected a pair"),
+        ({"sequence_bias": [[[1], float("nan")]]}, "sequence_bias: expected a list of pairs"),
         ({"num_beams": 0}, "num_beams: expected an integer from 1 to 1024, got 0"),
         ({"early_stopping": "always"}, "early_stopping: expected True, False or 'never', got 'always'"),
     ],
