@@ -226,7 +226,7 @@ class MoeMlp(Section):
         False,
         description="Multiply the shared expert's output by sigmoid(gate(x)), one number per token (Qwen2-MoE).",
     )
-    bias: bool = Field(False, description="Add a bias to the sum of the experts (JetMoE).")
+    sum_bias: bool = Field(False, description="Add a bias to the sum of the experts (JetMoE).")
     capacity: Size | None = Field(
         None,
         description="Number of tokens of a row and call that an expert computes; it leaves out those after them (Fedus "

@@ -54,7 +54,7 @@ def _experts(word: words.MoeMlp, width: int, vocab: int) -> Part:
     stacked = {name: each.without_flops() for name, each in experts.items()}
     branch = word.branch.norm if word.branch is not None else words.NoNorm()
     return part(
-        {"bias": (width,) if word.bias else None},
+        {"bias": (width,) if word.sum_bias else None},
         router=part(
             {
                 "selection_bias": (choices,) if router.selection_bias else None,

@@ -92,7 +92,7 @@ class MoeMlp(nn.Module):
         self.experts = Experts(word, width, dtype)
         self.shared = make_mlp(word.shared, width, dtype) if word.shared is not None else None
         self.shared_scale, self.weighs = word.shared_scale, word.router.weighs
-        self.bias = nn.Parameter(torch.empty(width, dtype=dtype)) if word.bias else None
+        self.bias = nn.Parameter(torch.empty(width, dtype=dtype)) if word.sum_bias else None
         self.shared_gate = Linear(width, 1, False, dtype) if word.shared_gate else None
         norm = word.branch.norm if word.branch is not None else words.NoNorm()
         self.has_identity = word.identity_experts > 0

@@ -280,7 +280,7 @@ def test_an_expert_computes_the_first_tokens_of_each_row() -> None:
 
 
 def test_a_bias_on_the_sum_of_experts() -> None:
-    module, x = mixture(bias=True)
+    module, x = mixture(sum_bias=True)
     biased = module(x, x)
     with torch.no_grad():
         bias = module.bias.clone()
