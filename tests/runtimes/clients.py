@@ -1,16 +1,14 @@
-"""The programs that open a folder in another runtime, and what each is asked and answers."""
+"""The programs that open a folder in another runtime, their requests and their answers."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import pytest
 
 from archc.proof.built import Built
 from archc.proof.case import Case
@@ -37,6 +35,18 @@ class Client:
     words: tuple[str, ...]
     directory: Path | None = None
 
+    def open(self, folder: Path, request: Sequence[str]) -> tuple[str, list[float]]:
+        """Return the runtime's version, and its tokens or an encoder's outputs. Raises RuntimeError with the reason."""
+        words = [*self.words, str(folder), *request]
+        run = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=self.directory)
+        if run.returncode:
+            lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+            lines = [line for line in lines if not line.startswith("Node.js")]
+            errors = [line for line in lines if "Error: " in line] or lines[-1:] or [f"exit code {run.returncode}"]
+            raise RuntimeError(errors[0][:200])
+        version, found = json.loads(run.stdout.strip().splitlines()[-1])
+        return version, found
+
 
 def _python(program: str, python: str = sys.executable) -> Client:
     return Client((python, str(PROGRAMS / program)))
@@ -53,23 +63,28 @@ CLIENTS: Mapping[str, Client] = {
 }
 
 
-def case_of(family: str) -> Case:
-    """Return the family's first case, or one with the sizes that every runtime supports."""
-    return _EQUAL_HEADS.get(family) or cases_of(family)[0]
+def case_of(family: str, name: str = "") -> Case:
+    """Return the family's first case or that of a name; of encoder-decoders one that every runtime supports."""
+    cases = (_EQUAL_HEADS[family],) if family in _EQUAL_HEADS else cases_of(family)
+    return next(case for case in cases if not name or case.name == name)
 
 
-def assert_equal(built: Built, client: Client) -> None:
-    """Compare greedy tokens of a folder in another runtime with those of the plan, or an encoder's outputs."""
-    folder = built.build_from(built.graphs, "hf", "onnx-hf", "float32")
-    kind, engine = built.case.topology, built.engine
-    ids = built.ids(1, built.case.length)[0]
-    start = list(engine.manifest.tokens.start)
-    request = [str(folder), json.dumps(ids), str(NEW), kind, json.dumps(start)]
-    run = subprocess.run([*client.words, *request], capture_output=True, text=True, timeout=120, cwd=client.directory)
-    assert run.returncode == 0, run.stderr[-2000:]
-    _, found = json.loads(run.stdout.strip().splitlines()[-1])
-    if kind == "encoder":
-        expected = [*engine.logits([ids])[0, -1, :8].tolist(), *engine.encode([ids])[0, -1, :8].tolist()]
-        assert found == pytest.approx(expected, abs=1e-3)
-    else:
-        assert found == engine.generate([ids], max_new_tokens=NEW, ignore_eos=True)[0]
+def request_of(built: Built) -> list[str]:
+    """Return the words of a request: token ids, number of new tokens, topology and the start tokens of a decoder."""
+    ids, start = built.ids(1, built.case.length)[0], list(built.engine.manifest.tokens.start)
+    return [json.dumps(ids), str(NEW), built.case.topology, json.dumps(start)]
+
+
+def expected_of(built: Built) -> list[float]:
+    """Return archc's answer to the request: greedy tokens, or eight numbers of each output of an encoder."""
+    ids, engine = built.ids(1, built.case.length)[0], built.engine
+    if built.case.topology == "encoder":
+        return [*engine.logits([ids])[0, -1, :8].tolist(), *engine.encode([ids])[0, -1, :8].tolist()]
+    return list(engine.generate([ids], max_new_tokens=NEW, ignore_eos=True)[0])
+
+
+def agrees(found: Sequence[float], expected: Sequence[float]) -> bool:
+    """Return whether tokens are equal, or outputs of an encoder within 1e-3."""
+    if any(isinstance(number, float) for number in expected):
+        return len(found) == len(expected) and all(abs(a - b) < 1e-3 for a, b in zip(found, expected, strict=True))
+    return list(found) == list(expected)
