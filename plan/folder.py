@@ -13,7 +13,7 @@ from archc.plan.archive import Span, check_name
 from archc.plan.errors import PlanError
 from archc.plan.manifest import Manifest, parse_manifest
 from archc.plan.ownership import LISTING
-from archc.plan.reader import ENCODER, MODEL, WEIGHTS, Plan, check_entries, check_tensors, not_opened
+from archc.plan.reader import ENCODER, MODEL, WEIGHTS, Plan, check_entries, check_tensors, not_opened, open_regular
 
 ONNX, OPTIMUM = "onnx", "onnx-hf"
 """Targets whose builds are folders: the portable graph, and the layout of Optimum."""
@@ -43,7 +43,7 @@ class FolderPlan(Plan):
         with ExitStack() as stack:
             try:
                 self._sources = {
-                    name: stack.enter_context((self.path / file).open("rb")) for name, file in files.items()
+                    name: stack.enter_context(open_regular(self.path / file)) for name, file in files.items()
                 }
                 sizes = {name: os.fstat(source.fileno()).st_size for name, source in self._sources.items()}
             except (OSError, ValueError) as error:
@@ -74,9 +74,10 @@ def _read_manifest(folder: Path, path: str) -> Manifest:
     """Return the manifest of a folder; raise PlanError for one that is none of archc's."""
     file = folder / LISTING
     try:
-        if file.stat().st_size > _MANIFEST_LIMIT:
-            raise PlanError(f"{file}: expected at most {_MANIFEST_LIMIT} bytes; build the folder again")
-        manifest = parse_manifest(file.read_bytes(), str(file))
+        with open_regular(file) as source:
+            if os.fstat(source.fileno()).st_size > _MANIFEST_LIMIT:
+                raise PlanError(f"{file}: expected at most {_MANIFEST_LIMIT} bytes; build the folder again")
+            manifest = parse_manifest(source.read(), str(file))
     except FileNotFoundError:
         raise PlanError(
             f"{path}: expected a plan file, or a folder of --target {ONNX} or {OPTIMUM}, got a folder without "

@@ -38,7 +38,7 @@ class Plan:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
             self.path = Path(os.path.realpath(path))  # the weights are next to the target of a link
-            self._file: BinaryIO = self.path.open("rb")
+            self._file: BinaryIO = open_regular(self.path)
         except IsADirectoryError:
             raise PlanError(
                 f"{os.fspath(path)}: expected a plan file, got a folder; build a plan with --target ort-cpu"
@@ -261,6 +261,13 @@ def check_tensors(manifest: Manifest, sizes: Mapping[str, int], where: str) -> N
                 f"{where}: tensor {tensor.name!r} ends at byte {tensor.offset + tensor.bytes} of {WEIGHTS}, "
                 f"which has {size} bytes; build the plan again"
             )
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Return an open file; raise PlanError for a pipe or a device, whose opening could wait for ever."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise PlanError(f"{path}: expected a file, got a pipe or a device; give the path of a plan")
+    return path.open("rb")
 
 
 def not_opened(path: str | os.PathLike[str], error: OSError | ValueError) -> PlanError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,14 @@ def test_damage_is_found_by_hashes(folder: Path) -> None:
     (folder / "weights.bin").write_bytes(data)
     with open_plan(folder) as opened, pytest.raises(PlanError, match=r"weights\.bin is damaged"):
         opened.verify_hashes()
+
+
+def test_pipes_are_refused(folder: Path, tmp_path: Path) -> None:
+    for path in (folder / "weights.bin", folder / "archc.json", tmp_path / "engine.plan"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        with pytest.raises(PlanError, match=rf"{path.name}: expected a file, got a pipe or a device; give the path"):
+            open_plan(path if path.parent == tmp_path else folder)
 
 
 def rename(manifest: dict[str, Any], name: str) -> None:

@@ -34,6 +34,8 @@ LINEAR: dict[str, Any] = {
     "full_attention": {"rope_type": "linear", "rope_theta": 700.0, "factor": 5.0},
 }
 
+BOTH_KINDS = ["full_attention", "sliding_attention"] * 4
+
 
 def older_file(config: dict[str, Any]) -> dict[str, Any]:
     """A base for each kind of layer at the top level, scaling for one of them, and a pattern of layers as a number."""
@@ -81,7 +83,7 @@ CASES = (
     Case("older-file", partial(gemma3, 2, older_file)),
     Case("linear", partial(gemma3, 3, rope_parameters=LINEAR), length=31),
     Case("linear-older-file", partial(gemma3, 4, older_file, rope_parameters=LINEAR), length=31),
-    Case("by-list", partial(gemma3, 5, layer_types=["full_attention", "sliding_attention"] * 4)),
+    Case("by-list", partial(gemma3, 5, layer_types=BOTH_KINDS)),
     Case(
         "classes",
         partial(gemma3, 8, class_name="Gemma3TextForSequenceClassification", num_labels=3, pad_token_id=None),
@@ -89,7 +91,14 @@ CASES = (
     ),
     Case(
         "both-directions",
-        partial(gemma3, 9, class_name="Gemma3TextModel", use_bidirectional_attention=True, sliding_window=9),
+        partial(
+            gemma3,
+            9,
+            class_name="Gemma3TextModel",
+            use_bidirectional_attention=True,
+            sliding_window=9,
+            layer_types=BOTH_KINDS,
+        ),
         topology="encoder",
     ),
     Case("pictures", partial(gemma3_pictures, 7)),
