@@ -25,8 +25,8 @@ PlanOrFolder = Annotated[
 Spec = Annotated[
     str,
     typer.Argument(
-        metavar="SPEC|DIR|FILE",
-        help="Name of a shipped spec (see `archc list`), YAML file, or checkpoint.",
+        metavar="SPEC|DIR|FILE|HUB_ID",
+        help="Name of a shipped spec (see `archc list`), YAML file, checkpoint, or its id on the hub.",
         show_default=False,
         autocompletion=spec_names,
     ),
