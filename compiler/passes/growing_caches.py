@@ -24,6 +24,7 @@ from archc.compiler.graph.domains import ARCHC
 from archc.compiler.graph.values import dtype_of, replace_value, required, shape_of
 from archc.compiler.lowerings.attention.caches import SLOTS
 from archc.compiler.passes.cross_branch import SOURCE_AXIS
+from archc.compiler.passes.growing_biases import use_positions
 from archc.compiler.passes.growing_masks import Masks
 from archc.compiler.passes.growing_prompts import Prompts
 from archc.compiler.passes.growing_rows import Rows
@@ -83,6 +84,8 @@ class _Contract:
         if not rows.turned:
             self._take_all()
         self._name_asked()
+        if self.has_cache and not self.has_source and not self.in_slots:
+            use_positions(self.graph, rows)
         for value in list(self.graph.inputs):
             role = port(value).get("role")
             if role in computed and value.uses():

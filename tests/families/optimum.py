@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession, OrtValue
 
-from archc.archspec import vocabulary as words
 from archc.compiler.passes.growing_caches import ATTENTION_MASK
 from archc.proof.built import Built, open_session
 from archc.proof.checks import Array
@@ -70,7 +69,7 @@ def _engine(built: Built, folder: Path) -> float:
 def _decoder(built: Built, session: InferenceSession, left: bool, shared: Sequence[str]) -> float:
     """Compare a prompt in one call and two more tokens, with padding on one side of the second row's prompt."""
     length = built.case.length
-    pad = 0 if built.case.depends_on_calls or _rounds_places(built) else PAD
+    pad = 0 if built.case.depends_on_calls else PAD
     ids = built.ids(2, length)
     sizes = [length - 2, 1, 1]
     expected = [_logits(built, ids[0], sizes), _logits(built, ids[1][: length - pad], sizes)]
@@ -83,12 +82,6 @@ def _decoder(built: Built, session: InferenceSession, left: bool, shared: Sequen
     logits = np.concatenate(run_calls(session, rows, mask, sizes, shared), axis=1)
     found = [logits[0], logits[1, seen]]
     return max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
-
-
-def _rounds_places(built: Built) -> bool:
-    """Return whether the column of a key, which padding changes, rounds a bias."""
-    biases = [layer.position for layer in built.bound.layers if isinstance(layer.position, words.Alibi)]
-    return any(bias.rounding == "bfloat16" for bias in biases)
 
 
 def _logits(built: Built, ids: Sequence[int], sizes: Sequence[int]) -> Array:

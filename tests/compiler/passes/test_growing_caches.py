@@ -123,3 +123,12 @@ def test_a_prompt_is_a_state_of_a_prefix_lm() -> None:
     shapes = {str(value.name): str(value.shape) for value in (*graph.inputs, *graph.outputs)}
     assert shapes["past_prompt"] == shapes["present_prompt"] == "[batch_size,2]"
     assert not {"position_ids", "block_position_ids"} & set(shapes)
+
+
+def test_alibi_counts_the_positions_of_keys() -> None:
+    graph = packed("bloom", "560m", "n_layer=1")
+    (bias,) = {value for node in graph for value in node.inputs if value is not None and value.name == "alibi.0"}
+    assert str(bias.shape) == "[batch,16,1,total_sequence_length]"
+    producer = bias.producer()
+    assert producer is not None
+    assert producer.op_type == "Mul"
