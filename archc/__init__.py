@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from archc.error import Error
+from archc.lazy import lazy_names
 
 if TYPE_CHECKING:
     from archc.archspec import ArchspecError
@@ -37,16 +38,18 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use."""
-    from importlib import import_module, metadata
+_public_name = lazy_names(__name__, _HOMES)
 
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, and keep it."""
+    value: Any
     if name == "__version__":
-        value: Any = metadata.version("archc-compiler")
-    elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
+        from importlib import metadata
+
+        value = metadata.version("archc-compiler")
     else:
-        raise AttributeError(f"module 'archc' has no attribute {name!r}")
+        value = _public_name(name)
     globals()[name] = value
     return value
 

@@ -218,11 +218,7 @@ def _bind_model(
     problems += _missing_heads(spec, fields, evaluator.values.values.get("architectures"))
     if problems or weights is None:
         return None
-    weights = replace(
-        weights,
-        sets=_shared_sets(fields),
-        encoder_sets=_shared_sets(fields["encoder"]),
-    )
+    weights = replace(weights, sets=_shared_sets(fields), encoder_sets=_shared_sets(fields["encoder"]))
     return {**fields, "weights": weights}
 
 

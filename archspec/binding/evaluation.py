@@ -20,7 +20,7 @@ from archc.archspec.checking.checked_nodes import (
 from archc.archspec.checking.checker import LAYER_NAMES, Checker
 from archc.archspec.checking.expressions import Expression
 from archc.archspec.checking.functions import ExpressionError
-from archc.archspec.config.names import DerivedName, Names
+from archc.archspec.config.names import Names
 from archc.archspec.config.values import Values, describe_origin, describe_values
 from archc.archspec.errors import Problem, did_you_mean, format_value
 from archc.archspec.source.nodes import Mark, from_python, join_path
@@ -120,12 +120,7 @@ class Evaluator:
             raise EvaluationError
         names = self.values.values if layer is None else self._names_at(layer, expression.names)
         at = layer if "layer" in expression.names else None
-        try:
-            value = expression.evaluate(names)
-        except ExpressionError as error:
-            inputs = describe_values(expression.names, names, self.values.origins, at)
-            self._report(mark, path, f"{format_value(expression.text)}: {error} {inputs}".rstrip(), error.hint)
-            raise EvaluationError from None
+        value = self._value(expression, names, at, mark, path)
         if expression.is_name and expression.text in self.values.origins and at is None:
             return value, describe_origin(expression.text, self.values)
         return value, describe_values(expression.names, names, self.values.origins, at)
@@ -148,18 +143,20 @@ class Evaluator:
                 missing |= derived.expression.names if name in missing else set()
             for name, derived in self.values.per_layer.items():
                 if name in missing and name not in self._at_place:
-                    self._at_place[name] = self._derive(derived, layer, self._at_place)
+                    path = join_path("derive", name)
+                    self._at_place[name] = self._value(derived.expression, self._at_place, layer, derived.mark, path)
         return self._at_place
 
-    def _derive(self, derived: DerivedName, layer: int, values: Mapping[str, Any]) -> Any:
-        """Return the value of a derived name at a layer. Raises EvaluationError after reporting a problem."""
-        names = derived.expression.names
+    def _value(self, expression: Expression, names: Mapping[str, Any], layer: int | None, mark: Mark, path: str) -> Any:
+        """Return the value of an expression; of a failure, the message has the `layer`.
+
+        Raises EvaluationError after reporting a problem at the given place.
+        """
         try:
-            return derived.expression.evaluate(values)
+            return expression.evaluate(names)
         except ExpressionError as error:
-            inputs = describe_values(names, values, self.values.origins, layer)
-            message = f"{format_value(derived.expression.text)}: {error} {inputs}".rstrip()
-            self._report(derived.mark, join_path("derive", derived.name), message, error.hint)
+            inputs = describe_values(expression.names, names, self.values.origins, layer)
+            self._report(mark, path, f"{format_value(expression.text)}: {error} {inputs}".rstrip(), error.hint)
             raise EvaluationError from None
 
     def _validate(self, value: object, schema: ValueSchema, mark: Mark, path: str, equation: str, inputs: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from archc.archspec.checking.fault import Fault
+from archc.archspec.checking.fault import Fault, key_faults
 from archc.archspec.vocabulary import GroupedQueryAttention, Layer, LinearMlp, NoNorm, PlainMlp, front_sets
 from archc.archspec.vocabulary.mlp import GatedMlp
 
@@ -33,11 +33,9 @@ def front_faults(layer: Layer) -> Iterator[Fault]:
         "streams": layer.streams is not None,
         "skip.source": layer.skip.source != "input",
     }
-    for key in (key for key, present in is_set.items() if present):
-        yield f"layer.{key}", "the key is not supported with a front block", "remove it"
-    for key in _OF_STREAM:
-        if getattr(attention, key) is not None:
-            yield f"attention.{key}", "the key is not supported in a front block", "remove it"
+    yield from key_faults("layer", is_set, "the key is not supported with a front block", "remove it")
+    of_stream = {key: getattr(attention, key) is not None for key in _OF_STREAM}
+    yield from key_faults("attention", of_stream, "the key is not supported in a front block", "remove it")
     if layer.cross_attention is not None:
         yield "cross_attention", "the section is not supported with a front block", "remove it"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archc.archspec.checking.fault import Fault
+from archc.archspec.checking.fault import Fault, key_faults
 from archc.archspec.checking.indexer_rules import rotating_dims
 from archc.archspec.checking.norm_rules import norm_faults, qk_norm_faults
 from archc.archspec.vocabulary import (
@@ -52,8 +52,9 @@ def grouped_faults(attention: GroupedQueryAttention, position: Position) -> Iter
             "values": attention.values != "projection",
             "keys_values": attention.keys_values != "own",
         }
-        for key in (key for key, present in other.items() if present):
-            yield f"attention.{key}", "an adapter is on projections of the layer's input", "remove one of them"
+        yield from key_faults(
+            "attention", other, "an adapter is on projections of the layer's input", "remove one of them"
+        )
     if attention.compression is not None:
         yield from _compression_faults(attention, attention.compression, position)
 
@@ -75,8 +76,7 @@ def _mixture_faults(attention: GroupedQueryAttention, mixture: HeadMixture) -> I
         "query_scale": isinstance(attention.query_scale, LearnedLogScale),
         "qk_norm": getattr(attention.qk_norm, "weights", "shared") == "per-head",
     }
-    for key in (key for key, present in is_set.items() if present):
-        yield f"attention.{key}", "the key is not supported with a mixture of heads", "remove one of them"
+    yield from key_faults("attention", is_set, "the key is not supported with a mixture of heads", "remove one of them")
 
 
 def _dynamic_mask_faults(attention: GroupedQueryAttention, position: Position) -> Iterator[Fault]:
@@ -91,8 +91,7 @@ def _dynamic_mask_faults(attention: GroupedQueryAttention, position: Position) -
         "value_norm": not isinstance(attention.value_norm, NoNorm),
         "value_scale": attention.value_scale is not None,
     }
-    for key in (key for key, present in is_set.items() if present):
-        yield f"attention.{key}", "the key is not supported with a dynamic mask", "remove one of them"
+    yield from key_faults("attention", is_set, "the key is not supported with a dynamic mask", "remove one of them")
     if position.kind in ("alibi", "relative-buckets", "disentangled"):
         yield "position", f"{position.kind} is not supported with a dynamic mask", "use another kind"
 
@@ -111,11 +110,13 @@ def _value_faults(attention: GroupedQueryAttention) -> Iterator[Fault]:
             "key_norm": attention.key_norm is not None,
             "filter": attention.filter is not None,
         }
-        for key in (key for key, present in (own | others).items() if present):
-            yield f"attention.{key}", "the layer reads the keys and values of an earlier layer", "remove the key"
+        yield from key_faults(
+            "attention", own | others, "the layer reads the keys and values of an earlier layer", "remove the key"
+        )
     elif attention.values == "rotated-keys":
-        for key in (key for key, present in own.items() if present):
-            yield f"attention.{key}", "the values are the keys themselves", "remove the key, or use `values: keys`"
+        yield from key_faults(
+            "attention", own, "the values are the keys themselves", "remove the key, or use `values: keys`"
+        )
 
 
 def _latent_faults(attention: GroupedQueryAttention) -> Iterator[Fault]:

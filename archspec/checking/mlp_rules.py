@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archc.archspec.checking.fault import key_faults
 from archc.archspec.checking.norm_rules import norm_faults
 from archc.archspec.errors import format_value
 from archc.archspec.vocabulary import GatedMlp, MlpGroups, MoeMlp, NoNorm, PlainMlp
@@ -61,12 +62,10 @@ def _router_faults(mlp: MoeMlp, path: str) -> Iterator[tuple[str, str, str]]:
             "selection_bias": router.selection_bias,
             "groups": groups is not None,
         }
-        for key in (key for key, present in is_set.items() if present):
-            yield f"{path}.router.{key}", "a table selects the experts of a token", "remove the key"
+        yield from key_faults(f"{path}.router", is_set, "a table selects the experts of a token", "remove the key")
     if router.score == "sparsemixer":
         is_set = {"over": router.over != "all", "selection_bias": router.selection_bias, "groups": groups is not None}
-        for key in (key for key, present in is_set.items() if present):
-            yield f"{path}.router.{key}", "sparsemixer selects experts by their logits", "remove the key"
+        yield from key_faults(f"{path}.router", is_set, "sparsemixer selects experts by their logits", "remove the key")
     elif router.jitter != 0.01:
         yield f"{path}.router.jitter", "only sparsemixer has a band", "remove the key, or use `score: sparsemixer`"
     if router.over == "chosen":

@@ -62,10 +62,13 @@ def make_connection(
     return None
 
 
-def make_layer_norm(word: words.Layer, name: str, width: int, dtype: torch.dtype) -> nn.Module:
-    """Return one of a layer's norms with its gate; the identity if the layer does not have it."""
-    norm, gate = make_norm(layer_norms(word).get(name, words.NoNorm()), width, dtype), norm_gate(word, name)
-    return norm if gate is None else GatedNorm(norm, gate, width, dtype)
+def make_layer_norms(word: words.Layer, width: int, dtype: torch.dtype) -> dict[str, nn.Module]:
+    """Return the norms of a layer by name, each with its gate; the identity for those that it does not have."""
+    present, norms = layer_norms(word), dict[str, nn.Module]()
+    for name in NORMS:
+        norm, gate = make_norm(present.get(name, words.NoNorm()), width, dtype), norm_gate(word, name)
+        norms[name] = norm if gate is None else GatedNorm(norm, gate, width, dtype)
+    return norms
 
 
 class Layer(nn.Module):
@@ -99,7 +102,7 @@ class Layer(nn.Module):
         elif word.mlp is not None:
             self.mlp = make_mlp(word.mlp, width, dtype, vocab)
         self.shortcut = MoeMlp(word.shortcut, width, dtype, vocab) if word.shortcut is not None else None
-        norms = {name: make_layer_norm(word, name, width, dtype) for name in NORMS}
+        norms = make_layer_norms(word, width, dtype)
         self.mixer_norm, self.mixer_output_norm = norms[MIXER], norms[MIXER_OUTPUT]
         self.cross_norm, self.cross_output_norm = norms[CROSS], norms[CROSS_OUTPUT]
         self.mlp_norm, self.mlp_output_norm = norms[MLP], norms[MLP_OUTPUT]

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from archc.compiler.contract.ports import port, state_kind
 from archc.compiler.graph.builder import GraphBuilder
-from archc.compiler.graph.values import typed_like
+from archc.compiler.graph.values import subgraphs, typed_like
 
 _VIEWS = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
@@ -81,10 +81,7 @@ def _ancestors(node: ir.Node) -> set[ir.Node]:
 def _reads(node: ir.Node) -> list[ir.Value]:
     """Return the values that a node and its subgraphs read."""
     values = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            values += [value for inner in attribute.as_graph() for value in _reads(inner)]
-    return values
+    return values + [value for graph in subgraphs(node) for inner in graph for value in _reads(inner)]
 
 
 def _copy(graph: ir.Graph, old: ir.Value) -> None:

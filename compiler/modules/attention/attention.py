@@ -68,11 +68,10 @@ class Attention(nn.Module):
         inner = outputs if down is None else down.groups * down.width
         self.o_down = make_linear(outputs, inner, False, down.groups, dtype) if down is not None else nn.Identity()
         self.o = make_linear(inner, outer, word.bias.out, groups.o, dtype)
-        rank = word.adapter.rank if word.adapter is not None else None
-        sizes = {"q": word.heads * word.head_dim, "k": keys, "v": values} if rank is not None else {}
-        self.adapter = nn.ModuleDict(
-            {name: LowRank(width, rank or 0, size, False, dtype) for name, size in sizes.items()}
-        )
+        self.adapter = nn.ModuleDict()
+        if word.adapter is not None:
+            for name, size in (("q", word.heads * word.head_dim), ("k", keys), ("v", values)):
+                self.adapter[name] = LowRank(width, word.adapter.rank, size, False, dtype)
         self.filter = LocalizedFilter(word.filter, width, dtype) if word.filter is not None else None
         buckets = isinstance(position, words.RelativeBuckets) and position.table == "per-layer"
         self.relative_bias = BiasTable(position.buckets, word.heads, dtype) if buckets else None  # type: ignore[union-attr]
